@@ -1,0 +1,101 @@
+"""The progress board: curves as data. Drawing them is a display's work.
+
+Book: 3.2.2 (oo-design-models).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import torch
+
+from gradbook.hparams import HyperParameters
+from gradbook.record import History, Meter, Metric, Sink
+
+
+class ProgressBoard(HyperParameters):
+    """Collects points of named curves, and tells its sinks about each.
+
+    In the book's arithmetic, every `every_n` values become one point, the mean of their x and
+    of their y. `data` maps a label to its points (each with `.x` and `.y`), in the order in
+    which the labels came.
+
+    Args:
+        xlabel, ylabel: Names of the axes.
+        xlim, ylim: Ranges of the axes as (low, high), or None to fit the data.
+        xscale, yscale: "linear" or "log".
+        ls, colors: Line styles and colours, used in turn; there may be more curves than either.
+        fig, axes: A Matplotlib figure and axes to draw on instead of new ones.
+        figsize: Width and height in inches.
+        display: Where to draw: True or "auto" chooses; "notebook", "terminal" and "lines" are
+            places; False or "off" draws nothing.
+    """
+
+    #: Opens the display for a board. Set when the package is put together, because a board
+    #: must not know what draws it.
+    choose_display: ClassVar[Callable[..., Sink]] = lambda board, trainer=None: Sink()
+
+    xlabel: str | None
+    ylabel: str | None
+    xlim: Sequence[float] | None
+    ylim: Sequence[float] | None
+    xscale: str
+    yscale: str
+    ls: Sequence[str]
+    colors: Sequence[str]
+    fig: Any
+    axes: Any
+    figsize: tuple[float, float]
+    display: bool | str
+
+    def __init__(
+        self,
+        xlabel: str | None = None,
+        ylabel: str | None = None,
+        xlim: Sequence[float] | None = None,
+        ylim: Sequence[float] | None = None,
+        xscale: str = "linear",
+        yscale: str = "linear",
+        ls: Sequence[str] = ("-", "--", "-.", ":"),
+        colors: Sequence[str] = ("C0", "C1", "C2", "C3"),
+        fig: Any = None,
+        axes: Any = None,
+        figsize: tuple[float, float] = (3.5, 2.5),
+        display: bool | str = True,
+    ) -> None:
+        self.save_hyperparameters()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets all curves, and who was listening."""
+        self.data: dict[str, list[Metric]] = {}
+        self.sinks: list[Sink] | None = None
+        self.history: History | None = None
+        self._windows: dict[str, Meter] = {}
+
+    def draw(self, x: float, y: torch.Tensor | float, label: str, every_n: int = 1) -> None:
+        """Adds one value to the curve `label`.
+
+        Args:
+            x: The position.
+            y: The value, a number or a tensor with one element. It is not read before its
+                window closes, so that the device need not be waited for.
+            label: The curve; a new label begins a new one.
+            every_n: How many values make one point. Less than 1 counts as 1.
+        """
+        value = y.detach() if isinstance(y, torch.Tensor) else float(y)
+        if self.history is not None:
+            self.history.add(label, x, value)
+        window = self._windows.get(label)
+        if window is None:
+            window = self._windows[label] = Meter()
+        window.add(x, value)
+        if len(window) < every_n:
+            return
+        del self._windows[label]
+        point = Metric(label, *window.mean())
+        self.data.setdefault(label, []).append(point)
+        if self.sinks is None:  # drawn on outside any training
+            self.sinks = [type(self).choose_display(self)]
+            self.sinks[0].open(self)
+        for sink in self.sinks:
+            sink.write(point)

@@ -1,0 +1,144 @@
+"""Data modules, and minibatches from tensors that are in memory.
+
+Book: 3.2.3 (oo-design-data).
+"""
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import TensorDataset
+
+from gradbook.errors import ConfigError, DataError, ModelError
+from gradbook.hparams import HyperParameters
+
+Batch = Sequence[torch.Tensor]
+
+
+def check_batch_size(batch_size: Any) -> int:
+    """Returns `batch_size` if it is a positive integer, and raises `ConfigError` otherwise."""
+    try:
+        size = operator.index(batch_size)
+    except TypeError:
+        size = 0
+    if size < 1 or isinstance(batch_size, bool):
+        raise ConfigError(f"batch_size must be a positive integer, but it is {batch_size!r}.")
+    return size
+
+
+class TensorLoader:
+    """Minibatches of tensors in memory, as a `DataLoader` over a `TensorDataset` gives them.
+
+    It needs no worker processes and no work per example: a batch is one gather, and a
+    `transform` for what must not be kept in memory for all examples, such as images as floats.
+
+    Args:
+        tensors: Tensors of the same length n; the last one holds the labels.
+        batch_size: Examples in a batch. The last batch may be smaller.
+        shuffle: Whether each pass takes a new random order, from PyTorch's default generator.
+        transform: Called with the list of a batch's tensors; returns the batch.
+
+    Raises:
+        ConfigError: If `batch_size` is not a positive integer.
+        DataError: If there are no examples, or the tensors differ in length.
+    """
+
+    def __init__(
+        self,
+        tensors: Sequence[torch.Tensor],
+        batch_size: int,
+        shuffle: bool = False,
+        transform: Callable[[list[torch.Tensor]], Batch] | None = None,
+    ) -> None:
+        self.tensors = tuple(tensors)
+        self.batch_size = check_batch_size(batch_size)
+        self.shuffle = shuffle
+        self.transform = transform
+        lengths = [len(tensor) for tensor in self.tensors]
+        if len(set(lengths)) > 1:
+            raise DataError(
+                f"All tensors of a data set must have the same length, but these have {lengths}."
+            )
+        if not lengths or lengths[0] == 0:
+            raise DataError("The data set is empty: it has no examples to make a batch of.")
+
+    @property
+    def dataset(self) -> TensorDataset:
+        """The tensors as a PyTorch data set, without the transform."""
+        return TensorDataset(*self.tensors)
+
+    def __len__(self) -> int:
+        return -(-len(self.tensors[0]) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        num_examples = len(self.tensors[0])
+        order = torch.randperm(num_examples) if self.shuffle else None
+        for start in range(0, num_examples, self.batch_size):
+            stop = start + self.batch_size
+            if order is None:
+                batch = [tensor[start:stop] for tensor in self.tensors]
+            else:
+                batch = [tensor.index_select(0, order[start:stop]) for tensor in self.tensors]
+            yield batch if self.transform is None else self.transform(batch)
+
+    def first(self) -> Batch:
+        """The first examples in their own order: a look at a batch that draws no random number."""
+        batch = [tensor[: self.batch_size] for tensor in self.tensors]
+        return batch if self.transform is None else self.transform(batch)
+
+    def to(self, device: torch.device) -> "TensorLoader":
+        """The same loader over tensors on `device`."""
+        tensors = [tensor.to(device) for tensor in self.tensors]
+        return TensorLoader(tensors, self.batch_size, self.shuffle, self.transform)
+
+
+class DataModule(HyperParameters):
+    """The base class of data: it knows its examples and cuts them into minibatches.
+
+    A subclass defines `get_dataloader(train)`.
+
+    Args:
+        root: The folder for files.
+        num_workers: Kept for the book's signature. Data in memory are not made faster by worker
+            processes, so the loaders of this library do not start any.
+    """
+
+    root: str
+    num_workers: int
+    batch_size: int
+
+    def __init__(self, root: str = "../data", num_workers: int = 4) -> None:
+        self.save_hyperparameters()
+
+    def get_dataloader(self, train: bool) -> Any:
+        """The minibatches of the training set or of the validation set, as an iterable."""
+        name = type(self).__name__
+        raise ModelError(
+            f"{name} does not say how to get its batches. Write a method "
+            f"`get_dataloader(self, train)` in {name} that returns an iterable of batches, "
+            f"for example `self.get_tensorloader((self.X, self.y), train)`."
+        )
+
+    def train_dataloader(self) -> Any:
+        """The minibatches of the training set."""
+        return self.get_dataloader(train=True)
+
+    def val_dataloader(self) -> Any:
+        """The minibatches of the validation set; None if there is none."""
+        return self.get_dataloader(train=False)
+
+    def get_tensorloader(
+        self,
+        tensors: Sequence[torch.Tensor],
+        train: bool,
+        indices: slice | torch.Tensor = slice(0, None),
+    ) -> Any:
+        """Minibatches of `self.batch_size` examples from tensors; shuffled when training.
+
+        Args:
+            tensors: Tensors of the same length, the labels last.
+            train: Whether the batches are for training.
+            indices: The examples to use. Book: 3.3.4.
+        """
+        return TensorLoader([tensor[indices] for tensor in tensors], self.batch_size, train)

@@ -1,0 +1,33 @@
+"""Which devices there are.
+
+Book: 6.7 (sec_use_gpu). "GPU" means whatever accelerator this PyTorch supports: CUDA, ROCm,
+Apple's MPS or Intel's XPU.
+"""
+
+import torch
+
+
+def cpu() -> torch.device:
+    """The CPU."""
+    return torch.device("cpu")
+
+
+def gpu(i: int = 0) -> torch.device:
+    """The accelerator with index `i`, whether or not it exists."""
+    accelerator = torch.accelerator.current_accelerator()
+    return torch.device(accelerator.type if accelerator is not None else "cuda", i)
+
+
+def num_gpus() -> int:
+    """The number of accelerators that can be used now."""
+    return torch.accelerator.device_count() if torch.accelerator.is_available() else 0
+
+
+def try_gpu(i: int = 0) -> torch.device:
+    """The accelerator with index `i` if it exists, otherwise the CPU."""
+    return gpu(i) if num_gpus() > i else cpu()
+
+
+def try_all_gpus() -> list[torch.device]:
+    """All accelerators, as a list. Empty if there is none."""
+    return [gpu(i) for i in range(num_gpus())]

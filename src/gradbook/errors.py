@@ -1,0 +1,87 @@
+"""What can go wrong, as a tree of classes.
+
+Every error of ours says what happened, with which value, and what to do. Each is a
+`GradbookError` and also the builtin that fits, so that `except ValueError` works too.
+
+    GradbookError
+    ├── ConfigError        (ValueError)           an argument or option that cannot be used
+    ├── ModelError         (NotImplementedError)  a model class lacks a method, or breaks its contract
+    ├── BatchError         (ValueError)           a batch that does not fit the model
+    ├── DataError          (ValueError)           a data set that is empty or not what it says
+    │   └── CorruptFileError                      a file that is truncated, damaged or mislabelled
+    ├── DownloadError      (OSError)              no source could deliver a file
+    ├── MissingExtraError  (ImportError)          an optional package is not installed
+    └── NotCarriedError    (AttributeError)       a name of the book that gradbook does not carry yet
+
+    GradbookWarning        (UserWarning)
+    ├── IgnoredSettingWarning                     a setting that cannot apply here
+    ├── SampleDataWarning                         the bundled sample stands in for the full data set
+    └── DivergenceWarning                         a recorded value became NaN or infinite
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class GradbookError(Exception):
+    """The base of every error that gradbook raises on purpose."""
+
+
+class ConfigError(GradbookError, ValueError):
+    """An argument or option that cannot be used."""
+
+
+class ModelError(GradbookError, NotImplementedError):
+    """A model class lacks a method that training needs, or a method breaks its contract."""
+
+
+class BatchError(GradbookError, ValueError):
+    """A batch whose shape, dtype or labels do not fit the model."""
+
+
+class DataError(GradbookError, ValueError):
+    """A data set that is empty or is not what it says it is."""
+
+
+class CorruptFileError(DataError):
+    """A data file that is truncated, damaged or mislabelled."""
+
+
+class DownloadError(GradbookError, OSError):
+    """No source could deliver a file."""
+
+
+class MissingExtraError(GradbookError, ImportError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+    def __init__(self, package: str, purpose: str, extra: str) -> None:
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed. "
+            f'Install it with: pip install "gradbook[{extra}]"'
+        )
+
+
+class NotCarriedError(GradbookError, AttributeError):
+    """A name of the book that gradbook does not carry yet."""
+
+
+class GradbookWarning(UserWarning):
+    """The base of every warning that gradbook gives."""
+
+
+class IgnoredSettingWarning(GradbookWarning):
+    """A setting that cannot apply here and is therefore ignored."""
+
+
+class SampleDataWarning(GradbookWarning):
+    """The bundled sample of a data set stands in for the full one."""
+
+
+class DivergenceWarning(GradbookWarning):
+    """A recorded value became NaN or infinite during training."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Returns " Did you mean 'x'?" for the known name nearest to `name`, or an empty string."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

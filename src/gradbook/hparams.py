@@ -1,0 +1,57 @@
+"""Hyperparameters kept without writing each one out, and methods added to a finished class.
+
+Book: 3.2 (sec_oo-design).
+"""
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def add_to_class(Class: type) -> Callable[[F], F]:
+    """Makes the decorated function a method of `Class`, for instances that already exist too.
+
+    A second definition under the same name replaces the first. Book: 3.2.1.
+    """
+
+    def register(method: F) -> F:
+        setattr(Class, method.__name__, method)
+        return method
+
+    return register
+
+
+class HyperParameters:
+    """A base class whose `__init__` arguments become attributes. Book: 3.2.1."""
+
+    hparams: dict[str, Any]
+
+    def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
+        """Saves the arguments of the calling `__init__` as attributes and in `hparams`.
+
+        Not saved: the instance itself, the names in `ignore`, and names that begin with an
+        underscore. A subclass that calls this after its base keeps what the base saved.
+
+        Args:
+            ignore: Names of arguments that are not to be kept.
+        """
+        frame = inspect.currentframe()
+        if frame is None or frame.f_back is None:  # pragma: no cover - CPython always has frames
+            raise RuntimeError("save_hyperparameters() must be called from a method.")
+        caller = inspect.getargvalues(frame.f_back)
+        names = [*caller.args, caller.varargs, caller.keywords]
+        skipped = set(ignore)
+        saved = {
+            name: caller.locals[name]
+            for name in names
+            if name is not None
+            and not name.startswith("_")
+            and name not in skipped
+            and caller.locals[name] is not self
+        }
+        # A new dictionary: the base's may be shared with code that already read it.
+        self.hparams = {**getattr(self, "hparams", {}), **saved}
+        for name, value in saved.items():
+            setattr(self, name, value)

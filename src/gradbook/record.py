@@ -1,0 +1,196 @@
+"""What is recorded while a model trains, and where it goes.
+
+Values arrive as tensors and stay on their device until a window of them closes: a `Meter`
+costs one synchronisation per window, never one per step.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+
+from gradbook.errors import DivergenceWarning
+
+if TYPE_CHECKING:
+    from gradbook.board import ProgressBoard
+    from gradbook.trainer import Trainer
+
+
+class Metric(NamedTuple):
+    """One recorded value.
+
+    Attributes:
+        label: What it is, such as "train_loss", "val_loss" or "val_acc".
+        x: Where it stands on the horizontal axis; in training, in epochs.
+        y: The value.
+        kind: "point" is a point of the board, the plain mean of a window as in the book.
+            "epoch" is the mean of a whole epoch, each batch weighted by its size.
+    """
+
+    label: str
+    x: float
+    y: float
+    kind: Literal["point", "epoch"] = "point"
+
+
+class Sink:
+    """A place that is told what happens. Override what you need; every method may be left out.
+
+    `open` comes first, then any number of `write`, then `close` exactly once.
+    """
+
+    def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
+        """Training begins, or a board outside training gets its first point."""
+
+    def write(self, metric: Metric) -> None:
+        """A value was recorded."""
+
+    def close(self, status: str) -> None:
+        """All is over. `status` is "finished", "interrupted", "diverged" or "failed"."""
+
+
+class Meter:
+    """Values that wait, on their device, to be averaged together."""
+
+    def __init__(self) -> None:
+        self.xs: list[float] = []
+        self.values: list[torch.Tensor | float] = []
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def add(self, x: float, value: torch.Tensor | float) -> None:
+        """Keeps one value, a number or a 0-d tensor, without looking at it."""
+        self.xs.append(x)
+        self.values.append(value)
+
+    def read(self) -> torch.Tensor:
+        """All values as a float64 tensor on the CPU: the one synchronisation."""
+        values = self.values
+        if all(isinstance(value, torch.Tensor) for value in values):
+            return torch.stack(values).to("cpu", torch.float64)  # type: ignore[arg-type]
+        return torch.tensor([float(value) for value in values], dtype=torch.float64)
+
+    def mean(self, weights: Sequence[float] | None = None) -> tuple[float, float]:
+        """The mean of the positions and of the values; `weights` apply to the values only."""
+        values = self.read()
+        x = sum(self.xs) / len(self.xs)
+        if weights is None or len(weights) != len(values):
+            return x, values.mean().item()
+        weight = torch.tensor(weights, dtype=torch.float64)
+        return x, (torch.dot(values, weight) / weight.sum()).item()
+
+    def first_nonfinite(self) -> float | None:
+        """The position of the first value that is NaN or infinite, or None."""
+        wrong = (~torch.isfinite(self.read())).nonzero()
+        return self.xs[int(wrong[0])] if len(wrong) else None
+
+
+class History(Sink):
+    """The exact epoch means of one training, and where it first went wrong.
+
+    A sequence of dictionaries, one an epoch: `history[-1]["val_acc"]`; the key "epoch" counts
+    finished epochs from 1. Unlike the board's points, which follow the book (the plain mean of
+    batch means), these weight every batch by its number of examples.
+
+    Attributes:
+        rows: The epochs, oldest first.
+        diverged: The label and the place of the first value that was NaN or infinite, or None.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.diverged: str | None = None
+        self._meters: dict[str, Meter] = {}
+        self._steps_per_epoch = 0
+        self._lr: Any = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, float]:
+        return self.rows[index]
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.rows)
+
+    def __repr__(self) -> str:
+        labels = list(dict.fromkeys(label for row in self.rows for label in row))
+        lines = ["  ".join(f"{label:>10}" for label in labels)]
+        for row in self.rows:
+            cells = (_cell(label, row.get(label, math.nan)) for label in labels)
+            lines.append("  ".join(f"{cell:>10}" for cell in cells))
+        return "\n".join(lines)
+
+    def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
+        """Notes what is needed to name a step."""
+        if trainer is not None:
+            self._steps_per_epoch = trainer.num_train_batches
+            self._lr = getattr(trainer.model, "lr", None)
+
+    def add(self, label: str, x: float, value: torch.Tensor | float) -> None:
+        """Keeps one raw value of the running epoch."""
+        meter = self._meters.get(label)
+        if meter is None:
+            meter = self._meters[label] = Meter()
+        meter.add(x, value)
+
+    def write(self, metric: Metric) -> None:
+        """Looks, whenever a mean is known, whether training has gone wrong."""
+        if self.diverged is None and not math.isfinite(metric.y):
+            self._report_divergence(metric.label)
+
+    def end_epoch(self, epoch: int, weights: dict[str, Sequence[float]]) -> list[Metric]:
+        """Closes an epoch and returns its means.
+
+        Args:
+            epoch: The number of finished epochs, this one included.
+            weights: The number of examples of each batch, under "train" and "val". Where there
+                are not as many weights as values, the plain mean is taken.
+        """
+        metrics = []
+        for label, meter in self._meters.items():
+            _, y = meter.mean(weights.get(label.partition("_")[0]))
+            metrics.append(Metric(label, epoch, y, kind="epoch"))
+        if metrics:
+            self.rows.append({"epoch": epoch, **{metric.label: metric.y for metric in metrics}})
+        for metric in metrics:
+            self.write(metric)
+        self._meters.clear()
+        return metrics
+
+    def best(self, label: str) -> dict[str, float] | None:
+        """The row with the best finite value of `label`, or None if there is none.
+
+        The best accuracy (a label that ends in "acc") is the highest; otherwise the lowest wins.
+        """
+        rows = [row for row in self.rows if math.isfinite(row.get(label, math.nan))]
+        if not rows:
+            return None
+        pick = max if label.endswith("acc") else min
+        return pick(rows, key=lambda row: row[label])
+
+    def _report_divergence(self, label: str) -> None:
+        meter = self._meters.get(label)
+        x = meter.first_nonfinite() if meter is not None else None
+        if x is None:
+            where = "during training"
+        elif label.startswith("val_"):
+            where = f"in the validation of epoch {x:g}"
+        else:
+            where = f"at step {round(x * self._steps_per_epoch) + 1} (epoch {x:.3g})"
+        self.diverged = f"{label} {where}"
+        rate = f" Here lr={self._lr:g}." if isinstance(self._lr, float | int) else ""
+        warnings.warn(
+            f"{label} became NaN or infinite {where}. The usual cause is a learning rate that is "
+            f"too large: try a tenth of it.{rate} Other causes are the logarithm or quotient of "
+            f"a zero, and NaN in the data. Training goes on, so that the curve can be seen.",
+            DivergenceWarning,
+            stacklevel=2,
+        )
+
+
+def _cell(label: str, value: float) -> str:
+    return f"{value:.0f}" if label == "epoch" else f"{value:.4g}"
