@@ -7,6 +7,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
     ├── ConfigError        (ValueError)           an argument or option that cannot be used
     ├── ModelError         (NotImplementedError)  a model class lacks a method, or breaks its contract
     ├── BatchError         (ValueError)           a batch that does not fit the model
+    │   └── ShapeError     (RuntimeError)         one that stops fitting at a layer
     ├── DataError          (ValueError)           a data set that is empty or not what it says
     │   └── CorruptFileError                      a file that is truncated, damaged or mislabelled
     ├── DownloadError      (OSError)              no source could deliver a file
@@ -37,6 +38,10 @@ class ModelError(GradbookError, NotImplementedError):
 
 class BatchError(GradbookError, ValueError):
     """A batch whose shape, dtype or labels do not fit the model."""
+
+
+class ShapeError(BatchError, RuntimeError):
+    """A batch that stops fitting at a layer. Also a RuntimeError, which is what PyTorch raises."""
 
 
 class DataError(GradbookError, ValueError):

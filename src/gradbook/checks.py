@@ -1,0 +1,321 @@
+"""Explanations of what does not fit: a model, a batch, or the two together.
+
+Nothing here runs in a healthy step except `check_labels`, which compares shapes.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradbook.errors import BatchError, ConfigError, DataError, GradbookError, ModelError, ShapeError
+
+#: What PyTorch says when shapes or dtypes do not fit; other errors are the learner's own.
+_MISFIT = re.compile(
+    r"shapes cannot be multiplied|size mismatch|must match|sizes? of tensor|is invalid for input"
+    r"|Expected .*(input|dim|D\b)|expected input|expected m1 and m2|same dtype|scalar type"
+    r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
+    r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
+    r"|should be the same",
+    re.IGNORECASE,
+)
+
+
+# What a model lacks
+
+
+def missing_loss(model: object) -> str:
+    """What to say of a model without a loss."""
+    name = type(model).__name__
+    return (
+        f"{name} does not define a loss. Write a method `loss(self, y_hat, y)` in {name} that "
+        f"returns a tensor with one element, or derive {name} from Classifier to get the "
+        f"cross-entropy."
+    )
+
+
+def missing_forward(model: object) -> str:
+    """What to say of a model that cannot compute its output."""
+    name = type(model).__name__
+    return (
+        f"{name} has no network. Set `self.net` in __init__ (for example an nn.Sequential), or "
+        f"write a method `forward(self, X)` in {name}."
+    )
+
+
+def missing_optimizer(model: object) -> str:
+    """What to say of a model that does not say how it is optimized."""
+    name = type(model).__name__
+    return (
+        f"{name} has no optimizer. Set `self.lr` (a constructor argument `lr` kept by "
+        f"save_hyperparameters() does), or write a method `configure_optimizers(self)` in {name} "
+        f"that returns one, for example `torch.optim.SGD(self.parameters(), lr=0.1)`."
+    )
+
+
+# Settings
+
+
+def check_rate(value: Any, name: str = "lr") -> None:
+    """Raises ConfigError unless `value` is a finite number of at least 0."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number and isinstance(value, torch.Tensor) and value.numel() == 1:
+        number, value = True, value.item()
+    if not number or not math.isfinite(value) or value < 0:
+        raise ConfigError(f"{name} must be a finite number of at least 0, but it is {value!r}.")
+
+
+def check_whole_number(value: Any, name: str, at_least: int) -> None:
+    """Raises ConfigError unless `value` is an integer of at least `at_least`."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+        raise ConfigError(
+            f"{name} must be a whole number of at least {at_least}, but it is {value!r}."
+        )
+
+
+# Labels
+
+
+def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
+    """Raises BatchError unless the labels have the shape and dtype that go with the scores."""
+    if Y.shape == Y_hat.shape[:-1] and not Y.is_floating_point():
+        return
+    expected = f"Expected int64 labels of shape {tuple(Y_hat.shape[:-1])}"
+    found = f"but got {_describe(Y)}"
+    if Y.shape == Y_hat.shape and Y.dim() > 1:
+        advice = "These look one-hot: give class numbers instead, `Y.argmax(dim=-1)`."
+    elif Y.numel() == math.prod(Y_hat.shape[:-1]) and Y.shape != Y_hat.shape[:-1]:
+        advice = f"Reshape them: `Y.reshape({tuple(Y_hat.shape[:-1])})`."
+    elif Y.is_floating_point() and Y.shape == Y_hat.shape[:-1]:
+        advice = "Class numbers are integers: `Y.long()`. For a regression derive from Module."
+    else:
+        advice = "Each example needs one label."
+    raise BatchError(f"{expected} for scores of shape {tuple(Y_hat.shape)}, {found}. {advice}")
+
+
+def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
+    """Raises BatchError if a label is not one of the classes 0 to num_classes - 1.
+
+    The value -100 is allowed: PyTorch's cross-entropy leaves such labels out.
+    """
+    wrong = Y[((Y < 0) & (Y != -100)) | (Y >= num_classes)]
+    if len(wrong):
+        raise BatchError(
+            f"The model gives {num_classes} classes, so labels go from 0 to {num_classes - 1}, "
+            f"but a label is {wrong[0].item()}. Give the model more outputs (num_outputs), or "
+            f"number the classes from 0."
+        )
+
+
+# The forward pass
+
+
+def explain_forward(
+    model: nn.Module, inputs: Sequence[Any], error: Exception
+) -> ShapeError | None:
+    """Says where in the network an input stopped fitting, or None if that is not the matter.
+
+    The input goes through the network once more, with an observer at every layer.
+    """
+    if isinstance(error, GradbookError) or not _MISFIT.search(str(error)):
+        return None
+    trail: list[tuple[str, nn.Module, str]] = []
+    running: list[tuple[str, nn.Module, Sequence[Any]]] = []
+    hooks = []
+
+    def watch(name: str, layer: nn.Module) -> None:
+        def enter(_: nn.Module, args: Any) -> None:
+            running.append((name, layer, args))
+
+        def leave(_: nn.Module, args: Any, output: Any) -> None:
+            running.pop()
+            trail.append((name, layer, _describe(output)))
+
+        hooks.append(layer.register_forward_pre_hook(enter))
+        hooks.append(layer.register_forward_hook(leave))
+
+    for name, layer in model.named_modules():
+        if layer is not model and not any(True for _ in layer.children()):
+            watch(name, layer)
+    try:
+        with torch.no_grad():
+            model.forward(*inputs)
+    except Exception:
+        pass  # expected: it failed before; what matters is how far it came
+    else:
+        return None  # it depends on more than the input, so there is nothing sure to say
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    name = type(model).__name__
+    lines = [f"  input{'s' if len(inputs) > 1 else ''}: {', '.join(map(_describe, inputs))}"]
+    lines += [f"  {path} {_layer(layer)}: {shape}" for path, layer, shape in trail]
+    if running:
+        path, layer, args = running[-1]
+        received = ", ".join(map(_describe, args))
+        lines.append(f"  {path} {_layer(layer)}: received {received}  <- does not fit")
+        expected, advice = _repair(layer, args[0] if args else None)
+        head = f"Layer {path!r} ({_layer(layer)}) of {name} expected {expected}, but received "
+        head += f"{received}."
+    else:
+        lines.append(f"  {name}.forward  <- does not fit")
+        head = f"The input does not fit in {name}.forward."
+        advice = _repair_scratch(model, inputs)
+    return ShapeError(
+        f"{head} {advice}\nShapes on the way:\n" + "\n".join(lines) + f"\nPyTorch says: {error}"
+    )
+
+
+def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
+    """What a layer expects, and what to change, for an input X that it refused."""
+    if not isinstance(X, torch.Tensor):
+        return "a tensor", "Give it a tensor."
+    weight = getattr(layer, "weight", None)
+    if isinstance(weight, torch.Tensor) and X.dtype != weight.dtype:
+        wanted = str(weight.dtype).removeprefix("torch.")
+        return f"dtype {wanted}", f"Convert the input: `X.to(torch.{wanted})`."
+    if isinstance(layer, nn.Linear):
+        expected = f"shape (..., {layer.in_features})"
+        if X.dim() > 2 and math.prod(X.shape[1:]) == layer.in_features:
+            sizes = "*".join(map(str, X.shape[1:]))
+            advice = f"Put nn.Flatten() before it ({sizes} = {layer.in_features})."
+        elif X.dim() > 2:
+            flat = math.prod(X.shape[1:])
+            advice = (
+                f"Put nn.Flatten() before it and set in_features={flat}, or use nn.LazyLinear."
+            )
+        else:
+            advice = f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which finds it out."
+        return expected, advice
+    if isinstance(layer, nn.Conv2d):
+        expected = f"shape (batch, {layer.in_channels}, height, width)"
+        if X.dim() == 3:
+            return expected, "Add the channel dimension: `X.unsqueeze(1)`."
+        if X.dim() == 2:
+            return expected, "Give it images, not flattened ones."
+        return expected, f"Set in_channels={X.shape[1]}, or use nn.LazyConv2d."
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        dims = "(batch, {0})" if isinstance(layer, nn.BatchNorm1d) else "(batch, {0}, height, width)"
+        channels = X.shape[1] if X.dim() > 1 else X.shape[0]
+        advice = f"Set num_features={channels}, or use the Lazy form of the layer."
+        return f"shape {dims.format(layer.num_features)}", advice
+    return "another shape or dtype", "Compare its settings with what it received."
+
+
+def _repair_scratch(model: nn.Module, inputs: Sequence[Any]) -> str:
+    """What to change in a forward method that works on parameters directly."""
+    X = inputs[0] if inputs else None
+    shapes = {name: param for name, param in model.named_parameters(recurse=False)}
+    listed = ", ".join(f"{name} {tuple(param.shape)}" for name, param in shapes.items())
+    advice = f"Its parameters are {listed}. " if listed else ""
+    if not isinstance(X, torch.Tensor):
+        return advice
+    for name, param in shapes.items():
+        if X.dtype != param.dtype:
+            wanted = str(param.dtype).removeprefix("torch.")
+            return advice + f"The input is {X.dtype}: convert it with `X.to(torch.{wanted})`."
+        if X.dim() > 2 and param.dim() == 2 and math.prod(X.shape[1:]) == param.shape[0]:
+            return advice + f"Flatten the batch first: `X.reshape((-1, self.{name}.shape[0]))`."
+    return advice + "Compare these shapes with the input's."
+
+
+# A whole training, before it begins
+
+
+def check_model(model: Any) -> None:
+    """Raises ModelError if `model` lacks what any training needs."""
+    if isinstance(model, type):
+        raise ModelError(
+            f"fit() needs a model, but got the class {model.__name__} itself. "
+            f"Make an instance: `{model.__name__}(...)`."
+        )
+    for attribute in ("board", "training_step", "configure_optimizers"):
+        if not hasattr(model, attribute):
+            name = type(model).__name__
+            reason = (
+                "Call super().__init__() first in its __init__."
+                if attribute == "board" and hasattr(model, "training_step")
+                else "Derive it from gradbook.Module or gradbook.Classifier."
+            )
+            raise ModelError(f"{name} has no `{attribute}`, which training needs. {reason}")
+    if "lr" in getattr(model, "hparams", {}):
+        check_rate(model.lr)
+
+
+def check_loaders(data: Any, train: Any, val: Any) -> None:
+    """Raises DataError if the minibatches cannot be counted or there are none."""
+    for loader, split in ((train, "training"), (val, "validation")):
+        if loader is None and split == "validation":
+            continue
+        if not hasattr(loader, "__len__") or not hasattr(loader, "__iter__"):
+            raise DataError(
+                f"{type(data).__name__} must give its {split} batches as an iterable with a "
+                f"length, such as a DataLoader, but gave {type(loader).__name__}."
+            )
+        if len(loader) == 0:
+            raise DataError(
+                f"The {split} set of {type(data).__name__} is empty: it has no batch. "
+                f"Check its size and its batch_size."
+            )
+
+
+def first_batch(loader: Any) -> Any:
+    """A batch to look at, made without random numbers or worker processes; None if impossible."""
+    if hasattr(loader, "first"):
+        return loader.first()
+    dataset, collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
+    size = getattr(loader, "batch_size", None)
+    if collate is None or not size or not hasattr(dataset, "__getitem__"):
+        return None
+    try:
+        return collate([dataset[i] for i in range(min(size, len(dataset)))])
+    except (TypeError, KeyError):  # a data set without lengths or whole-number indices
+        return None
+
+
+def rehearse(model: Any, batch: Any) -> Any:
+    """Runs one batch through the network and the loss, without gradients or random numbers.
+
+    Returns:
+        The network's output.
+
+    Raises:
+        BatchError: If the batch does not fit the network.
+        ModelError: If the loss is not a tensor with one element.
+    """
+    if not isinstance(batch, Sequence) or len(batch) < 2:
+        raise BatchError(
+            f"A batch must hold the inputs and then the labels, such as (X, y), but the data "
+            f"gave {_describe(batch)}."
+        )
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            y_hat = model(*batch[:-1])
+            loss = model.loss(y_hat, batch[-1])
+    finally:
+        model.train(training)
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        raise ModelError(
+            f"{type(model).__name__}.loss must return a tensor with one element, but it returned "
+            f"{_describe(loss)}. Average it over the batch: `.mean()`."
+        )
+    return y_hat
+
+
+def _layer(layer: nn.Module) -> str:
+    detail = layer.extra_repr()
+    return f"{type(layer).__name__}({detail})"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, torch.Tensor):
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} of {len(value)}"
+    return f"{type(value).__name__} {value!r}"

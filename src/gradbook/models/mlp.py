@@ -1,0 +1,97 @@
+"""Multilayer perceptrons, from scratch and with PyTorch's layers.
+
+Book: 5.2 (sec_mlp-implementation).
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import nn
+
+from gradbook.checks import check_whole_number
+from gradbook.module import Classifier
+
+
+def relu(X: torch.Tensor) -> torch.Tensor:
+    """The larger of each element and 0. Book: 5.2.1."""
+    return torch.max(X, torch.zeros_like(X))
+
+
+def hidden_widths(num_hiddens: int | Sequence[int]) -> list[int]:
+    """The widths of the hidden layers as a list, checked.
+
+    Raises:
+        ConfigError: If a width is not a positive whole number.
+    """
+    widths = [num_hiddens] if isinstance(num_hiddens, int) else list(num_hiddens)
+    for width in widths:
+        check_whole_number(width, "num_hiddens", at_least=1)
+    return widths
+
+
+class MLPScratch(Classifier):
+    """A multilayer perceptron from scratch: ReLU after each hidden layer.
+
+    Book: 5.2.1 (sec_mlp-implementation).
+
+    Args:
+        num_inputs: The number of features, such as the pixels of an image.
+        num_outputs: The number of classes.
+        num_hiddens: The width of the hidden layer, or a list of widths for several.
+        lr: The learning rate.
+        sigma: The standard deviation of the initial weights.
+
+    Attributes:
+        W1, b1, W2, b2, ...: Weights of shape (inputs, outputs) and biases of each layer.
+    """
+
+    lr: float
+
+    def __init__(
+        self,
+        num_inputs: int = 784,
+        num_outputs: int = 10,
+        num_hiddens: int | Sequence[int] = 256,
+        lr: float = 0.1,
+        sigma: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        sizes = [num_inputs, *hidden_widths(num_hiddens), num_outputs]
+        self.num_layers = len(sizes) - 1
+        for i, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
+            setattr(self, f"W{i}", nn.Parameter(torch.randn(inputs, outputs) * sigma))
+            setattr(self, f"b{i}", nn.Parameter(torch.zeros(outputs)))
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Logits of shape (batch, num_outputs), for X of shape (batch, ...)."""
+        H = X.reshape((-1, self.W1.shape[0]))
+        for i in range(1, self.num_layers):
+            H = relu(torch.matmul(H, getattr(self, f"W{i}")) + getattr(self, f"b{i}"))
+        last = self.num_layers
+        return torch.matmul(H, getattr(self, f"W{last}")) + getattr(self, f"b{last}")
+
+
+class MLP(Classifier):
+    """A multilayer perceptron with PyTorch's layers: ReLU after each hidden layer.
+
+    Book: 5.2.2 (sec_mlp-implementation).
+
+    Args:
+        num_outputs: The number of classes.
+        num_hiddens: The width of the hidden layer, or a list of widths for several.
+        lr: The learning rate.
+    """
+
+    lr: float
+
+    def __init__(
+        self, num_outputs: int = 10, num_hiddens: int | Sequence[int] = 256, lr: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        layers: list[nn.Module] = [nn.Flatten()]
+        for width in hidden_widths(num_hiddens):
+            layers += [nn.LazyLinear(width), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.LazyLinear(num_outputs))

@@ -1,0 +1,200 @@
+"""The base classes of models.
+
+Book: 3.2.2 (oo-design-models) for `Module`, 4.3 (sec_classification) for `Classifier`.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from gradbook import checks
+from gradbook.board import ProgressBoard
+from gradbook.data import Batch
+from gradbook.errors import ModelError
+from gradbook.hparams import HyperParameters
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+
+class Module(nn.Module, HyperParameters):
+    """The base class of models: a network, its loss, how it steps, and how it is optimized.
+
+    A subclass defines `forward` (or `self.net`) and `loss`, and sets `self.lr` or defines
+    `configure_optimizers`. The last item of a batch is the label, the others are the inputs.
+
+    A leaf tensor that requires a gradient is a parameter as soon as it is set as an attribute,
+    as in `self.w = torch.normal(0, 0.01, (2, 1), requires_grad=True)`: it is saved, moved,
+    clipped and listed like an `nn.Parameter`, and it remains the same object.
+
+    Args:
+        plot_train_per_epoch: Points of the training curves in an epoch.
+        plot_valid_per_epoch: Points of the validation curves in an epoch.
+    """
+
+    board: ProgressBoard
+    trainer: "Trainer"
+    plot_train_per_epoch: float
+    plot_valid_per_epoch: float
+
+    def __init__(self, plot_train_per_epoch: float = 2, plot_valid_per_epoch: float = 1) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.board = ProgressBoard()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if (
+            isinstance(value, torch.Tensor)
+            and value.requires_grad
+            and value.is_leaf
+            and not isinstance(value, nn.Parameter)
+        ):
+            # Changing the class keeps the identity: a list of tensors that an optimizer already
+            # holds goes on naming this one. PyTorch's own lazy parameters do the same.
+            value.__class__ = nn.Parameter
+        super().__setattr__(name, value)
+
+    def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
+        """Calls `forward`; an input that does not fit a layer is explained layer by layer."""
+        try:
+            return super().__call__(*inputs, **kwargs)
+        except (RuntimeError, ValueError, TypeError) as error:
+            explained = checks.explain_forward(self, inputs, error)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def forward(self, X: Any) -> Any:
+        """The network's output for the inputs X; by default that of `self.net`."""
+        if not isinstance(getattr(self, "net", None), Callable):  # type: ignore[arg-type]
+            raise ModelError(checks.missing_forward(self))
+        return self.net(X)
+
+    def loss(self, y_hat: Any, y: Any) -> torch.Tensor:
+        """The loss of predictions `y_hat` for the labels `y`, a tensor with one element."""
+        raise ModelError(checks.missing_loss(self))
+
+    def plot(self, key: str, value: torch.Tensor | float, train: bool) -> None:
+        """Adds a value to the curve "train_KEY" or "val_KEY"; x counts epochs.
+
+        Args:
+            key: What it is, such as "loss".
+            value: A number or a tensor with one element.
+            train: Whether it was measured on a training batch (x is then the fraction of
+                epochs gone by) or in validation (x is the number of the epoch, from 1).
+        """
+        trainer = getattr(self, "trainer", None)
+        if trainer is None:
+            name = type(self).__name__
+            raise ModelError(
+                f"{name}.plot() draws against the trainer's epochs, but {name} has no trainer "
+                f"yet. Call it while Trainer.fit(model, data) runs, or set `model.trainer`."
+            )
+        self.board.xlabel = "epoch"
+        if train:
+            x = trainer.train_batch_idx / trainer.num_train_batches
+            batches, points = trainer.num_train_batches, self.plot_train_per_epoch
+        else:
+            x = trainer.epoch + 1
+            batches, points = trainer.num_val_batches, self.plot_valid_per_epoch
+        label = ("train_" if train else "val_") + key
+        self.board.draw(x, value, label, every_n=int(batches / points))
+
+    def training_step(self, batch: Batch) -> torch.Tensor:
+        """The loss of one training batch, which is also drawn."""
+        loss = self.loss(self(*batch[:-1]), batch[-1])
+        self.plot("loss", loss, train=True)
+        return loss
+
+    def validation_step(self, batch: Batch) -> None:
+        """Draws the loss of one validation batch."""
+        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer: minibatch SGD over `parameters()` with the learning rate `self.lr`."""
+        if not hasattr(self, "lr"):
+            raise ModelError(checks.missing_optimizer(self))
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+    def apply_init(
+        self, inputs: Iterable[Any], init: Callable[[nn.Module], Any] | None = None
+    ) -> None:
+        """Runs the network once, so that lazy layers get their shapes, then initializes it.
+
+        Args:
+            inputs: The inputs of one batch, as a list.
+            init: Called with every layer of the network, as `nn.Module.apply` does.
+                Book: 6.3 (sec_lazy_init).
+        """
+        self(*inputs)
+        if init is not None:
+            self.net.apply(init)
+
+
+class Classifier(Module):
+    """The base class of classification models: their output is a logit for each class.
+
+    Book: 4.3 (sec_classification).
+    """
+
+    def validation_step(self, batch: Batch) -> None:
+        """Draws the loss and the accuracy of one validation batch."""
+        Y_hat = self(*batch[:-1])
+        self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
+        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)
+
+    def accuracy(
+        self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True
+    ) -> torch.Tensor:
+        """How many predictions are right.
+
+        Args:
+            Y_hat: Scores of shape (..., num_classes); the largest is the prediction.
+            Y: Labels of shape (...), integers from 0.
+            averaged: Whether to give the fraction of right ones; otherwise 1.0 or 0.0 for each.
+
+        Returns:
+            A float32 tensor: of one element if averaged, else of shape (number of labels,).
+        """
+        checks.check_labels(Y_hat, Y)
+        predictions = Y_hat.reshape(-1, Y_hat.shape[-1]).argmax(dim=1)
+        correct = (predictions == Y.reshape(-1)).float()
+        return correct.mean() if averaged else correct
+
+    def loss(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
+        """The cross-entropy of logits. Book: 4.5.2.
+
+        Args:
+            Y_hat: Logits of shape (..., num_classes), floating point.
+            Y: Labels of shape (...), int64 from 0 to num_classes - 1.
+            averaged: Whether to give the mean; otherwise the loss of each label.
+
+        Returns:
+            A tensor: of one element if averaged, else of shape (number of labels,).
+
+        Raises:
+            BatchError: If the labels do not fit the logits.
+        """
+        checks.check_labels(Y_hat, Y)
+        try:
+            return F.cross_entropy(
+                Y_hat.reshape(-1, Y_hat.shape[-1]),
+                Y.reshape(-1),
+                reduction="mean" if averaged else "none",
+            )
+        except IndexError as error:  # on the CPU, PyTorch itself looks at every label
+            checks.check_label_range(Y, Y_hat.shape[-1])
+            raise error
+
+    def layer_summary(self, X_shape: tuple[int, ...]) -> None:
+        """Prints the output shape of each layer of `self.net` for an input of shape X_shape.
+
+        Book: 7.6 (sec_lenet).
+        """
+        X = torch.randn(*X_shape)
+        for layer in self.net:
+            X = layer(X)
+            print(type(layer).__name__, "output shape:\t", X.shape)

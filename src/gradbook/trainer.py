@@ -1,0 +1,226 @@
+"""The trainer: the only training loop of the library.
+
+Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5.
+"""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+
+from gradbook import checks, devices
+from gradbook.board import ProgressBoard
+from gradbook.data import Batch, TensorLoader
+from gradbook.errors import IgnoredSettingWarning, ModelError
+from gradbook.hparams import HyperParameters
+from gradbook.module import Classifier, Module
+from gradbook.record import History, Sink
+
+
+class Trainer(HyperParameters):
+    """Trains models on data. One trainer may fit several models in turn.
+
+    Any method may be replaced, in a subclass or with `add_to_class`, and is then what runs.
+
+    Args:
+        max_epochs: Passes over the training set, at least 1.
+        num_gpus: How many accelerators to use; 0 trains on the CPU. Book: 6.7.
+        gradient_clip_val: The largest norm of all gradients together; 0 does not clip.
+            Book: 5.3, 9.5.
+        display: Where the curves are drawn: "auto", "notebook", "terminal", "lines" or "off".
+            None leaves the choice to the model's board.
+        compile: Whether to compile the network with `torch.compile`, which pays in long runs.
+        sinks: Further places that are told every recorded value.
+
+    Attributes:
+        model, optim: What is being trained, and its optimizer.
+        epoch: The number of the running epoch, from 0.
+        train_batch_idx, val_batch_idx: Batches done since the training began.
+        train_dataloader, val_dataloader: The minibatches; there may be no validation set.
+        num_train_batches, num_val_batches: Batches in an epoch.
+        history: The exact means of every finished epoch.
+        status: "finished", "interrupted", "diverged" or "failed", once a training is over.
+    """
+
+    # Defaults of the class, because the book replaces `__init__` by one that knows only its own.
+    display: bool | str | None = None
+    compile: bool = False
+    sinks: Sequence[Sink] = ()
+    gpus: Sequence[torch.device] = ()
+    status: str | None = None
+
+    max_epochs: int
+    gradient_clip_val: float
+
+    def __init__(
+        self,
+        max_epochs: int,
+        num_gpus: int = 0,
+        gradient_clip_val: float = 0,
+        *,
+        display: bool | str | None = None,
+        compile: bool = False,
+        sinks: Sequence[Sink] = (),
+    ) -> None:
+        self.save_hyperparameters()
+        checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
+        checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
+        checks.check_rate(gradient_clip_val, "gradient_clip_val")
+        self.gpus = devices.try_all_gpus()[:num_gpus]
+        if len(self.gpus) < num_gpus:
+            instead = f"{len(self.gpus)} of them" if self.gpus else "the CPU"
+            warnings.warn(
+                f"num_gpus={num_gpus}, but this machine offers {len(self.gpus)} to PyTorch. "
+                f"Training on {instead}.",
+                IgnoredSettingWarning,
+                stacklevel=2,
+            )
+
+    # What the book's readers replace
+
+    def prepare_data(self, data: Any) -> None:
+        """Asks `data` for the minibatches of both sets and counts them."""
+        self.train_dataloader = data.train_dataloader()
+        self.val_dataloader = data.val_dataloader()
+        checks.check_loaders(data, self.train_dataloader, self.val_dataloader)
+        if self.gpus:
+            # Data in memory move to the device once, not batch by batch.
+            self.train_dataloader = _on(self.gpus[0], self.train_dataloader)
+            self.val_dataloader = _on(self.gpus[0], self.val_dataloader)
+        self.num_train_batches = len(self.train_dataloader)
+        self.num_val_batches = len(self.val_dataloader) if self.val_dataloader is not None else 0
+
+    def prepare_model(self, model: Any) -> None:
+        """Introduces the model to this trainer and moves it to the device."""
+        model.trainer = self
+        model.board.xlim = [0, self.max_epochs]
+        if self.gpus:
+            model.to(self.gpus[0])
+        self.model = model
+
+    def prepare_batch(self, batch: Batch) -> Batch:
+        """Moves a batch to the device."""
+        if not self.gpus:
+            return batch
+        return [tensor.to(self.gpus[0]) for tensor in batch]
+
+    def fit(self, model: Any, data: Any) -> None:
+        """Trains `model` on `data` for `max_epochs` passes.
+
+        Whatever ends the training early, the model keeps what it has learned, and `history` and
+        the board keep what was recorded. Ctrl-C is passed on.
+
+        Raises:
+            ModelError: If the model lacks a method, or its loss is not one number.
+            DataError: If the data are empty.
+            BatchError: If the data do not fit the model.
+            ConfigError: If the learning rate is no usable number.
+        """
+        checks.check_model(model)
+        if getattr(model, "trainer", None) is not None and isinstance(model.board, ProgressBoard):
+            model.board.clear()  # trained before: a new curve, not a line back to zero
+        self.prepare_data(data)
+        self.prepare_model(model)
+        if isinstance(model, Module):
+            self._rehearse()
+        self.optim = model.configure_optimizers()
+        if self.optim is None:
+            raise ModelError(checks.missing_optimizer(model))
+        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
+        with self._recording():
+            for self.epoch in range(self.max_epochs):
+                self.fit_epoch()
+                self._end_epoch()
+
+    def fit_epoch(self) -> None:
+        """One pass over the training set, then one over the validation set."""
+        self.model.train()
+        for batch in self.train_dataloader:
+            loss = self.model.training_step(self.prepare_batch(batch))
+            self.optim.zero_grad()
+            loss.backward()
+            with torch.no_grad():
+                if self.gradient_clip_val > 0:
+                    self.clip_gradients(self.gradient_clip_val, self.model)
+                self.optim.step()
+            self.train_batch_idx += 1
+        if self.val_dataloader is None:
+            return
+        self.model.eval()
+        with torch.no_grad():
+            for batch in self.val_dataloader:
+                self.model.validation_step(self.prepare_batch(batch))
+                self.val_batch_idx += 1
+
+    def clip_gradients(self, grad_clip_val: float, model: Any) -> None:
+        """Scales all gradients together so that their global norm is at most `grad_clip_val`.
+
+        Book: 9.5.3 (sec_rnn-scratch).
+        """
+        params = [param for param in model.parameters() if param.grad is not None]
+        torch.nn.utils.clip_grad_norm_(params, grad_clip_val)
+
+    # What records it
+
+    def _rehearse(self) -> None:
+        """Finds out with one batch of each set what does not fit, before any long work."""
+        for loader in (self.val_dataloader, self.train_dataloader):
+            batch = checks.first_batch(loader)
+            if batch is None:
+                continue
+            y_hat = checks.rehearse(self.model, self.prepare_batch(batch))
+            if isinstance(self.model, Classifier) and isinstance(loader, TensorLoader):
+                checks.check_label_range(loader.tensors[-1], y_hat.shape[-1])
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Opens every place that is told what happens, and closes it whatever happens."""
+        board = self.model.board
+        self.history = History()
+        self._open_sinks: list[Sink] = [self.history, *self.sinks]
+        if isinstance(board, ProgressBoard):
+            if self.display is not None:
+                board.display = self.display
+            self._open_sinks.append(type(board).choose_display(board, self))
+            board.history, board.sinks = self.history, self._open_sinks
+        self.status = "failed"
+        with ExitStack() as closing:
+            # Unwound from the last: every sink is closed, even when the one before it fails.
+            for sink in self._open_sinks:
+                sink.open(board, self)
+                closing.callback(lambda sink=sink: sink.close(self.status))
+            try:
+                yield
+                self.status = "diverged" if self.history.diverged else "finished"
+            except KeyboardInterrupt:
+                self.status = "interrupted"
+                raise
+            finally:
+                if isinstance(board, ProgressBoard):
+                    board.history = board.sinks = None
+
+    def _end_epoch(self) -> None:
+        weights = {
+            "train": _batch_sizes(self.train_dataloader),
+            "val": _batch_sizes(self.val_dataloader),
+        }
+        for metric in self.history.end_epoch(self.epoch + 1, weights):
+            for sink in self._open_sinks:
+                if sink is not self.history:
+                    sink.write(metric)
+
+
+def _on(device: torch.device, loader: Any) -> Any:
+    return loader.to(device) if isinstance(loader, TensorLoader) else loader
+
+
+def _batch_sizes(loader: Any) -> list[int]:
+    """The number of examples in each batch; empty where it cannot be known."""
+    try:
+        size, num_batches, num_examples = loader.batch_size, len(loader), len(loader.dataset)
+        last = min(size, num_examples - size * (num_batches - 1))
+    except (AttributeError, TypeError):
+        return []
+    return [size] * (num_batches - 1) + [last]
