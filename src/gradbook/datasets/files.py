@@ -1,0 +1,532 @@
+"""Files from the network: found, fetched from several mirrors, verified, unpacked.
+
+Book: 5.7 (sec_kaggle_house), and the utilities of the appendix.
+"""
+
+import gzip
+import hashlib
+import lzma
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import TracebackType
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from gradbook.errors import (
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    DownloadError,
+    did_you_mean,
+)
+
+DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
+
+#: The book's files by name: the URL and the SHA-1 checksum of each. Code may add its own.
+DATA_HUB: dict[str, tuple[str, str]] = {
+    "airfoil": (
+        DATA_URL + "airfoil_self_noise.dat",
+        "76e5be1548fd8222e5074cf0faae75edff8cf93f",
+    ),
+    "aclImdb": (
+        "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+        "01ada507287d82875905620988597833ad4e0903",
+    ),
+    "banana-detection": (
+        DATA_URL + "banana-detection.zip",
+        "5de26c8fce5ccdea9f91267273464dc968d20d72",
+    ),
+    "bert.base": (
+        DATA_URL + "bert.base.torch.zip",
+        "225d66f04cae318b841a13d32af3acc165f253ac",
+    ),
+    "bert.small": (
+        DATA_URL + "bert.small.torch.zip",
+        "c72329e68a732bef0452e4b96a1c341c8910f81f",
+    ),
+    "cifar10_tiny": (
+        DATA_URL + "kaggle_cifar10_tiny.zip",
+        "2068874e4b9a9f0fb07ebe0ad2b29754449ccacd",
+    ),
+    "dog_tiny": (
+        DATA_URL + "kaggle_dog_tiny.zip",
+        "0cb91d09b814ecdc07b50f31f8dcad3e81d6a86d",
+    ),
+    "fra-eng": (
+        DATA_URL + "fra-eng.zip",
+        "94646ad1522d915e7b0f9296181140edcf86a4f5",
+    ),
+    "glove.6b.50d": (
+        DATA_URL + "glove.6B.50d.zip",
+        "0b8703943ccdb6eb788e6f091b8946e82231bc4d",
+    ),
+    "glove.6b.100d": (
+        DATA_URL + "glove.6B.100d.zip",
+        "cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a",
+    ),
+    "glove.42b.300d": (
+        DATA_URL + "glove.42B.300d.zip",
+        "b5116e234e9eb9076672cfeabf5469f3eec904fa",
+    ),
+    "hotdog": (
+        DATA_URL + "hotdog.zip",
+        "fba480ffa8aa7e0febbb511d181409f899b9baa5",
+    ),
+    "kaggle_house_test": (
+        DATA_URL + "kaggle_house_pred_test.csv",
+        "fa19780a7b011d9b009e8bff8e99922a8ee2eb90",
+    ),
+    "kaggle_house_train": (
+        DATA_URL + "kaggle_house_pred_train.csv",
+        "585e9cc93e70b39160e7921475f9bcd7d31219ce",
+    ),
+    "ptb": (
+        DATA_URL + "ptb.zip",
+        "319d85e578af0cdc590547f26231e4e31cdf1e42",
+    ),
+    "SNLI": (
+        "https://nlp.stanford.edu/projects/snli/snli_1.0.zip",
+        "9fcde07509c7e87ec61c640c1b2753d9041758e4",
+    ),
+    "time_machine": (
+        DATA_URL + "timemachine.txt",
+        "090b5e7e70c295757f55df93cb0a180b9691891a",
+    ),
+    "voc2012": (
+        DATA_URL + "VOCtrainval_11-May-2012.tar",
+        "4e443f8a2eca6b1dac8a6c57641b67dd40621a49",
+    ),
+    "wiki.en": (
+        DATA_URL + "wiki.en.zip",
+        "c1816da3821ae9f43899be655002f6c723e91b88",
+    ),
+    "wikitext-2": (
+        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip",
+        "3c914d17d80b1459be871a5039ac23e752a53cbe",
+    ),
+}
+
+#: Seconds to wait for a connection, and for the next bytes. A machine behind a wall that drops
+#: packets must learn it soon, because a bundled sample is waiting.
+TIMEOUT_SECONDS = (3.0, 20.0)
+#: How often one URL is tried when its transfer breaks off half-way.
+NUM_ATTEMPTS = 3
+_CHUNK_BYTES = 1 << 16
+
+#: What the libraries raise when an archive is truncated or damaged.
+_DAMAGES = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+)
+
+Verify = Callable[[Path], Any]
+
+
+def download(
+    url: str, folder: str | os.PathLike[str] = "../data", sha1_hash: str | None = None
+) -> str:
+    """Fetches a file, unless it is there already, and returns its path.
+
+    A file that is there is used if its checksum matches, and fetched again if it does not.
+    Without a checksum, a file that is there is used as it is: delete it to fetch it anew.
+
+    Args:
+        url: A URL, or a name in `DATA_HUB`.
+        folder: Where to put the file; made if need be.
+        sha1_hash: The SHA-1 checksum in hexadecimal digits. A name in `DATA_HUB` brings its own.
+
+    Returns:
+        The path of the file in `folder`.
+
+    Raises:
+        ConfigError: If `url` is neither a URL with a file name nor a name in `DATA_HUB`.
+        DownloadError: If the file cannot be fetched, does not match its checksum, or cannot be
+            written.
+
+    Book: 5.7.1.
+    """
+    if "://" not in url:
+        if url not in DATA_HUB:
+            raise ConfigError(
+                f"{url!r} is not a name in DATA_HUB.{did_you_mean(url, DATA_HUB)} "
+                f"A URL begins with http:// or https://."
+            )
+        url, hub_hash = DATA_HUB[url]
+        sha1_hash = sha1_hash or hub_hash
+    # The name decides where we write, so it must be one plain name.
+    name = PureWindowsPath(unquote(urlsplit(url).path)).name
+    if name in ("", "..") or not url.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
+            f"the name of a file."
+        )
+    verify = None if sha1_hash is None else _sha1_check(sha1_hash)
+    path = os.path.join(folder, name)
+    fetch([url], path, verify)
+    return path
+
+
+def extract(filename: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> None:
+    """Unpacks an archive: zip, tar, tar with any compression, or a single file in gzip.
+
+    Nothing is ever written outside `folder`, whatever names or links the archive holds: such an
+    archive is refused before its first file is written.
+
+    Args:
+        filename: The archive. Its content, not its name, tells what it is.
+        folder: Where to put the files; without it, the folder in which the archive lies.
+
+    Raises:
+        DataError: If the archive holds a name or a link that leads outside `folder`, or the
+            file is no archive.
+        CorruptFileError: If the archive is truncated or damaged.
+
+    Book: 5.7.1.
+    """
+    archive = Path(filename)
+    target = archive.parent if folder is None else Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    try:
+        if zipfile.is_zipfile(archive):
+            _extract_zip(archive, target)
+        elif tarfile.is_tarfile(archive):
+            _extract_tar(archive, target)
+        elif archive.suffix == ".gz":
+            _extract_gzip(archive, target)
+        elif archive.suffix in (".zip", ".tar", ".tgz", ".bz2", ".xz"):
+            raise _damaged(archive, "its content does not begin or end like such an archive")
+        else:
+            raise DataError(f"{archive} is not a zip, tar or gzip file, so it cannot be unpacked.")
+    except _DAMAGES as error:
+        raise _damaged(archive, str(error) or "it breaks off") from error
+
+
+def download_extract(name: str, folder: str | None = None) -> str:
+    """Fetches an archive, unpacks it beside itself, and returns the path of what it held.
+
+    Args:
+        name: A name in `DATA_HUB`, or a URL.
+        folder: The folder in the archive to return; without it, the one that is named like the
+            archive.
+
+    Raises:
+        DataError: If the archive does not hold that folder.
+        DownloadError: If the archive cannot be fetched.
+
+    Book: 5.7.1.
+    """
+    archive = Path(download(name))
+    extract(archive)
+    stem = archive.name.removesuffix(archive.suffix).removesuffix(".tar")
+    path = archive.parent / (folder or stem)
+    if not path.exists():
+        near = ", ".join(sorted(entry.name for entry in archive.parent.iterdir())[:10])
+        raise DataError(
+            f"{archive} was unpacked, but there is no {folder or stem!r} in it. Name the folder "
+            f"that you want as `folder`. In {archive.parent} there are: {near}."
+        )
+    return str(path)
+
+
+def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | None = None) -> Path:
+    """Makes sure that a good file is at `path`, from the first URL that can deliver it.
+
+    The file comes into being at once and whole: it is written under another name in the same
+    folder, verified, and renamed. Processes that fetch it at the same time do not meet.
+
+    Args:
+        urls: The same file at several places, the best first.
+        path: Where the file is to be.
+        verify: Called with the path of a file; raises `DataError` if it is not the right one.
+
+    Raises:
+        DownloadError: If no URL delivers the right file; every URL is listed with its reason.
+            Also if the folder cannot be written, or `GRADBOOK_OFFLINE` is set.
+    """
+    path = Path(path)
+    if path.is_file() and (verify is None or _passes(verify, path)):
+        return path
+    if os.environ.get("GRADBOOK_OFFLINE", "0") not in ("", "0"):
+        raise DownloadError(
+            f"{path.name} is not downloaded, because the environment variable GRADBOOK_OFFLINE "
+            f"is set."
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    reasons = []
+    for url in urls:
+        reason = _fetch_one(url, path, verify)
+        if reason is None:
+            return path
+        reasons.append(f"  {url}: {reason}")
+    raise DownloadError("\n".join([f"{path.name} could not be downloaded:", *reasons]))
+
+
+def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
+    """Tries one URL; returns what went wrong, or None."""
+    import requests  # slow to import, and needed here only
+
+    reason = ""
+    for attempt in range(1, NUM_ATTEMPTS + 1):
+        # An own name for each process, and no `tempfile`: it would hide the file from others.
+        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            _transfer(url, part, path.name)
+            if verify is not None:
+                verify(part)
+            try:
+                os.replace(part, path)
+            except PermissionError:
+                # Windows: another process has just put the same file there and reads it.
+                if not path.is_file() or (verify is not None and not _passes(verify, path)):
+                    raise
+            return None
+        except DataError as error:
+            return str(error).replace(str(part), str(path))
+        except requests.exceptions.RequestException as error:
+            tries = f" ({attempt} times)" if attempt > 1 else ""
+            reason = _reason(error) + tries
+            broke_off = isinstance(error, requests.exceptions.ChunkedEncodingError)
+            if not broke_off and not (part.exists() and part.stat().st_size > 0):
+                return reason  # it never began, so it would not begin now
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        finally:
+            part.unlink(missing_ok=True)
+    return reason
+
+
+def _transfer(url: str, part: Path, name: str) -> None:
+    """Writes what the URL delivers to the file `part`."""
+    import pooch
+    import requests
+
+    with _Progress(name, url) as progress:
+        transfer = pooch.HTTPDownloader(
+            progressbar=progress,
+            chunk_size=_CHUNK_BYTES,
+            timeout=TIMEOUT_SECONDS,
+            headers={"Accept-Encoding": "identity"},  # so that the sizes can be compared
+        )
+        # As a file object, because pooch takes a failure to open a path for one of the network.
+        with open(part, "wb") as file:
+            transfer(url, file, None)
+    num_bytes = part.stat().st_size
+    if num_bytes < progress.total:  # urllib3 before version 2 does not look
+        raise requests.exceptions.ChunkedEncodingError(
+            f"{num_bytes} of {progress.total} bytes came"
+        )
+
+
+class _Progress:
+    """What pooch expects of a progress bar: drawn on a terminal, one line elsewhere."""
+
+    def __init__(self, name: str, url: str) -> None:
+        self.name = name
+        self.host = urlsplit(url).netloc
+        self._total = 0
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> "_Progress":
+        if not sys.stderr.isatty():
+            print(f"Downloading {self.name} from {self.host}", file=sys.stderr)
+            return self
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(f"{self.name} from {self.host}", total=None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    @property
+    def total(self) -> int:
+        """The number of bytes that the server promised; 0 if it did not say."""
+        return self._total
+
+    @total.setter
+    def total(self, num_bytes: int) -> None:
+        self._total = num_bytes
+        if self._bar is not None:
+            self._bar.update(self._task, total=num_bytes or None)
+
+    def update(self, num_bytes: int) -> None:
+        """More bytes came."""
+        if self._bar is not None:
+            self._bar.advance(self._task, num_bytes)
+
+    def reset(self) -> None:
+        """Counts from the beginning."""
+        if self._bar is not None:
+            self._bar.reset(self._task, total=self._total or None)
+
+    def close(self) -> None:
+        """Nothing to do: leaving the context stops the drawing."""
+
+
+def _reason(error: Exception) -> str:
+    """A network error in a few words; the libraries' own texts nest four deep."""
+    import requests
+
+    text = str(error)
+    response = getattr(error, "response", None)
+    if isinstance(error, requests.exceptions.HTTPError) and response is not None:
+        return f"HTTP {response.status_code} {response.reason}"
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return f"no connection within {TIMEOUT_SECONDS[0]:g} s"
+    if isinstance(error, requests.exceptions.Timeout) or "Read timed out" in text:
+        return f"no answer within {TIMEOUT_SECONDS[1]:g} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return f"the transfer broke off ({text})"
+    for sign in ("Name or service", "NameResolutionError", "getaddrinfo", "nodename", "resolve"):
+        if sign in text:
+            return "the host's name could not be resolved; is there a network?"
+    if "refused" in text:
+        return "the connection was refused"
+    return text
+
+
+def _sha1_check(expected: str) -> Verify:
+    def verify(path: Path) -> None:
+        found = _sha1(path)
+        if found != expected.lower():
+            raise CorruptFileError(
+                f"the checksum of {path} does not match: expected SHA-1 {expected}, got {found}"
+            )
+
+    return verify
+
+
+def _sha1(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
+
+
+def _passes(verify: Verify, path: Path) -> bool:
+    try:
+        verify(path)
+    except DataError:
+        return False
+    return True
+
+
+def _unwritable(path: Path, error: OSError) -> DownloadError:
+    return DownloadError(
+        f"{path.name} cannot be written to the folder {path.parent}: "
+        f"{error.strerror or error}. Choose a folder that can be written."
+    )
+
+
+def _damaged(archive: Path, reason: str) -> CorruptFileError:
+    return CorruptFileError(
+        f"{archive} is truncated or damaged: {reason}. Delete it and run again to fetch it anew."
+    )
+
+
+def _check_inside(archive: Path, target: Path, name: str) -> None:
+    """Refuses a member whose name would be written outside `target`."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    # `resolve` follows what is on the disk: a link left there must not lead the file astray.
+    outside = (
+        posix.is_absolute()
+        or windows.drive
+        or windows.root
+        or ".." in posix.parts
+        or ".." in windows.parts
+        or not (target / name).resolve().is_relative_to(target.resolve())
+    )
+    if outside:
+        raise DataError(
+            f"{archive} is refused: its member {name!r} would be written outside {target}. "
+            f"Nothing was unpacked."
+        )
+
+
+def _extract_zip(archive: Path, target: Path) -> None:
+    with zipfile.ZipFile(archive) as file:
+        for member in file.infolist():
+            _check_inside(archive, target, member.filename)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise DataError(
+                    f"{archive} is refused: its member {member.filename!r} is a symbolic link, "
+                    f"which zip files cannot bring safely. Nothing was unpacked."
+                )
+        file.extractall(target)
+
+
+def _extract_tar(archive: Path, target: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise DataError("To unpack a tar file safely, Python 3.11.4 or newer is needed.")
+    with tarfile.open(archive) as file:
+        links = {_folded(member.name) for member in file if member.issym() or member.islnk()}
+        for member in file:
+            _check_inside(archive, target, member.name)
+            # The filter follows links as they are on the disk, and could be led astray by long
+            # chains of them. So nothing is written at or below a link that the archive brings.
+            parts = _folded(member.name)
+            own = len(parts) if member.issym() or member.islnk() else len(parts) + 1
+            if any(parts[:length] in links for length in range(1, own)):
+                raise DataError(
+                    f"{archive} is refused: its member {member.name!r} would be written through "
+                    f"a link of the archive. Nothing was unpacked."
+                )
+            try:
+                tarfile.data_filter(member, str(target.resolve()))
+            except tarfile.FilterError as error:
+                raise DataError(f"{archive} is refused: {error}. Nothing was unpacked.") from error
+        file.extractall(target, filter="data")
+
+
+def _folded(name: str) -> tuple[str, ...]:
+    """The parts of a name as a file system sees them that ignores case."""
+    return PurePosixPath(name.casefold()).parts
+
+
+def _extract_gzip(archive: Path, target: Path) -> None:
+    path = target / archive.stem
+    _check_inside(archive, target, archive.stem)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        with gzip.open(archive) as source, open(part, "wb") as file:
+            shutil.copyfileobj(source, file)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

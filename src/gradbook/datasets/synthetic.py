@@ -1,0 +1,131 @@
+"""Data for linear regression, made from a known line and some noise.
+
+Book: 3.3 (sec_synthetic-regression-data).
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from gradbook.data import DataModule, check_batch_size
+from gradbook.errors import ConfigError
+
+
+class SyntheticRegressionData(DataModule):
+    """Examples of y = Xw + b + noise, with X from the standard normal distribution.
+
+    The random numbers come from PyTorch's default generator, X before the noise.
+
+    Args:
+        w: The true weights: d numbers, or a tensor (d,) or (d, 1).
+        b: The true bias.
+        noise: The standard deviation of the noise.
+        num_train: Examples for training, the first ones.
+        num_val: Examples for validation, the others. With 0, there is no validation set.
+        batch_size: Examples in a batch.
+
+    Attributes:
+        X: float32 tensor (num_train + num_val, d).
+        y: float32 tensor (num_train + num_val, 1).
+        w, b: The true parameters, `w` as a tensor.
+
+    Raises:
+        ConfigError: If an argument cannot be used.
+
+    Book: 3.3.1.
+    """
+
+    num_train: int
+    num_val: int
+    noise: float
+    b: float | torch.Tensor
+
+    def __init__(
+        self,
+        w: Sequence[float] | torch.Tensor = (2.0, -3.4),
+        b: float | torch.Tensor = 4.2,
+        noise: float = 0.01,
+        num_train: int = 1000,
+        num_val: int = 1000,
+        batch_size: int = 32,
+    ) -> None:
+        super().__init__()
+        num_train = _check_count("num_train", num_train, at_least=1)
+        num_val = _check_count("num_val", num_val, at_least=0)
+        batch_size = check_batch_size(batch_size)
+        weights = _check_weights(w)
+        _check_noise(noise)
+        self.save_hyperparameters()  # `w` as it was given: a run record can hold it
+        self.w = weights
+        num_examples = num_train + num_val
+        self.X = torch.randn(num_examples, weights.numel())
+        error = torch.randn(num_examples, 1) * noise
+        self.y = torch.matmul(self.X, weights.reshape(-1, 1)) + b + error
+
+    def get_dataloader(self, train: bool) -> Any:
+        """Minibatches of (X, y), shuffled for training; None if `num_val` is 0. Book: 3.3.3."""
+        if not train and self.num_val == 0:
+            return None
+        indices = slice(0, self.num_train) if train else slice(self.num_train, None)
+        return self.get_tensorloader((self.X, self.y), train, indices)
+
+
+def synthetic_data(
+    w: Sequence[float] | torch.Tensor, b: float | torch.Tensor, num_examples: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Examples of y = Xw + b with noise of standard deviation 0.01.
+
+    Args:
+        w: The true weights: d numbers, or a tensor (d,).
+        b: The true bias.
+        num_examples: How many.
+
+    Returns:
+        X, a float32 tensor (num_examples, d), and y, (num_examples, 1).
+
+    Raises:
+        ConfigError: If an argument cannot be used.
+
+    Book: appendix (sec_utils).
+    """
+    weights = _check_weights(w)
+    num_examples = _check_count("num_examples", num_examples, at_least=1)
+    X = torch.normal(0, 1, (num_examples, weights.numel()))
+    y = torch.matmul(X, weights.reshape(-1)) + b
+    y += torch.normal(0, 0.01, y.shape)
+    return X, y.reshape(-1, 1)
+
+
+def _check_weights(w: Any) -> torch.Tensor:
+    try:
+        weights = torch.as_tensor(w, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        weights = torch.empty(0)
+    columns = weights.dim() == 1 or (weights.dim() == 2 and weights.shape[1] == 1)
+    if not columns or weights.numel() == 0:
+        raise ConfigError(f"w must be a sequence of at least one number, but it is {w!r}.")
+    return weights
+
+
+def _check_count(name: str, value: Any, at_least: int) -> int:
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = -1
+    if count < at_least or isinstance(value, bool):
+        raise ConfigError(f"{name} must be an integer of at least {at_least}, not {value!r}.")
+    return count
+
+
+def _check_noise(noise: Any) -> None:
+    try:
+        sound = 0 <= float(noise) < math.inf
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ConfigError(
+            f"noise is a standard deviation: a finite number of at least 0, not {noise!r}."
+        )

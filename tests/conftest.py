@@ -1,0 +1,70 @@
+"""What every test finds: no network, no display, an own folder, seeded generators."""
+
+import multiprocessing
+import os
+import random
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch, tmp_path, request):
+    """An own home and working folder; nothing from the user's environment, nothing left over.
+
+    The working folder is `tmp_path / "work"`, so that the book's `../data` is the test's own.
+    """
+    for name in [name for name in os.environ if name.startswith(("GRADBOOK_", "XDG_"))]:
+        monkeypatch.delenv(name)
+    home, work = tmp_path / "home", tmp_path / "work"
+    home.mkdir()
+    work.mkdir()
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(home))
+    monkeypatch.setenv("GRADBOOK_OFFLINE", "1")
+    monkeypatch.setenv("GRADBOOK_DISPLAY", "off")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    # One for all tests, because making a cache of fonts takes seconds.
+    fonts = request.config.rootpath / ".pytest_cache" / "matplotlib"
+    monkeypatch.setenv("MPLCONFIGDIR", str(fonts))
+    monkeypatch.chdir(work)
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+    before = set(threading.enumerate())
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+    deadline = time.monotonic() + 2
+    left = set(threading.enumerate()) - before
+    while left and time.monotonic() < deadline:
+        time.sleep(0.02)
+        left = {thread for thread in left if thread.is_alive()}
+    assert not left, f"threads left running: {left}"
+    assert not multiprocessing.active_children(), "processes left running"
+
+
+@pytest.fixture
+def undo_patches():
+    """Puts the classes of the library back as they were, after methods were replaced."""
+    from gradbook import board, data, datasets, hparams, models, module, optim, trainer
+
+    places = (board, data, datasets, hparams, models, module, optim, trainer)
+    classes = {
+        value
+        for place in places
+        for value in vars(place).values()
+        if isinstance(value, type) and value.__module__.startswith("gradbook.")
+    }
+    before = {cls: dict(vars(cls)) for cls in classes}
+    yield
+    for cls, attributes in before.items():
+        for name in set(vars(cls)) - set(attributes):
+            delattr(cls, name)
+        for name, value in attributes.items():
+            if vars(cls).get(name) is not value:
+                setattr(cls, name, value)
