@@ -4,12 +4,20 @@ Book: 3.2.2 (oo-design-models).
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
 import torch
 
 from gradbook.hparams import HyperParameters
 from gradbook.record import History, Meter, Metric, Sink
+
+
+def _choose_display(board: "ProgressBoard", trainer: Any = None) -> Sink:
+    # Imported late and by name: what draws stands above a board, and is not loaded before it draws.
+    choose = import_module("gradbook.display.choose").choose
+    sink: Sink = choose(board, trainer)
+    return sink
 
 
 class ProgressBoard(HyperParameters):
@@ -30,9 +38,8 @@ class ProgressBoard(HyperParameters):
             places; False or "off" draws nothing.
     """
 
-    #: Opens the display for a board. Set when the package is put together, because a board
-    #: must not know what draws it.
-    choose_display: ClassVar[Callable[..., Sink]] = lambda board, trainer=None: Sink()
+    #: Opens the display for a board.
+    choose_display: ClassVar[Callable[..., Sink]] = _choose_display
 
     xlabel: str | None
     ylabel: str | None

@@ -4,7 +4,7 @@ Book: 3.2.3 (oo-design-data).
 """
 
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -72,15 +72,22 @@ class TensorLoader:
         return -(-len(self.tensors[0]) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        num_examples = len(self.tensors[0])
-        order = torch.randperm(num_examples) if self.shuffle else None
-        for start in range(0, num_examples, self.batch_size):
-            stop = start + self.batch_size
-            if order is None:
-                batch = [tensor[start:stop] for tensor in self.tensors]
+        for rows in self._rows():
+            if isinstance(rows, slice):
+                batch = [tensor[rows] for tensor in self.tensors]
             else:
-                batch = [tensor.index_select(0, order[start:stop]) for tensor in self.tensors]
+                batch = [tensor.index_select(0, rows) for tensor in self.tensors]
             yield batch if self.transform is None else self.transform(batch)
+
+    def _rows(self) -> Iterable[slice | torch.Tensor]:
+        """Which examples go into each batch of one pass."""
+        num_examples = len(self.tensors[0])
+        if not self.shuffle:
+            starts = range(0, num_examples, self.batch_size)
+            return (slice(start, start + self.batch_size) for start in starts)
+        # The order is drawn on the CPU, so that a seed gives the same batches on every device.
+        order = torch.randperm(num_examples)
+        return order.to(self.tensors[0].device).split(self.batch_size)
 
     def first(self) -> Batch:
         """The first examples in their own order: a look at a batch that draws no random number."""

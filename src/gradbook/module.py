@@ -15,6 +15,7 @@ from gradbook.board import ProgressBoard
 from gradbook.data import Batch
 from gradbook.errors import ModelError
 from gradbook.hparams import HyperParameters
+from gradbook.optim import SGD
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
@@ -69,9 +70,11 @@ class Module(nn.Module, HyperParameters):
 
     def forward(self, X: Any) -> Any:
         """The network's output for the inputs X; by default that of `self.net`."""
-        if not isinstance(getattr(self, "net", None), Callable):  # type: ignore[arg-type]
-            raise ModelError(checks.missing_forward(self))
-        return self.net(X)
+        try:
+            net = self.net
+        except AttributeError:
+            raise ModelError(checks.missing_forward(self)) from None
+        return net(X)
 
     def loss(self, y_hat: Any, y: Any) -> torch.Tensor:
         """The loss of predictions `y_hat` for the labels `y`, a tensor with one element."""
@@ -117,7 +120,7 @@ class Module(nn.Module, HyperParameters):
         """The optimizer: minibatch SGD over `parameters()` with the learning rate `self.lr`."""
         if not hasattr(self, "lr"):
             raise ModelError(checks.missing_optimizer(self))
-        return torch.optim.SGD(self.parameters(), lr=self.lr)
+        return SGD(self.parameters(), lr=self.lr)
 
     def apply_init(
         self, inputs: Iterable[Any], init: Callable[[nn.Module], Any] | None = None

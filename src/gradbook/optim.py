@@ -3,37 +3,74 @@
 Book: 3.4.3 (sec_linear_scratch).
 """
 
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
-from gradbook.hparams import HyperParameters
 
-
-class SGD(HyperParameters):
+class SGD(torch.optim.Optimizer):
     """Moves every parameter against its gradient: `param -= lr * param.grad`.
+
+    It is an optimizer of PyTorch, so that learning-rate schedulers and `state_dict()` work,
+    without the layers that PyTorch's own wraps around a step. Between two large matrix products
+    those layers take longer than the step itself: a tenth of the training time of a small MLP.
 
     Args:
         params: The tensors to update, each a leaf that requires a gradient.
         lr: The learning rate, a float of at least 0.
     """
 
-    params: list[torch.Tensor]
-    lr: float
-
     def __init__(self, params: Iterable[torch.Tensor], lr: float) -> None:
-        params = list(params)  # a generator would be empty at the second step
-        self.save_hyperparameters()
+        super().__init__(params, {"lr": lr})
+
+    @property
+    def params(self) -> list[torch.Tensor]:
+        """All tensors that are updated."""
+        return [param for group in self.param_groups for param in group["params"]]
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, of the first group if there are several."""
+        rate: float = self.param_groups[0]["lr"]
+        return rate
 
     @torch.no_grad()
-    def step(self) -> None:
-        """Takes one step with the gradients at hand; a tensor without one stays as it is."""
-        moved = [param for param in self.params if param.grad is not None]
-        # One fused call for all tensors: the same arithmetic as a loop, without its overhead.
-        torch._foreach_add_(moved, [cast(torch.Tensor, p.grad) for p in moved], alpha=-self.lr)
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Takes one step with the gradients at hand; a tensor without one stays as it is.
 
-    def zero_grad(self) -> None:
+        Args:
+            closure: As in PyTorch: computes the loss and its gradients anew before the step.
+
+        Returns:
+            What `closure` returned, or None.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for param in group["params"]:
+                if param.grad is not None:
+                    param.add_(param.grad, alpha=-group["lr"])
+        return loss
+
+    # Tells Optimizer.__init__ not to wrap `step` in its profiling layer.
+    step.hooked = True  # type: ignore[attr-defined]
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients, so that the next backward pass starts afresh."""
-        for param in self.params:
-            param.grad = None
+        for group in self.param_groups:
+            for param in group["params"]:
+                if set_to_none or param.grad is None:
+                    param.grad = None
+                else:
+                    param.grad.zero_()
+
+    def register_step_pre_hook(self, hook: Any) -> Any:
+        """Refused: step hooks live in the layer that is left out here."""
+        raise NotImplementedError("gradbook.SGD has no step hooks; torch.optim.SGD has.")
+
+    def register_step_post_hook(self, hook: Any) -> Any:
+        """Refused: step hooks live in the layer that is left out here."""
+        raise NotImplementedError("gradbook.SGD has no step hooks; torch.optim.SGD has.")
