@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 
+torch.set_num_threads(1)  # tests run side by side
+
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch, tmp_path, request):

@@ -4,23 +4,83 @@
 package gives the same classes, with what the book lacks.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import gradbook_standin
+
 __version__ = "0.1.0"
 
-from gradbook import errors
-from gradbook.board import ProgressBoard
-from gradbook.data import DataModule, TensorLoader
-from gradbook.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
-from gradbook.errors import GradbookError, GradbookWarning
-from gradbook.hparams import HyperParameters, add_to_class
-from gradbook.models import (
-    MLP,
-    LinearRegression,
-    LinearRegressionScratch,
-    MLPScratch,
-    SoftmaxRegression,
-    SoftmaxRegressionScratch,
-)
-from gradbook.module import Classifier, Module
-from gradbook.optim import SGD
-from gradbook.record import History, Metric, Sink
-from gradbook.trainer import Trainer
+gradbook_standin.install()
+
+if TYPE_CHECKING:
+    from gradbook import errors as errors
+    from gradbook.board import ProgressBoard as ProgressBoard
+    from gradbook.data import DataModule as DataModule
+    from gradbook.data import TensorLoader as TensorLoader
+    from gradbook.datasets import FashionMNIST as FashionMNIST
+    from gradbook.datasets import SyntheticRegressionData as SyntheticRegressionData
+    from gradbook.devices import cpu as cpu
+    from gradbook.devices import gpu as gpu
+    from gradbook.devices import num_gpus as num_gpus
+    from gradbook.devices import try_all_gpus as try_all_gpus
+    from gradbook.devices import try_gpu as try_gpu
+    from gradbook.errors import GradbookError as GradbookError
+    from gradbook.errors import GradbookWarning as GradbookWarning
+    from gradbook.hparams import HyperParameters as HyperParameters
+    from gradbook.hparams import add_to_class as add_to_class
+    from gradbook.models import MLP as MLP
+    from gradbook.models import LinearRegression as LinearRegression
+    from gradbook.models import LinearRegressionScratch as LinearRegressionScratch
+    from gradbook.models import MLPScratch as MLPScratch
+    from gradbook.models import SoftmaxRegression as SoftmaxRegression
+    from gradbook.models import SoftmaxRegressionScratch as SoftmaxRegressionScratch
+    from gradbook.module import Classifier as Classifier
+    from gradbook.module import Module as Module
+    from gradbook.optim import SGD as SGD
+    from gradbook.record import History as History
+    from gradbook.record import Metric as Metric
+    from gradbook.record import Sink as Sink
+    from gradbook.seeds import seed_everything as seed_everything
+    from gradbook.trainer import Trainer as Trainer
+
+#: Where each public name lives. It is imported when it is first used, so that what needs no
+#: PyTorch (`gradbook --help`) does not wait two seconds for it.
+_HOMES = {
+    "board": ("ProgressBoard",),
+    "data": ("DataModule", "TensorLoader"),
+    "datasets": ("FashionMNIST", "SyntheticRegressionData"),
+    "devices": ("cpu", "gpu", "num_gpus", "try_all_gpus", "try_gpu"),
+    "errors": ("GradbookError", "GradbookWarning"),
+    "hparams": ("HyperParameters", "add_to_class"),
+    "models": (
+        "MLP",
+        "LinearRegression",
+        "LinearRegressionScratch",
+        "MLPScratch",
+        "SoftmaxRegression",
+        "SoftmaxRegressionScratch",
+    ),
+    "module": ("Classifier", "Module"),
+    "optim": ("SGD",),
+    "record": ("History", "Metric", "Sink"),
+    "seeds": ("seed_everything",),
+    "trainer": ("Trainer",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", "errors", *_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("gradbook.errors")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'gradbook' has no attribute {name!r}")
+    value = getattr(import_module(f"gradbook.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

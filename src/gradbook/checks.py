@@ -5,13 +5,22 @@ Nothing here runs in a healthy step except `check_labels`, which compares shapes
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import nn
 
-from gradbook.errors import BatchError, ConfigError, DataError, GradbookError, ModelError, ShapeError
+from gradbook.errors import (
+    BatchError,
+    ConfigError,
+    DataError,
+    GradbookError,
+    ModelError,
+    ShapeError,
+)
 
 #: What PyTorch says when shapes or dtypes do not fit; other errors are the learner's own.
 _MISFIT = re.compile(
@@ -19,7 +28,7 @@ _MISFIT = re.compile(
     r"|Expected .*(input|dim|D\b)|expected input|expected m1 and m2|same dtype|scalar type"
     r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
     r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
-    r"|should be the same",
+    r"|should be the same|Kernel size can't be greater|Output size is too small",
     re.IGNORECASE,
 )
 
@@ -61,7 +70,7 @@ def missing_optimizer(model: object) -> str:
 
 def check_rate(value: Any, name: str = "lr") -> None:
     """Raises ConfigError unless `value` is a finite number of at least 0."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number and isinstance(value, torch.Tensor) and value.numel() == 1:
         number, value = True, value.item()
     if not number or not math.isfinite(value) or value < 0:
@@ -70,7 +79,7 @@ def check_rate(value: Any, name: str = "lr") -> None:
 
 def check_whole_number(value: Any, name: str, at_least: int) -> None:
     """Raises ConfigError unless `value` is an integer of at least `at_least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < at_least:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
         raise ConfigError(
             f"{name} must be a whole number of at least {at_least}, but it is {value!r}."
         )
@@ -83,7 +92,7 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
     """Raises BatchError unless the labels have the shape and dtype that go with the scores."""
     if Y.shape == Y_hat.shape[:-1] and not Y.is_floating_point():
         return
-    expected = f"Expected int64 labels of shape {tuple(Y_hat.shape[:-1])}"
+    expected = f"Expected integer labels of shape {tuple(Y_hat.shape[:-1])}"
     found = f"but got {_describe(Y)}"
     if Y.shape == Y_hat.shape and Y.dim() > 1:
         advice = "These look one-hot: give class numbers instead, `Y.argmax(dim=-1)`."
@@ -91,6 +100,8 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
         advice = f"Reshape them: `Y.reshape({tuple(Y_hat.shape[:-1])})`."
     elif Y.is_floating_point() and Y.shape == Y_hat.shape[:-1]:
         advice = "Class numbers are integers: `Y.long()`. For a regression derive from Module."
+    elif Y.dim() == 1 and Y_hat.dim() > 2 and len(Y) == len(Y_hat):
+        advice = "There are scores for every row of an image: put nn.Flatten() in the network."
     else:
         advice = "Each example needs one label."
     raise BatchError(f"{expected} for scores of shape {tuple(Y_hat.shape)}, {found}. {advice}")
@@ -101,7 +112,7 @@ def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
 
     The value -100 is allowed: PyTorch's cross-entropy leaves such labels out.
     """
-    wrong = Y[((Y < 0) & (Y != -100)) | (Y >= num_classes)]
+    wrong = Y[((Y < 0) & (Y != -100)) | (num_classes <= Y)]
     if len(wrong):
         raise BatchError(
             f"The model gives {num_classes} classes, so labels go from 0 to {num_classes - 1}, "
@@ -110,11 +121,25 @@ def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
         )
 
 
+def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
+    """Raises BatchError unless predictions and targets have the same shape.
+
+    PyTorch would stretch (n, 1) and (n,) to (n, n), and the model would learn the mean of all y.
+    """
+    if y_hat.shape != y.shape:
+        same = y.numel() == y_hat.numel()
+        advice = f"Reshape them: `y.reshape({tuple(y_hat.shape)})`." if same else ""
+        raise BatchError(
+            f"Expected targets of the predictions' shape {tuple(y_hat.shape)}, but got "
+            f"{_describe(y)}. {advice or 'Each prediction needs one target.'}"
+        )
+
+
 # The forward pass
 
 
 def explain_forward(
-    model: nn.Module, inputs: Sequence[Any], error: Exception
+    model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
 ) -> ShapeError | None:
     """Says where in the network an input stopped fitting, or None if that is not the matter.
 
@@ -142,7 +167,7 @@ def explain_forward(
             watch(name, layer)
     try:
         with torch.no_grad():
-            model.forward(*inputs)
+            model.forward(*inputs, **kwargs)
     except Exception:
         pass  # expected: it failed before; what matters is how far it came
     else:
@@ -185,9 +210,7 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
             advice = f"Put nn.Flatten() before it ({sizes} = {layer.in_features})."
         elif X.dim() > 2:
             flat = math.prod(X.shape[1:])
-            advice = (
-                f"Put nn.Flatten() before it and set in_features={flat}, or use nn.LazyLinear."
-            )
+            advice = f"Put nn.Flatten() before it and set in_features={flat}, or use nn.LazyLinear."
         else:
             advice = f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which finds it out."
         return expected, advice
@@ -197,19 +220,28 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
             return expected, "Add the channel dimension: `X.unsqueeze(1)`."
         if X.dim() == 2:
             return expected, "Give it images, not flattened ones."
-        return expected, f"Set in_channels={X.shape[1]}, or use nn.LazyConv2d."
+        if X.shape[1] != layer.in_channels:
+            return expected, f"Set in_channels={X.shape[1]}, or use nn.LazyConv2d."
+    if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and X.dim() == 4:
+        advice = "Give it larger images, or set a padding or a smaller kernel_size here or before."
+        return f"a height and width that its kernel of {layer.kernel_size} fits in", advice
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        dims = "(batch, {0})" if isinstance(layer, nn.BatchNorm1d) else "(batch, {0}, height, width)"
-        channels = X.shape[1] if X.dim() > 1 else X.shape[0]
-        advice = f"Set num_features={channels}, or use the Lazy form of the layer."
-        return f"shape {dims.format(layer.num_features)}", advice
+        flat = isinstance(layer, nn.BatchNorm1d)
+        sides = "" if flat else ", height, width"
+        expected = f"shape (batch, {layer.num_features}{sides})"
+        if X.dim() not in ((2, 3) if flat else (4,)):
+            return expected, f"Use nn.BatchNorm{'2d' if flat else '1d'} here."
+        if X.shape[1] != layer.num_features:
+            return expected, f"Set num_features={X.shape[1]}, or use the Lazy form of the layer."
+        advice = "Choose a batch_size that leaves no batch of one example at the end."
+        return "more than one example to normalize over", advice
     return "another shape or dtype", "Compare its settings with what it received."
 
 
 def _repair_scratch(model: nn.Module, inputs: Sequence[Any]) -> str:
     """What to change in a forward method that works on parameters directly."""
     X = inputs[0] if inputs else None
-    shapes = {name: param for name, param in model.named_parameters(recurse=False)}
+    shapes = dict(model.named_parameters(recurse=False))
     listed = ", ".join(f"{name} {tuple(param.shape)}" for name, param in shapes.items())
     advice = f"Its parameters are {listed}. " if listed else ""
     if not isinstance(X, torch.Tensor):
@@ -246,17 +278,35 @@ def check_model(model: Any) -> None:
         check_rate(model.lr)
 
 
+def check_data(data: Any) -> None:
+    """Raises DataError if `data` cannot be asked for minibatches."""
+    if isinstance(data, type):
+        raise DataError(
+            f"fit() needs data, but got the class {data.__name__} itself. "
+            f"Make an instance: `{data.__name__}(...)`."
+        )
+    if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
+        raise DataError(
+            f"fit() needs data that give their minibatches, but got {type(data).__name__}. Derive "
+            f"a class from gradbook.DataModule, with a method `get_dataloader(self, train)`."
+        )
+
+
 def check_loaders(data: Any, train: Any, val: Any) -> None:
     """Raises DataError if the minibatches cannot be counted or there are none."""
     for loader, split in ((train, "training"), (val, "validation")):
         if loader is None and split == "validation":
             continue
-        if not hasattr(loader, "__len__") or not hasattr(loader, "__iter__"):
+        num_batches = None
+        # A DataLoader of an IterableDataset has a __len__, which raises a TypeError.
+        with suppress(TypeError):
+            num_batches = len(loader)
+        if num_batches is None or not hasattr(loader, "__iter__"):
             raise DataError(
                 f"{type(data).__name__} must give its {split} batches as an iterable with a "
                 f"length, such as a DataLoader, but gave {type(loader).__name__}."
             )
-        if len(loader) == 0:
+        if num_batches == 0:
             raise DataError(
                 f"The {split} set of {type(data).__name__} is empty: it has no batch. "
                 f"Check its size and its batch_size."
@@ -267,7 +317,8 @@ def first_batch(loader: Any) -> Any:
     """A batch to look at, made without random numbers or worker processes; None if impossible."""
     if hasattr(loader, "first"):
         return loader.first()
-    dataset, collate = getattr(loader, "dataset", None), getattr(loader, "collate_fn", None)
+    dataset: Any = getattr(loader, "dataset", None)
+    collate = getattr(loader, "collate_fn", None)
     size = getattr(loader, "batch_size", None)
     if collate is None or not size or not hasattr(dataset, "__getitem__"):
         return None

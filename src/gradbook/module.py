@@ -38,6 +38,9 @@ class Module(nn.Module, HyperParameters):
 
     board: ProgressBoard
     trainer: "Trainer"
+    # Where a subclass has them, and does not define the method that reads them.
+    net: Any
+    lr: float
     plot_train_per_epoch: float
     plot_valid_per_epoch: float
 
@@ -63,7 +66,7 @@ class Module(nn.Module, HyperParameters):
         try:
             return super().__call__(*inputs, **kwargs)
         except (RuntimeError, ValueError, TypeError) as error:
-            explained = checks.explain_forward(self, inputs, error)
+            explained = checks.explain_forward(self, inputs, kwargs, error)
             if explained is None:
                 raise
             raise explained from error
@@ -172,7 +175,7 @@ class Classifier(Module):
 
         Args:
             Y_hat: Logits of shape (..., num_classes), floating point.
-            Y: Labels of shape (...), int64 from 0 to num_classes - 1.
+            Y: Labels of shape (...), integers from 0 to num_classes - 1.
             averaged: Whether to give the mean; otherwise the loss of each label.
 
         Returns:
@@ -185,7 +188,7 @@ class Classifier(Module):
         try:
             return F.cross_entropy(
                 Y_hat.reshape(-1, Y_hat.shape[-1]),
-                Y.reshape(-1),
+                Y.reshape(-1).long(),
                 reduction="mean" if averaged else "none",
             )
         except IndexError as error:  # on the CPU, PyTorch itself looks at every label

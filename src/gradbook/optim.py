@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from gradbook.checks import check_rate
+
 
 class SGD(torch.optim.Optimizer):
     """Moves every parameter against its gradient: `param -= lr * param.grad`.
@@ -19,9 +21,13 @@ class SGD(torch.optim.Optimizer):
     Args:
         params: The tensors to update, each a leaf that requires a gradient.
         lr: The learning rate, a float of at least 0.
+
+    Raises:
+        ConfigError: If `lr` is no such number.
     """
 
     def __init__(self, params: Iterable[torch.Tensor], lr: float) -> None:
+        check_rate(lr)
         super().__init__(params, {"lr": lr})
 
     @property

@@ -6,7 +6,7 @@ costs one synchronisation per window, never one per step.
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -70,7 +70,9 @@ class Meter:
         """All values as a float64 tensor on the CPU: the one synchronisation."""
         values = self.values
         if all(isinstance(value, torch.Tensor) for value in values):
-            return torch.stack(values).to("cpu", torch.float64)  # type: ignore[arg-type]
+            # Each may be of shape () or (1,), as backward() accepts both for a loss.
+            stacked = torch.stack(values).reshape(len(values))  # type: ignore[arg-type]
+            return stacked.to("cpu", torch.float64)
         return torch.tensor([float(value) for value in values], dtype=torch.float64)
 
     def mean(self, weights: Sequence[float] | None = None) -> tuple[float, float]:
@@ -142,7 +144,7 @@ class History(Sink):
         if self.diverged is None and not math.isfinite(metric.y):
             self._report_divergence(metric.label)
 
-    def end_epoch(self, epoch: int, weights: dict[str, Sequence[float]]) -> list[Metric]:
+    def end_epoch(self, epoch: int, weights: Mapping[str, Sequence[float]]) -> list[Metric]:
         """Closes an epoch and returns its means.
 
         Args:

@@ -18,6 +18,8 @@ from gradbook.hparams import HyperParameters
 from gradbook.module import Classifier, Module
 from gradbook.record import History, Sink
 
+_KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
+
 
 class Trainer(HyperParameters):
     """Trains models on data. One trainer may fit several models in turn.
@@ -82,6 +84,7 @@ class Trainer(HyperParameters):
 
     def prepare_data(self, data: Any) -> None:
         """Asks `data` for the minibatches of both sets and counts them."""
+        checks.check_data(data)
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
         checks.check_loaders(data, self.train_dataloader, self.val_dataloader)
@@ -118,17 +121,25 @@ class Trainer(HyperParameters):
             BatchError: If the data do not fit the model.
             ConfigError: If the learning rate is no usable number.
         """
+        self.status = "failed"  # until it has ended in another way
         checks.check_model(model)
         if getattr(model, "trainer", None) is not None and isinstance(model.board, ProgressBoard):
             model.board.clear()  # trained before: a new curve, not a line back to zero
         self.prepare_data(data)
         self.prepare_model(model)
+        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         if isinstance(model, Module):
-            self._rehearse()
+            # What a loss plots in a rehearsal is no point of a curve.
+            board, model.board = model.board, ProgressBoard(display=False)
+            try:
+                self._rehearse()
+            finally:
+                model.board = board
+        if self.compile:
+            self._compile()
         self.optim = model.configure_optimizers()
         if self.optim is None:
             raise ModelError(checks.missing_optimizer(model))
-        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         with self._recording():
             for self.epoch in range(self.max_epochs):
                 self.fit_epoch()
@@ -166,13 +177,38 @@ class Trainer(HyperParameters):
 
     def _rehearse(self) -> None:
         """Finds out with one batch of each set what does not fit, before any long work."""
-        for loader in (self.val_dataloader, self.train_dataloader):
-            batch = checks.first_batch(loader)
+        model = type(self.model)
+        for loader, step in (
+            (self.val_dataloader, model.validation_step),
+            (self.train_dataloader, model.training_step),
+        ):
+            # A step that a learner wrote may use a batch in ways that cannot be foreseen.
+            batch = checks.first_batch(loader) if step in _KNOWN_STEPS else None
             if batch is None:
                 continue
             y_hat = checks.rehearse(self.model, self.prepare_batch(batch))
-            if isinstance(self.model, Classifier) and isinstance(loader, TensorLoader):
+            scores = isinstance(self.model, Classifier) and isinstance(y_hat, torch.Tensor)
+            if scores and isinstance(loader, TensorLoader):
                 checks.check_label_range(loader.tensors[-1], y_hat.shape[-1])
+
+    def _compile(self) -> None:
+        """Compiles the network's call, or warns and leaves it as it is where that fails."""
+        batch = checks.first_batch(self.train_dataloader)
+        try:
+            self.model.compile()
+            if batch is not None:  # the compiler itself runs, and may be missing, at the first call
+                self.model(*self.prepare_batch(batch)[:-1])
+        except Exception as error:
+            if isinstance(self.model, torch.nn.Module):
+                self.model._compiled_call_impl = None  # PyTorch has no public way back
+            reason = str(error).strip().splitlines()
+            warnings.warn(
+                f"compile=True, but the network cannot be compiled here: {type(error).__name__}"
+                f"{': ' + reason[0] if reason else ''}. It trains as it is. torch.compile needs a "
+                f"C++ compiler, such as g++.",
+                IgnoredSettingWarning,
+                stacklevel=3,
+            )
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -185,13 +221,13 @@ class Trainer(HyperParameters):
                 board.display = self.display
             self._open_sinks.append(type(board).choose_display(board, self))
             board.history, board.sinks = self.history, self._open_sinks
-        self.status = "failed"
         with ExitStack() as closing:
-            # Unwound from the last: every sink is closed, even when the one before it fails.
-            for sink in self._open_sinks:
-                sink.open(board, self)
-                closing.callback(lambda sink=sink: sink.close(self.status))
             try:
+                for sink in self._open_sinks:
+                    # Unwound from the last: every sink is closed, even when the one before it
+                    # fails, or Ctrl-C comes while it opens.
+                    closing.callback(self._close, sink)
+                    sink.open(board, self)
                 yield
                 self.status = "diverged" if self.history.diverged else "finished"
             except KeyboardInterrupt:
@@ -200,6 +236,9 @@ class Trainer(HyperParameters):
             finally:
                 if isinstance(board, ProgressBoard):
                     board.history = board.sinks = None
+
+    def _close(self, sink: Sink) -> None:
+        sink.close(self.status or "failed")
 
     def _end_epoch(self) -> None:
         weights = {

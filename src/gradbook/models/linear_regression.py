@@ -6,6 +6,7 @@ Book: 3.4 (sec_linear_scratch), 3.5 (sec_linear_concise).
 import torch
 from torch import nn
 
+from gradbook.checks import check_targets
 from gradbook.module import Module
 from gradbook.optim import SGD
 
@@ -39,6 +40,7 @@ class LinearRegressionScratch(Module):
 
     def loss(self, y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Half the squared error, averaged over the batch."""
+        check_targets(y_hat, y)
         return ((y_hat - y) ** 2 / 2).mean()
 
     def configure_optimizers(self) -> SGD:
@@ -65,6 +67,7 @@ class LinearRegression(Module):
 
     def loss(self, y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The squared error, averaged over the batch."""
+        check_targets(y_hat, y)
         return nn.functional.mse_loss(y_hat, y)
 
     def get_w_b(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,7 +3,7 @@
 Book: 5.2 (sec_mlp-implementation).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -24,7 +24,10 @@ def hidden_widths(num_hiddens: int | Sequence[int]) -> list[int]:
     Raises:
         ConfigError: If a width is not a positive whole number.
     """
-    widths = [num_hiddens] if isinstance(num_hiddens, int) else list(num_hiddens)
+    if isinstance(num_hiddens, Iterable) and not isinstance(num_hiddens, str):
+        widths = list(num_hiddens)
+    else:
+        widths = [num_hiddens]
     for width in widths:
         check_whole_number(width, "num_hiddens", at_least=1)
     return widths
@@ -47,6 +50,7 @@ class MLPScratch(Classifier):
     """
 
     lr: float
+    W1: torch.Tensor
 
     def __init__(
         self,

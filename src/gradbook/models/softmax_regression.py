@@ -26,7 +26,7 @@ def cross_entropy(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     The smallest normal number of the dtype is added to each probability. To one above 1e-30 that
     changes nothing; to one that underflowed it gives a loss of 87 in float32 instead of infinity.
     """
-    probability = y_hat.gather(1, y.reshape(-1, 1))
+    probability = y_hat.gather(1, y.reshape(-1, 1).long())
     return -torch.log(probability + torch.finfo(y_hat.dtype).tiny).mean()
 
 

@@ -1,0 +1,214 @@
+# ruff: noqa: F401
+"""The names of the book: `from d2l import torch as d2l`.
+
+Names only. Those that would load a large package are looked up when they are first used.
+"""
+
+import collections
+import hashlib
+import inspect
+import math
+import os
+import random
+import re
+import sys
+import time
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import (
+    abs,
+    arange,
+    cos,
+    cosh,
+    exp,
+    eye,
+    float32,
+    int32,
+    int64,
+    linspace,
+    log,
+    matmul,
+    nn,
+    normal,
+    ones,
+    ones_like,
+    rand,
+    randn,
+    sigmoid,
+    sin,
+    sinh,
+    stack,
+    tanh,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from torch import bmm as batch_matmul
+from torch import cat as concat
+from torch.nn import Module as nn_Module
+from torch.nn import functional as F  # noqa: N812
+
+from gradbook.board import ProgressBoard
+from gradbook.chapters import not_carried as _not_carried
+from gradbook.data import DataModule
+from gradbook.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
+from gradbook.errors import MissingExtraError as _MissingExtraError
+from gradbook.errors import did_you_mean as _did_you_mean
+from gradbook.hparams import HyperParameters, add_to_class
+from gradbook.models import (
+    MLP,
+    LinearRegression,
+    LinearRegressionScratch,
+    MLPScratch,
+    SoftmaxRegression,
+    SoftmaxRegressionScratch,
+)
+from gradbook.module import Classifier, Module
+from gradbook.optim import SGD
+from gradbook.tensors import (
+    argmax,
+    astype,
+    expand_dims,
+    meshgrid,
+    numpy,
+    reduce_mean,
+    reduce_sum,
+    repeat,
+    reshape,
+    size,
+    swapaxes,
+    to,
+    transpose,
+)
+from gradbook.timing import Timer
+from gradbook.trainer import Trainer
+
+if TYPE_CHECKING:  # what a type checker and an editor see of the names below
+    import matplotlib.pyplot as plt
+    import pandas as pd
+    from IPython import display
+    from PIL import Image
+
+    from gradbook.classic import (
+        Accumulator,
+        accuracy,
+        check_len,
+        check_shape,
+        evaluate_accuracy_gpu,
+        evaluate_loss,
+        get_dataloader_workers,
+        get_fashion_mnist_labels,
+        grad_clipping,
+        linreg,
+        load_array,
+        load_data_fashion_mnist,
+        sgd,
+        squared_loss,
+        train_ch6,
+    )
+    from gradbook.datasets import (
+        DATA_HUB,
+        DATA_URL,
+        FashionMNIST,
+        SyntheticRegressionData,
+        download,
+        download_extract,
+        extract,
+        synthetic_data,
+    )
+    from gradbook.display.animator import Animator
+    from gradbook.figures import (
+        plot,
+        set_axes,
+        set_figsize,
+        show_images,
+        use_svg_display,
+    )
+
+#: Where the names live that are looked up when they are first used: a module, or names in it.
+_MODULES = {
+    "Image": "PIL.Image",
+    "display": "IPython.display",
+    "pd": "pandas",
+    "plt": "matplotlib.pyplot",
+}
+_HOMES = {
+    "gradbook.classic": (
+        "Accumulator",
+        "accuracy",
+        "check_len",
+        "check_shape",
+        "evaluate_accuracy_gpu",
+        "evaluate_loss",
+        "get_dataloader_workers",
+        "get_fashion_mnist_labels",
+        "grad_clipping",
+        "linreg",
+        "load_array",
+        "load_data_fashion_mnist",
+        "sgd",
+        "squared_loss",
+        "train_ch6",
+    ),
+    "gradbook.datasets": (
+        "DATA_HUB",
+        "DATA_URL",
+        "FashionMNIST",
+        "SyntheticRegressionData",
+        "download",
+        "download_extract",
+        "extract",
+        "synthetic_data",
+    ),
+    "gradbook.display.animator": ("Animator",),
+    "gradbook.figures": (
+        "plot",
+        "set_axes",
+        "set_figsize",
+        "show_images",
+        "use_svg_display",
+    ),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_EXTRAS = {"IPython": "notebook", "pandas": "tabular"}
+_NAMES = sorted(
+    {name for name in globals() if not name.startswith("_") and name != "TYPE_CHECKING"}
+    | {*_MODULES, *_HOME_OF}
+)
+# `from d2l.torch import *` leaves out what would hide a builtin, the `display` of notebooks and
+# the package numpy, and what is not installed.
+__all__ = [
+    name
+    for name in _NAMES
+    if name not in ("abs", "display", "numpy")
+    and (name not in _MODULES or _find_spec(_MODULES[name].partition(".")[0]) is not None)
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        package = _MODULES[name].partition(".")[0]
+        try:
+            value: object = _import_module(_MODULES[name])
+        except ModuleNotFoundError as error:
+            if error.name != package or package not in _EXTRAS:
+                raise
+            raise _MissingExtraError(package, f"d2l.{name}", _EXTRAS[package]) from None
+    elif name in _HOME_OF:
+        value = getattr(_import_module(_HOME_OF[name]), name)
+    elif name.startswith("__"):  # Python itself asks for these
+        raise AttributeError(f"module 'd2l.torch' has no attribute {name!r}", name=name)
+    else:
+        raise _not_carried(name) or AttributeError(
+            f"d2l has no {name!r}.{_did_you_mean(name, _NAMES)}", name=name
+        )
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*_NAMES, *(name for name in globals() if name.startswith("__"))]

@@ -1,0 +1,224 @@
+"""What MODEL and --data name: finished classes of gradbook, or classes in a learner's own file."""
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from gradbook.display.file import kebab_case
+from gradbook.errors import ConfigError, did_you_mean
+
+#: The finished models: where each is, and what it is.
+MODELS = {
+    "linear-regression-scratch": (
+        "gradbook.models:LinearRegressionScratch",
+        "linear regression, written out (book 3.4)",
+    ),
+    "linear-regression": (
+        "gradbook.models:LinearRegression",
+        "linear regression with PyTorch's layers (book 3.5)",
+    ),
+    "softmax-regression-scratch": (
+        "gradbook.models:SoftmaxRegressionScratch",
+        "softmax regression, written out (book 4.4); also softmax-scratch",
+    ),
+    "softmax-regression": (
+        "gradbook.models:SoftmaxRegression",
+        "softmax regression with PyTorch's layers (book 4.5); also softmax",
+    ),
+    "mlp-scratch": ("gradbook.models:MLPScratch", "multilayer perceptron, written out (book 5.2)"),
+    "mlp": ("gradbook.models:MLP", "multilayer perceptron with PyTorch's layers (book 5.2)"),
+}
+
+#: The finished data sets.
+DATA = {
+    "fashion-mnist": ("gradbook.datasets:FashionMNIST", "70,000 images of clothes (book 4.2)"),
+    "synthetic-regression": (
+        "gradbook.datasets:SyntheticRegressionData",
+        "points near a known plane (book 3.3)",
+    ),
+}
+
+ALIASES = {
+    "softmax": "softmax-regression",
+    "softmax-scratch": "softmax-regression-scratch",
+    "synthetic-regression-data": "synthetic-regression",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is looked for: models or data sets.
+
+    Attributes:
+        noun: What to call one in a message.
+        known: The finished ones.
+        methods: What a class must have to be one.
+        base: The class of gradbook to derive one from.
+    """
+
+    noun: str
+    known: Mapping[str, tuple[str, str]]
+    methods: tuple[str, ...]
+    base: str
+
+    def fits(self, value: Any) -> bool:
+        """Whether `value` is a class of this kind. It need not be derived from ours."""
+        return isinstance(value, type) and all(
+            callable(getattr(value, method, None)) for method in self.methods
+        )
+
+
+MODEL = Kind("model", MODELS, ("training_step", "configure_optimizers"), "Module")
+DATA_SET = Kind("data set", DATA, ("train_dataloader", "val_dataloader"), "DataModule")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A class that was asked for by name.
+
+    Attributes:
+        name: The name to ask for it again.
+        Class: The class.
+    """
+
+    name: str
+    Class: type
+
+    @property
+    def slug(self) -> str:
+        """A name for a folder."""
+        return self.name if self.name in MODELS else kebab_case(self.Class.__name__)
+
+
+def find(text: str, kind: Kind) -> Found:
+    """The class that `text` names.
+
+    Args:
+        text: A name of ours, `file.py`, `file.py:Class`, `module:Class` or `module`.
+        kind: What it must be.
+
+    Raises:
+        ConfigError: If there is no such thing, or it is of another kind.
+    """
+    name = kebab_case(text)
+    name = ALIASES.get(name, name)
+    if name in kind.known:
+        module, _, class_name = kind.known[name][0].partition(":")
+        return Found(name, getattr(importlib.import_module(module), class_name))
+    place, colon, class_name = text.rpartition(":")
+    if not colon or not (class_name.isidentifier() or not class_name):
+        place, class_name = text, ""
+    if place.endswith(".py") or "/" in place or "\\" in place or Path(place).suffix == ".ipynb":
+        return _pick(place, _load_file(place), class_name, kind)
+    if colon or "." in place:
+        return _pick(place, _load_module(place), class_name, kind)
+    raise ConfigError(_unknown(text, name, kind))
+
+
+def _unknown(text: str, name: str, kind: Kind) -> str:
+    hint = did_you_mean(name, [*kind.known, *(a for a in ALIASES if ALIASES[a] in kind.known)])
+    if not hint and Path(f"{text}.py").is_file():
+        hint = f" Did you mean '{text}.py'?"
+    return (
+        f"There is no {kind.noun} {text!r}.{hint} There are {', '.join(kind.known)}; a class of "
+        f"your own is written my_file.py:MyClass."
+    )
+
+
+def _pick(place: str, module: ModuleType, class_name: str, kind: Kind) -> Found:
+    own = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    fitting = [Class.__name__ for Class in own if kind.fits(Class)]
+    if class_name:
+        value = getattr(module, class_name, None)
+        if value is None:
+            listed = f" Its {kind.noun}s: {', '.join(fitting)}." if fitting else ""
+            hint = did_you_mean(class_name, [Class.__name__ for Class in own])
+            raise ConfigError(f"{place} has no class {class_name!r}.{hint}{listed}")
+        if not kind.fits(value):
+            raise ConfigError(_unfit(f"{class_name} in {place}", value, kind))
+        return Found(f"{place}:{class_name}", value)
+    if not fitting:
+        others = ", ".join(Class.__name__ for Class in own)
+        raise ConfigError(
+            f"{place} defines no {kind.noun}: no class derived from gradbook.{kind.base}"
+            + (f" (its classes: {others})." if others else ".")
+        )
+    if len(fitting) > 1:
+        raise ConfigError(
+            f"{place} defines {len(fitting)} {kind.noun}s: {', '.join(fitting)}. "
+            f"Say which, for example {place}:{fitting[-1]}."
+        )
+    return Found(f"{place}:{fitting[0]}", getattr(module, fitting[0]))
+
+
+def _unfit(what: str, value: Any, kind: Kind) -> str:
+    if not isinstance(value, type):
+        return f"{what} is not a class, but {type(value).__name__} {value!r:.60}."
+    lacking = next(m for m in kind.methods if not callable(getattr(value, m, None)))
+    bases = "gradbook.Module or gradbook.Classifier" if kind is MODEL else "gradbook.DataModule"
+    plain = kind is MODEL and issubclass(value, importlib.import_module("torch.nn").Module)
+    also = " It is a plain torch.nn.Module." if plain else ""
+    return f"{what} is not a {kind.noun}: it has no `{lacking}`.{also} Derive it from {bases}."
+
+
+# Loading a learner's code
+
+
+_loaded: dict[Path, ModuleType] = {}
+
+
+def _load_file(place: str) -> ModuleType:
+    path = Path(place).expanduser()
+    if path.suffix != ".py":
+        advice = " Copy the class from the notebook into one." if path.suffix == ".ipynb" else ""
+        raise ConfigError(f"{place} is not a Python file (.py).{advice}")
+    if not path.is_file():
+        folder = path.parent if path.parent.is_dir() else Path()
+        neighbours = [str(p) for p in folder.glob("*.py")]
+        raise ConfigError(f"There is no file {place!r}.{did_you_mean(str(path), neighbours)}")
+    path = path.resolve()
+    if path in _loaded:
+        return _loaded[path]
+    # Under its own name other processes can import it too, but not if that name is in use.
+    name = path.stem if path.stem not in sys.modules else f"gradbook_loaded_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:  # pragma: no cover - it ends in .py
+        raise ConfigError(f"{place} cannot be loaded.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    _search_in(path.parent)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    _loaded[path] = module
+    return module
+
+
+def _load_module(place: str) -> ModuleType:
+    _search_in(Path.cwd())
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (place + ".").startswith(error.name + "."):
+            raise  # something that the module itself imports
+        raise ConfigError(
+            f"There is no module {error.name!r} here, which {place!r} would need. A file is "
+            f"written with its ending: my_file.py:MyClass."
+        ) from None
+
+
+def _search_in(folder: Path) -> None:
+    # It stays: what the learner's code imports later, in a method, is found as well.
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))

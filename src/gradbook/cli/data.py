@@ -1,0 +1,71 @@
+"""`gradbook data`: where each data set was looked for, and how to get it."""
+
+from typing import Any
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Looks for every data set."""
+    parser = Parser("data", "Where each data set was looked for, and how to get it.")
+    parser.add_argument("--root", default="../data", help="the folder for data (default: ../data)")
+    parser.add_argument("--verify", action="store_true", help="read every file, not only its size")
+    add_common_options(parser)
+    asked = parser.read(arguments)
+    if asked.help:
+        return Outcome(text=parser.format_help().rstrip())
+    found = look(asked.root, asked.verify)
+    corrupt = found["fashion-mnist"]["status"] == "corrupt"
+    return Outcome({"data": found}, describe(found), code=1 if corrupt else 0)
+
+
+def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
+    """What there is of each data set.
+
+    The status of Fashion-MNIST is "found", "sample" (only the bundled part of it) or "corrupt"
+    (a file that would be used is damaged).
+    """
+    from gradbook.datasets import locate
+
+    places = locate(root, verify)
+    # The order of use: the first that is complete, even if it is damaged; last, the sample.
+    used = next((p for p in places if p.status in ("found", "corrupt")), None)
+    status: str = "missing" if used is None else used.status
+    if used is not None and used.name == "sample" and used.status == "found":
+        status = "sample"
+    return {
+        "fashion-mnist": {
+            "status": status,
+            "used": None if used is None else str(used.folder),
+            "places": [
+                {
+                    "name": place.name,
+                    "folder": str(place.folder),
+                    "status": place.status,
+                    "detail": place.detail,
+                    "advice": place.advice,
+                }
+                for place in places
+            ],
+        },
+        "synthetic-regression": {"status": "found", "used": None, "places": []},
+    }
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The same for a person."""
+    fashion = found["fashion-mnist"]
+    says = {
+        "found": f"found, in {fashion['used']}",
+        "sample": "only the bundled sample; the rest is downloaded when it is first used",
+        "corrupt": f"damaged, in {fashion['used']}",
+        "missing": "not found",
+    }
+    lines = [f"fashion-mnist: {says[fashion['status']]}", ""]
+    for place in fashion["places"]:
+        lines += [f"  {place['name']:<8}{place['folder']}", f"          {place['detail']}"]
+        if place["status"] != "found":
+            lines.append(f"          to have it here: {place['advice']}")
+    lines += ["", "synthetic-regression: made when it is used, nothing to find"]
+    return "\n".join(lines)

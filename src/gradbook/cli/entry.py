@@ -1,0 +1,151 @@
+"""The entry point: chooses the command, and turns whatever happens into an exit code.
+
+Exit codes: 0 done; 1 failed, or the training diverged; 2 a command line that cannot be used;
+130 interrupted by Ctrl-C; 143 ended by SIGTERM; 141 the reader of the output has gone away.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+import gradbook
+from gradbook.cli import report
+from gradbook.cli.options import normalized
+from gradbook.errors import did_you_mean
+
+COMMANDS = {
+    "train": "train a model and draw its curves",
+    "data": "where each data set was looked for, and how to get it",
+    "doctor": "what is installed here, and what is wrong with it",
+}
+
+HELP = f"""\
+usage: gradbook COMMAND [options]
+
+A teaching laboratory for deep learning on PyTorch.
+
+commands:
+{chr(10).join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())}
+
+options:
+  -h, --help  show this, or after a command its own help
+  --version   show the version
+
+examples:
+  gradbook train mlp --num-hiddens 256 --lr 0.1
+  gradbook train softmax --max-epochs 5 --seed 1
+  gradbook train my_file.py:MyNet --data my_file.py:MyData
+  gradbook train mlp --json > result.json
+  gradbook train mlp --help
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: What follows the name of the program; by default the process's own arguments.
+
+    Returns:
+        The exit code.
+    """
+    arguments = normalized(sys.argv[1:] if argv is None else argv)
+    as_json = "--json" in arguments and not {"-h", "--help"} & set(arguments)
+    stdout = sys.stdout
+    outcome = report.Outcome()
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_terminable())
+            stack.enter_context(report.plain_warnings(quiet="--quiet" in arguments))
+            if as_json:
+                # Whatever is printed meanwhile, by a learner's code too, is not the result.
+                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+            outcome = _run(arguments)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        outcome.error = error
+    try:
+        return _report(outcome, arguments, stdout if as_json else None)
+    except (BrokenPipeError, KeyboardInterrupt) as error:
+        return _gone(error)
+
+
+def _run(arguments: list[str]) -> report.Outcome:
+    if not arguments:
+        raise report.UsageError("Name a command.\n\n" + HELP.rstrip())
+    command, *rest = arguments
+    if command in ("-h", "--help"):
+        return report.Outcome(text=HELP.rstrip())
+    if command == "--version":
+        return report.Outcome(text=f"gradbook {gradbook.__version__}")
+    if command.startswith("-"):
+        raise report.UsageError(
+            f"Name a command before the option {command!r}. There are {', '.join(COMMANDS)}."
+        )
+    if command not in COMMANDS:
+        raise report.UsageError(
+            f"There is no command {command!r}.{did_you_mean(command, COMMANDS)} "
+            f"There are {', '.join(COMMANDS)}."
+        )
+    # Imported now, not above: only what is used is waited for.
+    outcome: report.Outcome = importlib.import_module(f"gradbook.cli.{command}").run(rest)
+    return outcome
+
+
+def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> int:
+    error, quiet = outcome.error, "--quiet" in arguments
+    if isinstance(error, BrokenPipeError):
+        return _gone(error)
+    message = report.describe(error) if error is not None else ""
+    if error is not None:
+        if report.wants_traceback(arguments):
+            traceback.print_exception(error)
+        elif isinstance(error, KeyboardInterrupt):
+            print(message, file=sys.stderr)
+        else:
+            print(f"error: {message}", file=sys.stderr)
+    code = outcome.code if error is None else report.exit_code(error)
+    if json_stream is not None:
+        facts = outcome.facts
+        if error is not None:
+            interrupted = isinstance(error, KeyboardInterrupt)
+            status = "interrupted" if interrupted else "failed"
+            facts = {"status": status, **facts, "error": message}
+        report.print_json({**facts, "exit_code": code}, json_stream)
+    elif outcome.text and not quiet:
+        print(outcome.text, flush=True)
+    return code
+
+
+def _gone(error: BaseException) -> int:
+    """The reader has gone, as after `| head`: nothing can be said, nor need be."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+            continue
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            # Python flushes it once more when it exits, and would complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return report.exit_code(error)
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end a command as Ctrl-C does, so that what was reached is kept."""
+
+    def end(*_: object) -> NoReturn:
+        raise report.Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

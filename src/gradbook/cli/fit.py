@@ -1,0 +1,160 @@
+"""Carries a plan of a training out: from the run's folder to the summary."""
+
+import contextlib
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import gradbook
+from gradbook.board import ProgressBoard
+from gradbook.cli.report import Outcome
+from gradbook.cli.train import Plan
+from gradbook.display.choose import choose
+from gradbook.display.file import claim_folder, save_curve
+from gradbook.display.lines import LinesDisplay
+from gradbook.errors import ConfigError, GradbookError
+from gradbook.record import History, Metric, Sink
+from gradbook.seeds import seed_everything
+from gradbook.trainer import Trainer
+
+
+class Clock(Sink):
+    """Notes when each epoch ended.
+
+    Attributes:
+        epoch_seconds: The duration of each finished epoch, its validation included.
+    """
+
+    def __init__(self) -> None:
+        self.epoch_seconds: list[float] = []
+        self._epoch = 0.0
+
+    def open(self, board: Any, trainer: Any = None) -> None:
+        """Training begins."""
+        self._before = time.perf_counter()
+
+    def write(self, metric: Metric) -> None:
+        """The first mean of an epoch says that it is over."""
+        if metric.kind == "epoch" and metric.x != self._epoch:
+            now = time.perf_counter()
+            self.epoch_seconds.append(now - self._before)
+            self._epoch, self._before = metric.x, now
+
+
+def fit(plan: Plan) -> Outcome:
+    """Trains as planned. The curves are written however the training ends."""
+    started = time.perf_counter()
+    # Before any work, so that a folder that cannot be written costs no training.
+    folder = claim_folder(plan.runs, plan.name)
+    data = model = trainer = None
+    error: BaseException | None = None
+    files: list[Path] = []
+    clock = Clock()
+    try:
+        seed_everything(plan.seed)
+        data = plan.data.Class(**plan.arguments["data"])
+        model = plan.model.Class(**plan.arguments["model"])
+        display = _display(plan.display)
+        trainer = Trainer(**plan.arguments["trainer"], display="off", sinks=[clock, display])
+        trainer.fit(model, data)
+    except (Exception, KeyboardInterrupt) as raised:
+        error = raised
+    try:
+        files = _save(model, folder)
+    except ConfigError as raised:  # what was learned is told nevertheless
+        # The command line was right, so that this is not bad usage.
+        error = error or GradbookError(str(raised))
+    with contextlib.suppress(OSError):
+        folder.rmdir()  # it stays if there is anything in it
+    facts = _facts(plan, data, model, trainer, clock, error)
+    facts |= {"seconds": time.perf_counter() - started, "folder": None, "curves": []}
+    if files:
+        facts |= {"folder": str(folder), "curves": [str(file) for file in files]}
+    facts["repeat"] = plan.repeat
+    reached = hasattr(trainer, "history")
+    code = 0 if facts["status"] == "finished" else 1
+    return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
+
+
+def _display(name: str) -> Sink:
+    """The display for this process; unlike a script's, it saves no curves of its own."""
+    sink = choose(ProgressBoard(display=name))
+    return LinesDisplay() if isinstance(sink, LinesDisplay) else sink
+
+
+def _save(model: Any, folder: Path) -> list[Path]:
+    """Writes the curves of `model`, if it has any."""
+    board = getattr(model, "board", None)
+    if board is None or not getattr(board, "data", None):
+        return []
+    return save_curve(board, folder)
+
+
+def _facts(
+    plan: Plan, data: Any, model: Any, trainer: Any, clock: Clock, error: BaseException | None
+) -> dict[str, Any]:
+    history: History = getattr(trainer, "history", None) or History()
+    status = getattr(trainer, "status", None)
+    if error is not None:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+    last = history[-1] if len(history) else {}
+    best = {}
+    for label in last:
+        if label.startswith("val_"):
+            row = history.best(label)
+            best[label] = {"value": row[label], "epoch": row["epoch"]} if row else None
+    seconds = clock.epoch_seconds
+    return {
+        "status": status,
+        "model": plan.model.name,
+        "data": plan.data.name,
+        "data_source": getattr(data, "source", None),
+        "data_is_sample": bool(getattr(data, "is_sample", False)),
+        "settings": plan.settings,
+        "seed": plan.seed,
+        "device": _device(model),
+        "epochs": len(history),
+        "final": {label: y for label, y in last.items() if label != "epoch"},
+        "best": best,
+        "diverged": history.diverged,
+        "epoch_seconds": seconds,
+        "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
+        "versions": {"gradbook": gradbook.__version__, "torch": torch.__version__},
+    }
+
+
+def _device(model: Any) -> str | None:
+    parameters = list(model.parameters()) if model is not None else []
+    return str(parameters[0].device) if parameters else None
+
+
+def _summary(plan: Plan, facts: dict[str, Any]) -> str:
+    """What was reached, for a person."""
+    wanted = plan.settings["trainer"]["max_epochs"]
+    lines = [] if plan.display == "off" else [""]
+    lines += [
+        f"{plan.model.name} on {plan.data.name}: {facts['status']}, "
+        f"{facts['epochs']} of {wanted} epochs",
+        "",
+    ]
+    if facts["final"]:
+        lines.append(f"  {'':<12}{'final':>9}   best")
+    for label, value in facts["final"].items():
+        best = facts["best"].get(label)
+        told = f"   {best['value']:<9.4g} (epoch {best['epoch']})" if best else ""
+        lines.append(f"  {label:<12}{value:>9.4g}{told}")
+    if facts["final"]:
+        lines.append("")
+    each = facts["seconds_per_epoch"]
+    rate = f", {each:.3g} an epoch" if each is not None else ""
+    lines.append(f"  seconds   {facts['seconds']:.3g}{rate}")
+    if facts["diverged"]:
+        lines.append(f"  diverged  {facts['diverged']}")
+    if facts["data_is_sample"]:
+        lines.append("  data      a sample only; `gradbook data` says how to get all")
+    for heading, file in zip(("curves", ""), facts["curves"], strict=False):
+        lines.append(f"  {heading:<10}{file}")
+    lines.append(f"  repeat    {facts['repeat']}")
+    return "\n".join(lines)

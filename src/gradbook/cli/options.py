@@ -1,0 +1,426 @@
+"""Command-line options made from the signature and the docstring of a class.
+
+jsonargparse was tried first. It costs 160 ms of start-up, takes no `256,128` for a list, accepts
+any text for an argument without annotation, and names its options and errors in its own way;
+what remained of it was smaller than what had to be built around it.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, NoReturn, Union
+
+from gradbook.cli.report import UsageError
+from gradbook.errors import did_you_mean
+
+#: Marks an argument without a default.
+REQUIRED: Any = inspect.Parameter.empty
+
+_NO_ANNOTATION = inspect.Parameter.empty
+_SEQUENCES = (Sequence, Collection, Iterable, list, tuple)
+
+
+@dataclass(frozen=True)
+class Option:
+    """One constructor argument, as an option.
+
+    Attributes:
+        name: The argument's name.
+        group: "model", "data" or "trainer".
+        kind: Its annotation, or the type of its default, or nothing.
+        default: Its default, or REQUIRED.
+        help: What its docstring says.
+        flag: How it is written on the command line.
+        declared: Whether `kind` is an annotation.
+    """
+
+    name: str
+    group: str
+    kind: Any
+    default: Any
+    help: str = ""
+    flag: str = field(default="", compare=False)
+    declared: bool = True
+
+    @property
+    def dest(self) -> str:
+        """Where argparse keeps the value: no two groups meet there."""
+        return f"{self.group}.{self.name}"
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value in the help."""
+        return _placeholder(self.kind)
+
+    def read(self, text: str) -> "Given":
+        """The value that `text` stands for, or argparse's error if it stands for none."""
+        try:
+            return Given(text, read_value(text, self.kind))
+        except ValueError as error:
+            reason = "" if self.declared else f", as its default {show(self.default)} is"
+            message = f"expected {error}{reason}, but got {text!r}"
+            raise argparse.ArgumentTypeError(message) from None
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors as exceptions and a suggestion for an option that does not exist."""
+
+    def __init__(self, command: str, description: str | None = None) -> None:
+        super().__init__(
+            prog=f"gradbook {command}",
+            description=description,
+            add_help=False,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the error that argparse would print."""
+        # "argument --lr: expected ..." reads better without its first word.
+        raise UsageError(message.removeprefix("argument "))
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parses all of `arguments`, or says which of them is unknown."""
+        values, unknown = self.parse_known_args(arguments)
+        if not unknown:
+            return values
+        flag = unknown[0].partition("=")[0]
+        if not flag.startswith("-"):
+            raise UsageError(f"{flag!r} is neither an option nor the value of one.")
+        raise UsageError(
+            f"There is no option {flag!r}.{did_you_mean(flag, self._option_string_actions)} "
+            f"`{self.prog} --help` lists them."
+        )
+
+
+def add_common_options(group: argparse._ActionsContainer) -> None:
+    """Adds the options that every command has."""
+    group.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    group.add_argument("--traceback", action="store_true", help="show whole tracebacks of errors")
+    group.add_argument("-h", "--help", action="store_true", help="show this")
+
+
+class Given(NamedTuple):
+    """A value from the command line, and how it was written there."""
+
+    text: str
+    value: Any
+
+
+def options_of(
+    Class: type, group: str, defaults: dict[str, Any] | None = None, skip: Collection[str] = ()
+) -> list[Option]:
+    """The options for what `Class` is constructed from, in the order of its signature.
+
+    An argument that cannot be written as text is left out, if it has a default.
+
+    Args:
+        Class: The class.
+        group: Whose options they are.
+        defaults: The command's own defaults, which replace those of the class.
+        skip: Arguments that are not to be options.
+    """
+    texts = _argument_help(Class)
+    options = []
+    for name, parameter, annotation in _parameters(Class):
+        if name in skip or name.startswith("_"):
+            continue
+        default = (defaults or {}).get(name, parameter.default)
+        declared = annotation is not _NO_ANNOTATION and annotation is not Any
+        kind = annotation if declared else _kind_of(default)
+        if not _readable(kind) and default is not REQUIRED:
+            continue
+        options.append(Option(name, group, kind, default, texts.get(name, ""), declared=declared))
+    return options
+
+
+def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> list[list[Option]]:
+    """Gives every option its flag. The first to ask gets the plain name, later ones a prefix.
+
+    Args:
+        groups: The options, the group that comes first first.
+        taken: Flags of the command itself.
+    """
+    used = set(taken)
+    named = []
+    for group in groups:
+        flagged = []
+        for option in group:
+            flag = "--" + option.name.strip("_").replace("_", "-")
+            while flag in used:
+                flag = f"--{option.group}-{flag[2:]}"
+            used |= {flag, f"--no-{flag[2:]}"} if option.kind is bool else {flag}
+            flagged.append(replace(option, flag=flag))
+        named.append(flagged)
+    return named
+
+
+def add_options(parser: argparse.ArgumentParser, title: str, options: Iterable[Option]) -> None:
+    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result."""
+    group = parser.add_argument_group(title)
+    for option in options:
+        shown = "required" if option.default is REQUIRED else f"default: {show(option.default)}"
+        text = f"{option.help} ({shown})".strip().replace("%", "%%")
+        common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
+        if option.kind is bool:
+            group.add_argument(
+                option.flag, action=argparse.BooleanOptionalAction, help=text, **common
+            )
+        else:
+            group.add_argument(
+                option.flag, type=option.read, metavar=option.metavar, help=text, **common
+            )
+
+
+def show(value: Any) -> str:
+    """A value as it is written on the command line."""
+    if isinstance(value, list | tuple):
+        return ",".join(show(item) for item in value)
+    if hasattr(value, "tolist"):  # a tensor or an array
+        return show(value.tolist())
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def normalized(arguments: Sequence[str]) -> list[str]:
+    """Arguments in the one form that argparse is given.
+
+    `--num_hiddens` becomes `--num-hiddens`, and a value that begins with a minus is tied to its
+    option, because argparse would take `-1e-3` or `-1,2` for an option of its own.
+    """
+    tied: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument.partition("=")
+            tied.append(flag.replace("_", "-") + equals + value)
+        elif re.match(r"-[.\d]", argument) and tied and re.fullmatch(r"--[^=]+", tied[-1]):
+            tied[-1] += "=" + argument
+        else:
+            tied.append(argument)
+    return tied
+
+
+# From text to a value
+
+
+def read_value(text: str, kind: Any) -> Any:
+    """The value of type `kind` that `text` stands for.
+
+    Raises:
+        ValueError: If it stands for none; the message says what was expected.
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is _NO_ANNOTATION or kind is Any:
+        return _guess(text)
+    if origin is typing.Annotated:
+        return read_value(text, arguments[0])
+    if origin is Union or origin is types.UnionType:
+        return _first_reading(text, arguments)
+    if origin is Literal:
+        for choice in arguments:
+            if text == str(choice):
+                return choice
+        raise ValueError("one of " + ", ".join(str(choice) for choice in arguments))
+    if kind is None or kind is type(None):
+        if text.lower() in ("none", "null"):
+            return None
+        raise ValueError("none")
+    if kind is bool:
+        if text.lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+            return text.lower() in ("true", "yes", "on", "1")
+        raise ValueError("true or false")
+    if kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            raise ValueError("a whole number" if kind is int else "a number") from None
+    if kind is str or kind is Path:
+        return kind(text)
+    if _is_tensor(kind):
+        import torch
+
+        return torch.tensor(_numbers(text))
+    if (origin or kind) in _SEQUENCES:
+        return _read_list(text, origin or kind, arguments)
+    raise ValueError("a value that cannot be written on the command line")
+
+
+def _first_reading(text: str, kinds: Sequence[Any]) -> Any:
+    # A text reads as anything, so it is tried last.
+    expected = []
+    for kind in sorted(kinds, key=lambda kind: kind is str):
+        try:
+            return read_value(text, kind)
+        except ValueError as error:
+            expected.append(str(error))
+    raise ValueError(" or ".join(dict.fromkeys(expected)))
+
+
+def _read_list(text: str, kind: Any, arguments: Sequence[Any]) -> Any:
+    items = [item.strip() for item in text.strip().strip("[]()").split(",")]
+    items = [item for item in items if item]
+    if kind is tuple and arguments and arguments[-1] is not Ellipsis:
+        if len(items) != len(arguments):
+            raise ValueError(f"{len(arguments)} values with commas between them")
+        return tuple(read_value(item, each) for item, each in zip(items, arguments, strict=True))
+    each = arguments[0] if arguments else Any
+    try:
+        values = [read_value(item, each) for item in items]
+    except ValueError as error:
+        raise ValueError(f"several values with commas between them, each {error}") from None
+    return tuple(values) if kind is tuple else values
+
+
+def _numbers(text: str) -> Any:
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise ValueError("numbers with commas between them") from None
+    return _as_floats(values)
+
+
+def _as_floats(values: Any) -> Any:
+    if isinstance(values, list | tuple):
+        return [_as_floats(value) for value in values]
+    if isinstance(values, bool) or not isinstance(values, int | float):
+        raise ValueError("numbers with commas between them")
+    return float(values)
+
+
+def _guess(text: str) -> Any:
+    """What a learner means who did not say which type an argument has."""
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    # 256,128 is a tuple to Python, but a list to everybody else.
+    return list(value) if isinstance(value, tuple) and not text.startswith("(") else value
+
+
+# What a signature and a docstring say
+
+
+def _parameters(Class: type) -> list[tuple[str, inspect.Parameter, Any]]:
+    """Name, parameter and annotation of what `Class` takes by name.
+
+    A class whose `__init__` ends in `**kwargs` hands these on, so its base's are added.
+    """
+    found: dict[str, tuple[str, inspect.Parameter, Any]] = {}
+    for base in Class.__mro__:
+        constructor: Callable[..., Any] | None = vars(base).get("__init__")
+        if constructor is None:
+            continue
+        if base is object:
+            break
+        try:
+            parameters = list(inspect.signature(constructor).parameters.values())[1:]
+        except (TypeError, ValueError):
+            break
+        try:
+            annotations = typing.get_type_hints(constructor)
+        except Exception:  # an annotation that cannot be evaluated says nothing to us
+            annotations = {}
+        for parameter in parameters:
+            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+                annotation = annotations.get(parameter.name, _NO_ANNOTATION)
+                found.setdefault(parameter.name, (parameter.name, parameter, annotation))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return list(found.values())
+
+
+def _kind_of(default: Any) -> Any:
+    """The type that a default stands for, where nothing was declared."""
+    if default is REQUIRED or default is None:
+        return _NO_ANNOTATION
+    if isinstance(default, list | tuple):
+        kinds = {type(item) for item in default}
+        each: Any = Any
+        if kinds and kinds <= {int, float}:
+            each = float if float in kinds else int
+        elif kinds == {str}:
+            each = str
+        return tuple[each, ...] if isinstance(default, tuple) else list[each]
+    return type(default)
+
+
+def _is_tensor(kind: Any) -> bool:
+    return getattr(kind, "__module__", "") == "torch" and kind.__name__ == "Tensor"
+
+
+def _readable(kind: Any) -> bool:
+    """Whether a value of type `kind` can be written as text."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Union or origin is types.UnionType:
+        return any(_readable(each) for each in arguments if each is not type(None))
+    if origin is typing.Annotated:
+        return _readable(arguments[0])
+    if (origin or kind) in _SEQUENCES:
+        return all(_readable(each) for each in arguments if each is not Ellipsis)
+    return (
+        kind in (_NO_ANNOTATION, Any, bool, int, float, str, Path, type(None))
+        or origin is Literal
+        or _is_tensor(kind)
+    )
+
+
+def _placeholder(kind: Any) -> str:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Union or origin is types.UnionType:
+        named = [_placeholder(each) for each in arguments if each is not type(None)]
+        return "|".join(dict.fromkeys(named))
+    if origin is typing.Annotated:
+        return _placeholder(arguments[0])
+    if origin is Literal:
+        return "{" + ",".join(str(choice) for choice in arguments) + "}"
+    if _is_tensor(kind):
+        return "FLOAT,..."
+    if (origin or kind) in _SEQUENCES:
+        if (origin or kind) is tuple and arguments and arguments[-1] is not Ellipsis:
+            return ",".join(_placeholder(each) for each in arguments)
+        return (_placeholder(arguments[0]) if arguments else "VALUE") + ",..."
+    named_types = {bool: "BOOL", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+    return named_types.get(kind, "VALUE")
+
+
+def _argument_help(Class: type) -> dict[str, str]:
+    """What the docstrings of `Class` and its bases say under `Args:`, by argument."""
+    texts: dict[str, str] = {}
+    for base in reversed(Class.__mro__):
+        for documented in (base, vars(base).get("__init__")):
+            texts.update(_section_of_arguments(getattr(documented, "__doc__", None) or ""))
+    return texts
+
+
+def _section_of_arguments(docstring: str) -> dict[str, str]:
+    lines = iter(inspect.cleandoc(docstring).splitlines())
+    for line in lines:
+        if re.fullmatch(r"(Args|Arguments|Parameters):", line.strip()):
+            break
+    texts: dict[str, str] = {}
+    names: list[str] = []
+    margin = None
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if not line.strip():
+            continue
+        if indent == 0:
+            break
+        margin = indent if margin is None else margin
+        entry = re.match(r"([\w*, ]+?)\s*(\([^)]*\))?:\s*(.*)", line.strip())
+        if indent == margin and entry:
+            names = [name.strip(" *") for name in entry[1].split(",")]
+            texts.update(dict.fromkeys(names, entry[3]))
+        else:
+            for name in names:
+                texts[name] = f"{texts[name]} {line.strip()}".strip()
+    return texts

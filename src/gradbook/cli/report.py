@@ -1,0 +1,165 @@
+"""What a command says: its result as text or JSON, errors, and warnings."""
+
+import json
+import math
+import os
+import signal
+import sys
+import sysconfig
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+from gradbook.errors import ConfigError, GradbookError
+
+
+class UsageError(ConfigError):
+    """A command line that cannot be understood."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM."""
+
+
+# Results
+
+
+@dataclass
+class Outcome:
+    """What a command has to say.
+
+    Attributes:
+        facts: For --json.
+        text: For a person.
+        code: The exit code, if there is no error.
+        error: What ended it early.
+    """
+
+    facts: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    code: int = 0
+    error: BaseException | None = None
+
+
+def print_json(value: dict[str, Any], stream: TextIO) -> None:
+    """Writes one JSON object: a line of its own, or indented when a person reads it."""
+    indent = 2 if stream.isatty() else None
+    print(json.dumps(plain(value), indent=indent, allow_nan=False), file=stream, flush=True)
+
+
+def plain(value: Any) -> Any:
+    """`value` with nothing but what JSON has: NaN and infinities become null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(item) for item in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "tolist"):  # a tensor or an array
+        return plain(value.tolist())
+    return str(value)
+
+
+# Warnings
+
+
+@contextmanager
+def plain_warnings(quiet: bool) -> Iterator[None]:
+    """Shows warnings as one line each, or not at all, instead of with a line of source."""
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if not quiet:
+            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+# Errors
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code that goes with what ended a command."""
+    if isinstance(error, ConfigError):
+        return 2
+    if isinstance(error, Terminated):
+        return 128 + signal.SIGTERM
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, BrokenPipeError):
+        return 128 + 13  # SIGPIPE, which not every system names
+    return 1
+
+
+def describe(error: BaseException) -> str:
+    """An error as a message: one that says what to do, or the learner's part of a traceback."""
+    if isinstance(error, Terminated):
+        return "terminated."
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted."
+    if isinstance(error, SystemExit):
+        return f"the code that was run ended the program with sys.exit({error.code!r})."
+    frames = learners_frames(error)
+    if isinstance(error, GradbookError):
+        where = f"\n  in {_place(frames[-1])}" if frames else ""
+        return f"{error}{where}"
+    last = "".join(traceback.format_exception_only(error)).strip()
+    if isinstance(error, SyntaxError):
+        return f"this file is not valid Python:\n{last}"
+    hint = _hint(error)
+    if frames:
+        listed = "".join(traceback.StackSummary.from_list(frames).format()).rstrip()
+        return f"{last.splitlines()[-1]}{hint}\nIn your code:\n{listed}"
+    if isinstance(error, OSError) and error.strerror:
+        file = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{file}"
+    return f"{last}{hint}\nRun it again with --traceback to see where."
+
+
+def learners_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The steps to an error that are neither in gradbook nor in an installed library."""
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and not _is_library(Path(frame.filename))
+    ]
+
+
+def wants_traceback(arguments: list[str]) -> bool:
+    """Whether whole tracebacks were asked for."""
+    return "--traceback" in arguments or os.environ.get("GRADBOOK_DEBUG", "0") not in ("", "0")
+
+
+def _is_library(path: Path) -> bool:
+    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")]
+    libraries += [sysconfig.get_path("platlib"), str(Path(__file__).parents[1])]
+    return any(path.is_relative_to(library) for library in libraries)
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{frame.filename}, line {frame.lineno}, in {frame.name}"
+
+
+def _hint(error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        beside = " from the same index as torch" if package == "torchvision" else ""
+        without = " gradbook itself never needs it." if package == "torchvision" else ""
+        return (
+            f"\nInstall {package!r}{beside} for this Python ({sys.executable}), "
+            f"or do without it.{without}"
+        )
+    if "torchvision::" in text:
+        return (
+            "\nThe torchvision that is installed was built for another torch: install both from "
+            "the same index, or do without it. gradbook itself never needs it."
+        )
+    return ""

@@ -1,0 +1,98 @@
+"""Chooses where a board's curves are drawn."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradbook.display.shell import in_kernel
+from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean
+from gradbook.record import Sink
+
+if TYPE_CHECKING:
+    from gradbook.board import ProgressBoard
+    from gradbook.trainer import Trainer
+
+#: Where it is used, "auto" gives way to it.
+VARIABLE = "GRADBOOK_DISPLAY"
+
+
+def choose(board: "ProgressBoard", trainer: "Trainer | None" = None) -> Sink:
+    """The display for a board, from `board.display` and from where Python runs.
+
+    "auto" (or True) follows the environment variable GRADBOOK_DISPLAY where it is set. Otherwise
+    it is "notebook" in a kernel, "terminal" where standard output is a terminal that can move
+    its cursor, and "lines" elsewhere. False is "off".
+
+    Args:
+        board: What is to be drawn.
+        trainer: What trains, if anything does.
+
+    Raises:
+        ConfigError: If the display is none of the known names.
+    """
+    name = _name(board.display, "display")
+    if name == "auto":
+        name = _name(os.environ.get(VARIABLE) or "auto", VARIABLE)
+    if name == "notebook" and not in_kernel():
+        name = _surroundings()
+        warnings.warn(
+            "The display 'notebook' needs a notebook's kernel, and this Python runs in none. "
+            f"Using {name!r} instead.",
+            IgnoredSettingWarning,
+            stacklevel=2,
+        )
+    return _DISPLAYS[_surroundings() if name == "auto" else name]()
+
+
+def _name(display: bool | str, setting: str) -> str:
+    if isinstance(display, bool) or display is None:
+        return "auto" if display else "off"
+    known = ("auto", *_DISPLAYS)
+    if display not in known:
+        raise ConfigError(
+            f"{setting}={display!r} is no display. It is one of {', '.join(known)}."
+            + did_you_mean(str(display), known)
+        )
+    return display
+
+
+def _surroundings() -> str:
+    if in_kernel():
+        return "notebook"
+    # A kernel's `!python train.py` gives its child a terminal whose cursor cannot move up.
+    if "JPY_PARENT_PID" in os.environ or os.environ.get("TERM") in ("dumb", "unknown"):
+        return "lines"
+    try:
+        return "terminal" if sys.stdout.isatty() else "lines"
+    except (AttributeError, ValueError):  # none, closed, or something that only has write()
+        return "lines"
+
+
+def _notebook() -> Sink:
+    from gradbook.display.notebook import NotebookDisplay
+
+    return NotebookDisplay()
+
+
+def _terminal() -> Sink:
+    from gradbook.display.terminal import TerminalDisplay
+
+    return TerminalDisplay()
+
+
+def _lines() -> Sink:
+    from gradbook.display.lines import LinesDisplay
+
+    return LinesDisplay(runs=Path("runs"))
+
+
+#: Each is imported when it is chosen, so that a script does not wait for a notebook's packages.
+_DISPLAYS: dict[str, Callable[[], Sink]] = {
+    "notebook": _notebook,
+    "terminal": _terminal,
+    "lines": _lines,
+    "off": Sink,
+}

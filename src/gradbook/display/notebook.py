@@ -1,0 +1,129 @@
+"""The curves in a notebook: one figure below the cell, updated in place."""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gradbook.display.curves import curves_of, short
+from gradbook.display.shell import afterwards
+from gradbook.errors import GradbookWarning
+from gradbook.record import Metric, Sink
+
+if TYPE_CHECKING:
+    from gradbook.board import ProgressBoard
+    from gradbook.display.picture import Picture
+    from gradbook.trainer import Trainer
+
+#: A figure is drawn at most so often, and drawing takes at most this part of the time.
+_MIN_SECONDS = 0.2
+_MAX_SHARE = 0.09
+
+
+class Handle(Protocol):
+    """A place in a notebook's output, as `IPython.display.DisplayHandle`."""
+
+    def display(self, obj: Any, **kwargs: Any) -> Any:
+        """Puts a new output below the cell."""
+
+    def update(self, obj: Any, **kwargs: Any) -> Any:
+        """Replaces that output wherever it is shown."""
+
+
+class NotebookDisplay(Sink):
+    """Draws a board below the running cell, in one output that is updated in place.
+
+    It is drawn at most five times a second and for at most a tenth of the time, by the
+    measured cost, and always once more at the end: when training is over, or, for a board
+    outside training, when the cell ends. Then the next cell gets a figure of its own.
+
+    Args:
+        new_handle: Makes a place for a figure; None is IPython's.
+        clock: Gives the time in seconds.
+    """
+
+    def __init__(
+        self,
+        new_handle: Callable[[], Handle] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._new_handle, self._clock = new_handle, clock
+        self._handle: Handle | None = None
+        self._picture: Picture | None = None
+        self._next_draw = 0.0
+        self._waiting = False
+        self._broken = False
+
+    def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
+        """Notes what is to be drawn. There is no figure before there is a point."""
+        self._board, self._trainer = board, trainer
+
+    def write(self, metric: Metric) -> None:
+        """Draws, unless it is too early to draw again."""
+        if metric.kind != "point":
+            return
+        if self._trainer is None and not self._waiting:
+            self._waiting = True
+            afterwards(self._end_cell)
+        if self._clock() >= self._next_draw:
+            self._draw()
+
+    def close(self, status: str) -> None:
+        """Draws the last state, which is what the saved notebook keeps."""
+        if self._board.data:
+            self._draw()
+        self._handle = None
+
+    def _end_cell(self) -> None:
+        self._waiting = False
+        self.close("finished")
+        self._next_draw = 0.0
+
+    def _draw(self) -> None:
+        if self._broken:
+            return
+        try:
+            picture = self._picture = self._picture or _new_picture(self._board)
+            begin = self._clock()  # loading Matplotlib happens once, and is no cost of drawing
+            picture.update()
+            bundle = {"image/svg+xml": picture.svg(), "text/plain": self._in_words()}
+            if self._handle is None:
+                self._handle = (self._new_handle or _ipython_handle)()
+                self._handle.display(bundle, raw=True)
+            else:
+                self._handle.update(bundle, raw=True)
+        except Exception as error:
+            # Hours of training are worth more than their picture.
+            self._broken = True
+            warnings.warn(
+                f"The curves cannot be drawn any more ({type(error).__name__}: {error}). "
+                f"Training goes on; the points are in `board.data`.",
+                GradbookWarning,
+                stacklevel=2,
+            )
+            return
+        end = self._clock()
+        self._next_draw = end + max(_MIN_SECONDS, (end - begin) / _MAX_SHARE)
+
+    def _in_words(self) -> str:
+        """What stands in for the figure where no image can be shown."""
+        finals = [f"{c.label} {short(float(c.y[-1]))}" for c in curves_of(self._board) if len(c.y)]
+        return ", ".join(finals)
+
+
+def _new_picture(board: "ProgressBoard") -> "Picture":
+    from gradbook.display.picture import Picture
+
+    picture = Picture(board)
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:  # it would show a figure of its own a second time when the cell ends
+        pyplot.close(picture.figure)
+    return picture
+
+
+def _ipython_handle() -> Handle:
+    from IPython.display import DisplayHandle
+
+    handle: Handle = DisplayHandle()  # type: ignore[no-untyped-call]
+    return handle

@@ -1,0 +1,47 @@
+"""What Python runs in: a notebook's kernel, IPython in a terminal, or neither."""
+
+import atexit
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+#: What waits for the interpreter's exit, oldest first.
+_at_exit: list[Callable[[], None]] = []
+
+
+def running_shell() -> Any | None:
+    """The IPython shell that runs this code, or None. IPython is not imported for the question."""
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return get_ipython() if get_ipython is not None else None
+
+
+def in_kernel() -> bool:
+    """Whether this code runs in a kernel: Jupyter, VS Code, Colab."""
+    return getattr(running_shell(), "kernel", None) is not None
+
+
+def afterwards(callback: Callable[[], None]) -> None:
+    """Calls `callback` once, when the running cell ends; outside IPython, at exit.
+
+    Several callbacks are called in the order in which they came.
+    """
+    shell = running_shell()
+    if shell is None:
+        if not _at_exit:
+            atexit.register(_run_at_exit)
+        _at_exit.append(callback)
+        return
+
+    def when_cell_ends(result: object = None) -> None:
+        shell.events.unregister("post_run_cell", when_cell_ends)
+        callback()
+
+    shell.events.register("post_run_cell", when_cell_ends)
+
+
+def _run_at_exit() -> None:
+    with ExitStack() as stack:  # one that fails does not keep the others from being called
+        for callback in reversed(_at_exit):
+            stack.callback(callback)
+        _at_exit.clear()

@@ -1,0 +1,293 @@
+"""The curves in a terminal: a text chart above a progress bar, redrawn in place."""
+
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from gradbook.display import chart
+from gradbook.display.curves import curves_of
+from gradbook.display.shell import afterwards
+from gradbook.record import Metric, Sink
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+    from rich.segment import Segment
+
+    from gradbook.board import ProgressBoard
+    from gradbook.trainer import Trainer
+
+#: A picture is drawn at most so often, and costs at most this part of the time.
+_MIN_SECONDS = 0.2
+_MAX_SHARE = 1 / 70
+
+#: The largest chart, in characters: longer lines do not make a curve easier to read.
+_MAX_WIDTH, _MAX_HEIGHT = 100, 20
+
+#: What writing raises when the terminal is no longer there, or its stream is closed.
+_GONE = (OSError, ValueError)
+
+_COLORS = ("bright_blue", "yellow", "green", "magenta", "cyan", "red")
+
+
+class TerminalDisplay(Sink):
+    """Draws a board in a terminal: a chart, and while a model trains a progress bar below it.
+
+    A thread of its own looks at the board and the trainer, so that training is told nothing
+    and waits for nothing. It measures what a picture costs it, and draws at most five times a
+    second and for at most a seventieth of the time.
+
+    Outside training there is no thread, because a picture that moves would garble a prompt:
+    the chart is printed once, when the cell ends or Python exits.
+
+    Args:
+        stream: The terminal; None is standard output.
+        console: A `rich` console to use instead of `stream`.
+        clock, cpu_clock: Give the time and this thread's processor time, in seconds.
+        min_seconds: The shortest time between two pictures, in seconds.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        *,
+        console: "Console | None" = None,
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.thread_time,
+        min_seconds: float = _MIN_SECONDS,
+    ) -> None:
+        self._stream = stream
+        self._console: Console | None = console
+        self._clock, self._cpu_clock, self._min_seconds = clock, cpu_clock, min_seconds
+        self._live: Live | None = None
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+        self._status: str | None = None
+        self._chart: list[list[Segment]] = []
+        self._chart_key: object = None
+        self._shown: tuple[int, list[int]] = (0, [])
+        self._waiting = False
+
+    def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
+        """Shows the first picture; in training, goes on until `close`."""
+        from rich.console import Console
+
+        self._board, self._trainer = board, trainer
+        if self._console is None:
+            self._console = Console(file=self._stream, force_jupyter=False)
+        if trainer is None:
+            return
+        from rich.live import Live
+
+        self._begin = self._clock()
+        self._speed: deque[tuple[float, int]] = deque(maxlen=200)
+        self._live = Live(
+            console=self._console,
+            auto_refresh=False,
+            # What the learner prints goes above the picture, unless it goes to a file.
+            redirect_stdout=_is_terminal(sys.stdout),
+            redirect_stderr=_is_terminal(sys.stderr),
+        )
+        self._live.start()
+        self.refresh()
+        if self._console.is_interactive:
+            self._thread = threading.Thread(
+                target=self._keep_refreshing, name="gradbook-terminal", daemon=True
+            )
+            self._thread.start()
+
+    def write(self, metric: Metric) -> None:
+        """Outside training, sees to it that the chart is printed in the end."""
+        if self._live is None and not self._waiting:
+            self._waiting = True
+            afterwards(self._print)
+
+    def close(self, status: str) -> None:
+        """Draws the last picture, which stays, and gives the cursor back."""
+        self._over.set()
+        if self._thread is not None:
+            # Ctrl-C may come before it has begun; then it ends by itself, and soon.
+            if self._thread.is_alive():
+                self._thread.join()
+            self._thread = None
+        if self._live is None:
+            return
+        self._status = status
+        with suppress(*_GONE), ExitStack() as stack:
+            stack.callback(self._live.stop)
+            self.refresh()
+        self._live = None
+
+    def refresh(self) -> float:
+        """Draws one picture, and returns how long to wait before the next, in seconds."""
+        assert self._live is not None
+        begin = self._cpu_clock()
+        size = self._size()
+        lines = [*self._chart_lines(*size), self._bar(size[0])]
+        self._clear_rest(size[0])
+        self._live.update(_Picture(lines), refresh=True)
+        self._shown = size[0], [sum(len(segment.text) for segment in line) for line in lines]
+        return max(self._min_seconds, (self._cpu_clock() - begin) / _MAX_SHARE)
+
+    def _keep_refreshing(self) -> None:
+        pause = self._min_seconds
+        while not self._over.wait(pause):
+            try:
+                pause = self.refresh()
+            except _GONE:  # training goes on
+                return
+
+    def _print(self) -> None:
+        assert self._console is not None
+        self._waiting = False
+        with suppress(*_GONE):
+            self._console.print(_Picture(self._chart_lines(*self._size())), end="")
+
+    def _size(self) -> tuple[int, int]:
+        """The room for a picture, a column and a line less than there is.
+
+        A line that fills its row would make some terminals begin another.
+        """
+        assert self._console is not None
+        width, height = self._console.size
+        return min(width - 1, _MAX_WIDTH), min(height - 2, _MAX_HEIGHT)
+
+    def _clear_rest(self, width: int) -> None:
+        """Removes what remains of the last picture after a terminal became narrower.
+
+        The terminal has then broken long lines in two, and the picture takes more rows than it
+        has lines, which is all that rich goes up.
+        """
+        assert self._live is not None
+        assert self._console is not None
+        old_width, lengths = self._shown
+        columns = self._console.width
+        if width >= old_width or not lengths or not self._console.is_interactive:
+            return
+        rows = sum(max(1, -(-length // columns)) for length in lengths)
+        extra = rows - len(lengths)
+        if extra > 0:
+            self._console.file.write(
+                f"\r\x1b[{min(rows, self._console.height) - 1}A\x1b[J" + "\n" * (len(lengths) - 1)
+            )
+
+    # What the picture holds
+
+    def _chart_lines(self, width: int, height: int) -> list[list["Segment"]]:
+        """The chart, made again only when there are new points or another size."""
+        board = self._board
+        counts = [(label, len(points)) for label, points in list(board.data.items())]
+        key = (counts, width, height, board.xlabel, board.xlim, board.ylim)
+        if key != self._chart_key:
+            lines = chart.render(
+                curves_of(board),
+                width,
+                height,
+                xlabel=board.xlabel,
+                ylabel=board.ylabel,
+                xlim=board.xlim,
+                ylim=board.ylim,
+                xscale=board.xscale,
+                yscale=board.yscale,
+                unicode=self._unicode(),
+            )
+            self._chart, self._chart_key = [_segments(line) for line in lines], key
+        return self._chart
+
+    def _bar(self, width: int) -> list["Segment"]:
+        """The progress of the training in one line; what matters less gives way to the width."""
+        from rich.segment import Segment
+        from rich.style import Style
+
+        trainer: Any = self._trainer
+        elapsed = self._clock() - self._begin
+        part = self._part_done()
+        steps = getattr(trainer, "train_batch_idx", 0)
+        epoch = min(trainer.epoch + 1, trainer.max_epochs)
+        texts = [f"epoch {epoch}/{trainer.max_epochs}"]
+        if self._status is not None:
+            texts += [self._status, duration(elapsed)]
+        else:
+            left = f" < {duration(elapsed / part * (1 - part))}" if 0 < part < 1 else ""
+            texts.append(duration(elapsed) + left)
+        speed = self._steps_per_second(steps, elapsed)
+        texts.append(f"{speed:.0f} steps/s" if speed >= 100 else f"{speed:.3g} steps/s")
+        while len(texts) > 1 and len("  ".join(texts)) > width - 12:
+            texts.pop()
+        length = max(0, min(width - len("  ".join(texts)) - 2, 40))
+        full, rest = ("━", "─") if self._unicode() else ("#", "-")
+        filled = int(part * length)
+        tail = "  ".join(["", *texts[1:]])
+        color = {"failed": "red", "interrupted": "yellow", "diverged": "red"}
+        done = Style.parse(color.get(self._status or "", "green"))
+        return [
+            Segment((texts[0] + " ")[:width]),
+            Segment(full * filled, done),
+            Segment(rest * (length - filled), Style.parse("dim")),
+            Segment(tail),
+        ]
+
+    def _part_done(self) -> float:
+        """How much of the training is behind us, from 0 to 1, by the number of batches."""
+        trainer: Any = self._trainer
+        if self._status in ("finished", "diverged"):
+            return 1.0
+        batches = getattr(trainer, "train_batch_idx", 0) + getattr(trainer, "val_batch_idx", 0)
+        in_epoch = trainer.num_train_batches + trainer.num_val_batches
+        # A fit_epoch of the learner's own may count no batches.
+        part = max(batches / max(in_epoch, 1), trainer.epoch) / trainer.max_epochs
+        return float(min(part, 1.0))
+
+    def _steps_per_second(self, steps: int, elapsed: float) -> float:
+        """The speed over the last ten seconds or more; at the end, over the whole training."""
+        self._speed.append((elapsed, steps))
+        while len(self._speed) > 2 and elapsed - self._speed[1][0] > 10:
+            self._speed.popleft()
+        since, before = self._speed[0] if self._status is None else (0.0, 0)
+        return (steps - before) / (elapsed - since) if elapsed > since else 0.0
+
+    def _unicode(self) -> bool:
+        assert self._console is not None
+        return self._console.encoding.startswith("utf")
+
+
+class _Picture:
+    """Lines that are ready to be written, for rich."""
+
+    def __init__(self, lines: Sequence[Sequence["Segment"]]) -> None:
+        self._lines = lines
+
+    def __rich_console__(self, console: object, options: object) -> Iterator["Segment"]:
+        from rich.segment import Segment
+
+        for line in self._lines:
+            yield from line
+            yield Segment.line()
+
+
+def _segments(line: chart.Line) -> list["Segment"]:
+    from rich.segment import Segment
+    from rich.style import Style
+
+    return [
+        Segment(text, None if curve == chart.FRAME else Style.parse(_COLORS[curve % len(_COLORS)]))
+        for text, curve in line
+    ]
+
+
+def _is_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
+
+
+def duration(seconds: float) -> str:
+    """A time as 1:05 or 2:03:04."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,245 @@
+"""Figures for a notebook's cells: curves and images.
+
+Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.2, 4.2.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from gradbook.display.shell import in_kernel
+from gradbook.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+
+
+def use_svg_display() -> None:
+    """Lets a notebook show figures as vector graphics; elsewhere it does nothing. Book: 2.4.2."""
+    if not in_kernel():
+        return
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    set_matplotlib_formats("svg")  # type: ignore[no-untyped-call]
+
+
+def set_figsize(figsize: Sequence[float] = (3.5, 2.5)) -> None:
+    """Sets the size of the figures to come.
+
+    Args:
+        figsize: Width and height in inches.
+
+    Raises:
+        ConfigError: If these are not two positive numbers.
+
+    Book: 2.4.2.
+    """
+    from matplotlib import pyplot as plt
+
+    size = tuple(figsize)
+    if len(size) != 2 or not all(side > 0 for side in size):
+        raise ConfigError(
+            f"figsize={figsize!r}, but it is a width and a height in inches, both above 0, "
+            f"such as (3.5, 2.5)."
+        )
+    use_svg_display()
+    plt.rcParams["figure.figsize"] = size
+
+
+def set_axes(
+    axes: "Axes",
+    xlabel: str | None,
+    ylabel: str | None,
+    xlim: Sequence[float] | None,
+    ylim: Sequence[float] | None,
+    xscale: str,
+    yscale: str,
+    legend: Sequence[str] | None,
+) -> None:
+    """Sets the names, scales, ranges and legend of axes, and gives them a grid. Book: 2.4.2.
+
+    Args:
+        axes: Matplotlib axes.
+        xlabel: Name of the x axis.
+        ylabel: Name of the y axis.
+        xlim: Range of the x axis as (low, high), or None to fit the data.
+        ylim: Range of the y axis.
+        xscale: "linear" or "log".
+        yscale: "linear" or "log".
+        legend: The curves' names, in the order in which they were drawn.
+    """
+    axes.set_xlabel(xlabel or "")
+    axes.set_ylabel(ylabel or "")
+    axes.set_xscale(xscale)
+    axes.set_yscale(yscale)
+    if xlim is not None:
+        axes.set_xlim(*xlim)
+    if ylim is not None:
+        axes.set_ylim(*ylim)
+    if legend:
+        axes.legend(legend)
+    axes.grid()
+
+
+def plot(
+    X: Any,
+    Y: Any = None,
+    xlabel: str | None = None,
+    ylabel: str | None = None,
+    legend: Sequence[str] = (),
+    xlim: Sequence[float] | None = None,
+    ylim: Sequence[float] | None = None,
+    xscale: str = "linear",
+    yscale: str = "linear",
+    fmts: Sequence[str] = ("-", "m--", "g-.", "r:"),
+    figsize: Sequence[float] = (3.5, 2.5),
+    axes: "Axes | None" = None,
+) -> None:
+    """Draws curves on `axes`, or on the current axes, after clearing them. Book: 2.4.2.
+
+    Args:
+        X: The positions: one curve (a 1-d tensor or array, or a list of numbers), or a list of
+            curves. One X serves many Y.
+        Y: The values, likewise. None draws X against its index.
+        xlabel: Name of the x axis.
+        ylabel: Name of the y axis.
+        legend: The curves' names.
+        xlim: Range of the x axis as (low, high), or None to fit the data.
+        ylim: Range of the y axis.
+        xscale: "linear" or "log".
+        yscale: "linear" or "log".
+        fmts: Matplotlib's line formats, used in turn; there may be more curves.
+        figsize: Width and height of a new figure, in inches.
+        axes: Matplotlib axes to draw on.
+
+    Raises:
+        ConfigError: If positions and values differ in number.
+    """
+    if Y is None:
+        values = _curves(X)
+        positions = [range(len(curve)) for curve in values]
+    else:
+        positions, values = _curves(X), _curves(Y)
+        if len(positions) == 1:
+            positions *= len(values)
+        if len(positions) != len(values):
+            raise ConfigError(
+                f"X has {len(positions)} curves, but Y has {len(values)}. Give one X for all "
+                f"curves, or one for each."
+            )
+    for number, (x, y) in enumerate(zip(positions, values, strict=True)):
+        if len(x) != len(y):
+            which = f" of curve {number}" if len(values) > 1 else ""
+            raise ConfigError(
+                f"X{which} has {len(x)} points, but Y has {len(y)}. Each value needs a position."
+            )
+    if not fmts:
+        raise ConfigError("fmts is empty, but a curve needs a format, such as '-'.")
+
+    set_figsize(figsize)
+    if axes is None:
+        from matplotlib import pyplot as plt
+
+        axes = plt.gca()
+    axes.cla()
+    for number, (x, y) in enumerate(zip(positions, values, strict=True)):
+        axes.plot(x, y, fmts[number % len(fmts)])
+    set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, list(legend))
+
+
+def show_images(
+    imgs: Any,
+    num_rows: int,
+    num_cols: int,
+    titles: Sequence[Any] | None = None,
+    scale: float = 1.5,
+) -> "np.ndarray[Any, Any]":
+    """Draws images in a grid. Book: 4.2.3.
+
+    Args:
+        imgs: Images as tensors or arrays of shape (H, W) or (H, W, 3), also (1, H, W) or
+            (3, H, W), or as PIL images. What exceeds the grid is left out.
+        num_rows: The rows of the grid.
+        num_cols: The columns of the grid.
+        titles: The images' titles; there may be fewer.
+        scale: Width and height of an image in inches.
+
+    Returns:
+        The axes as an array of shape (num_rows * num_cols,).
+
+    Raises:
+        ConfigError: If the grid has no place.
+    """
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    if num_rows < 1 or num_cols < 1:
+        raise ConfigError(
+            f"num_rows={num_rows} and num_cols={num_cols}, but a grid has at least 1 of each."
+        )
+    use_svg_display()
+    _, grid = plt.subplots(
+        num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale), squeeze=False
+    )
+    axes: np.ndarray[Any, Any] = grid.flatten()
+    images = list(imgs)
+    titles = [] if titles is None else list(titles)
+    for number, ax in enumerate(axes):
+        ax.get_xaxis().set_visible(False)
+        ax.get_yaxis().set_visible(False)
+        if number >= len(images):
+            ax.set_axis_off()
+            continue
+        ax.imshow(_pixels(images[number]))
+        if number < len(titles):
+            ax.set_title(str(titles[number]))
+    return axes
+
+
+def _numbers(values: Any) -> Any:
+    """A tensor as an array, also one that requires a gradient or is on another device."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        if str(values.dtype) == "torch.bfloat16":  # NumPy has no such type
+            values = values.float()
+        return values.numpy()
+    return values
+
+
+def _curves(values: Any) -> list[Any]:
+    """One or more curves, each as something with a length, from any of the forms of `plot`."""
+    values = _numbers(values)
+    if _is_number(values):
+        if not isinstance(values, Iterator):
+            raise ConfigError(f"A curve is a list of numbers, but this is one number: {values!r}.")
+        values = list(values)
+    if getattr(values, "ndim", None) == 1:
+        return [values]
+    items = [_numbers(value) for value in values]
+    if all(map(_is_number, items)):
+        return [items]
+    for number, item in enumerate(items):
+        if _is_number(item):
+            raise ConfigError(
+                f"A list of curves holds only curves, but its item {number} is the number {item}."
+            )
+    return [
+        [_numbers(value) for value in item] if isinstance(item, list | tuple) else item
+        for item in items
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is no sequence; an array without dimensions only looks like one."""
+    return getattr(value, "ndim", None) == 0 or not hasattr(value, "__len__")
+
+
+def _pixels(image: Any) -> Any:
+    """An image as Matplotlib wants it: the channel last, and none for a grey one."""
+    image = _numbers(image)
+    shape: tuple[int, ...] = getattr(image, "shape", ())
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] not in (1, 3, 4):
+        image = image.transpose(1, 2, 0)
+    if len(getattr(image, "shape", ())) == 3 and image.shape[-1] == 1:
+        image = image[:, :, 0]
+    return image

@@ -1,0 +1,194 @@
+"""What section 4.2 of the book uses of torchvision, for machines without torchvision.
+
+`datasets.FashionMNIST` and `transforms.Compose`, `Resize` and `ToTensor`, with torchvision's
+signatures, results and layout of files. `gradbook_standin` says when they are given out.
+
+Book: 4.2.1 (sec_fashion_mnist).
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset
+
+import gradbook_standin
+from gradbook.checks import check_whole_number
+from gradbook.datasets import FashionMNIST as Images
+from gradbook.errors import ConfigError, GradbookWarning
+
+_ADVICE = (
+    "torchvision is not installed; this is gradbook's stand-in for it, which has only what "
+    "section 4.2 of the book uses: datasets.FashionMNIST and transforms.Compose, Resize and "
+    "ToTensor. For the real one: pip install torchvision, from the same index as torch."
+)
+
+
+class FashionMNIST(Dataset[tuple[Any, Any]]):
+    """Fashion-MNIST as torchvision gives it: pairs of a grey PIL image, 28 x 28, and an int.
+
+    Args:
+        root: The folder for data; see `gradbook.datasets.FashionMNIST`.
+        train: Whether to take the training images.
+        transform: Called with each image.
+        target_transform: Called with each label.
+        download: Kept for the signature: gradbook fetches the files whenever they are nowhere.
+
+    Attributes:
+        data: uint8 tensor (N, 28, 28).
+        targets: int64 tensor (N,).
+        classes: The names of the ten classes.
+    """
+
+    classes = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+
+    def __init__(
+        self,
+        root: str = "../data",
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        download: bool = False,
+    ) -> None:
+        self.root, self.train = root, train
+        self.transform, self.target_transform = transform, target_transform
+        images = Images(root=root)
+        source = images.train if train else images.val
+        self.data, self.targets = source.data, source.targets
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image: Any = Image.fromarray(self.data[index].numpy())
+        target: Any = int(self.targets[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
+
+
+class Compose:
+    """Several transforms, one after the other.
+
+    Args:
+        transforms: The transforms, each a function of the image.
+    """
+
+    def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
+        self.transforms = transforms
+
+    def __call__(self, image: Any) -> Any:
+        """The image after all transforms."""
+        for transform in self.transforms:
+            image = transform(image)
+        return image
+
+
+class Resize:
+    """A PIL image in another size, interpolated bilinearly, with antialiasing.
+
+    Args:
+        size: Height and width in pixels; or one number for the shorter side, the other
+            following in proportion.
+    """
+
+    def __init__(self, size: int | Sequence[int]) -> None:
+        sizes = list(size) if isinstance(size, Sequence) else [size]
+        for length in sizes:
+            check_whole_number(length, "size", at_least=1)
+        if len(sizes) not in (1, 2):
+            raise ConfigError(f"size must be a number or (height, width), but it is {size!r}.")
+        self.size = sizes
+
+    def __call__(self, image: Any) -> Any:
+        """The image in the new size."""
+        width, height = _pil(image, "Resize").size
+        if len(self.size) == 2:
+            height, width = self.size
+        else:
+            short, (length,) = min(width, height), self.size
+            width, height = int(length * width / short), int(length * height / short)
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+
+
+class ToTensor:
+    """A PIL image as a float32 tensor (channels, height, width) with values from 0 to 1."""
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        """The tensor."""
+        pixels = torch.from_numpy(np.array(_pil(image, "ToTensor"), dtype=np.uint8))
+        pixels = pixels.unsqueeze(-1) if pixels.dim() == 2 else pixels
+        return pixels.permute(2, 0, 1).contiguous().to(torch.float32).div_(255)
+
+
+def _pil(image: Any, name: str) -> Any:
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"{name} takes a PIL image, but it got {type(image).__name__}. {_ADVICE}")
+    return image
+
+
+class StandIn(ModuleType):
+    """A module that has little, and says so."""
+
+    __standin__ = True
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{self.__name__} has no {name!r} here: {_ADVICE}", name=name)
+
+
+class _Loader:
+    """Hands out the modules below; there is nothing to execute."""
+
+    @staticmethod
+    def create_module(spec: ModuleSpec) -> ModuleType:
+        return _MODULES[spec.name]
+
+    @staticmethod
+    def exec_module(module: ModuleType) -> None:
+        gradbook_standin.leave_soon()
+
+
+def spec(name: str) -> ModuleSpec:
+    """Where the stand-in for the module `name` comes from.
+
+    Raises:
+        ImportError: If there is none.
+    """
+    if name not in _MODULES:
+        raise ImportError(f"There is no {name} here: {_ADVICE}", name=name)
+    if name == "torchvision":
+        # Before the module is handed out: giving a warning may import other modules.
+        warnings.warn(_ADVICE, GradbookWarning, stacklevel=3)
+    return ModuleSpec(name, _Loader, origin=__file__, is_package=name == "torchvision")  # type: ignore[arg-type]
+
+
+def _module(name: str, doc: str, **parts: Any) -> ModuleType:
+    module = StandIn(name, doc)
+    module.__dict__.update(parts)
+    return module
+
+
+_datasets = _module("torchvision.datasets", _ADVICE, FashionMNIST=FashionMNIST)
+_transforms = _module(
+    "torchvision.transforms", _ADVICE, Compose=Compose, Resize=Resize, ToTensor=ToTensor
+)
+_torchvision = _module("torchvision", _ADVICE, datasets=_datasets, transforms=_transforms)
+_MODULES = {module.__name__: module for module in (_torchvision, _datasets, _transforms)}

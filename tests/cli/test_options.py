@@ -1,0 +1,346 @@
+"""Options from signatures and docstrings."""
+
+import argparse
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import torch
+
+from gradbook.cli import options
+from gradbook.cli.options import (
+    REQUIRED,
+    Option,
+    Parser,
+    add_options,
+    give_flags,
+    normalized,
+    options_of,
+    read_value,
+    show,
+)
+from gradbook.cli.report import UsageError
+from gradbook.models import MLP
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("3", int, 3),
+        ("-3", int, -3),
+        ("1e-3", float, 0.001),
+        ("3", float, 3.0),
+        ("false", bool, False),
+        ("yes", bool, True),
+        ("256", str, "256"),
+        ("a/b", Path, Path("a/b")),
+        ("256", int | Sequence[int], 256),
+        ("256,128", int | Sequence[int], [256, 128]),
+        ("[256, 128]", int | Sequence[int], [256, 128]),
+        ("(256,128)", list[int], [256, 128]),
+        ("256,", Sequence[int], [256]),
+        ("28,28", tuple[int, int], (28, 28)),
+        ("1,2,3", tuple[int, ...], (1, 2, 3)),
+        ("1,a", list, [1, "a"]),
+        ("none", int | None, None),
+        ("3", typing.Optional[int], 3),  # noqa: UP045
+        ("3", str | int, 3),
+        ("x", str | int, "x"),
+        ("adam", Literal["sgd", "adam"], "adam"),
+        ("2", Literal[1, 2], 2),
+        ("0.5", Annotated[float, "a share"], 0.5),
+        ("3", Any, 3),
+        ("0.5", Any, 0.5),
+        ("256,128", Any, [256, 128]),
+        ("[256,128]", Any, [256, 128]),
+        ("(1,2)", Any, (1, 2)),
+        ("true", Any, True),
+        ("none", Any, None),
+        ("relu", Any, "relu"),
+    ],
+)
+def test_text_is_read_as_the_type_that_is_declared(text: str, kind: Any, value: Any) -> None:
+    read = read_value(text, kind)
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_tensor_is_read_from_numbers() -> None:
+    assert torch.equal(read_value("2,-3.4", torch.Tensor), torch.tensor([2.0, -3.4]))
+
+
+def test_a_tensor_of_two_dimensions_is_read_from_nested_lists() -> None:
+    assert read_value("[[1,2],[3,4]]", torch.Tensor).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "expected"),
+    [
+        ("0.5", int, "a whole number"),
+        ("fast", float, "a number"),
+        ("maybe", bool, "true or false"),
+        ("2,x", int | Sequence[int], "a whole number or several values"),
+        ("1,2,3", tuple[int, int], "2 values"),
+        ("rms", Literal["sgd", "adam"], "one of sgd, adam"),
+        ("x", int | None, "a whole number or none"),
+        ("a", torch.Tensor, "numbers with commas"),
+        ("['a']", torch.Tensor, "numbers with commas"),
+        ("x", typing.Callable[[], int], "cannot be written"),
+    ],
+)
+def test_text_that_does_not_fit_says_what_was_expected(text: str, kind: Any, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        read_value(text, kind)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ([256, 128], "256,128"),
+        ((28, 28), "28,28"),
+        (0.1, "0.1"),
+        (0.1234567890123, "0.1234567890123"),
+        (True, "true"),
+        (None, "none"),
+        (torch.tensor([2.0, -3.5]), "2,-3.5"),
+        ("text", "text"),
+    ],
+)
+def test_a_value_is_shown_as_it_would_be_typed(value: Any, shown: str) -> None:
+    assert show(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--num_hiddens", "3"], ["--num-hiddens", "3"]),
+        (["--num_hiddens=a_b"], ["--num-hiddens=a_b"]),
+        (["--name", "a_b"], ["--name", "a_b"]),
+        (["--lr", "-1e-3"], ["--lr=-1e-3"]),
+        (["--w", "-1,2"], ["--w=-1,2"]),
+        (["--lr=1", "-2"], ["--lr=1", "-2"]),
+        (["-h"], ["-h"]),
+        (["-1"], ["-1"]),
+    ],
+)
+def test_arguments_are_brought_into_one_form(typed: list[str], meant: list[str]) -> None:
+    assert normalized(typed) == meant
+
+
+class Undeclared:
+    """In the book's style.
+
+    Args:
+        num_outputs: Classes,
+            on two lines.
+        lr, rate: One text for two.
+        unknown (int): With a type.
+
+    Attributes:
+        net: Not an argument.
+    """
+
+    def __init__(
+        self,
+        num_outputs,
+        num_hiddens=256,
+        lr=0.1,
+        widths=(1, 2),
+        name="x",
+        on=False,
+        _h=1,
+        act=print,
+    ):
+        pass
+
+
+def by_name(Class: type, **kwargs: Any) -> dict[str, Option]:
+    return {option.name: option for option in options_of(Class, "model", **kwargs)}
+
+
+def test_the_type_of_a_default_stands_for_a_declaration() -> None:
+    found = by_name(Undeclared)
+    kinds = {name: option.kind for name, option in found.items()}
+    assert kinds == {
+        "num_outputs": REQUIRED,
+        "num_hiddens": int,
+        "lr": float,
+        "widths": tuple[int, ...],
+        "name": str,
+        "on": bool,
+    }
+
+
+@pytest.mark.parametrize(
+    ("default", "kind"),
+    [(None, REQUIRED), ([0.5, 1], list[float]), (["a"], list[str]), ([], list[Any])],
+)
+def test_a_default_says_what_it_can(default: Any, kind: Any) -> None:
+    assert options._kind_of(default) == kind
+
+
+def test_a_default_that_is_no_text_makes_no_option() -> None:
+    assert "f" not in by_name(Undeclared)
+
+
+def test_a_name_with_an_underscore_in_front_is_no_option() -> None:
+    assert "_h" not in by_name(Undeclared)
+
+
+def test_a_value_unlike_the_default_is_refused() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="a whole number, as its default 256 is"):
+        by_name(Undeclared)["num_hiddens"].read("0.5")
+
+
+def test_a_whole_number_will_do_for_a_float() -> None:
+    assert by_name(Undeclared)["lr"].read("1").value == 1.0
+
+
+def test_the_help_comes_from_the_docstring() -> None:
+    assert by_name(MLP)["lr"].help == "The learning rate."
+
+
+def test_the_help_of_an_argument_may_have_several_lines() -> None:
+    assert by_name(Undeclared)["num_outputs"].help == "Classes, on two lines."
+
+
+def test_the_section_of_arguments_ends_where_the_next_begins() -> None:
+    assert "net" not in options._argument_help(Undeclared)
+
+
+def test_one_text_may_serve_several_arguments() -> None:
+    texts = options._argument_help(Undeclared)
+    assert (texts["lr"], texts["rate"]) == ("One text for two.", "One text for two.")
+
+
+def test_a_type_in_the_docstring_is_no_part_of_the_help() -> None:
+    assert options._argument_help(Undeclared)["unknown"] == "With a type."
+
+
+class WithRest(MLP):
+    def __init__(self, dropout: float = 0.5, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+
+def test_what_is_handed_on_to_the_base_is_an_option() -> None:
+    assert list(by_name(WithRest)) == ["dropout", "num_outputs", "num_hiddens", "lr"]
+
+
+def test_the_help_of_the_base_serves_its_subclass() -> None:
+    assert by_name(WithRest)["lr"].help == "The learning rate."
+
+
+class Unfinished:
+    def __init__(self, size: "Missing" = 3, n: "int" = 2) -> None:  # noqa: F821
+        pass
+
+
+def test_an_annotation_that_cannot_be_evaluated_is_as_none() -> None:
+    assert by_name(Unfinished)["size"].kind is int
+
+
+def test_a_class_without_constructor_has_no_options() -> None:
+    assert options_of(object, "model") == []
+
+
+def test_the_commands_own_default_replaces_the_class_s() -> None:
+    assert by_name(MLP, defaults={"lr": 0.5})["lr"].default == 0.5
+
+
+def option(name: str, group: str, kind: Any = int, default: Any = 1) -> Option:
+    return Option(name, group, kind, default)
+
+
+def test_the_first_group_gets_the_plain_name() -> None:
+    groups = give_flags([[option("size", "model")], [option("size", "data")]])
+    assert [[o.flag for o in group] for group in groups] == [["--size"], ["--data-size"]]
+
+
+def test_the_commands_own_flags_go_before_a_model_s() -> None:
+    assert give_flags([[option("name", "model")]], ["--name"])[0][0].flag == "--model-name"
+
+
+def test_a_prefixed_name_that_is_in_use_gets_another_prefix() -> None:
+    groups = give_flags([[option("size", "model"), option("data_size", "model")]] * 1)
+    (data,) = give_flags([[option("size", "data")]], [o.flag for o in groups[0]])
+    assert data[0].flag == "--data-data-size"
+
+
+def test_the_opposite_of_a_switch_is_in_use_too() -> None:
+    groups = give_flags([[option("x", "model", bool, True)], [option("no_x", "data")]])
+    assert groups[1][0].flag == "--data-no-x"
+
+
+def parsed(options: list[Option], *arguments: str) -> dict[str, Any]:
+    parser = Parser("test")
+    (named,) = give_flags([options])
+    add_options(parser, "Options", named)
+    return vars(parser.read(arguments))
+
+
+def test_what_is_not_given_leaves_no_trace() -> None:
+    assert parsed([option("size", "model")]) == {}
+
+
+def test_a_switch_can_be_turned_off() -> None:
+    assert parsed([option("x", "model", bool, True)], "--no-x") == {"model.x": False}
+
+
+def test_a_percent_sign_in_the_help_is_shown() -> None:
+    parser = Parser("test")
+    add_options(parser, "Options", [Option("x", "model", int, 1, "Up to 100%.", "--x")])
+    assert "Up to 100%. (default: 1)" in parser.format_help()
+
+
+def test_a_required_option_says_so_in_the_help() -> None:
+    parser = Parser("test")
+    add_options(parser, "Options", [Option("x", "model", int, REQUIRED, "", "--x")])
+    assert "(required)" in parser.format_help()
+
+
+def test_an_option_is_not_abbreviated() -> None:
+    with pytest.raises(UsageError, match=r"no option '--siz'. Did you mean '--size'\?"):
+        parsed([option("size", "model")], "--siz", "3")
+
+
+def test_a_word_that_is_no_option_is_refused() -> None:
+    with pytest.raises(UsageError, match="'more' is neither an option nor the value of one"):
+        parsed([option("size", "model")], "more")
+
+
+def test_a_value_that_does_not_fit_names_its_option() -> None:
+    with pytest.raises(UsageError, match="--size: expected a whole number, but got 'big'"):
+        parsed([Option("size", "model", int, 1)], "--size", "big")
+
+
+@pytest.mark.parametrize(
+    ("kind", "placeholder"),
+    [
+        (int, "INT"),
+        (int | Sequence[int] | None, "INT|INT,..."),
+        (tuple[int, int], "INT,INT"),
+        (Literal["a", "b"], "{a,b}"),
+        (torch.Tensor, "FLOAT,..."),
+        (Annotated[str, ""], "TEXT"),
+        (REQUIRED, "VALUE"),
+        (list, "VALUE,..."),
+    ],
+)
+def test_the_help_shows_what_a_value_looks_like(kind: Any, placeholder: str) -> None:
+    assert Option("x", "model", kind, None).metavar == placeholder
+
+
+@pytest.mark.parametrize(
+    ("kind", "readable"),
+    [
+        (Annotated[int, ""], True),
+        (Annotated[print, ""], False),
+        (dict[str, int], False),
+        (list[dict], False),
+        (Sequence[int] | None, True),
+        (typing.Callable[[], int] | None, False),
+    ],
+)
+def test_only_what_can_be_written_is_an_option(kind: Any, readable: bool) -> None:
+    assert options._readable(kind) is readable

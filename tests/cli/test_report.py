@@ -1,0 +1,166 @@
+"""What a command says."""
+
+import io
+import json
+import math
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradbook.cli import report
+from gradbook.errors import ConfigError, DataError
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def printed(value: object, stream: io.StringIO) -> str:
+    report.print_json({"value": value}, stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("value", "as_json"),
+    [
+        (math.nan, None),
+        (math.inf, None),
+        ([1.5, -math.inf], [1.5, None]),
+        ((1, "a", None, True), [1, "a", None, True]),
+        ({"a": {"b": math.nan}}, {"a": {"b": None}}),
+        (torch.tensor([1.0, math.nan]), [1.0, None]),
+        (Path("a/b"), str(Path("a/b"))),
+    ],
+)
+def test_every_value_becomes_valid_json(value, as_json):
+    assert json.loads(printed(value, io.StringIO())) == {"value": as_json}
+
+
+def test_json_is_one_line_for_a_program():
+    assert printed([1, 2], io.StringIO()) == '{"value": [1, 2]}\n'
+
+
+def test_json_is_indented_for_a_person():
+    assert printed(1, Terminal()) == '{\n  "value": 1\n}\n'
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_one_line(capsys):
+    with report.plain_warnings(quiet=False):
+        warnings.warn("first\n  and second line")
+    assert capsys.readouterr().err == "warning: first and second line\n"
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_is_not_shown_when_quiet(capsys):
+    with report.plain_warnings(quiet=True):
+        warnings.warn("anything")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DataError("x"), 1),
+        (RuntimeError("x"), 1),
+        (ConfigError("x"), 2),
+        (report.UsageError("x"), 2),
+        (KeyboardInterrupt(), 130),
+        (BrokenPipeError(), 141),
+        (report.Terminated(), 143),
+        (SystemExit(0), 1),
+    ],
+)
+def test_every_error_has_its_exit_code(error, code):
+    assert report.exit_code(error) == code
+
+
+def caught(code: str, name: str = "theirs.py") -> BaseException:
+    path = Path(name)
+    path.write_text(code, encoding="utf-8")
+    try:
+        exec(compile(code, str(path.resolve()), "exec"), {})
+    except BaseException as error:
+        return error
+    raise AssertionError("it was to fail")
+
+
+def test_an_error_of_a_learner_s_is_shown_with_their_lines():
+    text = report.describe(caught("def f():\n    return 1 / 0\nf()\n"))
+    assert text.splitlines()[:2] == ["ZeroDivisionError: division by zero", "In your code:"]
+    assert 'theirs.py", line 2, in f\n    return 1 / 0' in text
+
+
+def test_the_lines_of_libraries_are_left_out():
+    text = report.describe(caught("import json\njson.loads('x')\n"))
+    assert "theirs.py" in text
+    assert "decoder.py" not in text
+
+
+def test_an_error_of_ours_is_its_message_and_the_learner_s_line():
+    text = report.describe(
+        caught("from gradbook.errors import DataError\nraise DataError('Empty.')")
+    )
+    first, second = text.splitlines()
+    assert first == "Empty."
+    assert second.endswith("theirs.py, line 2, in <module>")
+
+
+def test_an_error_of_ours_without_their_code_is_its_message():
+    assert report.describe(DataError("Empty.")) == "Empty."
+
+
+def test_a_syntax_error_shows_the_line():
+    text = report.describe(caught("x = 1\ny = 1 +\n"))
+    assert "not valid Python" in text
+    assert 'theirs.py", line 2\n    y = 1 +' in text
+
+
+def test_an_operating_system_s_error_names_the_file():
+    error = PermissionError(13, "Permission denied", "runs")
+    assert report.describe(error) == "Permission denied: runs"
+
+
+def test_any_other_error_says_how_to_see_more():
+    text = report.describe(RuntimeError("odd"))
+    assert text == "RuntimeError: odd\nRun it again with --traceback to see where."
+
+
+def test_a_missing_library_is_told_with_its_line():
+    text = report.describe(caught("import no_such_library\n"))
+    assert "Install 'no_such_library' for this Python" in text
+    assert "import no_such_library" in text
+
+
+def test_a_missing_torchvision_is_to_come_from_torch_s_index():
+    error = ModuleNotFoundError("No module named 'torchvision'", name="torchvision.transforms")
+    assert "Install 'torchvision' from the same index as torch" in report.describe(error)
+
+
+def test_a_torchvision_that_does_not_fit_is_explained():
+    error = RuntimeError("operator torchvision::nms does not exist")
+    assert "was built for another torch" in report.describe(error)
+
+
+def test_a_program_that_ends_itself_is_told():
+    assert "sys.exit(3)" in report.describe(SystemExit(3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "value", "wanted"),
+    [(["--traceback"], None, True), ([], "1", True), ([], "0", False), ([], None, False)],
+)
+def test_whole_tracebacks_can_be_asked_for(monkeypatch, arguments, value, wanted):
+    if value is not None:
+        monkeypatch.setenv("GRADBOOK_DEBUG", value)
+    assert report.wants_traceback(arguments) is wanted
+
+
+def test_it_needs_no_torch():
+    code = "import sys, gradbook.cli.report as r; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

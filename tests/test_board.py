@@ -1,0 +1,167 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradbook.board import ProgressBoard
+from gradbook.record import History, Sink
+
+
+class Keep(Sink):
+    def __init__(self):
+        self.opened, self.metrics = [], []
+
+    def open(self, board, trainer=None):
+        self.opened.append((board, trainer))
+
+    def write(self, metric):
+        self.metrics.append(metric)
+
+
+def quiet(**options):
+    return ProgressBoard(display=False, **options)
+
+
+def points(board, label):
+    return [(point.x, point.y) for point in board.data[label]]
+
+
+def book_points(values, every_n):
+    """The book's arithmetic in plain Python: a full window becomes its mean."""
+    waiting, drawn = [], []
+    for pair in values:
+        waiting.append(pair)
+        if len(waiting) != every_n:
+            continue
+        drawn.append(tuple(sum(column) / len(column) for column in zip(*waiting, strict=True)))
+        waiting = []
+    return drawn
+
+
+@given(
+    values=st.lists(st.tuples(st.floats(0, 10), st.floats(-100, 100)), max_size=30),
+    every_n=st.integers(1, 7),
+)
+def test_every_n_values_become_their_mean(values, every_n):
+    board = quiet()
+    for x, y in values:
+        board.draw(x, y, "loss", every_n=every_n)
+    expected = book_points(values, every_n)
+    drawn = points(board, "loss") if expected else []
+    assert len(drawn) == len(expected)
+    for point, reference in zip(drawn, expected, strict=True):
+        assert point == pytest.approx(reference, abs=1e-9)
+
+
+def test_what_is_left_over_is_carried_into_the_next_window():
+    board = quiet()
+    for x in range(5):
+        board.draw(x, 10 * x, "loss", every_n=3)
+    board.draw(5, 50, "loss", every_n=3)
+    assert points(board, "loss") == [(1, 10), (4, 40)]
+
+
+@pytest.mark.parametrize("every_n", [0, -3, 1])
+def test_fewer_than_one_value_a_point_counts_as_one(every_n):
+    board = quiet()
+    board.draw(1, 2, "loss", every_n=every_n)
+    assert points(board, "loss") == [(1, 2)]
+
+
+def test_each_label_has_its_own_window():
+    board = quiet()
+    board.draw(0, 1, "a", every_n=2)
+    board.draw(0, 100, "b", every_n=2)
+    board.draw(2, 3, "a", every_n=2)
+    assert points(board, "a") == [(1, 2)]
+    assert "b" not in board.data
+
+
+def test_labels_stay_in_the_order_in_which_they_came():
+    board = quiet()
+    for label in ("train_loss", "val_loss", "train_loss", "val_acc"):
+        board.draw(0, 1, label)
+    assert list(board.data) == ["train_loss", "val_loss", "val_acc"]
+
+
+@pytest.mark.parametrize(
+    "value", [2, 2.0, torch.tensor(2.0), torch.tensor([2.0]), torch.tensor(2)]
+)
+def test_a_value_is_a_number_or_a_tensor_with_one_element(value):
+    board = quiet()
+    board.draw(0, value, "loss")
+    assert points(board, "loss") == [(0, 2.0)]
+
+
+def test_a_tensor_with_several_elements_is_refused():
+    with pytest.raises(RuntimeError):
+        quiet().draw(0, torch.ones(2), "loss")
+
+
+def test_a_value_that_carries_a_graph_is_drawn_without_it():
+    board = quiet()
+    board.draw(0, torch.ones((), requires_grad=True) * 3, "loss", every_n=2)
+    waiting = board._windows["loss"].values[0]
+    assert not waiting.requires_grad
+
+
+def test_a_value_is_not_read_before_its_window_closes(monkeypatch):
+    board = quiet()
+
+    def refuse(self):
+        raise AssertionError("read too early")
+
+    monkeypatch.setattr(torch.Tensor, "item", refuse)
+    board.draw(0, torch.ones(()), "loss", every_n=2)
+
+
+def test_arguments_are_hyperparameters():
+    board = ProgressBoard(xlabel="step", ylim=[0, 1], yscale="log", display="off")
+    assert board.xlabel == "step"
+    assert board.ylim == [0, 1]
+    assert board.hparams["yscale"] == "log"
+
+
+def test_the_defaults_are_the_book_s():
+    board = ProgressBoard()
+    assert (board.xscale, board.yscale, board.figsize) == ("linear", "linear", (3.5, 2.5))
+    assert list(board.ls) == ["-", "--", "-.", ":"]
+    assert list(board.colors) == ["C0", "C1", "C2", "C3"]
+
+
+def test_a_board_outside_training_opens_its_display_at_the_first_point(monkeypatch):
+    sink = Keep()
+    monkeypatch.setattr(ProgressBoard, "choose_display", lambda board, trainer=None: sink)
+    board = ProgressBoard()
+    board.draw(0, 1, "a", every_n=2)
+    assert sink.opened == []
+    board.draw(0, 1, "a", every_n=2)
+    board.draw(1, 1, "a")
+    assert sink.opened == [(board, None)]
+    assert sink.metrics == board.data["a"]
+
+
+def test_every_sink_of_the_board_hears_of_a_point():
+    board, sinks = quiet(), [Keep(), Keep()]
+    board.sinks = sinks
+    board.draw(0, 1, "a")
+    assert sinks[0].metrics == sinks[1].metrics == board.data["a"]
+
+
+def test_the_history_of_the_board_hears_of_every_raw_value():
+    board = quiet()
+    board.sinks, board.history = [], History()
+    board.draw(0, 1.0, "train_loss", every_n=10)
+    board.draw(0, 3.0, "train_loss", every_n=10)
+    board.history.end_epoch(1, {})
+    assert board.history[0]["train_loss"] == 2.0
+    assert board.data == {}
+
+
+def test_a_cleared_board_knows_nothing():
+    board = quiet()
+    board.draw(0, 1, "a")
+    board.draw(0, 1, "b", every_n=2)
+    board.clear()
+    board.draw(4, 5, "b", every_n=2)
+    assert board.data == {}

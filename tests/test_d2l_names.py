@@ -1,0 +1,144 @@
+"""The names of `from d2l import torch as d2l`, frozen."""
+
+import builtins
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import d2l as package
+from d2l import torch as d2l
+from gradbook import chapters
+from gradbook.errors import MissingExtraError, NotCarriedError
+
+FIGURES = "use_svg_display set_figsize set_axes plot show_images plt"
+DESIGN = "add_to_class HyperParameters ProgressBoard Module DataModule Trainer"
+REGRESSION = "SyntheticRegressionData LinearRegressionScratch SGD LinearRegression"
+CLASSIFICATION = "FashionMNIST Classifier SoftmaxRegression SoftmaxRegressionScratch MLPScratch MLP"
+DEVICES = "cpu gpu num_gpus try_gpu try_all_gpus"
+FILES = "DATA_HUB DATA_URL download extract download_extract"
+UTILITIES = (
+    "load_array synthetic_data sgd linreg squared_loss get_fashion_mnist_labels "
+    "load_data_fashion_mnist get_dataloader_workers accuracy evaluate_loss "
+    "evaluate_accuracy_gpu train_ch6 grad_clipping Timer Accumulator Animator check_len "
+    "check_shape"
+)
+TENSORS = (
+    "ones zeros ones_like zeros_like tensor arange meshgrid sin sinh cos cosh tanh linspace exp "
+    "log normal rand randn matmul int32 int64 float32 concat stack abs eye sigmoid batch_matmul "
+    "numpy size reshape to reduce_sum argmax astype transpose reduce_mean expand_dims swapaxes "
+    "repeat nn_Module"
+)
+MODULES = (
+    "np torch nn F pd plt os sys math random time collections inspect hashlib re Image display"
+)
+NAMES = " ".join(
+    (
+        FIGURES,
+        DESIGN,
+        REGRESSION,
+        CLASSIFICATION,
+        DEVICES,
+        FILES,
+        UTILITIES,
+        TENSORS,
+        MODULES,
+    )
+).split()
+
+
+def fresh(code):
+    """Runs code in a new interpreter; it prints JSON."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES)))
+def test_name_is_there(name):
+    assert getattr(d2l, name) is not None
+
+
+def test_there_are_no_other_names():
+    public = {name for name in dir(d2l) if not name.startswith("_")}
+    assert public - {"TYPE_CHECKING"} == set(NAMES)
+
+
+def test_a_name_is_the_same_object_every_time():
+    assert d2l.DATA_HUB is d2l.DATA_HUB
+    assert d2l.FashionMNIST is d2l.FashionMNIST
+
+
+@pytest.mark.parametrize("name", ["ones", "sin", "matmul", "int32", "sigmoid", "normal", "abs"])
+def test_tensor_names_are_those_of_torch(name):
+    assert getattr(d2l, name) is getattr(torch, name)
+
+
+def test_renamed_tensor_functions():
+    assert d2l.concat is torch.cat
+    assert d2l.batch_matmul is torch.bmm
+    assert d2l.nn_Module is torch.nn.Module
+
+
+def test_later_chapters_fail_with_their_chapter():
+    with pytest.raises(NotCarriedError, match=r"'GRU' belongs to chapter 10 .*Modern Recurrent"):
+        d2l.GRU  # noqa: B018
+    assert not hasattr(d2l, "GRU")
+
+
+@pytest.mark.parametrize("names", chapters.NOT_CARRIED.values())
+def test_no_name_is_both_carried_and_not(names):
+    assert not set(names.split()) & set(NAMES)
+
+
+def test_number_of_names_not_carried():
+    assert sum(len(names.split()) for names in chapters.NOT_CARRIED.values()) == 117
+
+
+def test_misspelled_name_gets_a_hint():
+    with pytest.raises(AttributeError, match="Did you mean 'plot'"):
+        d2l.pllot  # noqa: B018
+
+
+def test_unknown_name_is_an_ordinary_error():
+    with pytest.raises(AttributeError, match="no 'qqqqqqqq'"):
+        d2l.qqqqqqqq  # noqa: B018
+    with pytest.raises(ImportError):
+        from d2l.torch import qqqqqqqq  # noqa: F401
+
+
+@pytest.mark.parametrize("framework", ["tensorflow", "mxnet", "jax", "paddle"])
+def test_other_frameworks_are_refused_with_the_right_line(framework):
+    with pytest.raises(ImportError, match="from d2l import torch as d2l"):
+        getattr(package, framework)
+
+
+def test_missing_optional_package_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.delitem(vars(d2l), "pd", raising=False)
+    with pytest.raises(MissingExtraError, match=r"gradbook\[tabular\]"):
+        d2l.pd  # noqa: B018
+
+
+def test_star_import_hides_no_builtin():
+    names = {}
+    exec("from d2l.torch import *", names)
+    taken = set(names) - {"__builtins__"}
+    assert set(NAMES) - taken == {"abs", "display", "numpy"}
+    assert not taken & set(vars(builtins))
+
+
+def test_import_loads_no_heavy_package():
+    heavy = ["IPython", "PIL", "jsonargparse", "matplotlib", "pandas", "pooch", "requests", "rich"]
+    loaded = fresh(
+        "import sys, json, torch; before = set(sys.modules); import d2l.torch; "
+        "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"
+    )
+    assert not set(heavy) & set(loaded)
+    assert set(loaded) <= {"d2l", "gradbook", "gradbook_standin"}
+
+
+def test_import_alone_of_d2l_loads_no_torch():
+    assert fresh("import sys, json, d2l; print(json.dumps('torch' in sys.modules))") is False

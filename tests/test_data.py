@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, TensorDataset
+
+from gradbook.data import DataModule, TensorLoader, check_batch_size
+from gradbook.errors import ConfigError, DataError, ModelError
+
+
+class Numbers(DataModule):
+    def __init__(self, n=10, batch_size=4):
+        super().__init__()
+        self.save_hyperparameters()
+        self.X = torch.arange(n).float().reshape(-1, 1)
+        self.y = torch.arange(n)
+
+    def get_dataloader(self, train):
+        return self.get_tensorloader((self.X, self.y), train, slice(0, 8) if train else slice(8, 10))
+
+
+def loader(n=10, batch_size=4, **options):
+    return TensorLoader((torch.arange(n).float(), torch.arange(n)), batch_size, **options)
+
+
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 70), shuffle=st.booleans())
+def test_every_example_comes_exactly_once(n, batch_size, shuffle):
+    labels = torch.cat([y for _, y in loader(n, batch_size, shuffle=shuffle)])
+    assert sorted(labels.tolist()) == list(range(n))
+
+
+@given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
+def test_the_number_of_batches_is_the_length(n, batch_size):
+    batches = loader(n, batch_size)
+    assert len(list(batches)) == len(batches)
+
+
+@given(
+    n=st.integers(1, 40),
+    batch_size=st.integers(1, 50),
+    shuffle=st.booleans(),
+    sides=st.lists(st.integers(1, 3), max_size=2),
+    dtype=st.sampled_from([torch.float32, torch.float64, torch.uint8, torch.int64]),
+)
+def test_batches_are_like_those_of_torch(n, batch_size, shuffle, sides, dtype):
+    tensors = (torch.zeros(n, *sides, dtype=dtype), torch.zeros(n, dtype=torch.int64))
+    ours = list(TensorLoader(tensors, batch_size, shuffle))
+    theirs = list(DataLoader(TensorDataset(*tensors), batch_size, shuffle))
+    assert [[(t.shape, t.dtype) for t in batch] for batch in ours] == [
+        [(t.shape, t.dtype) for t in batch] for batch in theirs
+    ]
+    assert {type(batch) for batch in ours} == {type(batch) for batch in theirs}
+
+
+def test_without_shuffling_batches_equal_those_of_torch():
+    ours = loader()
+    theirs = DataLoader(ours.dataset, batch_size=4)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
+
+
+def test_shuffled_inputs_stay_with_their_labels():
+    for X, y in loader(50, 7, shuffle=True):
+        assert torch.equal(X.long(), y)
+
+
+def test_each_pass_takes_a_new_order():
+    batches = loader(50, 50, shuffle=True)
+    (_, first), (_, second) = next(iter(batches)), next(iter(batches))
+    assert not torch.equal(first, second)
+
+
+def test_a_seed_fixes_the_order():
+    orders = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        orders.append(torch.cat([y for _, y in loader(50, 7, shuffle=True)]))
+    assert torch.equal(*orders)
+
+
+def test_two_passes_at_once_do_not_disturb_each_other():
+    batches = loader(12, 4)
+    pairs = [(a[1].tolist(), b[1].tolist()) for a, b in zip(batches, batches, strict=True)]
+    assert all(a == b for a, b in pairs)
+
+
+def test_without_shuffling_no_random_number_is_drawn():
+    state = torch.get_rng_state()
+    list(loader())
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_transform_gets_the_batch_and_gives_it():
+    batches = loader(transform=lambda batch: [batch[0] / 10, batch[1]])
+    X, y = next(iter(batches))
+    assert torch.equal(X * 10, y.float())
+
+
+def test_the_first_batch_is_seen_without_drawing_a_random_number():
+    batches = loader(shuffle=True, transform=lambda batch: [batch[0] + 1, batch[1]])
+    state = torch.get_rng_state()
+    X, y = batches.first()
+    assert torch.equal(torch.get_rng_state(), state)
+    assert y.tolist() == [0, 1, 2, 3]
+    assert X.tolist() == [1, 2, 3, 4]
+
+
+def test_a_loader_moves_as_a_whole():
+    moved = loader(shuffle=True, transform=list).to(torch.device("meta"))
+    assert {tensor.device.type for tensor in moved.tensors} == {"meta"}
+    assert moved.shuffle
+    assert moved.transform is list
+
+
+def test_moving_leaves_the_loader_as_it_was():
+    batches = loader()
+    batches.to(torch.device("meta"))
+    assert batches.tensors[0].device.type == "cpu"
+
+
+def test_the_data_set_is_the_tensors():
+    assert len(loader(10).dataset) == 10
+    assert loader(10).dataset[3] == (3.0, 3)
+
+
+@pytest.mark.parametrize("tensors", [(), (torch.empty(0, 2), torch.empty(0))])
+def test_an_empty_data_set_is_refused(tensors):
+    with pytest.raises(DataError, match="empty"):
+        TensorLoader(tensors, 4)
+
+
+def test_tensors_of_different_lengths_are_refused_with_their_lengths():
+    with pytest.raises(DataError, match=r"\[3, 2\]"):
+        TensorLoader((torch.zeros(3), torch.zeros(2)), 4)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 1.5, "3", None, True])
+def test_a_batch_size_that_is_no_positive_integer_is_refused(batch_size):
+    with pytest.raises(ConfigError, match="batch_size must be a positive integer"):
+        loader(batch_size=batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [3, np.int64(3), torch.tensor(3)])
+def test_any_integer_is_a_batch_size(batch_size):
+    assert check_batch_size(batch_size) == 3
+
+
+def test_the_defaults_are_the_book_s():
+    assert DataModule().hparams == {"root": "../data", "num_workers": 4}
+
+
+def test_training_batches_are_shuffled_and_validation_batches_are_not():
+    data = Numbers()
+    assert data.train_dataloader().shuffle
+    assert not data.val_dataloader().shuffle
+
+
+def test_indices_choose_the_examples():
+    data = Numbers()
+    assert sorted(torch.cat([y for _, y in data.train_dataloader()]).tolist()) == list(range(8))
+    assert torch.cat([y for _, y in data.val_dataloader()]).tolist() == [8, 9]
+
+
+def test_indices_may_be_a_tensor():
+    data = Numbers()
+    batches = data.get_tensorloader((data.X, data.y), False, torch.tensor([5, 1]))
+    assert next(iter(batches))[1].tolist() == [5, 1]
+
+
+def test_without_indices_every_example_is_taken():
+    data = Numbers()
+    assert len(data.get_tensorloader((data.X, data.y), train=False).dataset) == 10
+
+
+def test_data_that_do_not_say_how_to_get_batches_name_the_method():
+    class Mine(DataModule):
+        pass
+
+    with pytest.raises(ModelError, match=r"Mine.*get_dataloader\(self, train\)"):
+        Mine().train_dataloader()

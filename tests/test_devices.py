@@ -1,0 +1,60 @@
+import pytest
+import torch
+
+from gradbook import devices
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Makes this a machine with so many accelerators of a type."""
+
+    def pretend(count, kind="cuda"):
+        found = torch.device(kind) if kind else None
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_, **__: found)
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
+
+    return pretend
+
+
+def test_cpu_is_the_cpu():
+    assert devices.cpu() == torch.device("cpu")
+
+
+def test_a_gpu_need_not_exist_to_be_named(machine):
+    machine(0, None)
+    assert devices.gpu() == torch.device("cuda", 0)
+    assert devices.gpu(3) == torch.device("cuda", 3)
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
+def test_a_gpu_is_whatever_accelerator_there_is(machine, kind):
+    machine(1, kind)
+    assert devices.gpu() == torch.device(kind, 0)
+
+
+def test_gpus_are_counted(machine):
+    machine(2)
+    assert devices.num_gpus() == 2
+
+
+def test_an_accelerator_that_cannot_be_used_does_not_count(machine, monkeypatch):
+    machine(2)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert devices.num_gpus() == 0
+
+
+def test_try_gpu_falls_back_to_the_cpu(machine):
+    machine(1)
+    assert devices.try_gpu() == torch.device("cuda", 0)
+    assert devices.try_gpu(1) == torch.device("cpu")
+
+
+def test_all_gpus_are_a_list(machine):
+    machine(2)
+    assert devices.try_all_gpus() == [torch.device("cuda", 0), torch.device("cuda", 1)]
+
+
+def test_without_gpus_the_list_is_empty(machine):
+    machine(0)
+    assert devices.try_all_gpus() == []

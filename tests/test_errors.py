@@ -1,0 +1,70 @@
+import pickle
+import re
+
+import pytest
+
+from gradbook import errors
+
+ERRORS = {
+    "ConfigError": ValueError,
+    "ModelError": NotImplementedError,
+    "BatchError": ValueError,
+    "ShapeError": RuntimeError,
+    "DataError": ValueError,
+    "CorruptFileError": ValueError,
+    "DownloadError": OSError,
+    "MissingExtraError": ImportError,
+    "NotCarriedError": AttributeError,
+}
+WARNINGS = ["IgnoredSettingWarning", "SampleDataWarning", "DivergenceWarning"]
+
+
+@pytest.mark.parametrize(("name", "builtin"), ERRORS.items())
+def test_an_error_is_ours_and_the_builtin_that_fits(name, builtin):
+    assert issubclass(getattr(errors, name), errors.GradbookError)
+    assert issubclass(getattr(errors, name), builtin)
+
+
+@pytest.mark.parametrize("name", WARNINGS)
+def test_a_warning_is_ours_and_of_the_kind_that_is_shown(name):
+    assert issubclass(getattr(errors, name), errors.GradbookWarning)
+    assert issubclass(getattr(errors, name), UserWarning)
+
+
+def test_no_class_is_missing_from_these_tests():
+    classes = {name for name, value in vars(errors).items() if getattr(value, "__module__", "") == errors.__name__ and isinstance(value, type)}
+    assert classes == {"GradbookError", "GradbookWarning", *ERRORS, *WARNINGS}
+
+
+def test_the_tree_in_the_docstring_is_the_tree_of_the_classes():
+    drawn = re.findall(r"^ *[│ ]*[├└]── (\w+) *(?:\((\w+)\))?", errors.__doc__, re.MULTILINE)
+    assert [name for name, _ in drawn] == [*ERRORS, *WARNINGS]
+    for name, builtin in drawn:
+        if builtin:
+            assert ERRORS[name].__name__ == builtin
+
+
+@pytest.mark.parametrize("name", [name for name in ERRORS if name != "MissingExtraError"])
+def test_an_error_survives_a_process_boundary(name):
+    error = pickle.loads(pickle.dumps(getattr(errors, name)("what, which, how")))
+    assert type(error).__name__ == name
+    assert str(error) == "what, which, how"
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it():
+    error = errors.MissingExtraError("pandas", "Reading tables", "tabular")
+    assert "'pandas'" in str(error)
+    assert str(error).startswith("Reading tables needs")
+    assert 'pip install "gradbook[tabular]"' in str(error)
+
+
+def test_the_nearest_known_name_is_suggested():
+    assert errors.did_you_mean("softmx", ["mlp", "softmax"]) == " Did you mean 'softmax'?"
+
+
+def test_nothing_is_suggested_for_a_name_like_none_other():
+    assert errors.did_you_mean("zzz", ["mlp", "softmax"]) == ""
+
+
+def test_names_to_suggest_may_come_from_a_generator():
+    assert "mlp" in errors.did_you_mean("mpl", (name for name in ["mlp"]))

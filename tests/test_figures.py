@@ -1,0 +1,206 @@
+import sys
+from types import SimpleNamespace
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from PIL import Image
+
+from gradbook.errors import ConfigError
+from gradbook.figures import plot, set_axes, set_figsize, show_images, use_svg_display
+
+
+@pytest.fixture(autouse=True)
+def restore_settings():
+    with mpl.rc_context():
+        yield
+
+
+def drawn():
+    return [
+        tuple(np.asarray(part).tolist() for part in line.get_data()) for line in plt.gca().lines
+    ]
+
+
+def test_outside_a_notebook_svg_is_harmless(monkeypatch):
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    use_svg_display()
+
+
+def test_in_a_notebook_svg_is_chosen(monkeypatch):
+    chosen = []
+    shell = SimpleNamespace(kernel=object())
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    backend = SimpleNamespace(set_matplotlib_formats=chosen.append)
+    monkeypatch.setitem(sys.modules, "matplotlib_inline", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "matplotlib_inline.backend_inline", backend)
+    use_svg_display()
+    assert chosen == ["svg"]
+
+
+def test_the_size_of_figures():
+    set_figsize((4, 3))
+    assert plt.rcParams["figure.figsize"] == [4, 3]
+
+
+@pytest.mark.parametrize("size", [(1,), (0, 2), (1, 2, 3)])
+def test_an_impossible_size(size):
+    with pytest.raises(ConfigError, match="width and a height"):
+        set_figsize(size)
+
+
+def test_set_axes_sets_all():
+    _, axes = plt.subplots()
+    axes.plot([1, 10], [1, 10])
+    set_axes(axes, "x", "y", [1, 10], [1, 100], "log", "log", ["line"])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
+    assert (axes.get_xlim(), axes.get_ylim()) == ((1, 10), (1, 100))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_legend().get_texts()[0].get_text() == "line"
+
+
+X = [0, 1, 2]
+Y = [3.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("x", [X, tuple(X), np.array(X), torch.tensor(X), range(3)])
+@pytest.mark.parametrize(
+    "y", [Y, np.array(Y), torch.tensor(Y), torch.tensor(Y, requires_grad=True)]
+)
+def test_one_curve_of_any_kind(x, y):
+    plot(x, y)
+    assert drawn() == [(X, Y)]
+
+
+@pytest.mark.parametrize(
+    "ys",
+    [
+        [Y, Y],
+        [np.array(Y), torch.tensor(Y)],
+        np.array([Y, Y]),
+        torch.tensor([Y, Y]),
+        [[torch.tensor(y) for y in Y]] * 2,
+    ],
+)
+def test_one_x_serves_many_y(ys):
+    plot(torch.tensor(X), ys)
+    assert drawn() == [(X, Y), (X, Y)]
+
+
+def test_each_curve_has_its_own_x():
+    plot([X, [5, 6]], [Y, [7, 8]])
+    assert drawn() == [(X, Y), ([5, 6], [7, 8])]
+
+
+def test_x_alone_is_drawn_against_its_index():
+    plot([Y, [7]])
+    assert drawn() == [(X, Y), ([0], [7])]
+
+
+def test_numbers_of_many_kinds_make_one_curve():
+    plot([np.float64(1), torch.tensor(2.0, requires_grad=True), 3])
+    assert drawn()[0][1] == [1, 2, 3]
+
+
+def test_more_curves_than_formats_are_all_drawn():
+    plot(X, [Y] * 9)
+    assert len(drawn()) == 9
+
+
+def test_an_iterator_is_a_curve():
+    plot(X, map(float, Y))
+    assert drawn() == [(X, Y)]
+
+
+def test_nothing_is_drawn_of_nothing():
+    plot([], [])
+    assert drawn() == [([], [])]
+
+
+def test_bfloat16():
+    plot(torch.tensor(Y, dtype=torch.bfloat16))
+    assert drawn()[0][1] == Y
+
+
+def test_the_axes_are_cleared_first():
+    plot(X, Y)
+    plot(X, Y)
+    assert len(drawn()) == 1
+    assert len(plt.get_fignums()) == 1
+
+
+def test_given_axes_are_used():
+    _, (left, right) = plt.subplots(1, 2)
+    plot(X, Y, axes=left, xlabel="x", legend=["a"])
+    assert (len(left.lines), len(right.lines)) == (1, 0)
+    assert left.get_xlabel() == "x"
+
+
+def test_points_that_differ_in_number():
+    with pytest.raises(ConfigError, match="X has 3 points, but Y has 2"):
+        plot(X, [1, 2])
+
+
+def test_points_of_one_of_several_curves():
+    with pytest.raises(ConfigError, match="X of curve 1 has 3 points, but Y has 2"):
+        plot(X, [Y, [1, 2]])
+
+
+def test_curves_that_differ_in_number():
+    with pytest.raises(ConfigError, match="X has 2 curves, but Y has 3"):
+        plot([X, X], [Y, Y, Y])
+
+
+def test_a_single_number_is_no_curve():
+    with pytest.raises(ConfigError, match="one number"):
+        plot(torch.tensor(1.0))
+
+
+def test_curves_and_numbers_do_not_mix():
+    with pytest.raises(ConfigError, match="item 1 is the number 3"):
+        plot([X, 3])
+
+
+def test_images_of_any_kind():
+    images = [
+        torch.zeros(4, 5),
+        np.zeros((4, 5, 3)),
+        torch.zeros(1, 4, 5),
+        torch.zeros(3, 4, 5),
+        Image.new("L", (5, 4)),
+        torch.zeros(4, 5, requires_grad=True),
+    ]
+    axes = show_images(images, 2, 3)
+    assert axes.shape == (6,)
+    assert [ax.images[0].get_array().shape[:2] for ax in axes] == [(4, 5)] * 6
+
+
+def test_a_batch_tensor_is_a_list_of_images():
+    assert len(show_images(torch.zeros(4, 6, 6), 2, 2)[3].images) == 1
+
+
+def test_cells_without_an_image_are_blank():
+    axes = show_images([np.zeros((2, 2))], 1, 3)
+    assert [len(ax.images) for ax in axes] == [1, 0, 0]
+    assert [ax.axison for ax in axes] == [True, False, False]
+
+
+def test_images_without_a_cell_are_left_out():
+    assert len(show_images(np.zeros((9, 2, 2)), 1, 2)) == 2
+
+
+def test_titles_may_be_fewer():
+    axes = show_images(np.zeros((3, 2, 2)), 1, 3, titles=["a", "b"])
+    assert [ax.get_title() for ax in axes] == ["a", "b", ""]
+
+
+def test_one_cell_is_an_array_too():
+    assert show_images([np.zeros((2, 2))], 1, 1, scale=2).shape == (1,)
+    assert plt.gcf().get_size_inches().tolist() == [2, 2]
+
+
+def test_a_grid_without_a_place():
+    with pytest.raises(ConfigError, match="num_rows=0"):
+        show_images([], 0, 3)

@@ -1,0 +1,185 @@
+import pytest
+import torch
+
+from gradbook.hparams import HyperParameters, add_to_class
+
+
+class Plain(HyperParameters):
+    def __init__(self, a, b=2):
+        self.save_hyperparameters()
+
+
+def test_arguments_become_attributes_and_hparams():
+    thing = Plain(1)
+    assert (thing.a, thing.b) == (1, 2)
+    assert thing.hparams == {"a": 1, "b": 2}
+
+
+def test_ignored_arguments_are_not_kept():
+    class Thing(HyperParameters):
+        def __init__(self, a, b, c):
+            self.save_hyperparameters(ignore=["b"])
+
+    thing = Thing(1, 2, 3)
+    assert thing.hparams == {"a": 1, "c": 3}
+    assert not hasattr(thing, "b")
+
+
+def test_names_with_an_underscore_are_not_kept():
+    class Thing(HyperParameters):
+        def __init__(self, a, _secret=5):
+            self.save_hyperparameters()
+
+    assert Thing(1).hparams == {"a": 1}
+    assert not hasattr(Thing(1), "_secret")
+
+
+def test_local_variables_are_not_kept():
+    class Thing(HyperParameters):
+        def __init__(self, a):
+            doubled = 2 * a
+            self.save_hyperparameters()
+            self.result = doubled
+
+    assert Thing(1).hparams == {"a": 1}
+
+
+def test_the_instance_is_not_kept_whatever_its_name():
+    class Thing(HyperParameters):
+        def __init__(this, a):  # noqa: N805
+            this.save_hyperparameters()
+
+    assert Thing(1).hparams == {"a": 1}
+
+
+def test_keyword_only_arguments_are_kept():
+    class Thing(HyperParameters):
+        def __init__(self, a, *, lr=0.1):
+            self.save_hyperparameters()
+
+    assert Thing(1, lr=0.5).hparams == {"a": 1, "lr": 0.5}
+
+
+def test_collected_arguments_are_kept_as_they_were_collected():
+    class Thing(HyperParameters):
+        def __init__(self, *sizes, **options):
+            self.save_hyperparameters()
+
+    thing = Thing(3, 4, lr=0.1)
+    assert thing.sizes == (3, 4)
+    assert thing.hparams == {"sizes": (3, 4), "options": {"lr": 0.1}}
+
+
+def test_a_subclass_keeps_what_its_base_saved():
+    class Sub(Plain):
+        def __init__(self, c):
+            super().__init__(a=10)
+            self.save_hyperparameters()
+
+    assert Sub(3).hparams == {"a": 10, "b": 2, "c": 3}
+
+
+def test_a_subclass_that_renames_a_default_wins_over_its_base():
+    class Sub(Plain):
+        def __init__(self, a):
+            super().__init__(a="base")
+            self.save_hyperparameters()
+
+    assert Sub("sub").a == Sub("sub").hparams["a"] == "sub"
+
+
+def test_the_base_s_dictionary_is_not_changed_by_the_subclass():
+    seen = []
+
+    class Sub(Plain):
+        def __init__(self, c):
+            super().__init__(a=1)
+            seen.append(self.hparams)
+            self.save_hyperparameters()
+
+    Sub(3)
+    assert seen == [{"a": 1, "b": 2}]
+
+
+def test_an_argument_that_a_closure_captures_is_kept():
+    class Thing(HyperParameters):
+        def __init__(self, a):
+            self.save_hyperparameters()
+            self.read = lambda: a
+
+    assert Thing(1).hparams == {"a": 1}
+    assert Thing(1).read() == 1
+
+
+def test_an_argument_given_anew_before_saving_is_kept_as_it_is_then():
+    class Thing(HyperParameters):
+        def __init__(self, a=None):
+            a = 7 if a is None else a
+            self.save_hyperparameters()
+
+    assert Thing().a == 7
+
+
+def test_instances_do_not_share_hyperparameters():
+    first, second = Plain(1), Plain(2)
+    assert first.hparams == {"a": 1, "b": 2}
+    assert second.hparams == {"a": 2, "b": 2}
+
+
+def test_a_tensor_is_kept_as_the_same_object():
+    w = torch.ones(2)
+    assert Plain(w).a is w
+
+
+def test_add_to_class_reaches_live_instances():
+    class Thing:
+        pass
+
+    thing = Thing()
+
+    @add_to_class(Thing)
+    def speak(self):
+        return "hello"
+
+    assert thing.speak() == "hello"
+
+
+def test_a_second_definition_replaces_the_first():
+    class Thing:
+        pass
+
+    thing = Thing()
+    for word in ("first", "second"):
+
+        @add_to_class(Thing)
+        def speak(self, word=word):
+            return word
+
+    assert thing.speak() == "second"
+
+
+def test_add_to_class_gives_the_function_back():
+    class Thing:
+        pass
+
+    @add_to_class(Thing)
+    def speak(self):
+        return 1
+
+    assert speak is Thing.speak
+
+
+def test_add_to_class_can_replace_init():
+    class Thing(Plain):
+        pass
+
+    @add_to_class(Thing)
+    def __init__(self, z):  # noqa: N807
+        self.save_hyperparameters()
+
+    assert Thing(9).hparams == {"z": 9}
+
+
+def test_a_missing_argument_is_python_s_own_error():
+    with pytest.raises(TypeError, match="a"):
+        Plain()

@@ -1,0 +1,428 @@
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gradbook import SGD, Classifier, Module, SyntheticRegressionData, Trainer
+from gradbook.errors import BatchError, GradbookError, ModelError, ShapeError
+
+
+class Scratch(Module):
+    """The book's way to write a model: tensors that require a gradient."""
+
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.w = torch.normal(0, 1, (2, 1), requires_grad=True)
+        self.b = torch.zeros(1, requires_grad=True)
+
+    def forward(self, X):
+        return X @ self.w + self.b
+
+    def loss(self, y_hat, y):
+        return ((y_hat - y) ** 2).mean()
+
+
+class Net(Classifier):
+    def __init__(self, *layers, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters(ignore=["layers"])
+        self.net = nn.Sequential(*layers)
+
+
+def quiet(model):
+    model.board.display = False
+    return model
+
+
+# Tensors as parameters
+
+
+def test_a_leaf_that_requires_a_gradient_is_a_parameter():
+    assert [name for name, _ in Scratch().named_parameters()] == ["w", "b"]
+
+
+def test_a_registered_tensor_remains_the_same_object():
+    w = torch.zeros(2, requires_grad=True)
+    model = Module()
+    held = [w]
+    model.w = w
+    assert model.w is w
+    assert held[0] is next(model.parameters())
+
+
+def test_a_registered_tensor_is_an_nn_parameter():
+    assert isinstance(Scratch().w, nn.Parameter)
+
+
+def test_a_view_of_the_registered_tensor_s_data_sees_its_updates():
+    model = Scratch()
+    SGD([model.w], 1.0).zero_grad()
+    (model.w.sum()).backward()
+    before = model.w.detach().clone()
+    SGD([model.w], 1.0).step()
+    assert torch.equal(model.w, before - 1)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [torch.zeros(2), torch.zeros(2, dtype=torch.int64), torch.zeros(2, requires_grad=True) * 2],
+    ids=["no gradient", "integers", "not a leaf"],
+)
+def test_other_tensors_are_plain_attributes(value):
+    model = Module()
+    model.t = value
+    assert model.t is value
+    assert list(model.parameters()) == []
+
+
+def test_an_nn_parameter_is_one_as_ever():
+    model = Module()
+    model.w = nn.Parameter(torch.zeros(2))
+    assert list(dict(model.named_parameters())) == ["w"]
+
+
+def test_a_tensor_of_an_inner_module_is_found_by_the_outer():
+    class Outer(Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = Scratch()
+
+    assert list(Outer().state_dict()) == ["inner.w", "inner.b"]
+
+
+def test_its_state_goes_round():
+    first, second = Scratch(), Scratch()
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.w, second.w)
+
+
+def test_its_state_can_be_saved_and_loaded_safely():
+    first, second = Scratch(), Scratch()
+    file = io.BytesIO()
+    torch.save(first.state_dict(), file)
+    file.seek(0)
+    second.load_state_dict(torch.load(file, weights_only=True))
+    assert torch.equal(first.w, second.w)
+
+
+def test_its_state_can_be_pickled():
+    state = pickle.loads(pickle.dumps(Scratch().state_dict()))
+    assert list(state) == ["w", "b"]
+
+
+def test_it_changes_its_dtype_and_keeps_its_tensors():
+    model = Scratch()
+    w = model.w
+    model.to(torch.float64)
+    assert model.w is w
+    assert model.w.dtype == torch.float64
+
+
+def test_it_moves_to_another_device():
+    model = Scratch().to("meta")
+    assert {param.device.type for param in model.parameters()} == {"meta"}
+
+
+def test_it_takes_part_in_functional_calls():
+    model, X = Scratch(), torch.ones(3, 2)
+    weights = {"w": torch.ones(2, 1), "b": torch.tensor([5.0])}
+    assert torch.func.functional_call(model, weights, (X,)).tolist() == [[7.0]] * 3
+
+
+def test_several_can_be_stacked():
+    params, _ = torch.func.stack_module_state([Scratch() for _ in range(4)])
+    assert params["w"].shape == (4, 2, 1)
+
+
+def test_a_copy_has_tensors_of_its_own():
+    model = Scratch()
+    twin = copy.deepcopy(model)
+    assert twin.w is not model.w
+    assert torch.equal(twin.w, model.w)
+    assert isinstance(twin.w, nn.Parameter)
+
+
+def test_a_trained_model_can_be_copied():
+    model = Scratch()
+    data = SyntheticRegressionData(num_train=8, num_val=4, batch_size=4)
+    Trainer(max_epochs=1).fit(model, data)
+    twin = copy.deepcopy(model)
+    assert torch.equal(twin.w, model.w)
+    assert twin.trainer is not model.trainer
+
+
+# Arguments and defaults
+
+
+def test_the_defaults_are_the_book_s():
+    model = Module()
+    assert (model.plot_train_per_epoch, model.plot_valid_per_epoch) == (2, 1)
+
+
+def test_hyperparameters_of_the_base_are_kept():
+    assert Scratch(lr=0.5).hparams == {
+        "plot_train_per_epoch": 2,
+        "plot_valid_per_epoch": 1,
+        "lr": 0.5,
+    }
+
+
+def test_each_model_has_a_board_of_its_own():
+    assert Module().board is not Module().board
+
+
+def test_forward_calls_the_net():
+    model = Net(nn.Linear(2, 3))
+    X = torch.randn(4, 2)
+    assert torch.equal(model(X), model.net(X))
+
+
+def test_the_default_optimizer_is_sgd_over_all_parameters():
+    model = Scratch(lr=0.25)
+    optim = model.configure_optimizers()
+    assert isinstance(optim, SGD)
+    assert optim.lr == 0.25
+    assert [id(param) for param in optim.params] == [id(param) for param in model.parameters()]
+
+
+# What is missing is named
+
+
+def test_a_model_without_a_network_says_what_to_write():
+    class Mine(Module):
+        pass
+
+    with pytest.raises(ModelError, match=r"Mine has no network.*self\.net.*forward\(self, X\)"):
+        Mine()(torch.ones(1))
+
+
+def test_a_model_without_a_loss_says_what_to_write():
+    class Mine(Module):
+        pass
+
+    with pytest.raises(ModelError, match=r"Mine does not define a loss.*loss\(self, y_hat, y\)"):
+        Mine().loss(0, 0)
+
+
+def test_a_model_without_an_optimizer_says_what_to_write():
+    class Mine(Module):
+        pass
+
+    with pytest.raises(ModelError, match=r"Mine has no optimizer.*self\.lr.*configure_optimizers"):
+        Mine().configure_optimizers()
+
+
+def test_plotting_without_a_trainer_says_who_is_missing():
+    with pytest.raises(ModelError, match=r"Scratch has no trainer"):
+        Scratch().plot("loss", 1.0, train=True)
+
+
+# Steps and plots
+
+
+class Position:
+    """What `plot` needs to know of a trainer."""
+
+    def __init__(self, train_batch_idx=0, epoch=0, num_train_batches=10, num_val_batches=4):
+        self.train_batch_idx, self.epoch = train_batch_idx, epoch
+        self.num_train_batches, self.num_val_batches = num_train_batches, num_val_batches
+
+
+def test_training_is_plotted_at_the_fraction_of_epochs_gone_by():
+    model = quiet(Module(plot_train_per_epoch=10))
+    model.trainer = Position(train_batch_idx=15)
+    model.plot("loss", 3.0, train=True)
+    (point,) = model.board.data["train_loss"]
+    assert (point.x, point.y) == (1.5, 3.0)
+
+
+def test_validation_is_plotted_at_the_number_of_the_epoch():
+    model = quiet(Module(plot_valid_per_epoch=4))
+    model.trainer = Position(epoch=2)
+    model.plot("acc", 0.5, train=False)
+    (point,) = model.board.data["val_acc"]
+    assert (point.x, point.y) == (3, 0.5)
+
+
+@pytest.mark.parametrize(("per_epoch", "points"), [(1, 1), (2, 2), (5, 5), (10, 10), (100, 10)])
+def test_an_epoch_gives_so_many_points_of_training(per_epoch, points):
+    model = quiet(Module(plot_train_per_epoch=per_epoch))
+    for i in range(10):
+        model.trainer = Position(train_batch_idx=i)
+        model.plot("loss", 0.0, train=True)
+    assert len(model.board.data["train_loss"]) == points
+
+
+def test_the_axis_counts_epochs():
+    model = quiet(Module())
+    model.trainer = Position()
+    model.plot("loss", 0.0, train=True)
+    assert model.board.xlabel == "epoch"
+
+
+def test_a_training_step_is_the_loss_of_the_batch_and_draws_it():
+    model = quiet(Scratch())
+    model.plot_train_per_epoch = 10
+    model.trainer = Position()
+    X, y = torch.randn(4, 2), torch.randn(4, 1)
+    loss = model.training_step((X, y))
+    torch.testing.assert_close(loss, F.mse_loss(model(X), y))
+    assert model.board.data["train_loss"][0].y == pytest.approx(loss.item())
+
+
+def test_all_but_the_last_item_of_a_batch_are_inputs():
+    class Two(Module):
+        def forward(self, X, Z):
+            return X + Z
+
+        def loss(self, y_hat, y):
+            return (y_hat - y).sum()
+
+    model = quiet(Two())
+    model.trainer = Position()
+    assert model.training_step((torch.ones(1), torch.ones(1), torch.ones(1))).item() == 1
+
+
+def test_a_classifier_draws_loss_and_accuracy_in_validation():
+    model = quiet(Net(nn.Linear(2, 3)))
+    model.trainer = Position(num_val_batches=1)
+    model.validation_step((torch.randn(4, 2), torch.tensor([0, 1, 2, 0])))
+    assert list(model.board.data) == ["val_loss", "val_acc"]
+
+
+def test_apply_init_shapes_lazy_layers_and_initializes_them():
+    model = Net(nn.LazyLinear(3), nn.ReLU(), nn.LazyLinear(2))
+
+    def ones(layer):
+        if isinstance(layer, nn.Linear):
+            nn.init.ones_(layer.weight)
+
+    model.apply_init([torch.zeros(1, 4)], ones)
+    assert torch.equal(model.net[0].weight, torch.ones(3, 4))
+    assert torch.equal(model.net[2].weight, torch.ones(2, 3))
+
+
+def test_apply_init_without_an_init_only_shapes():
+    model = Net(nn.LazyLinear(3))
+    model.apply_init([torch.zeros(1, 4)])
+    assert model.net[0].weight.shape == (3, 4)
+
+
+# Classifiers against PyTorch's functions
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3)])
+@pytest.mark.parametrize("averaged", [True, False])
+def test_the_loss_is_torch_s_cross_entropy(shape, averaged):
+    Y_hat, Y = torch.randn(*shape, 5), torch.randint(0, 5, shape)
+    expected = F.cross_entropy(
+        Y_hat.reshape(-1, 5), Y.reshape(-1), reduction="mean" if averaged else "none"
+    )
+    torch.testing.assert_close(Classifier().loss(Y_hat, Y, averaged), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64])
+def test_labels_may_be_integers_of_any_size(dtype):
+    Y_hat, Y = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    model = Classifier()
+    assert torch.equal(model.loss(Y_hat, Y.to(dtype)), model.loss(Y_hat, Y))
+    assert torch.equal(model.accuracy(Y_hat, Y.to(dtype)), model.accuracy(Y_hat, Y))
+
+
+def test_labels_of_minus_100_are_left_out_as_in_torch():
+    Y_hat, Y = torch.randn(3, 4), torch.tensor([1, -100, 2])
+    torch.testing.assert_close(Classifier().loss(Y_hat, Y), F.cross_entropy(Y_hat, Y))
+
+
+def test_accuracy_is_the_fraction_of_right_predictions():
+    Y_hat = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.2, 0.1], [0.0, 3.0]])
+    Y = torch.tensor([1, 0, 1, 1])
+    assert Classifier().accuracy(Y_hat, Y).item() == 0.75
+    assert Classifier().accuracy(Y_hat, Y, averaged=False).tolist() == [1, 1, 0, 1]
+
+
+def test_accuracy_of_a_sequence_counts_every_label():
+    Y_hat = F.one_hot(torch.tensor([[0, 1], [2, 2]]), 3).float()
+    assert Classifier().accuracy(Y_hat, torch.tensor([[0, 1], [2, 0]])).item() == 0.75
+
+
+@pytest.mark.parametrize("method", ["loss", "accuracy"])
+@pytest.mark.parametrize(
+    ("Y", "advice"),
+    [
+        (torch.zeros(4, 3), "one-hot"),
+        (torch.zeros(4), r"Y\.long\(\)"),
+        (torch.zeros(4, 1, dtype=torch.int64), r"Y\.reshape\(\(4,\)\)"),
+        (torch.zeros(5, dtype=torch.int64), "one label"),
+    ],
+    ids=["one-hot", "floats", "column", "too many"],
+)
+def test_labels_that_do_not_fit_are_shown_with_what_fits(method, Y, advice):
+    with pytest.raises(BatchError, match=rf"Expected integer labels of shape \(4,\).*{advice}"):
+        getattr(Classifier(), method)(torch.randn(4, 3), Y)
+
+
+def test_scores_for_every_row_of_an_image_name_the_missing_flatten():
+    with pytest.raises(BatchError, match=r"nn\.Flatten"):
+        Classifier().loss(torch.randn(4, 1, 8, 3), torch.zeros(4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("label", [3, -1])
+def test_a_label_out_of_range_is_shown_with_the_range(label):
+    with pytest.raises(BatchError, match=rf"from 0 to 2, but a label is {label}"):
+        Classifier().loss(torch.randn(2, 3), torch.tensor([0, label]))
+
+
+def test_a_layer_summary_has_a_line_for_each_layer(capsys):
+    Net(nn.Flatten(), nn.LazyLinear(5), nn.ReLU()).layer_summary((2, 1, 3, 3))
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["Flatten", "Linear", "ReLU"]
+    assert lines[1] == "Linear output shape:\t torch.Size([2, 5])"
+
+
+# Errors in the forward pass
+
+
+def test_an_input_that_does_not_fit_is_explained():
+    with pytest.raises(ShapeError, match=r"net\.0.*expected shape \(\.\.\., 2\)"):
+        Net(nn.Linear(2, 3))(torch.zeros(4, 5))
+
+
+def test_the_explanation_is_given_once_by_nested_models():
+    class Outer(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.net = Net(nn.Linear(2, 3))
+
+    with pytest.raises(ShapeError) as caught:
+        Outer()(torch.zeros(4, 5))
+    assert str(caught.value).count("Shapes on the way") == 1
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, TypeError, KeyError])
+def test_a_learner_s_own_error_passes_unchanged(kind):
+    class Mine(Module):
+        def forward(self, X):
+            raise kind("mine")
+
+    with pytest.raises(kind, match="mine") as caught:
+        Mine()(torch.zeros(1))
+    assert not isinstance(caught.value, GradbookError)
+
+
+def test_keyword_arguments_take_part_in_the_explanation():
+    class Mine(Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 3)
+
+        def forward(self, X, *, scale):
+            return self.layer(X) * scale
+
+    with pytest.raises(ShapeError, match="Layer 'layer'"):
+        Mine()(torch.zeros(4, 5), scale=2)

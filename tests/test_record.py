@@ -1,0 +1,218 @@
+import math
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gradbook.errors import DivergenceWarning
+from gradbook.record import History, Meter, Metric, Sink
+
+numbers = st.floats(-1e6, 1e6)
+
+
+def test_a_metric_is_a_point_unless_told_otherwise():
+    assert Metric("train_loss", 0.5, 1.0).kind == "point"
+
+
+def test_a_sink_may_leave_every_method_out():
+    sink = Sink()
+    sink.open(None)
+    sink.write(Metric("a", 0, 1))
+    sink.close("finished")
+
+
+@given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
+def test_the_mean_of_a_meter_is_the_plain_mean(pairs):
+    meter = Meter()
+    for x, y in pairs:
+        meter.add(x, y)
+    x, y = meter.mean()
+    assert x == pytest.approx(sum(x for x, _ in pairs) / len(pairs), abs=1e-6)
+    assert y == pytest.approx(sum(y for _, y in pairs) / len(pairs), abs=1e-6)
+
+
+@given(st.lists(st.tuples(numbers, st.integers(1, 64)), min_size=1, max_size=20))
+def test_the_weighted_mean_of_a_meter_weights_its_values(pairs):
+    meter = Meter()
+    for i, (y, _) in enumerate(pairs):
+        meter.add(i, torch.tensor(y, dtype=torch.float64))
+    _, mean = meter.mean([weight for _, weight in pairs])
+    expected = sum(y * weight for y, weight in pairs) / sum(weight for _, weight in pairs)
+    assert mean == pytest.approx(expected, rel=1e-9, abs=1e-6)
+
+
+def test_weights_of_another_number_are_not_used():
+    meter = Meter()
+    meter.add(0, 1.0)
+    meter.add(1, 3.0)
+    assert meter.mean([5, 1, 1]) == (0.5, 2.0)
+
+
+def test_a_meter_takes_tensors_and_numbers_together():
+    meter = Meter()
+    for value in (torch.tensor(1.0), 2, torch.tensor(3.0)):
+        meter.add(0, value)
+    assert meter.mean() == (0, 2.0)
+
+
+@pytest.mark.parametrize("weights", [None, [3, 1]])
+def test_a_meter_takes_tensors_of_one_element_and_one_dimension(weights):
+    meter = Meter()
+    meter.add(0, torch.tensor([1.0]))
+    meter.add(0, torch.tensor([5.0]))
+    assert meter.mean(weights) == (0, 3.0 if weights is None else 2.0)
+
+
+def test_a_meter_adds_up_in_double_precision():
+    meter = Meter()
+    for value in (1e8, 1.0, -1e8):
+        meter.add(0, torch.tensor(value, dtype=torch.float32))
+    assert meter.mean()[1] == pytest.approx(1 / 3)
+
+
+def test_a_meter_does_not_look_at_a_value_before_it_is_read(monkeypatch):
+    def refuse(self, *args):
+        raise AssertionError("read too early")
+
+    meter = Meter()
+    for name in ("item", "__float__", "cpu", "tolist"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    meter.add(0, torch.tensor(1.0))
+    assert len(meter) == 1
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf])
+def test_the_first_value_that_is_not_finite_is_found(wrong):
+    meter = Meter()
+    for x, value in enumerate([1.0, 2.0, wrong, math.nan]):
+        meter.add(x / 10, torch.tensor(value))
+    assert meter.first_nonfinite() == 0.2
+
+
+def test_finite_values_have_no_first_wrong_one():
+    meter = Meter()
+    meter.add(0, torch.tensor([1.0]))
+    assert meter.first_nonfinite() is None
+
+
+def recorded(*epochs, weights=None):
+    """A history of epochs, each a dictionary from labels to the values of its batches."""
+    history = History()
+    for epoch, values in enumerate(epochs, start=1):
+        for label, batches in values.items():
+            for i, value in enumerate(batches):
+                history.add(label, i, value)
+        history.end_epoch(epoch, weights or {})
+    return history
+
+
+def test_a_history_is_a_sequence_of_epochs():
+    history = recorded({"train_loss": [2.0, 4.0]}, {"train_loss": [1.0]})
+    assert len(history) == 2
+    assert history[-1] == {"epoch": 2, "train_loss": 1.0}
+    assert [row["train_loss"] for row in history] == [3.0, 1.0]
+
+
+def test_a_ragged_last_batch_counts_by_its_size():
+    history = recorded(
+        {"train_loss": [1.0, 1.0, 7.0], "val_acc": [0.0, 1.0]},
+        weights={"train": [4, 4, 2], "val": [3, 1]},
+    )
+    assert history[0]["train_loss"] == pytest.approx((4 + 4 + 14) / 10)
+    assert history[0]["val_acc"] == pytest.approx(0.25)
+
+
+def test_the_end_of_an_epoch_gives_its_means_as_metrics():
+    history = History()
+    history.add("val_loss", 1, torch.tensor(2.0))
+    assert history.end_epoch(1, {}) == [Metric("val_loss", 1, 2.0, kind="epoch")]
+
+
+def test_an_epoch_in_which_nothing_was_recorded_has_no_row():
+    assert recorded({}).rows == []
+
+
+def test_an_epoch_does_not_see_the_values_of_the_one_before():
+    history = recorded({"train_loss": [100.0]}, {"val_loss": [1.0]})
+    assert history[1] == {"epoch": 2, "val_loss": 1.0}
+
+
+def test_the_best_loss_is_the_lowest():
+    history = recorded({"val_loss": [3.0]}, {"val_loss": [1.0]}, {"val_loss": [2.0]})
+    assert history.best("val_loss")["epoch"] == 2
+
+
+def test_the_best_accuracy_is_the_highest():
+    history = recorded({"val_acc": [0.3]}, {"val_acc": [0.9]}, {"val_acc": [0.2]})
+    assert history.best("val_acc")["epoch"] == 2
+
+
+def test_the_best_is_never_a_value_that_is_not_finite():
+    with pytest.warns(DivergenceWarning):
+        history = recorded({"val_acc": [math.nan]}, {"val_acc": [0.1]})
+    assert history.best("val_acc")["epoch"] == 2
+
+
+def test_there_is_no_best_of_what_was_not_recorded():
+    assert recorded({"val_loss": [1.0]}).best("val_acc") is None
+
+
+def test_a_history_prints_as_a_table():
+    text = repr(recorded({"train_loss": [2.0]}, {"train_loss": [1.0], "val_acc": [0.5]}))
+    header, first, second = text.splitlines()
+    assert header.split() == ["epoch", "train_loss", "val_acc"]
+    assert first.split() == ["1", "2", "nan"]
+    assert second.split() == ["2", "1", "0.5"]
+
+
+def opened(steps=4, lr=0.3):
+    history = History()
+    history.open(None, SimpleNamespace(num_train_batches=steps, model=SimpleNamespace(lr=lr)))
+    return history
+
+
+def test_divergence_names_the_step_and_the_learning_rate():
+    history = opened()
+    for step, value in enumerate([1.0, 2.0, math.inf, math.nan]):
+        history.add("train_loss", step / 4, value)
+    with pytest.warns(DivergenceWarning, match=r"train_loss .* at step 3 .*Here lr=0\.3\."):
+        history.write(Metric("train_loss", 0.5, math.nan))
+    assert history.diverged == "train_loss at step 3 (epoch 0.5)"
+
+
+def test_divergence_in_validation_names_the_epoch():
+    history = opened()
+    history.add("val_loss", 2, math.nan)
+    with pytest.warns(DivergenceWarning, match="in the validation of epoch 2"):
+        history.write(Metric("val_loss", 2, math.nan))
+
+
+def test_divergence_of_a_value_that_was_only_written_is_reported_too():
+    with pytest.warns(DivergenceWarning, match="during training"):
+        opened().write(Metric("norm", 0, math.inf))
+
+
+def test_divergence_is_reported_once():
+    history = opened()
+    with pytest.warns(DivergenceWarning) as seen:
+        history.write(Metric("train_loss", 0, math.nan))
+        history.write(Metric("train_loss", 1, math.nan))
+        history.write(Metric("val_loss", 1, math.nan))
+    assert len(seen) == 1
+    assert history.diverged.startswith("train_loss")
+
+
+def test_a_learning_rate_that_is_no_number_is_not_quoted():
+    history = opened(lr="many")
+    with pytest.warns(DivergenceWarning) as seen:
+        history.write(Metric("train_loss", 0, math.nan))
+    assert "Here" not in str(seen[0].message)
+
+
+def test_finite_values_are_written_in_silence():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        opened().write(Metric("train_loss", 0, 1e30))
