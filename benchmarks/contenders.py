@@ -537,7 +537,8 @@ def _keras(task: Task, end_epoch: EndEpoch, backend: str) -> None:
         optimizer=keras.optimizers.SGD(LR),
         loss=loss,
         metrics=["accuracy"],
-        steps_per_execution=int(os.environ.get("SPE", "1")),
+        # The PyTorch backend fails with more than one step at a time.
+        steps_per_execution=1 if backend == "torch" else 16,
     )
 
     class Gate(keras.callbacks.Callback):

@@ -84,9 +84,7 @@ def test_labels_stay_in_the_order_in_which_they_came():
     assert list(board.data) == ["train_loss", "val_loss", "val_acc"]
 
 
-@pytest.mark.parametrize(
-    "value", [2, 2.0, torch.tensor(2.0), torch.tensor([2.0]), torch.tensor(2)]
-)
+@pytest.mark.parametrize("value", [2, 2.0, torch.tensor(2.0), torch.tensor([2.0]), torch.tensor(2)])
 def test_a_value_is_a_number_or_a_tensor_with_one_element(value):
     board = quiet()
     board.draw(0, value, "loss")

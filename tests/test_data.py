@@ -17,7 +17,9 @@ class Numbers(DataModule):
         self.y = torch.arange(n)
 
     def get_dataloader(self, train):
-        return self.get_tensorloader((self.X, self.y), train, slice(0, 8) if train else slice(8, 10))
+        return self.get_tensorloader(
+            (self.X, self.y), train, slice(0, 8) if train else slice(8, 10)
+        )
 
 
 def loader(n=10, batch_size=4, **options):

@@ -32,7 +32,11 @@ def test_a_warning_is_ours_and_of_the_kind_that_is_shown(name):
 
 
 def test_no_class_is_missing_from_these_tests():
-    classes = {name for name, value in vars(errors).items() if getattr(value, "__module__", "") == errors.__name__ and isinstance(value, type)}
+    classes = {
+        name
+        for name, value in vars(errors).items()
+        if getattr(value, "__module__", "") == errors.__name__ and isinstance(value, type)
+    }
     assert classes == {"GradbookError", "GradbookWarning", *ERRORS, *WARNINGS}
 
 

@@ -46,7 +46,7 @@ def test_local_variables_are_not_kept():
 
 def test_the_instance_is_not_kept_whatever_its_name():
     class Thing(HyperParameters):
-        def __init__(this, a):  # noqa: N805
+        def __init__(this, a):
             this.save_hyperparameters()
 
     assert Thing(1).hparams == {"a": 1}
@@ -174,7 +174,7 @@ def test_add_to_class_can_replace_init():
         pass
 
     @add_to_class(Thing)
-    def __init__(self, z):  # noqa: N807
+    def __init__(self, z):
         self.save_hyperparameters()
 
     assert Thing(9).hparams == {"z": 9}

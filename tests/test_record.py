@@ -197,11 +197,10 @@ def test_divergence_of_a_value_that_was_only_written_is_reported_too():
 
 def test_divergence_is_reported_once():
     history = opened()
-    with pytest.warns(DivergenceWarning) as seen:
+    with pytest.warns(DivergenceWarning):
         history.write(Metric("train_loss", 0, math.nan))
-        history.write(Metric("train_loss", 1, math.nan))
-        history.write(Metric("val_loss", 1, math.nan))
-    assert len(seen) == 1
+    history.write(Metric("train_loss", 1, math.nan))  # a warning here would be an error
+    history.write(Metric("val_loss", 1, math.nan))
     assert history.diverged.startswith("train_loss")
 
 

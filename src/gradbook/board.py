@@ -14,6 +14,7 @@ from gradbook.record import History, Meter, Metric, Sink
 
 
 def _choose_display(board: "ProgressBoard", trainer: Any = None) -> Sink:
+    """The display that suits a board, not yet open."""
     # Imported late and by name: what draws stands above a board, and is not loaded before it draws.
     choose = import_module("gradbook.display.choose").choose
     sink: Sink = choose(board, trainer)

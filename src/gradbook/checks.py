@@ -5,8 +5,8 @@ Nothing here runs in a healthy step except `check_labels`, which compares shapes
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from numbers import Integral, Real
 from typing import Any
 
@@ -79,7 +79,7 @@ def check_rate(value: Any, name: str = "lr") -> None:
 
 def check_whole_number(value: Any, name: str, at_least: int) -> None:
     """Raises ConfigError unless `value` is an integer of at least `at_least`."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise ConfigError(
             f"{name} must be a whole number of at least {at_least}, but it is {value!r}."
         )
@@ -328,6 +328,18 @@ def first_batch(loader: Any) -> Any:
         return None
 
 
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
 def rehearse(model: Any, batch: Any) -> Any:
     """Runs one batch through the network and the loss, without gradients or random numbers.
 
@@ -343,14 +355,9 @@ def rehearse(model: Any, batch: Any) -> Any:
             f"A batch must hold the inputs and then the labels, such as (X, y), but the data "
             f"gave {_describe(batch)}."
         )
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            y_hat = model(*batch[:-1])
-            loss = model.loss(y_hat, batch[-1])
-    finally:
-        model.train(training)
+    with at_rest(model):
+        y_hat = model(*batch[:-1])
+        loss = model.loss(y_hat, batch[-1])
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         raise ModelError(
             f"{type(model).__name__}.loss must return a tensor with one element, but it returned "

@@ -5,14 +5,14 @@ Every error of ours says what happened, with which value, and what to do. Each i
 
     GradbookError
     ├── ConfigError        (ValueError)           an argument or option that cannot be used
-    ├── ModelError         (NotImplementedError)  a model class lacks a method, or breaks its contract
+    ├── ModelError         (NotImplementedError)  a model class lacks or breaks a method
     ├── BatchError         (ValueError)           a batch that does not fit the model
     │   └── ShapeError     (RuntimeError)         one that stops fitting at a layer
     ├── DataError          (ValueError)           a data set that is empty or not what it says
     │   └── CorruptFileError                      a file that is truncated, damaged or mislabelled
     ├── DownloadError      (OSError)              no source could deliver a file
     ├── MissingExtraError  (ImportError)          an optional package is not installed
-    └── NotCarriedError    (AttributeError)       a name of the book that gradbook does not carry yet
+    └── NotCarriedError    (AttributeError)       a name of the book that is not carried yet
 
     GradbookWarning        (UserWarning)
     ├── IgnoredSettingWarning                     a setting that cannot apply here

@@ -42,7 +42,7 @@ class SGD(torch.optim.Optimizer):
         return rate
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Takes one step with the gradients at hand; a tensor without one stays as it is.
 
         Args:

@@ -141,7 +141,8 @@ class Trainer(HyperParameters):
         if self.optim is None:
             raise ModelError(checks.missing_optimizer(model))
         with self._recording():
-            for self.epoch in range(self.max_epochs):
+            for epoch in range(self.max_epochs):
+                self.epoch = epoch
                 self.fit_epoch()
                 self._end_epoch()
 
@@ -197,7 +198,8 @@ class Trainer(HyperParameters):
         try:
             self.model.compile()
             if batch is not None:  # the compiler itself runs, and may be missing, at the first call
-                self.model(*self.prepare_batch(batch)[:-1])
+                with checks.at_rest(self.model):
+                    self.model(*self.prepare_batch(batch)[:-1])
         except Exception as error:
             if isinstance(self.model, torch.nn.Module):
                 self.model._compiled_call_impl = None  # PyTorch has no public way back

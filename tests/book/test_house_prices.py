@@ -53,7 +53,7 @@ def preprocess(self):
     features = pd.concat(
         (self.raw_train.drop(columns=["Id", label]), self.raw_val.drop(columns=["Id"]))
     )
-    numeric = features.select_dtypes(include="number").columns
+    numeric = features.dtypes[features.dtypes != "object"].index
     features[numeric] = features[numeric].apply(lambda x: (x - x.mean()) / x.std())
     features[numeric] = features[numeric].fillna(0)
     features = pd.get_dummies(features, dummy_na=True)

@@ -26,3 +26,12 @@ def test_section_alone(section):
 @pytest.mark.parametrize("section", ["3.4", "4.2"])
 def test_section_alone_in_kernel(section):
     in_kernel(cells(section))
+
+
+def test_own_data_set_of_4_2_trains_a_model_of_the_library():
+    train = """\
+trainer = d2l.Trainer(max_epochs=1)
+trainer.fit(d2l.SoftmaxRegression(num_outputs=10, lr=0.1), data)
+assert trainer.history[-1]['val_acc'] > 0.5
+"""
+    in_script([*cells("4.2"), train])

@@ -5,6 +5,7 @@ Book: 5.2 (sec_mlp-implementation).
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +19,7 @@ def relu(X: torch.Tensor) -> torch.Tensor:
     return torch.max(X, torch.zeros_like(X))
 
 
-def hidden_widths(num_hiddens: int | Sequence[int]) -> list[int]:
+def hidden_widths(num_hiddens: Any) -> list[int]:
     """The widths of the hidden layers as a list, checked.
 
     Raises:
@@ -71,10 +72,11 @@ class MLPScratch(Classifier):
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Logits of shape (batch, num_outputs), for X of shape (batch, ...)."""
         H = X.reshape((-1, self.W1.shape[0]))
-        for i in range(1, self.num_layers):
-            H = relu(torch.matmul(H, getattr(self, f"W{i}")) + getattr(self, f"b{i}"))
-        last = self.num_layers
-        return torch.matmul(H, getattr(self, f"W{last}")) + getattr(self, f"b{last}")
+        for i in range(1, self.num_layers + 1):
+            H = torch.matmul(H, getattr(self, f"W{i}")) + getattr(self, f"b{i}")
+            if i < self.num_layers:
+                H = relu(H)
+        return H
 
 
 class MLP(Classifier):

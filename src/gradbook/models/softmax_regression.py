@@ -37,8 +37,9 @@ class SoftmaxRegressionScratch(Classifier):
     there they fail at large learning rates: an exponential overflows, or a probability
     underflows to 0, whose logarithm is infinite, and the next gradient is NaN. Here the largest
     logit of each row is taken off before the exponential, and the smallest normal number of the
-    dtype is added to a probability before its logarithm is taken. An example whose probability underflowed therefore
-    counts in the loss but gives no gradient, until the other examples have moved the weights.
+    dtype is added to a probability before its logarithm is taken. An example whose probability
+    underflowed therefore counts in the loss but gives no gradient, until the other examples have
+    moved the weights.
 
     Book: 4.4 (sec_softmax_scratch).
 
@@ -95,7 +96,3 @@ class SoftmaxRegression(Classifier):
         super().__init__()
         self.save_hyperparameters()
         self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(num_outputs))
-
-    def forward(self, X: torch.Tensor) -> torch.Tensor:
-        """Logits of shape (batch, num_outputs), for X of shape (batch, ...)."""
-        return self.net(X)

@@ -1,0 +1,388 @@
+"""What a learner is told when a model and a batch do not fit together."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradbook import Classifier, MLPScratch, Module, SoftmaxRegressionScratch, checks
+from gradbook.errors import BatchError, ConfigError, ModelError, ShapeError
+
+IMAGES = torch.zeros(4, 1, 6, 6)
+
+
+class Net(Classifier):
+    def __init__(self, *layers):
+        super().__init__()
+        self.net = nn.Sequential(*layers)
+
+
+def misfit(model, X):
+    with pytest.raises(ShapeError) as caught:
+        model(X)
+    return str(caught.value)
+
+
+# Every message: the layer, what it expected, what it received, and what to change
+
+
+@pytest.mark.parametrize(
+    ("layers", "X", "layer", "expected", "received", "repair"),
+    [
+        (
+            [nn.ReLU(), nn.Linear(36, 3)],
+            IMAGES,
+            "Layer 'net.1' (Linear(in_features=36",
+            "expected shape (..., 36)",
+            "received (4, 1, 6, 6) float32",
+            "Put nn.Flatten() before it (1*6*6 = 36)",
+        ),
+        (
+            [nn.Linear(10, 3)],
+            IMAGES,
+            "Layer 'net.0' (Linear",
+            "expected shape (..., 10)",
+            "received (4, 1, 6, 6) float32",
+            "Put nn.Flatten() before it and set in_features=36",
+        ),
+        (
+            [nn.Flatten(), nn.Linear(10, 3)],
+            IMAGES,
+            "Layer 'net.1' (Linear",
+            "expected shape (..., 10)",
+            "received (4, 36) float32",
+            "Set in_features=36, or use nn.LazyLinear",
+        ),
+        (
+            [nn.Flatten(), nn.Linear(36, 3)],
+            IMAGES.to(torch.uint8),
+            "Layer 'net.1' (Linear",
+            "expected dtype float32",
+            "received (4, 36) uint8",
+            "X.to(torch.float32)",
+        ),
+        (
+            [nn.Flatten(), nn.Linear(36, 3)],
+            IMAGES.double(),
+            "Layer 'net.1' (Linear",
+            "expected dtype float32",
+            "received (4, 36) float64",
+            "X.to(torch.float32)",
+        ),
+        (
+            [nn.Conv2d(1, 2, 3)],
+            IMAGES.to(torch.uint8),
+            "Layer 'net.0' (Conv2d",
+            "expected dtype float32",
+            "received (4, 1, 6, 6) uint8",
+            "X.to(torch.float32)",
+        ),
+        (
+            [nn.Conv2d(1, 2, 3)],
+            IMAGES[:, 0],
+            "Layer 'net.0' (Conv2d",
+            "expected shape (batch, 1, height, width)",
+            "received (4, 6, 6) float32",
+            "X.unsqueeze(1)",
+        ),
+        (
+            [nn.Flatten(), nn.Conv2d(1, 2, 3)],
+            IMAGES,
+            "Layer 'net.1' (Conv2d",
+            "expected shape (batch, 1, height, width)",
+            "received (4, 36) float32",
+            "Give it images",
+        ),
+        (
+            [nn.Conv2d(3, 2, 3)],
+            IMAGES,
+            "Layer 'net.0' (Conv2d",
+            "expected shape (batch, 3, height, width)",
+            "received (4, 1, 6, 6) float32",
+            "Set in_channels=1",
+        ),
+        (
+            [nn.Conv2d(1, 2, 7)],
+            IMAGES,
+            "Layer 'net.0' (Conv2d",
+            "kernel of (7, 7) fits in",
+            "received (4, 1, 6, 6) float32",
+            "larger images",
+        ),
+        (
+            [nn.MaxPool2d(4), nn.MaxPool2d(2)],
+            IMAGES,
+            "Layer 'net.1' (MaxPool2d",
+            "kernel of 2 fits in",
+            "received (4, 1, 1, 1) float32",
+            "larger images",
+        ),
+        (
+            [nn.BatchNorm2d(3)],
+            IMAGES,
+            "Layer 'net.0' (BatchNorm2d",
+            "expected shape (batch, 3, height, width)",
+            "received (4, 1, 6, 6) float32",
+            "Set num_features=1",
+        ),
+        (
+            [nn.Flatten(), nn.BatchNorm1d(5)],
+            IMAGES,
+            "Layer 'net.1' (BatchNorm1d",
+            "expected shape (batch, 5)",
+            "received (4, 36) float32",
+            "Set num_features=36",
+        ),
+        (
+            [nn.BatchNorm1d(1)],
+            IMAGES,
+            "Layer 'net.0' (BatchNorm1d",
+            "expected shape (batch, 1)",
+            "received (4, 1, 6, 6) float32",
+            "Use nn.BatchNorm2d",
+        ),
+        (
+            [nn.Flatten(), nn.BatchNorm2d(36)],
+            IMAGES,
+            "Layer 'net.1' (BatchNorm2d",
+            "expected shape (batch, 36, height, width)",
+            "received (4, 36) float32",
+            "Use nn.BatchNorm1d",
+        ),
+        (
+            [nn.Flatten(), nn.BatchNorm1d(36)],
+            IMAGES[:1],
+            "Layer 'net.1' (BatchNorm1d",
+            "expected more than one example",
+            "received (1, 36) float32",
+            "Choose a batch_size",
+        ),
+        (
+            [nn.Flatten(), nn.LayerNorm(5)],
+            IMAGES,
+            "Layer 'net.1' (LayerNorm",
+            "expected another shape or dtype",
+            "received (4, 36) float32",
+            "Compare its settings",
+        ),
+        (
+            [nn.Embedding(5, 3)],
+            torch.zeros(4, 2),
+            "Layer 'net.0' (Embedding",
+            "expected another shape or dtype",
+            "received (4, 2) float32",
+            "Compare its settings",
+        ),
+    ],
+    ids=lambda value: None if isinstance(value, list | torch.Tensor) else str(value)[:30],
+)
+def test_a_layer_that_does_not_fit(layers, X, layer, expected, received, repair):
+    message = misfit(Net(*layers), X)
+    head, _, trail = message.partition("\nShapes on the way:\n")
+    for part in (layer, expected, received, repair):
+        assert part in head
+    assert "<- does not fit" in trail
+
+
+def test_the_trail_holds_every_shape_on_the_way():
+    model = Net(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(7, 3))
+    lines = misfit(model, IMAGES).partition("Shapes on the way:\n")[2].splitlines()
+    assert lines[0] == "  input: (4, 1, 6, 6) float32"
+    assert lines[1].startswith("  net.0 Conv2d(")
+    assert lines[1].endswith(": (4, 2, 4, 4) float32")
+    assert lines[2].endswith(": (4, 32) float32")
+    assert lines[3].endswith("received (4, 32) float32  <- does not fit")
+    assert lines[4].startswith("PyTorch says: ")
+
+
+def test_pytorch_s_own_error_is_the_cause():
+    with pytest.raises(ShapeError) as caught:
+        Net(nn.Linear(2, 3))(torch.zeros(4, 5))
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert str(caught.value.__cause__) in str(caught.value)
+
+
+def test_looking_for_the_reason_leaves_no_hooks():
+    model = Net(nn.Linear(2, 3))
+    misfit(model, torch.zeros(4, 5))
+    assert not model.net[0]._forward_hooks
+    assert not model.net[0]._forward_pre_hooks
+
+
+def test_a_scratch_model_lists_its_parameters():
+    message = misfit(SoftmaxRegressionScratch(11, 3), IMAGES[:, :, 1:])
+    assert "does not fit in SoftmaxRegressionScratch.forward" in message
+    assert "W (11, 3), b (3,)" in message
+    assert "input: (4, 1, 5, 6) float32" in message
+
+
+def test_a_scratch_model_that_does_not_flatten_is_told_how():
+    class Mine(Module):
+        def __init__(self):
+            super().__init__()
+            self.W = torch.zeros(36, 3, requires_grad=True)
+
+        def forward(self, X):
+            return X @ self.W
+
+    assert "X.reshape((-1, self.W.shape[0]))" in misfit(Mine(), IMAGES)
+
+
+@pytest.mark.parametrize("make", [SoftmaxRegressionScratch, MLPScratch])
+def test_uint8_images_in_a_scratch_model_are_named(make):
+    message = misfit(make(36, 3), IMAGES.to(torch.uint8))
+    assert "The input is torch.uint8" in message
+    assert "X.to(torch.float32)" in message
+
+
+def test_several_inputs_are_all_shown():
+    class Mine(Module):
+        def forward(self, X, Z):
+            return X @ Z
+
+    message = misfit_two(Mine(), torch.zeros(2, 3), torch.zeros(2, 3))
+    assert "inputs: (2, 3) float32, (2, 3) float32" in message
+
+
+def misfit_two(model, *inputs):
+    with pytest.raises(ShapeError) as caught:
+        model(*inputs)
+    return str(caught.value)
+
+
+def test_an_error_that_does_not_come_again_is_not_explained():
+    class Once(Module):
+        failed = False
+
+        def forward(self, X):
+            if not self.failed:
+                self.failed = True
+                raise RuntimeError("The size of tensor a must match")
+
+    with pytest.raises(RuntimeError, match="must match") as caught:
+        Once()(torch.zeros(1))
+    assert not isinstance(caught.value, ShapeError)
+
+
+# Settings
+
+
+@pytest.mark.parametrize("value", [0, 0.1, 3, np.float32(0.1), np.int64(2), torch.tensor(0.5)])
+def test_a_rate_may_be_any_finite_number_of_at_least_0(value):
+    checks.check_rate(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [-0.1, float("nan"), float("inf"), "0.1", None, True, [0.1], torch.ones(2), torch.tensor(-1.0)],
+)
+def test_any_other_rate_is_refused_with_its_name_and_value(value):
+    with pytest.raises(ConfigError, match=r"rate must be a finite number of at least 0, but"):
+        checks.check_rate(value, "rate")
+
+
+@pytest.mark.parametrize("value", [1, 5, np.int64(2)])
+def test_a_whole_number_may_be_of_any_integer_type(value):
+    checks.check_whole_number(value, "n", at_least=1)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 1.5, "3", None, True])
+def test_what_is_no_whole_number_is_refused_with_its_name_and_value(value):
+    with pytest.raises(
+        ConfigError, match=rf"n must be a whole number of at least 1, but it is {value!r}"
+    ):
+        checks.check_whole_number(value, "n", at_least=1)
+
+
+# Targets of a regression
+
+
+def test_targets_of_the_predictions_shape_fit():
+    checks.check_targets(torch.zeros(4, 1), torch.zeros(4, 1))
+
+
+@pytest.mark.parametrize(("shape", "advice"), [((4,), "y.reshape((4, 1))"), ((5, 1), "one target")])
+def test_targets_of_another_shape_are_refused_with_both_shapes(shape, advice):
+    with pytest.raises(BatchError, match=re.escape(advice)) as caught:
+        checks.check_targets(torch.zeros(4, 1), torch.zeros(shape))
+    assert "(4, 1)" in str(caught.value)
+    assert f"{shape} float32" in str(caught.value)
+
+
+# A look at the first batch
+
+
+@pytest.mark.parametrize("size", [3, 100])
+def test_the_first_batch_of_a_data_loader_needs_no_pass(size):
+    data = torch.utils.data.TensorDataset(torch.arange(5), torch.arange(5))
+    loader = torch.utils.data.DataLoader(data, size, shuffle=True)
+    state = torch.get_rng_state()
+    X, _ = checks.first_batch(loader)
+    assert X.tolist() == list(range(min(size, 5)))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("loader", [None, [1, 2], iter([])])
+def test_there_is_no_first_batch_of_what_cannot_be_looked_at(loader):
+    assert checks.first_batch(loader) is None
+
+
+def test_a_data_set_without_whole_number_indices_has_no_first_batch():
+    class Named(torch.utils.data.Dataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, name):
+            return {"a": 1, "b": 2}[name]
+
+    loader = torch.utils.data.DataLoader(Named(), batch_size=2, sampler=["a", "b"])
+    assert checks.first_batch(loader) is None
+
+
+# A rehearsal
+
+
+def test_a_rehearsal_gives_the_output_of_the_network():
+    model = Net(nn.Flatten(), nn.Linear(36, 3))
+    batch = [IMAGES, torch.zeros(4, dtype=torch.int64)]
+    assert torch.equal(checks.rehearse(model, batch), model(IMAGES))
+
+
+@pytest.mark.parametrize("batch", [[torch.zeros(2)], torch.zeros(2), {"X": 1, "y": 2}, 3])
+def test_a_batch_that_is_not_inputs_and_labels_is_refused(batch):
+    with pytest.raises(BatchError, match=r"inputs and then the labels"):
+        checks.rehearse(Net(), batch)
+
+
+@pytest.mark.parametrize(
+    ("loss", "shown"),
+    [
+        (torch.zeros(4), r"\(4,\) float32"),
+        (None, "NoneType None"),
+        (0.5, "float 0.5"),
+        ((1, 2), "tuple of 2"),
+    ],
+)
+def test_a_loss_that_is_not_one_number_is_refused(loss, shown):
+    class Mine(Net):
+        def loss(self, Y_hat, Y):
+            return loss
+
+    with pytest.raises(ModelError, match=rf"Mine\.loss must return .* returned {shown}.*mean\(\)"):
+        checks.rehearse(Mine(), [torch.zeros(4, 3), torch.zeros(4)])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_rehearsal_leaves_the_mode_as_it_was(training):
+    model = Net(nn.Flatten(), nn.Linear(36, 3), nn.Dropout()).train(training)
+    checks.rehearse(model, [IMAGES, torch.zeros(4, dtype=torch.int64)])
+    assert {module.training for module in model.modules()} == {training}
+
+
+def test_a_rehearsal_that_fails_leaves_the_mode_as_it_was():
+    model = Net(nn.Linear(2, 3))
+    with pytest.raises(ShapeError):
+        checks.rehearse(model, [IMAGES, torch.zeros(4)])
+    assert model.training
