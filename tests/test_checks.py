@@ -252,6 +252,35 @@ def misfit_two(model, *inputs):
     return str(caught.value)
 
 
+def test_a_forward_that_gives_a_layer_no_tensor_is_told_so():
+    class Listed(nn.Module):
+        def forward(self, Xs):
+            return torch.cat(Xs) @ torch.zeros(5, 1)
+
+    class Mine(Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = Listed()
+
+        def forward(self, X):
+            return self.layer([X, X])
+
+    message = misfit(Mine(), torch.zeros(2, 3))
+    assert "expected a tensor, but received list of 2" in message
+
+
+def test_an_input_that_is_no_tensor_lists_the_parameters_all_the_same():
+    class Mine(Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.zeros(5, 1, requires_grad=True)
+
+        def forward(self, Xs):
+            return torch.cat(Xs) @ self.w
+
+    assert "w (5, 1)" in misfit(Mine(), [torch.zeros(2, 3)])
+
+
 def test_an_error_that_does_not_come_again_is_not_explained():
     class Once(Module):
         failed = False
@@ -372,6 +401,12 @@ def test_a_loss_that_is_not_one_number_is_refused(loss, shown):
 
     with pytest.raises(ModelError, match=rf"Mine\.loss must return .* returned {shown}.*mean\(\)"):
         checks.rehearse(Mine(), [torch.zeros(4, 3), torch.zeros(4)])
+
+
+def test_a_rehearsal_builds_no_graph():
+    model = Net(nn.Flatten(), nn.Linear(36, 3))
+    batch = [IMAGES, torch.zeros(4, dtype=torch.int64)]
+    assert not checks.rehearse(model, batch).requires_grad
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -132,7 +132,7 @@ def test_training_is_in_training_mode_and_validation_is_not():
             seen.add(("val", self.training, torch.is_grad_enabled()))
             super().validation_step(batch)
 
-    fit(Mine(nn.Flatten(), nn.LazyLinear(3)), classification())
+    fit(Mine(nn.Flatten(), nn.LazyLinear(3)).eval(), classification(), max_epochs=2)
     assert seen == {("train", True, True), ("val", False, False)}
 
 

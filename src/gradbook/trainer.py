@@ -171,8 +171,7 @@ class Trainer(HyperParameters):
 
         Book: 9.5.3 (sec_rnn-scratch).
         """
-        params = [param for param in model.parameters() if param.grad is not None]
-        torch.nn.utils.clip_grad_norm_(params, grad_clip_val)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 
     # What records it
 
