@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradbook.data import DataModule, TensorLoader, check_batch_size
+from gradbook.data import DataModule, TensorLoader
 from gradbook.errors import ConfigError, DataError, ModelError
 
 
@@ -138,14 +138,14 @@ def test_tensors_of_different_lengths_are_refused_with_their_lengths():
 
 
 @pytest.mark.parametrize("batch_size", [0, -1, 1.5, "3", None, True])
-def test_a_batch_size_that_is_no_positive_integer_is_refused(batch_size):
-    with pytest.raises(ConfigError, match="batch_size must be a positive integer"):
+def test_a_batch_size_that_is_no_positive_whole_number_is_refused(batch_size):
+    with pytest.raises(ConfigError, match="batch_size must be a whole number of at least 1"):
         loader(batch_size=batch_size)
 
 
 @pytest.mark.parametrize("batch_size", [3, np.int64(3), torch.tensor(3)])
 def test_any_integer_is_a_batch_size(batch_size):
-    assert check_batch_size(batch_size) == 3
+    assert loader(batch_size=batch_size).batch_size == 3
 
 
 def test_the_defaults_are_the_book_s():

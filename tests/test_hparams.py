@@ -183,3 +183,11 @@ def test_add_to_class_can_replace_init():
 def test_a_missing_argument_is_python_s_own_error():
     with pytest.raises(TypeError, match="a"):
         Plain()
+
+
+def test_one_name_may_be_ignored_without_a_list():
+    class One(HyperParameters):
+        def __init__(self, lr, rate):
+            self.save_hyperparameters(ignore="lr")
+
+    assert One(0.1, 2).hparams == {"rate": 2}

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradbook import SGD, Classifier, Module, SyntheticRegressionData, Trainer
-from gradbook.errors import BatchError, GradbookError, ModelError, ShapeError
+from gradbook.errors import BatchError, ConfigError, GradbookError, ModelError, ShapeError
 
 
 class Scratch(Module):
@@ -426,3 +426,9 @@ def test_keyword_arguments_take_part_in_the_explanation():
 
     with pytest.raises(ShapeError, match="Layer 'layer'"):
         Mine()(torch.zeros(4, 5), scale=2)
+
+
+@pytest.mark.parametrize("points", [0, -1, float("nan"), "2"])
+def test_a_number_of_points_that_is_not_positive_is_refused(points):
+    with pytest.raises(ConfigError, match="plot_train_per_epoch"):
+        Module(plot_train_per_epoch=points)

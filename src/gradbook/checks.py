@@ -4,10 +4,11 @@ Nothing here runs in a healthy step except `check_labels`, which compares shapes
 """
 
 import math
+import operator
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import torch
@@ -77,12 +78,24 @@ def check_rate(value: Any, name: str = "lr") -> None:
         raise ConfigError(f"{name} must be a finite number of at least 0, but it is {value!r}.")
 
 
-def check_whole_number(value: Any, name: str, at_least: int) -> None:
-    """Raises ConfigError unless `value` is an integer of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
+def check_positive(value: Any, name: str) -> None:
+    """Raises ConfigError unless `value` is a finite number above 0."""
+    check_rate(value, name)
+    if value == 0:
+        raise ConfigError(f"{name} must be above 0, but it is {value!r}.")
+
+
+def check_whole_number(value: Any, name: str, at_least: int) -> int:
+    """Returns `value` as an int, or raises ConfigError unless it is one of at least `at_least`."""
+    try:  # also of NumPy's integers, and of tensors that hold one
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < at_least:
         raise ConfigError(
             f"{name} must be a whole number of at least {at_least}, but it is {value!r}."
         )
+    return number
 
 
 # Labels

@@ -3,28 +3,17 @@
 Book: 3.2.3 (oo-design-data).
 """
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import TensorDataset
 
-from gradbook.errors import ConfigError, DataError, ModelError
+from gradbook.checks import check_whole_number
+from gradbook.errors import DataError, ModelError
 from gradbook.hparams import HyperParameters
 
 Batch = Sequence[torch.Tensor]
-
-
-def check_batch_size(batch_size: Any) -> int:
-    """Returns `batch_size` if it is a positive integer, and raises `ConfigError` otherwise."""
-    try:
-        size = operator.index(batch_size)
-    except TypeError:
-        size = 0
-    if size < 1 or isinstance(batch_size, bool):
-        raise ConfigError(f"batch_size must be a positive integer, but it is {batch_size!r}.")
-    return size
 
 
 class TensorLoader:
@@ -52,7 +41,7 @@ class TensorLoader:
         transform: Callable[[list[torch.Tensor]], Batch] | None = None,
     ) -> None:
         self.tensors = tuple(tensors)
-        self.batch_size = check_batch_size(batch_size)
+        self.batch_size = check_whole_number(batch_size, "batch_size", at_least=1)
         self.shuffle = shuffle
         self.transform = transform
         lengths = [len(tensor) for tensor in self.tensors]

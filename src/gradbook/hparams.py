@@ -28,21 +28,21 @@ class HyperParameters:
 
     hparams: dict[str, Any]
 
-    def save_hyperparameters(self, ignore: Iterable[str] = ()) -> None:
+    def save_hyperparameters(self, ignore: str | Iterable[str] = ()) -> None:
         """Saves the arguments of the calling `__init__` as attributes and in `hparams`.
 
         Not saved: the instance itself, the names in `ignore`, and names that begin with an
         underscore. A subclass that calls this after its base keeps what the base saved.
 
         Args:
-            ignore: Names of arguments that are not to be kept.
+            ignore: Names of arguments that are not to be kept, or one such name.
         """
         frame = inspect.currentframe()
         if frame is None or frame.f_back is None:  # pragma: no cover - CPython always has frames
             raise RuntimeError("save_hyperparameters() must be called from a method.")
         caller = inspect.getargvalues(frame.f_back)
         names = [*caller.args, caller.varargs, caller.keywords]
-        skipped = set(ignore)
+        skipped = {ignore} if isinstance(ignore, str) else set(ignore)
         saved = {
             name: caller.locals[name]
             for name in names

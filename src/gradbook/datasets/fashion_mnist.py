@@ -18,7 +18,8 @@ import torch
 from torch.nn import functional
 from torch.utils.data import Dataset
 
-from gradbook.data import Batch, DataModule, TensorLoader, check_batch_size
+from gradbook.checks import check_whole_number
+from gradbook.data import Batch, DataModule, TensorLoader
 from gradbook.datasets.files import fetch
 from gradbook.datasets.idx import read_idx
 from gradbook.errors import ConfigError, DataError, DownloadError, SampleDataWarning
@@ -226,7 +227,7 @@ class FashionMNIST(DataModule):
     ) -> None:
         super().__init__(root, num_workers)
         resize = _check_resize(resize)
-        batch_size = check_batch_size(batch_size)
+        batch_size = check_whole_number(batch_size, "batch_size", at_least=1)
         self.save_hyperparameters()
         place = _find(root)
         arrays = _load(place)

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from gradbook.data import DataModule, check_batch_size
+from gradbook.checks import check_whole_number
+from gradbook.data import DataModule
 from gradbook.errors import ConfigError
 
 
@@ -55,7 +56,7 @@ class SyntheticRegressionData(DataModule):
         super().__init__()
         num_train = _check_count("num_train", num_train, at_least=1)
         num_val = _check_count("num_val", num_val, at_least=0)
-        batch_size = check_batch_size(batch_size)
+        batch_size = check_whole_number(batch_size, "batch_size", at_least=1)
         weights = _check_weights(w)
         _check_noise(noise)
         self.save_hyperparameters()  # `w` as it was given: a run record can hold it
