@@ -412,7 +412,9 @@ def measure_epochs(
     return list(results.values())
 
 
-def measure_imports(rounds: int, interpreters: Interpreters) -> dict[str, list[float]]:
+def measure_imports(
+    rounds: int, interpreters: Interpreters, quiet: Quiet
+) -> dict[str, list[float]]:
     """Seconds of `import ...` in fresh processes, in turns."""
     python = interpreters.python("gradbook")
     statements = {
@@ -438,6 +440,7 @@ def measure_imports(rounds: int, interpreters: Interpreters) -> dict[str, list[f
                 f"import sys, time; sys.path.insert(0, {str(HERE)!r}); t = time.perf_counter()\n"
                 f"{statement}\nprint(time.perf_counter() - t)"
             )
+            quiet.wait()
             done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=False)
             if done.returncode:
                 if number == 0:
@@ -724,7 +727,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     f"{options.quality} seeds\n\n{quality_table(model, accuracies)}"
                 )
     if options.imports:
-        report["imports"] = measure_imports(options.imports, interpreters)
+        report["imports"] = measure_imports(options.imports, interpreters, quiet)
         print(f"\nImport times, {options.imports} rounds\n\n{imports_table(report['imports'])}")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The floors of DESIGN.md: imports go strictly downward, and a light import stays light."""
+"""The floors of docs/architecture.md: imports go strictly downward, and a light import stays light."""
 
 import ast
 import subprocess
@@ -33,8 +33,7 @@ UPWARD = {
     ("board", "display"): "a board opens its display when it draws its first point",
 }
 
-HEAVY = ["matplotlib", "pandas", "IPython", "rich", "pooch", "requests", "jsonargparse", "PIL",
-         "torchvision"]  # fmt: skip
+HEAVY = ["matplotlib", "pandas", "IPython", "rich", "pooch", "requests", "PIL", "torchvision"]
 
 
 def module_name(path):

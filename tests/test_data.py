@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradbook.data import DataModule, TensorLoader
-from gradbook.errors import ConfigError, DataError, ModelError
+from gradbook.errors import ConfigError, DataError
 
 
 class Numbers(DataModule):
@@ -179,5 +179,5 @@ def test_data_that_do_not_say_how_to_get_batches_name_the_method():
     class Mine(DataModule):
         pass
 
-    with pytest.raises(ModelError, match=r"Mine.*get_dataloader\(self, train\)"):
+    with pytest.raises(DataError, match=r"Mine.*get_dataloader\(self, train\)"):
         Mine().train_dataloader()

@@ -153,7 +153,13 @@ def test_a_trained_model_can_be_copied():
     Trainer(max_epochs=1).fit(model, data)
     twin = copy.deepcopy(model)
     assert torch.equal(twin.w, model.w)
-    assert twin.trainer is not model.trainer
+    assert not hasattr(twin, "trainer")  # which would hold the data
+
+
+def test_a_parameter_cannot_be_replaced_by_a_plain_tensor():
+    model = Scratch()
+    with pytest.raises(ModelError, match=r"Scratch\.w is a parameter.*copy_"):
+        model.w = torch.zeros_like(model.w)
 
 
 # Arguments and defaults

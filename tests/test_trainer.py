@@ -227,9 +227,9 @@ def test_gpus_that_are_not_there_are_reported(monkeypatch):
         assert list(Trainer(1, num_gpus=2).gpus) == []
 
 
-def test_fewer_gpus_than_asked_for_are_used_and_reported(monkeypatch):
+def test_a_second_gpu_is_not_used_and_that_is_said(monkeypatch):
     monkeypatch.setattr(gradbook.devices, "num_gpus", lambda: 1)
-    with pytest.warns(IgnoredSettingWarning, match="Training on 1 of them"):
+    with pytest.warns(IgnoredSettingWarning, match="a Trainer uses one. Training on cuda:0"):
         assert Trainer(1, num_gpus=2).gpus == [gradbook.gpu(0)]
 
 
@@ -273,7 +273,7 @@ def test_a_class_of_data_is_refused_with_the_way_to_an_instance():
 
 
 def test_data_without_get_dataloader_name_the_method():
-    with pytest.raises(ModelError, match=r"get_dataloader\(self, train\)"):
+    with pytest.raises(DataError, match=r"get_dataloader\(self, train\)"):
         fit(LinearRegression(), DataModule())
 
 
@@ -625,10 +625,27 @@ def test_sinks_are_opened_told_and_closed():
     ]  # fmt: skip
 
 
-def test_the_display_asked_for_is_the_board_s():
+def test_the_display_asked_for_holds_for_one_training():
     model = LinearRegression()
     fit(model, regression(), display="off")
-    assert model.board.display == "off"
+    assert model.board.display is True
+
+
+def test_a_failed_start_leaves_no_history_of_another_model():
+    trainer = fit(LinearRegression(), regression())
+    with pytest.raises(ModelError):
+        trainer.fit(Module(), regression())
+    assert len(trainer.history) == 0
+
+
+def test_what_is_no_sink_is_refused():
+    with pytest.raises(ConfigError, match="Sink objects"):
+        Trainer(1, sinks=[print])
+
+
+def test_one_sink_need_not_be_a_list():
+    sink = Sink()
+    assert Trainer(1, sinks=sink).sinks == [sink]
 
 
 def test_a_display_that_is_not_known_is_refused():

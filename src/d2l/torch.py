@@ -197,7 +197,7 @@ def __getattr__(name: str) -> object:
         except ModuleNotFoundError as error:
             if error.name != package or package not in _EXTRAS:
                 raise
-            raise _MissingExtraError(package, f"d2l.{name}", _EXTRAS[package]) from None
+            raise _MissingExtraError.of(package, f"d2l.{name}", _EXTRAS[package]) from None
     elif name in _HOME_OF:
         value = getattr(_import_module(_HOME_OF[name]), name)
     elif name.startswith("__"):  # Python itself asks for these

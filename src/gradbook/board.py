@@ -3,22 +3,14 @@
 Book: 3.2.2 (oo-design-models).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from gradbook.hparams import HyperParameters
 from gradbook.record import History, Meter, Metric, Sink
-
-
-def _choose_display(board: "ProgressBoard", trainer: Any = None) -> Sink:
-    """The display that suits a board, not yet open."""
-    # Imported late and by name: what draws stands above a board, and is not loaded before it draws.
-    choose = import_module("gradbook.display.choose").choose
-    sink: Sink = choose(board, trainer)
-    return sink
 
 
 class ProgressBoard(HyperParameters):
@@ -38,9 +30,6 @@ class ProgressBoard(HyperParameters):
         display: Where to draw: True or "auto" chooses; "notebook", "terminal" and "lines" are
             places; False or "off" draws nothing.
     """
-
-    #: Opens the display for a board.
-    choose_display: ClassVar[Callable[..., Sink]] = _choose_display
 
     xlabel: str | None
     ylabel: str | None
@@ -80,6 +69,21 @@ class ProgressBoard(HyperParameters):
         self.history: History | None = None
         self._windows: dict[str, Meter] = {}
 
+    def choose_display(self, display: bool | str | None = None) -> Sink:
+        """The place to draw this board, not yet open.
+
+        Args:
+            display: Where to draw; None is the board's own `display`.
+
+        Raises:
+            ConfigError: If there is no such place.
+        """
+        # Imported late and by name: what draws stands above a board, and is not loaded before it
+        # draws.
+        choose = import_module("gradbook.display.choose").choose
+        sink: Sink = choose(self.display if display is None else display)
+        return sink
+
     def draw(self, x: float, y: torch.Tensor | float, label: str, every_n: int = 1) -> None:
         """Adds one value to the curve `label`.
 
@@ -90,7 +94,8 @@ class ProgressBoard(HyperParameters):
             label: The curve; a new label begins a new one.
             every_n: How many values make one point. Less than 1 counts as 1.
         """
-        value = y.detach() if isinstance(y, torch.Tensor) else float(y)
+        # A copy: the caller may go on to change the tensor in place before the window closes.
+        value = y.detach().clone() if isinstance(y, torch.Tensor) else float(y)
         if self.history is not None:
             self.history.add(label, x, value)
         window = self._windows.get(label)
@@ -102,8 +107,10 @@ class ProgressBoard(HyperParameters):
         del self._windows[label]
         point = Metric(label, *window.mean())
         self.data.setdefault(label, []).append(point)
+        if self.history is not None:
+            self.history.write(point)
         if self.sinks is None:  # drawn on outside any training
-            self.sinks = [type(self).choose_display(self)]
+            self.sinks = [self.choose_display()]
             self.sinks[0].open(self)
         for sink in self.sinks:
             sink.write(point)

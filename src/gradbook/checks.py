@@ -18,7 +18,6 @@ from gradbook.errors import (
     BatchError,
     ConfigError,
     DataError,
-    GradbookError,
     ModelError,
     ShapeError,
 )
@@ -26,7 +25,7 @@ from gradbook.errors import (
 #: What PyTorch says when shapes or dtypes do not fit; other errors are the learner's own.
 _MISFIT = re.compile(
     r"shapes cannot be multiplied|size mismatch|must match|sizes? of tensor|is invalid for input"
-    r"|Expected .*(input|dim|D\b)|expected input|expected m1 and m2|same dtype|scalar type"
+    r"|Expected .*(input|dim|\dD\b)|expected input|expected m1 and m2|same dtype|scalar type"
     r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
     r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
     r"|should be the same|Kernel size can't be greater|Output size is too small",
@@ -158,7 +157,7 @@ def explain_forward(
 
     The input goes through the network once more, with an observer at every layer.
     """
-    if isinstance(error, GradbookError) or not _MISFIT.search(str(error)):
+    if not _comes_from_torch(error) or not _MISFIT.search(str(error)):
         return None
     trail: list[tuple[str, nn.Module, str]] = []
     running: list[tuple[str, nn.Module, Sequence[Any]]] = []
@@ -206,6 +205,17 @@ def explain_forward(
     return ShapeError(
         f"{head} {advice}\nShapes on the way:\n" + "\n".join(lines) + f"\nPyTorch says: {error}"
     )
+
+
+def _comes_from_torch(error: Exception) -> bool:
+    """Whether PyTorch raised an error, and not the learner's code, which must be left to speak."""
+    if type(error) is RuntimeError:
+        return "same device" not in str(error)
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    return module.partition(".")[0] == "torch"
 
 
 def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
@@ -334,6 +344,8 @@ def first_batch(loader: Any) -> Any:
     collate = getattr(loader, "collate_fn", None)
     size = getattr(loader, "batch_size", None)
     if collate is None or not size or not hasattr(dataset, "__getitem__"):
+        return None
+    if getattr(loader, "num_workers", 0):  # what the data set opens must be opened by its workers
         return None
     try:
         return collate([dataset[i] for i in range(min(size, len(dataset)))])

@@ -3,6 +3,7 @@
 Book: 3.2.3 (oo-design-data).
 """
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch.utils.data import TensorDataset
 
 from gradbook.checks import check_whole_number
-from gradbook.errors import DataError, ModelError
+from gradbook.errors import DataError
 from gradbook.hparams import HyperParameters
 
 Batch = Sequence[torch.Tensor]
@@ -85,8 +86,9 @@ class TensorLoader:
 
     def to(self, device: torch.device) -> "TensorLoader":
         """The same loader over tensors on `device`."""
-        tensors = [tensor.to(device) for tensor in self.tensors]
-        return TensorLoader(tensors, self.batch_size, self.shuffle, self.transform)
+        moved = copy.copy(self)
+        moved.tensors = tuple(tensor.to(device) for tensor in self.tensors)
+        return moved
 
 
 class DataModule(HyperParameters):
@@ -110,7 +112,7 @@ class DataModule(HyperParameters):
     def get_dataloader(self, train: bool) -> Any:
         """The minibatches of the training set or of the validation set, as an iterable."""
         name = type(self).__name__
-        raise ModelError(
+        raise DataError(
             f"{name} does not say how to get its batches. Write a method "
             f"`get_dataloader(self, train)` in {name} that returns an iterable of batches, "
             f"for example `self.get_tensorloader((self.X, self.y), train)`."
@@ -137,4 +139,10 @@ class DataModule(HyperParameters):
             train: Whether the batches are for training.
             indices: The examples to use. Book: 3.3.4.
         """
+        if not hasattr(self, "batch_size"):
+            name = type(self).__name__
+            raise DataError(
+                f"{name} has no batch_size. Give its __init__ an argument `batch_size` that "
+                f"save_hyperparameters() keeps, or set `self.batch_size`."
+            )
         return TensorLoader([tensor[indices] for tensor in tensors], self.batch_size, train)

@@ -21,6 +21,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
 """
 
 import difflib
+import warnings
 from collections.abc import Iterable
 
 
@@ -59,8 +60,10 @@ class DownloadError(GradbookError, OSError):
 class MissingExtraError(GradbookError, ImportError):
     """An optional package is not installed; the message holds the command that installs it."""
 
-    def __init__(self, package: str, purpose: str, extra: str) -> None:
-        super().__init__(
+    @classmethod
+    def of(cls, package: str, purpose: str, extra: str) -> "MissingExtraError":
+        """The error for `purpose`, which needs `package`, which `extra` brings."""
+        return cls(
             f"{purpose} needs the package {package!r}, which is not installed. "
             f'Install it with: pip install "gradbook[{extra}]"'
         )
@@ -84,6 +87,11 @@ class SampleDataWarning(GradbookWarning):
 
 class DivergenceWarning(GradbookWarning):
     """A recorded value became NaN or infinite during training."""
+
+
+# Each time, not once for each place in the code: a cell that is run again has the same fault.
+# At the end of the list, so that a filter of the user's own is asked first.
+warnings.filterwarnings("always", category=GradbookWarning, append=True)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -42,6 +42,7 @@ class HyperParameters:
             raise RuntimeError("save_hyperparameters() must be called from a method.")
         caller = inspect.getargvalues(frame.f_back)
         names = [*caller.args, caller.varargs, caller.keywords]
+        del frame  # a frame that refers to itself keeps all its arguments alive
         skipped = {ignore} if isinstance(ignore, str) else set(ignore)
         saved = {
             name: caller.locals[name]

@@ -61,7 +61,21 @@ class Module(nn.Module, HyperParameters):
             # Changing the class keeps the identity: a list of tensors that an optimizer already
             # holds goes on naming this one. PyTorch's own lazy parameters do the same.
             value.__class__ = nn.Parameter
+        if (
+            isinstance(value, torch.Tensor)
+            and not isinstance(value, nn.Parameter)
+            and name in self.__dict__.get("_parameters", ())
+        ):
+            raise ModelError(
+                f"{type(self).__name__}.{name} is a parameter, and a tensor that is none cannot "
+                f"take its place. Change it in place, as in `with torch.no_grad(): "
+                f"model.{name}.copy_(...)` or `model.{name} -= ...`."
+            )
         super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a saved model keeps: all but the trainer, which holds the data."""
+        return {name: value for name, value in self.__dict__.items() if name != "trainer"}
 
     def __call__(self, *inputs: Any, **kwargs: Any) -> Any:
         """Calls `forward`; an input that does not fit a layer is explained layer by layer."""
@@ -166,8 +180,7 @@ class Classifier(Module):
             A float32 tensor: of one element if averaged, else of shape (number of labels,).
         """
         checks.check_labels(Y_hat, Y)
-        predictions = Y_hat.reshape(-1, Y_hat.shape[-1]).argmax(dim=1)
-        correct = (predictions == Y.reshape(-1)).float()
+        correct = (Y_hat.argmax(dim=-1) == Y).reshape(-1).float()
         return correct.mean() if averaged else correct
 
     def loss(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
@@ -185,12 +198,12 @@ class Classifier(Module):
             BatchError: If the labels do not fit the logits.
         """
         checks.check_labels(Y_hat, Y)
+        if Y_hat.dim() != 2:
+            Y_hat, Y = Y_hat.reshape(-1, Y_hat.shape[-1]), Y.reshape(-1)
+        if Y.dtype != torch.int64:
+            Y = Y.long()
         try:
-            return F.cross_entropy(
-                Y_hat.reshape(-1, Y_hat.shape[-1]),
-                Y.reshape(-1).long(),
-                reduction="mean" if averaged else "none",
-            )
+            return F.cross_entropy(Y_hat, Y, reduction="mean" if averaged else "none")
         except IndexError as error:  # on the CPU, PyTorch itself looks at every label
             checks.check_label_range(Y, Y_hat.shape[-1])
             raise error

@@ -37,9 +37,15 @@ class SGD(torch.optim.Optimizer):
 
     @property
     def lr(self) -> float:
-        """The learning rate, of the first group if there are several."""
+        """The learning rate, of the first group if there are several. Setting it sets all."""
         rate: float = self.param_groups[0]["lr"]
         return rate
+
+    @lr.setter
+    def lr(self, rate: float) -> None:
+        check_rate(rate)
+        for group in self.param_groups:
+            group["lr"] = rate
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -72,7 +72,7 @@ class Meter:
         if all(isinstance(value, torch.Tensor) for value in values):
             # Each may be of shape () or (1,), as backward() accepts both for a loss.
             stacked = torch.stack(values).reshape(len(values))  # type: ignore[arg-type]
-            return stacked.to("cpu", torch.float64)
+            return stacked.cpu().double()  # in this order: MPS has no float64
         return torch.tensor([float(value) for value in values], dtype=torch.float64)
 
     def mean(self, weights: Sequence[float] | None = None) -> tuple[float, float]:
@@ -119,11 +119,13 @@ class History(Sink):
         return iter(self.rows)
 
     def __repr__(self) -> str:
-        labels = list(dict.fromkeys(label for row in self.rows for label in row))
-        lines = ["  ".join(f"{label:>10}" for label in labels)]
+        if not self.rows:
+            return "History: no finished epoch"
+        widths = {label: max(10, len(label)) for row in self.rows for label in row}
+        lines = ["  ".join(f"{label:>{width}}" for label, width in widths.items())]
         for row in self.rows:
-            cells = (_cell(label, row.get(label, math.nan)) for label in labels)
-            lines.append("  ".join(f"{cell:>10}" for cell in cells))
+            cells = ((_cell(label, row.get(label, math.nan)), w) for label, w in widths.items())
+            lines.append("  ".join(f"{cell:>{width}}" for cell, width in cells))
         return "\n".join(lines)
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:

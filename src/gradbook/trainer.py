@@ -13,7 +13,7 @@ import torch
 from gradbook import checks, devices
 from gradbook.board import ProgressBoard
 from gradbook.data import Batch, TensorLoader
-from gradbook.errors import IgnoredSettingWarning, ModelError
+from gradbook.errors import ConfigError, IgnoredSettingWarning, ModelError
 from gradbook.hparams import HyperParameters
 from gradbook.module import Classifier, Module
 from gradbook.record import History, Sink
@@ -28,7 +28,7 @@ class Trainer(HyperParameters):
 
     Args:
         max_epochs: Passes over the training set, at least 1.
-        num_gpus: How many accelerators to use; 0 trains on the CPU. Book: 6.7.
+        num_gpus: Whether to use the accelerator (1) or the CPU (0). Book: 6.7.
         gradient_clip_val: The largest norm of all gradients together; 0 does not clip.
             Book: 5.3, 9.5.
         display: Where the curves are drawn: "auto", "notebook", "terminal", "lines" or "off".
@@ -66,19 +66,24 @@ class Trainer(HyperParameters):
         compile: bool = False,
         sinks: Sequence[Sink] = (),
     ) -> None:
+        sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
         self.save_hyperparameters()
         checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
         checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
         checks.check_rate(gradient_clip_val, "gradient_clip_val")
-        self.gpus = devices.try_all_gpus()[:num_gpus]
-        if len(self.gpus) < num_gpus:
-            instead = f"{len(self.gpus)} of them" if self.gpus else "the CPU"
+        self.gpus = devices.try_all_gpus()[: min(num_gpus, 1)]
+        if num_gpus > len(self.gpus):
+            offered = f"this machine offers {devices.num_gpus()} to PyTorch"
+            limit = "a Trainer uses one" if self.gpus else offered
+            instead = self.gpus[0] if self.gpus else "the CPU"
             warnings.warn(
-                f"num_gpus={num_gpus}, but this machine offers {len(self.gpus)} to PyTorch. "
-                f"Training on {instead}.",
+                f"num_gpus={num_gpus}, but {limit}. Training on {instead}.",
                 IgnoredSettingWarning,
                 stacklevel=2,
             )
+        for sink in sinks:
+            if not isinstance(sink, Sink):
+                raise ConfigError(f"sinks must be a list of Sink objects, but holds {sink!r}.")
 
     # What the book's readers replace
 
@@ -107,7 +112,8 @@ class Trainer(HyperParameters):
         """Moves a batch to the device."""
         if not self.gpus:
             return batch
-        return [tensor.to(self.gpus[0]) for tensor in batch]
+        moved: Batch = _to(self.gpus[0], batch)
+        return moved
 
     def fit(self, model: Any, data: Any) -> None:
         """Trains `model` on `data` for `max_epochs` passes.
@@ -119,32 +125,30 @@ class Trainer(HyperParameters):
             ModelError: If the model lacks a method, or its loss is not one number.
             DataError: If the data are empty.
             BatchError: If the data do not fit the model.
-            ConfigError: If the learning rate is no usable number.
+            ConfigError: If the learning rate is no usable number, or there is no such display.
         """
+        self.history = History()
         self.status = "failed"  # until it has ended in another way
-        checks.check_model(model)
-        if getattr(model, "trainer", None) is not None and isinstance(model.board, ProgressBoard):
-            model.board.clear()  # trained before: a new curve, not a line back to zero
-        self.prepare_data(data)
-        self.prepare_model(model)
-        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
-        if isinstance(model, Module):
-            # What a loss plots in a rehearsal is no point of a curve.
-            board, model.board = model.board, ProgressBoard(display=False)
-            try:
-                self._rehearse()
-            finally:
-                model.board = board
-        if self.compile:
-            self._compile()
-        self.optim = model.configure_optimizers()
-        if self.optim is None:
-            raise ModelError(checks.missing_optimizer(model))
-        with self._recording():
-            for epoch in range(self.max_epochs):
-                self.epoch = epoch
-                self.fit_epoch()
-                self._end_epoch()
+        try:
+            checks.check_model(model)
+            self._display = model.board.choose_display(self.display) if _draws(model) else Sink()
+            if _draws(model) and getattr(model, "trainer", None) is not None:
+                model.board.clear()  # trained before: a new curve, not a line back to zero
+            self.prepare_data(data)
+            self.prepare_model(model)
+            self.epoch = self.train_batch_idx = self.val_batch_idx = 0
+            self._rehearse()
+            self.optim = model.configure_optimizers()
+            if self.optim is None:
+                raise ModelError(checks.missing_optimizer(model))
+            with self._compiled(), self._recording():
+                for epoch in range(self.max_epochs):
+                    self.epoch = epoch
+                    self.fit_epoch()
+                    self._end_epoch()
+        except KeyboardInterrupt:
+            self.status = "interrupted"
+            raise
 
     def fit_epoch(self) -> None:
         """One pass over the training set, then one over the validation set."""
@@ -177,22 +181,34 @@ class Trainer(HyperParameters):
 
     def _rehearse(self) -> None:
         """Finds out with one batch of each set what does not fit, before any long work."""
-        model = type(self.model)
-        for loader, step in (
-            (self.val_dataloader, model.validation_step),
-            (self.train_dataloader, model.training_step),
-        ):
-            # A step that a learner wrote may use a batch in ways that cannot be foreseen.
-            batch = checks.first_batch(loader) if step in _KNOWN_STEPS else None
-            if batch is None:
-                continue
-            y_hat = checks.rehearse(self.model, self.prepare_batch(batch))
-            scores = isinstance(self.model, Classifier) and isinstance(y_hat, torch.Tensor)
-            if scores and isinstance(loader, TensorLoader):
-                checks.check_label_range(loader.tensors[-1], y_hat.shape[-1])
+        model = self.model
+        if not isinstance(model, Module):
+            return
+        steps = (
+            (self.val_dataloader, type(model).validation_step),
+            (self.train_dataloader, type(model).training_step),
+        )
+        # What a loss plots in a rehearsal is no point of a curve.
+        board, model.board = model.board, ProgressBoard(display=False)
+        try:
+            for loader, step in steps:
+                # A step that a learner wrote may use a batch in ways that cannot be foreseen.
+                batch = checks.first_batch(loader) if step in _KNOWN_STEPS else None
+                if batch is None:
+                    continue
+                y_hat = checks.rehearse(model, self.prepare_batch(batch))
+                scores = isinstance(model, Classifier) and isinstance(y_hat, torch.Tensor)
+                if scores and isinstance(loader, TensorLoader):
+                    checks.check_label_range(loader.tensors[-1], y_hat.shape[-1])
+        finally:
+            model.board = board
 
-    def _compile(self) -> None:
-        """Compiles the network's call, or warns and leaves it as it is where that fails."""
+    @contextmanager
+    def _compiled(self) -> Iterator[None]:
+        """Compiles the network's call while it trains; warns and goes without where that fails."""
+        if not self.compile:
+            yield
+            return
         batch = checks.first_batch(self.train_dataloader)
         try:
             self.model.compile()
@@ -200,8 +216,7 @@ class Trainer(HyperParameters):
                 with checks.at_rest(self.model):
                     self.model(*self.prepare_batch(batch)[:-1])
         except Exception as error:
-            if isinstance(self.model, torch.nn.Module):
-                self.model._compiled_call_impl = None  # PyTorch has no public way back
+            self._stop_compiling()
             reason = str(error).strip().splitlines()
             warnings.warn(
                 f"compile=True, but the network cannot be compiled here: {type(error).__name__}"
@@ -210,21 +225,26 @@ class Trainer(HyperParameters):
                 IgnoredSettingWarning,
                 stacklevel=3,
             )
+        try:
+            yield
+        finally:
+            self._stop_compiling()
+
+    def _stop_compiling(self) -> None:
+        if isinstance(self.model, torch.nn.Module):
+            self.model._compiled_call_impl = None  # PyTorch has no public way back
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
         """Opens every place that is told what happens, and closes it whatever happens."""
         board = self.model.board
-        self.history = History()
-        self._open_sinks: list[Sink] = [self.history, *self.sinks]
-        if isinstance(board, ProgressBoard):
-            if self.display is not None:
-                board.display = self.display
-            self._open_sinks.append(type(board).choose_display(board, self))
-            board.history, board.sinks = self.history, self._open_sinks
+        self._listeners = [*self.sinks, self._display]
+        self.history.open(board, self)
+        if _draws(self.model):
+            board.history, board.sinks = self.history, self._listeners
         with ExitStack() as closing:
             try:
-                for sink in self._open_sinks:
+                for sink in self._listeners:
                     # Unwound from the last: every sink is closed, even when the one before it
                     # fails, or Ctrl-C comes while it opens.
                     closing.callback(self._close, sink)
@@ -235,7 +255,9 @@ class Trainer(HyperParameters):
                 self.status = "interrupted"
                 raise
             finally:
-                if isinstance(board, ProgressBoard):
+                # A display may hold a thread, which could not be copied with the model.
+                del self._listeners, self._display
+                if _draws(self.model):
                     board.history = board.sinks = None
 
     def _close(self, sink: Sink) -> None:
@@ -247,9 +269,24 @@ class Trainer(HyperParameters):
             "val": _batch_sizes(self.val_dataloader),
         }
         for metric in self.history.end_epoch(self.epoch + 1, weights):
-            for sink in self._open_sinks:
-                if sink is not self.history:
-                    sink.write(metric)
+            for sink in self._listeners:
+                sink.write(metric)
+
+
+def _draws(model: Any) -> bool:
+    """Whether what `model` plots comes to a board of ours; a learner may have made another."""
+    return isinstance(model.board, ProgressBoard)
+
+
+def _to(device: torch.device, value: Any) -> Any:
+    """A tensor, or tensors in lists, tuples and dictionaries, on `device`."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        return [_to(device, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _to(device, item) for key, item in value.items()}
+    return value
 
 
 def _on(device: torch.device, loader: Any) -> Any:

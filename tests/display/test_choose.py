@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from gradbook.board import ProgressBoard
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.display.notebook import NotebookDisplay
@@ -39,7 +38,7 @@ def terminal(monkeypatch):
 
 
 def chosen(display=True):
-    return type(choose(ProgressBoard(display=display)))
+    return type(choose(display))
 
 
 @pytest.mark.parametrize("display", [True, "auto"])

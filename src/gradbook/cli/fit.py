@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 import gradbook
-from gradbook.board import ProgressBoard
 from gradbook.cli.report import Outcome
 from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
@@ -80,7 +79,7 @@ def fit(plan: Plan) -> Outcome:
 
 def _display(name: str) -> Sink:
     """The display for this process; unlike a script's, it saves no curves of its own."""
-    sink = choose(ProgressBoard(display=name))
+    sink = choose(name)
     return LinesDisplay() if isinstance(sink, LinesDisplay) else sink
 
 

@@ -211,7 +211,7 @@ def _import_pandas() -> Any:
     try:
         import pandas as pd
     except ImportError as error:
-        raise MissingExtraError("pandas", "A table", "tabular") from error
+        raise MissingExtraError.of("pandas", "A table", "tabular") from error
     return pd
 
 

@@ -5,35 +5,29 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gradbook.display.shell import in_kernel
 from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean
 from gradbook.record import Sink
 
-if TYPE_CHECKING:
-    from gradbook.board import ProgressBoard
-    from gradbook.trainer import Trainer
-
 #: Where it is used, "auto" gives way to it.
 VARIABLE = "GRADBOOK_DISPLAY"
 
 
-def choose(board: "ProgressBoard", trainer: "Trainer | None" = None) -> Sink:
-    """The display for a board, from `board.display` and from where Python runs.
+def choose(display: bool | str) -> Sink:
+    """The display for a board, from its setting and from where Python runs.
 
     "auto" (or True) follows the environment variable GRADBOOK_DISPLAY where it is set. Otherwise
     it is "notebook" in a kernel, "terminal" where standard output is a terminal that can move
     its cursor, and "lines" elsewhere. False is "off".
 
     Args:
-        board: What is to be drawn.
-        trainer: What trains, if anything does.
+        display: "auto" or True, "notebook", "terminal", "lines", "off" or False.
 
     Raises:
         ConfigError: If the display is none of the known names.
     """
-    name = _name(board.display, "display")
+    name = _name(display, "display")
     if name == "auto":
         name = _name(os.environ.get(VARIABLE) or "auto", VARIABLE)
     if name == "notebook" and not in_kernel():

@@ -79,7 +79,10 @@ def limits(given: Sequence[float] | None, log: bool) -> tuple[float, float] | No
     """The ends of an axis as a learner gave them, or None where they cannot be used."""
     if given is None:
         return None
-    low, high = (float(end) for end in given)
+    try:
+        low, high = (float(end) for end in given)
+    except (TypeError, ValueError):  # such as (0, None)
+        return None
     usable = math.isfinite(low) and math.isfinite(high) and low != high
     return (low, high) if usable and not (log and min(low, high) <= 0) else None
 

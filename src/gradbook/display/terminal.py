@@ -109,17 +109,16 @@ class TerminalDisplay(Sink):
     def close(self, status: str) -> None:
         """Draws the last picture, which stays, and gives the cursor back."""
         self._over.set()
-        if self._thread is not None:
-            # Ctrl-C may come before it has begun; then it ends by itself, and soon.
-            if self._thread.is_alive():
-                self._thread.join()
-            self._thread = None
-        if self._live is None:
-            return
         self._status = status
         with suppress(*_GONE), ExitStack() as stack:
-            stack.callback(self._live.stop)
-            self.refresh()
+            if self._live is not None:  # stopped in any case, also by a second Ctrl-C
+                stack.callback(self._live.stop)
+            # Ctrl-C may come before it has begun; then it ends by itself, and soon.
+            if self._thread is not None and self._thread.is_alive():
+                self._thread.join()
+            self._thread = None
+            if self._live is not None:
+                self.refresh()
         self._live = None
 
     def refresh(self) -> float:
@@ -182,7 +181,10 @@ class TerminalDisplay(Sink):
         board = self._board
         counts = [(label, len(points)) for label, points in list(board.data.items())]
         key = (counts, width, height, board.xlabel, board.xlim, board.ylim)
-        if key != self._chart_key:
+        if key == self._chart_key:
+            return self._chart
+        self._chart_key = key
+        try:
             lines = chart.render(
                 curves_of(board),
                 width,
@@ -195,7 +197,11 @@ class TerminalDisplay(Sink):
                 yscale=board.yscale,
                 unicode=self._unicode(),
             )
-            self._chart, self._chart_key = [_segments(line) for line in lines], key
+            self._chart = [_segments(line) for line in lines]
+        except Exception as error:
+            # Hours of training are worth more than their picture.
+            reason = f"the chart cannot be drawn: {type(error).__name__}: {error}"
+            self._chart = [_segments([chart.Span(reason[:width], chart.FRAME)])]
         return self._chart
 
     def _bar(self, width: int) -> list["Segment"]:

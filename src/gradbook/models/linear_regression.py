@@ -6,7 +6,7 @@ Book: 3.4 (sec_linear_scratch), 3.5 (sec_linear_concise).
 import torch
 from torch import nn
 
-from gradbook.checks import check_targets
+from gradbook.checks import check_targets, check_whole_number
 from gradbook.module import Module
 from gradbook.optim import SGD
 
@@ -31,6 +31,7 @@ class LinearRegressionScratch(Module):
     def __init__(self, num_inputs: int = 2, lr: float = 0.03, sigma: float = 0.01) -> None:
         super().__init__()
         self.save_hyperparameters()
+        check_whole_number(num_inputs, "num_inputs", at_least=1)
         self.w = torch.normal(0, sigma, (num_inputs, 1), requires_grad=True)
         self.b = torch.zeros(1, requires_grad=True)
 

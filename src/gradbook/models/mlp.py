@@ -63,6 +63,8 @@ class MLPScratch(Classifier):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        check_whole_number(num_inputs, "num_inputs", at_least=1)
+        check_whole_number(num_outputs, "num_outputs", at_least=1)
         sizes = [num_inputs, *hidden_widths(num_hiddens), num_outputs]
         self.num_layers = len(sizes) - 1
         for i, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
@@ -97,6 +99,7 @@ class MLP(Classifier):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        check_whole_number(num_outputs, "num_outputs", at_least=1)
         layers: list[nn.Module] = [nn.Flatten()]
         for width in hidden_widths(num_hiddens):
             layers += [nn.LazyLinear(width), nn.ReLU()]

@@ -6,6 +6,7 @@ Book: 4.4 (sec_softmax_scratch), 4.5 (sec_softmax_concise).
 import torch
 from torch import nn
 
+from gradbook.checks import check_whole_number
 from gradbook.module import Classifier
 
 
@@ -61,6 +62,8 @@ class SoftmaxRegressionScratch(Classifier):
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
+        check_whole_number(num_inputs, "num_inputs", at_least=1)
+        check_whole_number(num_outputs, "num_outputs", at_least=1)
         W = torch.normal(0, sigma, size=(num_inputs, num_outputs))
         # Stored by columns: the same numbers, but both matrix products of a step, here and in
         # the backward pass, are then three times as fast for 784 inputs and 10 outputs.
@@ -95,4 +98,5 @@ class SoftmaxRegression(Classifier):
     def __init__(self, num_outputs: int = 10, lr: float = 0.1) -> None:
         super().__init__()
         self.save_hyperparameters()
+        check_whole_number(num_outputs, "num_outputs", at_least=1)
         self.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(num_outputs))
