@@ -1,4 +1,4 @@
-"""The floors of docs/architecture.md: imports go strictly downward, and a light import stays light."""
+"""The floors of docs/architecture.md: imports go strictly downward, a light one stays light."""
 
 import ast
 import subprocess

@@ -23,16 +23,19 @@ class LastPicture(Sink):
         self.display = TerminalDisplay(console=self.console, min_seconds=1e9)
 
     def open(self, board, trainer=None):
+        """Opens the display that is to be photographed."""
         self.trainer = trainer
         self.display.open(board, trainer)
 
     def write(self, metric):
+        """Takes the picture when the moment has come."""
         if metric.label == "train_loss" and metric.kind == "point" and self.trainer.epoch == 8:
             self.console.export_text()  # empties the record
             self.display.refresh()
             self.svg = self.console.export_svg(title="gradbook train mlp")
 
     def close(self, status):
+        """Closes the display."""
         self.display.close(status)
 
 

@@ -1,6 +1,6 @@
 """Explanations of what does not fit: a model, a batch, or the two together.
 
-Nothing here runs in a healthy step except `check_labels`, which compares shapes.
+A healthy step runs nothing of this but `check_labels` or `check_targets`, which compare shapes.
 """
 
 import math

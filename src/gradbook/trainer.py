@@ -1,4 +1,4 @@
-"""The trainer: the only training loop of the library.
+"""The trainer: the training loop that everything but `train_ch6` of the old chapters uses.
 
 Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5.
 """

@@ -72,7 +72,7 @@ def fit(plan: Plan) -> Outcome:
     if files:
         facts |= {"folder": str(folder), "curves": [str(file) for file in files]}
     facts["repeat"] = plan.repeat
-    reached = hasattr(trainer, "history")
+    reached = getattr(trainer, "train_batch_idx", 0) > 0
     code = 0 if facts["status"] == "finished" else 1
     return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
 
