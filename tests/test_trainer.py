@@ -1,5 +1,6 @@
 """The training loop: what it computes, what it records, and what it says when it cannot."""
 
+import copy
 import math
 import warnings
 
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
 
 import gradbook
 from gradbook import (
@@ -310,7 +311,9 @@ class Stream(IterableDataset):
     ids=["iterator", "stream", "None"],
 )
 def test_training_batches_that_cannot_be_counted_are_refused(loader):
-    with pytest.raises(DataError, match=r"Given must give its training batches .* with a length"):
+    with pytest.raises(
+        DataError, match=r"Given must give its training batches .* whose length is known"
+    ):
         fit(LinearRegression(), Given(loader))
 
 
@@ -1060,3 +1063,112 @@ def test_a_healthy_training_prints_and_warns_nothing(capsys):
         warnings.simplefilter("error", GradbookWarning)
         fit(MLP(num_outputs=3, num_hiddens=4), classification(), max_epochs=2)
     assert capsys.readouterr() == ("", "")
+
+
+# What others found
+
+
+class NoReturn(LinearRegression):
+    def training_step(self, batch):
+        super().training_step(batch)
+
+
+def test_a_training_step_without_return_is_named():
+    with pytest.raises(ModelError, match=r"NoReturn\.training_step must return the loss"):
+        fit(NoReturn(), regression())
+
+
+def test_training_without_gradients_is_explained():
+    with torch.no_grad(), pytest.raises(ModelError, match="does not depend on a parameter"):
+        fit(LinearRegression(), regression())
+
+
+def test_a_model_without_parameters_is_refused():
+    class Empty(LinearRegression):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Identity()
+
+    with pytest.raises(ModelError, match="Empty has no parameters"):
+        fit(Empty(), Data(torch.ones(12, 1), torch.ones(12, 1)))
+
+
+def test_what_an_interrupted_window_held_is_kept():
+    class Interrupted(LinearRegression):
+        def training_step(self, batch):
+            loss = super().training_step(batch)
+            if self.trainer.train_batch_idx == 1:
+                raise KeyboardInterrupt
+            return loss
+
+    model = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, regression(48, batch_size=4, num_train=40))
+    assert len(model.board.data["train_loss"]) == 1
+
+
+def test_a_copy_that_was_trained_draws_a_new_curve():
+    model = LinearRegression()
+    fit(model, regression())
+    twin = copy.deepcopy(model)
+    fit(twin, regression())
+    assert [point.x for point in twin.board.data["val_loss"]] == [1]
+
+
+def test_a_model_can_be_copied_while_it_trains():
+    class Snapshots(LinearRegression):
+        def validation_step(self, batch):
+            super().validation_step(batch)
+            self.kept = copy.deepcopy({"model": self})
+
+    model = Snapshots()
+    fit(model, regression(), display="lines")
+    assert torch.equal(model.kept["model"].net.weight, model.net.weight)
+
+
+def test_a_sampler_s_batches_are_weighted_by_their_true_size():
+    class Sizes(LinearRegression):
+        def loss(self, y_hat, y):
+            return (y_hat - y).mean() * 0 + len(y)
+
+    dataset = TensorDataset(torch.ones(100, 1), torch.ones(100, 1))
+    loader = DataLoader(dataset, batch_size=8, sampler=SubsetRandomSampler(range(10)))
+    trainer = fit(Sizes(), Given(loader, None))
+    assert trainer.history[-1]["train_loss"] == pytest.approx(6.8)  # (8 * 8 + 2 * 2) / 10
+
+
+def test_batches_that_come_only_once_are_refused_in_the_second_epoch():
+    class Once:
+        def __init__(self):
+            self.batches = iter([(torch.ones(2, 1), torch.ones(2, 1))])
+
+        def __len__(self):
+            return 1
+
+        def __iter__(self):
+            return self.batches
+
+    with pytest.raises(DataError, match="no batch in epoch 2"):
+        fit(LinearRegression(), Given(Once(), None), max_epochs=2)
+
+
+def test_a_trainer_that_is_training_cannot_begin_another():
+    class Nested(LinearRegression):
+        def training_step(self, batch):
+            self.trainer.fit(LinearRegression(), regression())
+
+    with pytest.raises(ConfigError, match="training already"):
+        fit(Nested(), regression())
+
+
+def test_a_label_s_history_is_a_list():
+    trainer = fit(LinearRegression(), regression(), max_epochs=2)
+    assert trainer.history["val_loss"] == [row["val_loss"] for row in trainer.history]
+    with pytest.raises(KeyError, match=r"val_los.*recorded are epoch, train_loss, val_loss"):
+        trainer.history["val_los"]
+
+
+def test_the_warning_of_divergence_names_the_learner_s_line():
+    with pytest.warns(DivergenceWarning) as seen:
+        fit(LinearRegression(lr=1e30), regression(), max_epochs=3)
+    assert [warning.filename for warning in seen] == [__file__]

@@ -49,7 +49,6 @@ def main() -> None:
     picture = Picture(model.board)
     picture.update()
     (IMAGES / "notebook.svg").write_text(picture.svg(text=False), encoding="utf-8")
-    (IMAGES / "notebook.png").write_bytes(picture.png())  # to look at; not kept
 
 
 if __name__ == "__main__":

@@ -67,7 +67,12 @@ class ProgressBoard(HyperParameters):
         self.data: dict[str, list[Metric]] = {}
         self.sinks: list[Sink] | None = None
         self.history: History | None = None
+        self.trained = False
         self._windows: dict[str, Meter] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy keeps: all but the listeners, which may hold a terminal."""
+        return {**self.__dict__, "sinks": None, "history": None}
 
     def choose_display(self, display: bool | str | None = None) -> Sink:
         """The place to draw this board, not yet open.
@@ -104,7 +109,15 @@ class ProgressBoard(HyperParameters):
         window.add(x, value)
         if len(window) < every_n:
             return
-        del self._windows[label]
+        self._close_window(label)
+
+    def flush(self) -> None:
+        """Makes points of what was collected since the last ones, however little it is."""
+        for label in list(self._windows):
+            self._close_window(label)
+
+    def _close_window(self, label: str) -> None:
+        window = self._windows.pop(label)
         point = Metric(label, *window.mean())
         self.data.setdefault(label, []).append(point)
         if self.history is not None:

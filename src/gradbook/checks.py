@@ -55,6 +55,21 @@ def missing_forward(model: object) -> str:
     )
 
 
+def useless_loss(model: object, loss: Any) -> str:
+    """What to say of a training step's result that no gradient can be computed from."""
+    name = type(model).__name__
+    if not isinstance(loss, torch.Tensor):
+        return (
+            f"{name}.training_step must return the loss, a tensor with one element, but it "
+            f"returned {_describe(loss)}. End it with `return loss`, without `.item()`."
+        )
+    return (
+        f"The loss of {name} does not depend on a parameter that requires a gradient. Do not "
+        f"detach it, compute it as floating point, and call fit() outside torch.no_grad() and "
+        f"torch.inference_mode()."
+    )
+
+
 def missing_optimizer(model: object) -> str:
     """What to say of a model that does not say how it is optimized."""
     name = type(model).__name__
@@ -106,9 +121,20 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
         return
     expected = f"Expected integer labels of shape {tuple(Y_hat.shape[:-1])}"
     found = f"but got {_describe(Y)}"
-    if Y.shape == Y_hat.shape and Y.dim() > 1:
+    rows, labels = math.prod(Y_hat.shape[:-1]), Y.numel()
+    if Y.is_floating_point() and Y.shape == (*Y_hat.shape[:-1], 1):
+        advice = (
+            "These look like the targets of a regression, and this model is a classifier. Class "
+            "numbers are integers: `Y.reshape(-1).long()`."
+        )
+    elif Y.shape == Y_hat.shape and Y.dim() > 1:
         advice = "These look one-hot: give class numbers instead, `Y.argmax(dim=-1)`."
-    elif Y.numel() == math.prod(Y_hat.shape[:-1]) and Y.shape != Y_hat.shape[:-1]:
+    elif Y_hat.dim() == 2 and Y.dim() == 1 and rows > labels > 0 and rows % labels == 0:
+        advice = (
+            f"The network cut each example into {rows // labels}: compare its number of inputs "
+            f"with the size of an example."
+        )
+    elif labels == rows and Y.shape != Y_hat.shape[:-1]:
         advice = f"Reshape them: `Y.reshape({tuple(Y_hat.shape[:-1])})`."
     elif Y.is_floating_point() and Y.shape == Y_hat.shape[:-1]:
         advice = "Class numbers are integers: `Y.long()`. For a regression derive from Module."
@@ -223,19 +249,29 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
     if not isinstance(X, torch.Tensor):
         return "a tensor", "Give it a tensor."
     weight = getattr(layer, "weight", None)
+    if isinstance(layer, nn.Embedding):
+        return "integers", "Convert the input: `X.long()`."
     if isinstance(weight, torch.Tensor) and X.dtype != weight.dtype:
         wanted = str(weight.dtype).removeprefix("torch.")
         return f"dtype {wanted}", f"Convert the input: `X.to(torch.{wanted})`."
     if isinstance(layer, nn.Linear):
         expected = f"shape (..., {layer.in_features})"
-        if X.dim() > 2 and math.prod(X.shape[1:]) == layer.in_features:
+        if X.dim() == 1:
+            advice = f"Give it a batch: `X.reshape((-1, {layer.in_features}))`."
+        elif X.dim() > 2 and math.prod(X.shape[1:]) == layer.in_features:
             sizes = "*".join(map(str, X.shape[1:]))
             advice = f"Put nn.Flatten() before it ({sizes} = {layer.in_features})."
         elif X.dim() > 2:
             flat = math.prod(X.shape[1:])
-            advice = f"Put nn.Flatten() before it and set in_features={flat}, or use nn.LazyLinear."
+            advice = (
+                f"Put nn.Flatten() before it and set in_features={flat}, or set "
+                f"in_features={X.shape[-1]} to work on the last dimension alone."
+            )
         else:
-            advice = f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which finds it out."
+            advice = (
+                f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which takes the width of "
+                f"the first batch and keeps it: make the model anew for another."
+            )
         return expected, advice
     if isinstance(layer, nn.Conv2d):
         expected = f"shape (batch, {layer.in_channels}, height, width)"
@@ -243,6 +279,8 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
             return expected, "Add the channel dimension: `X.unsqueeze(1)`."
         if X.dim() == 2:
             return expected, "Give it images, not flattened ones."
+        if X.dim() == 4 and X.shape[3] == layer.in_channels != X.shape[1]:
+            return expected, "The channels come second: `X.permute(0, 3, 1, 2)`."
         if X.shape[1] != layer.in_channels:
             return expected, f"Set in_channels={X.shape[1]}, or use nn.LazyConv2d."
     if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and X.dim() == 4:
@@ -326,8 +364,9 @@ def check_loaders(data: Any, train: Any, val: Any) -> None:
             num_batches = len(loader)
         if num_batches is None or not hasattr(loader, "__iter__"):
             raise DataError(
-                f"{type(data).__name__} must give its {split} batches as an iterable with a "
-                f"length, such as a DataLoader, but gave {type(loader).__name__}."
+                f"{type(data).__name__} must give its {split} batches as an iterable whose "
+                f"length is known, as that of a DataLoader over a data set with a `__len__` is, "
+                f"but gave {type(loader).__name__}."
             )
         if num_batches == 0:
             raise DataError(
@@ -349,7 +388,7 @@ def first_batch(loader: Any) -> Any:
         return None
     try:
         return collate([dataset[i] for i in range(min(size, len(dataset)))])
-    except (TypeError, KeyError):  # a data set without lengths or whole-number indices
+    except (TypeError, KeyError, NotImplementedError):  # no length, or no whole-number indices
         return None
 
 
@@ -382,6 +421,10 @@ def rehearse(model: Any, batch: Any) -> Any:
         )
     with at_rest(model):
         y_hat = model(*batch[:-1])
+        if y_hat is None:
+            raise ModelError(
+                f"{type(model).__name__}.forward returned nothing. End it with `return`."
+            )
         loss = model.loss(y_hat, batch[-1])
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
         raise ModelError(

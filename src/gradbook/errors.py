@@ -21,6 +21,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
 """
 
 import difflib
+import sys
 import warnings
 from collections.abc import Iterable
 
@@ -92,6 +93,18 @@ class DivergenceWarning(GradbookWarning):
 # Each time, not once for each place in the code: a cell that is run again has the same fault.
 # At the end of the list, so that a filter of the user's own is asked first.
 warnings.filterwarnings("always", category=GradbookWarning, append=True)
+
+
+def warn(message: str, category: type[GradbookWarning]) -> None:
+    """Warns, and names the line of the user's own code that led to it."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in ("gradbook", "torch", "contextlib")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

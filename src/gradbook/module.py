@@ -92,6 +92,8 @@ class Module(nn.Module, HyperParameters):
         try:
             net = self.net
         except AttributeError:
+            if hasattr(type(self), "net"):  # a property of the learner's, with an error of its own
+                raise
             raise ModelError(checks.missing_forward(self)) from None
         return net(X)
 
@@ -139,7 +141,13 @@ class Module(nn.Module, HyperParameters):
         """The optimizer: minibatch SGD over `parameters()` with the learning rate `self.lr`."""
         if not hasattr(self, "lr"):
             raise ModelError(checks.missing_optimizer(self))
-        return SGD(self.parameters(), lr=self.lr)
+        params = list(self.parameters())
+        if not params:
+            raise ModelError(
+                f"{type(self).__name__} has no parameters to train. Set layers, or tensors that "
+                f"require a gradient, as attributes in its __init__."
+            )
+        return SGD(params, lr=self.lr)
 
     def apply_init(
         self, inputs: Iterable[Any], init: Callable[[nn.Module], Any] | None = None

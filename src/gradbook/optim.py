@@ -28,7 +28,7 @@ class SGD(torch.optim.Optimizer):
 
     def __init__(self, params: Iterable[torch.Tensor], lr: float) -> None:
         check_rate(lr)
-        super().__init__(params, {"lr": lr})
+        super().__init__(params, {"lr": float(lr)})
 
     @property
     def params(self) -> list[torch.Tensor]:
@@ -45,7 +45,7 @@ class SGD(torch.optim.Optimizer):
     def lr(self, rate: float) -> None:
         check_rate(rate)
         for group in self.param_groups:
-            group["lr"] = rate
+            group["lr"] = float(rate)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

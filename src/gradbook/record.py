@@ -5,13 +5,12 @@ costs one synchronisation per window, never one per step.
 """
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
-from gradbook.errors import DivergenceWarning
+from gradbook.errors import DivergenceWarning, warn
 
 if TYPE_CHECKING:
     from gradbook.board import ProgressBoard
@@ -93,9 +92,10 @@ class Meter:
 class History(Sink):
     """The exact epoch means of one training, and where it first went wrong.
 
-    A sequence of dictionaries, one an epoch: `history[-1]["val_acc"]`; the key "epoch" counts
-    finished epochs from 1. Unlike the board's points, which follow the book (the plain mean of
-    batch means), these weight every batch by its number of examples.
+    `history["val_acc"]` is the list of a label's means, and `history[-1]` the last epoch as a
+    dictionary, in which the key "epoch" counts finished epochs from 1. Unlike the board's points,
+    which follow the book (the plain mean of batch means), these weight every batch by its number
+    of examples.
 
     Attributes:
         rows: The epochs, oldest first.
@@ -112,7 +112,12 @@ class History(Sink):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> dict[str, float]:
+    def __getitem__(self, index: int | str) -> Any:
+        if isinstance(index, str):
+            if not any(index in row for row in self.rows):
+                known = dict.fromkeys(label for row in self.rows for label in row)
+                raise KeyError(f"{index!r}; recorded are {', '.join(known) or 'no values yet'}")
+            return [row.get(index, math.nan) for row in self.rows]
         return self.rows[index]
 
     def __iter__(self) -> Iterator[dict[str, float]]:
@@ -187,12 +192,11 @@ class History(Sink):
             where = f"at step {round(x * self._steps_per_epoch) + 1} (epoch {x:.3g})"
         self.diverged = f"{label} {where}"
         rate = f" Here lr={self._lr:g}." if isinstance(self._lr, float | int) else ""
-        warnings.warn(
+        warn(
             f"{label} became NaN or infinite {where}. The usual cause is a learning rate that is "
             f"too large: try a tenth of it.{rate} Other causes are the logarithm or quotient of "
             f"a zero, and NaN in the data. Training goes on, so that the curve can be seen.",
             DivergenceWarning,
-            stacklevel=2,
         )
 
 

@@ -3,7 +3,6 @@
 Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from gradbook import checks, devices
 from gradbook.board import ProgressBoard
 from gradbook.data import Batch, TensorLoader
-from gradbook.errors import ConfigError, IgnoredSettingWarning, ModelError
+from gradbook.errors import ConfigError, DataError, IgnoredSettingWarning, ModelError, warn
 from gradbook.hparams import HyperParameters
 from gradbook.module import Classifier, Module
 from gradbook.record import History, Sink
@@ -76,10 +75,9 @@ class Trainer(HyperParameters):
             offered = f"this machine offers {devices.num_gpus()} to PyTorch"
             limit = "a Trainer uses one" if self.gpus else offered
             instead = self.gpus[0] if self.gpus else "the CPU"
-            warnings.warn(
+            warn(
                 f"num_gpus={num_gpus}, but {limit}. Training on {instead}.",
                 IgnoredSettingWarning,
-                stacklevel=2,
             )
         for sink in sinks:
             if not isinstance(sink, Sink):
@@ -127,13 +125,15 @@ class Trainer(HyperParameters):
             BatchError: If the data do not fit the model.
             ConfigError: If the learning rate is no usable number, or there is no such display.
         """
+        if hasattr(self, "_listeners"):
+            raise ConfigError("This trainer is training already. Make another for a second fit().")
         self.history = History()
         self.status = "failed"  # until it has ended in another way
         try:
             checks.check_model(model)
             self._display = model.board.choose_display(self.display) if _draws(model) else Sink()
-            if _draws(model) and getattr(model, "trainer", None) is not None:
-                model.board.clear()  # trained before: a new curve, not a line back to zero
+            if _draws(model) and model.board.trained:
+                model.board.clear()  # a new curve, not a line back to zero
             self.prepare_data(data)
             self.prepare_model(model)
             self.epoch = self.train_batch_idx = self.val_batch_idx = 0
@@ -153,15 +153,23 @@ class Trainer(HyperParameters):
     def fit_epoch(self) -> None:
         """One pass over the training set, then one over the validation set."""
         self.model.train()
+        before = self.train_batch_idx
         for batch in self.train_dataloader:
             loss = self.model.training_step(self.prepare_batch(batch))
+            if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
+                raise ModelError(checks.useless_loss(self.model, loss))
             self.optim.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 if self.gradient_clip_val > 0:
                     self.clip_gradients(self.gradient_clip_val, self.model)
                 self.optim.step()
             self.train_batch_idx += 1
+        if self.train_batch_idx == before:
+            raise DataError(
+                f"The training set gave no batch in epoch {self.epoch + 1}. What "
+                f"`train_dataloader()` returns must begin anew each time it is iterated over."
+            )
         if self.val_dataloader is None:
             return
         self.model.eval()
@@ -218,12 +226,11 @@ class Trainer(HyperParameters):
         except Exception as error:
             self._stop_compiling()
             reason = str(error).strip().splitlines()
-            warnings.warn(
+            warn(
                 f"compile=True, but the network cannot be compiled here: {type(error).__name__}"
                 f"{': ' + reason[0] if reason else ''}. It trains as it is. torch.compile needs a "
                 f"C++ compiler, such as g++.",
                 IgnoredSettingWarning,
-                stacklevel=3,
             )
         try:
             yield
@@ -241,7 +248,7 @@ class Trainer(HyperParameters):
         self._listeners = [*self.sinks, self._display]
         self.history.open(board, self)
         if _draws(self.model):
-            board.history, board.sinks = self.history, self._listeners
+            board.history, board.sinks, board.trained = self.history, self._listeners, True
         with ExitStack() as closing:
             try:
                 for sink in self._listeners:
@@ -258,6 +265,8 @@ class Trainer(HyperParameters):
                 # A display may hold a thread, which could not be copied with the model.
                 del self._listeners, self._display
                 if _draws(self.model):
+                    if self.status in ("interrupted", "failed"):
+                        board.flush()  # what came since the last point is not lost
                     board.history = board.sinks = None
 
     def _close(self, sink: Sink) -> None:
@@ -296,7 +305,9 @@ def _on(device: torch.device, loader: Any) -> Any:
 def _batch_sizes(loader: Any) -> list[int]:
     """The number of examples in each batch; empty where it cannot be known."""
     try:
-        size, num_batches, num_examples = loader.batch_size, len(loader), len(loader.dataset)
+        size, num_batches = loader.batch_size, len(loader)
+        # A sampler may leave examples out, or take some twice.
+        num_examples = len(loader.sampler if hasattr(loader, "sampler") else loader.dataset)
         last = min(size, num_examples - size * (num_batches - 1))
     except (AttributeError, TypeError):
         return []

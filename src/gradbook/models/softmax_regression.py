@@ -6,7 +6,7 @@ Book: 4.4 (sec_softmax_scratch), 4.5 (sec_softmax_concise).
 import torch
 from torch import nn
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_label_range, check_labels, check_whole_number
 from gradbook.module import Classifier
 
 
@@ -27,7 +27,12 @@ def cross_entropy(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     The smallest normal number of the dtype is added to each probability. To one above 1e-30 that
     changes nothing; to one that underflowed it gives a loss of 87 in float32 instead of infinity.
     """
-    probability = y_hat.gather(1, y.reshape(-1, 1).long())
+    check_labels(y_hat, y)
+    try:
+        probability = y_hat.gather(1, y.reshape(-1, 1).long())
+    except RuntimeError:  # on the CPU, PyTorch itself looks at every label
+        check_label_range(y, y_hat.shape[-1])
+        raise
     return -torch.log(probability + torch.finfo(y_hat.dtype).tiny).mean()
 
 
