@@ -454,7 +454,11 @@ def measure_imports(
 def measure_quality(
     model: str, names: Sequence[str], options: Options, interpreters: Interpreters, task: dict
 ) -> dict[str, list[float]]:
-    """Validation accuracy after `options.epochs` epochs, a value for each seed."""
+    """Validation accuracy after `options.epochs` epochs, a value for each seed.
+
+    One thread is enough where nothing is timed, and does not mind other programs.
+    """
+    task = {**task, "threads": 1}
     accuracies: dict[str, list[float]] = {name: [] for name in names}
     for seed in range(options.quality):
         for name in names:
@@ -557,7 +561,9 @@ def imports_table(seconds: dict[str, list[float]]) -> str:
             "import torch (the original's environment)" if original else "import torch"
         ]
         extra = [1000 * (s - t) for s, t in zip(values, torch_seconds, strict=True)]
-        rows.append([name, *spread(values, 2), spread(extra, 0)[0]])
+        # Without PyTorch there is nothing to subtract.
+        beyond = spread(extra, 0)[0] if statistics.median(extra) > -100 else "no torch"
+        rows.append([name, *spread(values, 2), beyond])
     return table(["statement", "s", "range", "ms beyond torch"], rows)
 
 
@@ -588,7 +594,12 @@ def parse(arguments: Sequence[str] | None) -> Options:
         metavar="NAMES",
         help="names or patterns such as 'gradbook*', with commas; the plain loop always runs",
     )
-    add("--rounds", type=int, default=7, help="measured rounds (default: %(default)s)")
+    add(
+        "--rounds",
+        type=int,
+        default=7,
+        help="measured rounds; 0 leaves the epochs out (default: 7)",
+    )
     add("--warmups", type=int, default=2, help="rounds before those (default: %(default)s)")
     add("--threads", type=int, default=2, help="threads of each contender (default: %(default)s)")
     add(
@@ -644,7 +655,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
     return Options(
         models=models,
         contenders=names,
-        rounds=max(values.rounds, 1),
+        rounds=max(values.rounds, 0),
         warmups=max(values.warmups, 0),
         threads=max(values.threads, 1),
         limit=values.limit,
@@ -706,7 +717,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "threads": options.threads,
             "seed": 0,
         }
-        for model in options.models:
+        for model in options.models if options.rounds else []:
             results = measure_epochs(model, names, options, interpreters, task, quiet)
             report["epochs"] += [vars(result) for result in results]
             print(f"\n{MODELS[model]}\n\n{epochs_table(results)}")

@@ -162,12 +162,12 @@ def test_clipping_is_that_of_torch(norm):
     for param in ours.parameters():
         param.grad = torch.randn_like(param)
     copies = [nn.Parameter(param.detach().clone()) for param in ours.parameters()]
-    for param, copy in zip(ours.parameters(), copies, strict=True):
-        copy.grad = param.grad.clone()
+    for param, twin in zip(ours.parameters(), copies, strict=True):
+        twin.grad = param.grad.clone()
     Trainer(1).clip_gradients(norm, ours)
     nn.utils.clip_grad_norm_(copies, norm)
-    for param, copy in zip(ours.parameters(), copies, strict=True):
-        torch.testing.assert_close(param.grad, copy.grad)
+    for param, twin in zip(ours.parameters(), copies, strict=True):
+        torch.testing.assert_close(param.grad, twin.grad)
 
 
 def test_clipping_serves_a_model_whose_parameters_are_a_list():

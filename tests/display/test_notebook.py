@@ -64,7 +64,7 @@ def test_it_draws_at_most_five_times_a_second(display, page, clock, point):
     assert page.num_updates <= 4
 
 
-def test_it_takes_at_most_a_tenth_of_the_time(display, page, clock, point, monkeypatch):
+def test_it_takes_at_most_a_twentieth_of_the_time(display, page, clock, point, monkeypatch):
     spent = 0.0
 
     def slow_svg(self):
@@ -77,7 +77,7 @@ def test_it_takes_at_most_a_tenth_of_the_time(display, page, clock, point, monke
     for x in range(6000):
         clock.now += 0.01
         display.write(point(x, x))
-    assert 0.05 < spent / clock.now < 0.1
+    assert 0.03 < spent / clock.now <= 0.05
 
 
 def test_the_end_is_always_drawn(display, page, point):

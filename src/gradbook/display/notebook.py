@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from gradbook.display.picture import Picture
     from gradbook.trainer import Trainer
 
-#: A figure is drawn at most so often, and drawing takes at most this part of the time.
+#: A figure is drawn at most so often, and drawing takes at most this part of the time. Training
+#: loses up to twice as much as the drawing takes, because the caches are cold afterwards.
 _MIN_SECONDS = 0.2
-_MAX_SHARE = 0.09
+_MAX_SHARE = 0.05
 
 
 class Handle(Protocol):
@@ -34,7 +35,7 @@ class Handle(Protocol):
 class NotebookDisplay(Sink):
     """Draws a board below the running cell, in one output that is updated in place.
 
-    It is drawn at most five times a second and for at most a tenth of the time, by the
+    It is drawn at most five times a second and for at most a twentieth of the time, by the
     measured cost, and always once more at the end: when training is over, or, for a board
     outside training, when the cell ends. Then the next cell gets a figure of its own.
 
