@@ -16,11 +16,11 @@ It stays out of everybody's way:
 - It warns that it is a stand-in. Whatever it does not have is an error that says so.
 - `GRADBOOK_NO_STANDIN=1` in the environment turns it off.
 
-It is installed by `import gradbook`, which `from d2l import torch` does, and, because 4.2 writes
+It is installed by `import gradbook` and `from d2l import torch`, and, because 4.2 writes
 `import torchvision` first, when Python starts: pip puts `gradbook_torchvision.pth` beside this
-module, with the one line `import gradbook_standin; gradbook_standin.install()`. For that it stands
-outside the package and imports nothing that Python has not loaded by then: it costs a fraction of
-a millisecond.
+module, with one line that calls `install()` if this module is there. For that it stands outside
+the package and imports nothing that Python has not loaded by then: it costs a fraction of a
+millisecond.
 """
 
 import os

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gradbook.board import ProgressBoard
+from gradbook.errors import ConfigError
 from gradbook.record import History, Sink
 
 
@@ -92,7 +93,7 @@ def test_a_value_is_a_number_or_a_tensor_with_one_element(value):
 
 
 def test_a_tensor_with_several_elements_is_refused():
-    with pytest.raises(RuntimeError):
+    with pytest.raises(ConfigError, match=r"one y, but the tensor has shape \(2,\)"):
         quiet().draw(0, torch.ones(2), "loss")
 
 

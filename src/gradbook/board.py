@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from gradbook.errors import ConfigError
 from gradbook.hparams import HyperParameters
 from gradbook.record import History, Meter, Metric, Sink
 
@@ -98,9 +99,17 @@ class ProgressBoard(HyperParameters):
                 window closes, so that the device need not be waited for.
             label: The curve; a new label begins a new one.
             every_n: How many values make one point. Less than 1 counts as 1.
+
+        Raises:
+            ConfigError: If `y` is a tensor of several elements.
         """
-        # A copy: the caller may go on to change the tensor in place before the window closes.
-        value = y.detach().clone() if isinstance(y, torch.Tensor) else float(y)
+        if isinstance(y, torch.Tensor):
+            if y.numel() != 1:
+                raise ConfigError(f"A point has one y, but the tensor has shape {tuple(y.shape)}.")
+            # A copy: the caller may change the tensor in place before the window closes.
+            value: torch.Tensor | float = y.detach().clone()
+        else:
+            value = float(y)
         if self.history is not None:
             self.history.add(label, x, value)
         window = self._windows.get(label)
