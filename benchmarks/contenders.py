@@ -537,7 +537,7 @@ def _keras(task: Task, end_epoch: EndEpoch, backend: str) -> None:
         optimizer=keras.optimizers.SGD(LR),
         loss=loss,
         metrics=["accuracy"],
-        # The PyTorch backend fails with more than one step at a time.
+        # The PyTorch backend allows only one step at a time.
         steps_per_execution=1 if backend == "torch" else 16,
     )
 
