@@ -205,3 +205,9 @@ def test_a_file_that_fails_is_not_half_loaded(write):
     with pytest.raises(ZeroDivisionError):
         find("fails_early.py", MODEL)
     assert "fails_early" not in sys.modules
+
+
+@pytest.mark.parametrize("text", [".:X", "..:X", ".foo:X", ":"])
+def test_what_is_no_module_is_explained(text):
+    with pytest.raises(ConfigError, match="There is no model"):
+        classes.find(text, classes.MODEL)

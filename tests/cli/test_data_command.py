@@ -60,3 +60,17 @@ def test_data_that_are_nowhere_are_told(monkeypatch):
     found = data.look()
     assert found["fashion-mnist"]["status"] == "missing"
     assert data.describe(found).startswith("fashion-mnist: not found\n")
+
+
+def test_who_has_all_needs_no_advice(capsys):
+    put_files(Path("mine/FashionMNIST/raw"))
+    main(["data", "--root", "mine"])
+    assert "to have it here" not in capsys.readouterr().out
+
+
+def test_no_download_is_promised_offline(capsys, monkeypatch):
+    monkeypatch.setenv("GRADBOOK_OFFLINE", "1")
+    main(["data"])
+    text = capsys.readouterr().out
+    assert "nothing is downloaded, because GRADBOOK_OFFLINE is set" in text
+    assert "is downloaded when" not in text

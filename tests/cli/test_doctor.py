@@ -152,3 +152,9 @@ def test_no_d2l_at_all_is_a_problem(d2l_in):
     problems = []
     assert doctor.d2l_facts(problems)["folder"] is None
     assert "Python finds no d2l" in problems[0]
+
+
+def test_a_sample_alone_is_a_note(capsys, monkeypatch):
+    monkeypatch.setattr("gradbook.datasets.fashion_mnist.SYSTEM_FOLDER", Path("nowhere"))
+    main(["doctor"])
+    assert "note: only a sample of Fashion-MNIST is here" in capsys.readouterr().out

@@ -203,3 +203,27 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
             check=False,
         )
     assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_what_the_terminal_cannot_show_is_escaped():
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    code = (
+        "from gradbook.cli import data, main, report; "
+        "data.run = lambda _: report.Outcome(text='\\u2014'); raise SystemExit(main(['data']))"
+    )
+    done = run_python("-c", code, env=environment)
+    assert (done.returncode, done.stdout) == (0, "\\u2014\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_an_output_that_is_full_is_told_in_a_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gradbook", "--help"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    told = "error: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, told)

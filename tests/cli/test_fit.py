@@ -203,6 +203,11 @@ def test_the_summary_says_that_only_a_sample_was_used(capsys, monkeypatch):
     assert "data      a sample only; `gradbook data` says how to get all" in capsys.readouterr().out
 
 
+def test_the_summary_says_where_the_data_came_from(own, capsys):
+    main(own(**{"self.X = ": "self.source = 'my folder'; self.X = "}))
+    assert "  data      my_file.py:MyData, my folder\n" in capsys.readouterr().out
+
+
 # Interrupted
 
 
@@ -227,14 +232,30 @@ def test_a_training_interrupted_before_its_first_point_keeps_no_folder(own, trai
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_ends_a_training_in_order(own, number, code):
-    hook = f"if self.trainer.epoch == 2: os.kill(os.getpid(), {int(number)}); time.sleep(9)"
+    hook = f"if self.trainer.epoch == 2: os.kill(os.getpid(), signal.{number}); time.sleep(9)"
     command = [sys.executable, "-m", "gradbook", *own(hook), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     told = json.loads(done.stdout)
     assert (done.returncode, told["status"], told["epochs"]) == (code, "interrupted", 2)
     assert all(Path(file).exists() for file in told["curves"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_second_ctrl_c_costs_no_curve(own, trained, monkeypatch, number):
+    save = fit.save_curve
+
+    def impatient(*arguments):
+        signal.raise_signal(getattr(signal, number))
+        return save(*arguments)
+
+    monkeypatch.setattr(fit, "save_curve", impatient)
+    before = signal.getsignal(signal.SIGINT)
+    code, told, _ = trained(*own("if self.trainer.epoch == 2: raise KeyboardInterrupt")[1:])
+    assert (code, told["status"], len(told["curves"])) == (130, "interrupted", 2)
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
@@ -376,6 +397,22 @@ def test_curves_that_cannot_be_written_cost_no_numbers(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.err == "error: The disk is full.\n"
     assert "(epoch 2)" in captured.out
+
+
+def test_a_fault_in_drawing_costs_no_numbers(capsys, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(fit, "save_curve", fail)
+    assert main(["train", *FAST]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: RuntimeError: odd")
+    assert "finished, 2 of 2 epochs" in captured.out
+
+
+def test_an_exception_outside_the_tree_of_exception_is_told(own, capsys):
+    assert main(own("raise BaseException('x')")) == 1
+    assert "BaseException: x\nIn your code:" in message(capsys)
 
 
 def test_the_traceback_is_there_for_who_wants_it(own, capsys):

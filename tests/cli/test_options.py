@@ -344,3 +344,9 @@ def test_the_help_shows_what_a_value_looks_like(kind: Any, placeholder: str) -> 
 )
 def test_only_what_can_be_written_is_an_option(kind: Any, readable: bool) -> None:
     assert options._readable(kind) is readable
+
+
+def test_a_switch_and_its_opposite_get_different_flags():
+    switches = [Option(name, "model", bool, False) for name in ("no_bias", "bias")]
+    [flagged] = give_flags([switches])
+    assert [option.flag for option in flagged] == ["--no-bias", "--model-bias"]

@@ -50,10 +50,10 @@ def test_json_is_indented_for_a_person():
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_warning_is_one_line(capsys):
+def test_a_warning_keeps_its_lines(capsys):
     with report.plain_warnings(quiet=False):
-        warnings.warn("first\n  and second line")
-    assert capsys.readouterr().err == "warning: first and second line\n"
+        warnings.warn("first\nsecond\n  and third line")
+    assert capsys.readouterr().err == "warning: first\n  second\n    and third line\n"
 
 
 @pytest.mark.filterwarnings("default")
@@ -73,6 +73,7 @@ def test_a_warning_is_not_shown_when_quiet(capsys):
         (KeyboardInterrupt(), 130),
         (BrokenPipeError(), 141),
         (report.Terminated(), 143),
+        (report.Terminated(1), 129),
         (SystemExit(0), 1),
     ],
 )
@@ -164,3 +165,21 @@ def test_whole_tracebacks_can_be_asked_for(monkeypatch, arguments, value, wanted
 def test_it_needs_no_torch():
     code = "import sys, gradbook.cli.report as r; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_termination_leads_to_is_termination():
+    worker = RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated. ")
+    assert report.exit_code(report.ending(worker)) == 143
+    later = OSError("the terminal has gone")
+    later.__context__ = report.Terminated(1)
+    assert report.exit_code(report.ending(later)) == 129
+    assert report.ending(worker.__class__("odd")).args == ("odd",)
+
+
+@pytest.mark.parametrize("base", [RuntimeError, ConfigError])
+def test_an_error_that_cannot_be_worded_is_told(base):
+    class Mute(base):
+        def __str__(self):
+            raise ValueError
+
+    assert isinstance(report.describe(report.ending(Mute())), str)

@@ -307,3 +307,9 @@ def test_a_comparison_that_is_no_truth_is_no_equality():
     import torch
 
     assert not train._same(torch.ones(2), torch.ones(2))
+
+
+@pytest.mark.parametrize("seed", ["²", "9" * 5000])
+def test_a_seed_that_is_no_number_is_explained(capsys, seed):
+    assert main(["train", "mlp", "--seed", seed]) == 2
+    assert "expected a whole number from 0 to" in capsys.readouterr().err

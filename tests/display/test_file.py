@@ -43,10 +43,28 @@ def test_the_curve_is_saved_as_svg_and_png(tmp_path, board, point):
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_folder_that_is_not_there_is_explained(tmp_path, board, point):
+def test_a_folder_that_is_gone_is_made_again(tmp_path, board, point):
     point(1, 2)
+    assert all(path.exists() for path in save_curve(board, tmp_path / "missing"))
+
+
+def test_a_folder_that_cannot_be_written_to_is_explained(tmp_path, board, point):
+    point(1, 2)
+    (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="cannot be written"):
-        save_curve(board, tmp_path / "missing")
+        save_curve(board, tmp_path / "file")
+
+
+def test_a_write_that_fails_leaves_no_file(tmp_path, board, point, monkeypatch):
+    def fill_the_disk(path, content):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", fill_the_disk)
+    point(1, 2)
+    with pytest.raises(ConfigError, match="No space left"):
+        save_curve(board, tmp_path / "run")
+    assert list((tmp_path / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize(

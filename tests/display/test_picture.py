@@ -215,3 +215,19 @@ def test_a_board_without_a_name_for_x(point):
     picture = Picture(board)
     picture.update()
     assert legend(picture) == ["a (NaN from x = 1)"]
+
+
+def test_a_label_is_plain_text(picture, point):
+    point(0, 1, r"cost in $ \\frac{$")
+    picture.update()
+    assert picture.png().startswith(b"\x89PNG")
+
+
+def test_the_legend_shows_a_marker_only_while_the_curve_has_one(picture, point):
+    markers = []
+    for x in (1, 2):
+        point(x, 2)
+        picture.update()
+        markers.append(picture.axes.get_legend().get_lines()[0].get_marker())
+    assert markers[0] == "o"
+    assert markers[1] in ("", "None")

@@ -115,7 +115,7 @@ def find(text: str, kind: Kind) -> Found:
         place, class_name = text, ""
     if place.endswith(".py") or "/" in place or "\\" in place or Path(place).suffix == ".ipynb":
         return _pick(place, _load_file(place), class_name, kind)
-    if colon or "." in place:
+    if (colon or "." in place) and all(place.split(".")):
         return _pick(place, _load_module(place), class_name, kind)
     raise ConfigError(_unknown(text, name, kind))
 

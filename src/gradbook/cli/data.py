@@ -1,5 +1,6 @@
 """`gradbook data`: where each data set was looked for, and how to get it."""
 
+import os
 from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
@@ -56,16 +57,22 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
 def describe(found: dict[str, Any]) -> str:
     """The same for a person."""
     fashion = found["fashion-mnist"]
+    offline = os.environ.get("GRADBOOK_OFFLINE", "0") not in ("", "0")
+    rest = (
+        "nothing is downloaded, because GRADBOOK_OFFLINE is set"
+        if offline
+        else "the rest is downloaded when it is first used"
+    )
     says = {
         "found": f"found, in {fashion['used']}",
-        "sample": "only the bundled sample; the rest is downloaded when it is first used",
+        "sample": f"only the bundled sample; {rest}",
         "corrupt": f"damaged, in {fashion['used']}",
         "missing": "not found",
     }
     lines = [f"fashion-mnist: {says[fashion['status']]}", ""]
     for place in fashion["places"]:
         lines += [f"  {place['name']:<8}{place['folder']}", f"          {place['detail']}"]
-        if place["status"] != "found":
+        if "found" not in (fashion["status"], place["status"]):
             lines.append(f"          to have it here: {place['advice']}")
     lines += ["", "synthetic-regression: made when it is used, nothing to find"]
     return "\n".join(lines)

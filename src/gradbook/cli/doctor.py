@@ -176,5 +176,8 @@ def describe(facts: dict[str, Any]) -> str:
     ]
     lines = [f"{name:<10}{value}".rstrip() for name, value in rows]
     lines.append("")
-    lines += [f"problem: {problem}" for problem in facts["problems"]] or ["No problem found."]
+    findings = [f"problem: {problem}" for problem in facts["problems"]]
+    if fashion.get("status") == "sample":
+        findings.append("note: only a sample of Fashion-MNIST is here: see `gradbook data`.")
+    lines += findings or ["No problem found."]
     return "\n".join(lines)

@@ -1,11 +1,13 @@
 """The entry point: chooses the command, and turns whatever happens into an exit code.
 
 Exit codes: 0 done; 1 failed, or the training diverged; 2 a command line that cannot be used;
-130 interrupted by Ctrl-C; 143 ended by SIGTERM; 141 the reader of the output has gone away.
+130 interrupted by Ctrl-C; 143 ended by SIGTERM; 129 its terminal was closed (SIGHUP); 141 the
+reader of the output has gone away.
 """
 
 import contextlib
 import importlib
+import io
 import os
 import signal
 import sys
@@ -58,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = normalized(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments and not {"-h", "--help"} & set(arguments)
     stdout = sys.stdout
+    if isinstance(stdout, io.TextIOWrapper):
+        stdout.reconfigure(errors="backslashreplace")  # as Python has stderr: anything can be said
     outcome = report.Outcome()
     try:
         with contextlib.ExitStack() as stack:
@@ -67,12 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
                 # Whatever is printed meanwhile, by a learner's code too, is not the result.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             outcome = _run(arguments)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
-        outcome.error = error
+    except BaseException as error:  # a learner's code may raise anything
+        outcome.error = report.ending(error)
     try:
         return _report(outcome, arguments, stdout if as_json else None)
     except (BrokenPipeError, KeyboardInterrupt) as error:
         return _gone(error)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            if outcome.error is None:
+                print(f"error: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return _gone(outcome.error or error)
 
 
 def _run(arguments: list[str]) -> report.Outcome:
@@ -101,8 +110,9 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     error, quiet = outcome.error, "--quiet" in arguments
     if isinstance(error, BrokenPipeError):
         return _gone(error)
+    hung_up = isinstance(error, report.Terminated) and error.hung_up
     message = report.describe(error) if error is not None else ""
-    if error is not None:
+    if error is not None and not hung_up:
         if report.wants_traceback(arguments):
             traceback.print_exception(error)
         elif isinstance(error, KeyboardInterrupt):
@@ -136,16 +146,21 @@ def _gone(error: BaseException) -> int:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end a command as Ctrl-C does, so that what was reached is kept."""
+    """Lets SIGTERM and SIGHUP end a command as Ctrl-C does, so that what was reached is kept."""
 
-    def end(*_: object) -> NoReturn:
-        raise report.Terminated
+    def end(number: int, *_: object) -> NoReturn:
+        raise report.Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.getsignal(number) for number in report.SIGNALS}
+    # What is ignored stays so: `nohup` asks for that. Ctrl-C is Python's own.
+    ours = [n for n in before if n != signal.SIGINT and before[n] != signal.SIG_IGN]
     try:
+        for number in ours:
+            signal.signal(number, end)
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number in ours:
+            signal.signal(number, before[number])

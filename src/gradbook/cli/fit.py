@@ -1,14 +1,17 @@
 """Carries a plan of a training out: from the run's folder to the summary."""
 
 import contextlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import gradbook
-from gradbook.cli.report import Outcome
+from gradbook.cli.report import SIGNALS, Outcome, ending
 from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
 from gradbook.display.file import claim_folder, save_curve
@@ -58,23 +61,40 @@ def fit(plan: Plan) -> Outcome:
         display = _display(plan.display)
         trainer = Trainer(**plan.arguments["trainer"], display="off", sinks=[clock, display])
         trainer.fit(model, data)
-    except (Exception, KeyboardInterrupt) as raised:
-        error = raised
+    except BaseException as raised:
+        error = ending(raised)
+    with _undisturbed():
+        facts = _facts(plan, data, model, trainer, clock, error)
+        try:
+            files = _save(model, folder)
+        except ConfigError as raised:  # what was learned is told nevertheless
+            # The command line was right, so that this is not bad usage.
+            error = error or GradbookError(str(raised))
+        except Exception as raised:
+            error = error or raised
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # it stays if there is anything in it
+        facts |= {"seconds": time.perf_counter() - started, "folder": None, "curves": []}
+        if files:
+            facts |= {"folder": str(folder), "curves": [str(file) for file in files]}
+        facts["repeat"] = plan.repeat
+        reached = getattr(trainer, "train_batch_idx", 0) > 0
+        code = 0 if facts["status"] == "finished" else 1
+        return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ignores an impatient second Ctrl-C, and its kin, while what was reached is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
-        files = _save(model, folder)
-    except ConfigError as raised:  # what was learned is told nevertheless
-        # The command line was right, so that this is not bad usage.
-        error = error or GradbookError(str(raised))
-    with contextlib.suppress(OSError):
-        folder.rmdir()  # it stays if there is anything in it
-    facts = _facts(plan, data, model, trainer, clock, error)
-    facts |= {"seconds": time.perf_counter() - started, "folder": None, "curves": []}
-    if files:
-        facts |= {"folder": str(folder), "curves": [str(file) for file in files]}
-    facts["repeat"] = plan.repeat
-    reached = getattr(trainer, "train_batch_idx", 0) > 0
-    code = 0 if facts["status"] == "finished" else 1
-    return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _display(name: str) -> Sink:
@@ -153,6 +173,8 @@ def _summary(plan: Plan, facts: dict[str, Any]) -> str:
         lines.append(f"  diverged  {facts['diverged']}")
     if facts["data_is_sample"]:
         lines.append("  data      a sample only; `gradbook data` says how to get all")
+    elif isinstance(facts["data_source"], str | Path):
+        lines.append(f"  data      {facts['data']}, {facts['data_source']}")
     for heading, file in zip(("curves", ""), facts["curves"], strict=False):
         lines.append(f"  {heading:<10}{file}")
     lines.append(f"  repeat    {facts['repeat']}")

@@ -152,12 +152,16 @@ def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> l
         flagged = []
         for option in group:
             flag = "--" + option.name.strip("_").replace("_", "-")
-            while flag in used:
+            while (spellings := _spellings(flag, option.kind)) & used:
                 flag = f"--{option.group}-{flag[2:]}"
-            used |= {flag, f"--no-{flag[2:]}"} if option.kind is bool else {flag}
+            used |= spellings
             flagged.append(replace(option, flag=flag))
         named.append(flagged)
     return named
+
+
+def _spellings(flag: str, kind: Any) -> set[str]:
+    return {flag, f"--no-{flag[2:]}"} if kind is bool else {flag}
 
 
 def add_options(parser: argparse.ArgumentParser, title: str, options: Iterable[Option]) -> None:

@@ -3,9 +3,11 @@
 import json
 import math
 import os
+import re
 import signal
 import sys
 import sysconfig
+import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -21,8 +23,23 @@ class UsageError(ConfigError):
     """A command line that cannot be understood."""
 
 
+#: What asks a process to end. A terminal that is closed sends SIGHUP, which not every system has.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM."""
+    """The process was asked to end by SIGTERM, or by another signal than Ctrl-C's."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the terminal has gone, so that nothing can be shown on it."""
+        return self.number == getattr(signal, "SIGHUP", None)
 
 
 # Results
@@ -71,11 +88,13 @@ def plain(value: Any) -> Any:
 
 @contextmanager
 def plain_warnings(quiet: bool) -> Iterator[None]:
-    """Shows warnings as one line each, or not at all, instead of with a line of source."""
+    """Shows warnings as they are worded, or not at all, instead of with a line of source."""
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         if not quiet:
-            print(f"warning: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
+            first, newline, rest = str(message).strip().partition("\n")
+            rest = textwrap.indent(textwrap.dedent(rest), "  ")
+            print(f"warning: {first}{newline}{rest}", file=sys.stderr, flush=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -85,12 +104,35 @@ def plain_warnings(quiet: bool) -> Iterator[None]:
 # Errors
 
 
+def ending(error: BaseException) -> BaseException:
+    """What really ended a command: a signal, if `error` is only what it led to.
+
+    SIGTERM often goes to a whole group of processes, so that a loader's workers end as well.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Terminated):
+            return cause
+        if re.search(r"DataLoader worker.* killed by signal: Terminated", text_of(cause)):
+            return Terminated()
+        cause = cause.__cause__ or cause.__context__
+    return error
+
+
+def text_of(error: BaseException) -> str:
+    """The message of an error, even of one whose `__str__` fails."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def exit_code(error: BaseException) -> int:
     """The exit code that goes with what ended a command."""
     if isinstance(error, ConfigError):
         return 2
     if isinstance(error, Terminated):
-        return 128 + signal.SIGTERM
+        return 128 + error.number
     if isinstance(error, KeyboardInterrupt):
         return 128 + signal.SIGINT
     if isinstance(error, BrokenPipeError):
@@ -109,7 +151,7 @@ def describe(error: BaseException) -> str:
     frames = learners_frames(error)
     if isinstance(error, GradbookError):
         where = f"\n  in {_place(frames[-1])}" if frames else ""
-        return f"{error}{where}"
+        return f"{text_of(error)}{where}"
     last = "".join(traceback.format_exception_only(error)).strip()
     if isinstance(error, SyntaxError):
         return f"this file is not valid Python:\n{last}"
@@ -148,7 +190,7 @@ def _place(frame: traceback.FrameSummary) -> str:
 
 
 def _hint(error: BaseException) -> str:
-    text = str(error)
+    text = text_of(error)
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         beside = " from the same index as torch" if package == "torchvision" else ""

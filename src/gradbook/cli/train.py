@@ -199,7 +199,8 @@ def _usual_data(Model: type) -> str:
 def _seed(text: str) -> int:
     from gradbook.seeds import SEED_LIMIT
 
-    if not text.isdigit() or int(text) >= SEED_LIMIT:
+    # A text that is too long for a seed may be too long for int() as well.
+    if not text.isdecimal() or len(text) > 20 or int(text) >= SEED_LIMIT:
         raise argparse.ArgumentTypeError(
             f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {text!r}"
         )

@@ -1,5 +1,6 @@
 """The curves as files, in a folder of their own."""
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +49,8 @@ def claim_folder(root: Path | str, name: str) -> Path:
 def save_curve(board: "ProgressBoard", folder: Path | str) -> list[Path]:
     """Draws a board into the files curve.svg and curve.png of `folder`.
 
+    The folder is made if it does not exist, or no longer does.
+
     Returns:
         The files.
 
@@ -58,16 +61,30 @@ def save_curve(board: "ProgressBoard", folder: Path | str) -> list[Path]:
 
     picture = Picture(board)
     picture.update()
-    paths = [Path(folder, "curve.svg"), Path(folder, "curve.png")]
+    files = {
+        Path(folder, "curve.svg"): picture.svg(text=False).encode(),
+        Path(folder, "curve.png"): picture.png(),
+    }
     try:
-        paths[0].write_text(picture.svg(text=False), encoding="utf-8")
-        paths[1].write_bytes(picture.png())
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            _write(path, content)
     except OSError as error:
         raise ConfigError(
             f"The curve cannot be written to {str(folder)!r}: {error.strerror or error}. "
             f"Choose a folder that can be written to."
         ) from error
-    return paths
+    return list(files)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a whole file, or none."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def kebab_case(name: str) -> str:

@@ -159,9 +159,11 @@ class Picture:
             return
         lines = _lines_across(self.axes, curves, xlog, ylog)
         side, top = _emptiest_place(lines, *self._legend_size(texts))
-        key = (tuple(texts), side, top)
+        # A legend copies its lines' markers when it is made.
+        markers = tuple(str(line.get_marker()) for line in self._lines.values())
+        key = (tuple(texts), markers, side, top)
         if key != self._legend_key:
-            self.axes.legend(
+            legend = self.axes.legend(
                 list(self._lines.values()),
                 texts,
                 loc="upper right" if side == "right" else "upper left",
@@ -169,6 +171,8 @@ class Picture:
                 fontsize="medium" if len(texts) <= 5 and max(map(len, texts)) <= 24 else "small",
                 ncols=1 + (len(texts) - 1) // 8,
             )
+            for text in legend.get_texts():
+                text.set_parse_math(False)  # a learner's label may hold a $
             self._legend_key = key
 
     def _legend_size(self, texts: Sequence[str]) -> tuple[float, float]:
