@@ -201,6 +201,30 @@ def test_one_cell_is_an_array_too():
     assert plt.gcf().get_size_inches().tolist() == [2, 2]
 
 
-def test_a_grid_without_a_place():
-    with pytest.raises(ConfigError, match="num_rows=0"):
-        show_images([], 0, 3)
+def test_a_batch_with_a_channel_is_a_list_of_grey_images():
+    axes = show_images(torch.zeros(2, 1, 5, 4), 1, 2)
+    assert [ax.images[0].get_array().shape for ax in axes] == [(5, 4)] * 2
+
+
+@pytest.mark.parametrize("shape", [(4,), (3, 5), (2, 2, 3, 6, 6), (1, 5, 6, 7)])
+def test_what_has_no_shape_of_images(shape):
+    with pytest.raises(ConfigError, match="An image has the shape"):
+        show_images(torch.zeros(shape), 1, 2)
+    assert plt.get_fignums() == []
+
+
+def test_a_legend_may_be_none():
+    plot(X, Y, legend=None)
+    assert plt.gca().get_legend() is None
+
+
+@pytest.mark.parametrize("ends", [[float("nan"), 1], [1], 3, ["a", "b"]])
+def test_what_is_no_range(ends):
+    with pytest.raises(ConfigError, match=r"xlim=.*two finite numbers"):
+        plot(X, Y, xlim=ends)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1.5])
+def test_a_grid_without_a_place(num_rows):
+    with pytest.raises(ConfigError, match="num_rows"):
+        show_images([], num_rows, 3)

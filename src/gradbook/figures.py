@@ -3,6 +3,7 @@
 Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.2, 4.2.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,12 @@ def set_axes(
         xscale: "linear" or "log".
         yscale: "linear" or "log".
         legend: The curves' names, in the order in which they were drawn.
+
+    Raises:
+        ConfigError: If a range is not one.
     """
+    _check_range("xlim", xlim)
+    _check_range("ylim", ylim)
     axes.set_xlabel(xlabel or "")
     axes.set_ylabel(ylabel or "")
     axes.set_xscale(xscale)
@@ -86,7 +92,7 @@ def plot(
     Y: Any = None,
     xlabel: str | None = None,
     ylabel: str | None = None,
-    legend: Sequence[str] = (),
+    legend: Sequence[str] | None = (),
     xlim: Sequence[float] | None = None,
     ylim: Sequence[float] | None = None,
     xscale: str = "linear",
@@ -113,7 +119,7 @@ def plot(
         axes: Matplotlib axes to draw on.
 
     Raises:
-        ConfigError: If positions and values differ in number.
+        ConfigError: If positions and values differ in number, or a range is not one.
     """
     if Y is None:
         values = _curves(X)
@@ -144,7 +150,7 @@ def plot(
     axes.cla()
     for number, (x, y) in enumerate(zip(positions, values, strict=True)):
         axes.plot(x, y, fmts[number % len(fmts)])
-    set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, list(legend))
+    set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, list(legend or ()))
 
 
 def show_images(
@@ -158,7 +164,7 @@ def show_images(
 
     Args:
         imgs: Images as tensors or arrays of shape (H, W) or (H, W, 3), also (1, H, W) or
-            (3, H, W), or as PIL images. What exceeds the grid is left out.
+            (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out.
         num_rows: The rows of the grid.
         num_cols: The columns of the grid.
         titles: The images' titles; there may be fewer.
@@ -168,21 +174,25 @@ def show_images(
         The axes as an array of shape (num_rows * num_cols,).
 
     Raises:
-        ConfigError: If the grid has no place.
+        ConfigError: If the grid has no place, or an image has another shape.
     """
     import numpy as np
     from matplotlib import pyplot as plt
 
-    if num_rows < 1 or num_cols < 1:
-        raise ConfigError(
-            f"num_rows={num_rows} and num_cols={num_cols}, but a grid has at least 1 of each."
-        )
+    from gradbook.checks import check_positive, check_whole_number  # loads PyTorch
+
+    num_rows = check_whole_number(num_rows, "num_rows", at_least=1)
+    num_cols = check_whole_number(num_cols, "num_cols", at_least=1)
+    check_positive(scale, "scale")
+    imgs = _numbers(imgs)
+    if getattr(imgs, "ndim", None) == 4 and imgs.shape[1] == 1:
+        imgs = imgs[:, 0]
+    images = [_pixels(image) for image in list(imgs)[: num_rows * num_cols]]
     use_svg_display()
     _, grid = plt.subplots(
         num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale), squeeze=False
     )
     axes: np.ndarray[Any, Any] = grid.flatten()
-    images = list(imgs)
     titles = [] if titles is None else list(titles)
     for number, ax in enumerate(axes):
         ax.get_xaxis().set_visible(False)
@@ -190,7 +200,7 @@ def show_images(
         if number >= len(images):
             ax.set_axis_off()
             continue
-        ax.imshow(_pixels(images[number]))
+        ax.imshow(images[number])
         if number < len(titles):
             ax.set_title(str(titles[number]))
     return axes
@@ -234,12 +244,32 @@ def _is_number(value: Any) -> bool:
     return getattr(value, "ndim", None) == 0 or not hasattr(value, "__len__")
 
 
+def _check_range(name: str, ends: Any) -> None:
+    """Refuses what is not (low, high); an end that is None fits the data."""
+    if ends is None:
+        return
+    try:
+        low, high = ends
+        sound = all(end is None or math.isfinite(end) for end in (low, high))
+    except (TypeError, ValueError):
+        sound = False
+    if not sound:
+        raise ConfigError(f"{name}={ends!r}, but a range is (low, high), two finite numbers.")
+
+
 def _pixels(image: Any) -> Any:
     """An image as Matplotlib wants it: the channel last, and none for a grey one."""
     image = _numbers(image)
-    shape: tuple[int, ...] = getattr(image, "shape", ())
+    shape: tuple[int, ...] | None = getattr(image, "shape", None)
+    if shape is None:  # a PIL image
+        return image
     if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] not in (1, 3, 4):
         image = image.transpose(1, 2, 0)
-    if len(getattr(image, "shape", ())) == 3 and image.shape[-1] == 1:
+    if len(shape) == 3 and image.shape[-1] == 1:
         image = image[:, :, 0]
+    if image.ndim != 2 and not (image.ndim == 3 and image.shape[-1] in (3, 4)):
+        raise ConfigError(
+            f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but this one has {shape}. "
+            f"Give a list of images, also of a single one: [image]."
+        )
     return image

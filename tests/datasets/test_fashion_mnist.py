@@ -3,10 +3,13 @@ import hashlib
 import pickle
 import subprocess
 import sys
+import tempfile
 import types
 import warnings
+from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 import torch
 from PIL import Image
@@ -14,7 +17,13 @@ from PIL import Image
 from gradbook.datasets import FashionMNIST, fashion_mnist, locate, text_labels
 from gradbook.datasets.fashion_mnist import FILES, SAMPLE_FOLDER
 from gradbook.datasets.idx import read_idx, write_idx
-from gradbook.errors import ConfigError, CorruptFileError, DataError, SampleDataWarning
+from gradbook.errors import (
+    ConfigError,
+    CorruptFileError,
+    DataError,
+    GradbookWarning,
+    SampleDataWarning,
+)
 
 SIZES = {"train": 60, "val": 20}
 SYSTEM_FOLDER = fashion_mnist.SYSTEM_FOLDER  # before it is replaced
@@ -274,23 +283,29 @@ def test_the_cache_comes_third(tiny, folder):
 def test_an_incomplete_folder_is_passed_over(root, tiny, folder):
     put(folder / "system", tiny)
     (folder / "data/FashionMNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
-    assert FashionMNIST(root=root).source == folder / "system"
+    with pytest.warns(GradbookWarning, match="not there: t10k-labels-idx1-ubyte.*system is used"):
+        assert FashionMNIST(root=root).source == folder / "system"
     place = locate(root)[0]
     assert place.status == "incomplete"
     assert place.detail == "not there: t10k-labels-idx1-ubyte"
 
 
-def test_the_cache_folder_follows_the_platform(monkeypatch, folder):
+def test_the_cache_folder_is_that_of_pooch(monkeypatch, folder):
     monkeypatch.delenv("GRADBOOK_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "xdg"))
-    monkeypatch.setenv("LOCALAPPDATA", str(folder / "local"))
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("USERPROFILE", str(folder))
-    for platform, base in {
-        "linux": "xdg", "darwin": "Library/Caches", "win32": "local",
-    }.items():  # fmt: skip
-        monkeypatch.setattr(sys, "platform", platform)
-        assert fashion_mnist.cache_folder() == folder / base / "gradbook" / "fashion-mnist"
+    monkeypatch.setattr(pooch, "os_cache", folder.joinpath)
+    assert fashion_mnist.cache_folder() == folder / "gradbook" / "fashion-mnist"
+
+
+def test_without_a_home_directory_the_cache_is_temporary(monkeypatch):
+    monkeypatch.delenv("GRADBOOK_CACHE")
+    monkeypatch.setattr(pooch, "os_cache", Path("~/.cache").joinpath)
+    assert fashion_mnist.cache_folder() == Path(tempfile.gettempdir(), "gradbook/fashion-mnist")
+
+
+def test_the_cache_is_not_consulted_when_another_place_has_all(root, monkeypatch):
+    monkeypatch.delenv("GRADBOOK_CACHE")
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    assert len(FashionMNIST(root=root).train) == 60
 
 
 def test_locate_looks_everywhere_without_a_word(tiny, folder):
@@ -432,6 +447,25 @@ def test_offline_the_sample_is_used_with_a_warning(folder):
     assert caught[0].filename == __file__
     assert data.is_sample
     assert (len(data.train), len(data.val)) == (10_000, 2_000)
+
+
+def test_the_warning_lists_the_files_and_one_way_a_line(server, folder, monkeypatch):
+    monkeypatch.setattr(fashion_mnist, "MIRRORS", (server.url + "a/", server.url + "b/"))
+    with pytest.warns(SampleDataWarning) as caught:
+        FashionMNIST(root=str(folder))
+    message = str(caught[0].message)
+    *_, reason, heading, put, install, again = message.splitlines()
+    assert reason.endswith(": HTTP 404 Not Found")
+    assert heading == "Each of these gets all of it:"
+    assert all(file.name in put for file in FILES)
+    assert install == "  sudo apt install dataset-fashion-mnist (Debian)"
+    assert again == "  run again with a network"
+
+
+def test_the_warning_of_the_sample_names_what_an_incomplete_root_lacks(root, folder):
+    (folder / "data/FashionMNIST/raw/t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.warns(SampleDataWarning, match="raw: not there: t10k-labels-idx1-ubyte\n"):
+        FashionMNIST(root=root)
 
 
 def test_the_sample_has_as_many_images_of_each_class(folder):

@@ -89,6 +89,41 @@ def test_what_has_no_file_name_or_is_not_http_is_refused(url, folder):
         files.download(url, folder)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[::1/f.txt", "http://host/a%00b", f"http://host/{'a' * 256}", "http://h/\ud800"]
+)
+def test_urls_that_name_no_possible_file_are_refused(url, folder):
+    with pytest.raises(ConfigError, match="cannot be downloaded"):
+        files.download(url, folder)
+
+
+@pytest.mark.parametrize("url", [None, Path("data.csv"), b"http://host/x"])
+def test_a_url_is_text(url):
+    with pytest.raises(ConfigError, match="url must be"):
+        files.download(url)
+
+
+@pytest.mark.parametrize("sha1_hash", [5, b"0" * 40, "0" * 39, "x" * 40])
+def test_a_checksum_that_is_none_is_refused(sha1_hash, folder):
+    with pytest.raises(ConfigError, match="sha1_hash"):
+        files.download("http://host/x", folder, sha1_hash)
+
+
+def test_the_scheme_may_be_in_capitals_and_the_name_long(server, folder):
+    name = "a" * 255
+    server.files[f"/{name}"] = b"x"
+    url = server.url.replace("http", "HTTP") + name
+    assert Path(files.download(url, folder)).read_bytes() == b"x"
+
+
+def test_an_empty_answer_is_refused(server, folder):
+    server.files["/x"] = b""
+    server.status["/x"] = 204
+    with pytest.raises(DownloadError, match="empty file"):
+        files.download(server.url + "x", folder)
+    assert list(folder.iterdir()) == []
+
+
 def test_a_url_cannot_choose_another_folder(server, folder):
     server.files["/..%2F..%2Fevil.txt"] = b"x"
     path = files.download(server.url + "..%2F..%2Fevil.txt", folder / "in")
@@ -167,6 +202,13 @@ def test_when_all_mirrors_fail_each_is_listed_with_its_reason(server, folder):
     assert lines[2].endswith("sick: HTTP 503 Service Unavailable")
     assert lines[3] == f"  {closed}: the connection was refused"
     assert len(lines) == 4
+
+
+def test_a_reason_that_all_mirrors_share_is_told_once(server, folder):
+    with pytest.raises(DownloadError) as error:
+        files.fetch([server.url + "a", server.url + "b"], folder / "x")
+    assert str(error.value).count("HTTP 404") == 1
+    assert str(error.value).count("\n") == 0
 
 
 def test_a_host_that_cannot_be_resolved_is_told_in_words(server, folder, monkeypatch):
@@ -277,6 +319,13 @@ def test_extract_a_single_file_in_gzip(folder):
     assert (folder / "x.csv").read_bytes() == b"1,2"
 
 
+def test_a_tar_that_ends_in_a_zip_is_a_tar(folder):
+    make_zip(folder / "x.npz", {"inner": b"x"})
+    make_tar(folder / "a.tar", [("a", b"hello"), ("x.npz", (folder / "x.npz").read_bytes())])
+    files.extract(folder / "a.tar", folder / "in")
+    assert sorted(path.name for path in (folder / "in").iterdir()) == ["a", "x.npz"]
+
+
 def test_links_within_a_tar_are_kept(folder):
     make_tar(folder / "a.tar", [("a/b.txt", b"hello"), ("a/c.txt", ("link", "b.txt"))])
     files.extract(folder / "a.tar")
@@ -348,6 +397,60 @@ def test_a_damaged_zip_member_is_corrupt(folder):
     (folder / "a.zip").write_bytes(content)
     with pytest.raises(CorruptFileError, match="CRC"):
         files.extract(folder / "a.zip")
+
+
+def change_zip(path, at, value):
+    """Sets a field in the local header and in the directory, where it is two bytes later."""
+    content = bytearray(path.read_bytes())
+    for start in (at, content.index(b"PK\1\2") + at + 2):
+        content[start] = value
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("at", "value"), [(6, 1), (8, 99)], ids=["password", "method"])
+def test_a_zip_that_python_cannot_unpack_is_refused(folder, at, value):
+    make_zip(folder / "a.zip", {"a": b"hello"})
+    change_zip(folder / "a.zip", at, value)
+    with pytest.raises(DataError, match=r"password|method"):
+        files.extract(folder / "a.zip")
+
+
+def test_a_flipped_bit_in_bzip2_is_corrupt(folder):
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("a", b"hello" * 50)
+    content = (folder / "a.zip").read_bytes().replace(b"BZh", b"CZh")
+    (folder / "a.zip").write_bytes(content)
+    with pytest.raises(CorruptFileError, match="Invalid data stream"):
+        files.extract(folder / "a.zip")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_a_member_that_is_both_file_and_folder_is_refused(folder, kind):
+    archive = folder / f"x.{kind}"
+    if kind == "zip":
+        make_zip(archive, {"a": b"x", "a/b": b"x"})
+    else:
+        make_tar(archive, [("a", b"x"), ("a/b", b"x")])
+    with pytest.raises(DataError, match="cannot be unpacked"):
+        files.extract(archive)
+
+
+def test_what_is_no_file_cannot_be_unpacked(folder):
+    for path in (folder, folder / "absent.zip"):
+        with pytest.raises(ConfigError, match="there is no such file"):
+            files.extract(path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(folder):
+    make_zip(folder / "a.zip", {"a": b"x"})
+    with pytest.raises(ConfigError, match=r"a\.zip cannot be made a folder"):
+        files.extract(folder / "a.zip", folder / "a.zip")
+
+
+def test_an_empty_file_is_corrupt(folder):
+    (folder / "x.gz").write_bytes(b"")
+    with pytest.raises(CorruptFileError, match="it is empty"):
+        files.extract(folder / "x.gz")
 
 
 def test_half_a_zip_is_corrupt(folder):

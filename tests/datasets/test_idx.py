@@ -158,6 +158,12 @@ def test_a_header_that_promises_terabytes_takes_no_memory(folder):
         read_idx(folder / "x")
 
 
+def test_an_empty_shape_that_no_tensor_can_have_is_refused(folder):
+    (folder / "x").write_bytes(header(0, 2**32 - 1, 2**32 - 1))
+    with pytest.raises(CorruptFileError, match="dimensions that a tensor can have"):
+        read_idx(folder / "x")
+
+
 def test_the_message_names_the_file(path):
     path.write_bytes(b"")
     with pytest.raises(CorruptFileError) as error:

@@ -90,6 +90,12 @@ def test_one_seed_gives_one_data_set():
         {"noise": -0.1},
         {"noise": math.nan},
         {"noise": "much"},
+        {"noise": "0.1"},
+        {"w": [1.0, math.nan]},
+        {"b": "x"},
+        {"b": None},
+        {"b": torch.ones(3)},
+        {"b": math.inf},
         {"batch_size": 0},
     ],
     ids=str,
@@ -97,6 +103,16 @@ def test_one_seed_gives_one_data_set():
 def test_what_cannot_be_used_is_named(arguments):
     with pytest.raises(ConfigError, match=next(iter(arguments))):
         SyntheticRegressionData(**arguments)
+
+
+def test_all_dtypes_follow_the_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        data = SyntheticRegressionData(b=torch.tensor([4.2], dtype=torch.float32))
+        X, y = synthetic_data([1.0], 0.0, 3)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {tensor.dtype for tensor in (data.X, data.y, data.w, X, y)} == {torch.float64}
 
 
 def test_the_older_function():

@@ -59,6 +59,27 @@ def test_large_numbers_keep_their_differences_when_standardized():
     assert TabularEncoder(standardize=True).fit_transform(frame).flatten().tolist() == [-1, 0, 1]
 
 
+@pytest.mark.parametrize("values", [[0.1] * 9, [0.1 + 0.2, 0.3], [7]])
+def test_a_column_that_is_constant_but_for_rounding_is_not_blown_up(values):
+    encoder = TabularEncoder(standardize=True)
+    X = encoder.fit_transform(pd.DataFrame({"a": values}))
+    assert X.abs().max() < 1e-15
+    new = encoder.transform(pd.DataFrame({"a": [values[0] + 1]}))
+    assert new.item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("kind", ["complex128", "object"])
+def test_complex_numbers_are_refused(kind):
+    encoder = TabularEncoder().fit(pd.DataFrame({"a": [1, 2]}))
+    with pytest.raises(DataError, match="'a' holds complex numbers"):
+        encoder.transform(pd.DataFrame({"a": pd.Series([1, 2j], dtype=kind)}))
+
+
+def test_numbers_too_large_for_float32_are_refused():
+    with pytest.raises(DataError, match=r"'a' holds .* in row 1, or one too large.*1e\+39"):
+        TabularEncoder("a").targets(pd.DataFrame({"a": [1.0, 1e39]}))
+
+
 def test_an_unseen_category_becomes_zeros_with_a_warning(houses):
     encoder = TabularEncoder("Price", ignore=["Id"]).fit(houses)
     new = pd.DataFrame({"NumRooms": [1.0], "RoofType": ["Straw"]})

@@ -6,9 +6,8 @@ Book: 4.2 (sec_fashion_mnist).
 import functools
 import operator
 import os
-import sys
+import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,16 @@ from torch.utils.data import Dataset
 
 from gradbook.checks import check_whole_number
 from gradbook.data import Batch, DataModule, TensorLoader
-from gradbook.datasets.files import fetch
+from gradbook.datasets.files import fetch, is_offline
 from gradbook.datasets.idx import read_idx
-from gradbook.errors import ConfigError, DataError, DownloadError, SampleDataWarning
+from gradbook.errors import (
+    ConfigError,
+    DataError,
+    DownloadError,
+    GradbookWarning,
+    SampleDataWarning,
+    warn,
+)
 
 #: The names of the ten classes, by label.
 LABELS = (
@@ -134,14 +140,7 @@ def locate(root: str | os.PathLike[str] = "../data", verify: bool = False) -> li
         verify: Whether to read every file and compare its checksum (about 0.3 s a place).
             Otherwise only its size is looked at.
     """
-    raw = Path(root) / "FashionMNIST" / "raw"
-    cache = cache_folder()
-    return [
-        _look("root", raw, f"put the four files in {raw}, with .gz or without", verify),
-        _look("system", SYSTEM_FOLDER, "sudo apt install dataset-fashion-mnist (Debian)", verify),
-        _look("cache", cache, "run again with a network, without GRADBOOK_OFFLINE", verify),
-        _look("sample", SAMPLE_FOLDER, "install gradbook again", verify),
-    ]
+    return list(_places(root, verify))
 
 
 def cache_folder() -> Path:
@@ -149,13 +148,12 @@ def cache_folder() -> Path:
     own = os.environ.get("GRADBOOK_CACHE")
     if own:
         return Path(own) / "fashion-mnist"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "gradbook" / "fashion-mnist"
+    import pooch  # slow to import
+
+    folder = Path(pooch.os_cache("gradbook"))
+    if not folder.is_absolute():  # it begins with "~": no home directory is known
+        folder = Path(tempfile.gettempdir()) / "gradbook"
+    return folder / "fashion-mnist"
 
 
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
@@ -318,6 +316,20 @@ def _check_resize(resize: Any) -> tuple[int, int]:
 # Where the files are ------------------------------------------------------------------------------
 
 
+def _places(root: str | os.PathLike[str], verify: bool = False) -> Iterator[Place]:
+    """The places in the order of use; each is looked at only when it is asked for."""
+    raw = Path(root) / "FashionMNIST" / "raw"
+    names = ", ".join(file.name for file in FILES)
+    yield _look("root", raw, f"put {names} in {raw}, with .gz or without", verify)
+    debian = "sudo apt install dataset-fashion-mnist (Debian)"
+    yield _look("system", SYSTEM_FOLDER, debian, verify)
+    again = "run again with a network"
+    if is_offline():
+        again += ", without GRADBOOK_OFFLINE"
+    yield _look("cache", cache_folder(), again, verify)
+    yield _look("sample", SAMPLE_FOLDER, "install gradbook again", verify)
+
+
 def _look(
     name: Literal["root", "system", "cache", "sample"], folder: Path, advice: str, verify: bool
 ) -> Place:
@@ -370,24 +382,46 @@ def _check_size(path: Path, file: File) -> None:
 
 def _find(root: str | os.PathLike[str]) -> Place:
     """The place to read from: the first with all files, or the cache after a download."""
-    *places, sample = locate(root)
-    for place in places:
+    passed: list[Place] = []
+    for place in _places(root):
+        if place.name == "sample":
+            break
         if place.status in ("found", "corrupt"):  # reading a corrupt one says all about it
+            _warn_of_incomplete(passed, place)
             return place
+        passed.append(place)
+    return _fetched(passed, sample=place)
+
+
+def _fetched(places: Sequence[Place], sample: Place) -> Place:
+    """The cache, the last of `places`, after a download; the sample if there is none."""
+    cache = places[-1]
     try:
-        _download(places[-1].folder)
+        _download(cache.folder)
     except DownloadError as error:
-        ways = "".join(f"\n  {place.advice}" for place in places)
-        warnings.warn(
+        looked = "\n".join(f"  {place.folder}: {place.detail}" for place in places)
+        ways = "\n".join(f"  {place.advice}" for place in places)
+        warn(
             f"Only a sample of Fashion-MNIST is used: 10,000 training and 2,000 validation "
             f"images instead of 60,000 and 10,000, so that accuracies will be lower than with "
-            f"all. The full set was not found in {', '.join(str(p.folder) for p in places)}, and "
-            f"{error}\nEach of these gets all of it:{ways}",
+            f"all. The full set was not found:\n{looked}\n{error}\n"
+            f"Each of these gets all of it:\n{ways}",
             SampleDataWarning,
-            stacklevel=3,
         )
         return sample
-    return _look("cache", places[-1].folder, places[-1].advice, verify=False)
+    _warn_of_incomplete(places[:-1], cache)
+    return _look("cache", cache.folder, cache.advice, verify=False)
+
+
+def _warn_of_incomplete(passed: Sequence[Place], used: Place) -> None:
+    """Says which files are missing where someone has put some, and what is used instead."""
+    for place in passed:
+        if place.status == "incomplete" and place.name != "cache":
+            warn(
+                f"Fashion-MNIST in {place.folder} is incomplete ({place.detail}), so {used.folder} "
+                f"is used instead.",
+                GradbookWarning,
+            )
 
 
 #: When the network last failed, and how. Only failures that took long are kept.

@@ -3,12 +3,15 @@
 Book: 5.7 (sec_kaggle_house), and the utilities of the appendix.
 """
 
+import errno
 import gzip
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import stat
+import struct
 import sys
 import tarfile
 import uuid
@@ -129,7 +132,12 @@ _DAMAGES = (
     EOFError,
     zlib.error,
     lzma.LZMAError,
+    struct.error,
+    ValueError,  # numbers and names that make no sense
+    OverflowError,
 )
+#: File systems take no longer names.
+_MAX_NAME_BYTES = 255
 
 Verify = Callable[[Path], Any]
 
@@ -151,12 +159,15 @@ def download(
         The path of the file in `folder`.
 
     Raises:
-        ConfigError: If `url` is neither a URL with a file name nor a name in `DATA_HUB`.
+        ConfigError: If `url` is neither a URL with a file name nor a name in `DATA_HUB`, or
+            `sha1_hash` is no such checksum.
         DownloadError: If the file cannot be fetched, does not match its checksum, or cannot be
             written.
 
     Book: 5.7.1.
     """
+    if not isinstance(url, str):
+        raise ConfigError(f"url must be a URL or a name in DATA_HUB, as text, not {url!r}.")
     if "://" not in url:
         if url not in DATA_HUB:
             raise ConfigError(
@@ -165,15 +176,8 @@ def download(
             )
         url, hub_hash = DATA_HUB[url]
         sha1_hash = sha1_hash or hub_hash
-    # The name decides where we write, so it must be one plain name.
-    name = PureWindowsPath(unquote(urlsplit(url).path)).name
-    if name in ("", "..") or not url.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
-            f"the name of a file."
-        )
     verify = None if sha1_hash is None else _sha1_check(sha1_hash)
-    path = os.path.join(folder, name)
+    path = os.path.join(folder, _file_name(url))
     fetch([url], path, verify)
     return path
 
@@ -189,28 +193,50 @@ def extract(filename: str | os.PathLike[str], folder: str | os.PathLike[str] | N
         folder: Where to put the files; without it, the folder in which the archive lies.
 
     Raises:
-        DataError: If the archive holds a name or a link that leads outside `folder`, or the
-            file is no archive.
-        CorruptFileError: If the archive is truncated or damaged.
+        ConfigError: If there is no such file, or `folder` cannot be made.
+        DataError: If the archive holds a name or a link that leads outside `folder`, needs a
+            password, or cannot be written; or the file is no archive.
+        CorruptFileError: If the archive is empty, truncated or damaged.
 
     Book: 5.7.1.
     """
     archive = Path(filename)
     target = archive.parent if folder is None else Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
+    if not archive.is_file():
+        raise ConfigError(f"{archive} cannot be unpacked: there is no such file.")
+    if archive.stat().st_size == 0:
+        raise _damaged(archive, "it is empty")
     try:
-        if zipfile.is_zipfile(archive):
-            _extract_zip(archive, target)
-        elif tarfile.is_tarfile(archive):
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"{archive} cannot be unpacked: {target} cannot be made a folder ({error.strerror})."
+        ) from error
+    try:
+        # A zip is known by its end, and a tar may end in one.
+        if tarfile.is_tarfile(archive):
             _extract_tar(archive, target)
+        elif zipfile.is_zipfile(archive):
+            _extract_zip(archive, target)
         elif archive.suffix == ".gz":
             _extract_gzip(archive, target)
         elif archive.suffix in (".zip", ".tar", ".tgz", ".bz2", ".xz"):
             raise _damaged(archive, "its content does not begin or end like such an archive")
         else:
             raise DataError(f"{archive} is not a zip, tar or gzip file, so it cannot be unpacked.")
+    except DataError:
+        raise
     except _DAMAGES as error:
         raise _damaged(archive, str(error) or "it breaks off") from error
+    except RuntimeError as error:  # a password, or a method that Python does not know
+        raise DataError(
+            f"{archive} cannot be unpacked: {error}. Unpack it with another program."
+        ) from error
+    except OSError as error:
+        if error.errno in (None, errno.EINVAL):  # from a decoder, or a place before the beginning
+            raise _damaged(archive, str(error)) from error
+        where = error.filename or target
+        raise DataError(f"{archive} cannot be unpacked: {error.strerror} ({where}).") from error
 
 
 def download_extract(name: str, folder: str | None = None) -> str:
@@ -252,13 +278,14 @@ def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | No
         verify: Called with the path of a file; raises `DataError` if it is not the right one.
 
     Raises:
-        DownloadError: If no URL delivers the right file; every URL is listed with its reason.
-            Also if the folder cannot be written, or `GRADBOOK_OFFLINE` is set.
+        DownloadError: If no URL delivers the right file; every URL is listed with its reason, or
+            all hosts with the one that they share. Also if the folder cannot be written, or
+            `GRADBOOK_OFFLINE` is set.
     """
     path = Path(path)
     if path.is_file() and (verify is None or _passes(verify, path)):
         return path
-    if os.environ.get("GRADBOOK_OFFLINE", "0") not in ("", "0"):
+    if is_offline():
         raise DownloadError(
             f"{path.name} is not downloaded, because the environment variable GRADBOOK_OFFLINE "
             f"is set."
@@ -272,8 +299,17 @@ def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | No
         reason = _fetch_one(url, path, verify)
         if reason is None:
             return path
-        reasons.append(f"  {url}: {reason}")
-    raise DownloadError("\n".join([f"{path.name} could not be downloaded:", *reasons]))
+        reasons.append(reason)
+    if len(reasons) > 1 and len(set(reasons)) == 1:
+        hosts = ", ".join(urlsplit(url).netloc for url in urls)
+        raise DownloadError(f"{path.name} could not be downloaded from {hosts}: {reasons[0]}")
+    lines = [f"  {url}: {reason}" for url, reason in zip(urls, reasons, strict=True)]
+    raise DownloadError("\n".join([f"{path.name} could not be downloaded:", *lines]))
+
+
+def is_offline() -> bool:
+    """Whether the environment variable GRADBOOK_OFFLINE forbids downloads."""
+    return os.environ.get("GRADBOOK_OFFLINE", "0") not in ("", "0")
 
 
 def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
@@ -282,8 +318,7 @@ def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
 
     reason = ""
     for attempt in range(1, NUM_ATTEMPTS + 1):
-        # An own name for each process, and no `tempfile`: it would hide the file from others.
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        part = _part_of(path)
         try:
             _transfer(url, part, path.name)
             if verify is not None:
@@ -330,6 +365,8 @@ def _transfer(url: str, part: Path, name: str) -> None:
         raise requests.exceptions.ChunkedEncodingError(
             f"{num_bytes} of {progress.total} bytes came"
         )
+    if num_bytes == 0:
+        raise CorruptFileError("the server sent an empty file")
 
 
 class _Progress:
@@ -424,7 +461,42 @@ def _reason(error: Exception) -> str:
     return text
 
 
-def _sha1_check(expected: str) -> Verify:
+def _file_name(url: str) -> str:
+    """The name of the file at a URL: one plain name, because it decides where we write."""
+    try:
+        parts = urlsplit(url)
+        name = PureWindowsPath(unquote(parts.path)).name
+        sound = (
+            parts.scheme in ("http", "https")
+            and name not in ("", "..")
+            and "\0" not in name
+            and len(os.fsencode(name)) <= _MAX_NAME_BYTES
+        )
+    except ValueError:  # no URL, or a name that no file can have
+        sound = False
+    if not sound:
+        raise ConfigError(
+            f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
+            f"the name of a file, of at most {_MAX_NAME_BYTES} bytes."
+        )
+    return name
+
+
+def _part_of(path: Path) -> Path:
+    """A new name beside `path`, for what is not whole yet.
+
+    An own name for each process, and no `tempfile`: it would hide the file from others. Without
+    the file's own name, which may be as long as a name can be.
+    """
+    return path.with_name(f".{uuid.uuid4().hex}.part")
+
+
+def _sha1_check(expected: Any) -> Verify:
+    if not isinstance(expected, str) or not re.fullmatch("[0-9a-fA-F]{40}", expected):
+        raise ConfigError(
+            f"sha1_hash must be a SHA-1 checksum of 40 hexadecimal digits, not {expected!r}."
+        )
+
     def verify(path: Path) -> None:
         found = _sha1(path)
         if found != expected.lower():
@@ -523,7 +595,7 @@ def _folded(name: str) -> tuple[str, ...]:
 def _extract_gzip(archive: Path, target: Path) -> None:
     path = target / archive.stem
     _check_inside(archive, target, archive.stem)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part = _part_of(path)
     try:
         with gzip.open(archive) as source, open(part, "wb") as file:
             shutil.copyfileobj(source, file)

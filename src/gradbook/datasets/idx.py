@@ -54,6 +54,8 @@ def read_idx(
             shape = _shape(start, path, num_dims)
             if shape is None and not chunk:
                 raise _corrupt(path, "a header", f"only {len(start)} bytes")
+        if math.prod(filter(None, shape)) >= 2**63:  # too much even if another dimension is 0
+            raise _corrupt(path, "dimensions that a tensor can have", _describe(shape))
         header_bytes = 4 + 4 * len(shape)
         num_bytes = math.prod(shape)
         size = os.fstat(file.fileno()).st_size

@@ -3,14 +3,12 @@
 Book: 3.3 (sec_synthetic-regression-data).
 """
 
-import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_rate, check_whole_number
 from gradbook.data import DataModule
 from gradbook.errors import ConfigError
 
@@ -29,8 +27,8 @@ class SyntheticRegressionData(DataModule):
         batch_size: Examples in a batch.
 
     Attributes:
-        X: float32 tensor (num_train + num_val, d).
-        y: float32 tensor (num_train + num_val, 1).
+        X: Tensor (num_train + num_val, d) of PyTorch's default dtype, float32.
+        y: Tensor (num_train + num_val, 1) of the same.
         w, b: The true parameters, `w` as a tensor.
 
     Raises:
@@ -54,17 +52,18 @@ class SyntheticRegressionData(DataModule):
         batch_size: int = 32,
     ) -> None:
         super().__init__()
-        num_train = _check_count("num_train", num_train, at_least=1)
-        num_val = _check_count("num_val", num_val, at_least=0)
+        num_train = check_whole_number(num_train, "num_train", at_least=1)
+        num_val = check_whole_number(num_val, "num_val", at_least=0)
         batch_size = check_whole_number(batch_size, "batch_size", at_least=1)
         weights = _check_weights(w)
-        _check_noise(noise)
+        bias = _check_bias(b)
+        check_rate(noise, "noise")
         self.save_hyperparameters()  # `w` as it was given: a run record can hold it
         self.w = weights
         num_examples = num_train + num_val
         self.X = torch.randn(num_examples, weights.numel())
-        error = torch.randn(num_examples, 1) * noise
-        self.y = torch.matmul(self.X, weights.reshape(-1, 1)) + b + error
+        error = torch.randn(num_examples, 1) * float(noise)
+        self.y = torch.matmul(self.X, weights.reshape(-1, 1)) + bias + error
 
     def get_dataloader(self, train: bool) -> Any:
         """Minibatches of (X, y), shuffled for training; None if `num_val` is 0. Book: 3.3.3."""
@@ -85,48 +84,40 @@ def synthetic_data(
         num_examples: How many.
 
     Returns:
-        X, a float32 tensor (num_examples, d), and y, (num_examples, 1).
+        X, a tensor (num_examples, d), and y, (num_examples, 1).
 
     Raises:
         ConfigError: If an argument cannot be used.
 
     Book: appendix (sec_utils).
     """
-    weights = _check_weights(w)
-    num_examples = _check_count("num_examples", num_examples, at_least=1)
+    weights, bias = _check_weights(w), _check_bias(b)
+    num_examples = check_whole_number(num_examples, "num_examples", at_least=1)
     X = torch.normal(0, 1, (num_examples, weights.numel()))
-    y = torch.matmul(X, weights.reshape(-1)) + b
+    y = torch.matmul(X, weights.reshape(-1)) + bias
     y += torch.normal(0, 0.01, y.shape)
     return X, y.reshape(-1, 1)
 
 
 def _check_weights(w: Any) -> torch.Tensor:
-    try:
-        weights = torch.as_tensor(w, dtype=torch.float32)
-    except (TypeError, ValueError, RuntimeError):
-        weights = torch.empty(0)
+    weights = _finite(w)
     columns = weights.dim() == 1 or (weights.dim() == 2 and weights.shape[1] == 1)
     if not columns or weights.numel() == 0:
-        raise ConfigError(f"w must be a sequence of at least one number, but it is {w!r}.")
+        raise ConfigError(f"w must be a sequence of at least one finite number, but it is {w!r}.")
     return weights
 
 
-def _check_count(name: str, value: Any, at_least: int) -> int:
-    try:
-        count = operator.index(value)
-    except TypeError:
-        count = -1
-    if count < at_least or isinstance(value, bool):
-        raise ConfigError(f"{name} must be an integer of at least {at_least}, not {value!r}.")
-    return count
+def _check_bias(b: Any) -> torch.Tensor:
+    bias = _finite(b)
+    if bias.numel() != 1:
+        raise ConfigError(f"b must be one finite number, but it is {b!r}.")
+    return bias.reshape(())
 
 
-def _check_noise(noise: Any) -> None:
+def _finite(value: Any) -> torch.Tensor:
+    """Numbers as a tensor of PyTorch's default dtype, which X has; empty if they cannot be one."""
     try:
-        sound = 0 <= float(noise) < math.inf
-    except (TypeError, ValueError):
-        sound = False
-    if not sound:
-        raise ConfigError(
-            f"noise is a standard deviation: a finite number of at least 0, not {noise!r}."
-        )
+        numbers = torch.as_tensor(value, dtype=torch.get_default_dtype())
+    except (TypeError, ValueError, RuntimeError):
+        return torch.empty(0)
+    return numbers if numbers.isfinite().all() else torch.empty(0)

@@ -20,6 +20,9 @@ from gradbook.errors import (
 if TYPE_CHECKING:
     import pandas as pd
 
+#: A standard deviation below this part of the largest number is one of rounding only.
+_ROUNDING = 1e-12
+
 
 class TabularEncoder:
     """Turns the rows of a table into vectors, by what it learned from the training rows.
@@ -97,9 +100,12 @@ class TabularEncoder:
             if pd.api.types.is_numeric_dtype(column):
                 values = _as_numbers(name, column)
                 known = values[~values.isnan()]
-                mean = known.mean().item()
-                deviation = known.std().item() if len(known) > 1 else 0.0
-                numbers[name] = (mean, deviation if deviation > 0 else 1.0)
+                mean, deviation = known.mean().item(), known.std(correction=0).item()
+                # Rounding gives equal numbers a deviation too: that of [0.1] * 9 is 1e-17.
+                if deviation <= _ROUNDING * known.abs().max().item():
+                    numbers[name] = (known[0].item(), 1.0)
+                else:
+                    numbers[name] = (mean, known.std().item())
             elif _is_time(column):
                 raise DataError(
                     f"The column {name!r} holds times ({column.dtype}). Turn it into numbers "
@@ -235,6 +241,12 @@ def _is_time(column: "pd.Series[Any]") -> bool:
 def _as_numbers(name: Any, column: "pd.Series[Any]") -> torch.Tensor:
     """A column as float64 (n,), with NaN for a gap."""
     pd = _import_pandas()
+    objects = column if pd.api.types.is_object_dtype(column) else ()
+    if pd.api.types.is_complex_dtype(column) or any(isinstance(v, complex) for v in objects):
+        raise DataError(
+            f"The column {name!r} holds complex numbers. Turn them into real ones first, such as "
+            f"their absolute values, or leave it out: ignore=[{name!r}]."
+        )
     try:
         numbers = pd.to_numeric(column, errors="raise")
         # Through pandas' own conversion, because its nullable types do not give in to NumPy's.
@@ -247,7 +259,11 @@ def _as_numbers(name: Any, column: "pd.Series[Any]") -> torch.Tensor:
             f"The column {name!r} must hold numbers, but there is {first!r} in it."
         ) from None
     values = torch.tensor(array)  # a copy: pandas may hand out memory that cannot be written
-    if values.isinf().any():
-        row = int(values.isinf().nonzero()[0])
-        raise DataError(f"The column {name!r} holds an infinite number in row {row}.")
+    infinite = values.abs() > torch.finfo(torch.float32).max
+    if infinite.any():
+        row = int(infinite.nonzero()[0])
+        raise DataError(
+            f"The column {name!r} holds an infinite number in row {row}, or one too large for "
+            f"float32: {values[row].item()}."
+        )
     return values
