@@ -296,9 +296,16 @@ def test_the_cache_folder_is_that_of_pooch(monkeypatch, folder):
     assert fashion_mnist.cache_folder() == folder / "gradbook" / "fashion-mnist"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no pwd")
 def test_without_a_home_directory_the_cache_is_temporary(monkeypatch):
-    monkeypatch.delenv("GRADBOOK_CACHE")
-    monkeypatch.setattr(pooch, "os_cache", Path("~/.cache").joinpath)
+    import pwd
+
+    def unknown(uid):
+        raise KeyError(uid)
+
+    for name in ("GRADBOOK_CACHE", "HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
     assert fashion_mnist.cache_folder() == Path(tempfile.gettempdir(), "gradbook/fashion-mnist")
 
 

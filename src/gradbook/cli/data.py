@@ -1,6 +1,5 @@
 """`gradbook data`: where each data set was looked for, and how to get it."""
 
-import os
 from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
@@ -57,10 +56,11 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
 def describe(found: dict[str, Any]) -> str:
     """The same for a person."""
     fashion = found["fashion-mnist"]
-    offline = os.environ.get("GRADBOOK_OFFLINE", "0") not in ("", "0")
+    from gradbook.datasets.files import is_offline
+
     rest = (
         "nothing is downloaded, because GRADBOOK_OFFLINE is set"
-        if offline
+        if is_offline()
         else "the rest is downloaded when it is first used"
     )
     says = {

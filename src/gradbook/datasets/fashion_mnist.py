@@ -150,8 +150,9 @@ def cache_folder() -> Path:
         return Path(own) / "fashion-mnist"
     import pooch  # slow to import
 
-    folder = Path(pooch.os_cache("gradbook"))
-    if not folder.is_absolute():  # it begins with "~": no home directory is known
+    try:
+        folder = Path(pooch.os_cache("gradbook")).expanduser()
+    except RuntimeError:  # no home directory is known
         folder = Path(tempfile.gettempdir()) / "gradbook"
     return folder / "fashion-mnist"
 
