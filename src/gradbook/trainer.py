@@ -131,7 +131,7 @@ class Trainer(HyperParameters):
         self.status = "failed"  # until it has ended in another way
         try:
             checks.check_model(model)
-            self._display = model.board.choose_display(self.display) if _draws(model) else Sink()
+            display = model.board.choose_display(self.display) if _draws(model) else Sink()
             if _draws(model) and model.board.trained:
                 model.board.clear()  # a new curve, not a line back to zero
             self.prepare_data(data)
@@ -141,7 +141,7 @@ class Trainer(HyperParameters):
             self.optim = model.configure_optimizers()
             if self.optim is None:
                 raise ModelError(checks.missing_optimizer(model))
-            with self._compiled(), self._recording():
+            with self._compiled(), self._recording(display):
                 for epoch in range(self.max_epochs):
                     self.epoch = epoch
                     self.fit_epoch()
@@ -242,10 +242,10 @@ class Trainer(HyperParameters):
             self.model._compiled_call_impl = None  # PyTorch has no public way back
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def _recording(self, display: Sink) -> Iterator[None]:
         """Opens every place that is told what happens, and closes it whatever happens."""
         board = self.model.board
-        self._listeners = [*self.sinks, self._display]
+        self._listeners = [*self.sinks, display]
         self.history.open(board, self)
         if _draws(self.model):
             board.history, board.sinks, board.trained = self.history, self._listeners, True
@@ -263,7 +263,7 @@ class Trainer(HyperParameters):
                 raise
             finally:
                 # A display may hold a thread, which could not be copied with the model.
-                del self._listeners, self._display
+                del self._listeners
                 if _draws(self.model):
                     if self.status in ("interrupted", "failed"):
                         board.flush()  # what came since the last point is not lost
