@@ -15,22 +15,27 @@ SOURCE = Path(gradbook.__file__).parent
 #: A file may import from lower floors only; a package may also import within itself.
 FLOORS = {
     0: {"errors", "hparams"},
-    1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"},
-    2: {"board", "data", "optim"},
-    3: {"module"},
-    4: {"trainer"},
-    5: {"display"},
-    6: {"figures"},
-    7: {"datasets", "models"},
-    8: {"classic", "torchvision_standin"},
-    9: {"cli"},
-    10: {"__main__"},
+    1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
+    | {"storage", "interrupts"},
+    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "precision"},
+    3: {"module", "passes"},
+    4: {"fingerprint"},
+    5: {"snapshot"},
+    6: {"trainer"},
+    7: {"display"},
+    8: {"figures", "runs", "trackers"},
+    9: {"datasets", "models"},
+    10: {"classic", "torchvision_standin", "inspection"},
+    11: {"cli"},
+    12: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
 #: Imports that go upward on purpose, by name and late.
 UPWARD = {
     ("board", "display"): "a board opens its display when it draws its first point",
+    ("record", "display"): "a history draws itself when it is asked to",
+    ("trainer", "runs"): "a trainer keeps a run when it is given a folder for it",
 }
 
 HEAVY = ["matplotlib", "pandas", "IPython", "rich", "pooch", "requests", "PIL", "torchvision"]

@@ -154,7 +154,7 @@ def test_the_history_of_the_board_hears_of_every_raw_value():
     board.sinks, board.history = [], History()
     board.draw(0, 1.0, "train_loss", every_n=10)
     board.draw(0, 3.0, "train_loss", every_n=10)
-    board.history.end_epoch(1, {})
+    board.history.close_epoch(1, {})
     assert board.history[0]["train_loss"] == 2.0
     assert board.data == {}
 

@@ -105,7 +105,7 @@ def recorded(*epochs, weights=None):
         for label, batches in values.items():
             for i, value in enumerate(batches):
                 history.add(label, i, value)
-        history.end_epoch(epoch, weights or {})
+        history.close_epoch(epoch, weights or {})
     return history
 
 
@@ -128,7 +128,7 @@ def test_a_ragged_last_batch_counts_by_its_size():
 def test_the_end_of_an_epoch_gives_its_means_as_metrics():
     history = History()
     history.add("val_loss", 1, torch.tensor(2.0))
-    assert history.end_epoch(1, {}) == [Metric("val_loss", 1, 2.0, kind="epoch")]
+    assert history.close_epoch(1, {}) == [Metric("val_loss", 1, 2.0, kind="epoch")]
 
 
 def test_an_epoch_in_which_nothing_was_recorded_has_no_row():

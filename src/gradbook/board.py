@@ -69,7 +69,7 @@ class ProgressBoard(HyperParameters):
         self.sinks: list[Sink] | None = None
         self.history: History | None = None
         self.trained = False
-        self._windows: dict[str, Meter] = {}
+        self.windows: dict[str, Meter] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy keeps: all but the listeners, which may hold a terminal."""
@@ -112,9 +112,9 @@ class ProgressBoard(HyperParameters):
             value = float(y)
         if self.history is not None:
             self.history.add(label, x, value)
-        window = self._windows.get(label)
+        window = self.windows.get(label)
         if window is None:
-            window = self._windows[label] = Meter()
+            window = self.windows[label] = Meter()
         window.add(x, value)
         if len(window) < every_n:
             return
@@ -122,11 +122,11 @@ class ProgressBoard(HyperParameters):
 
     def flush(self) -> None:
         """Makes points of what was collected since the last ones, however little it is."""
-        for label in list(self._windows):
+        for label in list(self.windows):
             self._close_window(label)
 
     def _close_window(self, label: str) -> None:
-        window = self._windows.pop(label)
+        window = self.windows.pop(label)
         point = Metric(label, *window.mean())
         self.data.setdefault(label, []).append(point)
         if self.history is not None:

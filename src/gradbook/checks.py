@@ -20,6 +20,7 @@ from gradbook.errors import (
     DataError,
     ModelError,
     ShapeError,
+    did_you_mean,
 )
 
 #: What PyTorch says when shapes or dtypes do not fit; other errors are the learner's own.
@@ -110,6 +111,15 @@ def check_whole_number(value: Any, name: str, at_least: int) -> int:
             f"{name} must be a whole number of at least {at_least}, but it is {value!r}."
         )
     return number
+
+
+def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
+    """Raises ConfigError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ConfigError(
+            f"{name} is one of {', '.join(choices)}, but it is {value!r}."
+            f"{did_you_mean(str(value), choices)}"
+        )
 
 
 # Labels

@@ -10,6 +10,8 @@ Every error of ours says what happened, with which value, and what to do. Each i
     │   └── ShapeError     (RuntimeError)         one that stops fitting at a layer
     ├── DataError          (ValueError)           a data set that is empty or not what it says
     │   └── CorruptFileError                      a file that is truncated, damaged or mislabelled
+    ├── CheckpointError    (ValueError)           a checkpoint that does not fit what is trained
+    ├── StorageError       (OSError)              a file that cannot be written
     ├── DownloadError      (OSError)              no source could deliver a file
     ├── MissingExtraError  (ImportError)          an optional package is not installed
     └── NotCarriedError    (AttributeError)       a name of the book that is not carried yet
@@ -51,7 +53,15 @@ class DataError(GradbookError, ValueError):
 
 
 class CorruptFileError(DataError):
-    """A data file that is truncated, damaged or mislabelled."""
+    """A file that is truncated, damaged or mislabelled."""
+
+
+class CheckpointError(GradbookError, ValueError):
+    """A checkpoint that does not fit the model, the data or the settings it is to go on with."""
+
+
+class StorageError(GradbookError, OSError):
+    """A file that cannot be written: the disk is full, or the folder cannot be written to."""
 
 
 class DownloadError(GradbookError, OSError):

@@ -4,7 +4,9 @@ Book: 3.2 (sec_oo-design).
 """
 
 import inspect
+import math
 from collections.abc import Callable, Iterable
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -56,3 +58,30 @@ class HyperParameters:
         self.hparams = {**getattr(self, "hparams", {}), **saved}
         for name, value in saved.items():
             setattr(self, name, value)
+
+
+def plain(value: Any) -> Any:
+    """A hyperparameter as numbers, texts, lists and dictionaries, to be written down or compared.
+
+    Small tensors and arrays become lists, large ones their shape and type; classes, functions and
+    other objects become their names.
+    """
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist") and hasattr(value, "shape"):  # a tensor or an array
+        if math.prod(value.shape) <= 100:
+            return value.tolist()
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+    if isinstance(value, PurePath):
+        return str(value)
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return qualified_name(named)
+
+
+def qualified_name(Class: Any) -> str:
+    """Where a class or function is defined and what it is called: "gradbook.models.mlp.MLP"."""
+    return f"{Class.__module__}.{Class.__qualname__}"

@@ -1,18 +1,28 @@
 """What is recorded while a model trains, and where it goes.
 
 Values arrive as tensors and stay on their device until a window of them closes: a `Meter`
-costs one synchronisation per window, never one per step.
+costs one synchronisation per window, never one per step. PyTorch is loaded only where values are
+read, because whoever looks at finished runs needs none of it.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
-
-from gradbook.errors import DivergenceWarning, warn
+from gradbook.errors import (
+    ConfigError,
+    DivergenceWarning,
+    MissingExtraError,
+    did_you_mean,
+    warn,
+)
 
 if TYPE_CHECKING:
+    import pandas
+    import torch
+    from matplotlib.axes import Axes
+
     from gradbook.board import ProgressBoard
     from gradbook.trainer import Trainer
 
@@ -37,7 +47,7 @@ class Metric(NamedTuple):
 class Sink:
     """A place that is told what happens. Override what you need; every method may be left out.
 
-    `open` comes first, then any number of `write`, then `close` exactly once.
+    `open` comes first, then any number of the others, then `close` exactly once.
     """
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
@@ -45,6 +55,12 @@ class Sink:
 
     def write(self, metric: Metric) -> None:
         """A value was recorded."""
+
+    def end_step(self, trainer: "Trainer") -> None:
+        """A training step is over: its state is complete, and could be saved."""
+
+    def end_epoch(self, trainer: "Trainer") -> None:
+        """An epoch and its validation are over, and all its means have been written."""
 
     def close(self, status: str) -> None:
         """All is over. `status` is "finished", "interrupted", "diverged" or "failed"."""
@@ -60,13 +76,15 @@ class Meter:
     def __len__(self) -> int:
         return len(self.values)
 
-    def add(self, x: float, value: torch.Tensor | float) -> None:
+    def add(self, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one value, a number or a 0-d tensor, without looking at it."""
         self.xs.append(x)
         self.values.append(value)
 
-    def read(self) -> torch.Tensor:
+    def read(self) -> "torch.Tensor":
         """All values as a float64 tensor on the CPU: the one synchronisation."""
+        import torch
+
         values = self.values
         if all(isinstance(value, torch.Tensor) for value in values):
             # Each may be of shape () or (1,), as backward() accepts both for a loss.
@@ -80,11 +98,15 @@ class Meter:
         x = sum(self.xs) / len(self.xs)
         if weights is None or len(weights) != len(values):
             return x, values.mean().item()
+        import torch
+
         weight = torch.tensor(weights, dtype=torch.float64)
         return x, (torch.dot(values, weight) / weight.sum()).item()
 
     def first_nonfinite(self) -> float | None:
         """The position of the first value that is NaN or infinite, or None."""
+        import torch
+
         wrong = (~torch.isfinite(self.read())).nonzero()
         return self.xs[int(wrong[0])] if len(wrong) else None
 
@@ -97,15 +119,18 @@ class History(Sink):
     which follow the book (the plain mean of batch means), these weight every batch by its number
     of examples.
 
+    Args:
+        rows: Epochs that are there already, as those of a training that goes on.
+
     Attributes:
         rows: The epochs, oldest first.
         diverged: The label and the place of the first value that was NaN or infinite, or None.
     """
 
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
+    def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
+        self.rows: list[dict[str, float]] = [dict(row) for row in rows]
         self.diverged: str | None = None
-        self._meters: dict[str, Meter] = {}
+        self.meters: dict[str, Meter] = {}
         self._steps_per_epoch = 0
         self._lr: Any = None
 
@@ -123,15 +148,71 @@ class History(Sink):
     def __iter__(self) -> Iterator[dict[str, float]]:
         return iter(self.rows)
 
+    @property
+    def labels(self) -> list[str]:
+        """What was recorded, in the order in which it came."""
+        return list(dict.fromkeys(name for row in self.rows for name in row if name != "epoch"))
+
     def __repr__(self) -> str:
         if not self.rows:
             return "History: no finished epoch"
-        widths = {label: max(10, len(label)) for row in self.rows for label in row}
-        lines = ["  ".join(f"{label:>{width}}" for label, width in widths.items())]
-        for row in self.rows:
-            cells = ((_cell(label, row.get(label, math.nan)), w) for label, w in widths.items())
-            lines.append("  ".join(f"{cell:>{width}}" for cell, width in cells))
-        return "\n".join(lines)
+        cells = self._cells()
+        widths = [max(10, *map(len, column)) for column in zip(*cells, strict=True)]
+        return "\n".join(
+            "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
+            for line in cells
+        )
+
+    def _repr_html_(self) -> str:
+        """The same as a table of a notebook."""
+        if not self.rows:
+            return f"<p>{self!r}</p>"
+        head, *body = self._cells()
+        lines = ["<thead>" + _html_row("th", head) + "</thead>", "<tbody>"]
+        lines += [_html_row("td", line) for line in body]
+        return "<table>" + "\n".join([*lines, "</tbody>"]) + "</table>"
+
+    def _cells(self) -> list[list[str]]:
+        names = ["epoch", *self.labels]
+        body = [[_cell(name, row.get(name, math.nan)) for name in names] for row in self.rows]
+        return [names, *body]
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The epochs as a DataFrame with a column for each label, indexed by "epoch".
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
+        columns = ["epoch", *self.labels]
+        return pd.DataFrame(self.rows, columns=columns).set_index("epoch")
+
+    def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":
+        """Draws the epoch means against the epochs.
+
+        Args:
+            labels: What to draw; without any, everything.
+            axes: Matplotlib axes to draw on; without them, a new figure's.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ConfigError: If a label was not recorded.
+        """
+        for label in labels:
+            if label not in self.labels:
+                raise ConfigError(
+                    f"{label!r} was not recorded.{did_you_mean(label, self.labels)} "
+                    f"There are {', '.join(self.labels) or 'no values yet'}."
+                )
+        # Imported late and by name: what draws stands above what is drawn.
+        draw_history = import_module("gradbook.display.epochs").draw_history
+        drawn: Axes = draw_history(self, labels or self.labels, axes)
+        return drawn
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Notes what is needed to name a step."""
@@ -139,11 +220,11 @@ class History(Sink):
             self._steps_per_epoch = trainer.num_train_batches
             self._lr = getattr(trainer.model, "lr", None)
 
-    def add(self, label: str, x: float, value: torch.Tensor | float) -> None:
+    def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one raw value of the running epoch."""
-        meter = self._meters.get(label)
+        meter = self.meters.get(label)
         if meter is None:
-            meter = self._meters[label] = Meter()
+            meter = self.meters[label] = Meter()
         meter.add(x, value)
 
     def write(self, metric: Metric) -> None:
@@ -151,7 +232,7 @@ class History(Sink):
         if self.diverged is None and not math.isfinite(metric.y):
             self._report_divergence(metric.label)
 
-    def end_epoch(self, epoch: int, weights: Mapping[str, Sequence[float]]) -> list[Metric]:
+    def close_epoch(self, epoch: int, weights: Mapping[str, Sequence[float]]) -> list[Metric]:
         """Closes an epoch and returns its means.
 
         Args:
@@ -160,15 +241,22 @@ class History(Sink):
                 are not as many weights as values, the plain mean is taken.
         """
         metrics = []
-        for label, meter in self._meters.items():
+        for label, meter in self.meters.items():
             _, y = meter.mean(weights.get(label.partition("_")[0]))
             metrics.append(Metric(label, epoch, y, kind="epoch"))
         if metrics:
             self.rows.append({"epoch": epoch, **{metric.label: metric.y for metric in metrics}})
         for metric in metrics:
             self.write(metric)
-        self._meters.clear()
+        self.meters.clear()
         return metrics
+
+    def note(self, epoch: int, label: str, y: float) -> Metric:
+        """Adds a value to an epoch that is closed already, such as its learning rate."""
+        if not self.rows or self.rows[-1]["epoch"] != epoch:
+            self.rows.append({"epoch": epoch})
+        self.rows[-1][label] = y
+        return Metric(label, epoch, y, kind="epoch")
 
     def best(self, label: str) -> dict[str, float] | None:
         """The row with the best finite value of `label`, or None if there is none.
@@ -182,7 +270,7 @@ class History(Sink):
         return pick(rows, key=lambda row: row[label])
 
     def _report_divergence(self, label: str) -> None:
-        meter = self._meters.get(label)
+        meter = self.meters.get(label)
         x = meter.first_nonfinite() if meter is not None else None
         if x is None:
             where = "during training"
@@ -202,3 +290,9 @@ class History(Sink):
 
 def _cell(label: str, value: float) -> str:
     return f"{value:.0f}" if label == "epoch" else f"{value:.4g}"
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    from html import escape
+
+    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"

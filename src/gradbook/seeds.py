@@ -1,6 +1,7 @@
 """Random numbers that can be repeated."""
 
 import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from gradbook.errors import ConfigError
 
 #: NumPy takes seeds below this only; Python and PyTorch take larger ones.
 SEED_LIMIT = 2**32
+
+_last_seed: int | None = None
 
 
 def seed_everything(seed: int | None = None) -> int:
@@ -29,7 +32,127 @@ def seed_everything(seed: int | None = None) -> int:
         raise ConfigError(
             f"seed must be a whole number from 0 to {SEED_LIMIT - 1}, but it is {seed!r}."
         )
+    global _last_seed
+    _last_seed = seed
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     return seed
+
+
+def last_seed() -> int | None:
+    """The seed that `seed_everything` set last; None if it was never called."""
+    return _last_seed
+
+
+def random_state(*owners: Any) -> dict[str, Any]:
+    """The state of every random generator, for `restore_random_state`.
+
+    These are the global generators of Python, NumPy, PyTorch and the accelerator, and the
+    generators of their own that `owners` (loaders, samplers, models) hold as attributes.
+    """
+    state: dict[str, Any] = {
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+        "torch": torch.get_rng_state(),
+        "owned": [_state_of(generator) for generator in _owned(owners)],
+    }
+    if torch.accelerator.is_available():
+        state["accelerator"] = _accelerator().get_rng_state()
+    return state
+
+
+def restore_random_state(state: dict[str, Any], *owners: Any) -> None:
+    """Puts every random generator back into a state that `random_state` gave.
+
+    The state of an accelerator that is not here is left out.
+    """
+    random.setstate(state["python"])
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    for generator, owned in zip(_owned(owners), state["owned"], strict=True):
+        if isinstance(generator, torch.Generator):
+            generator.set_state(owned)
+        elif isinstance(generator, random.Random):
+            generator.setstate(owned)
+        else:
+            generator.bit_generator.state = owned
+    if "accelerator" in state and torch.accelerator.is_available():
+        _accelerator().set_rng_state(state["accelerator"])
+
+
+def to_plain(state: dict[str, Any]) -> dict[str, Any]:
+    """A random state as tensors and plain values, as a checkpoint holds them."""
+    return {
+        **state,
+        "python": _python_to_plain(state["python"]),
+        "numpy": [_array_to_plain(part) for part in state["numpy"]],
+        "owned": [
+            _python_to_plain(owned) if isinstance(owned, tuple) else _array_to_plain(owned)
+            for owned in state["owned"]
+        ],
+    }
+
+
+def from_plain(plain: dict[str, Any]) -> dict[str, Any]:
+    """The opposite of `to_plain`."""
+    return {
+        **plain,
+        "python": _python_from_plain(plain["python"]),
+        "numpy": tuple(_array_from_plain(part) for part in plain["numpy"]),
+        "owned": [
+            _python_from_plain(owned) if isinstance(owned, list) else _array_from_plain(owned)
+            for owned in plain["owned"]
+        ],
+    }
+
+
+def _python_to_plain(state: tuple[Any, ...]) -> list[Any]:
+    version, numbers, gauss = state
+    return [version, torch.tensor(numbers), gauss]
+
+
+def _python_from_plain(plain: list[Any]) -> tuple[Any, ...]:
+    version, numbers, gauss = plain
+    return (version, tuple(numbers.tolist()), gauss)
+
+
+def _array_to_plain(value: Any) -> Any:
+    """NumPy's arrays as dictionaries, whose only key no state of NumPy's has."""
+    if isinstance(value, np.ndarray):
+        return {"array": torch.from_numpy(value.astype(np.int64)), "dtype": str(value.dtype)}
+    if isinstance(value, dict):
+        return {key: _array_to_plain(item) for key, item in value.items()}
+    return value
+
+
+def _array_from_plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        if value.keys() == {"array", "dtype"}:
+            return value["array"].numpy().astype(value["dtype"])
+        return {key: _array_from_plain(item) for key, item in value.items()}
+    return value
+
+
+def _accelerator() -> Any:
+    return torch.get_device_module(torch.accelerator.current_accelerator())
+
+
+def _owned(owners: Any) -> list[Any]:
+    """The generators among the attributes of `owners`, each once, always in the same order."""
+    kinds = (torch.Generator, np.random.Generator, random.Random)
+    found = {
+        id(value): value
+        for owner in owners
+        for _, value in sorted(getattr(owner, "__dict__", {}).items())
+        if isinstance(value, kinds)
+    }
+    return list(found.values())
+
+
+def _state_of(generator: Any) -> Any:
+    if isinstance(generator, torch.Generator):
+        return generator.get_state()
+    if isinstance(generator, random.Random):
+        return generator.getstate()
+    return generator.bit_generator.state

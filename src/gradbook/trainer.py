@@ -1,21 +1,38 @@
 """The trainer: the training loop that everything but `train_ch6` of the old chapters uses.
 
-Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5.
+Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 """
 
+import copy
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
-from gradbook import checks, devices
+from gradbook import checkpoint, checks, devices, snapshot
 from gradbook.board import ProgressBoard
 from gradbook.data import Batch, TensorLoader
-from gradbook.errors import ConfigError, DataError, IgnoredSettingWarning, ModelError, warn
+from gradbook.errors import (
+    ConfigError,
+    DataError,
+    IgnoredSettingWarning,
+    ModelError,
+    warn,
+)
+from gradbook.fingerprint import describe_setup, model_tensors
 from gradbook.hparams import HyperParameters
+from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
+from gradbook.passes import Pass, Position, Split, always_the_same, owners_of_randomness
+from gradbook.precision import NAMES, Precision
+from gradbook.precision import Name as PrecisionName
 from gradbook.record import History, Sink
+from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.stopping import BestSoFar, Mode
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
 
@@ -28,12 +45,31 @@ class Trainer(HyperParameters):
     Args:
         max_epochs: Passes over the training set, at least 1.
         num_gpus: Whether to use the accelerator (1) or the CPU (0). Book: 6.7.
-        gradient_clip_val: The largest norm of all gradients together; 0 does not clip.
-            Book: 5.3, 9.5.
+        gradient_clip_val: The largest norm of all gradients together, or, with the algorithm
+            "value", the largest size of each element; 0 does not clip. Book: 5.3, 9.5.
+        gradient_clip_algorithm: What is clipped: "norm" or "value".
+        accumulate_grad_batches: The batches whose gradients are averaged for one update.
+        precision: "32"; "16-mixed" or "bf16-mixed" compute the forward pass in 16 bits where the
+            device can.
+        deterministic: Whether to use only algorithms that give the same numbers every time.
+            On the CPU a seed is enough.
+        compile: Whether to compile the network with `torch.compile`, which pays in long runs.
+        limit_batches: The batches of an epoch, as a number, or as a fraction below 1, for a quick
+            look; None takes all.
+        overfit_batches: Train and validate on so many batches of the training set, always the
+            same: a network that cannot learn these by heart has a fault. None takes the data.
+        monitor: The label of the epoch mean by which the best epoch is known, such as "val_acc";
+            None takes "val_loss" where it is recorded, otherwise "train_loss".
+        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" takes the
+            highest of a label that ends in "acc".
+        patience: After how many epochs without a better one to stop; None never stops early.
+        min_delta: By how much an epoch must be better to count.
+        keep_best: Whether the model ends with the parameters of its best epoch, not of its last.
         display: Where the curves are drawn: "auto", "notebook", "terminal", "lines" or "off".
             None leaves the choice to the model's board.
-        compile: Whether to compile the network with `torch.compile`, which pays in long runs.
         sinks: Further places that are told every recorded value.
+        run: A folder for runs, such as "runs", or a `gradbook.runs.Run`: keeps settings, values,
+            checkpoints and curves in a new folder there. None writes nothing.
 
     Attributes:
         model, optim: What is being trained, and its optimizer.
@@ -42,15 +78,34 @@ class Trainer(HyperParameters):
         train_dataloader, val_dataloader: The minibatches; there may be no validation set.
         num_train_batches, num_val_batches: Batches in an epoch.
         history: The exact means of every finished epoch.
+        best: The best epoch so far: `best.epoch`, `best.value`.
         status: "finished", "interrupted", "diverged" or "failed", once a training is over.
+        stopped_early: Whether patience ended the training before `max_epochs`.
     """
 
     # Defaults of the class, because the book replaces `__init__` by one that knows only its own.
-    display: bool | str | None = None
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
+    accumulate_grad_batches: int = 1
+    precision: PrecisionName = "32"
+    deterministic: bool = False
     compile: bool = False
+    limit_batches: int | float | None = None
+    overfit_batches: int | None = None
+    monitor: str | None = None
+    mode: Mode = "auto"
+    patience: int | None = None
+    min_delta: float = 0.0
+    keep_best: bool = False
+    display: bool | str | None = None
     sinks: Sequence[Sink] = ()
+    run: Any = None
     gpus: Sequence[torch.device] = ()
     status: str | None = None
+    stopped_early: bool = False
+    # And because it replaces `fit` by one that prepares only what its own loop needs.
+    arithmetic: Precision = Precision("32", devices.cpu())
+    position: Position = Position()
+    _setup: dict[str, Any] | None = None
 
     max_epochs: int
     gradient_clip_val: float
@@ -61,15 +116,40 @@ class Trainer(HyperParameters):
         num_gpus: int = 0,
         gradient_clip_val: float = 0,
         *,
-        display: bool | str | None = None,
+        gradient_clip_algorithm: Literal["norm", "value"] = "norm",
+        accumulate_grad_batches: int = 1,
+        precision: PrecisionName = "32",
+        deterministic: bool = False,
         compile: bool = False,
+        limit_batches: int | float | None = None,
+        overfit_batches: int | None = None,
+        monitor: str | None = None,
+        mode: Mode = "auto",
+        patience: int | None = None,
+        min_delta: float = 0.0,
+        keep_best: bool = False,
+        display: bool | str | None = None,
         sinks: Sequence[Sink] = (),
+        run: "str | os.PathLike[str] | Sink | None" = None,
     ) -> None:
         sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
         self.save_hyperparameters()
         checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
         checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
         checks.check_rate(gradient_clip_val, "gradient_clip_val")
+        checks.check_choice(gradient_clip_algorithm, "gradient_clip_algorithm", ("norm", "value"))
+        checks.check_whole_number(accumulate_grad_batches, "accumulate_grad_batches", at_least=1)
+        checks.check_choice(precision, "precision", NAMES)
+        checks.check_choice(mode, "mode", ("auto", "min", "max"))
+        checks.check_rate(min_delta, "min_delta")
+        if patience is not None:
+            checks.check_whole_number(patience, "patience", at_least=1)
+        if overfit_batches is not None:
+            checks.check_whole_number(overfit_batches, "overfit_batches", at_least=1)
+        if limit_batches is not None:
+            checks.check_positive(limit_batches, "limit_batches")
+            if limit_batches >= 1:
+                checks.check_whole_number(limit_batches, "limit_batches", at_least=1)
         self.gpus = devices.try_all_gpus()[: min(num_gpus, 1)]
         if num_gpus > len(self.gpus):
             offered = f"this machine offers {devices.num_gpus()} to PyTorch"
@@ -77,6 +157,17 @@ class Trainer(HyperParameters):
             instead = self.gpus[0] if self.gpus else "the CPU"
             warn(
                 f"num_gpus={num_gpus}, but {limit}. Training on {instead}.",
+                IgnoredSettingWarning,
+            )
+        if gradient_clip_algorithm == "value" and not gradient_clip_val:
+            warn(
+                'gradient_clip_algorithm="value" clips nothing while gradient_clip_val is 0. '
+                "Set gradient_clip_val to the largest size that an element may have.",
+                IgnoredSettingWarning,
+            )
+        if min_delta and patience is None and not keep_best and run is None:
+            warn(
+                f"min_delta={min_delta:g} changes nothing without patience, keep_best or run.",
                 IgnoredSettingWarning,
             )
         for sink in sinks:
@@ -113,39 +204,59 @@ class Trainer(HyperParameters):
         moved: Batch = _to(self.gpus[0], batch)
         return moved
 
-    def fit(self, model: Any, data: Any) -> None:
-        """Trains `model` on `data` for `max_epochs` passes.
+    def fit(self, model: Any, data: Any, resume: Any = None) -> None:
+        """Trains `model` on `data` until `max_epochs` passes are done.
 
         Whatever ends the training early, the model keeps what it has learned, and `history` and
-        the board keep what was recorded. Ctrl-C is passed on.
+        the board keep what was recorded. Ctrl-C finishes the running step and is then passed on;
+        a second one stops at once.
+
+        Args:
+            model: The model.
+            data: The data.
+            resume: A run's folder, a checkpoint's file, or what `checkpoint.load` read: the
+                training goes on from there to the last bit as if it had never been stopped. A
+                trainer that keeps a run goes on in the run's own folder.
 
         Raises:
             ModelError: If the model lacks a method, or its loss is not one number.
             DataError: If the data are empty.
             BatchError: If the data do not fit the model.
-            ConfigError: If the learning rate is no usable number, or there is no such display.
+            ConfigError: If the learning rate is no usable number, there is no such display, or
+                there is nothing left to do.
+            CheckpointError: If model, data or settings are not those of the checkpoint.
+            CorruptFileError: If the checkpoint is damaged.
         """
         if hasattr(self, "_listeners"):
             raise ConfigError("This trainer is training already. Make another for a second fit().")
         self.history = History()
         self.status = "failed"  # until it has ended in another way
+        self.stopped_early = False
         try:
             checks.check_model(model)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
+            recorder = self._recorder()
+            state = self._read_checkpoint(resume)
             if _draws(model) and model.board.trained:
                 model.board.clear()  # a new curve, not a line back to zero
-            self.prepare_data(data)
-            self.prepare_model(model)
-            self.epoch = self.train_batch_idx = self.val_batch_idx = 0
-            self._rehearse()
-            self.optim = model.configure_optimizers()
-            if self.optim is None:
-                raise ModelError(checks.missing_optimizer(model))
-            with self._compiled(), self._recording(display):
-                for epoch in range(self.max_epochs):
-                    self.epoch = epoch
-                    self.fit_epoch()
-                    self._end_epoch()
+            self._prepare(model, data)
+            with self._passing():
+                if state is not None:
+                    snapshot.put_back(state, self)
+                    self._check_left_to_do()
+                with (
+                    self._compiled(),
+                    self._determined(),
+                    Interrupts(terminations=bool(recorder)) as self._interrupts,
+                    self._recording([*recorder, display]),
+                ):
+                    for epoch in range(self.position.epoch, self.max_epochs):
+                        self.epoch = epoch
+                        self.fit_epoch()
+                        self._end_epoch()
+                        if self.stopped_early:
+                            break
+                    self._take_best()
         except KeyboardInterrupt:
             self.status = "interrupted"
             raise
@@ -155,17 +266,14 @@ class Trainer(HyperParameters):
         self.model.train()
         before = self.train_batch_idx
         for batch in self.train_dataloader:
-            loss = self.model.training_step(self.prepare_batch(batch))
+            with self.arithmetic.autocast():
+                loss = self.model.training_step(self.prepare_batch(batch))
             if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
                 raise ModelError(checks.useless_loss(self.model, loss))
-            self.optim.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                if self.gradient_clip_val > 0:
-                    self.clip_gradients(self.gradient_clip_val, self.model)
-                self.optim.step()
+            self._update(loss)
             self.train_batch_idx += 1
-        if self.train_batch_idx == before:
+        resumed_at_its_end = self.position.batches or self.position.split == "val"
+        if self.train_batch_idx == before and not resumed_at_its_end:
             raise DataError(
                 f"The training set gave no batch in epoch {self.epoch + 1}. What "
                 f"`train_dataloader()` returns must begin anew each time it is iterated over."
@@ -173,19 +281,203 @@ class Trainer(HyperParameters):
         if self.val_dataloader is None:
             return
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), self.arithmetic.autocast():
             for batch in self.val_dataloader:
                 self.model.validation_step(self.prepare_batch(batch))
                 self.val_batch_idx += 1
 
     def clip_gradients(self, grad_clip_val: float, model: Any) -> None:
-        """Scales all gradients together so that their global norm is at most `grad_clip_val`.
+        """Clips the gradients: their global norm, or each element, to at most `grad_clip_val`.
 
         Book: 9.5.3 (sec_rnn-scratch).
         """
-        torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
+        if self.gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(model.parameters(), grad_clip_val)
+        else:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 
-    # What records it
+    # Without training
+
+    def validate(self, model: Any, data: Any) -> dict[str, float]:
+        """The exact means over the validation set of what `validation_step` plots.
+
+        Nothing is drawn or recorded, and the model stays as it is.
+
+        Args:
+            model: The model.
+            data: The data, whose validation set is used.
+
+        Returns:
+            A dictionary such as {"val_loss": 0.41, "val_acc": 0.85}.
+
+        Raises:
+            DataError: If there is no validation set.
+            BatchError: If the data do not fit the model.
+        """
+        checks.check_model(model)
+        checks.check_data(data)
+        loader = data.val_dataloader()
+        if loader is None:
+            raise DataError(f"{type(data).__name__} has no validation set to look at.")
+        history, board = History(), ProgressBoard(display=False)
+        board.history = history
+        stand_in = copy.copy(self)  # what a step reads of its trainer, beside a training's own
+        stand_in.epoch, stand_in.num_val_batches = 0, len(loader)
+        before = model.board, model.__dict__.get("trainer")
+        model.board, model.trainer = board, stand_in
+        try:
+            if self.gpus:
+                model.to(self.gpus[0])
+            with checks.at_rest(model), Precision(self.precision, self._device()).autocast():
+                for batch in loader:
+                    model.validation_step(self.prepare_batch(batch))
+        finally:
+            model.board, model.trainer = before
+        means = history.close_epoch(1, {"val": _batch_sizes(loader)})
+        return {metric.label: metric.y for metric in means}
+
+    def predict(self, model: Any, data: Any) -> torch.Tensor:
+        """The network's outputs, without gradients and with the model as it is.
+
+        Args:
+            model: The model.
+            data: The data, whose validation set is used; an iterable of batches, in each of which
+                the labels come last; or the inputs themselves, a tensor (n, ...).
+
+        Returns:
+            The outputs for all examples, in their order: a tensor (n, ...) on the CPU.
+
+        Raises:
+            DataError: If there is nothing to predict.
+            BatchError: If the data do not fit the model.
+        """
+        if isinstance(data, torch.Tensor):
+            batches: Any = [(part, None) for part in torch.split(data, 1024)]
+        else:
+            batches = data.val_dataloader() if hasattr(data, "val_dataloader") else data
+        if self.gpus:
+            model.to(self.gpus[0])
+        with checks.at_rest(model), Precision(self.precision, self._device()).autocast():
+            outputs = [model(*self.prepare_batch(batch)[:-1]).cpu() for batch in batches or ()]
+        if not outputs:
+            raise DataError("There is nothing to predict: the data have no validation batch.")
+        return torch.cat(outputs)
+
+    # Going on
+
+    def save_checkpoint(self, path: "str | os.PathLike[str]") -> None:
+        """Writes all that the training needs to go on: see `fit(..., resume=path)`.
+
+        It can be called between two steps, as by a sink in `end_step` and `end_epoch`, and after
+        a training has ended.
+
+        Raises:
+            ConfigError: If nothing was trained yet.
+            StorageError: If the file cannot be written.
+        """
+        if not hasattr(self, "best"):
+            raise ConfigError("There is nothing to save yet. Call fit(model, data) first.")
+        checkpoint.save(Path(path), snapshot.take(self))
+
+    def _read_checkpoint(self, resume: Any) -> dict[str, Any] | None:
+        """The state to go on from; also notes the run's folder that it comes from."""
+        self.resumed_folder: Path | None = None
+        self.resumed_lines = 0
+        if resume is None or isinstance(resume, dict):
+            return resume
+        path = Path(getattr(resume, "folder", resume))
+        if path.is_dir():
+            self.resumed_folder, path = path, path / "checkpoints" / "last.pt"
+        elif path.parent.name == "checkpoints":
+            self.resumed_folder = path.parent.parent
+        state = checkpoint.load(path)
+        self.resumed_lines = state.get("recorded_lines", 0)
+        return state
+
+    def _check_left_to_do(self) -> None:
+        done = self.position.epoch
+        if done >= self.max_epochs:
+            raise ConfigError(
+                f"There is nothing left to do: the checkpoint has {done} finished epochs, and "
+                f"max_epochs is {self.max_epochs}. Set max_epochs to more than {done}."
+            )
+
+    def _recorder(self) -> list[Sink]:
+        """The sink that keeps a run, if one is wanted."""
+        if self.run is None or isinstance(self.run, Sink):
+            return [] if self.run is None else [self.run]
+        # Imported late and by name: what writes folders stands above what trains.
+        recorder: Sink = import_module("gradbook.runs.recorder").Run(self.run)
+        return [recorder]
+
+    def describe_setup(self) -> dict[str, Any]:
+        """What the result depends on besides the state: classes, settings, a look at the data."""
+        if self._setup is None:
+            self._setup = describe_setup(self, self.data)
+        return self._setup
+
+    # Before the first step
+
+    def _prepare(self, model: Any, data: Any) -> None:
+        self.data = data
+        self.prepare_data(data)
+        self.prepare_model(model)
+        if self.overfit_batches is not None:
+            same = always_the_same(self.train_dataloader, self.overfit_batches)
+            self.train_dataloader = same
+            self.val_dataloader = same if self.val_dataloader is not None else None
+        self.num_train_batches = self._limited(self.train_dataloader)
+        self.num_val_batches = self._limited(self.val_dataloader)
+        self.epoch = self.train_batch_idx = self.val_batch_idx = 0
+        self._rehearse()
+        self.optim, self.schedules = read_optimizers(model.configure_optimizers(), model)
+        self.arithmetic = Precision(self.precision, self._device())
+        if self.arithmetic.scaler is not None and not hasattr(self.optim, "param_groups"):
+            warn(
+                f'precision="{self.precision}" needs an optimizer of PyTorch, and '
+                f"{type(self.optim).__name__} is none. Training in 32 bits.",
+                IgnoredSettingWarning,
+            )
+            self.arithmetic = Precision("32", self._device())
+        self.best = BestSoFar(self.monitor, self.mode, self.min_delta, self.patience)
+        self.best_model: dict[str, torch.Tensor] | None = None
+        self._setup = None
+        #: Whether the model is as the last finished step left it.
+        self.is_at_rest = True
+
+    def _limited(self, loader: Any) -> int:
+        """The batches of a pass."""
+        if loader is None:
+            return 0
+        if self.limit_batches is None:
+            return len(loader)
+        if self.limit_batches < 1:
+            return max(1, int(len(loader) * self.limit_batches))
+        return min(len(loader), int(self.limit_batches))
+
+    def _device(self) -> torch.device:
+        return self.gpus[0] if self.gpus else devices.cpu()
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """While training, the loaders know where they are, and can be stopped and gone on with."""
+        loaders = self.train_dataloader, self.val_dataloader
+        owners = [self.data, *(part for loader in loaders for part in owners_of_randomness(loader))]
+        if isinstance(self.model, torch.nn.Module):
+            owners += self.model.modules()
+        self.position = Position(owners)
+        train, val = loaders
+        self.train_dataloader = self._pass(train, "train", self.num_train_batches)
+        if val is not None:
+            self.val_dataloader = self._pass(val, "val", self.num_val_batches)
+        try:
+            yield
+        finally:
+            self.train_dataloader, self.val_dataloader = loaders
+
+    def _pass(self, loader: Any, split: Split, num_batches: int) -> Pass:
+        limit = num_batches if num_batches < len(loader) else None
+        return Pass(loader, split, self.position, limit, self._after_batch)
 
     def _rehearse(self) -> None:
         """Finds out with one batch of each set what does not fit, before any long work."""
@@ -242,10 +534,97 @@ class Trainer(HyperParameters):
             self.model._compiled_call_impl = None  # PyTorch has no public way back
 
     @contextmanager
-    def _recording(self, display: Sink) -> Iterator[None]:
+    def _determined(self) -> Iterator[None]:
+        """Only algorithms that always give the same numbers, where that is wanted."""
+        if not self.deterministic:
+            yield
+            return
+        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        # cuBLAS reads it when it is first used, and refuses to be deterministic without it.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before[0])
+            torch.backends.cudnn.benchmark = before[1]
+
+    # Steps and epochs
+
+    def _update(self, loss: torch.Tensor) -> None:
+        """Adds a batch's gradients; when a group of batches is complete, takes a step."""
+        batch_idx = self.train_batch_idx % self.num_train_batches
+        together = self.accumulate_grad_batches
+        place = batch_idx % together
+        size = min(together, self.num_train_batches - batch_idx + place)
+        self.is_at_rest = False
+        if place == 0:
+            self.optim.zero_grad()
+        self.arithmetic.backward(loss if size == 1 else loss / size)
+        if place < size - 1:
+            return
+        with torch.no_grad():
+            if self.gradient_clip_val > 0:
+                self.arithmetic.unscale(self.optim)
+                self.clip_gradients(self.gradient_clip_val, self.model)
+            self.arithmetic.step(self.optim)
+
+    def _after_batch(self, split: Split) -> None:
+        """A batch was used, by whatever loop. Training may end here, and be gone on with."""
+        if split == "train":
+            done, together = self.position.batches, self.accumulate_grad_batches
+            if done % together and done < self.num_train_batches:
+                return  # gradients are waiting for more
+            steps = self.position.epoch * -(-self.num_train_batches // together)
+            steps += -(-done // together)
+            for schedule in self.schedules:
+                schedule.end("step", steps)
+            self.is_at_rest = True
+            for sink in self._steppers:
+                sink.end_step(self)
+        self._interrupts.raise_pending()
+
+    def _end_epoch(self) -> None:
+        weights = {
+            "train": _batch_sizes(self.train_dataloader),
+            "val": _batch_sizes(self.val_dataloader),
+        }
+        metrics = self.history.close_epoch(self.epoch + 1, weights)
+        rate = learning_rate(self.optim) if self.schedules else None
+        if rate is not None:
+            metrics.append(self.history.note(self.epoch + 1, "lr", rate))
+        row = self.history[-1] if metrics else {}
+        for schedule in self.schedules:
+            schedule.end("epoch", self.epoch + 1, row)
+        if self.best.update(row) and self.keep_best:
+            tensors = model_tensors(self.model)
+            self.best_model = {name: tensor.clone() for name, tensor in tensors.items()}
+        self.stopped_early = self.best.is_spent
+        for metric in metrics:
+            for sink in self._listeners:
+                sink.write(metric)
+        self.position.end_epoch()
+        self.is_at_rest = True
+        for sink in self._listeners:
+            sink.end_epoch(self)
+        self._interrupts.raise_pending()
+
+    def _take_best(self) -> None:
+        """Gives the model the parameters of its best epoch."""
+        if self.best_model is not None:
+            snapshot.load_parameters(self.model, self.best_model)
+
+    # What records it
+
+    @contextmanager
+    def _recording(self, listeners: Sequence[Sink]) -> Iterator[None]:
         """Opens every place that is told what happens, and closes it whatever happens."""
         board = self.model.board
-        self._listeners = [*self.sinks, display]
+        self._listeners = [*self.sinks, *listeners]
+        self._steppers = [
+            sink for sink in self._listeners if type(sink).end_step is not Sink.end_step
+        ]
         self.history.open(board, self)
         if _draws(self.model):
             board.history, board.sinks, board.trained = self.history, self._listeners, True
@@ -263,7 +642,7 @@ class Trainer(HyperParameters):
                 raise
             finally:
                 # A display may hold a thread, which could not be copied with the model.
-                del self._listeners
+                del self._listeners, self._steppers
                 if _draws(self.model):
                     if self.status in ("interrupted", "failed"):
                         board.flush()  # what came since the last point is not lost
@@ -271,15 +650,6 @@ class Trainer(HyperParameters):
 
     def _close(self, sink: Sink) -> None:
         sink.close(self.status or "failed")
-
-    def _end_epoch(self) -> None:
-        weights = {
-            "train": _batch_sizes(self.train_dataloader),
-            "val": _batch_sizes(self.val_dataloader),
-        }
-        for metric in self.history.end_epoch(self.epoch + 1, weights):
-            for sink in self._listeners:
-                sink.write(metric)
 
 
 def _draws(model: Any) -> bool:

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from gradbook.display.file import kebab_case
 from gradbook.errors import ConfigError, did_you_mean
+from gradbook.storage import kebab_case
 
 #: The finished models: where each is, and what it is.
 MODELS = {

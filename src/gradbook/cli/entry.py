@@ -20,9 +20,19 @@ import gradbook
 from gradbook.cli import report
 from gradbook.cli.options import normalized
 from gradbook.errors import did_you_mean
+from gradbook.interrupts import SIGNALS, Terminated
 
 COMMANDS = {
-    "train": "train a model and draw its curves",
+    "train": "train a model, and keep the run in a folder",
+    "resume": "go on with a run that was stopped, as if it never had been",
+    "rerun": "train once more what a run trained",
+    "runs": "list the runs",
+    "show": "one run: its settings, curve and figures",
+    "compare": "several runs: what differs, and their curves in one picture",
+    "inspect": "what a trained model gets right and wrong",
+    "predict": "classify images with a trained model",
+    "export": "a trained model in another format",
+    "rm": "remove runs",
     "data": "where each data set was looked for, and how to get it",
     "doctor": "what is installed here, and what is wrong with it",
 }
@@ -43,7 +53,8 @@ examples:
   gradbook train mlp --num-hiddens 256 --lr 0.1
   gradbook train softmax --max-epochs 5 --seed 1
   gradbook train my_file.py:MyNet --data my_file.py:MyData
-  gradbook train mlp --json > result.json
+  gradbook resume mlp-1 --max-epochs 20
+  gradbook compare mlp-1 mlp-2
   gradbook train mlp --help
 """
 
@@ -110,7 +121,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     error, quiet = outcome.error, "--quiet" in arguments
     if isinstance(error, BrokenPipeError):
         return _gone(error)
-    hung_up = isinstance(error, report.Terminated) and error.hung_up
+    hung_up = isinstance(error, Terminated) and error.hung_up
     message = report.describe(error) if error is not None else ""
     if error is not None and not hung_up:
         if report.wants_traceback(arguments):
@@ -149,12 +160,12 @@ def _terminable() -> Iterator[None]:
     """Lets SIGTERM and SIGHUP end a command as Ctrl-C does, so that what was reached is kept."""
 
     def end(number: int, *_: object) -> NoReturn:
-        raise report.Terminated(number)
+        raise Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in report.SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     # What is ignored stays so: `nohup` asks for that. Ctrl-C is Python's own.
     ours = [n for n in before if n != signal.SIGINT and before[n] != signal.SIG_IGN]
     try:

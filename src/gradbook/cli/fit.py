@@ -1,23 +1,22 @@
 """Carries a plan of a training out: from the run's folder to the summary."""
 
-import contextlib
-import signal
-import threading
+import shlex
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import gradbook
-from gradbook.cli.report import SIGNALS, Outcome, ending
+from gradbook.cli import classes
+from gradbook.cli.report import Outcome, ending
 from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
-from gradbook.display.file import claim_folder, save_curve
 from gradbook.display.lines import LinesDisplay
-from gradbook.errors import ConfigError, GradbookError
+from gradbook.interrupts import undisturbed
 from gradbook.record import History, Metric, Sink
+from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
+from gradbook.runs.recorder import Run
 from gradbook.seeds import seed_everything
 from gradbook.trainer import Trainer
 
@@ -45,70 +44,79 @@ class Clock(Sink):
             self._epoch, self._before = metric.x, now
 
 
-def fit(plan: Plan) -> Outcome:
-    """Trains as planned. The curves are written however the training ends."""
+def fit(plan: Plan, resume: Path | None = None) -> Outcome:
+    """Trains as planned, and keeps the run however the training ends.
+
+    Args:
+        plan: The training.
+        resume: The folder of a run to go on with, instead of a new one.
+    """
     started = time.perf_counter()
-    # Before any work, so that a folder that cannot be written costs no training.
-    folder = claim_folder(plan.runs, plan.name)
     data = model = trainer = None
     error: BaseException | None = None
-    files: list[Path] = []
     clock = Clock()
+    recorder = Run(
+        plan.runs,
+        plan.name,
+        every_n_steps=plan.checkpoint_steps,
+        command=plan.words,
+        model_name=plan.model.name,
+        data_name=plan.data.name,
+    )
     try:
+        if resume is None:
+            recorder.claim(plan.name)  # a folder that cannot be written costs no work
         seed_everything(plan.seed)
         data = plan.data.Class(**plan.arguments["data"])
         model = plan.model.Class(**plan.arguments["model"])
-        display = _display(plan.display)
-        trainer = Trainer(**plan.arguments["trainer"], display="off", sinks=[clock, display])
-        trainer.fit(model, data)
+        # The display is closed first: what it leaves on the screen comes before the summary.
+        sinks = [clock, _display(plan.display)]
+        trainer = Trainer(**plan.arguments["trainer"], display="off", sinks=sinks, run=recorder)
+        trainer.fit(model, data, resume=resume)
     except BaseException as raised:
         error = ending(raised)
-    with _undisturbed():
+    with undisturbed():
+        recorder.discard()  # where nothing was trained
         facts = _facts(plan, data, model, trainer, clock, error)
-        try:
-            files = _save(model, folder)
-        except ConfigError as raised:  # what was learned is told nevertheless
-            # The command line was right, so that this is not bad usage.
-            error = error or GradbookError(str(raised))
-        except Exception as raised:
-            error = error or raised
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # it stays if there is anything in it
-        facts |= {"seconds": time.perf_counter() - started, "folder": None, "curves": []}
-        if files:
-            facts |= {"folder": str(folder), "curves": [str(file) for file in files]}
-        facts["repeat"] = plan.repeat
+        folder = recorder.folder if trainer is not None else None
+        curves = [folder / name for name in CURVE_FILES] if folder is not None else []
+        facts |= {
+            "seconds": time.perf_counter() - started,
+            "folder": None if folder is None else str(folder),
+            "curves": [str(curve) for curve in curves if curve.exists()],
+            "repeat": plan.repeat,
+            "resume": None,
+        }
+        if folder is not None and error is not None and _can_go_on(folder):
+            facts["resume"] = resume_command(plan, folder)
         reached = getattr(trainer, "train_batch_idx", 0) > 0
         code = 0 if facts["status"] == "finished" else 1
         return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ignores an impatient second Ctrl-C, and its kin, while what was reached is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def resume_command(plan: Plan, folder: Path) -> str:
+    """The command that goes on with a run.
+
+    What runs a learner's code is named in it, because no command runs code that a folder names.
+    """
+    words = ["gradbook", "resume", str(folder)]
+    for flag, found, known in (
+        ("--model", plan.model, classes.MODELS),
+        ("--data", plan.data, classes.DATA),
+    ):
+        if found.name not in known:
+            words += [flag, found.name]
+    return shlex.join(words)
+
+
+def _can_go_on(folder: Path) -> bool:
+    return (folder / CHECKPOINT_FILES["last"]).exists()
 
 
 def _display(name: str) -> Sink:
     """The display for this process; unlike a script's, it saves no curves of its own."""
     sink = choose(name)
     return LinesDisplay() if isinstance(sink, LinesDisplay) else sink
-
-
-def _save(model: Any, folder: Path) -> list[Path]:
-    """Writes the curves of `model`, if it has any."""
-    board = getattr(model, "board", None)
-    if board is None or not getattr(board, "data", None):
-        return []
-    return save_curve(board, folder)
 
 
 def _facts(
@@ -175,7 +183,10 @@ def _summary(plan: Plan, facts: dict[str, Any]) -> str:
         lines.append("  data      a sample only; `gradbook data` says how to get all")
     elif isinstance(facts["data_source"], str | Path):
         lines.append(f"  data      {facts['data']}, {facts['data_source']}")
-    for heading, file in zip(("curves", ""), facts["curves"], strict=False):
-        lines.append(f"  {heading:<10}{file}")
-    lines.append(f"  repeat    {facts['repeat']}")
+    if facts["folder"]:
+        lines.append(f"  run       {facts['folder']}")
+    if facts["repeat"]:
+        lines.append(f"  repeat    {facts['repeat']}")
+    if facts["resume"]:
+        lines.append(f"  go on     {facts['resume']}")
     return "\n".join(lines)

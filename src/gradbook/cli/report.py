@@ -17,29 +17,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gradbook.errors import ConfigError, GradbookError
+from gradbook.interrupts import Terminated
 
 
 class UsageError(ConfigError):
     """A command line that cannot be understood."""
-
-
-#: What asks a process to end. A terminal that is closed sends SIGHUP, which not every system has.
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-)
-
-
-class Terminated(KeyboardInterrupt):
-    """The process was asked to end by SIGTERM, or by another signal than Ctrl-C's."""
-
-    def __init__(self, number: int = signal.SIGTERM) -> None:
-        super().__init__(number)
-        self.number = number
-
-    @property
-    def hung_up(self) -> bool:
-        """Whether the terminal has gone, so that nothing can be shown on it."""
-        return self.number == getattr(signal, "SIGHUP", None)
 
 
 # Results

@@ -25,7 +25,7 @@ TRAINER_DEFAULTS = {"max_epochs": 10}
 DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
 
 #: Arguments of the trainer that are not options: the command has its own.
-NOT_OPTIONS = ("display", "sinks")
+NOT_OPTIONS = ("display", "sinks", "run")
 
 USAGE = "usage: gradbook train MODEL [options]"
 
@@ -42,7 +42,9 @@ class Plan:
         seed: The seed, drawn if none was given.
         runs, name: The folder for runs, and the name of this one.
         display: Where the curves are drawn.
-        repeat: The command that repeats it.
+        checkpoint_steps: The batches between two checkpoints within an epoch; None takes none.
+        words: The command that repeats it, without its first word, which is `gradbook`; None if
+            there is none.
     """
 
     model: classes.Found
@@ -53,7 +55,13 @@ class Plan:
     runs: str
     name: str
     display: str
-    repeat: str
+    checkpoint_steps: int | None
+    words: list[str] | None
+
+    @property
+    def repeat(self) -> str | None:
+        """The command that repeats it."""
+        return None if self.words is None else shlex.join(["gradbook", *self.words])
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -80,7 +88,8 @@ def help_text() -> str:
     return f"""\
 {USAGE}
 
-Trains a model, and keeps its curves as runs/NAME-N/curve.svg and curve.png.
+Trains a model, and keeps the run in a new folder runs/NAME-N: settings, values, checkpoints and
+curves.
 
 models:
 {models}
@@ -135,7 +144,7 @@ def read_plan(arguments: list[str]) -> Plan | str:
     _check_complete(every, given, {"model": model.Class, "data": data.Class})
     chosen: dict[str, dict[str, Any]] = {"model": {}, **{k: dict(v) for k, v in defaults.items()}}
     settings = {group: {o.name: o.default for o in every if o.group == group} for group in chosen}
-    repeat = ["gradbook", "train", model.name]
+    repeat = ["train", model.name]
     if data.name != usual_data:
         repeat += ["--data", data.name]
     for option in every:
@@ -150,9 +159,20 @@ def read_plan(arguments: list[str]) -> Plan | str:
         repeat += ["--runs", values.runs]
     if name != model.slug:
         repeat += ["--name", name]
-    display = "off" if values.quiet else values.display
-    command = shlex.join([*repeat, "--seed", str(seed)])
-    return Plan(model, data, chosen, settings, seed, values.runs, name, display, command)
+    if values.checkpoint_steps is not None:
+        repeat += ["--checkpoint-steps", str(values.checkpoint_steps)]
+    return Plan(
+        model,
+        data,
+        chosen,
+        settings,
+        seed,
+        values.runs,
+        name,
+        display="off" if values.quiet else values.display,
+        checkpoint_steps=values.checkpoint_steps,
+        words=[*repeat, "--seed", str(seed)],
+    )
 
 
 def _add_run_options(parser: argparse.ArgumentParser, usual_data: str) -> list[str]:
@@ -166,6 +186,12 @@ def _add_run_options(parser: argparse.ArgumentParser, usual_data: str) -> list[s
     )
     group.add_argument(
         "--name", type=_folder_name, help="name of the run's folder (default: the model's)"
+    )
+    group.add_argument(
+        "--checkpoint-steps",
+        type=_num_steps,
+        metavar="INT",
+        help="take a checkpoint also after so many batches (default: after each epoch)",
     )
     group.add_argument(
         "--display",
@@ -204,6 +230,12 @@ def _seed(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {text!r}"
         )
+    return int(text)
+
+
+def _num_steps(text: str) -> int:
+    if not text.isdecimal() or len(text) > 18 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, but got {text!r}")
     return int(text)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gradbook.display.curves import short
-from gradbook.display.file import claim_folder, kebab_case, save_curve
+from gradbook.display.file import save_curve
 from gradbook.display.shell import afterwards
-from gradbook.errors import ConfigError, GradbookWarning
+from gradbook.errors import ConfigError, GradbookWarning, StorageError
 from gradbook.record import Metric, Sink
+from gradbook.storage import claim_folder, kebab_case
 
 if TYPE_CHECKING:
     from gradbook.board import ProgressBoard
@@ -99,7 +100,7 @@ class LinesDisplay(Sink):
             name = kebab_case(type(model).__name__) if model is not None else "board"
         try:
             paths = save_curve(self._board, claim_folder(self._runs, name))
-        except ConfigError as error:
+        except (ConfigError, StorageError) as error:
             warnings.warn(f"The curves were not saved. {error}", GradbookWarning, stacklevel=2)
             return
         self._print("curves: " + ", ".join(str(path) for path in paths))

@@ -1,0 +1,141 @@
+"""`gradbook compare`: what differs between runs, and their curves in one picture."""
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.runs import (
+    add_runs_option,
+    duration,
+    figure,
+    seconds_of,
+    shortened,
+    summary,
+    table,
+)
+from gradbook.errors import GradbookError
+from gradbook.runs.comparison import (
+    PICTURE_KINDS,
+    differing,
+    names_of,
+    save_overlay,
+    settings_of,
+)
+from gradbook.runs.format import SPLITS
+from gradbook.runs.stored import StoredRun, load
+
+#: The longest value of a setting that is shown whole: the name of a class is longer than most.
+_WIDEST = 40
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Compares the runs that `arguments` name."""
+    parser = Parser("compare", "What differs between runs, and their curves in one picture.")
+    parser.add_argument("run", metavar="RUN", nargs="*", help="a run's name, or its folder")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="the picture, .svg or .png (default: compare.svg and compare.png beside the first "
+        "run, in place of those of the last comparison)",
+    )
+    add_runs_option(parser)
+    add_common_options(parser)
+    asked = parser.read(arguments)
+    if asked.help:
+        return Outcome(text=parser.format_help().rstrip())
+    if len(asked.run) < 2:
+        raise UsageError("Name two runs or more, such as mlp-1 mlp-2. `gradbook runs` lists them.")
+    if asked.output and Path(asked.output).suffix.lower().lstrip(".") not in PICTURE_KINDS:
+        raise UsageError(f"--output: a picture ends in .svg or .png, but not {asked.output!r}.")
+    runs = [load(name, asked.runs) for name in asked.run]
+    folders = [os.path.realpath(stored.folder) for stored in runs]
+    for name, folder in zip(asked.run, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise UsageError(f"{name!r} is named more than once. Name each run once.")
+    names, settings = names_of(runs), [settings_of(stored) for stored in runs]
+    differ = differing(settings)
+    facts: dict[str, Any] = {
+        "differences": {
+            setting: {
+                name: each[setting]
+                for name, each in zip(names, settings, strict=True)
+                if setting in each
+            }
+            for setting in differ
+        },
+        "results": [
+            {**summary(stored), "name": name} for name, stored in zip(names, runs, strict=True)
+        ],
+        "pictures": [],
+    }
+    lines = [*_differences(names, settings, differ), "", *_results(names, runs), ""]
+    if asked.output:
+        paths, note = [Path(asked.output)], ""
+    else:
+        paths = [runs[0].folder.parent / f"compare.{kind}" for kind in PICTURE_KINDS]
+        note = " (the next comparison takes their place; --output FILE keeps one)"
+    error = None
+    if any(len(stored.history) for stored in runs):
+        try:
+            save_overlay(runs, paths)
+            facts["pictures"] = [str(path) for path in paths]
+            lines.append(f"picture: {', '.join(facts['pictures'])}{note}")
+        except GradbookError as raised:  # the tables are worth having all the same
+            error = raised
+    else:
+        lines.append("No picture: none of these runs has finished an epoch.")
+    return Outcome(facts, "\n".join(line.rstrip() for line in lines), error=error)
+
+
+def _differences(
+    names: Sequence[str], settings: Sequence[Mapping[str, Any]], differ: Sequence[str]
+) -> list[str]:
+    if not differ:
+        return ["Nothing differs in model, data, hyperparameters, seed and versions."]
+    columns = {"": list(differ)}
+    for name, each in zip(names, settings, strict=True):
+        columns[name] = [shortened(each[s], _WIDEST) if s in each else "-" for s in differ]
+    return _in_blocks(columns)
+
+
+def _results(names: Sequence[str], runs: Sequence[StoredRun]) -> list[str]:
+    columns = {
+        "": list(names),
+        "status": [stored.status for stored in runs],
+        "epochs": [f"{stored.epochs}/{stored.facts['max_epochs']}" for stored in runs],
+        "seconds": [duration(seconds_of(stored)) for stored in runs],
+    }
+    labels = dict.fromkeys(chain.from_iterable(stored.final for stored in runs))
+    for label in labels:
+        if label.startswith(SPLITS):
+            columns[label] = [figure(stored.final, label) for stored in runs]
+        if not label.startswith("val_"):
+            continue
+        bests = [stored.best.get(label) for stored in runs]
+        columns[f"best {label} (epoch)"] = [
+            f"{figure(best, 'value')} ({best['epoch']})" if best else "-" for best in bests
+        ]
+    return _in_blocks(columns)
+
+
+def _in_blocks(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """A table; where a terminal is too narrow for it, several below each other."""
+    room = shutil.get_terminal_size((sys.maxsize, 24)).columns
+    first, *rest = columns
+    lines: list[str] = []
+    while rest:
+        num_fitting = len(rest)
+        while True:
+            block = table({name: columns[name] for name in (first, *rest[:num_fitting])})
+            if num_fitting == 1 or len(block[0]) <= room:
+                break
+            num_fitting -= 1
+        lines += ["", *block] if lines else block
+        rest = rest[num_fitting:]
+    return lines

@@ -1,0 +1,51 @@
+"""`gradbook export`: a trained model in another format."""
+
+from pathlib import Path
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome
+from gradbook.cli.restored import add_run_options, restore
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Exports a run's model, and verifies the export on validation data."""
+    parser = Parser("export", "A trained model in another format.")
+    add_run_options(parser)
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=("safetensors", "onnx", "torch-export"),
+        help="the format: parameters alone, or the network for other programs or for PyTorch",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="where to write it (default: in the run's folder)"
+    )
+    add_common_options(parser)
+    if {"-h", "--help"} & set(arguments):
+        return Outcome(text=parser.format_help().rstrip())
+    asked = parser.read(arguments)
+    restored = restore(asked)
+
+    from gradbook.inspection.export import SUFFIXES, export
+    from gradbook.inspection.predictions import forward
+
+    has_validation = restored.data.val_dataloader() is not None
+    batch, _ = next(forward(restored.model, restored.data, train=not has_validation))
+    path = asked.output or Path(restored.run.folder) / f"model{SUFFIXES[asked.to]}"
+    exported = export(restored.model, path, asked.to, batch[:-1])
+    facts = {
+        "run": restored.run.name,
+        "checkpoint": restored.checkpoint.stem,
+        "to": asked.to,
+        "file": str(exported.path),
+        "num_bytes": exported.num_bytes,
+        "num_examples": len(batch[-1]),
+        "difference": exported.difference,
+        "allowed": exported.allowed,
+    }
+    return Outcome(
+        facts,
+        f"{exported.path}  {exported.num_bytes:,} bytes\n"
+        f"verified: its outputs for {len(batch[-1])} examples differ from the model's by at most "
+        f"{exported.difference:.2g} (allowed: {exported.allowed:.2g})",
+    )

@@ -1,0 +1,118 @@
+"""`gradbook predict`: classify images with a trained model."""
+
+from typing import Any
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome
+from gradbook.cli.restored import Restored, add_run_options, restore
+from gradbook.errors import ConfigError, DataError, GradbookWarning, warn
+
+#: How many classes are told for each image.
+NUM_BEST = 3
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Classifies each image; one that cannot be read does not keep the others from it."""
+    parser = Parser("predict", "Classifies images with a trained model.")
+    add_run_options(parser)
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
+    parser.add_argument("--invert", action="store_true", help="exchange bright and dark")
+    add_common_options(parser)
+    if {"-h", "--help"} & set(arguments):
+        return Outcome(text=parser.format_help().rstrip())
+    asked = parser.read(arguments)
+    results = classify(restore(asked), asked.images, asked.invert)
+    errors = [result["error"] for result in results if "error" in result]
+    facts = {"run": asked.run, "images": results}
+    error = DataError("\nerror: ".join(errors)) if errors else None
+    return Outcome(facts, describe(results), error=error)
+
+
+def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[str, Any]]:
+    """The best classes of each image, or what is wrong with its file.
+
+    Raises:
+        ConfigError: If the run's model does not classify images.
+    """
+    import torch
+
+    from gradbook.checks import at_rest
+    from gradbook.inspection.classification import (
+        class_names,
+        classifies,
+        gives_probabilities,
+        probabilities,
+    )
+    from gradbook.inspection.images import (
+        border_brightness,
+        looks_inverted,
+        read_image,
+        shape_of,
+        training_images,
+    )
+    from gradbook.inspection.predictions import device_of, forward
+
+    model, data = restored.model, restored.data
+    batch, Y_hat = next(forward(model, data, train=True))
+    if not classifies(model, batch, Y_hat) or Y_hat.dim() != 2:
+        raise ConfigError(
+            f"{restored.run.name} is no classifier of images: its model "
+            f"{type(model).__name__} is a regression. Name the run of a classifier."
+        )
+    try:
+        known = training_images(data)
+    except DataError as error:
+        raise ConfigError(f"{restored.run.name} does not classify images. {error}") from None
+    shape, border = shape_of(known), border_brightness(known)
+    # Asked of a whole batch, because one row of logits may look like probabilities.
+    are_probabilities = gives_probabilities(Y_hat)
+    names = class_names(data, Y_hat.shape[1])
+    results: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            X = read_image(path, shape, invert)
+        except DataError as error:
+            results.append({"file": path, "error": str(error)})
+            continue
+        inverted = looks_inverted(X, border)
+        if inverted:
+            warn(
+                f"{path} has a border of brightness {border_brightness(X):.2f}, but those of the "
+                f"training images have {border:.2f}: bright and dark seem to be exchanged. "
+                f"It is classified as it is; {'do without' if invert else 'try'} --invert.",
+                GradbookWarning,
+            )
+        with at_rest(model):
+            y_hat = model(X.reshape(1, *batch[0].shape[1:]).to(device_of(model)))
+        best = probabilities(model, y_hat, are_probabilities)[0].cpu().float()
+        top = torch.topk(best, min(NUM_BEST, len(best)))
+        results.append(
+            {
+                "file": path,
+                "looks_inverted": inverted,
+                "classes": [
+                    {"class": label, "name": names[label], "probability": probability}
+                    for probability, label in zip(*map(torch.Tensor.tolist, top), strict=True)
+                ],
+            }
+        )
+    return results
+
+
+def describe(results: list[dict[str, Any]]) -> str:
+    """A line for each image that was classified."""
+    done = [result for result in results if "classes" in result]
+    if not done:
+        return ""
+    width = max(len(result["file"]) for result in done)
+    cells = [[f"{c['name']} {c['probability']:.2f}" for c in result["classes"]] for result in done]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [
+                result["file"].ljust(width),
+                *(cell.ljust(w) for cell, w in zip(row, widths, strict=True)),
+            ]
+        ).rstrip()
+        for result, row in zip(done, cells, strict=True)
+    )

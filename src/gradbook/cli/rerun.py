@@ -1,0 +1,30 @@
+"""`gradbook rerun`: trains once more what a run trained, in a new folder."""
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.restored import add_class_options, plan_of
+
+HELP = """\
+Trains once more what a run trained, with the same seed, in a new folder beside it. Any option of
+`gradbook train` may be changed, as in:
+  gradbook rerun mlp-1 --lr 0.3"""
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Trains from the beginning, with the options of the run and those given here."""
+    parser = Parser("rerun", HELP)
+    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
+    add_class_options(parser)
+    add_common_options(parser)
+    if {"-h", "--help"} & set(arguments):
+        return Outcome(text=parser.format_help().rstrip())
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError("Name the run first: gradbook rerun RUN [options]")
+    asked, options = parser.parse_known_args(arguments)
+
+    from gradbook.runs.stored import load
+
+    plan = plan_of(load(asked.run, asked.runs), asked.model, asked.data, options)
+    from gradbook.cli.fit import fit
+
+    return fit(plan)

@@ -1,0 +1,238 @@
+"""From a run's folder back to its model and data.
+
+No command runs code because a folder names it: a class that is not gradbook's own is loaded only
+if the command line itself names it, with --model or --data.
+"""
+
+import argparse
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gradbook.cli import classes
+from gradbook.cli.report import UsageError
+from gradbook.cli.train import Plan, read_plan
+from gradbook.errors import ConfigError, CorruptFileError, IgnoredSettingWarning, warn
+from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
+from gradbook.runs.stored import StoredRun, load
+
+
+@dataclass
+class Restored:
+    """A run with its model and data.
+
+    Attributes:
+        run: The run.
+        model: The model, in evaluation mode, with the parameters of the checkpoint.
+        data: The data, or None if they were not asked for.
+        checkpoint: The checkpoint's file.
+    """
+
+    run: StoredRun
+    model: Any
+    data: Any
+    checkpoint: Path
+
+
+def add_run_options(parser: argparse._ActionsContainer) -> None:
+    """Adds what every command takes that needs a run's model."""
+    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
+    add_class_options(parser)
+    parser.add_argument(
+        "--checkpoint",
+        choices=tuple(CHECKPOINT_FILES),
+        help="which parameters (default: best, or last where there is no best)",
+    )
+
+
+def add_class_options(parser: argparse._ActionsContainer) -> None:
+    """Adds where runs are, and what may be loaded to rebuild one."""
+    parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of runs")
+    for flag, what in (("--model", "model"), ("--data", "data set")):
+        parser.add_argument(
+            flag, metavar="FILE:CLASS", help=f"the run's {what}, if it is a class of your own"
+        )
+
+
+def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
+    """Rebuilds what a run trained.
+
+    Args:
+        asked: The options of `add_run_options`.
+        need_data: Whether the data are needed, too.
+
+    Raises:
+        ConfigError: If there is no such run, or it has a class that the command line must name.
+        CorruptFileError: If a file of the run is damaged.
+        CheckpointError: If the parameters do not fit the model.
+    """
+    from gradbook import checkpoint
+    from gradbook.seeds import seed_everything
+    from gradbook.snapshot import load_parameters
+
+    run = load(asked.run, asked.runs)
+    path = _checkpoint_path(run, asked.checkpoint)
+    state = checkpoint.load(path)
+    plan = plan_of(run, asked.model, asked.data)
+    seed_everything(plan.seed)  # data that are drawn are drawn again
+    data = plan.data.Class(**plan.arguments["data"]) if need_data else None
+    model = plan.model.Class(**plan.arguments["model"])
+    if not isinstance(state.get("model"), dict):
+        raise CorruptFileError(f"{path} has no parameters under the key 'model'.")
+    load_parameters(model, state["model"])
+    model.eval()
+    if data is not None:
+        _check_same_data(data, state)
+    return Restored(run, model, data, path)
+
+
+def plan_of(
+    run: StoredRun, model: str | None, data: str | None, options: Sequence[str] = ()
+) -> Plan:
+    """The plan of the training that a run has kept.
+
+    Args:
+        run: The run.
+        model: The model that the command line names, or None for the run's own.
+        data: The data set, likewise.
+        options: Further options of `gradbook train`, which take precedence.
+
+    Raises:
+        ConfigError: If the run has a class that the command line must name.
+        CorruptFileError: If the run's command cannot be used.
+    """
+    facts = run.facts
+    names = {
+        "model": model or _known(facts["model"], classes.MODELS),
+        "data": data or _known(facts["data"], classes.DATA),
+    }
+    unnamed = [kind for kind, name in names.items() if not name]
+    if unnamed:
+        raise UsageError(_must_be_named(run, unnamed))
+    words = facts["command"]
+    if words is None:
+        return _plan_of_a_script(run, names, options)
+    if len(words) < 2 or words[0] != "train" or {"-h", "--help"} & set(words):
+        raise CorruptFileError(_unusable(run, "it is not one that trains"))
+    kept = _without(_without(words[2:], "--data"), "--runs")
+    arguments = [names["model"], *kept, "--data", names["data"], "--runs", str(run.folder.parent)]
+    try:
+        plan = read_plan([*arguments, *options])
+    except UsageError as error:
+        if options:
+            raise
+        raise CorruptFileError(_unusable(run, str(error))) from error
+    assert isinstance(plan, Plan)
+    return plan
+
+
+def _known(facts: Mapping[str, Any], known: Mapping[str, tuple[str, str]]) -> str:
+    """The name of the finished class that `facts` tell of; empty if it is none of these."""
+    for name, (place, _) in known.items():
+        module, _, class_name = place.partition(":")
+        written = facts["class"]
+        if written.startswith(f"{module}.") and written.endswith(f".{class_name}"):
+            return name
+    return ""
+
+
+def _must_be_named(run: StoredRun, kinds: Sequence[str]) -> str:
+    told = " and ".join(
+        f"its {kind} is {run.facts[kind]['class']}, a class of your own" for kind in kinds
+    )
+    flags = " ".join(f"--{kind} {_as_written(run.facts[kind]['name'])}" for kind in kinds)
+    return (
+        f"{run.name} needs you to name code: {told}. gradbook runs no code because a folder names "
+        f"it. If you trust that file, add: {flags}"
+    )
+
+
+def _as_written(name: str) -> str:
+    return name if ":" in name else f"my_file.py:{name}"
+
+
+def _unusable(run: StoredRun, reason: str) -> str:
+    return (
+        f"{run.folder / RUN_FILE} holds a command that cannot be used: {reason} "
+        f"If its code has changed since, bring back the code that it was trained with."
+    )
+
+
+def _without(words: Sequence[str], flag: str) -> list[str]:
+    """The words of a command without an option and its value."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word == flag:
+            skip = True
+        elif not word.startswith(f"{flag}="):
+            kept.append(word)
+    return kept
+
+
+def _plan_of_a_script(run: StoredRun, names: Mapping[str, str], options: Sequence[str]) -> Plan:
+    """The plan of a run that was kept by a script or a notebook: from its hyperparameters."""
+    from gradbook.seeds import seed_everything
+    from gradbook.trainer import Trainer
+
+    if options:
+        raise UsageError(
+            f"{run.name} was trained by a script or a notebook, so that there is no command whose "
+            f"options could be changed: {' '.join(options)}. Change them there."
+        )
+    found = {
+        "model": classes.find(names["model"], classes.MODEL),
+        "data": classes.find(names["data"], classes.DATA_SET),
+    }
+    arguments = {
+        group: _arguments_of(Class, run.facts[group]["hyperparameters"])
+        for group, Class in (
+            ("model", found["model"].Class),
+            ("data", found["data"].Class),
+            ("trainer", Trainer),
+        )
+    }
+    return Plan(
+        **found,
+        arguments=arguments,
+        settings=arguments,
+        seed=seed_everything(run.facts["seed"]),
+        runs=str(run.folder.parent),
+        name=run.name.rpartition("-")[0] or run.name,
+        display="auto",
+        checkpoint_steps=None,
+        words=None,
+    )
+
+
+def _arguments_of(Class: type, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    known = inspect.signature(Class).parameters
+    return {name: value for name, value in hyperparameters.items() if name in known}
+
+
+def _checkpoint_path(run: StoredRun, asked: Any) -> Path:
+    if asked is not None:
+        return run.checkpoint_path(asked)
+    try:
+        return run.checkpoint_path("best")
+    except ConfigError:
+        return run.checkpoint_path("last")
+
+
+def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
+    """Says so if the data are not those that the run was trained with."""
+    from gradbook.fingerprint import content_of
+
+    before = state.get("setup", {}).get("data", {})
+    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+        if before.get(split) != content_of(loader):
+            warn(
+                f"The {'training' if split == 'train' else 'validation'} data here are not those "
+                f"that the run was trained with, so that its figures cannot be found again.",
+                IgnoredSettingWarning,
+            )
+            return

@@ -1,0 +1,43 @@
+"""`gradbook resume`: goes on with a run that was stopped, as if it never had been."""
+
+import argparse
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome
+from gradbook.cli.restored import add_class_options, plan_of
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Trains on, in the run's own folder."""
+    parser = Parser("resume", "Goes on with a run from its last checkpoint.")
+    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
+    add_class_options(parser)
+    parser.add_argument(
+        "--max-epochs", metavar="INT", help="go on until so many are done (default: as planned)"
+    )
+    add_display_options(parser)
+    add_common_options(parser)
+    if {"-h", "--help"} & set(arguments):
+        return Outcome(text=parser.format_help().rstrip())
+    asked = parser.read(arguments)
+
+    from gradbook.runs.stored import load
+
+    stored = load(asked.run, asked.runs)
+    options = [] if asked.max_epochs is None else ["--max-epochs", asked.max_epochs]
+    plan = plan_of(stored, asked.model, asked.data, options)
+    plan.display = "off" if asked.quiet else asked.display
+    from gradbook.cli.fit import fit
+
+    return fit(plan, resume=stored.folder)
+
+
+def add_display_options(parser: argparse._ActionsContainer) -> None:
+    """Adds how the progress of a training is shown."""
+    parser.add_argument(
+        "--display",
+        choices=("auto", "terminal", "lines", "off"),
+        default="auto",
+        help="how progress is shown (default: auto)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -1,0 +1,102 @@
+"""`gradbook rm`: removes runs, and nothing else."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.runs import add_runs_option, printable
+from gradbook.errors import ConfigError, GradbookError, StorageError
+from gradbook.runs.format import CHECKPOINT_FOLDER, FILES, RUN_FILE, files_in
+from gradbook.runs.stored import find_folder, is_being_trained
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Removes the runs that `arguments` name, all or none of them."""
+    parser = Parser("rm", "Removes runs with all their files.")
+    parser.add_argument("run", metavar="RUN", nargs="*", help="a run's name, or its folder")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    add_runs_option(parser)
+    add_common_options(parser)
+    asked = parser.read(arguments)
+    if asked.help:
+        return Outcome(text=parser.format_help().rstrip())
+    if not asked.run:
+        raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
+    found = (find_folder(name, asked.runs) for name in asked.run)
+    folders = list({os.path.realpath(folder): folder for folder in found}.values())
+    for folder in folders:
+        _check(folder)
+    if not (asked.yes or _confirmed(folders)):
+        return Outcome({"removed": []}, "Nothing was removed.")
+    outcome = Outcome({"removed": []})
+    for folder in folders:
+        try:
+            _remove(folder)
+        except GradbookError as error:
+            outcome.error = error
+            break
+        outcome.facts["removed"].append(str(folder))
+    outcome.text = "\n".join(f"removed {printable(name)}" for name in outcome.facts["removed"])
+    return outcome
+
+
+def _check(folder: Path) -> None:
+    """Refuses what is not a run, holds more than a run, or is being trained."""
+    if folder.is_symlink():
+        raise ConfigError(
+            f"{folder} is a link to {os.readlink(folder)}, and links are not followed. Name the "
+            f"folder itself, or remove the link yourself."
+        )
+    if not os.path.lexists(folder / RUN_FILE):
+        raise ConfigError(
+            f"{folder} has no {RUN_FILE}, so that it may be no run. If it is to go, remove it "
+            f"yourself."
+        )
+    unknown = [name for name in files_in(folder) if not _is_known(name)]
+    unknown += [
+        path.relative_to(folder).as_posix()
+        for place, names, _ in os.walk(folder)
+        for path in (Path(place, name) for name in names)
+        if path != folder / CHECKPOINT_FOLDER and not path.is_symlink()
+    ]
+    if unknown:
+        listed = ", ".join([*unknown[:5], *(["..."] if len(unknown) > 5 else [])])
+        raise GradbookError(
+            f"{folder} holds what is not of a run: {printable(listed)}. Nothing was removed. Move "
+            f"it elsewhere, and try again."
+        )
+    if is_being_trained(folder):
+        raise GradbookError(
+            f"{folder} is being trained. Nothing was removed. Stop the training first, with Ctrl-C."
+        )
+
+
+def _is_known(name: str) -> bool:
+    """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
+    return re.sub(r"\.\d+\.part$", "", name) in (*FILES, CHECKPOINT_FOLDER)
+
+
+def _confirmed(folders: list[Path]) -> bool:
+    if not (sys.stdin and sys.stdin.isatty()):
+        raise UsageError("There is no terminal to ask on. Give --yes to remove without a question.")
+    listed = printable(", ".join(map(str, folders)))
+    print(f"Remove {listed} for good? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def _remove(folder: Path) -> None:
+    # run.json is the last: until then, what is left over can still be removed with this command.
+    names = sorted(files_in(folder), key=lambda name: name == RUN_FILE)
+    try:
+        for name in names:
+            Path(folder, name).unlink()
+        if Path(folder, CHECKPOINT_FOLDER).is_dir():
+            Path(folder, CHECKPOINT_FOLDER).rmdir()
+        folder.rmdir()
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder} cannot be removed: {error.strerror or error}."
+        ) from error

@@ -1,0 +1,214 @@
+"""`gradbook show`: one run, from its settings to its files."""
+
+import os
+import shlex
+import shutil
+import sys
+import textwrap
+from typing import Any
+
+from gradbook.cli.options import Parser, add_common_options, show
+from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.runs import (
+    add_runs_option,
+    duration,
+    figure,
+    printable,
+    seconds_of,
+    summary,
+    table,
+    when,
+)
+from gradbook.errors import CorruptFileError
+from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in, inside
+from gradbook.runs.stored import StoredRun, load
+
+#: Of more epochs than this, only the first and the last are listed.
+_MANY_EPOCHS = 14
+_NUM_FIRST, _NUM_LAST = 5, 6
+
+#: The width of the names.
+_MARGIN = 11
+
+#: The largest chart, in characters.
+_MAX_WIDTH, _MAX_HEIGHT = 100, 18
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Shows the run that `arguments` name."""
+    parser = Parser("show", "One run: its settings, curve, figures and files.")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="a run's name, or its folder")
+    add_runs_option(parser)
+    add_common_options(parser)
+    asked = parser.read(arguments)
+    if asked.help:
+        return Outcome(text=parser.format_help().rstrip())
+    if asked.run is None:
+        raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
+    stored = load(asked.run, asked.runs)
+    sizes = files_in(stored.folder)
+    facts: dict[str, Any] = {**stored.facts, "status": stored.status, "files": sizes}
+    error = None
+    try:
+        facts |= {**summary(stored), "history": stored.history.rows}
+    except CorruptFileError as raised:  # the settings are worth having all the same
+        error = raised
+        for key in ("epochs", "final", "best"):
+            del facts[key]
+    lines = [f"{printable(stored.name)}: {_status(stored, facts.get('epochs'))}", ""]
+    lines += [*_texts(_settings(stored)), ""]
+    if error is None:
+        lines += [*_results(stored), ""]
+    lines += _texts([("files", [f"{name} {_size(sizes[name])}" for name in sorted(sizes)])])
+    return Outcome(facts, "\n".join(lines), error=error or _unusable(stored))
+
+
+def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
+    """The rows above the chart: names, and what goes with them."""
+    facts = stored.facts
+    model, data, optimizer = facts["model"], facts["data"], facts["optimizer"]
+    rows: list[tuple[str, list[str]]] = []
+    if facts["error"]:
+        rows.append(("error", [facts["error"]]))
+    if facts["diverged"]:
+        rows.append(("diverged", [facts["diverged"]]))
+    if stored.status in ("killed", "interrupted", "failed"):
+        rows.append(("go on", [_advice(stored)]))
+    if facts["command"]:
+        rows.append(("repeat", [shlex.join(["gradbook", *facts["command"]])]))
+    size = f", {model['num_parameters']:,} parameters" if model["num_parameters"] else ""
+    counts = (("training", data["num_train"]), ("validation", data["num_val"]))
+    source = [f"from {data['source']}"] if data["source"] else []
+    rows += [
+        ("model", [f"{model['name']} ({model['class']}){size}"]),
+        ("", _pairs(model["hyperparameters"])),
+        (
+            "data",
+            [f"{data['name']} ({data['class']})"]
+            + [f"{count:,} {split} examples" for split, count in counts if count is not None]
+            + source
+            + ["a sample only"] * data["is_sample"],
+        ),
+        ("", _pairs(data["hyperparameters"])),
+        ("trainer", _pairs(facts["trainer"]["hyperparameters"])),
+    ]
+    if optimizer is not None:
+        rows.append(("optimizer", [optimizer["class"], *_pairs(optimizer["settings"])]))
+    rows += [("seed", [show(facts["seed"])]), ("device", [facts["device"] or "unknown"])]
+    if facts["git"] is not None:
+        changed = ["with changes that were not committed"] * facts["git"]["dirty"]
+        rows.append(("git", [facts["git"]["commit"], *changed]))
+    again = [
+        f"again after epoch {session['first_epoch']} on {when(session['started'])}"
+        for session in facts["sessions"][1:]
+    ]
+    rows += [
+        ("versions", _pairs(facts["versions"])),
+        ("system", [facts["platform"]]),
+        ("started", [when(facts["started"]), *again]),
+    ]
+    return rows
+
+
+def _status(stored: StoredRun, epochs: int | None) -> str:
+    parts = [stored.status]
+    if epochs is not None:
+        parts.append(f"{epochs} of {stored.facts['max_epochs']} epochs")
+    seconds = seconds_of(stored)
+    if seconds is not None:
+        parts.append(f"{duration(seconds)} seconds")
+    return ", ".join(parts)
+
+
+def _advice(stored: StoredRun) -> str:
+    if os.path.isfile(stored.folder / CHECKPOINT_FILES["last"]):
+        return f"gradbook resume {shlex.quote(str(stored.folder))}"
+    return "not possible: it was stopped before it had kept a checkpoint"
+
+
+def _results(stored: StoredRun) -> list[str]:
+    """The chart, the table of epochs, and the best."""
+    lines = []
+    if stored.points:
+        from gradbook.display import chart
+        from gradbook.display.curves import Curve
+
+        curves = [
+            Curve.of(label, [point.x for point in points], [point.y for point in points])
+            for label, points in stored.points.items()
+        ]
+        width, height = shutil.get_terminal_size()
+        drawn = chart.render(
+            curves,
+            min(width - 1, _MAX_WIDTH),
+            min(height - 2, _MAX_HEIGHT),
+            xlabel="epoch",
+            unicode="utf" in (getattr(sys.stdout, "encoding", None) or "").lower(),
+        )
+        lines += [*chart.plain(drawn).splitlines(), ""]
+    epochs = str(stored.history).splitlines()
+    if len(epochs) > 1 + _MANY_EPOCHS:
+        num_hidden = len(epochs) - 1 - _NUM_FIRST - _NUM_LAST
+        epochs[1 + _NUM_FIRST : -_NUM_LAST] = [f"{'...':>10}  {num_hidden} more epochs"]
+    lines += [printable(line) for line in epochs]
+    if stored.best:
+        lines += [
+            "",
+            *table(
+                {
+                    "": list(stored.best),
+                    "best": [figure(best, "value") for best in stored.best.values()],
+                    "epoch": [str(best["epoch"]) for best in stored.best.values()],
+                }
+            ),
+        ]
+    return lines
+
+
+def _unusable(stored: StoredRun) -> CorruptFileError | None:
+    """The error for a picture or checkpoint that is there and cannot be one."""
+    for name in (*CURVE_FILES, *CHECKPOINT_FILES.values()):
+        try:
+            path = inside(stored.folder, name)
+        except CorruptFileError as error:
+            return error
+        if not os.path.lexists(path):
+            continue
+        reason = (
+            "is not a file"
+            if not os.path.isfile(path)
+            else "is empty"
+            if path.stat().st_size == 0
+            else "cannot be read"
+            if not os.access(path, os.R_OK)
+            else None
+        )
+        if reason:
+            return CorruptFileError(
+                f"{path} {reason}. The figures above do not depend on it; put a copy in its place, "
+                f"or do without it."
+            )
+    return None
+
+
+def _pairs(settings: dict[str, Any]) -> list[str]:
+    return [f"{name} {show(value)}" for name, value in settings.items()]
+
+
+def _texts(rows: list[tuple[str, list[str]]]) -> list[str]:
+    """Rows with aligned names; those of several parts are broken where the terminal ends."""
+    width = min(max(shutil.get_terminal_size().columns, 40), _MAX_WIDTH)
+    lines = []
+    for name, parts in rows:
+        text = printable(", ".join(parts))
+        # What has one part may be a command, which is copied whole.
+        broken = [text] if len(parts) == 1 else textwrap.wrap(text, width - _MARGIN)
+        for index, line in enumerate(broken):
+            lines.append(f"{'' if index else name:<{_MARGIN}}{line}")
+    return lines
+
+
+def _size(num_bytes: int) -> str:
+    if num_bytes < 1000:
+        return f"{num_bytes} bytes"
+    return f"{num_bytes / 1000:.3g} kB" if num_bytes < 1e6 else f"{num_bytes / 1e6:.3g} MB"

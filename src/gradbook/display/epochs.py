@@ -1,0 +1,31 @@
+"""The epoch means of a history as a Matplotlib figure."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from gradbook.record import History
+
+
+def draw_history(history: "History", labels: Sequence[str], axes: "Axes | None" = None) -> "Axes":
+    """Draws the means of `labels` against the epochs, on `axes` or in a new figure of pyplot's.
+
+    What cannot be drawn (NaN, infinity) is a gap in its curve.
+    """
+    if axes is None:
+        from matplotlib import pyplot as plt
+
+        _, axes = plt.subplots(figsize=(3.5, 2.5))
+    epochs = [row["epoch"] for row in history]
+    for label in labels:
+        y = np.array([row.get(label, np.nan) for row in history], float)
+        axes.plot(epochs, np.where(np.isfinite(y), y, np.nan), label=label, marker=".")
+    axes.set_xlabel("epoch")
+    if labels:
+        axes.legend()
+    axes.grid(True)
+    return axes

@@ -1,0 +1,44 @@
+"""Looking at a trained model: what it gets right and wrong, its weights, its export."""
+
+from itertools import chain
+from typing import Any
+
+import torch
+
+from gradbook.inspection.classification import Calibration as Calibration
+from gradbook.inspection.classification import ClassifierReport as ClassifierReport
+from gradbook.inspection.classification import Mistake as Mistake
+from gradbook.inspection.classification import classifies
+from gradbook.inspection.predictions import Predictions as Predictions
+from gradbook.inspection.predictions import forward
+from gradbook.inspection.predictions import predictions as predictions
+from gradbook.inspection.regression import ParameterError as ParameterError
+from gradbook.inspection.regression import RegressionReport as RegressionReport
+from gradbook.inspection.weights import show_weights as show_weights
+from gradbook.inspection.weights import weight_images as weight_images
+
+
+def inspect(
+    model: torch.nn.Module, data: Any, train: bool = False
+) -> ClassifierReport | RegressionReport:
+    """Measures a trained model on the validation set, in one pass over it.
+
+    A `Classifier` is measured as one, and so is any model that gives a row of scores for each
+    integer label. Every other model is measured as a regression.
+
+    Args:
+        model: The model, on any device. It is measured in evaluation mode and left in its own.
+        data: The data, with batches of (inputs..., label).
+        train: Whether to take the training set instead.
+
+    Raises:
+        DataError: If there is no such set, or it is empty.
+        BatchError: If the labels do not fit the outputs.
+        ModelError: If the outputs are not numbers.
+    """
+    batches = forward(model, data, train)
+    first = next(batches)
+    batches = chain([first], batches)
+    if classifies(model, *first):
+        return ClassifierReport.of(model, data, batches)
+    return RegressionReport.of(model, data, batches)

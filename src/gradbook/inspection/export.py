@@ -1,0 +1,258 @@
+"""A trained model in another format, verified before it is kept."""
+
+import copy
+import importlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from gradbook.checks import at_rest
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptFileError,
+    MissingExtraError,
+    ModelError,
+    did_you_mean,
+)
+from gradbook.inspection.predictions import device_of
+from gradbook.storage import write_atomically
+
+Format = Literal["safetensors", "onnx", "torch-export"]
+
+#: How a file of each format usually ends.
+SUFFIXES = {"safetensors": ".safetensors", "onnx": ".onnx", "torch-export": ".pt2"}
+#: How far an export's outputs may be from the model's, as a part of the largest output, or of 1
+#: where all are smaller. Other kernels add the same numbers in another order.
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model that was exported.
+
+    Attributes:
+        path: The file.
+        num_bytes: Its size.
+        difference: The largest difference between the export's outputs and the model's.
+        allowed: What it was allowed to be.
+    """
+
+    path: Path
+    num_bytes: int
+    difference: float
+    allowed: float
+
+
+def export(
+    model: torch.nn.Module, path: Path | str, to: Format, example_inputs: Sequence[torch.Tensor]
+) -> Exported:
+    """Writes a trained model in another format.
+
+    What is written was loaded first, as its user will load it, and gave the model's outputs for
+    the whole of `example_inputs` and for their first example alone, within `TOLERANCE`. The file
+    is whole or absent. In ONNX and in `torch.export` a batch may have any size.
+
+    Args:
+        model: The model. It is exported in evaluation mode, on the CPU, and left as it is.
+        path: The file.
+        to: "safetensors": the parameters and buffers alone; `load_safetensors` puts them into a
+            model. "onnx": the network, for ONNX Runtime and other programs; its inputs are named
+            X (or X0, X1, ...), its output y_hat. "torch-export": the network, for
+            `torch.export.load`.
+        example_inputs: The inputs of one batch, without the labels.
+
+    Raises:
+        ConfigError: If there is no such format, or no example.
+        MissingExtraError: If a package that the format needs is not installed.
+        ModelError: If the network cannot be exported, or the export computes something else.
+        StorageError: If the file cannot be written.
+    """
+    if to not in get_args(Format):
+        raise ConfigError(
+            f"There is no format {to!r}.{did_you_mean(str(to), get_args(Format))} There are "
+            f"{', '.join(get_args(Format))}."
+        )
+    if not example_inputs or not len(example_inputs[0]):
+        raise ConfigError("example_inputs holds no example. Give the inputs of one batch.")
+    _check_packages(to)
+    inputs = [X.cpu() for X in example_inputs]
+    if device_of(model).type != "cpu":
+        model = copy.deepcopy(model).cpu()
+    with at_rest(model):
+        expected = model(*inputs)  # makes lazy layers know their shapes too
+        content, run = _FORMATS[to](model, inputs)
+        differences = []
+        for batch, wanted in ((inputs, expected), ([X[:1] for X in inputs], expected[:1])):
+            outputs = run(batch)
+            if outputs.shape != wanted.shape:
+                raise ModelError(
+                    f"The export gives outputs of shape {tuple(outputs.shape)} where "
+                    f"{type(model).__name__} gives {tuple(wanted.shape)}. Nothing was written."
+                )
+            differences.append((outputs - wanted).abs().max())
+    difference = float(torch.stack(differences).max())
+    allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
+    if not difference <= allowed:  # so written, NaN is refused as well
+        raise ModelError(
+            f"The export's outputs differ from those of {type(model).__name__} by up to "
+            f"{difference:.2g}, more than the {allowed:.2g} that rounding explains. Nothing was "
+            f"written."
+        )
+    write_atomically(path, content)
+    return Exported(Path(path), len(content), difference, allowed)
+
+
+def load_safetensors(model: torch.nn.Module, path: Path | str) -> dict[str, str]:
+    """Puts the parameters and buffers of a safetensors file into `model`.
+
+    Args:
+        model: A model made with the hyperparameters of the one that was exported. Its lazy layers
+            need not know their shapes.
+        path: The file.
+
+    Returns:
+        What the file says of itself: "format" ("pt", PyTorch's) and "model", the class.
+
+    Raises:
+        MissingExtraError: If safetensors is not installed.
+        ConfigError: If there is no such file.
+        CorruptFileError: If the file is damaged.
+        CheckpointError: If its tensors are not those of `model`.
+    """
+    _check_packages("safetensors")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata: dict[str, str] = stream.metadata() or {}
+            names = stream.keys()
+            tensors = {name: stream.get_tensor(name) for name in names}
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {str(path)!r}.") from None
+    except SafetensorError as error:
+        raise CorruptFileError(
+            f"{path} is damaged or no safetensors file: {error}. Export the model again."
+        ) from error
+    _load_state(model, tensors, str(path), metadata.get("model", "another model"))
+    return metadata
+
+
+def _load_state(
+    model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str, of: str
+) -> None:
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{where} holds the parameters of {of}, which do not fit this "
+            f"{type(model).__name__}. Make it with the hyperparameters of the exported one.\n"
+            f"{error}"
+        ) from error
+
+
+def _to_safetensors(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
+    from safetensors import torch as safetensors
+
+    # Copies: the format holds neither tensors that share memory nor transposed ones.
+    state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
+    Class = type(model)
+    metadata = {"format": "pt", "model": f"{Class.__module__}.{Class.__qualname__}"}
+    content = safetensors.save(state, metadata)
+    fresh = copy.deepcopy(model)
+    for value in fresh.state_dict().values():
+        value.zero_()
+    _load_state(fresh, safetensors.load(content), "The export", metadata["model"])
+    return content, lambda batch: fresh(*batch)
+
+
+def _to_onnx(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
+    import onnxruntime
+
+    names = ["X"] if len(inputs) == 1 else [f"X{i}" for i in range(len(inputs))]
+    with _exporting(model, "ONNX"):
+        program = torch.onnx.export(
+            model,
+            tuple(_at_least_two(inputs)),
+            dynamo=True,
+            dynamic_shapes=_any_batch_size(inputs),
+            input_names=names,
+            output_names=["y_hat"],
+            verbose=False,
+        )
+        if program is None:  # pragma: no cover - only without dynamo
+            raise RuntimeError("no program was made")
+        content = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+    def run(batch: list[torch.Tensor]) -> torch.Tensor:
+        feed = {name: X.numpy() for name, X in zip(names, batch, strict=True)}
+        return torch.from_numpy(session.run(None, feed)[0])
+
+    return content, run
+
+
+def _to_torch_export(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
+    buffer = io.BytesIO()
+    with _exporting(model, "torch.export"):
+        program = torch.export.export(
+            model,
+            tuple(_at_least_two(inputs)),
+            dynamic_shapes=_any_batch_size(inputs),
+            strict=False,
+        )
+        torch.export.save(program, buffer)
+        loaded = torch.export.load(io.BytesIO(buffer.getvalue())).module()
+    return buffer.getvalue(), lambda batch: loaded(*batch)
+
+
+_FORMATS = {
+    "safetensors": _to_safetensors,
+    "onnx": _to_onnx,
+    "torch-export": _to_torch_export,
+}
+_PACKAGES = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+
+
+def _check_packages(to: str) -> None:
+    for package in _PACKAGES.get(to, ()):
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError:
+            raise MissingExtraError.of(package, f"The format {to}", to) from None
+
+
+@contextmanager
+def _exporting(model: torch.nn.Module, to: str) -> Iterator[None]:
+    """Keeps an exporter's talk from the console, and says what could not be exported."""
+    silenced = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # exporters raise errors of many classes of their own
+        raise ModelError(
+            f"{type(model).__name__} cannot be exported to {to}: its forward method may depend on "
+            f"the values or the size of a batch. The format safetensors takes every model.\n"
+            f"PyTorch says: {str(error).strip() or type(error).__name__}"
+        ) from error
+    finally:
+        logging.disable(silenced)
+
+
+def _at_least_two(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The inputs with more than one example: the size 1 of a batch would be taken for fixed."""
+    return [torch.cat([X, X]) if len(X) == 1 else X for X in inputs]
+
+
+def _any_batch_size(inputs: list[torch.Tensor]) -> tuple[dict[int, Any], ...]:
+    batch = torch.export.Dim("batch")
+    return tuple({0: batch} for _ in inputs)

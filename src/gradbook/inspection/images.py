@@ -1,0 +1,174 @@
+"""Image files as a model's inputs."""
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradbook.checks import first_batch
+from gradbook.errors import CorruptFileError, DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: How much brighter than expected a border is, beyond what inverting would leave, before an image
+#: counts as inverted. On a scale from 0 to 1.
+_MARGIN = 0.3
+
+
+def image_shape(data: Any) -> tuple[int, int, int]:
+    """Channels, height and width of the images of `data`.
+
+    Raises:
+        DataError: If its inputs are no images.
+    """
+    return shape_of(training_images(data))
+
+
+def shape_of(X: torch.Tensor) -> tuple[int, int, int]:
+    """Channels, height and width of a batch of images."""
+    _, channels, height, width = X.shape
+    return channels, height, width
+
+
+def training_images(data: Any) -> torch.Tensor:
+    """The first batch of the training set, of shape (batch, channels, height, width).
+
+    Raises:
+        DataError: If its inputs are no images with values from 0 to 1.
+    """
+    loader = data.train_dataloader()
+    batch = first_batch(loader)
+    if batch is None:
+        batch = next(iter(loader))
+    X: torch.Tensor = batch[0]
+    name = type(data).__name__
+    if X.dim() == 3:
+        X = X.unsqueeze(1)
+    if X.dim() != 4 or X.shape[1] not in (1, 3):
+        raise DataError(
+            f"The inputs of {name} are no images: those have the shape (batch, 1 or 3, height, "
+            f"width), but these have {tuple(X.shape)}."
+        )
+    low, high = float(X.min()), float(X.max())
+    if low < 0 or high > 1:
+        raise DataError(
+            f"The images of {name} have values from {low:.3g} to {high:.3g}, but only images with "
+            f"values from 0 to 1 are known here."
+        )
+    return X.float()
+
+
+def read_image(
+    path: str | os.PathLike[str], shape: tuple[int, int, int], invert: bool = False
+) -> torch.Tensor:
+    """An image file as a model's input.
+
+    A photo is turned as its EXIF orientation says, what is transparent is put on white, colours
+    become grey where the model knows no others, and the size is fitted. Proportions are kept: what
+    is missing at two sides is filled with the mean of the border.
+
+    Args:
+        path: A PNG or JPEG file.
+        shape: Channels (1 or 3), height and width.
+        invert: Whether to exchange bright and dark.
+
+    Returns:
+        A float32 tensor of shape (channels, height, width) in [0, 1].
+
+    Raises:
+        DataError: If there is no such file, it is no image, or it is too big.
+        CorruptFileError: If it is damaged.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    channels, height, width = shape
+    with warnings.catch_warnings():
+        # Whoever packs that many pixels into a small file means harm.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(path, formats=("PNG", "JPEG")) as opened:
+                opened.load()
+                image = _flattened(opened, "L" if channels == 1 else "RGB")
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            raise DataError(
+                f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels, which is too big for an "
+                f"image to classify. Make it smaller."
+            ) from None
+        except UnidentifiedImageError:
+            raise DataError(f"{path} is not a PNG or JPEG image. Give it as one.") from None
+        except FileNotFoundError:
+            raise DataError(f"There is no file {str(path)!r}.") from None
+        except OSError as error:
+            if error.errno is not None:  # not of the image, but of the file
+                raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+            raise _damaged(path, error) from error
+        except (SyntaxError, ValueError, EOFError, IndexError) as error:  # so PIL reads rubbish
+            raise _damaged(path, error) from error
+    pixels = torch.frombuffer(bytearray(_fitted(image, height, width).tobytes()), dtype=torch.uint8)
+    X = pixels.reshape(height, width, channels).permute(2, 0, 1).float() / 255
+    return 1 - X if invert else X
+
+
+def border_brightness(X: torch.Tensor) -> float:
+    """The mean of the outermost pixels of images of shape (..., height, width)."""
+    edges = [X[..., 0, :], X[..., -1, :], X[..., 1:-1, 0], X[..., 1:-1, -1]]
+    return float(torch.cat([edge.reshape(-1) for edge in edges]).mean())
+
+
+def looks_inverted(X: torch.Tensor, expected: float) -> bool:
+    """Whether the border of an image fits better once bright and dark are exchanged.
+
+    Args:
+        X: The image, of shape (channels, height, width), in [0, 1].
+        expected: The brightness of the training images' borders.
+    """
+    brightness = border_brightness(X)
+    return abs(brightness - expected) - abs(1 - brightness - expected) > _MARGIN
+
+
+def _flattened(image: "Image", mode: str) -> "Image":
+    """The image upright, without transparency, in grey ("L") or colours ("RGB")."""
+    from PIL import Image, ImageOps
+
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits, of which a conversion would cut the upper ones
+        upright = upright.convert("I").point(lambda value: value / 257).convert("L")
+    if upright.has_transparency_data:
+        layer = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return upright.convert("RGB").convert(mode)
+
+
+def _fitted(image: "Image", height: int, width: int) -> "Image":
+    """The image in the given size, with its own proportions."""
+    from PIL import Image
+
+    scale = min(width / image.width, height / image.height)
+    inner_width = max(1, round(image.width * scale))
+    inner_height = max(1, round(image.height * scale))
+    inner = image.resize((inner_width, inner_height), Image.Resampling.BILINEAR)
+    if inner.size == (width, height):
+        return inner
+    canvas = Image.new(image.mode, (width, height), _border_color(image))
+    canvas.paste(inner, ((width - inner_width) // 2, (height - inner_height) // 2))
+    return canvas
+
+
+def _border_color(image: "Image") -> tuple[int, ...]:
+    width, height = image.size
+    strips = [(0, 0, width, 1), (0, height - 1, width, height)]
+    strips += [(0, 0, 1, height), (width - 1, 0, width, height)]
+    means = [_mean_color(image.crop(strip)) for strip in strips]
+    return tuple(round(sum(channel) / len(means)) for channel in zip(*means, strict=True))
+
+
+def _mean_color(image: "Image") -> list[float]:
+    from PIL import ImageStat
+
+    return ImageStat.Stat(image).mean
+
+
+def _damaged(path: str | os.PathLike[str], error: Exception) -> CorruptFileError:
+    return CorruptFileError(f"{path} is a damaged image: {error}. Save it anew.")

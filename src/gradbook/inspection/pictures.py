@@ -1,0 +1,225 @@
+"""The figures of a report, drawn with Matplotlib.
+
+Each function draws on the figure that it is given, or on a new one of pyplot's, which a notebook
+shows when its cell ends. Names of classes are never read as formulas.
+"""
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradbook.storage import write_atomically
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from gradbook.inspection.classification import Calibration
+
+#: More classes than this, and counts in the cells could not be read.
+_MAX_NUMBERED = 25
+#: More points than this are drawn as pixels in an SVG file, which would become too large.
+_MAX_VECTORS = 2000
+
+
+def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
+    """Writes a figure as NAME.svg and NAME.png.
+
+    Returns:
+        The files.
+
+    Raises:
+        StorageError: If they cannot be written.
+    """
+    files = []
+    for kind in ("svg", "png"):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=150)
+        files.append(folder / f"{name}.{kind}")
+        write_atomically(files[-1], buffer.getbuffer())
+    return files
+
+
+def is_image(X: torch.Tensor | None) -> bool:
+    """Whether one input is an image: (1, H, W), (3, H, W) or (H, W), and more than a line."""
+    if X is None or X.dim() not in (2, 3) or (X.dim() == 3 and X.shape[0] not in (1, 3)):
+        return False
+    return min(X.shape[-2:]) > 1
+
+
+def draw_confusion(
+    confusion: "np.ndarray[Any, Any]", names: Sequence[str], figure: "Figure | None" = None
+) -> "Axes":
+    """Draws a matrix of counts (k, k), rows true, coloured by the part of the row."""
+    import numpy as np
+
+    k = len(names)
+    side = max(3.5, 0.5 * k + 1.2) if k <= _MAX_NUMBERED else 8.0
+    figure = _figure(figure, side + 0.9, side)
+    axes = figure.subplots()
+    totals = confusion.sum(axis=1, keepdims=True)
+    shares = confusion / np.maximum(totals, 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    small: dict[str, Any] = {"fontsize": "small", "parse_math": False}
+    places = range(k) if k <= _MAX_NUMBERED else range(0, k, math.ceil(k / _MAX_NUMBERED))
+    shown = [names[place] for place in places]
+    axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", **small)
+    axes.set_yticks(places, shown, **small)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if k <= _MAX_NUMBERED:
+        for (row, column), count in np.ndenumerate(confusion):
+            color = "white" if shares[row, column] > 0.55 else "black" if count else "silver"
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha="center",
+                va="center",
+                color=color,
+                fontsize=9 if confusion.max() < 10_000 else 7,
+                in_layout=False,  # measuring hundreds of texts takes seconds
+            )
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, label="part of the true class")
+    bar.ax.tick_params(labelsize="small")
+    return axes
+
+
+def draw_calibration(
+    calibration: "Calibration", figure: "Figure | None" = None
+) -> "np.ndarray[Any, Any]":
+    """Draws accuracy against probability in bins, and the number of predictions in each."""
+    figure = _figure(figure, 4.2, 4.8)
+    axes: np.ndarray[Any, Any] = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper, lower = axes
+    edges, counts = calibration.edges.numpy(), calibration.counts.numpy()
+    left, widths = edges[:-1], edges[1:] - edges[:-1]
+    upper.bar(
+        left,
+        calibration.accuracy.nan_to_num(0).numpy(),
+        widths,
+        align="edge",
+        edgecolor="white",
+        alpha=0.7,
+        label="right predictions",
+    )
+    upper.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfectly calibrated")
+    upper.plot(
+        calibration.confidence.numpy(),
+        calibration.accuracy.numpy(),
+        "o",
+        color="C1",
+        markersize=4,
+        label="mean of a bin",
+    )
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    upper.set_title(f"expected calibration error {calibration.error:.3f}", fontsize="medium")
+    upper.legend(fontsize="small", loc="upper left")
+    bars = lower.bar(left, counts, widths, align="edge", edgecolor="white", color="silver")
+    if len(counts) <= 12:
+        lower.bar_label(bars, [f"{count:,}" for count in counts], fontsize=6, padding=1)
+        lower.margins(y=0.25)
+    lower.set(xlabel="probability of the prediction", ylabel="predictions")
+    return axes
+
+
+def draw_images(
+    images: Sequence[torch.Tensor], titles: Sequence[str], figure: "Figure | None" = None
+) -> "np.ndarray[Any, Any]":
+    """Draws images in a grid, each under its title of two lines."""
+    num_cols = min(8, math.ceil(math.sqrt(len(images))))
+    num_rows = math.ceil(len(images) / num_cols)
+    figure = _figure(figure, 1.45 * num_cols, 1.65 * num_rows + 0.25)
+    figure.suptitle("true above predicted", fontsize=8, style="italic")
+    axes = _grid(figure, num_rows, num_cols, len(images))
+    for ax, image, title in zip(axes, images, titles, strict=True):
+        pixels = image.permute(1, 2, 0).squeeze(-1) if image.dim() == 3 else image
+        ax.imshow(pixels.numpy(), cmap="gray")
+        ax.set_title(title, fontsize=8, parse_math=False)
+    return axes
+
+
+def draw_weights(
+    images: "np.ndarray[Any, Any]", names: Sequence[str], figure: "Figure | None" = None
+) -> "np.ndarray[Any, Any]":
+    """Draws weights (k, H, W) as images with one scale of colours, white at 0."""
+    num_cols = min(5, len(images))
+    num_rows = math.ceil(len(images) / num_cols)
+    figure = _figure(figure, 1.4 * num_cols + 0.9, 1.6 * num_rows)
+    axes = _grid(figure, num_rows, num_cols, len(images))
+    limit = abs(images).max() or 1.0
+    for ax, image, name in zip(axes, images, names, strict=True):
+        drawn = ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(name, fontsize=9, parse_math=False)
+    bar = figure.colorbar(drawn, ax=list(axes), shrink=0.9, label="weight")
+    bar.ax.tick_params(labelsize="small")
+    return axes
+
+
+def draw_predicted(
+    labels: "np.ndarray[Any, Any]",
+    predicted: "np.ndarray[Any, Any]",
+    figure: "Figure | None" = None,
+) -> "Axes":
+    """Draws predictions (n,) against true values (n,), and where both would be the same."""
+    figure = _figure(figure, 3.8, 3.6)
+    axes = figure.subplots()
+    _scatter(axes, labels, predicted)
+    ends = [min(labels.min(), predicted.min()), max(labels.max(), predicted.max())]
+    axes.plot(ends, ends, "--", color="black", linewidth=1, label="predicted = true")
+    axes.set(xlabel="true", ylabel="predicted")
+    axes.legend(fontsize="small")
+    axes.grid(True)
+    return axes
+
+
+def draw_residuals(
+    predicted: "np.ndarray[Any, Any]",
+    residuals: "np.ndarray[Any, Any]",
+    figure: "Figure | None" = None,
+) -> "np.ndarray[Any, Any]":
+    """Draws residuals (n,) against predictions (n,), and beside that their histogram."""
+    figure = _figure(figure, 6.2, 3.0)
+    axes: np.ndarray[Any, Any] = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
+    left, right = axes
+    _scatter(left, predicted, residuals)
+    right.hist(residuals, bins=30, orientation="horizontal")
+    for ax in axes:
+        ax.axhline(0, color="black", linestyle="--", linewidth=1)
+        ax.grid(True)
+        ax.set_axisbelow(True)
+    left.set(xlabel="predicted", ylabel="true - predicted")
+    right.set(xlabel="examples")
+    return axes
+
+
+def _figure(figure: "Figure | None", width: float, height: float) -> "Figure":
+    if figure is None:
+        from matplotlib import pyplot as plt
+
+        return plt.figure(figsize=(width, height), layout="constrained")
+    figure.set_size_inches(width, height)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def _grid(
+    figure: "Figure", num_rows: int, num_cols: int, num_images: int
+) -> "np.ndarray[Any, Any]":
+    """Axes for images, without ticks; those that are not needed are taken away."""
+    axes: np.ndarray[Any, Any] = figure.subplots(num_rows, num_cols, squeeze=False).flatten()
+    for ax in axes[num_images:]:
+        ax.remove()
+    used = axes[:num_images]
+    for ax in used:
+        ax.set(xticks=[], yticks=[])
+    return used
+
+
+def _scatter(axes: "Axes", x: Any, y: Any) -> None:
+    axes.plot(x, y, ".", markersize=3, alpha=0.5, rasterized=len(x) > _MAX_VECTORS)

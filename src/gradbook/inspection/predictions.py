@@ -1,0 +1,104 @@
+"""A trained model's outputs over a whole set."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+
+from gradbook.checks import at_rest
+from gradbook.data import Batch, TensorLoader
+from gradbook.errors import BatchError, DataError, ModelError
+from gradbook.passes import always_the_same
+
+
+class Predictions(NamedTuple):
+    """What a model gives for each example, and what it should give, on the CPU.
+
+    Attributes:
+        outputs: The outputs, of shape (n, ...).
+        labels: The labels, of shape (n, ...).
+    """
+
+    outputs: torch.Tensor
+    labels: torch.Tensor
+
+
+def predictions(model: torch.nn.Module, data: Any, train: bool = False) -> Predictions:
+    """The outputs of `model` for all examples of the validation set.
+
+    The model computes in evaluation mode and without gradients, batch by batch on its own device,
+    and is left in its own mode. The inputs are not kept.
+
+    Args:
+        model: The model.
+        data: The data, with batches of (inputs..., label).
+        train: Whether to take the training set instead. Where it is in memory it comes in its
+            own order; another loader gives the order that it draws.
+
+    Returns:
+        The outputs and the labels; `Y_hat, y = predictions(model, data)` takes them apart.
+
+    Raises:
+        DataError: If there is no such set, or it is empty.
+        BatchError: If a batch is not (inputs..., label).
+        ModelError: If the model is none, or its output is not one tensor.
+    """
+    outputs, labels = [], []
+    for batch, output in forward(model, data, train):
+        outputs.append(output.cpu())
+        labels.append(batch[-1].cpu())
+    return Predictions(torch.cat(outputs), torch.cat(labels))
+
+
+def forward(model: Any, data: Any, train: bool = False) -> Iterator[tuple[Batch, torch.Tensor]]:
+    """Each batch of a set with the model's output for it, both on the model's device.
+
+    Between two batches the model is in its own mode, so that a loop over them may be left.
+    Arguments and errors are those of `predictions`; there is at least one batch.
+    """
+    if not isinstance(model, torch.nn.Module):
+        what = f"the class {model.__name__} itself" if isinstance(model, type) else repr(model)
+        raise ModelError(f"A trained model is looked at, an instance of Module, but got {what}.")
+    device = device_of(model)
+    empty = True
+    for batch in _loader(data, train):
+        if not isinstance(batch, Sequence) or len(batch) < 2:
+            raise BatchError(
+                f"A batch must hold the inputs and then the labels, such as (X, y), but "
+                f"{type(data).__name__} gave a {type(batch).__name__}."
+            )
+        batch = [item.to(device) for item in batch]
+        with at_rest(model):
+            output = model(*batch[:-1])
+        if not isinstance(output, torch.Tensor):
+            raise ModelError(
+                f"{type(model).__name__}.forward must return one tensor to be looked at, but it "
+                f"returned a {type(output).__name__}."
+            )
+        empty = False
+        yield batch, output
+    if empty:
+        raise DataError(f"The {_split(train)} set of {type(data).__name__} is empty.")
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where the model's parameters are; the CPU if it has none."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
+def _loader(data: Any, train: bool) -> Any:
+    name = type(data).__name__
+    if isinstance(data, type) or not hasattr(data, "val_dataloader"):
+        raise DataError(
+            f"A DataModule is needed, an instance with `val_dataloader`, but got {data!r:.80}."
+        )
+    loader = data.train_dataloader() if train else data.val_dataloader()
+    if loader is None:
+        raise DataError(f"{name} has no {_split(train)} set. Give it one, or pass train=True.")
+    # In its own order, and without drawing random numbers, where that takes no list of batches.
+    return always_the_same(loader, len(loader)) if isinstance(loader, TensorLoader) else loader
+
+
+def _split(train: bool) -> str:
+    return "training" if train else "validation"

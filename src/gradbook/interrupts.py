@@ -1,0 +1,120 @@
+"""Ctrl-C and its kin while a model trains: the running step is finished first."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+#: What asks a process to end. A terminal that is closed sends SIGHUP, which not every system has.
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end by SIGTERM, or by another signal than Ctrl-C's."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the terminal has gone, so that nothing can be shown on it."""
+        return self.number == getattr(signal, "SIGHUP", None)
+
+
+class Interrupts:
+    """While entered, a first signal waits until it is asked for; a second one acts at once.
+
+    Between two steps `raise_pending` turns a signal that came meanwhile into the exception that
+    it stands for. A signal that is ignored stays ignored, as `nohup` asks for. Signals can only
+    be handled in the main thread; in another one this does nothing.
+
+    Args:
+        terminations: Whether to wait also for SIGTERM and SIGHUP where they would end the process
+            without a word, because there is something to be saved first. The process then ends
+            by the same signal when this is left.
+    """
+
+    def __init__(self, terminations: bool = False) -> None:
+        self._terminations = terminations
+        self._before: dict[int, Any] = {}
+        self._pending: int | None = None
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                handler = signal.getsignal(number)
+                if callable(handler) or (self._terminations and handler is signal.SIG_DFL):
+                    self._before[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        before = dict(self._before)
+        self._restore()
+        late = error is None and self._pending is not None
+        if late and self._pending is not None:
+            error = _exception(self._pending)
+        # Nobody handles it above: without this, a script would outlive the request to end.
+        if isinstance(error, Terminated) and before.get(error.number) is signal.SIG_DFL:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+            os.kill(os.getpid(), error.number)
+        if late and error is not None:
+            raise error
+
+    def raise_pending(self) -> None:
+        """Raises KeyboardInterrupt or Terminated if a signal has come."""
+        if self._pending is None:
+            return
+        number, self._pending = self._pending, None
+        raise _exception(number)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        handler = self._before[number]
+        if self._pending is not None:  # the second one: whatever runs is left at once
+            self._restore()
+            if callable(handler):
+                handler(number, frame)
+            raise _exception(number)
+        self._pending = number
+        if number == signal.SIGINT:
+            # print() is not safe in a handler that may have interrupted a print().
+            _tell("\nStopping after this step; Ctrl-C again stops at once.\n")
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ignores an impatient second Ctrl-C, and its kin, while what was reached is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _exception(number: int) -> KeyboardInterrupt:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+
+
+def _tell(text: str, write: Callable[[int, bytes], int] = os.write) -> None:
+    try:
+        write(sys.stderr.fileno(), text.encode())
+    except (OSError, ValueError, AttributeError):  # closed, or a notebook's stream
+        return

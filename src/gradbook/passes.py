@@ -1,0 +1,132 @@
+"""One pass after another over a loader: limited, interrupted between batches, and gone on with."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, Literal
+
+from torch.utils.data import DataLoader, Subset
+
+from gradbook.data import Batch, TensorLoader
+from gradbook.errors import DataError
+from gradbook.seeds import random_state, restore_random_state
+
+Split = Literal["train", "val"]
+
+
+@dataclass
+class Position:
+    """How far a training has come.
+
+    Attributes:
+        owners: What may hold a random generator of its own: the loaders, the data, the model.
+        epoch: The number of finished epochs.
+        split: The set whose pass is running.
+        batches: The batches of that pass that are done.
+        pass_random: The random generators as they were when that pass began.
+        resumed_random: The random generators to go on with, if the pass is to be resumed.
+    """
+
+    owners: Sequence[Any] = ()
+    epoch: int = 0
+    split: Split = "train"
+    batches: int = 0
+    pass_random: dict[str, Any] = field(default_factory=dict)
+    resumed_random: dict[str, Any] | None = None
+
+    def end_epoch(self) -> None:
+        """The next epoch is about to begin."""
+        self.epoch += 1
+        self.split, self.batches, self.pass_random = "train", 0, {}
+
+
+class Pass:
+    """The minibatches of a loader, in passes whose place a `Position` knows.
+
+    Everything that a training loop needs beyond the batches hangs here, and not on the loop,
+    because the book's readers replace the loop. Whoever iterates over it gets what the loader
+    gives; attributes are the loader's.
+
+    A pass that is resumed begins with the generators' state of its own beginning, so that the
+    loader draws the same order again. The batches that were done are passed over, and the
+    generators then go on from where they were when it was stopped.
+
+    Args:
+        loader: The minibatches.
+        split: Whose they are.
+        position: Where the training is.
+        limit: The batches of a pass; None takes all.
+        after_batch: Called when a batch has been used, before the next one is fetched.
+    """
+
+    def __init__(
+        self,
+        loader: Any,
+        split: Split,
+        position: Position,
+        limit: int | None,
+        after_batch: Callable[[Split], None],
+    ) -> None:
+        self.loader = loader
+        self._split, self._position, self._limit = split, position, limit
+        self._after_batch = after_batch
+
+    def __len__(self) -> int:
+        return len(self.loader) if self._limit is None else min(len(self.loader), self._limit)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # not there yet, as while a copy is made
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    def __iter__(self) -> Iterator[Batch]:
+        position = self._position
+        if self._split == "train" and position.split == "val":
+            return  # the validation is resumed; its epoch's training was done
+        resumed = position.resumed_random
+        if resumed is None:
+            position.split, position.batches = self._split, 0
+            position.pass_random = random_state(*position.owners)
+            batches = iter(self.loader)
+        else:
+            position.resumed_random = None
+            restore_random_state(position.pass_random, *position.owners)
+            batches = iter(self.loader)
+            passed_over = sum(1 for _ in islice(batches, position.batches))
+            if passed_over < position.batches:
+                raise DataError(
+                    f"The {self._split} set gave {passed_over} batches, but the checkpoint was "
+                    f"made after {position.batches}. Resume with the data it was made with."
+                )
+            restore_random_state(resumed, *position.owners)
+        left = None if self._limit is None else len(self) - position.batches
+        for batch in islice(batches, left):
+            yield batch
+            position.batches += 1
+            self._after_batch(self._split)
+
+
+def owners_of_randomness(loader: Any) -> list[Any]:
+    """The parts of a loader that may hold a random generator of their own."""
+    batch_sampler = getattr(loader, "batch_sampler", None)
+    parts = [getattr(loader, name, None) for name in ("sampler", "dataset")]
+    return [loader, *parts, batch_sampler, getattr(batch_sampler, "sampler", None)]
+
+
+def always_the_same(loader: Any, num_batches: int) -> Any:
+    """The first batches of a loader's examples in their own order, the same in every pass."""
+    if isinstance(loader, TensorLoader):
+        rows = num_batches * loader.batch_size
+        return TensorLoader(
+            [tensor[:rows] for tensor in loader.tensors],
+            loader.batch_size,
+            transform=loader.transform,
+        )
+    if isinstance(loader, DataLoader) and hasattr(loader.dataset, "__len__") and loader.batch_size:
+        rows = min(num_batches * loader.batch_size, len(loader.dataset))
+        return DataLoader(
+            Subset(loader.dataset, range(rows)),
+            loader.batch_size,
+            collate_fn=loader.collate_fn,
+        )
+    return list(islice(loader, num_batches))

@@ -1,0 +1,77 @@
+"""Mixed precision: the forward pass in 16 bits where that is safe, the parameters in 32."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+
+from gradbook.errors import IgnoredSettingWarning, warn
+
+Name = Literal["32", "16-mixed", "bf16-mixed"]
+NAMES: tuple[Name, ...] = ("32", "16-mixed", "bf16-mixed")
+
+_DTYPES = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+class Precision:
+    """How the losses and gradients of a training are computed.
+
+    float16 has few exponents, so that small gradients would vanish: the loss is scaled up before
+    the backward pass, and the gradients down before the step, by PyTorch's `GradScaler`.
+
+    Args:
+        name: "32", "16-mixed" (float16) or "bf16-mixed" (bfloat16).
+        device: Where the training runs. float16 needs an accelerator; a setting that the device
+            does not have is left out with a warning.
+
+    Attributes:
+        dtype: The type of the forward pass, or None for the usual one.
+        scaler: What scales the loss, or None.
+    """
+
+    def __init__(self, name: Name, device: torch.device) -> None:
+        self._device = device
+        self.dtype = _DTYPES.get(name)
+        self.scaler: torch.amp.GradScaler | None = None
+        if self.dtype is None:
+            return
+        if not _is_offered(self.dtype, device):
+            warn(
+                f'precision="{name}" cannot be used on {device.type}, which lacks '
+                f"{str(self.dtype).removeprefix('torch.')} for training. Training in 32 bits.",
+                IgnoredSettingWarning,
+            )
+            self.dtype = None
+        elif self.dtype == torch.float16:
+            self.scaler = torch.amp.GradScaler(device.type)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Within it, operations for which 16 bits suffice use them."""
+        if self.dtype is None:
+            return nullcontext()
+        return torch.autocast(self._device.type, self.dtype)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        """Computes the gradients, scaled where there is a scaler."""
+        if self.scaler is not None:
+            loss = self.scaler.scale(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def unscale(self, optimizer: Any) -> None:
+        """Brings the gradients to their true size, as clipping needs them."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+
+    def step(self, optimizer: Any) -> None:
+        """Takes a step, unless the scaled gradients have overflowed."""
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+
+
+def _is_offered(dtype: torch.dtype, device: torch.device) -> bool:
+    if dtype == torch.float16:
+        return device.type != "cpu"
+    return device.type != "cuda" or torch.cuda.is_bf16_supported()

@@ -1,0 +1,217 @@
+"""The whole state of a training between two steps: taken, and put back.
+
+What is here is all that the rest of the training depends on, so that a training which goes on
+from it gives the same numbers to the last bit as one that was never stopped.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from gradbook import checkpoint
+from gradbook.board import ProgressBoard
+from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
+from gradbook.fingerprint import check_setup, form_of, model_tensors
+from gradbook.passes import Position
+from gradbook.record import Meter, Metric
+from gradbook.seeds import from_plain, random_state, restore_random_state, to_plain
+
+
+def take(trainer: Any) -> dict[str, Any]:
+    """The state of a training, for `checkpoint.save`. Its tensors are the model's own.
+
+    Args:
+        trainer: A trainer that trains, between two steps.
+    """
+    position: Position = trainer.position
+    model, history, board = trainer.model, trainer.history, trainer.model.board
+    scaler = trainer.arithmetic.scaler
+    state: dict[str, Any] = {
+        "model": model_tensors(model),
+        "optimizer": _optimizer_state(trainer.optim, model),
+        "schedules": [schedule.scheduler.state_dict() for schedule in trainer.schedules],
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "random": to_plain(random_state(*position.owners)),
+        "pass_random": to_plain(position.pass_random) if position.batches else None,
+        "position": {
+            "epoch": position.epoch,
+            "split": position.split,
+            "batches": position.batches,
+            "train_batch_idx": trainer.train_batch_idx,
+            "val_batch_idx": trainer.val_batch_idx,
+        },
+        "history": {
+            "rows": history.rows,
+            "diverged": history.diverged,
+            "meters": _meters_to_plain(history.meters),
+        },
+        "board": None,
+        "best": trainer.best.state_dict(),
+        "best_model": trainer.best_model,
+        "setup": trainer.describe_setup(),
+    }
+    if isinstance(board, ProgressBoard):
+        state["board"] = {
+            "points": {label: _points_to_plain(points) for label, points in board.data.items()},
+            "windows": _meters_to_plain(board.windows),
+        }
+    return state
+
+
+def put_back(state: Mapping[str, Any], trainer: Any) -> None:
+    """Makes a trainer that is about to begin go on from a state.
+
+    Args:
+        state: What `checkpoint.load` read.
+        trainer: The trainer, whose model, data and optimizer are ready.
+
+    Raises:
+        CheckpointError: If model, data or settings are not those of the checkpoint.
+    """
+    model, board, history = trainer.model, trainer.model.board, trainer.history
+    try:
+        check_setup(state["setup"], trainer.describe_setup())
+        load_parameters(model, state["model"])
+        _restore_optimizer(trainer.optim, state["optimizer"])
+        for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
+            schedule.scheduler.load_state_dict(saved)
+        if trainer.arithmetic.scaler is not None and state["scaler"] is not None:
+            trainer.arithmetic.scaler.load_state_dict(state["scaler"])
+        history.rows = [dict(row) for row in state["history"]["rows"]]
+        history.diverged = state["history"]["diverged"]
+        history.meters = _meters_from_plain(state["history"]["meters"])
+        if isinstance(board, ProgressBoard) and state["board"] is not None:
+            points = state["board"]["points"]
+            board.data = {label: _points_from_plain(label, points[label]) for label in points}
+            board.windows = _meters_from_plain(state["board"]["windows"])
+        trainer.best.load_state_dict(state["best"])
+        trainer.best_model = state["best_model"]
+        _restore_position(state, trainer)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"The checkpoint lacks what a training needs to go on: {type(error).__name__} {error}."
+        ) from error
+
+
+def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Gives a model the parameters and buffers of a checkpoint, in place.
+
+    Args:
+        model: The model. Layers that have no shape yet take that of their tensors.
+        tensors: What a checkpoint has under "model".
+
+    Raises:
+        CheckpointError: If names, shapes or dtypes do not fit; all that differs is listed.
+    """
+    own = model_tensors(model)
+    listed = set(model.state_dict()) if hasattr(model, "state_dict") else set()
+    wrong = [f"  {name} is not in the model" for name in tensors if name not in {*own, *listed}]
+    wrong += [f"  {name} is not in the checkpoint" for name in own if name not in tensors]
+    wrong += [
+        f"  {name}: {form_of(tensors[name])} in the checkpoint, {form_of(own[name])} in the model"
+        for name in own
+        if name in tensors and form_of(own[name]) != form_of(tensors[name])
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"The checkpoint's parameters do not fit {type(model).__name__}:\n" + "\n".join(wrong)
+        )
+    if listed:
+        # Not strict, because layers without a shape may be missing from both.
+        model.load_state_dict({n: t for n, t in tensors.items() if n in listed}, strict=False)
+    with torch.no_grad():
+        for name in own.keys() - listed:
+            own[name].copy_(tensors[name])
+
+
+def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
+    saved, position = state["position"], trainer.position
+    position.epoch, position.split = saved["epoch"], saved["split"]
+    position.batches = saved["batches"]
+    trainer.epoch = saved["epoch"]
+    trainer.train_batch_idx = saved["train_batch_idx"]
+    trainer.val_batch_idx = saved["val_batch_idx"]
+    generators = from_plain(state["random"])
+    if position.batches:
+        position.pass_random = from_plain(state["pass_random"])
+        position.resumed_random = generators
+    else:
+        restore_random_state(generators, *position.owners)
+
+
+# Optimizers
+
+
+def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
+    """The state of one of PyTorch's optimizers, or of one that a learner wrote."""
+    if hasattr(optimizer, "state_dict"):
+        state: dict[str, Any] = optimizer.state_dict()
+        return state
+    parameters = {id(parameter) for parameter in _parameters(optimizer, model)}
+    kept = {}
+    for name, value in vars(optimizer).items():
+        if _mentions(value, parameters) or callable(value):
+            continue
+        if not checkpoint.is_plain(value):
+            warn(
+                f"{type(optimizer).__name__}.{name} cannot be kept in a checkpoint, so that a "
+                f"training which goes on from one may give other numbers. Give "
+                f"{type(optimizer).__name__} the methods state_dict() and load_state_dict(), or "
+                f"keep tensors in a list in the order of the parameters.",
+                IgnoredSettingWarning,
+            )
+            continue
+        kept[name] = value
+    return kept
+
+
+def _restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
+    if hasattr(optimizer, "load_state_dict"):
+        optimizer.load_state_dict(state)
+        return
+    for name, value in state.items():
+        setattr(optimizer, name, value)
+
+
+def _parameters(optimizer: Any, model: Any) -> list[Any]:
+    own = getattr(optimizer, "params", None)
+    return [*(own if isinstance(own, Iterable) else ()), *model.parameters()]
+
+
+def _mentions(value: Any, parameters: set[int]) -> bool:
+    """Whether a value is, or has in it, one of the model's parameters."""
+    if isinstance(value, torch.Tensor):
+        return id(value) in parameters
+    if isinstance(value, Mapping):
+        return any(_mentions(item, parameters) for item in value.values())
+    return isinstance(value, list | tuple) and any(_mentions(item, parameters) for item in value)
+
+
+# What was recorded
+
+
+def _points_to_plain(points: Iterable[Metric]) -> dict[str, Any]:
+    xs, ys = [point.x for point in points], [point.y for point in points]
+    return {"x": torch.tensor(xs, dtype=torch.float64), "y": torch.tensor(ys, dtype=torch.float64)}
+
+
+def _points_from_plain(label: str, plain: Mapping[str, torch.Tensor]) -> list[Metric]:
+    pairs = zip(plain["x"].tolist(), plain["y"].tolist(), strict=True)
+    return [Metric(label, x, y) for x, y in pairs]
+
+
+def _meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
+    return {
+        label: {"x": torch.tensor(meter.xs, dtype=torch.float64), "y": meter.read()}
+        for label, meter in meters.items()
+        if len(meter)
+    }
+
+
+def _meters_from_plain(plain: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, Meter]:
+    meters = {}
+    for label, values in plain.items():
+        meter = meters[label] = Meter()
+        meter.xs, meter.values = values["x"].tolist(), list(values["y"].tolist())
+    return meters

@@ -1,0 +1,87 @@
+"""The best epoch so far, and when to stop because no better one comes."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gradbook.errors import IgnoredSettingWarning, did_you_mean, warn
+
+Mode = Literal["auto", "min", "max"]
+
+
+class BestSoFar:
+    """Watches one of the epoch means. Book: 5.5 (sec_generalization_deep), early stopping.
+
+    Args:
+        monitor: Its label; None takes "val_loss" where it is recorded, otherwise "train_loss",
+            otherwise what is recorded first.
+        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" takes the
+            highest of an accuracy, a label that ends in "acc", and otherwise the lowest.
+        min_delta: By how much a value must be better to count.
+        patience: After how many epochs without a better one to stop; None never stops.
+
+    Attributes:
+        value, epoch: The best value, and the number of its epoch from 1; None before there is one.
+        waited: The epochs since then.
+    """
+
+    def __init__(
+        self, monitor: str | None, mode: Mode, min_delta: float, patience: int | None
+    ) -> None:
+        self.monitor, self.mode = monitor, mode
+        self.min_delta, self.patience = min_delta, patience
+        self.value: float | None = None
+        self.epoch: int | None = None
+        self.waited = 0
+        self._warned = False
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the patience is at its end."""
+        return self.patience is not None and self.waited >= self.patience
+
+    def update(self, row: Mapping[str, float]) -> bool:
+        """Looks at the means of an epoch, and returns whether it is the best one."""
+        label = self._label(row)
+        if label is None:
+            return False
+        value = row[label]
+        if self._is_better(value, label):
+            self.value, self.epoch, self.waited = value, int(row["epoch"]), 0
+            return True
+        self.waited += 1
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"value": self.value, "epoch": self.epoch, "waited": self.waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]
+
+    def _label(self, row: Mapping[str, float]) -> str | None:
+        labels = [label for label in row if label != "epoch"]
+        if self.monitor is None:
+            usual = [label for label in ("val_loss", "train_loss") if label in labels]
+            return next(iter([*usual, *labels]), None)
+        if self.monitor in labels:
+            return self.monitor
+        if not self._warned:
+            self._warned = True
+            stops = "" if self.patience is None else " and training will not stop early"
+            warn(
+                f"monitor={self.monitor!r} is not recorded, so that no epoch is the best one"
+                f"{stops}.{did_you_mean(self.monitor, labels)} There are {', '.join(labels)}.",
+                IgnoredSettingWarning,
+            )
+        return None
+
+    def _is_better(self, value: float, label: str) -> bool:
+        if not math.isfinite(value):
+            return False
+        if self.value is None:
+            return True
+        highest = label.endswith("acc") if self.mode == "auto" else self.mode == "max"
+        gain = value - self.value if highest else self.value - value
+        return gain > self.min_delta

@@ -1,0 +1,114 @@
+"""Files that are whole or absent, and new folders that two programs never share."""
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from gradbook.errors import ConfigError, StorageError
+
+
+def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
+    """Writes a whole file, or leaves what was there.
+
+    The content goes to a temporary file beside it, which reaches the disk before it takes the
+    file's place: neither a killed process nor a power failure leaves half a file. The folder is
+    made if it does not exist, or no longer does.
+
+    Raises:
+        StorageError: If it cannot be written. What was there before is untouched.
+    """
+    path = Path(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(part, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def link_atomically(source: Path, target: Path) -> None:
+    """Makes `target` the same file as `source`, or a copy of it where there are no links.
+
+    The content is not written twice. Neither name sees what `write_atomically` does to the other.
+
+    Raises:
+        StorageError: If that cannot be done. What was there before is untouched.
+    """
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        part.unlink(missing_ok=True)
+        os.link(source, part)
+        os.replace(part, target)
+        part.unlink(missing_ok=True)  # renaming a link to the same file does nothing
+        _sync_folder(target.parent)
+    except OSError:  # a file system without links
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        write_atomically(target, source.read_bytes())
+
+
+def unwritable(path: Path | str, error: OSError) -> StorageError:
+    """The error for a file that cannot be written."""
+    return StorageError(
+        f"{path} cannot be written: {error.strerror or error}. Free some space there, or choose "
+        f"a folder that can be written to. Files written before are untouched."
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a renamed file's new name reach the disk, where the system can do that."""
+    with suppress(OSError, AttributeError):  # Windows opens no folders, and needs none of this
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def claim_folder(root: Path | str, name: str) -> Path:
+    """Makes the new folder `root/name-N` with the next free N, counted from 1.
+
+    Two programs that ask at the same time get different folders.
+
+    Args:
+        root: Where the folder is made; it is made too if it does not exist.
+        name: What the folder is called, before its number.
+
+    Returns:
+        The folder, which is empty.
+
+    Raises:
+        ConfigError: If it cannot be made.
+    """
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        taken = re.compile(re.escape(name) + r"-(\d+)")
+        matches = (taken.fullmatch(path.name) for path in root.iterdir())
+        number = max((int(match[1]) for match in matches if match), default=0) + 1
+        while True:
+            folder = root / f"{name}-{number}"
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:  # another program was faster
+                number += 1
+    except OSError as error:
+        raise ConfigError(
+            f"No folder for a run can be made in {str(root)!r}: {error.strerror or error}. "
+            f"Choose a folder that can be written to."
+        ) from error
+
+
+def kebab_case(name: str) -> str:
+    """A class's name as a folder's: SoftmaxRegression becomes softmax-regression."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+", "-", name).lower()
