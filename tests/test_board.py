@@ -100,7 +100,7 @@ def test_a_tensor_with_several_elements_is_refused():
 def test_a_value_that_carries_a_graph_is_drawn_without_it():
     board = quiet()
     board.draw(0, torch.ones((), requires_grad=True) * 3, "loss", every_n=2)
-    waiting = board._windows["loss"].values[0]
+    waiting = board.windows["loss"].values[0]
     assert not waiting.requires_grad
 
 

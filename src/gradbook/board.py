@@ -70,6 +70,8 @@ class ProgressBoard(HyperParameters):
         self.history: History | None = None
         self.trained = False
         self.windows: dict[str, Meter] = {}
+        #: The labels of the points that `flush` made, each the last of its curve.
+        self.provisional: list[str] = []
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy keeps: all but the listeners, which may hold a terminal."""
@@ -121,12 +123,18 @@ class ProgressBoard(HyperParameters):
         self._close_window(label)
 
     def flush(self) -> None:
-        """Makes points of what was collected since the last ones, however little it is."""
-        for label in list(self.windows):
-            self._close_window(label)
+        """Makes points of what was collected since the last ones, however little it is.
+
+        They are provisional: a training that goes on from here collects the rest of the window.
+        """
+        for label, window in list(self.windows.items()):
+            self.provisional.append(label)
+            self._draw_point(label, window)
 
     def _close_window(self, label: str) -> None:
-        window = self.windows.pop(label)
+        self._draw_point(label, self.windows.pop(label))
+
+    def _draw_point(self, label: str, window: Meter) -> None:
         point = Metric(label, *window.mean())
         self.data.setdefault(label, []).append(point)
         if self.history is not None:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import pickle
 import re
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,10 @@ def is_plain(value: Any) -> bool:
 
 def _not_plain(value: Any, path: str) -> str:
     """Where `value` holds something else than tensors and plain values, in words; or nothing."""
-    if value is None or type(value) in (bool, int, float, str) or isinstance(value, torch.Tensor):
+    # Classes derived from these are not among what is read back without running code.
+    if value is None or type(value) in (bool, int, float, str, torch.Tensor, torch.nn.Parameter):
         return ""
-    if isinstance(value, dict):
+    if type(value) in (dict, OrderedDict, Counter):
         for key, item in value.items():
             if type(key) not in (int, str):
                 return f"{path or 'it'} has the key {key!r}"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Literal
 
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from gradbook.data import Batch, TensorLoader
 from gradbook.errors import DataError
@@ -25,6 +25,7 @@ class Position:
         batches: The batches of that pass that are done.
         pass_random: The random generators as they were when that pass began.
         resumed_random: The random generators to go on with, if the pass is to be resumed.
+        under_way: Whether a pass has begun since the training began or went on.
     """
 
     owners: Sequence[Any] = ()
@@ -33,6 +34,7 @@ class Position:
     batches: int = 0
     pass_random: dict[str, Any] = field(default_factory=dict)
     resumed_random: dict[str, Any] | None = None
+    under_way: bool = False
 
     def end_epoch(self) -> None:
         """The next epoch is about to begin."""
@@ -81,8 +83,9 @@ class Pass:
 
     def __iter__(self) -> Iterator[Batch]:
         position = self._position
-        if self._split == "train" and position.split == "val":
+        if self._split == "train" and position.split == "val" and not position.under_way:
             return  # the validation is resumed; its epoch's training was done
+        position.under_way = True
         resumed = position.resumed_random
         if resumed is None:
             position.split, position.batches = self._split, 0
@@ -122,7 +125,9 @@ def always_the_same(loader: Any, num_batches: int) -> Any:
             loader.batch_size,
             transform=loader.transform,
         )
-    if isinstance(loader, DataLoader) and hasattr(loader.dataset, "__len__") and loader.batch_size:
+    # Another sampler may leave out examples that are not of the training set.
+    takes_all = type(getattr(loader, "sampler", None)) in (RandomSampler, SequentialSampler)
+    if isinstance(loader, DataLoader) and loader.batch_size and takes_all:
         rows = min(num_batches * loader.batch_size, len(loader.dataset))
         return DataLoader(
             Subset(loader.dataset, range(rows)),

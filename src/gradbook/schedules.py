@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from gradbook.checks import check_whole_number, missing_optimizer
 from gradbook.errors import ConfigError, IgnoredSettingWarning, ModelError, did_you_mean, warn
@@ -75,11 +75,11 @@ def read_optimizers(returned: Any, model: Any) -> tuple[Any, list[Schedule]]:
             first, rest = first[0], rest[0]
             rest = rest if isinstance(rest, list | tuple) else [rest]
         if len(first) != 1 or any(hasattr(item, "zero_grad") for item in rest):
-            raise ModelError(_form(model, "several optimizers"))
+            raise ModelError(_form(model, "several optimizers" if first else "no optimizer"))
         optimizer, schedulers = first[0], list(rest)
     if optimizer is None:
         raise ModelError(missing_optimizer(model))
-    if not hasattr(optimizer, "step") or not hasattr(optimizer, "zero_grad"):
+    if not _has(optimizer, "step", "zero_grad"):
         raise ModelError(_form(model, f"{type(optimizer).__name__} {optimizer!r:.60}"))
     return optimizer, [_schedule(given, model) for given in schedulers]
 
@@ -92,23 +92,36 @@ def learning_rate(optimizer: Any) -> float | None:
 
 
 def _schedule(given: Any, model: Any) -> Schedule:
-    if isinstance(given, LRScheduler) or (hasattr(given, "step") and hasattr(given, "state_dict")):
-        return Schedule(given)
-    if not isinstance(given, Mapping) or "scheduler" not in given:
-        raise ModelError(_form(model, f"{type(given).__name__} {given!r:.60} as a scheduler"))
-    for key in given:
+    settings = (
+        given if isinstance(given, Mapping) and "scheduler" in given else {"scheduler": given}
+    )
+    for key in settings:
         if key not in _KEYS:
             raise ConfigError(
-                f"A scheduler's dictionary has no key {key!r}.{did_you_mean(key, _KEYS)} "
+                f"A scheduler's dictionary has no key {key!r}.{did_you_mean(str(key), _KEYS)} "
                 f"It has {', '.join(_KEYS)}."
             )
-    schedule = Schedule(**given)
+    schedule = Schedule(**settings)
+    scheduler = schedule.scheduler
+    if not _has(scheduler, "step", "state_dict"):
+        found = f"{type(scheduler).__name__} {scheduler!r:.60} as a scheduler"
+        raise ModelError(_form(model, found))
     if schedule.interval not in ("epoch", "step"):
         raise ConfigError(
             f'The interval of a scheduler is "epoch" or "step", but it is {schedule.interval!r}.'
         )
+    if schedule.interval == "step" and isinstance(scheduler, ReduceLROnPlateau):
+        raise ConfigError(
+            f'The interval of {type(scheduler).__name__} is "epoch", because it watches the means '
+            f'of epochs, but it is "step".'
+        )
     check_whole_number(schedule.frequency, "frequency", at_least=1)
     return schedule
+
+
+def _has(value: Any, *methods: str) -> bool:
+    """Whether `value` has all of these methods, and is no class that nobody made an object of."""
+    return not isinstance(value, type) and all(hasattr(value, name) for name in methods)
 
 
 def _form(model: Any, found: str) -> str:

@@ -53,7 +53,10 @@ def take(trainer: Any) -> dict[str, Any]:
     }
     if isinstance(board, ProgressBoard):
         state["board"] = {
-            "points": {label: _points_to_plain(points) for label, points in board.data.items()},
+            "points": {
+                label: _points_to_plain(points[:-1] if label in board.provisional else points)
+                for label, points in board.data.items()
+            },
             "windows": _meters_to_plain(board.windows),
         }
     return state
@@ -84,6 +87,7 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         if isinstance(board, ProgressBoard) and state["board"] is not None:
             points = state["board"]["points"]
             board.data = {label: _points_from_plain(label, points[label]) for label in points}
+            board.data = {label: points for label, points in board.data.items() if points}
             board.windows = _meters_from_plain(state["board"]["windows"])
         trainer.best.load_state_dict(state["best"])
         trainer.best_model = state["best_model"]
@@ -132,6 +136,9 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     trainer.epoch = saved["epoch"]
     trainer.train_batch_idx = saved["train_batch_idx"]
     trainer.val_batch_idx = saved["val_batch_idx"]
+    if trainer.schedules and trainer.train_batch_idx:
+        # A scheduler warns if it steps before the optimizer has, as it may in this process.
+        trainer.optim._opt_called = True
     generators = from_plain(state["random"])
     if position.batches:
         position.pass_random = from_plain(state["pass_random"])

@@ -63,19 +63,26 @@ class BestSoFar:
     def _label(self, row: Mapping[str, float]) -> str | None:
         labels = [label for label in row if label != "epoch"]
         if self.monitor is None:
-            usual = [label for label in ("val_loss", "train_loss") if label in labels]
-            return next(iter([*usual, *labels]), None)
+            # A learning rate that falls makes no epoch a better one.
+            order = ["val_loss", "train_loss", *(label for label in labels if label != "lr")]
+            found = next((label for label in order if label in labels), None)
+            if found is None and self.patience is not None:
+                self._warn_once(f"patience={self.patience} stops nothing: there are no values.")
+            return found
         if self.monitor in labels:
             return self.monitor
+        stops = "" if self.patience is None else " and training will not stop early"
+        self._warn_once(
+            f"monitor={self.monitor!r} is not recorded, so that no epoch is the best one"
+            f"{stops}.{did_you_mean(self.monitor, labels)} "
+            f"There are {', '.join(labels) or 'no values'}."
+        )
+        return None
+
+    def _warn_once(self, message: str) -> None:
         if not self._warned:
             self._warned = True
-            stops = "" if self.patience is None else " and training will not stop early"
-            warn(
-                f"monitor={self.monitor!r} is not recorded, so that no epoch is the best one"
-                f"{stops}.{did_you_mean(self.monitor, labels)} There are {', '.join(labels)}.",
-                IgnoredSettingWarning,
-            )
-        return None
+            warn(message, IgnoredSettingWarning)
 
     def _is_better(self, value: float, label: str) -> bool:
         if not math.isfinite(value):

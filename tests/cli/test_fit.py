@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from gradbook.cli import fit, main
-from gradbook.errors import ConfigError
+from gradbook.errors import StorageError
 from gradbook.record import Metric
+from gradbook.runs import recorder
 
 #: A model and data that take no time. `HOOK` is put into the training step.
 OWN = """
@@ -95,7 +96,7 @@ def test_the_summary_is_for_a_person(capsys):
     text = capsys.readouterr().out
     assert "linear-regression on synthetic-regression: finished, 2 of 2 epochs" in text
     assert "(epoch 2)" in text
-    assert f"curves    {Path('runs/linear-regression-1/curve.svg')}" in text
+    assert f"run       {Path('runs/linear-regression-1')}" in text
     repeat = next(line for line in text.splitlines() if line.startswith("  repeat"))
     assert repeat == f"  repeat    gradbook train {shlex.join(FAST)} --seed 3".replace(
         f"{FAST[1]} 64 {FAST[3]} 32 {FAST[5]} 2", "--num-train 64 --num-val 32 --max-epochs 2"
@@ -225,10 +226,18 @@ def test_an_interrupted_training_has_a_summary(own, capsys):
     assert "my_file.py:MyNet on my_file.py:MyData: interrupted, 2 of 3 epochs" in text
 
 
-def test_a_training_interrupted_before_its_first_point_keeps_no_folder(own, trained):
+def test_a_training_interrupted_in_its_first_step_can_be_gone_on_with(own, trained):
     _, told, _ = trained(*own("raise KeyboardInterrupt")[1:])
-    assert (told["folder"], told["epochs"], told["seconds_per_epoch"]) == (None, 0, None)
-    assert list(Path("runs").iterdir()) == []
+    assert (told["folder"], told["epochs"]) == ("runs/my-net-1", 0)
+    assert told["resume"] == (
+        "gradbook resume runs/my-net-1 --model my_file.py:MyNet --data my_file.py:MyData"
+    )
+
+
+def test_the_summary_of_an_interrupted_training_ends_with_how_to_go_on(own, capsys):
+    main(own("if self.trainer.epoch == 2: raise KeyboardInterrupt"))
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("  go on     gradbook resume runs/my-net-1 --model my_file.py:MyNet")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -245,13 +254,13 @@ def test_a_signal_ends_a_training_in_order(own, number, code):
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_a_second_ctrl_c_costs_no_curve(own, trained, monkeypatch, number):
-    save = fit.save_curve
+    save = recorder.save_curve
 
     def impatient(*arguments):
         signal.raise_signal(getattr(signal, number))
         return save(*arguments)
 
-    monkeypatch.setattr(fit, "save_curve", impatient)
+    monkeypatch.setattr(recorder, "save_curve", impatient)
     before = signal.getsignal(signal.SIGINT)
     code, told, _ = trained(*own("if self.trainer.epoch == 2: raise KeyboardInterrupt")[1:])
     assert (code, told["status"], len(told["curves"])) == (130, "interrupted", 2)
@@ -390,12 +399,12 @@ def test_a_model_without_a_loss_is_explained(own, capsys):
 
 def test_curves_that_cannot_be_written_cost_no_numbers(capsys, monkeypatch):
     def fail(*_):
-        raise ConfigError("The disk is full.")
+        raise StorageError("The disk is full.")
 
-    monkeypatch.setattr(fit, "save_curve", fail)
+    monkeypatch.setattr(recorder, "save_curve", fail)
     assert main(["train", *FAST]) == 1
     captured = capsys.readouterr()
-    assert captured.err == "error: The disk is full.\n"
+    assert captured.err.startswith("error: The disk is full.\n")
     assert "(epoch 2)" in captured.out
 
 
@@ -403,7 +412,7 @@ def test_a_fault_in_drawing_costs_no_numbers(capsys, monkeypatch):
     def fail(*_):
         raise RuntimeError("odd")
 
-    monkeypatch.setattr(fit, "save_curve", fail)
+    monkeypatch.setattr(recorder, "save_curve", fail)
     assert main(["train", *FAST]) == 1
     captured = capsys.readouterr()
     assert captured.err.startswith("error: RuntimeError: odd")

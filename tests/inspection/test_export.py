@@ -89,6 +89,15 @@ def test_an_export_that_computes_something_else_is_not_kept(model, X, tmp_path, 
     assert not (tmp_path / "model").exists()
 
 
+def test_outputs_of_another_shape_are_not_kept(model, X, tmp_path, monkeypatch):
+    def spoiled(model, inputs):
+        return b"", lambda batch: model(*batch)[:, :2]
+
+    monkeypatch.setitem(exporting._FORMATS, "onnx", spoiled)
+    with pytest.raises(ModelError, match=r"shape \(5, 2\) where MLP gives \(5, 3\)"):
+        export(model, tmp_path / "model", "onnx", [X])
+
+
 @pytest.mark.parametrize(
     ("to", "package"),
     [
@@ -120,6 +129,15 @@ def test_a_format_that_is_not_known(model, X, tmp_path):
 def test_no_example(model, tmp_path, inputs):
     with pytest.raises(ConfigError, match="no example"):
         export(model, tmp_path / "model", "safetensors", inputs)
+
+
+def test_several_outputs(X, tmp_path):
+    class Two(Module):
+        def forward(self, X):
+            return X, X
+
+    with pytest.raises(ModelError, match="must be one tensor"):
+        export(Two(), tmp_path / "model", "safetensors", [X])
 
 
 def test_a_file_that_cannot_be_written(model, X, tmp_path):
@@ -217,11 +235,19 @@ def test_torch_export_takes_batches_of_any_size(model, X, tmp_path):
         assert torch.allclose(loaded(batch), model(batch), atol=1e-6)
 
 
-def test_a_network_that_depends_on_values(X, tmp_path):
-    with pytest.raises(
-        ModelError, match=r"Choosy cannot be exported to torch\.export: its forward"
-    ):
-        export(Choosy(), tmp_path / "model.pt2", "torch-export", [X])
+@pytest.mark.parametrize("to", ["onnx", "torch-export"])
+@pytest.mark.parametrize("Net", [Choosy, Shifted])
+def test_a_network_that_depends_on_the_batch(X, tmp_path, capfd, Net, to):
+    with pytest.raises(ModelError, match=r"cannot be exported to .*\n.*X\.shape\[0\] instead of"):
+        export(Net(), tmp_path / "model", to, [X])
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_examples_do_not_fill_the_file(model, tmp_path):
+    few, many = torch.rand(2, 1, 6, 5), torch.rand(5000, 1, 6, 5)
+    small = export(model, tmp_path / "few.pt2", "torch-export", [few]).num_bytes
+    assert export(model, tmp_path / "many.pt2", "torch-export", [many]).num_bytes == small
 
 
 def test_dropout_is_off(X, tmp_path):

@@ -129,6 +129,27 @@ def test_a_truncated_image(tmp_path, name, part):
         read_image(path, (1, 6, 5))
 
 
+def test_an_image_with_a_block_that_cannot_be(tmp_path):
+    path = tmp_path / "image.png"
+    save(np.zeros((4, 4)), path)
+    path.write_bytes(path.read_bytes().replace(b"IDAT", b"\0DAT"))
+    with pytest.raises(CorruptFileError, match=r"image\.png is a damaged image"):
+        read_image(path, (1, 6, 5))
+
+
+def test_a_photo_whose_exif_block_is_damaged(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "a text that is longer than four bytes"
+    path = tmp_path / "photo.jpg"
+    save(np.full((8, 8), 255), path, exif=exif)
+    content = path.read_bytes()
+    path.write_bytes(
+        content.replace(b"\x01\x0e\x00\x02\x00\x00\x00", b"\x01\x0e\x00\x02\x00\xff\x00")
+    )
+    assert path.read_bytes() != content
+    assert read_image(path, (1, 8, 8)).min() > 0.9
+
+
 @pytest.mark.parametrize("factor", [1, 3])
 def test_an_image_with_too_many_pixels(monkeypatch, factor):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

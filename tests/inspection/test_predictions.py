@@ -88,7 +88,9 @@ def test_several_outputs(images):
         def forward(self, X):
             return X, X
 
-    with pytest.raises(ModelError, match=r"Two\.forward must return one tensor.*a tuple"):
+    with pytest.raises(
+        ModelError, match=r"Two\.forward must be one tensor here, but it is a tuple"
+    ):
         predictions(Two(), images)
 
 

@@ -87,7 +87,8 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
             "repeat": plan.repeat,
             "resume": None,
         }
-        if folder is not None and error is not None and _can_go_on(folder):
+        stopped = facts["status"] in ("interrupted", "failed")
+        if folder is not None and stopped and _can_go_on(folder):
             facts["resume"] = resume_command(plan, folder)
         reached = getattr(trainer, "train_batch_idx", 0) > 0
         code = 0 if facts["status"] == "finished" else 1
@@ -124,7 +125,7 @@ def _facts(
 ) -> dict[str, Any]:
     history: History = getattr(trainer, "history", None) or History()
     status = getattr(trainer, "status", None)
-    if error is not None:
+    if error is not None and status not in ("finished", "diverged"):  # it may fail to be kept
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     last = history[-1] if len(history) else {}
     best = {}

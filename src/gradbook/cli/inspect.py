@@ -27,16 +27,16 @@ def run(arguments: list[str]) -> Outcome:
     report = inspect(restored.model, restored.data, asked.train)
     folder = Path(restored.run.folder) / "inspect"
     files = [str(file) for file in draw(report, restored, folder)]
-    split = "train" if asked.train else "val"
     facts = {
         "run": restored.run.name,
         "checkpoint": restored.checkpoint.stem,
-        "split": split,
+        "split": "train" if asked.train else "val",
         **report.facts(),
         "pictures": files,
     }
     model, data = type(restored.model).__name__, type(restored.data).__name__
-    lines = [f"{restored.run.name}: {model} on {data}, {split} set", "", repr(report), ""]
+    which = "training" if asked.train else "validation"
+    lines = [f"{restored.run.name}: {model} on {data}, {which} set", "", repr(report), ""]
     lines += [f"pictures  {file}" for file in files[:1]]
     lines += [f"          {file}" for file in files[1:]]
     return Outcome(facts, "\n".join(lines))

@@ -15,7 +15,6 @@ from gradbook.cli.runs import (
     figure,
     printable,
     seconds_of,
-    summary,
     table,
     when,
 )
@@ -47,10 +46,18 @@ def run(arguments: list[str]) -> Outcome:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
     stored = load(asked.run, asked.runs)
     sizes = files_in(stored.folder)
-    facts: dict[str, Any] = {**stored.facts, "status": stored.status, "files": sizes}
+    facts: dict[str, Any] = {
+        **stored.facts,
+        "name": stored.name,
+        "folder": str(stored.folder),
+        "status": stored.status,
+        "seconds": seconds_of(stored),
+        "files": sizes,
+    }
     error = None
     try:
-        facts |= {**summary(stored), "history": stored.history.rows}
+        facts |= {"epochs": stored.epochs, "final": stored.final, "best": stored.best}
+        facts["history"] = stored.history.rows
     except CorruptFileError as raised:  # the settings are worth having all the same
         error = raised
         for key in ("epochs", "final", "best"):

@@ -314,7 +314,11 @@ class ClassifierReport:
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
-        return f"<p>{self._summary()}</p>\n{self.table()._repr_html_()}"
+        parts = [f"<p>{self._summary()}</p>", self.table()._repr_html_()]
+        confusions = self.confusions()
+        if confusions.rows:
+            parts += ["<p>most often confused:</p>", confusions._repr_html_()]
+        return "\n".join(parts)
 
     def _summary(self) -> str:
         loss = "" if math.isnan(self.loss) else f", loss {self.loss:.4f}"

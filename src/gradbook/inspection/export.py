@@ -6,7 +6,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,7 +22,7 @@ from gradbook.errors import (
     ModelError,
     did_you_mean,
 )
-from gradbook.inspection.predictions import device_of
+from gradbook.inspection.predictions import device_of, not_one_tensor
 from gradbook.storage import write_atomically
 
 Format = Literal["safetensors", "onnx", "torch-export"]
@@ -88,6 +88,8 @@ def export(
         model = copy.deepcopy(model).cpu()
     with at_rest(model):
         expected = model(*inputs)  # makes lazy layers know their shapes too
+        if not isinstance(expected, torch.Tensor):
+            raise ModelError(not_one_tensor(model, expected))
         content, run = _FORMATS[to](model, inputs)
         differences = []
         for batch, wanted in ((inputs, expected), ([X[:1] for X in inputs], expected[:1])):
@@ -179,18 +181,15 @@ def _to_onnx(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
     names = ["X"] if len(inputs) == 1 else [f"X{i}" for i in range(len(inputs))]
     with _exporting(model, "ONNX"):
         program = torch.onnx.export(
-            model,
-            tuple(_at_least_two(inputs)),
+            _traced(model, inputs),
             dynamo=True,
-            dynamic_shapes=_any_batch_size(inputs),
             input_names=names,
             output_names=["y_hat"],
             verbose=False,
         )
-        if program is None:  # pragma: no cover - only without dynamo
-            raise RuntimeError("no program was made")
+        assert program is not None  # so it is without dynamo only
         content = program.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
 
     def run(batch: list[torch.Tensor]) -> torch.Tensor:
         feed = {name: X.numpy() for name, X in zip(names, batch, strict=True)}
@@ -202,15 +201,19 @@ def _to_onnx(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
 def _to_torch_export(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
     buffer = io.BytesIO()
     with _exporting(model, "torch.export"):
-        program = torch.export.export(
-            model,
-            tuple(_at_least_two(inputs)),
-            dynamic_shapes=_any_batch_size(inputs),
-            strict=False,
-        )
-        torch.export.save(program, buffer)
+        torch.export.save(_traced(model, inputs), buffer)
         loaded = torch.export.load(io.BytesIO(buffer.getvalue())).module()
     return buffer.getvalue(), lambda batch: loaded(*batch)
+
+
+def _traced(model: torch.nn.Module, inputs: list[torch.Tensor]) -> torch.export.ExportedProgram:
+    """The network as a graph that takes batches of any size."""
+    # Two examples: a batch of one would be taken for a fixed size, and more only fill the file,
+    # which keeps them, and whatever shares their memory.
+    examples = tuple(torch.cat([X, X])[:2].clone() for X in inputs)
+    size = torch.export.Dim("batch")
+    shapes = tuple({0: size} for _ in inputs)
+    return torch.export.export(model, examples, dynamic_shapes=shapes, strict=False)
 
 
 _FORMATS = {
@@ -233,26 +236,22 @@ def _check_packages(to: str) -> None:
 def _exporting(model: torch.nn.Module, to: str) -> Iterator[None]:
     """Keeps an exporter's talk from the console, and says what could not be exported."""
     silenced = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
+    talk = io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(talk), redirect_stderr(talk):
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # exporters raise errors of many classes of their own
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise ModelError(
-            f"{type(model).__name__} cannot be exported to {to}: its forward method may depend on "
-            f"the values or the size of a batch. The format safetensors takes every model.\n"
-            f"PyTorch says: {str(error).strip() or type(error).__name__}"
+            f"{type(model).__name__} cannot be exported to {to}: {reason}\n"
+            f"Besides a function that the format lacks, the usual cause is a forward that depends "
+            f"on the values of a batch, or on its size as a number: write X.shape[0] instead of "
+            f"len(X). The format safetensors takes every model."
         ) from error
     finally:
         logging.disable(silenced)
-
-
-def _at_least_two(inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The inputs with more than one example: the size 1 of a batch would be taken for fixed."""
-    return [torch.cat([X, X]) if len(X) == 1 else X for X in inputs]
-
-
-def _any_batch_size(inputs: list[torch.Tensor]) -> tuple[dict[int, Any], ...]:
-    batch = torch.export.Dim("batch")
-    return tuple({0: batch} for _ in inputs)

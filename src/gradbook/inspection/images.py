@@ -85,6 +85,7 @@ def read_image(
 
     channels, height, width = shape
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as those about a photo's damaged EXIF block
         # Whoever packs that many pixels into a small file means harm.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -104,7 +105,7 @@ def read_image(
             if error.errno is not None:  # not of the image, but of the file
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
             raise _damaged(path, error) from error
-        except (SyntaxError, ValueError, EOFError, IndexError) as error:  # so PIL reads rubbish
+        except (SyntaxError, ValueError) as error:  # so PIL reads rubbish
             raise _damaged(path, error) from error
     pixels = torch.frombuffer(bytearray(_fitted(image, height, width).tobytes()), dtype=torch.uint8)
     X = pixels.reshape(height, width, channels).permute(2, 0, 1).float() / 255

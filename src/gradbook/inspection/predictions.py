@@ -71,14 +71,19 @@ def forward(model: Any, data: Any, train: bool = False) -> Iterator[tuple[Batch,
         with at_rest(model):
             output = model(*batch[:-1])
         if not isinstance(output, torch.Tensor):
-            raise ModelError(
-                f"{type(model).__name__}.forward must return one tensor to be looked at, but it "
-                f"returned a {type(output).__name__}."
-            )
+            raise ModelError(not_one_tensor(model, output))
         empty = False
         yield batch, output
     if empty:
         raise DataError(f"The {_split(train)} set of {type(data).__name__} is empty.")
+
+
+def not_one_tensor(model: torch.nn.Module, output: Any) -> str:
+    """What to say of a model whose output is not one tensor."""
+    return (
+        f"The output of {type(model).__name__}.forward must be one tensor here, but it is a "
+        f"{type(output).__name__}. Wrap the model in one that returns the tensor to look at."
+    )
 
 
 def device_of(model: torch.nn.Module) -> torch.device:
