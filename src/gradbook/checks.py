@@ -405,13 +405,14 @@ def first_batch(loader: Any) -> Any:
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
     """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        model.train(training)
+        for module, training in modes:  # each its own: a frozen layer stays so
+            module.training = training
 
 
 def rehearse(model: Any, batch: Any) -> Any:

@@ -125,9 +125,14 @@ def always_the_same(loader: Any, num_batches: int) -> Any:
             loader.batch_size,
             transform=loader.transform,
         )
-    # Another sampler may leave out examples that are not of the training set.
+    # Another sampler may leave out examples, because they are not of the training set.
     takes_all = type(getattr(loader, "sampler", None)) in (RandomSampler, SequentialSampler)
-    if isinstance(loader, DataLoader) and loader.batch_size and takes_all:
+    if (
+        isinstance(loader, DataLoader)
+        and loader.batch_size
+        and takes_all
+        and hasattr(loader.dataset, "__len__")
+    ):
         rows = min(num_batches * loader.batch_size, len(loader.dataset))
         return DataLoader(
             Subset(loader.dataset, range(rows)),

@@ -92,9 +92,8 @@ def learning_rate(optimizer: Any) -> float | None:
 
 
 def _schedule(given: Any, model: Any) -> Schedule:
-    settings = (
-        given if isinstance(given, Mapping) and "scheduler" in given else {"scheduler": given}
-    )
+    is_dict = isinstance(given, Mapping) and "scheduler" in given
+    settings = given if is_dict else {"scheduler": given}
     for key in settings:
         if key not in _KEYS:
             raise ConfigError(

@@ -67,7 +67,10 @@ class BestSoFar:
             order = ["val_loss", "train_loss", *(label for label in labels if label != "lr")]
             found = next((label for label in order if label in labels), None)
             if found is None and self.patience is not None:
-                self._warn_once(f"patience={self.patience} stops nothing: there are no values.")
+                self._warn_once(
+                    f"patience={self.patience} stops nothing, because no value is recorded. Plot "
+                    f"one in validation_step, or leave patience out."
+                )
             return found
         if self.monitor in labels:
             return self.monitor

@@ -1,3 +1,5 @@
+import zlib
+
 import numpy as np
 import pytest
 import torch
@@ -129,10 +131,16 @@ def test_a_truncated_image(tmp_path, name, part):
         read_image(path, (1, 6, 5))
 
 
-def test_an_image_with_a_block_that_cannot_be(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "block"), [(b"tRNS", b""), (b"zTXt", b"x\0\x01")], ids=["too short", "unknown"]
+)
+def test_an_image_with_a_block_that_cannot_be_right(tmp_path, name, block):
     path = tmp_path / "image.png"
     save(np.zeros((4, 4)), path)
-    path.write_bytes(path.read_bytes().replace(b"IDAT", b"\0DAT"))
+    content = path.read_bytes()
+    checksum = zlib.crc32(name + block).to_bytes(4)
+    added = len(block).to_bytes(4) + name + block + checksum
+    path.write_bytes(content[:-12] + added + content[-12:])
     with pytest.raises(CorruptFileError, match=r"image\.png is a damaged image"):
         read_image(path, (1, 6, 5))
 

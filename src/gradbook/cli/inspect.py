@@ -57,7 +57,7 @@ def draw(report: Any, restored: Restored, folder: Path) -> list[Path]:
     drawings: dict[str, Callable[[Figure], Any]]
     if isinstance(report, ClassifierReport):
         drawings = {
-            "confusion": lambda figure: report.plot_confusion(figure),
+            "confusion": report.plot_confusion,
             "calibration": lambda figure: report.plot_calibration(figure=figure),
         }
         if report.has_images:

@@ -105,6 +105,13 @@ def add_common_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("-h", "--help", action="store_true", help="show this")
 
 
+def positive_number(text: str) -> int:
+    """The whole number above 0 that a command's own option takes."""
+    if not text.isdecimal() or len(text) > 18 or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a whole number above 0, but got {text!r}")
+    return int(text)
+
+
 class Given(NamedTuple):
     """A value from the command line, and how it was written there."""
 

@@ -89,7 +89,11 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
 
 
 def plan_of(
-    run: StoredRun, model: str | None, data: str | None, options: Sequence[str] = ()
+    run: StoredRun,
+    model: str | None,
+    data: str | None,
+    options: Sequence[str] = (),
+    max_epochs: int | None = None,
 ) -> Plan:
     """The plan of the training that a run has kept.
 
@@ -98,6 +102,7 @@ def plan_of(
         model: The model that the command line names, or None for the run's own.
         data: The data set, likewise.
         options: Further options of `gradbook train`, which take precedence.
+        max_epochs: What replaces the run's own, if it is to be trained further.
 
     Raises:
         ConfigError: If the run has a class that the command line must name.
@@ -113,11 +118,13 @@ def plan_of(
         raise UsageError(_must_be_named(run, unnamed))
     words = facts["command"]
     if words is None:
-        return _plan_of_a_script(run, names, options)
+        return _plan_of_a_script(run, names, options, max_epochs)
     if len(words) < 2 or words[0] != "train" or {"-h", "--help"} & set(words):
         raise CorruptFileError(_unusable(run, "it is not one that trains"))
     kept = _without(_without(words[2:], "--data"), "--runs")
     arguments = [names["model"], *kept, "--data", names["data"], "--runs", str(run.folder.parent)]
+    if max_epochs is not None:
+        arguments += ["--max-epochs", str(max_epochs)]
     try:
         plan = read_plan([*arguments, *options])
     except UsageError as error:
@@ -174,7 +181,9 @@ def _without(words: Sequence[str], flag: str) -> list[str]:
     return kept
 
 
-def _plan_of_a_script(run: StoredRun, names: Mapping[str, str], options: Sequence[str]) -> Plan:
+def _plan_of_a_script(
+    run: StoredRun, names: Mapping[str, str], options: Sequence[str], max_epochs: int | None
+) -> Plan:
     """The plan of a run that was kept by a script or a notebook: from its hyperparameters."""
     from gradbook.seeds import seed_everything
     from gradbook.trainer import Trainer
@@ -196,6 +205,8 @@ def _plan_of_a_script(run: StoredRun, names: Mapping[str, str], options: Sequenc
             ("trainer", Trainer),
         )
     }
+    if max_epochs is not None:
+        arguments["trainer"]["max_epochs"] = max_epochs
     return Plan(
         **found,
         arguments=arguments,

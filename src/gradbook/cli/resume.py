@@ -2,7 +2,7 @@
 
 import argparse
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser, add_common_options, positive_number
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_class_options, plan_of
 
@@ -13,7 +13,10 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
     parser.add_argument(
-        "--max-epochs", metavar="INT", help="go on until so many are done (default: as planned)"
+        "--max-epochs",
+        type=positive_number,
+        metavar="INT",
+        help="go on until so many are done (default: as planned)",
     )
     add_display_options(parser)
     add_common_options(parser)
@@ -24,8 +27,7 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.runs.stored import load
 
     stored = load(asked.run, asked.runs)
-    options = [] if asked.max_epochs is None else ["--max-epochs", asked.max_epochs]
-    plan = plan_of(stored, asked.model, asked.data, options)
+    plan = plan_of(stored, asked.model, asked.data, max_epochs=asked.max_epochs)
     plan.display = "off" if asked.quiet else asked.display
     from gradbook.cli.fit import fit
 

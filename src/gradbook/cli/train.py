@@ -16,6 +16,7 @@ from gradbook.cli.options import (
     add_options,
     give_flags,
     options_of,
+    positive_number,
     show,
 )
 from gradbook.cli.report import Outcome, UsageError
@@ -189,7 +190,7 @@ def _add_run_options(parser: argparse.ArgumentParser, usual_data: str) -> list[s
     )
     group.add_argument(
         "--checkpoint-steps",
-        type=_num_steps,
+        type=positive_number,
         metavar="INT",
         help="take a checkpoint also after so many batches (default: after each epoch)",
     )
@@ -230,12 +231,6 @@ def _seed(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {text!r}"
         )
-    return int(text)
-
-
-def _num_steps(text: str) -> int:
-    if not text.isdecimal() or len(text) > 18 or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, but got {text!r}")
     return int(text)
 
 

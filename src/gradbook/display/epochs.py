@@ -18,8 +18,10 @@ def draw_history(history: "History", labels: Sequence[str], axes: "Axes | None" 
     """
     if axes is None:
         from matplotlib import pyplot as plt
+        from matplotlib.ticker import MaxNLocator
 
-        _, axes = plt.subplots(figsize=(3.5, 2.5))
+        _, axes = plt.subplots(figsize=(3.5, 2.5), layout="constrained")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     epochs = [row["epoch"] for row in history]
     for label in labels:
         y = np.array([row.get(label, np.nan) for row in history], float)

@@ -1,0 +1,300 @@
+"""`gradbook resume`, `gradbook rerun`, and what rebuilds a run for them."""
+
+import json
+import shlex
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+
+import gradbook
+from gradbook import checkpoint, runs
+from gradbook.cli import main
+from gradbook.cli.restored import restore
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptFileError,
+    IgnoredSettingWarning,
+)
+from gradbook.runs.format import read_run, write_run
+
+FAST = ["linear-regression", "--num-train", "64", "--num-val", "32", "--seed", "1"]
+
+OWN = """
+import torch
+import gradbook
+
+open("was_loaded", "a").close()
+
+class MyNet(gradbook.Module):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = torch.nn.Linear(2, 1)
+
+    def loss(self, y_hat, y):
+        return ((y_hat - y) ** 2).mean()
+"""
+
+
+@pytest.fixture
+def told(capsys):
+    """Runs a command with --json and returns the exit code and the result."""
+
+    def run(*arguments):
+        code = main([*arguments, "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.fixture
+def failed(capsys):
+    """Runs a command that must fail and returns the exit code and the message."""
+
+    def run(*arguments):
+        code = main(list(arguments))
+        err = capsys.readouterr().err
+        assert "Traceback" not in err
+        return code, err
+
+    return run
+
+
+def train(*arguments):
+    assert main(["train", *arguments, "--quiet"]) == 0
+
+
+def parameters(name, which="last"):
+    return checkpoint.load(Path("runs", name, "checkpoints", f"{which}.pt"))["model"]
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+# resume
+
+
+def test_a_run_goes_on_as_if_it_had_not_stopped(told):
+    train(*FAST, "--max-epochs", "4", "--name", "whole")
+    train(*FAST, "--max-epochs", "2", "--name", "half")
+    code, result = told("resume", "half-1", "--max-epochs", "4")
+    assert (code, result["status"], result["epochs"]) == (0, "finished", 4)
+    assert_same(parameters("half-1"), parameters("whole-1"))
+    assert runs.load("half-1").history.rows == runs.load("whole-1").history.rows
+
+
+def test_a_run_may_be_named_by_its_path(told):
+    train(*FAST, "--max-epochs", "1", "--runs", "elsewhere")
+    code, result = told("resume", "elsewhere/linear-regression-1", "--max-epochs", "2")
+    assert (code, result["folder"]) == (0, "elsewhere/linear-regression-1")
+
+
+def test_the_command_of_a_resumed_run_repeats_the_whole(told):
+    train(*FAST, "--max-epochs", "1")
+    _, result = told("resume", "linear-regression-1", "--max-epochs", "3")
+    assert "--max-epochs 3" in result["repeat"]
+    _, again = told(*shlex.split(result["repeat"])[1:])
+    assert again["final"] == result["final"]
+
+
+def test_a_finished_run_has_nothing_left(failed):
+    train(*FAST, "--max-epochs", "1")
+    code, message = failed("resume", "linear-regression-1")
+    assert code == 2
+    assert "There is nothing left to do: the checkpoint has 1 finished epochs" in message
+
+
+def test_a_run_that_does_not_exist_is_told(failed):
+    train(*FAST, "--max-epochs", "1")
+    code, message = failed("resume", "linear-regresion-1")
+    assert code == 2
+    assert "Did you mean 'linear-regression-1'?" in message
+
+
+def test_data_that_have_changed_are_refused(failed, monkeypatch):
+    train(*FAST, "--max-epochs", "1")
+    randn = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *sizes: randn(*sizes) + 1)
+    code, message = failed("resume", "linear-regression-1", "--max-epochs", "2")
+    assert code == 1
+    assert "data.train:" in message
+    assert read_run("runs/linear-regression-1")["status"] == "finished"
+
+
+def test_a_damaged_checkpoint_is_told(failed):
+    train(*FAST, "--max-epochs", "1")
+    path = Path("runs/linear-regression-1/checkpoints/last.pt")
+    path.write_bytes(path.read_bytes()[:-1])
+    code, message = failed("resume", "linear-regression-1", "--max-epochs", "2")
+    assert code == 1
+    assert str(path) in message
+
+
+def test_a_run_of_a_script_goes_on_with_the_finished_classes(told):
+    gradbook.seed_everything(3)
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    model = gradbook.LinearRegression(lr=0.05)
+    gradbook.Trainer(1, run="runs").fit(model, data)
+    code, result = told("resume", "linear-regression-1", "--max-epochs", "2")
+    assert (code, result["epochs"], result["repeat"]) == (0, 2, None)
+
+
+# rerun
+
+
+def test_a_run_can_be_repeated(told):
+    train(*FAST, "--max-epochs", "2")
+    code, result = told("rerun", "linear-regression-1")
+    assert (code, result["folder"]) == (0, "runs/linear-regression-2")
+    assert_same(parameters("linear-regression-1"), parameters("linear-regression-2"))
+
+
+def test_a_run_can_be_repeated_with_a_change(told):
+    train(*FAST, "--max-epochs", "1")
+    _, result = told("rerun", "linear-regression-1", "--lr", "0.2", "--max-epochs=2")
+    assert result["settings"]["model"]["lr"] == 0.2
+    assert result["epochs"] == 2
+
+
+def test_an_option_that_does_not_exist_is_told(failed):
+    train(*FAST, "--max-epochs", "1")
+    code, message = failed("rerun", "linear-regression-1", "--lrr", "0.2")
+    assert code == 2
+    assert "Did you mean '--lr'?" in message
+
+
+@pytest.mark.parametrize("command", ["resume", "rerun"])
+def test_help_needs_no_run(command, capsys):
+    assert main([command, "--help"]) == 0
+    assert f"usage: gradbook {command}" in capsys.readouterr().out
+
+
+# No code because a folder names it
+
+
+@pytest.mark.parametrize("command", ["resume", "rerun"])
+def test_a_learner_s_class_is_loaded_only_if_the_command_line_names_it(command, write, failed):
+    train(write(OWN), "--max-epochs", "1")
+    Path("was_loaded").unlink()
+    code, message = failed(command, "my-net-1")
+    assert code == 2
+    assert "needs you to name code" in message
+    assert "add: --model my_file.py:MyNet" in message
+    assert not Path("was_loaded").exists()
+
+
+def test_a_learner_s_class_that_is_named_is_used(write, told):
+    train(write(OWN), "--max-epochs", "1", "--seed", "2", "--lr", "0.03")
+    code, result = told("resume", "my-net-1", "--max-epochs", "2", "--model", "my_file.py:MyNet")
+    assert (code, result["epochs"], result["settings"]["model"]["lr"]) == (0, 2, 0.03)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "evil.py:Net", "--seed", "1"],
+        ["train", "linear-regression", "--data", "evil.py:Data", "--seed", "1"],
+        ["train", "linear-regression", "--data=evil.py:Data", "--seed", "1"],
+        ["train", "linear-regression", "--seed", "1", "--data", "evil"],
+    ],
+)
+def test_a_stranger_s_folder_cannot_name_code(words, write, capsys):
+    write("open('was_loaded', 'a').close()\n" + OWN, "evil.py")
+    train(*FAST, "--max-epochs", "1")
+    facts = read_run("runs/linear-regression-1")
+    write_run("runs/linear-regression-1", {**facts, "command": words})
+    main(["rerun", "linear-regression-1", "--max-epochs", "1", "--quiet"])
+    capsys.readouterr()
+    assert not Path("was_loaded").exists()
+
+
+def test_a_stranger_s_folder_cannot_say_where_to_write(told):
+    train(*FAST, "--max-epochs", "1")
+    facts = read_run("runs/linear-regression-1")
+    words = [*facts["command"], "--runs", "../outside"]
+    write_run("runs/linear-regression-1", {**facts, "command": words})
+    _, result = told("rerun", "linear-regression-1")
+    assert result["folder"] == "runs/linear-regression-2"
+    assert not Path("../outside").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [["rm", "-r"], [], ["train"], ["train", "mlp", "--help"], ["train", "mlp", "--odd"]]
+)
+def test_a_command_that_makes_no_sense_is_told_with_its_file(words, failed):
+    train(*FAST, "--max-epochs", "1")
+    facts = read_run("runs/linear-regression-1")
+    write_run("runs/linear-regression-1", {**facts, "command": words})
+    code, message = failed("rerun", "linear-regression-1")
+    assert code == 1
+    assert str(Path("runs/linear-regression-1/run.json")) in message
+
+
+# What other commands get
+
+
+def asked(**options):
+    return Namespace(
+        **{"run": "linear-regression-1", "runs": "runs", "model": None, "data": None}
+        | {"checkpoint": None}
+        | options
+    )
+
+
+def test_a_run_is_rebuilt_with_its_parameters_and_data():
+    train(*FAST, "--max-epochs", "2")
+    restored = restore(asked())
+    assert_same(dict(restored.model.state_dict()), dict(parameters("linear-regression-1", "best")))
+    assert not restored.model.training
+    told = gradbook.Trainer(1).validate(restored.model, restored.data)
+    assert told["val_loss"] == runs.load("linear-regression-1").best["val_loss"]["value"]
+
+
+def test_the_last_checkpoint_can_be_asked_for():
+    train(*FAST, "--max-epochs", "3", "--mode", "max")
+    restored = restore(asked(checkpoint="last"))
+    assert_same(dict(restored.model.state_dict()), dict(parameters("linear-regression-1")))
+
+
+def test_without_a_best_checkpoint_the_last_one_is_taken():
+    train(*FAST, "--max-epochs", "1")
+    Path("runs/linear-regression-1/checkpoints/best.pt").unlink()
+    assert restore(asked()).checkpoint.name == "last.pt"
+
+
+def test_data_that_are_not_needed_are_not_made():
+    train(*FAST, "--max-epochs", "1")
+    assert restore(asked(), need_data=False).data is None
+
+
+def test_other_data_than_those_of_the_training_are_told(monkeypatch):
+    train(*FAST, "--max-epochs", "1")
+    randn = torch.randn
+    monkeypatch.setattr(torch, "randn", lambda *sizes: randn(*sizes) + 1)
+    with pytest.warns(IgnoredSettingWarning, match="training data here are not those"):
+        restore(asked())
+
+
+def test_a_checkpoint_of_another_model_is_refused(write):
+    train(*FAST, "--max-epochs", "1")
+    write(OWN.replace("Linear(2, 1)", "Linear(3, 1)"))
+    with pytest.raises(CheckpointError, match=r"net.weight: \(1, 2\) float32 in the checkpoint"):
+        restore(asked(model="my_file.py:MyNet"))
+
+
+def test_a_checkpoint_without_parameters_is_refused():
+    train(*FAST, "--max-epochs", "1")
+    checkpoint.save("runs/linear-regression-1/checkpoints/best.pt", {"model": None})
+    with pytest.raises(CorruptFileError, match="no parameters"):
+        restore(asked())
+
+
+def test_a_checkpoint_that_is_not_there_is_told():
+    train(*FAST, "--max-epochs", "1")
+    with pytest.raises(ConfigError, match=r"failed\.pt does not exist"):
+        restore(asked(checkpoint="failed"))
