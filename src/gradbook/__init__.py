@@ -14,7 +14,11 @@ __version__ = "0.1.0"
 gradbook_standin.install()
 
 if TYPE_CHECKING:
+    from gradbook import checkpoint as checkpoint
     from gradbook import errors as errors
+    from gradbook import inspection as inspection
+    from gradbook import runs as runs
+    from gradbook import trackers as trackers
     from gradbook.board import ProgressBoard as ProgressBoard
     from gradbook.data import DataModule as DataModule
     from gradbook.data import TensorLoader as TensorLoader
@@ -69,12 +73,15 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", "errors", *_HOME_OF]
+#: Modules whose names are used with theirs before, as `gradbook.runs.load`.
+_MODULES = ("checkpoint", "errors", "inspection", "runs", "trackers")
+
+__all__ = ["__version__", *_MODULES, *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("gradbook.errors")
+    if name in _MODULES:
+        return import_module(f"gradbook.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'gradbook' has no attribute {name!r}")
     value = getattr(import_module(f"gradbook.{_HOME_OF[name]}"), name)

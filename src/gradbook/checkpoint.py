@@ -38,7 +38,7 @@ def save(path: Path | str, state: dict[str, Any]) -> None:
     write_atomically(path, encode(state))
 
 
-def encode(state: dict[str, Any]) -> bytes:
+def encode(state: dict[str, Any]) -> memoryview:
     """A checkpoint as the content of a file."""
     wrong = _not_plain(state, "")
     if wrong:
@@ -48,11 +48,11 @@ def encode(state: dict[str, Any]) -> bytes:
         )
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
-    content = bytearray(buffer.getbuffer())
-    content[-2:] = _COMMENT_BYTES.to_bytes(2, "little")  # zip: how long the comment is
-    digest = hashlib.sha256(content).hexdigest()
-    content += _MARK + digest.encode()
-    return bytes(content)
+    buffer.seek(-2, io.SEEK_END)
+    buffer.write(_COMMENT_BYTES.to_bytes(2, "little"))  # zip: how long the comment is
+    digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    buffer.write(_MARK + digest.encode())
+    return buffer.getbuffer()
 
 
 def load(path: Path | str) -> dict[str, Any]:

@@ -179,3 +179,12 @@ def test_a_run_that_does_not_exist_is_bad_usage(capsys):
 def test_the_help_is_there(capsys):
     assert main(["rm", "--help"]) == 0
     assert "usage: gradbook rm" in capsys.readouterr().out
+
+
+def test_what_inspect_and_export_added_goes_too():
+    folder = make_run()
+    (folder / "inspect").mkdir()
+    for name in ("inspect/confusion.svg", "inspect/weights.png", "model.onnx", "model.pt2"):
+        (folder / name).touch()
+    assert main(["rm", "mlp-1", "--yes"]) == 0
+    assert not folder.exists()

@@ -1,6 +1,5 @@
 """Carries a plan of a training out: from the run's folder to the summary."""
 
-import shlex
 import time
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,17 @@ from typing import Any
 import torch
 
 import gradbook
-from gradbook.cli import classes
 from gradbook.cli.report import Outcome, ending
+from gradbook.cli.restored import resume_command
 from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
+from gradbook.errors import GradbookError
 from gradbook.interrupts import undisturbed
 from gradbook.record import History, Metric, Sink
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
 from gradbook.runs.recorder import Run
+from gradbook.runs.stored import StoredRun
 from gradbook.seeds import seed_everything
 from gradbook.trainer import Trainer
 
@@ -88,30 +89,21 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
             "resume": None,
         }
         stopped = facts["status"] in ("interrupted", "failed")
-        if folder is not None and stopped and _can_go_on(folder):
-            facts["resume"] = resume_command(plan, folder)
+        if folder is not None and stopped:
+            facts["resume"] = _resume_command(folder)
         reached = getattr(trainer, "train_batch_idx", 0) > 0
         code = 0 if facts["status"] == "finished" else 1
         return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
 
 
-def resume_command(plan: Plan, folder: Path) -> str:
-    """The command that goes on with a run.
-
-    What runs a learner's code is named in it, because no command runs code that a folder names.
-    """
-    words = ["gradbook", "resume", str(folder)]
-    for flag, found, known in (
-        ("--model", plan.model, classes.MODELS),
-        ("--data", plan.data, classes.DATA),
-    ):
-        if found.name not in known:
-            words += [flag, found.name]
-    return shlex.join(words)
-
-
-def _can_go_on(folder: Path) -> bool:
-    return (folder / CHECKPOINT_FILES["last"]).exists()
+def _resume_command(folder: Path) -> str | None:
+    """The command that goes on with a run; None if it has left too little for that."""
+    if not (folder / CHECKPOINT_FILES["last"]).exists():
+        return None
+    try:
+        return resume_command(StoredRun(folder))
+    except GradbookError:  # a full disk may have left no run.json
+        return None
 
 
 def _display(name: str) -> Sink:

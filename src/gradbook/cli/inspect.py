@@ -7,6 +7,7 @@ from typing import Any
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import Restored, add_run_options, restore
+from gradbook.runs.format import INSPECT_FOLDER, inside
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -25,7 +26,7 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.inspection import inspect
 
     report = inspect(restored.model, restored.data, asked.train)
-    folder = Path(restored.run.folder) / "inspect"
+    folder = inside(restored.run.folder, INSPECT_FOLDER)
     files = [str(file) for file in draw(report, restored, folder)]
     facts = {
         "run": restored.run.name,

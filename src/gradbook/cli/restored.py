@@ -6,6 +6,7 @@ if the command line itself names it, with --model or --data.
 
 import argparse
 import inspect
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,6 +134,15 @@ def plan_of(
         raise CorruptFileError(_unusable(run, str(error))) from error
     assert isinstance(plan, Plan)
     return plan
+
+
+def resume_command(run: StoredRun) -> str:
+    """The command that goes on with a run. It names what is a learner's own code."""
+    words = ["gradbook", "resume", str(run.folder)]
+    for kind, known in (("model", classes.MODELS), ("data", classes.DATA)):
+        if not _known(run.facts[kind], known):
+            words += [f"--{kind}", _as_written(run.facts[kind]["name"])]
+    return shlex.join(words)
 
 
 def _known(facts: Mapping[str, Any], known: Mapping[str, tuple[str, str]]) -> str:

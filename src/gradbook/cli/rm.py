@@ -9,7 +9,7 @@ from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.runs import add_runs_option, printable
 from gradbook.errors import ConfigError, GradbookError, StorageError
-from gradbook.runs.format import CHECKPOINT_FOLDER, FILES, RUN_FILE, files_in
+from gradbook.runs.format import FILES, FOLDERS, INSPECT_FOLDER, RUN_FILE, files_in
 from gradbook.runs.stored import find_folder, is_being_trained
 
 
@@ -60,7 +60,7 @@ def _check(folder: Path) -> None:
         path.relative_to(folder).as_posix()
         for place, names, _ in os.walk(folder)
         for path in (Path(place, name) for name in names)
-        if path != folder / CHECKPOINT_FOLDER and not path.is_symlink()
+        if path.relative_to(folder).as_posix() not in FOLDERS and not path.is_symlink()
     ]
     if unknown:
         listed = ", ".join([*unknown[:5], *(["..."] if len(unknown) > 5 else [])])
@@ -76,7 +76,9 @@ def _check(folder: Path) -> None:
 
 def _is_known(name: str) -> bool:
     """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
-    return re.sub(r"\.\d+\.part$", "", name) in (*FILES, CHECKPOINT_FOLDER)
+    name = re.sub(r"\.\d+\.part$", "", name)
+    is_picture = re.fullmatch(rf"{INSPECT_FOLDER}/\w+\.(svg|png)", name)
+    return name in (*FILES, *FOLDERS) or is_picture is not None
 
 
 def _confirmed(folders: list[Path]) -> bool:
@@ -93,8 +95,9 @@ def _remove(folder: Path) -> None:
     try:
         for name in names:
             Path(folder, name).unlink()
-        if Path(folder, CHECKPOINT_FOLDER).is_dir():
-            Path(folder, CHECKPOINT_FOLDER).rmdir()
+        for name in FOLDERS:
+            if Path(folder, name).is_dir():
+                Path(folder, name).rmdir()
         folder.rmdir()
     except OSError as error:
         raise StorageError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options, show
 from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.restored import resume_command
 from gradbook.cli.runs import (
     add_runs_option,
     duration,
@@ -129,7 +130,7 @@ def _status(stored: StoredRun, epochs: int | None) -> str:
 
 def _advice(stored: StoredRun) -> str:
     if os.path.isfile(stored.folder / CHECKPOINT_FILES["last"]):
-        return f"gradbook resume {shlex.quote(str(stored.folder))}"
+        return resume_command(stored)
     return "not possible: it was stopped before it had kept a checkpoint"
 
 
