@@ -20,7 +20,7 @@ def clean_environment(monkeypatch, tmp_path, request):
 
     The working folder is `tmp_path / "work"`, so that the book's `../data` is the test's own.
     """
-    for name in [name for name in os.environ if name.startswith(("GRADBOOK_", "XDG_"))]:
+    for name in [n for n in os.environ if n.startswith(("GRADBOOK_", "XDG_")) or n == "COLUMNS"]:
         monkeypatch.delenv(name)
     home, work = tmp_path / "home", tmp_path / "work"
     home.mkdir()
