@@ -341,6 +341,33 @@ def test_what_is_no_whole_number_is_refused_with_its_name_and_value(value):
         checks.check_whole_number(value, "n", at_least=1)
 
 
+@pytest.mark.parametrize("value", [0.1, 3, torch.tensor(0.5)])
+def test_a_positive_number_is_above_0(value):
+    checks.check_positive(value, "limit")
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -1, float("nan"), "1", None, True])
+def test_what_is_not_above_0_is_refused_with_its_name_and_value(value):
+    with pytest.raises(ConfigError, match=rf"limit must be .*0, but it is {value!r}"):
+        checks.check_positive(value, "limit")
+
+
+def test_one_of_the_choices_is_accepted():
+    checks.check_choice("norm", "algorithm", ("norm", "value"))
+
+
+@pytest.mark.parametrize("value", ["other", 3, None, ["norm"]])
+def test_what_is_no_choice_is_refused_beside_those_there_are(value):
+    message = f"algorithm is one of norm, value, but it is {value!r}"
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        checks.check_choice(value, "algorithm", ("norm", "value"))
+
+
+def test_a_misspelt_choice_is_corrected():
+    with pytest.raises(ConfigError, match=r"'nrom'\. Did you mean 'norm'\?"):
+        checks.check_choice("nrom", "algorithm", ("norm", "value"))
+
+
 # Targets of a regression
 
 

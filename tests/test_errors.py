@@ -12,6 +12,8 @@ ERRORS = {
     "ShapeError": RuntimeError,
     "DataError": ValueError,
     "CorruptFileError": ValueError,
+    "CheckpointError": ValueError,
+    "StorageError": OSError,
     "DownloadError": OSError,
     "MissingExtraError": ImportError,
     "NotCarriedError": AttributeError,

@@ -7,7 +7,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from gradbook import DataModule, LinearRegression, LinearRegressionScratch, Module, Trainer, add_to_class
+from gradbook import (
+    DataModule,
+    LinearRegression,
+    LinearRegressionScratch,
+    Module,
+    Trainer,
+    add_to_class,
+)
 from gradbook.checkpoint import is_plain
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError

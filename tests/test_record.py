@@ -1,4 +1,5 @@
 import math
+import sys
 import warnings
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbook.errors import DivergenceWarning
+from gradbook.errors import ConfigError, DivergenceWarning, MissingExtraError
 from gradbook.record import History, Meter, Metric, Sink
 
 numbers = st.floats(-1e6, 1e6)
@@ -215,3 +216,92 @@ def test_finite_values_are_written_in_silence():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         opened().write(Metric("train_loss", 0, 1e30))
+
+
+# Values beside the means
+
+
+def test_a_value_can_be_noted_for_an_epoch_that_is_closed():
+    history = recorded({"train_loss": [2.0]})
+    assert history.note(1, "lr", 0.1) == Metric("lr", 1, 0.1, kind="epoch")
+    assert history.rows == [{"epoch": 1, "train_loss": 2.0, "lr": 0.1}]
+
+
+def test_a_value_can_be_noted_for_an_epoch_in_which_nothing_was_recorded():
+    history = recorded({"train_loss": [2.0]})
+    history.note(2, "lr", 0.1)
+    assert history[-1] == {"epoch": 2, "lr": 0.1}
+
+
+# How a history is looked at
+
+TWO = [{"epoch": 1, "train_loss": 2.0}, {"epoch": 2, "train_loss": 1.0, "val_acc": 0.5}]
+
+
+def test_epochs_may_be_there_already():
+    history = History(TWO)
+    history.rows[0]["train_loss"] = 0.0
+    assert len(history) == 2
+    assert TWO[0]["train_loss"] == 2.0
+
+
+def test_labels_come_in_the_order_in_which_they_were_recorded():
+    assert History(TWO).labels == ["train_loss", "val_acc"]
+    assert History().labels == []
+
+
+def test_a_notebook_shows_the_table_that_is_printed():
+    history = History(TWO)
+    html = history._repr_html_()
+    cells = [line.split() for line in repr(history).splitlines()]
+    assert html.startswith("<table><thead><tr><th>epoch</th><th>train_loss</th><th>val_acc</th>")
+    for line in cells[1:]:
+        assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in line) + "</tr>" in html
+
+
+def test_a_label_is_no_markup_in_a_notebook():
+    assert "<th>a&lt;b</th>" in History([{"epoch": 1, "a<b": 1.0}])._repr_html_()
+
+
+def test_a_notebook_is_told_that_no_epoch_is_finished():
+    assert History()._repr_html_() == "<p>History: no finished epoch</p>"
+
+
+def test_a_data_frame_has_a_row_for_each_epoch():
+    frame = History(TWO).to_pandas()
+    assert frame.index.name == "epoch"
+    assert frame.index.tolist() == [1, 2]
+    assert frame["train_loss"].tolist() == [2.0, 1.0]
+    assert frame["val_acc"].isna().tolist() == [True, False]
+
+
+def test_a_data_frame_without_an_epoch_is_empty():
+    frame = History().to_pandas()
+    assert frame.empty
+    assert frame.index.name == "epoch"
+
+
+def test_without_pandas_the_command_that_installs_it_is_shown(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"gradbook\[tabular\]"):
+        History(TWO).to_pandas()
+
+
+def test_a_history_draws_everything_unless_told_otherwise():
+    history = History(TWO)
+    assert [line.get_label() for line in history.plot().lines] == ["train_loss", "val_acc"]
+    assert [line.get_label() for line in history.plot("val_acc").lines] == ["val_acc"]
+
+
+def test_a_history_draws_on_given_axes():
+    axes = History(TWO).plot()
+    assert History(TWO).plot("val_acc", axes=axes) is axes
+    assert len(axes.lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "known"), [(TWO, "There are train_loss, val_acc"), ([], "There are no values yet")]
+)
+def test_a_label_that_was_not_recorded_cannot_be_drawn(rows, known):
+    with pytest.raises(ConfigError, match=rf"'val_ac' was not recorded\..*{known}"):
+        History(rows).plot("val_ac")

@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from gradbook import seed_everything
+from gradbook import checkpoint, seed_everything
 from gradbook.errors import ConfigError
-from gradbook.seeds import SEED_LIMIT
+from gradbook.seeds import (
+    SEED_LIMIT,
+    from_plain,
+    last_seed,
+    random_state,
+    restore_random_state,
+    to_plain,
+)
 
 
 def draws():
@@ -54,3 +61,97 @@ def test_the_ends_of_the_range_are_seeds(seed):
 def test_what_is_no_seed_is_refused(seed):
     with pytest.raises(ConfigError, match="seed must be a whole number"):
         seed_everything(seed)
+
+
+def test_the_last_seed_is_remembered():
+    seed_everything(11)
+    assert last_seed() == 11
+
+
+def test_a_seed_that_is_refused_is_not_remembered():
+    seed_everything(11)
+    with pytest.raises(ConfigError):
+        seed_everything(-1)
+    assert last_seed() == 11
+
+
+# The state of the generators
+
+
+class Owner:
+    """Holds generators of its own, as a sampler or a data set does."""
+
+    def __init__(self, **generators):
+        self.name, self.rows = "owner", [1, 2]
+        self.__dict__.update(generators)
+
+
+def test_a_state_that_is_restored_gives_the_same_numbers_again():
+    state = random_state()
+    first = draws()
+    assert draws() != first
+    restore_random_state(state)
+    assert draws() == first
+
+
+def test_looking_at_the_state_draws_nothing():
+    seed_everything(3)
+    random_state(Owner(generator=torch.Generator()))
+    looked = draws()
+    seed_everything(3)
+    assert draws() == looked
+
+
+GENERATORS = {
+    "torch": (torch.Generator().manual_seed(1), lambda g: torch.rand((), generator=g).item()),
+    "PCG64": (np.random.default_rng(1), lambda g: g.random()),
+    "MT19937": (np.random.Generator(np.random.MT19937(1)), lambda g: g.random()),
+    "Philox": (np.random.Generator(np.random.Philox(1)), lambda g: g.random()),
+    "SFC64": (np.random.Generator(np.random.SFC64(1)), lambda g: g.random()),
+    "random": (random.Random(1), lambda g: g.gauss()),
+}
+
+
+@pytest.mark.parametrize("kept", [lambda state: state, lambda state: from_plain(to_plain(state))])
+@pytest.mark.parametrize(("generator", "draw"), GENERATORS.values(), ids=GENERATORS)
+def test_generators_of_an_owner_are_restored(generator, draw, kept):
+    owner = Owner(generator=generator)
+    draw(generator)  # in the middle of a pair of normal numbers, for Python's
+    state = kept(random_state(owner))
+    first = [draw(generator) for _ in range(5)]
+    restore_random_state(state, owner)
+    assert [draw(generator) for _ in range(5)] == first
+
+
+@pytest.mark.parametrize(("generator", "draw"), GENERATORS.values(), ids=GENERATORS)
+def test_a_plain_state_comes_back_from_a_checkpoint(generator, draw, tmp_path):
+    owner = Owner(generator=generator)
+    checkpoint.save(tmp_path / "a.pt", {"random": to_plain(random_state(owner))})
+    first, own = draws(), draw(generator)
+    restore_random_state(from_plain(checkpoint.load(tmp_path / "a.pt")["random"]), owner)
+    assert (draws(), draw(generator)) == (first, own)
+
+
+def test_a_generator_that_two_owners_share_is_kept_once():
+    shared = torch.Generator()
+    assert len(random_state(Owner(a=shared), Owner(b=shared))["owned"]) == 1
+
+
+def test_generators_keep_their_order_however_they_were_set():
+    first, second = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+    before = Owner(a=first, b=second)
+    state = random_state(before)
+    after = Owner(b=torch.Generator(), a=torch.Generator())
+    restore_random_state(state, after)
+    assert torch.equal(after.a.get_state(), first.get_state())
+    assert torch.equal(after.b.get_state(), second.get_state())
+
+
+@pytest.mark.parametrize("owner", [None, 3, [1, 2], object()])
+def test_what_has_no_attributes_owns_no_generator(owner):
+    assert random_state(owner)["owned"] == []
+
+
+def test_the_state_of_an_accelerator_that_is_not_here_is_left_out(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    restore_random_state({**random_state(), "accelerator": torch.zeros(16, dtype=torch.uint8)})

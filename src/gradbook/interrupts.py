@@ -56,13 +56,12 @@ class Interrupts:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        before = dict(self._before)
         self._restore()
         late = error is None and self._pending is not None
         if late and self._pending is not None:
             error = _exception(self._pending)
         # Nobody handles it above: without this, a script would outlive the request to end.
-        if isinstance(error, Terminated) and before.get(error.number) is signal.SIG_DFL:
+        if isinstance(error, Terminated) and self._before.get(error.number) is signal.SIG_DFL:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
@@ -92,21 +91,30 @@ class Interrupts:
     def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Ignores an impatient second Ctrl-C, and its kin, while what was reached is kept."""
+def undisturbed(later: bool = False) -> Iterator[None]:
+    """Keeps Ctrl-C, and its kin, away while what was reached is kept.
+
+    Args:
+        later: Whether what came meanwhile acts when this is left. Otherwise it is forgotten, as
+            an impatient second Ctrl-C should be.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
+    came: list[int] = []
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in before:
+        signal.signal(number, lambda number, _: came.append(number))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if later and came:
+        signal.raise_signal(came[0])
 
 
 def _exception(number: int) -> KeyboardInterrupt:

@@ -48,7 +48,12 @@ class Sink:
     """A place that is told what happens. Override what you need; every method may be left out.
 
     `open` comes first, then any number of the others, then `close` exactly once.
+
+    Attributes:
+        keeps_curves: Whether it leaves the curves in files, so that no display need do it, too.
     """
+
+    keeps_curves = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Training begins, or a board outside training gets its first point."""

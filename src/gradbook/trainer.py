@@ -410,6 +410,11 @@ class Trainer(HyperParameters):
         recorder: Sink = import_module("gradbook.runs.recorder").Run(self.run)
         return [recorder]
 
+    @property
+    def keeps_curves(self) -> bool:
+        """Whether one of the sinks leaves the curves in files."""
+        return any(sink.keeps_curves for sink in getattr(self, "_listeners", ()))
+
     def describe_setup(self) -> dict[str, Any]:
         """What the result depends on besides the state: classes, settings, a look at the data."""
         if self._setup is None:

@@ -36,6 +36,7 @@ def trainer():
         val_batch_idx=0,
         model=MLPScratch(),
         history=[],
+        keeps_curves=False,
     )
 
 

@@ -1,6 +1,7 @@
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +119,12 @@ def test_outside_training_the_curve_is_saved_at_exit(tmp_path):
     assert first == "before"
     assert last.startswith("curves: ")
     assert (tmp_path / "runs" / "board-1" / "curve.png").exists()
+
+
+def test_the_curves_of_a_run_are_not_saved_twice(board, trainer, point, clock):
+    trainer.keeps_curves = True
+    display = LinesDisplay(io.StringIO(), runs="runs", clock=clock)
+    display.open(board, trainer)
+    point(1, 2)
+    display.close("finished")
+    assert not Path("runs").exists()

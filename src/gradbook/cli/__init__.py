@@ -1,4 +1,4 @@
-"""The command `gradbook`: train, data, doctor."""
+"""The command `gradbook`."""
 
 from gradbook.cli.entry import main
 

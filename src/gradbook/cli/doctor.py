@@ -20,12 +20,19 @@ PACKAGES = (
     "matplotlib",
     "rich",
     "pooch",
+    "filelock",
+    "fastjsonschema",
     "pandas",
     "ipython",
     "ipykernel",
+    "safetensors",
+    "onnx",
+    "tensorboard",
+    "wandb",
+    "mlflow-skinny",
     "torchvision",
 )
-NEEDED = ("torch", "numpy", "matplotlib", "rich", "pooch")
+NEEDED = ("torch", "numpy", "matplotlib", "rich", "pooch", "filelock", "fastjsonschema")
 
 
 def run(arguments: list[str]) -> Outcome:

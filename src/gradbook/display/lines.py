@@ -46,6 +46,8 @@ class LinesDisplay(Sink):
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Notes when the first epoch begins."""
         self._board, self._trainer = board, trainer
+        if trainer is not None and trainer.keeps_curves:
+            self._runs = None
         self._begin = self._clock()
 
     def write(self, metric: Metric) -> None:
