@@ -404,12 +404,19 @@ def test_without_a_scheduler_no_rate_is_recorded():
     assert "lr" not in fit(LinearRegression()).history.labels
 
 
-def test_a_step_is_an_update_when_batches_are_accumulated():
+@pytest.mark.parametrize("frequency", [1, 2])
+def test_a_step_is_an_update_when_batches_are_accumulated(frequency):
+    def form(optimizer):
+        return optimizer, {
+            "scheduler": halving(optimizer),
+            "interval": "step",
+            "frequency": frequency,
+        }
+
     watch = Watch(rate_of, after="step")
-    form = lambda o: (o, {"scheduler": halving(o), "interval": "step"})  # noqa: E731
     data = Data(num_train=10, batch_size=2)
     fit(Scheduled(form), data, max_epochs=2, accumulate_grad_batches=2, sinks=[watch])
-    assert watch.seen == rates_by_hand(halving, 6)  # 2 + 2 + 1 batches, twice
+    assert watch.seen == rates_by_hand(halving, 6, frequency)  # 2 + 2 + 1 batches, twice
 
 
 @pytest.mark.parametrize(
@@ -732,21 +739,35 @@ def test_validation_gives_everything_that_is_plotted():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_validation_leaves_everything_as_it_was(training):
-    model, data = LinearRegression(), Data(shuffle=True)
-    trainer = fit(model, data)
+def test_validation_leaves_the_model_as_it_was(training):
+    model, data = LinearRegression(), Data()
+    fit(model, data)
     model.train(training)
-    before = model.board, copy.deepcopy(model.board.data), model.trainer, trainer.history.rows[:]
-    rng = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    counters = trainer.epoch, trainer.train_batch_idx, trainer.val_batch_idx, trainer.status
-    Trainer(3).validate(model, data)
+    before = model.board, copy.deepcopy(model.board.data), model.trainer
+    Trainer(1).validate(model, data)
     assert model.training is training
-    assert (model.board, model.board.data, model.trainer, trainer.history.rows) == before
-    assert torch.equal(torch.get_rng_state(), rng[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == rng[1:]
-    assert (
-        trainer.epoch, trainer.train_batch_idx, trainer.val_batch_idx, trainer.status
-    ) == counters  # fmt: skip
+    assert (model.board, model.board.data, model.trainer) == before
+
+
+def test_validation_leaves_the_trainer_as_it_was():
+    def counters():
+        counts = trainer.epoch, trainer.num_val_batches, trainer.val_batch_idx
+        return trainer.history.rows[:], trainer.status, trainer.train_batch_idx, counts
+
+    model, data = LinearRegression(), Data(num_val=8)
+    trainer = fit(model, data, 2, limit_batches=1)
+    before = counters()
+    trainer.validate(model, data)
+    assert counters() == before
+
+
+def test_validation_draws_no_random_number():
+    def states():
+        return random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+    model, before = LinearRegressionScratch(2), states()
+    Trainer(1).validate(model, Data(shuffle=True))
+    assert states() == before
 
 
 def test_validation_that_fails_leaves_everything_as_it_was():

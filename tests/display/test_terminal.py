@@ -106,6 +106,16 @@ def test_the_bar_has_time_and_speed(make, trainer, clock):
     assert "0.308 steps/s" in seen(display)
 
 
+def test_a_training_that_goes_on_counts_only_what_it_does_itself(make, trainer, clock):
+    trainer.epoch, trainer.train_batch_idx, trainer.val_batch_idx = 2, 20, 4
+    display = make()
+    clock.now, trainer.epoch, trainer.train_batch_idx, trainer.val_batch_idx = 10, 3, 30, 6
+    display.refresh()
+    assert "0:10 < 0:10" in seen(display)
+    display.close("interrupted")
+    assert "1 steps/s" in seen(display)
+
+
 def test_the_speed_is_that_of_the_last_seconds(make, trainer, clock):
     display = make()
     for now, steps in ((30, 10), (42, 20), (44, 24)):

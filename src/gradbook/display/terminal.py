@@ -84,6 +84,8 @@ class TerminalDisplay(Sink):
         from rich.live import Live
 
         self._begin = self._clock()
+        # A training that goes on has done these before the clock began.
+        self._steps_before, self._part_before = trainer.train_batch_idx, self._part_done()
         self._speed: deque[tuple[float, int]] = deque(maxlen=200)
         self._live = Live(
             console=self._console,
@@ -218,7 +220,8 @@ class TerminalDisplay(Sink):
         if self._status is not None:
             texts += [self._status, duration(elapsed)]
         else:
-            left = f" < {duration(elapsed / part * (1 - part))}" if 0 < part < 1 else ""
+            now = part - self._part_before
+            left = f" < {duration(elapsed / now * (1 - part))}" if now > 0 and part < 1 else ""
             texts.append(duration(elapsed) + left)
         speed = self._steps_per_second(steps, elapsed)
         texts.append(f"{speed:.0f} steps/s" if speed >= 100 else f"{speed:.3g} steps/s")
@@ -253,7 +256,7 @@ class TerminalDisplay(Sink):
         self._speed.append((elapsed, steps))
         while len(self._speed) > 2 and elapsed - self._speed[1][0] > 10:
             self._speed.popleft()
-        since, before = self._speed[0] if self._status is None else (0.0, 0)
+        since, before = self._speed[0] if self._status is None else (0.0, self._steps_before)
         return (steps - before) / (elapsed - since) if elapsed > since else 0.0
 
     def _unicode(self) -> bool:
