@@ -218,13 +218,11 @@ def test_a_method_that_has_run_often_is_the_same():
     assert code_of(Mine) == before
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: default arguments are not part of the code compared")
 def test_a_changed_default_is_noticed():
     text = "def forward(self, X, rate={0}):\n    return X * rate\n"
     assert code_of(define(text.format(2))) != code_of(define(text.format(3)))
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: what a decorator wraps is not looked at")
 def test_a_changed_method_behind_a_decorator_is_noticed():
     text = "import torch\n\n@torch.no_grad()\n" + FORWARD
     assert code_of(define(text.format(2))) != code_of(define(text.format(3)))

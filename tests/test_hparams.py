@@ -231,13 +231,11 @@ def test_everything_else_becomes_plain(value, expected):
     assert plain(value) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: NumPy's float64 and text are left as they are")
 @pytest.mark.parametrize("value", [np.float64(0.1), np.str_("a")])
 def test_numbers_and_texts_of_numpy_become_python_s(value):
     assert type(plain(value)).__module__ == "builtins"
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the order of a set differs from process to process")
 def test_a_set_is_written_down_the_same_way_in_every_process():
     code = "from gradbook.hparams import plain; print(plain(set('abcdefgh')))"
     told = {

@@ -99,7 +99,6 @@ def test_a_second_name_that_cannot_be_given_is_explained(tmp_path):
         link_atomically(tmp_path / "a", tmp_path / "file" / "b")
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: FileNotFoundError instead of StorageError")
 def test_a_second_name_for_a_file_that_is_gone_is_explained(tmp_path):
     with pytest.raises(StorageError):
         link_atomically(tmp_path / "gone", tmp_path / "b")

@@ -1,5 +1,6 @@
 """What a training depends on besides its state: told, and compared before it goes on."""
 
+import inspect
 import sys
 import types
 import zlib
@@ -106,11 +107,13 @@ def code_of(Class: type) -> dict[str, Any]:
         ours = base.__module__.partition(".")[0] in ("gradbook", "torch", "builtins")
         for name, value in sorted(vars(base).items()):
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            function = inspect.unwrap(function) if callable(function) else function
             if not isinstance(function, types.FunctionType):
                 continue
             if ours and function.__module__ == base.__module__:
                 continue  # the library's own; what `add_to_class` put in its place counts
-            methods.append(f"{name} {_code(function.__code__)}")
+            defaults = plain([function.__defaults__, function.__kwdefaults__])
+            methods.append(f"{name} {_code(function.__code__)} {defaults}")
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": version, "crc": zlib.crc32("\n".join(methods).encode())}
 

@@ -66,10 +66,15 @@ def plain(value: Any) -> Any:
     Small tensors and arrays become lists, large ones their shape and type; classes, functions and
     other objects become their names.
     """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple | set | frozenset):
+    for kind in (bool, int, float, str):
+        if isinstance(value, kind):
+            return kind(value)  # NumPy's numbers and the members of an enumeration are such, too
+    if value is None:
+        return None
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(plain, value), key=repr)  # its own order differs between processes
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist") and hasattr(value, "shape"):  # a tensor or an array

@@ -1,6 +1,8 @@
 """Random numbers that can be repeated."""
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,16 @@ def seed_everything(seed: int | None = None) -> int:
 def last_seed() -> int | None:
     """The seed that `seed_everything` set last; None if it was never called."""
     return _last_seed
+
+
+@contextmanager
+def untouched_generators() -> Iterator[None]:
+    """Afterwards the global generators are as they were before, whatever drew from them."""
+    state = random_state()
+    try:
+        yield
+    finally:
+        restore_random_state(state)
 
 
 def random_state(*owners: Any) -> dict[str, Any]:

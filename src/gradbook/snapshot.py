@@ -28,7 +28,7 @@ def take(trainer: Any) -> dict[str, Any]:
     model, history, board = trainer.model, trainer.history, trainer.model.board
     scaler = trainer.arithmetic.scaler
     state: dict[str, Any] = {
-        "model": model_tensors(model),
+        "model": trainer.last_model or model_tensors(model),
         "optimizer": _optimizer_state(trainer.optim, model),
         "schedules": [schedule.scheduler.state_dict() for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -92,7 +92,9 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         trainer.best.load_state_dict(state["best"])
         trainer.best_model = state["best_model"]
         _restore_position(state, trainer)
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise CheckpointError(
             f"The checkpoint lacks what a training needs to go on: {type(error).__name__} {error}."
         ) from error

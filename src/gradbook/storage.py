@@ -53,7 +53,11 @@ def link_atomically(source: Path, target: Path) -> None:
     except OSError:  # a file system without links
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        write_atomically(target, source.read_bytes())
+        try:
+            content = source.read_bytes()
+        except OSError as error:
+            raise StorageError(f"{source} cannot be read: {error.strerror or error}.") from error
+        write_atomically(target, content)
 
 
 def unwritable(path: Path | str, error: OSError) -> StorageError:

@@ -6,7 +6,7 @@ Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 import copy
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from gradbook.data import Batch, TensorLoader
 from gradbook.errors import (
     ConfigError,
     DataError,
+    GradbookError,
     IgnoredSettingWarning,
     ModelError,
     warn,
@@ -32,6 +33,7 @@ from gradbook.precision import NAMES, Precision
 from gradbook.precision import Name as PrecisionName
 from gradbook.record import History, Sink
 from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.seeds import untouched_generators
 from gradbook.stopping import BestSoFar, Mode
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
@@ -106,9 +108,14 @@ class Trainer(HyperParameters):
     arithmetic: Precision = Precision("32", devices.cpu())
     position: Position = Position()
     _setup: dict[str, Any] | None = None
+    _is_own_loop: bool | None = None
 
     max_epochs: int
     gradient_clip_val: float
+    epoch: int
+    train_batch_idx: int
+    val_batch_idx: int
+    best: BestSoFar
 
     def __init__(
         self,
@@ -173,6 +180,8 @@ class Trainer(HyperParameters):
         for sink in sinks:
             if not isinstance(sink, Sink):
                 raise ConfigError(f"sinks must be a list of Sink objects, but holds {sink!r}.")
+        if Trainer.fit is not _OWN_FIT:
+            self._warn_of_ignored(_SETTINGS_OF_FIT, "fit")
 
     # What the book's readers replace
 
@@ -251,11 +260,12 @@ class Trainer(HyperParameters):
                     self._recording([*recorder, display]),
                 ):
                     for epoch in range(self.position.epoch, self.max_epochs):
+                        if self.best.is_spent:
+                            self.stopped_early = True
+                            break
                         self.epoch = epoch
                         self.fit_epoch()
                         self._end_epoch()
-                        if self.stopped_early:
-                            break
                     self._take_best()
         except KeyboardInterrupt:
             self.status = "interrupted"
@@ -323,16 +333,15 @@ class Trainer(HyperParameters):
         board.history = history
         stand_in = copy.copy(self)  # what a step reads of its trainer, beside a training's own
         stand_in.epoch, stand_in.num_val_batches = 0, len(loader)
-        before = model.board, model.__dict__.get("trainer")
+        own = {name: vars(model)[name] for name in ("board", "trainer") if name in vars(model)}
         model.board, model.trainer = board, stand_in
         try:
-            if self.gpus:
-                model.to(self.gpus[0])
-            with checks.at_rest(model), Precision(self.precision, self._device()).autocast():
+            with self._looking(model):
                 for batch in loader:
                     model.validation_step(self.prepare_batch(batch))
         finally:
-            model.board, model.trainer = before
+            del model.board, model.trainer
+            vars(model).update(own)
         means = history.close_epoch(1, {"val": _batch_sizes(loader)})
         return {metric.label: metric.y for metric in means}
 
@@ -355,13 +364,26 @@ class Trainer(HyperParameters):
             batches: Any = [(part, None) for part in torch.split(data, 1024)]
         else:
             batches = data.val_dataloader() if hasattr(data, "val_dataloader") else data
+        if batches is None:
+            raise DataError(
+                f"There is nothing to predict: {type(data).__name__} has no validation set."
+            )
+        if not hasattr(batches, "__iter__"):
+            raise DataError(f"predict() needs data, batches or a tensor, but got {data!r:.80}.")
+        with self._looking(model):
+            outputs = [model(*self.prepare_batch(batch)[:-1]).cpu() for batch in batches]
+        if not outputs:
+            raise DataError("There is nothing to predict: there is no batch.")
+        return torch.cat(outputs)
+
+    @contextmanager
+    def _looking(self, model: Any) -> Iterator[None]:
+        """While it lasts, the model learns nothing, and generators come out as they went in."""
         if self.gpus:
             model.to(self.gpus[0])
-        with checks.at_rest(model), Precision(self.precision, self._device()).autocast():
-            outputs = [model(*self.prepare_batch(batch)[:-1]).cpu() for batch in batches or ()]
-        if not outputs:
-            raise DataError("There is nothing to predict: the data have no validation batch.")
-        return torch.cat(outputs)
+        precision = Precision(self.precision, self._device())
+        with untouched_generators(), checks.at_rest(model), precision.autocast():
+            yield
 
     # Going on
 
@@ -396,11 +418,20 @@ class Trainer(HyperParameters):
 
     def _check_left_to_do(self) -> None:
         done = self.position.epoch
-        if done >= self.max_epochs:
-            raise ConfigError(
-                f"There is nothing left to do: the checkpoint has {done} finished epochs, and "
-                f"max_epochs is {self.max_epochs}. Set max_epochs to more than {done}."
-            )
+        if done < self.max_epochs and not self.best.is_spent:
+            return
+        if self.resumed_folder is not None:
+            read_run = import_module("gradbook.runs.format").read_run
+            with suppress(GradbookError):
+                if read_run(self.resumed_folder)["status"] == "running":
+                    return  # it was killed before it could say that it had finished
+        if self.best.is_spent:
+            reason = f"its patience of {self.patience} was at an end. Start a new training"
+        else:
+            reason = f"max_epochs is {self.max_epochs}. Set max_epochs to more than {done}"
+        raise ConfigError(
+            f"There is nothing left to do: the checkpoint has {done} finished epochs, and {reason}."
+        )
 
     def _recorder(self) -> list[Sink]:
         """The sink that keeps a run, if one is wanted."""
@@ -446,7 +477,9 @@ class Trainer(HyperParameters):
             self.arithmetic = Precision("32", self._device())
         self.best = BestSoFar(self.monitor, self.mode, self.min_delta, self.patience)
         self.best_model: dict[str, torch.Tensor] | None = None
+        self.last_model: dict[str, torch.Tensor] | None = None
         self._setup = None
+        self._is_own_loop = None  # until a batch was used
         #: Whether the model is as the last finished step left it.
         self.is_at_rest = True
 
@@ -457,7 +490,8 @@ class Trainer(HyperParameters):
         if self.limit_batches is None:
             return len(loader)
         if self.limit_batches < 1:
-            return max(1, int(len(loader) * self.limit_batches))
+            # A little more, because 0.29 * 100 is less than 29 in floating point.
+            return max(1, int(len(loader) * self.limit_batches + 1e-9))
         return min(len(loader), int(self.limit_batches))
 
     def _device(self) -> torch.device:
@@ -544,7 +578,9 @@ class Trainer(HyperParameters):
         if not self.deterministic:
             yield
             return
-        before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
+        enabled = torch.are_deterministic_algorithms_enabled()
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        benchmark = torch.backends.cudnn.benchmark
         # cuBLAS reads it when it is first used, and refuses to be deterministic without it.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -552,8 +588,8 @@ class Trainer(HyperParameters):
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(before[0])
-            torch.backends.cudnn.benchmark = before[1]
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.backends.cudnn.benchmark = benchmark
 
     # Steps and epochs
 
@@ -563,7 +599,7 @@ class Trainer(HyperParameters):
         together = self.accumulate_grad_batches
         place = batch_idx % together
         size = min(together, self.num_train_batches - batch_idx + place)
-        self.is_at_rest = False
+        self.is_at_rest, self._is_own_loop = False, True
         if place == 0:
             self.optim.zero_grad()
         self.arithmetic.backward(loss if size == 1 else loss / size)
@@ -578,7 +614,11 @@ class Trainer(HyperParameters):
     def _after_batch(self, split: Split) -> None:
         """A batch was used, by whatever loop. Training may end here, and be gone on with."""
         if split == "train":
-            done, together = self.position.batches, self.accumulate_grad_batches
+            if self._is_own_loop is None:
+                self._is_own_loop = False
+                self._warn_of_ignored(_SETTINGS_OF_FIT_EPOCH, "fit_epoch")
+            done = self.position.batches
+            together = self.accumulate_grad_batches if self._is_own_loop else 1
             if done % together and done < self.num_train_batches:
                 return  # gradients are waiting for more
             steps = self.position.epoch * -(-self.num_train_batches // together)
@@ -603,9 +643,7 @@ class Trainer(HyperParameters):
         for schedule in self.schedules:
             schedule.end("epoch", self.epoch + 1, row)
         if self.best.update(row) and self.keep_best:
-            tensors = model_tensors(self.model)
-            self.best_model = {name: tensor.clone() for name, tensor in tensors.items()}
-        self.stopped_early = self.best.is_spent
+            self.best_model = _copied(model_tensors(self.model))
         for metric in metrics:
             for sink in self._listeners:
                 sink.write(metric)
@@ -615,10 +653,31 @@ class Trainer(HyperParameters):
             sink.end_epoch(self)
         self._interrupts.raise_pending()
 
+    def _warn_of_ignored(self, settings: Sequence[str], method: str) -> None:
+        """Says which settings a replaced method leaves without effect."""
+        for name in settings:
+            value = getattr(self, name)
+            if value and value != getattr(Trainer, name):
+                warn(
+                    f"{name}={value!r} has no effect, because {method} has been replaced by a "
+                    f"method that does not know it. Bring back the library's own, or do without.",
+                    IgnoredSettingWarning,
+                )
+
     def _take_best(self) -> None:
-        """Gives the model the parameters of its best epoch."""
-        if self.best_model is not None:
-            snapshot.load_parameters(self.model, self.best_model)
+        """Gives the model the parameters of its best epoch, where that is wanted."""
+        if not self.keep_best:
+            return
+        if self.best_model is None:
+            warn(
+                "keep_best=True, but no epoch has a finite value to know the best one by. The "
+                "model keeps the parameters of the last.",
+                IgnoredSettingWarning,
+            )
+            return
+        # A checkpoint that is saved later goes on from these.
+        self.last_model = _copied(model_tensors(self.model))
+        snapshot.load_parameters(self.model, self.best_model)
 
     # What records it
 
@@ -655,6 +714,19 @@ class Trainer(HyperParameters):
 
     def _close(self, sink: Sink) -> None:
         sink.close(self.status or "failed")
+
+
+#: The library's own, which `add_to_class` may have replaced since.
+_OWN_FIT = Trainer.fit
+_SETTINGS_OF_FIT = (
+    *("compile", "deterministic", "limit_batches", "overfit_batches", "patience", "keep_best"),
+    *("sinks", "run"),
+)
+_SETTINGS_OF_FIT_EPOCH = ("accumulate_grad_batches", "precision")
+
+
+def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _draws(model: Any) -> bool:

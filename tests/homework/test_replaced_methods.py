@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from d2l import torch as d2l
+from gradbook.errors import IgnoredSettingWarning
 
 pytestmark = [
     pytest.mark.usefixtures("undo_patches"),
@@ -273,3 +274,28 @@ def test_fit_and_prepare_data_as_section_3_2_writes_them():
     ):
         d2l.Trainer(max_epochs=2).fit(model, data)
         assert [len(points) for points in model.board.data.values()][:2] == [4, 2]
+
+
+def test_settings_that_a_replaced_fit_does_not_know_are_told(undo_patches):
+    @d2l.add_to_class(d2l.Trainer)
+    def fit(self, model, data):
+        pass
+
+    with pytest.warns(IgnoredSettingWarning, match="run='runs' has no effect, because fit has"):
+        d2l.Trainer(max_epochs=1, run="runs")
+
+
+def test_settings_that_a_replaced_fit_epoch_does_not_know_are_told(undo_patches):
+    @d2l.add_to_class(d2l.Trainer)
+    def fit_epoch(self):
+        for batch in self.train_dataloader:
+            loss = self.model.training_step(self.prepare_batch(batch))
+            self.optim.zero_grad()
+            loss.backward()
+            self.optim.step()
+            self.train_batch_idx += 1
+
+    trainer = d2l.Trainer(max_epochs=2, accumulate_grad_batches=2)
+    with pytest.warns(IgnoredSettingWarning, match="accumulate_grad_batches=2 has no eff") as seen:
+        trainer.fit(d2l.LinearRegressionScratch(2, lr=0.03), regression_data())
+    assert len(seen) == 1
