@@ -32,7 +32,8 @@ def take(trainer: Any) -> dict[str, Any]:
         "optimizer": _optimizer_state(trainer.optim, model),
         "schedules": [schedule.scheduler.state_dict() for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
-        "random": to_plain(random_state(*position.owners)),
+        # What is resumed has these still before it, until its first batch is fetched.
+        "random": to_plain(position.resumed_random or random_state(*position.owners)),
         "pass_random": to_plain(position.pass_random) if position.batches else None,
         "position": {
             "epoch": position.epoch,

@@ -423,8 +423,8 @@ class Trainer(HyperParameters):
         if self.resumed_folder is not None:
             read_run = import_module("gradbook.runs.format").read_run
             with suppress(GradbookError):
-                if read_run(self.resumed_folder)["status"] == "running":
-                    return  # it was killed before it could say that it had finished
+                if read_run(self.resumed_folder)["status"] not in ("finished", "diverged"):
+                    return  # it was stopped after its last step, and is still to be closed
         if self.best.is_spent:
             reason = f"its patience of {self.patience} was at an end. Start a new training"
         else:
@@ -445,6 +445,11 @@ class Trainer(HyperParameters):
     def keeps_curves(self) -> bool:
         """Whether one of the sinks leaves the curves in files."""
         return any(sink.keeps_curves for sink in getattr(self, "_listeners", ()))
+
+    @property
+    def was_stopped_between_steps(self) -> bool:
+        """Whether a signal ended the training between two steps, where it can be gone on with."""
+        return self._interrupts.between_steps
 
     def describe_setup(self) -> dict[str, Any]:
         """What the result depends on besides the state: classes, settings, a look at the data."""

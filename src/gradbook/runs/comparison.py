@@ -1,0 +1,229 @@
+"""What differs between runs, what each reached, and their curves in one picture."""
+
+import io
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradbook.errors import ConfigError
+from gradbook.runs.format import SPLITS
+from gradbook.runs.stored import StoredRun
+from gradbook.storage import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Settings by which a reader tells runs apart, the most telling first.
+PROMINENT = ("lr", "num_hiddens", "batch_size", "seed")
+
+#: What a picture can be saved as.
+PICTURE_KINDS = ("svg", "png")
+
+#: More runs than Matplotlib has colours of its own get theirs from a colour map.
+_NUM_COLORS = 10
+
+#: Line style and width by split.
+_STYLES: dict[str, tuple[Any, float]] = {"val": ("-", 1.6), "train": ((0, (4, 2)), 1.0)}
+
+#: A panel whose values differ by more than this factor has a logarithmic scale.
+_MANY_TIMES = 100
+
+_NAMES = {"acc": "accuracy", "train": "training", "val": "validation"}
+
+
+def hyperparameters_of(run: StoredRun) -> dict[str, Any]:
+    """The hyperparameters of model, data and trainer, and the seed, by name.
+
+    A name that an earlier one of them has too carries its owner's, as "data_batch_size".
+    """
+    found: dict[str, Any] = {}
+    for owner in ("model", "data", "trainer"):
+        for name, value in run.facts[owner]["hyperparameters"].items():
+            found[f"{owner}_{name}" if name in found else name] = value
+    found["seed"] = run.facts["seed"]
+    return found
+
+
+def settings_of(run: StoredRun) -> dict[str, Any]:
+    """Everything that may make one run differ from another, by name."""
+    facts = run.facts
+    settings = {
+        "model": facts["model"]["name"],
+        "model_class": facts["model"]["class"],
+        "data": facts["data"]["name"],
+        "data_class": facts["data"]["class"],
+        "trainer_class": facts["trainer"]["class"],
+        **hyperparameters_of(run),
+        "num_parameters": facts["model"]["num_parameters"],
+        "num_train": facts["data"]["num_train"],
+        "num_val": facts["data"]["num_val"],
+        "is_sample": facts["data"]["is_sample"],
+    }
+    if facts["optimizer"] is not None:
+        settings["optimizer"] = facts["optimizer"]["class"]
+        for name, value in facts["optimizer"]["settings"].items():
+            if settings.get(name) != value:  # most often it is the model's own lr
+                settings[f"optimizer_{name}"] = value
+    settings["device"] = facts["device"]
+    settings["platform"] = facts["platform"]
+    settings |= {f"{name}_version": version for name, version in facts["versions"].items()}
+    if facts["git"] is not None:
+        settings["git_commit"] = facts["git"]["commit"]
+        settings["git_dirty"] = facts["git"]["dirty"]
+    return settings
+
+
+def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """The names whose values are not the same everywhere, the prominent ones first."""
+    names = dict.fromkeys(chain.from_iterable(settings))
+    differ = [
+        name
+        for name in names
+        if any(name not in each or each[name] != settings[0].get(name) for each in settings)
+    ]
+    return sorted(differ, key=_prominence)
+
+
+def names_of(runs: Sequence[StoredRun]) -> list[str]:
+    """A name for each run that no other one has: its folder's, or else its path."""
+    names = [run.name for run in runs]
+    return [run.name if names.count(run.name) == 1 else str(run.folder) for run in runs]
+
+
+def overlay(runs: Sequence[StoredRun]) -> "Figure":
+    """The epoch means of several runs in one figure: a colour for each run.
+
+    Losses have one panel and accuracies another. Training is dashed, validation is not. What
+    cannot be drawn (NaN, infinity) is a gap.
+
+    Args:
+        runs: What to draw. A run without a finished epoch has only its name in the legend.
+
+    Returns:
+        A figure that pyplot does not know of.
+
+    Raises:
+        CorruptFileError: If the metrics.jsonl of one of them is damaged.
+        ConfigError: If none of them has a finished epoch.
+    """
+    quantities = _quantities(runs)
+    if not quantities:
+        raise ConfigError(
+            f"There is nothing to draw: no epoch is finished in {', '.join(names_of(runs))}."
+        )
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    colors, texts = _colors(len(runs)), _legend_texts(runs)
+    # The panels keep their size, however much room the legend needs.
+    width = 3.2 * len(quantities) + 0.6 + 0.085 * max(map(len, texts))
+    height = max(3, 0.21 * (len(runs) + len(_STYLES)) + 0.2)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    for place, quantity in enumerate(quantities):
+        axes = figure.add_subplot(1, len(quantities), place + 1)
+        for run, color in zip(runs, colors, strict=True):
+            _draw(axes, run, quantity, color)
+        _dress(axes, quantity)
+    handles = [Line2D([], [], color=color) for color in colors]
+    for split, (style, width) in _STYLES.items():
+        handles.append(Line2D([], [], color="0.35", linestyle=style, linewidth=width))
+        texts.append(_NAMES[split])
+    legend = figure.legend(handles, texts, loc="outside right upper", frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may hold a $
+    return figure
+
+
+def save_overlay(runs: Sequence[StoredRun], paths: Sequence[Path]) -> None:
+    """Saves `overlay(runs)` in files that end in .svg or .png.
+
+    Raises:
+        ConfigError: If a name ends in something else, or there is nothing to draw.
+        CorruptFileError: If the metrics.jsonl of a run is damaged.
+        StorageError: If a file cannot be written.
+    """
+    for path in paths:
+        if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
+            raise ConfigError(f"A picture's name ends in .svg or .png, but {str(path)!r} does not.")
+    figure = overlay(runs)
+    for path in paths:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=path.suffix.lower().lstrip("."), dpi=200)
+        write_atomically(path, buffer.getvalue())
+
+
+def _quantities(runs: Sequence[StoredRun]) -> list[str]:
+    """What is measured, such as "loss" and "acc", in whichever split; these two come first."""
+    labels = [label for run in runs for label in run.history.labels if label.startswith(SPLITS)]
+    found = dict.fromkeys(label.partition("_")[2] for label in labels)
+    return sorted(found, key=lambda name: ("loss", "acc", name).index(name))
+
+
+def _draw(axes: "Axes", run: StoredRun, quantity: str, color: Any) -> None:
+    import numpy as np
+
+    epochs = [row["epoch"] for row in run.history]
+    for label in run.history.labels:
+        split, _, name = label.partition("_")
+        if name != quantity or split not in _STYLES:
+            continue
+        style, width = _STYLES[split]
+        y = np.array(run.history[label], float)
+        y[~np.isfinite(y)] = np.nan
+        # Alone, a point makes no line.
+        marker = "o" if np.isfinite(y).sum() == 1 else ""
+        axes.plot(
+            epochs, y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=4
+        )
+
+
+def _dress(axes: "Axes", quantity: str) -> None:
+    """Names and scales the axes, and leaves of them what a reader needs."""
+    import numpy as np
+    from matplotlib.ticker import MaxNLocator
+
+    y = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    y = y[np.isfinite(y)]
+    # A run that diverged, or one that reached far less than the others, would flatten them.
+    if not quantity.endswith("acc") and len(y) and y.min() > 0 and y.max() / y.min() > _MANY_TIMES:
+        axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(_NAMES.get(quantity, quantity))
+    axes.grid(True, color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
+    """The runs' names, each with up to two hyperparameters that tell them apart."""
+    settings = [hyperparameters_of(run) for run in runs]
+    differ = differing(settings)
+    # A seed that was drawn always differs, and says nothing where something else does.
+    telling = [name for name in differ if name != "seed"][:2] or differ
+    texts = []
+    for name, setting in zip(names_of(runs), settings, strict=True):
+        told = ", ".join(f"{key} {_short(setting[key])}" for key in telling if key in setting)
+        texts.append(f"{_short(name)} ({told})" if told else _short(name))
+    return texts
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else f"{text[:21]}..."
+
+
+def _colors(count: int) -> list[Any]:
+    if count <= _NUM_COLORS:
+        return [f"C{index}" for index in range(count)]
+    import matplotlib as mpl
+
+    colors = mpl.colormaps["turbo"]
+    return [colors(0.05 + 0.9 * index / (count - 1)) for index in range(count)]
+
+
+def _prominence(name: str) -> int:
+    return PROMINENT.index(name) if name in PROMINENT else len(PROMINENT)

@@ -1,0 +1,449 @@
+"""The files of a run's folder: how they are written, and how damage to them is noticed.
+
+docs/runs.md describes the format. Nothing here needs PyTorch.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import os
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.record import History, Metric
+from gradbook.storage import unwritable, write_atomically
+
+FORMAT = "gradbook run"
+VERSION = 1
+
+RUN_FILE = "run.json"
+METRICS_FILE = "metrics.jsonl"
+CURVE_FILES = ("curve.svg", "curve.png")
+CHECKPOINT_FOLDER = "checkpoints"
+CHECKPOINT_FILES = {
+    "last": f"{CHECKPOINT_FOLDER}/last.pt",
+    "best": f"{CHECKPOINT_FOLDER}/best.pt",
+    "failed": f"{CHECKPOINT_FOLDER}/failed.pt",
+}
+LOCK_FILE = "lock"
+
+#: What `gradbook inspect` and `gradbook export` add to a run.
+INSPECT_FOLDER = "inspect"
+EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
+
+#: Every file that a run may have, beside the pictures in the folder `INSPECT_FOLDER`.
+FILES = (RUN_FILE, METRICS_FILE, *CURVE_FILES, *CHECKPOINT_FILES.values(), LOCK_FILE, *EXPORT_FILES)
+
+#: The folders that a run may have.
+FOLDERS = (CHECKPOINT_FOLDER, INSPECT_FOLDER)
+
+#: How the label of a loss or an accuracy begins. Others, as "lr", are of settings that change.
+SPLITS = ("train_", "val_")
+
+#: A run with one of these may have lost its last line, when its process or its disk gave up.
+_CUT_SHORT = ("running", "interrupted", "failed")
+
+# Made once, because json.dumps() would make one for each line.
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def inside(folder: Path | str, name: str) -> Path:
+    """The path of a run's file, which may not exist.
+
+    Args:
+        folder: The run's folder.
+        name: The file, such as "checkpoints/best.pt".
+
+    Raises:
+        CorruptFileError: If symbolic links lead out of the folder.
+    """
+    path, root = Path(folder, name), os.path.realpath(folder)
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(root):
+        raise CorruptFileError(
+            f"{path} is a link that leads out of the run's folder, to {real}. It is not "
+            f"followed. If you trust it, put the file itself in its place."
+        )
+    return path
+
+
+def files_in(folder: Path | str) -> dict[str, int]:
+    """The sizes in bytes of all files in a folder and below it, by name, as "checkpoints/last.pt".
+
+    A link is listed as itself; none is followed.
+    """
+    sizes = {}
+    for place, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        for name in [*files, *links]:
+            path = Path(place, name)
+            sizes[path.relative_to(folder).as_posix()] = path.lstat().st_size
+    return sizes
+
+
+# run.json
+
+
+def write_run(folder: Path | str, facts: dict[str, Any]) -> None:
+    """Writes run.json, whole or not at all.
+
+    Args:
+        folder: The run's folder.
+        facts: Its content: JSON values, in which NaN and infinities become null. A checksum is
+            added.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    facts = _finite({key: value for key, value in facts.items() if key != "checksum"})
+    facts["checksum"] = _checksum(facts)
+    text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+    write_atomically(inside(folder, RUN_FILE), text.encode())
+
+
+def read_run(folder: Path | str) -> dict[str, Any]:
+    """What run.json says, after everything about it was verified.
+
+    Raises:
+        ConfigError: If there is no run in the folder.
+        CorruptFileError: If the file is missing, damaged, or of a newer format.
+    """
+    path = inside(folder, RUN_FILE)
+    content = _content(path)
+    if content is None:
+        if os.path.lexists(path):
+            _report_damage(path, "it is a link to nothing")
+        if any(os.path.lexists(Path(folder, name)) for name in (METRICS_FILE, CHECKPOINT_FOLDER)):
+            _report_damage(path, "it is missing")
+        raise ConfigError(
+            f"There is no run in {str(folder)!r}: it has no {RUN_FILE}. `gradbook runs` lists the "
+            f"runs, and `gradbook train` makes one."
+        )
+    try:
+        facts = _parsed(content)
+        if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+            raise ValueError(f'it does not say "format": "{FORMAT}"')
+        version = facts.get("version")
+        if isinstance(version, int) and version > VERSION:
+            raise CorruptFileError(
+                f"{path} was written by a newer gradbook: its format has version {version}, and "
+                f"this gradbook reads up to {VERSION}. Upgrade: pip install --upgrade gradbook"
+            )
+        rest = {key: value for key, value in facts.items() if key != "checksum"}
+        if facts.get("checksum") != _checksum(rest):
+            raise ValueError("it was changed after it was written (its checksum differs)")
+        _validate("run.schema.json", facts)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CorruptFileError):
+            raise
+        _report_damage(path, _reason(error))
+    return facts
+
+
+def results_of(history: History) -> dict[str, Any]:
+    """The keys of run.json that say what a training reached: epochs, final and best.
+
+    `best` holds the best finite mean of each loss and accuracy that has one.
+    """
+    last = history[-1] if len(history) else {}
+    best = {label: history.best(label) for label in history.labels if label.startswith(SPLITS)}
+    return {
+        "epochs": len(history),
+        "final": {label: y for label, y in last.items() if label != "epoch"},
+        "best": {
+            label: {"value": row[label], "epoch": row["epoch"]}
+            for label, row in best.items()
+            if row is not None
+        },
+    }
+
+
+def _report_damage(path: Path, reason: str) -> NoReturn:
+    folder = path.parent
+    whole = [name for name in CHECKPOINT_FILES.values() if os.path.isfile(folder / name)]
+    rest = (
+        f"What was learned can still be loaded from {' and '.join(whole)} there."
+        if whole
+        else "There is no checkpoint from which what was learned could be loaded: train again."
+    )
+    raise CorruptFileError(
+        f"{path} is damaged: {reason}. {rest} A copy of the file, if you have one, repairs the "
+        f"run; `gradbook rm {folder}` removes it."
+    )
+
+
+def _checksum(facts: dict[str, Any]) -> str:
+    return f"sha256:{hashlib.sha256(_canonical(facts).encode()).hexdigest()}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        # As text already here, because keys of several types have another order, or none.
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# metrics.jsonl
+
+
+class MetricsLog:
+    """Appends recorded values to a run's metrics.jsonl, each with one system call.
+
+    The file is made if it does not exist. A last line that a killed process left half written is
+    cut off.
+
+    Args:
+        folder: The run's folder.
+        resume_at: The number of lines after which a training goes on; the later ones are
+            superseded. None goes on after the last.
+
+    Attributes:
+        lines: The number of lines in the file.
+        crc: The CRC of the last line, or an empty text.
+
+    Raises:
+        CorruptFileError: If what is there is damaged, or has fewer lines than `resume_at`.
+        StorageError: If it cannot be written to.
+    """
+
+    def __init__(self, folder: Path | str, resume_at: int | None = None) -> None:
+        self._path = inside(folder, METRICS_FILE)
+        content = _content(self._path) or b""
+        whole, _ = _split(content)
+        entries = _verified(self._path, whole)
+        self.lines = len(entries)
+        self.crc = str(entries[-1]["crc"]) if entries else ""
+        if resume_at is not None and resume_at > self.lines:
+            _report_lost(self._path, self.lines, resume_at)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        try:
+            self._file = os.open(self._path, flags, 0o666)
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+        self._size = len(whole)
+        self._is_open = True
+        if len(whole) < len(content):
+            os.ftruncate(self._file, self._size)
+        if resume_at is not None:
+            self._append({"event": "resume", "lines": resume_at})
+
+    def append(self, metric: Metric) -> None:
+        """Appends one value, which is at once visible to every reader.
+
+        Raises:
+            StorageError: If it cannot be written. The file then ends with the line before.
+        """
+        label, x, y, kind = metric
+        self._append({"kind": kind, "label": label, "x": _number(x), "y": _number(y)})
+
+    def sync(self) -> None:
+        """Waits until everything has reached the disk, where a power failure leaves it.
+
+        Raises:
+            StorageError: If it cannot be written.
+        """
+        try:
+            os.fsync(self._file)
+            if not os.path.samestat(os.fstat(self._file), os.stat(self._path)):
+                raise OSError(errno.ESTALE, "another file has taken its place")
+        except OSError as error:
+            raise unwritable(self._path, error) from error
+
+    def close(self) -> None:
+        """Closes the file, after `sync`. May be called again."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        body = _canonical(entry)
+        crc = _crc(self.crc, body)
+        line = f'{body[:-1]},"crc":"{crc}"}}\n'.encode()
+        try:
+            if os.write(self._file, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            raise unwritable(self._path, error) from error
+        self.lines, self.crc = self.lines + 1, crc
+        self._size += len(line)
+
+
+def read_metrics(folder: Path | str, facts: dict[str, Any]) -> list[Metric]:
+    """The values that a run recorded, oldest first, after every line was verified.
+
+    Values that a resumed training recorded anew are there once. Of a file that has grown since
+    `facts` were read, only what these speak of is given.
+
+    Args:
+        folder: The run's folder.
+        facts: What `read_run` gave for it.
+
+    Raises:
+        CorruptFileError: If the file is missing or damaged.
+    """
+    path = inside(folder, METRICS_FILE)
+    content = _content(path)
+    status, closed = facts["status"], facts["metrics"]
+    if content is None:
+        if status == "running" and closed is None:  # it has only just begun
+            return []
+        _report_line(path, None, "it is missing")
+    whole, torn = _split(content)
+    entries = _verified(path, whole)
+    if torn and status not in _CUT_SHORT:
+        _report_line(path, len(entries) + 1, "the line has no end")
+    if closed is not None:
+        num_lines = closed["lines"]
+        if len(entries) < num_lines:
+            _report_lost(path, len(entries), num_lines)
+        if num_lines and entries[num_lines - 1]["crc"] != closed["crc"]:
+            _report_line(path, num_lines, f"{RUN_FILE} was written for another line")
+        if status != "running":
+            entries = entries[:num_lines]
+    return _not_superseded(entries)
+
+
+def _not_superseded(entries: list[dict[str, Any]]) -> list[Metric]:
+    """The values of all lines that count: from the last backward, each "resume" is a leap."""
+    metrics = []
+    index = len(entries) - 1
+    while index >= 0:
+        entry = entries[index]
+        if "event" in entry:
+            index = entry["lines"] - 1
+            continue
+        x, y = (float(v) if isinstance(v, str) else v for v in (entry["x"], entry["y"]))
+        metrics.append(Metric(entry["label"], x, y, entry["kind"]))
+        index -= 1
+    return metrics[::-1]
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    """The lines that have an end, and what follows them."""
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]
+
+
+def _verified(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, each of which confirms the one before."""
+    entries: list[dict[str, Any]] = []
+    crc = ""
+    for index, line in enumerate(content.split(b"\n")[:-1]):
+        try:
+            entry = _parsed(line)
+            _validate("metric.schema.json", entry)
+            crc = _crc(crc, _canonical({k: v for k, v in entry.items() if k != "crc"}))
+            if entry["crc"] != crc:
+                raise ValueError("the line, or one before it, was changed, removed or inserted")
+            if entry.get("lines", 0) > index:
+                raise ValueError("it goes on after a line that comes later")
+        except (ValueError, RecursionError) as error:
+            _report_line(path, index + 1, _reason(error))
+        entries.append(entry)
+    return entries
+
+
+def _report_line(path: Path, line: int | None, reason: str) -> NoReturn:
+    where = f", line {line}" if line is not None else ""
+    raise CorruptFileError(
+        f"{path}{where} is damaged: {reason}. The run's settings in {RUN_FILE}, its pictures and "
+        f"its checkpoints can still be used; its curve cannot, unless you have a copy of the file."
+    )
+
+
+def _report_lost(path: Path, num_lines: int, expected: int) -> NoReturn:
+    _report_line(path, None, f"it ends after {num_lines} lines, and {expected} were written")
+
+
+def _number(value: float) -> float | str:
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _crc(before: str, body: str) -> str:
+    return f"{zlib.crc32((before + body).encode()):08x}"
+
+
+# Both
+
+
+def _content(path: Path) -> bytes | None:
+    """What a file holds, or None if it does not exist."""
+    try:
+        if path.exists() and not path.is_file():  # such as a pipe, which would be waited for
+            raise CorruptFileError(
+                f"{path} is not a file, so that it cannot be read. Put the run's own file in its "
+                f"place, or remove the run's folder."
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CorruptFileError(
+            f"{path} cannot be read: {error.strerror or error}. See to it that it can be, or that "
+            f"the run's own file is in its place."
+        ) from error
+
+
+def _parsed(content: bytes) -> Any:
+    """The JSON value in `content`.
+
+    Raises:
+        ValueError: If it is not JSON.
+        RecursionError: If it is nested too deeply.
+    """
+    if not content:
+        raise ValueError("it is empty")
+
+    def refuse(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
+    return json.loads(content.decode(), parse_constant=refuse)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON ({error.msg} at character {error.pos + 1})"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)
+
+
+def _validate(schema: str, value: Any) -> None:
+    """Compares a value with a schema.
+
+    Raises:
+        ValueError: If it does not fit; the message says where.
+    """
+    import fastjsonschema
+
+    try:
+        _validator(schema)(value)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise ValueError(f"{error.message.removeprefix('data.')}, by the format") from None
+
+
+@cache
+def _validator(schema: str) -> Callable[[Any], Any]:
+    import fastjsonschema
+
+    text = Path(__file__).with_name(schema).read_text(encoding="utf-8")
+    compiled: Callable[[Any], Any] = fastjsonschema.compile(json.loads(text))
+    return compiled

@@ -1,0 +1,418 @@
+"""The sink that keeps a training in a folder: settings, values, checkpoints and curves."""
+
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+import gradbook
+from gradbook import checkpoint, snapshot
+from gradbook.board import ProgressBoard
+from gradbook.checks import check_whole_number
+from gradbook.display.file import save_curve
+from gradbook.errors import ConfigError
+from gradbook.hparams import plain, qualified_name
+from gradbook.interrupts import undisturbed
+from gradbook.record import Metric, Sink
+from gradbook.runs.format import (
+    CHECKPOINT_FILES,
+    FILES,
+    FORMAT,
+    LOCK_FILE,
+    VERSION,
+    MetricsLog,
+    inside,
+    read_run,
+    results_of,
+    write_run,
+)
+from gradbook.seeds import last_seed
+from gradbook.storage import claim_folder, kebab_case, link_atomically, write_atomically
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+#: Settings of a trainer that have nothing to do with the result.
+_NOT_SETTINGS = ("sinks", "run", "display")
+
+
+class Run(Sink):
+    """Keeps a training in the new folder `root/NAME-N`. docs/runs.md says what is in it.
+
+    A checkpoint is taken before the first step, after each epoch, and when Ctrl-C or SIGTERM ends
+    the training. It is taken between two steps, and written while the training goes on; the next
+    one waits until it is on the disk.
+
+    Args:
+        root: The folder for runs.
+        name: What the folder is called, before its number; None takes the model's class.
+        every_n_steps: Take a checkpoint also after so many training batches; None does not.
+        command: The words of the command that repeats it, if one does.
+        model_name, data_name: What the command calls them; None takes their classes.
+
+    Attributes:
+        folder: The folder, once it is made.
+
+    Raises:
+        ConfigError: If the folder cannot be made, or another process trains there.
+        StorageError: If a file cannot be written. Earlier checkpoints are untouched.
+    """
+
+    keeps_curves = True
+
+    def __init__(
+        self,
+        root: "Path | str | os.PathLike[str]" = "runs",
+        name: str | None = None,
+        *,
+        every_n_steps: int | None = None,
+        command: Sequence[str] | None = None,
+        model_name: str | None = None,
+        data_name: str | None = None,
+    ) -> None:
+        if every_n_steps is not None:
+            check_whole_number(every_n_steps, "every_n_steps", at_least=1)
+        self.root, self.name, self.every_n_steps = Path(root), name, every_n_steps
+        self.folder: Path | None = None
+        self._command = None if command is None else list(command)
+        self._model_name, self._data_name = model_name, data_name
+        self._is_claimed = False
+        # While a training runs:
+        self._lock: FileLock | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
+        self._log: MetricsLog | None = None
+
+    def claim(self, name: str) -> Path:
+        """Makes the folder before the training, so that one that cannot be made costs no work."""
+        self.folder = claim_folder(self.root, self.name or name)
+        self._is_claimed = True
+        return self.folder
+
+    def discard(self) -> None:
+        """Removes a claimed folder in which nothing was kept."""
+        if self._is_claimed and self.folder is not None:
+            with suppress(OSError):
+                self.folder.rmdir()
+            self.folder, self._is_claimed = None, False
+
+    def open(self, board: ProgressBoard, trainer: "Trainer | None" = None) -> None:
+        """Makes the folder, or goes on in that of the run that is resumed."""
+        if trainer is None:
+            raise ConfigError("A Run keeps a training. Give it to a Trainer: Trainer(run=...).")
+        self._board, self._trainer = board, trainer
+        resumed = trainer.resumed_folder
+        if resumed is not None:
+            self.folder = resumed
+        elif not self._is_claimed:
+            self.claim(kebab_case(type(trainer.model).__name__))
+        self._is_claimed = False
+        assert self.folder is not None
+        # Who lists runs holds it for a moment.
+        lock = FileLock(inside(self.folder, LOCK_FILE), timeout=1)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise ConfigError(
+                f"{self.folder} is being trained by another process. Wait until it has ended."
+            ) from None
+        self._lock = lock
+        self._begin = time.perf_counter()
+        self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
+        self._facts = self._first_facts() if resumed is None else self._resumed_facts(resumed)
+        self._seconds_before = self._facts["seconds"]
+        write_run(self.folder, self._facts)
+        self._log = MetricsLog(self.folder, trainer.resumed_lines if resumed is not None else None)
+        if resumed is not None:  # the checkpoint is there that it goes on from
+            self._remove_half_written()
+            return
+        self._write_what_was_recorded(self._log)
+        self._save_checkpoint("last")
+        self._wait()  # where there is no room for one, no training is to begin
+        self._hand_over(self._add_git_state)  # in the background, because git takes its time
+
+    def write(self, metric: Metric) -> None:
+        """Appends a value to metrics.jsonl."""
+        if self._log is not None:
+            self._log.append(metric)
+
+    def end_step(self, trainer: "Trainer") -> None:
+        """Takes a checkpoint in the middle of an epoch, if these are wanted."""
+        if self.every_n_steps and trainer.position.batches % self.every_n_steps == 0:
+            self._save_checkpoint("last")
+
+    def end_epoch(self, trainer: "Trainer") -> None:
+        """Takes a checkpoint, which is also that of the best epoch if this is the best."""
+        is_best = trainer.best.epoch == trainer.position.epoch
+        self._save_checkpoint("last", *(["best"] if is_best else []))
+
+    def close(self, status: str) -> None:
+        """Writes how it ended, the last checkpoint and the curves; a signal cannot prevent it.
+
+        What fails does not keep the rest from being written. The first failure is raised, unless
+        the training has failed itself.
+        """
+        error, log = sys.exception(), self._log
+        if log is None:  # it could not be opened
+            self._release()
+            return
+        failures: list[Exception] = []
+
+        def attempt(step: Callable[..., None], *arguments: Any) -> None:
+            try:
+                step(*arguments)
+            except Exception as failure:
+                failures.append(failure)
+
+        with undisturbed(later=status != "interrupted"):
+            if status in ("interrupted", "failed") and self._trainer.is_at_rest:
+                # Not "last" within a step, which may have drawn random numbers.
+                is_exact = self._trainer.was_stopped_between_steps
+                attempt(self._save_checkpoint, "last" if is_exact else "failed")
+            attempt(self._wait)
+            attempt(log.close)
+            if failures and status != "failed":  # the folder lacks what was reached
+                attempt(self._write_last_facts, log, "failed", failures[0])
+            else:
+                attempt(self._write_last_facts, log, status, error)
+            attempt(self._save_curves)
+            self._log = None
+            self._release()
+        if failures and status != "failed":
+            raise failures[0]
+
+    def _release(self) -> None:
+        """Ends the writing thread, and lets others have the folder."""
+        if self._writer is not None:
+            self._writer.shutdown()
+            self._writer = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    # Checkpoints
+
+    def _save_checkpoint(self, *names: str) -> None:
+        # A training that goes on records the provisional points anew, and whole.
+        log = self._log
+        assert log is not None
+        lines = log.lines - len(getattr(self._board, "provisional", ()))
+        state = {**snapshot.take(self._trainer), "recorded_lines": lines}
+        content = checkpoint.encode(state)
+        self._hand_over(lambda: self._write_checkpoints(log, content, names))
+
+    def _write_checkpoints(
+        self, log: MetricsLog, content: memoryview, names: Sequence[str]
+    ) -> None:
+        assert self.folder is not None
+        log.sync()  # the values that the checkpoint counts on come before it
+        first, *others = (inside(self.folder, CHECKPOINT_FILES[name]) for name in names)
+        write_atomically(first, content)
+        for path in others:
+            link_atomically(first, path)
+
+    def _hand_over(self, work: Callable[[], None]) -> None:
+        """Gives work to the writing thread when it is done with what it had."""
+        self._wait()
+        assert self._writer is not None
+        self._writing = self._writer.submit(work)
+
+    def _wait(self) -> None:
+        """Waits for the writing thread, and raises what went wrong there."""
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _remove_half_written(self) -> None:
+        """Removes what a killed process was writing, as large as a checkpoint may be."""
+        assert self.folder is not None
+        for name in FILES:
+            for path in self.folder.glob(f"{name}.*.part"):
+                with suppress(OSError):
+                    path.unlink()
+
+    # run.json
+
+    def _first_facts(self) -> dict[str, Any]:
+        trainer = self._trainer
+        assert self.folder is not None
+        model, data, now = trainer.model, trainer.data, _now()
+        hyperparameters = plain(getattr(trainer, "hparams", {}))
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": self.folder.name,
+            "status": "running",
+            "error": None,
+            "command": self._command,
+            "model": {
+                "name": self._model_name or type(model).__name__,
+                "class": qualified_name(type(model)),
+                "hyperparameters": plain(getattr(model, "hparams", {})),
+                "num_parameters": sum(p.numel() for p in _parameters(model)),
+            },
+            "data": {
+                "name": self._data_name or type(data).__name__,
+                "class": qualified_name(type(data)),
+                "hyperparameters": plain(getattr(data, "hparams", {})),
+                "source": _text(getattr(data, "source", None)),
+                "is_sample": bool(getattr(data, "is_sample", False)),
+                "num_train": _num_examples(trainer.train_dataloader),
+                "num_val": _num_examples(trainer.val_dataloader),
+            },
+            "trainer": {
+                "class": qualified_name(type(trainer)),
+                "hyperparameters": {
+                    name: value
+                    for name, value in hyperparameters.items()
+                    if name not in _NOT_SETTINGS
+                },
+            },
+            "optimizer": _describe_optimizer(trainer.optim),
+            "seed": last_seed(),
+            "device": _device_name(model),
+            "versions": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "gradbook": gradbook.__version__,
+            },
+            "platform": platform.platform(),
+            "git": None,
+            "sessions": [{"started": now, "ended": None, "status": "running", "first_epoch": 0}],
+            "started": now,
+            "ended": None,
+            "seconds": 0.0,
+            "max_epochs": trainer.max_epochs,
+            "epochs": 0,
+            "steps": 0,
+            "final": {},
+            "best": {},
+            "diverged": None,
+            "process": {"pid": os.getpid(), "host": socket.gethostname()},
+            "metrics": None,
+        }
+
+    def _resumed_facts(self, folder: Path) -> dict[str, Any]:
+        trainer, facts, now = self._trainer, read_run(folder), _now()
+        session = {
+            "started": now,
+            "ended": None,
+            "status": "running",
+            "first_epoch": trainer.position.epoch,
+        }
+        return {
+            **facts,
+            "status": "running",
+            "error": None,
+            "command": self._command or facts["command"],
+            "sessions": [*facts["sessions"], session],
+            "ended": None,
+            "max_epochs": trainer.max_epochs,
+            "process": {"pid": os.getpid(), "host": socket.gethostname()},
+            "metrics": None,
+        }
+
+    def _add_git_state(self) -> None:
+        assert self.folder is not None
+        self._facts["git"] = git_state()
+        write_run(self.folder, self._facts)
+
+    def _write_last_facts(self, log: MetricsLog, status: str, error: BaseException | None) -> None:
+        trainer, facts, now = self._trainer, self._facts, _now()
+        assert self.folder is not None
+        facts["sessions"][-1] |= {"ended": now, "status": status}
+        message = f"{type(error).__name__}: {error}" if status == "failed" and error else None
+        write_run(
+            self.folder,
+            {
+                **facts,
+                **results_of(trainer.history),
+                "status": status,
+                "error": message,
+                "ended": now,
+                "seconds": self._seconds_before + time.perf_counter() - self._begin,
+                "steps": trainer.train_batch_idx,
+                "diverged": trainer.history.diverged,
+                "metrics": {"lines": log.lines, "crc": log.crc},
+            },
+        )
+
+    def _write_what_was_recorded(self, log: MetricsLog) -> None:
+        """What a training had recorded that goes on from a checkpoint elsewhere."""
+        for points in getattr(self._board, "data", {}).values():
+            for point in points:
+                log.append(point)
+        for row in self._trainer.history:
+            for label, y in row.items():
+                if label != "epoch":
+                    log.append(Metric(label, row["epoch"], y, kind="epoch"))
+
+    def _save_curves(self) -> None:
+        assert self.folder is not None
+        if isinstance(self._board, ProgressBoard) and self._board.data:
+            save_curve(self._board, self.folder)
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit that is checked out in the working folder, and whether files differ from it."""
+
+    def ask(*words: str) -> str:
+        command = ["git", "--no-optional-locks", *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+        return done.stdout.strip()
+
+    try:
+        commit = ask("rev-parse", "HEAD")
+        return {"commit": commit, "dirty": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
+        return None
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _parameters(model: Any) -> list[torch.Tensor]:
+    return [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
+
+
+def _device_name(model: Any) -> str | None:
+    parameters = _parameters(model)
+    if not parameters:
+        return None
+    device = parameters[0].device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return f"{device} ({named})" if named else str(device)
+
+
+def _describe_optimizer(optimizer: Any) -> dict[str, Any]:
+    groups = getattr(optimizer, "param_groups", None)
+    settings = groups[0] if groups else {"lr": getattr(optimizer, "lr", None)}
+    return {
+        "class": qualified_name(type(optimizer)),
+        "settings": {name: plain(value) for name, value in settings.items() if name != "params"},
+    }
+
+
+def _num_examples(loader: Any) -> int | None:
+    try:
+        return len(loader.dataset)
+    except (AttributeError, TypeError):
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,284 @@
+"""Runs that were kept: loading one, and listing all."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
+from gradbook.record import History, Metric
+from gradbook.runs.format import (
+    CHECKPOINT_FILES,
+    LOCK_FILE,
+    RUN_FILE,
+    inside,
+    read_metrics,
+    read_run,
+    results_of,
+)
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+
+class StoredRun:
+    """A run as its folder holds it.
+
+    Settings are read at once, recorded values when they are first asked for. Load it again to see
+    how a run that is being trained has gone on.
+
+    Args:
+        folder: The run's folder.
+
+    Attributes:
+        folder: The same.
+        facts: What run.json says.
+        status: "finished", "interrupted", "diverged", "failed"; "running" while it is trained, and
+            "killed" if whoever trained it has ended without a word.
+
+    Raises:
+        ConfigError: If there is no run in the folder.
+        CorruptFileError: If run.json is damaged.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+        self.facts = read_run(folder)
+        self.status: str = self.facts["status"]
+        if self.status == "running" and not is_being_trained(folder):
+            # Read again: it may have ended properly between the two looks.
+            self.facts = read_run(folder)
+            self.status = self.facts["status"].replace("running", "killed")
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return Path(os.path.abspath(self.folder)).name
+
+    @cached_property
+    def history(self) -> History:
+        """The exact means of every finished epoch.
+
+        Raises:
+            CorruptFileError: If metrics.jsonl is damaged.
+        """
+        rows: dict[float, dict[str, float]] = {}
+        for label, epoch, y, kind in self._metrics:
+            if kind == "epoch":
+                rows.setdefault(epoch, {"epoch": epoch})[label] = y
+        history = History(rows.values())
+        history.diverged = self.facts["diverged"]
+        return history
+
+    @cached_property
+    def points(self) -> dict[str, list[Metric]]:
+        """The board's points: the mean of each window, by label.
+
+        Raises:
+            CorruptFileError: If metrics.jsonl is damaged.
+        """
+        points: dict[str, list[Metric]] = {}
+        for metric in self._metrics:
+            if metric.kind == "point":
+                points.setdefault(metric.label, []).append(metric)
+        return points
+
+    @property
+    def epochs(self) -> int:
+        """The number of finished epochs."""
+        epochs: int = self._results["epochs"]
+        return epochs
+
+    @property
+    def final(self) -> dict[str, float | None]:
+        """The last epoch's mean of each label; None is NaN or infinite."""
+        final: dict[str, float | None] = self._results["final"]
+        return final
+
+    @property
+    def best(self) -> dict[str, dict[str, Any]]:
+        """The "value" and the "epoch" of the best mean of each loss and accuracy."""
+        best: dict[str, dict[str, Any]] = self._results["best"]
+        return best
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The epochs as a DataFrame with a column for each label, indexed by "epoch".
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        return self.history.to_pandas()
+
+    def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":
+        """Draws the epoch means against the epochs, as `History.plot` does."""
+        return self.history.plot(*labels, axes=axes)
+
+    def checkpoint_path(self, which: Literal["best", "last", "failed"] = "best") -> Path:
+        """The file with a state: of the best epoch, the last one, or where the training failed.
+
+        Raises:
+            ConfigError: If there is no such checkpoint.
+            CorruptFileError: If it is a link that leads out of the folder.
+        """
+        if which not in CHECKPOINT_FILES:
+            raise ConfigError(
+                f"There is no checkpoint {which!r}.{did_you_mean(which, CHECKPOINT_FILES)} "
+                f"There are {', '.join(CHECKPOINT_FILES)}."
+            )
+        path = inside(self.folder, CHECKPOINT_FILES[which])
+        if not path.exists():
+            raise ConfigError(
+                f"{path} does not exist: {self.name}, which is {self.status}, has kept no such "
+                f"checkpoint."
+            )
+        return path
+
+    def __repr__(self) -> str:
+        model, data = self.facts["model"]["name"], self.facts["data"]["name"]
+        text = f"StoredRun {self.name}: {model} on {data}, {self.status}"
+        if self._is_open:  # its results are elsewhere, and perhaps damaged
+            return text
+        text += f", {self.epochs} of {self.facts['max_epochs']} epochs"
+        label = headline(self.best)
+        if label is not None:
+            best = self.best[label]
+            text += f", best {label} {best['value']:.4g} in epoch {best['epoch']}"
+        return text
+
+    @cached_property
+    def _metrics(self) -> list[Metric]:
+        return read_metrics(self.folder, self.facts)
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether run.json is from before the end of the training."""
+        return bool(self.facts["status"] == "running")
+
+    @cached_property
+    def _results(self) -> dict[str, Any]:
+        return results_of(self.history) if self._is_open else self.facts
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """A run that cannot be read.
+
+    Attributes:
+        folder: Its folder.
+        reason: What is wrong, and what to do.
+    """
+
+    folder: Path
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+
+def load(run: Path | str, runs: Path | str = "runs") -> StoredRun:
+    """Loads a run.
+
+    Args:
+        run: Its name, such as "mlp-1", or the path of its folder.
+        runs: The folder in which runs are looked for by name.
+
+    Raises:
+        ConfigError: If there is no such run.
+        CorruptFileError: If its run.json is damaged.
+    """
+    return StoredRun(find_folder(run, runs))
+
+
+def find_folder(run: Path | str, runs: Path | str = "runs") -> Path:
+    """The folder that `load` would read; it need not hold a run.
+
+    Raises:
+        ConfigError: If there is no such folder.
+    """
+    for folder in (Path(runs, run), Path(run)):
+        if str(run) and os.path.isdir(folder):
+            return folder
+    names = [folder.name for folder in _folders(runs)]
+    raise ConfigError(
+        f"There is no run {str(run)!r}, neither in the folder {str(runs)!r} nor as a path."
+        f"{did_you_mean(str(run), names)} `gradbook runs` lists the runs."
+    )
+
+
+def find_runs(root: Path | str = "runs") -> list[StoredRun | Damaged]:
+    """All runs in a folder, by name; mlp-10 comes after mlp-9. Other folders are passed over.
+
+    Raises:
+        ConfigError: If the folder cannot be read. If it does not exist, there are no runs.
+    """
+    runs: list[StoredRun | Damaged] = []
+    for folder in sorted(_folders(root), key=_in_natural_order):
+        try:
+            runs.append(StoredRun(folder))
+        except CorruptFileError as error:
+            if not _is_beginning(folder):
+                runs.append(Damaged(folder, str(error)))
+        except ConfigError:  # no run
+            continue
+    return runs
+
+
+def headline(labels: dict[str, Any]) -> str | None:
+    """The label by which a run is judged: a validation accuracy, or else its loss."""
+    validation = [label for label in labels if label.startswith("val_")]
+    accuracies = [label for label in validation if label.endswith("acc")]
+    losses = [label for label in validation if label.endswith("loss")]
+    return next(iter([*accuracies, *losses, *validation]), None)
+
+
+def is_being_trained(folder: Path | str) -> bool:
+    """Whether a process trains this run: it then holds the folder's lock.
+
+    Where the lock cannot be tried, because the file may not be written, it is taken to be held,
+    except on a disk that nobody can write to.
+    """
+    path = inside(folder, LOCK_FILE)
+    if not os.path.isfile(path):  # trying a lock would make the file
+        return False
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError as error:
+        return error.errno != errno.EROFS
+
+
+def _is_beginning(folder: Path) -> bool:
+    """Whether a training has claimed this folder, and not yet written its run.json."""
+    try:
+        return not os.path.lexists(folder / RUN_FILE) and is_being_trained(folder)
+    except CorruptFileError:  # its lock is elsewhere
+        return False
+
+
+def _folders(root: Path | str) -> Iterator[Path]:
+    try:
+        with os.scandir(root) as entries:
+            yield from (Path(entry.path) for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {str(root)!r} cannot be read: {error.strerror or error}. Name the "
+            f"folder that holds the runs."
+        ) from error
+
+
+def _in_natural_order(folder: Path) -> list[tuple[int, str]]:
+    parts = re.split(r"(\d+)", folder.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -1,0 +1,171 @@
+"""Damaged folders against every command that reads them: a message, and no wrong figure."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.runs.folders import make_run
+
+from gradbook.cli.entry import main
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def replace_by_folder(path):
+    path.unlink()
+    path.mkdir()
+
+
+def link_to_itself(path):
+    # Cannot be read by anybody; a file without permissions can, by the superuser.
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+DAMAGES = [truncate, empty, flip, replace_by_folder, link_to_itself]
+COMMANDS = {
+    "runs": ["runs"],
+    "show": ["show", "mlp-1"],
+    "compare": ["compare", "mlp-1", "mlp-2"],
+}
+
+
+@pytest.fixture
+def run_command(capsys):
+    """Runs a command line, and returns its exit code and all that it said."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main(arguments)
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return code, told.out + told.err
+
+    return run
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_run_json_is_named_by_every_command(run_command, command, damage):
+    folder = make_run("mlp-1")
+    make_run("mlp-2", hyperparameters={"lr": 0.3})
+    damage(folder / "run.json")
+    code, told = run_command(*COMMANDS[command])
+    assert code == 1
+    assert "mlp-1/run.json" in told
+    assert "fashion-mnist" not in told  # nothing of what the file says
+
+
+@pytest.mark.parametrize("command", ["show", "compare"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_to_the_values_is_named_where_they_are_shown(run_command, command, damage):
+    folder = make_run("mlp-1")
+    make_run("mlp-2", hyperparameters={"lr": 0.3})
+    damage(folder / "metrics.jsonl")
+    code, told = run_command(*COMMANDS[command])
+    assert code == 1
+    assert "mlp-1/metrics.jsonl" in told
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_list_shows_the_figures_of_run_json_though_the_values_are_damaged(run_command, damage):
+    folder = make_run("mlp-1")
+    before = run_command("runs")
+    damage(folder / "metrics.jsonl")
+    assert run_command("runs") == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("damage", [flip, replace_by_folder, link_to_itself])
+def test_damage_to_the_values_of_a_killed_run_is_named(run_command, command, damage):
+    folder = make_run("mlp-1", status="running")
+    make_run("mlp-2")
+    damage(folder / "metrics.jsonl")
+    code, told = run_command(*COMMANDS[command])
+    assert code == 1
+    assert "mlp-1/metrics.jsonl" in told
+    assert "3/3" not in re.findall(r"mlp-1.*", told)[0]
+
+
+def test_what_is_left_of_a_killed_run_is_what_is_shown(run_command):
+    folder = make_run("mlp-1", status="running")
+    truncate(folder / "metrics.jsonl")  # as far as anybody can know, it was killed here
+    code, told = run_command("runs", "--json")
+    assert code == 0
+    assert json.loads(told)["runs"][0]["epochs"] == 2
+
+
+@pytest.mark.parametrize("name", ["curve.svg", "curve.png", "checkpoints/last.pt"])
+@pytest.mark.parametrize("damage", [empty, replace_by_folder, link_to_itself])
+def test_a_picture_or_checkpoint_that_can_be_none_is_named(run_command, name, damage):
+    folder = make_run("mlp-1")
+    damage(folder / name)
+    code, told = run_command("show", "mlp-1")
+    assert code == 1
+    assert f"mlp-1/{name}" in told
+    assert "val_acc" in told  # the figures do not depend on it
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl", "curve.svg", "lock"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_run_can_be_removed_unless_a_file_has_become_a_folder(run_command, name, damage):
+    folder = make_run("mlp-1")
+    (folder / "lock").write_bytes(b"0")
+    damage(folder / name)
+    code, told = run_command("rm", "mlp-1", "--yes")
+    if damage is replace_by_folder:
+        assert code == 1
+        assert name in told
+        assert len(list(folder.rglob("*"))) == 8
+    else:
+        assert (code, told) == (0, "removed runs/mlp-1\n")
+        assert not folder.exists()
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
+@pytest.mark.parametrize("command", ["show", "compare"])
+def test_a_file_that_may_not_be_read_is_named(run_command, monkeypatch, command, name):
+    make_run("mlp-1")
+    make_run("mlp-2")
+    read_bytes = Path.read_bytes
+
+    def refuse(path):
+        if path.name == name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    code, told = run_command(*COMMANDS[command])
+    assert code == 1
+    assert f"mlp-1/{name} cannot be read: Permission denied" in told
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_missing_file_is_named(run_command, command):
+    folder = make_run("mlp-1")
+    make_run("mlp-2")
+    (folder / "run.json").unlink()
+    code, told = run_command(*COMMANDS[command])
+    assert (code, "mlp-1/run.json is damaged: it is missing" in told) == (1, True)
+
+
+def test_a_checkpoint_folder_that_leads_out_is_named(run_command):
+    folder = make_run("mlp-1")
+    shutil.move(folder / "checkpoints", "elsewhere")
+    (folder / "checkpoints").symlink_to(Path("elsewhere").absolute())
+    code, told = run_command("show", "mlp-1")
+    assert (code, "leads out of the run's folder" in told) == (1, True)

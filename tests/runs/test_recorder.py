@@ -1,0 +1,366 @@
+"""What a training leaves in its folder."""
+
+import json
+import subprocess
+import threading
+from pathlib import Path
+
+import jsonschema
+import pytest
+import torch
+from torch import nn
+
+import gradbook
+from gradbook import Classifier, DataModule, Trainer, checkpoint, runs
+from gradbook.errors import ConfigError, StorageError
+from gradbook.runs import recorder
+from gradbook.runs.format import read_run
+from gradbook.runs.recorder import Run
+
+SCHEMAS = Path(runs.__file__).parent
+
+
+class Data(DataModule):
+    def __init__(self, batch_size=8):
+        super().__init__()
+        self.save_hyperparameters()
+        generator = torch.Generator().manual_seed(0)
+        self.X, self.y = torch.rand(36, 6, generator=generator), torch.arange(36) % 3
+
+    def get_dataloader(self, train):
+        rows = slice(0, 24) if train else slice(24, None)
+        return self.get_tensorloader((self.X, self.y), train, rows)
+
+
+class Net(Classifier):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+class Failing(Net):
+    """Raises in the second epoch."""
+
+    def training_step(self, batch):
+        if self.trainer.train_batch_idx == 4:
+            raise ZeroDivisionError("by hand")
+        return super().training_step(batch)
+
+
+class Interrupted(Net):
+    """A signal comes in the second epoch."""
+
+    def training_step(self, batch):
+        if self.trainer.train_batch_idx == 4:
+            self.trainer._interrupts._pending = 2
+        return super().training_step(batch)
+
+
+def train(Model=Net, epochs=2, run="runs", resume=None, **settings):
+    gradbook.seed_everything(1)
+    trainer = Trainer(epochs, run=run, **settings)
+    trainer.fit(Model(), Data(), resume=resume)
+    return trainer
+
+
+def facts(name="net-1"):
+    return read_run(Path("runs", name))
+
+
+def test_a_run_has_all_its_files():
+    train()
+    found = {p.relative_to("runs/net-1").as_posix() for p in Path("runs/net-1").rglob("*")}
+    assert found - {"lock"} == {
+        "run.json",
+        "metrics.jsonl",
+        "curve.svg",
+        "curve.png",
+        "checkpoints",
+        "checkpoints/last.pt",
+        "checkpoints/best.pt",
+    }
+
+
+def test_without_a_run_nothing_is_written():
+    Trainer(1).fit(Net(), Data())
+    assert list(Path().iterdir()) == []
+
+
+def test_run_json_follows_its_schema():
+    train()
+    schema = json.loads((SCHEMAS / "run.schema.json").read_text())
+    jsonschema.validate(json.loads(Path("runs/net-1/run.json").read_text()), schema)
+
+
+def test_each_line_of_the_metrics_follows_its_schema():
+    train()
+    schema = json.loads((SCHEMAS / "metric.schema.json").read_text())
+    for line in Path("runs/net-1/metrics.jsonl").read_text().splitlines():
+        jsonschema.validate(json.loads(line), schema)
+
+
+def test_settings_are_kept():
+    train(lambda: Net(lr=0.2), gradient_clip_val=1.5)
+    told = facts()
+    assert told["model"]["hyperparameters"]["lr"] == 0.2
+    assert told["model"]["class"].endswith("test_recorder.Net")
+    assert told["model"]["num_parameters"] == 6 * 8 + 8 + 8 * 3 + 3
+    assert told["data"]["hyperparameters"]["batch_size"] == 8
+    assert (told["data"]["num_train"], told["data"]["num_val"]) == (24, 12)
+    assert told["trainer"]["hyperparameters"]["gradient_clip_val"] == 1.5
+    assert told["optimizer"] == {"class": "gradbook.optim.SGD", "settings": {"lr": 0.2}}
+    assert told["seed"] == 1
+    assert told["device"] == "cpu"
+    assert told["versions"]["torch"] == torch.__version__
+    assert told["command"] is None
+
+
+def test_results_are_kept():
+    trainer = train(epochs=3)
+    told = facts()
+    assert (told["status"], told["epochs"], told["steps"]) == ("finished", 3, 9)
+    assert told["final"]["val_acc"] == trainer.history[-1]["val_acc"]
+    best = trainer.history.best("val_loss")
+    assert told["best"]["val_loss"] == {"value": best["val_loss"], "epoch": best["epoch"]}
+    assert told["ended"] >= told["started"]
+    assert told["seconds"] > 0
+
+
+def test_the_values_are_those_of_the_history_and_the_board():
+    trainer = train()
+    stored = runs.load("net-1")
+    assert stored.history.rows == trainer.history.rows
+    assert stored.points == trainer.model.board.data
+
+
+def test_the_checkpoints_hold_the_last_and_the_best_parameters():
+    kept = {}
+
+    class Keep(gradbook.Sink):
+        def end_epoch(self, trainer):
+            kept[trainer.position.epoch] = {
+                name: tensor.clone() for name, tensor in trainer.model.state_dict().items()
+            }
+
+    trainer = train(epochs=4, mode="max", sinks=[Keep()])
+    assert trainer.best.epoch < 4  # the worst loss, in truth
+    for name, epoch in (("last", 4), ("best", trainer.best.epoch)):
+        path = runs.load("net-1").checkpoint_path(name)
+        tensors = torch.load(path, weights_only=True)["model"]
+        assert all(torch.equal(tensors[key], kept[epoch][key]) for key in kept[epoch])
+
+
+def test_there_is_a_checkpoint_before_the_first_step():
+    class Look(Net):
+        def training_step(self, batch):
+            if self.trainer.train_batch_idx == 0:
+                run = self.trainer._listeners[0]
+                run._wait()
+                seen.append(checkpoint.load(run.folder / "checkpoints/last.pt")["position"])
+            return super().training_step(batch)
+
+    seen = []
+    train(Look, epochs=1)
+    assert (seen[0]["epoch"], seen[0]["batches"]) == (0, 0)
+
+
+def test_checkpoints_can_be_taken_within_an_epoch():
+    positions = []
+    write = recorder.write_atomically
+
+    def note(path, content):
+        write(path, content)
+        if path.name == "last.pt":
+            position = checkpoint.load(path)["position"]
+            positions.append((position["epoch"], position["batches"]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recorder, "write_atomically", note)
+        train(epochs=1, run=Run("runs", every_n_steps=2))
+    assert positions == [(0, 0), (0, 2), (1, 0)]
+
+
+def test_a_run_as_one_of_the_sinks_is_the_same():
+    Trainer(1, sinks=[Run("elsewhere", "mine")]).fit(Net(), Data())
+    assert runs.load("mine-1", "elsewhere").status == "finished"
+
+
+def test_a_failed_training_says_why():
+    with pytest.raises(ZeroDivisionError):
+        train(Failing)
+    told = facts("failing-1")
+    assert (told["status"], told["epochs"]) == ("failed", 1)
+    assert told["error"] == "ZeroDivisionError: by hand"
+
+
+def test_a_failed_training_keeps_what_it_had_learned():
+    trainer = Trainer(2, run="runs")
+    model = Failing()
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(model, Data())
+    state = checkpoint.load("runs/failing-1/checkpoints/failed.pt")
+    assert state["position"]["train_batch_idx"] == 4
+    assert all(torch.equal(state["model"][n], t) for n, t in model.state_dict().items())
+    assert checkpoint.load("runs/failing-1/checkpoints/last.pt")["position"]["epoch"] == 1
+
+
+def test_an_interrupted_training_is_kept_where_it_was_stopped():
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted)
+    assert facts("interrupted-1")["status"] == "interrupted"
+    position = checkpoint.load("runs/interrupted-1/checkpoints/last.pt")["position"]
+    assert (position["epoch"], position["batches"]) == (1, 2)
+
+
+@pytest.mark.filterwarnings("ignore::gradbook.errors.DivergenceWarning")
+def test_a_training_that_diverges_is_kept_whole():
+    train(lambda: Net(lr=1e30), epochs=3)
+    told = facts()
+    assert (told["status"], told["epochs"]) == ("diverged", 3)
+    assert told["final"]["val_loss"] is None
+    assert told["diverged"].startswith("train_loss at step")
+
+
+# Going on
+
+
+def test_a_resumed_run_is_one_run():
+    whole = train(epochs=4, run="whole")
+    train(epochs=2)
+    resumed = train(epochs=4, resume="runs/net-1")
+    assert [path.name for path in Path("runs").iterdir()] == ["net-1"]
+    stored = runs.load("net-1")
+    assert stored.history.rows == whole.history.rows
+    assert stored.points == whole.model.board.data
+    assert resumed.history.rows == whole.history.rows
+    told = facts()
+    assert (told["status"], told["epochs"], told["max_epochs"]) == ("finished", 4, 4)
+    assert [s["first_epoch"] for s in told["sessions"]] == [0, 2]
+
+
+def test_an_interrupted_run_goes_on_with_every_value_once():
+    whole = train(epochs=3, run="whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(Interrupted, epochs=3)
+    gradbook.seed_everything(1)
+    model = Interrupted()
+    model.training_step = lambda batch: Classifier.training_step(model, batch)
+    Trainer(3, run="runs").fit(model, Data(), resume="runs/interrupted-1")
+    stored = runs.load("interrupted-1")
+    assert stored.history.rows == whole.history.rows
+    assert stored.points == whole.model.board.data
+
+
+def test_seconds_are_those_of_all_sessions():
+    train(epochs=2)
+    before = facts()["seconds"]
+    train(epochs=4, resume="runs/net-1")
+    assert facts()["seconds"] > before
+
+
+def test_an_earlier_checkpoint_may_be_gone_on_with():
+    trainer = train(epochs=4, mode="max")
+    whole = runs.load("net-1").history.rows
+    assert trainer.best.epoch < 4
+    train(epochs=4, mode="max", resume="runs/net-1/checkpoints/best.pt")
+    assert runs.load("net-1").history.rows == whole
+
+
+def test_a_checkpoint_from_elsewhere_begins_a_run_with_what_it_recorded(tmp_path):
+    trainer = Trainer(2)
+    gradbook.seed_everything(1)
+    trainer.fit(Net(), Data())
+    trainer.save_checkpoint(tmp_path / "a.pt")
+    resumed = train(epochs=4, resume=tmp_path / "a.pt")
+    stored = runs.load("net-1")
+    assert stored.history.rows == resumed.history.rows
+    assert stored.points == resumed.model.board.data
+
+
+def test_a_run_that_another_process_trains_is_refused():
+    train()
+    with recorder.FileLock("runs/net-1/lock"), pytest.raises(ConfigError, match="another process"):
+        train(epochs=4, resume="runs/net-1")
+    train(epochs=4, resume="runs/net-1")
+
+
+# What goes wrong
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training(monkeypatch):
+    write = recorder.write_atomically
+
+    def full(path, content):
+        if path.name == "last.pt" and path.exists():
+            raise StorageError("The disk is full.")
+        write(path, content)
+
+    monkeypatch.setattr(recorder, "write_atomically", full)
+    trainer = Trainer(5, run="runs")
+    with pytest.raises(StorageError, match="disk is full"):
+        trainer.fit(Net(), Data())
+    assert len(trainer.history) in (1, 2)  # it is noticed when the next one is to be written
+    assert facts()["status"] == "failed"
+    assert facts()["error"] == "StorageError: The disk is full."
+    assert checkpoint.load("runs/net-1/checkpoints/last.pt")["position"]["epoch"] == 0
+
+
+def test_curves_that_cannot_be_drawn_do_not_keep_the_rest_from_being_written(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(recorder, "save_curve", fail)
+    trainer = Trainer(1, run="runs")
+    with pytest.raises(RuntimeError, match="odd"):
+        trainer.fit(Net(), Data())
+    assert facts()["status"] == "finished"
+
+
+def test_a_run_leaves_no_thread_behind():
+    before = threading.active_count()
+    train()
+    assert threading.active_count() == before
+
+
+def test_a_board_without_training_has_no_run():
+    with pytest.raises(ConfigError, match=r"Trainer\(run="):
+        Run("runs").open(gradbook.ProgressBoard())
+
+
+def test_a_run_that_cannot_be_kept_fails_before_training():
+    Path("runs").write_text("a file")
+    trainer = Trainer(1, run="runs")
+    with pytest.raises(ConfigError, match="No folder for a run can be made"):
+        trainer.fit(Net(), Data())
+    assert trainer.train_batch_idx == 0
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_checkpoints_come_after_a_whole_number_of_steps(value):
+    with pytest.raises(ConfigError, match="every_n_steps"):
+        Run("runs", every_n_steps=value)
+
+
+# git
+
+
+def git(*words):
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+
+
+def test_the_commit_is_kept():
+    git("init", "-q")
+    Path("net.py").write_text("1")
+    git("add", "net.py")
+    git("commit", "-q", "-m", "first")
+    state = recorder.git_state()
+    assert len(state["commit"]) == 40
+    assert state["dirty"] is False
+    Path("net.py").write_text("2")
+    assert recorder.git_state() == {**state, "dirty": True}
+
+
+def test_outside_a_repository_there_is_no_commit():
+    assert recorder.git_state() is None
