@@ -17,9 +17,9 @@ FLOORS = {
     0: {"errors", "hparams"},
     1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "interrupts"},
-    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "precision"},
-    3: {"module", "passes"},
-    4: {"fingerprint"},
+    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"},
+    3: {"module", "resumable_loader", "resumption"},
+    4: {"fingerprint", "evaluation"},
     5: {"snapshot"},
     6: {"trainer"},
     7: {"display"},

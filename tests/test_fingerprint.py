@@ -17,16 +17,15 @@ from gradbook import (
 )
 from gradbook.checkpoint import is_plain
 from gradbook.data import TensorLoader
-from gradbook.errors import CheckpointError
+from gradbook.errors import CheckpointError, GradbookWarning
 from gradbook.fingerprint import (
     check_setup,
     code_of,
     content_of,
-    describe_setup,
     form_of,
     model_tensors,
 )
-from gradbook.passes import Pass, Position
+from gradbook.hparams import qualified_name
 
 
 class Data(DataModule):
@@ -42,7 +41,17 @@ def setup_of(model=None, data=None, **settings):
     """The setup of a training that has ended."""
     trainer = Trainer(1, **settings)
     trainer.fit(model or LinearRegression(), data or Data(torch.ones(8, 2)))
-    return describe_setup(trainer, trainer.data)
+    return trainer.setup
+
+
+def setup_with(**values):
+    """A setup with these values, and nothing that could differ beside them."""
+    return {"code": {"python": "3", "classes": {}}, "place": {}, **values}
+
+
+def code(Class):
+    """The checksum of a class's methods."""
+    return code_of([Class])["classes"][qualified_name(Class)]
 
 
 def define(code, base=Module):
@@ -64,7 +73,11 @@ def test_it_tells_classes_settings_and_shapes():
     }
     assert setup["data"]["hyperparameters"]["batch_size"] == 4
     assert setup["data"]["num_train_batches"] == 3
-    assert setup["optimizer"] == {"class": "gradbook.optim.SGD"}
+    assert setup["optimizer"] == {
+        "class": "gradbook.optim.SGD",
+        "settings": {"lr": 0.03},
+        "schedulers": [],
+    }
     assert setup["trainer"]["gradient_clip_val"] == 1.5
 
 
@@ -109,18 +122,18 @@ def test_what_differs_is_listed_with_both_sides(changes, line):
 
 def test_the_way_to_the_parameters_alone_is_shown():
     with pytest.raises(CheckpointError, match=r"Only max_epochs may change.*load_state_dict"):
-        check_setup({"a": 1}, {"a": 2})
+        check_setup(setup_with(a=1), setup_with(a=2))
 
 
 def test_a_long_value_is_cut_short():
     with pytest.raises(CheckpointError) as caught:
-        check_setup({"a": "x" * 500}, {"a": 1})
+        check_setup(setup_with(a="x" * 500), setup_with(a=1))
     assert len(str(caught.value)) < 600
 
 
 def test_numbers_of_another_type_differ():
     with pytest.raises(CheckpointError, match=r"a: 1 in the checkpoint, 1\.0 now"):
-        check_setup({"a": 1}, {"a": 1.0})
+        check_setup(setup_with(a=1), setup_with(a=1.0))
 
 
 # Parameters
@@ -160,77 +173,115 @@ FORWARD = "def forward(self, X):\n    return X * {0}\n"
 
 
 def test_the_library_s_own_classes_have_no_code_to_compare():
-    assert code_of(LinearRegression) == code_of(Module)
+    assert code(LinearRegression) == code(Module)
 
 
 def test_a_changed_method_is_noticed():
-    first, second = (code_of(define(FORWARD.format(k))) for k in (2, 3))
-    assert first["crc"] != second["crc"]
-    with pytest.raises(
-        CheckpointError, match=r"model\.code: the methods of the class have changed"
-    ):
-        check_setup({"model": {"code": first}}, {"model": {"code": second}})
+    first, second = (code_of([define(FORWARD.format(k))]) for k in (2, 3))
+    with pytest.raises(CheckpointError, match=r"Mine: the methods of the class have changed"):
+        check_setup(setup_with(code=first), setup_with(code=second))
 
 
 def test_a_call_of_another_function_is_noticed():
     first, second = (f"def forward(self, X):\n    return X.{name}()\n" for name in ("sin", "cos"))
-    assert code_of(define(first)) != code_of(define(second))
+    assert code(define(first)) != code(define(second))
 
 
 def test_comments_line_breaks_and_names_of_variables_do_not_count():
     first = "def forward(self, X):\n    y = X * 2\n    return y\n"
     second = "# better\n\n\ndef forward(self, X):\n    out = (  # doubled\n        X * 2\n    )\n    return out\n"  # noqa: E501
-    assert code_of(define(first)) == code_of(define(second))
+    assert code(define(first)) == code(define(second))
 
 
 def test_a_function_within_a_method_counts():
     text = "def forward(self, X):\n    return (lambda x: x * {0})(X)\n"
-    assert code_of(define(text.format(2))) != code_of(define(text.format(3)))
+    assert code(define(text.format(2))) != code(define(text.format(3)))
 
 
 @pytest.mark.parametrize("decorator", ["property", "staticmethod", "classmethod"])
 def test_every_kind_of_method_counts(decorator):
     text = "@{1}\ndef size(*args):\n    return {0}\n"
-    first, second = (code_of(define(text.format(k, decorator))) for k in (2, 3))
+    first, second = (code(define(text.format(k, decorator))) for k in (2, 3))
     assert first != second
 
 
 def test_a_base_class_of_the_learner_s_own_counts():
     first, second = (define(FORWARD.format(k)) for k in (2, 3))
-    assert code_of(type("Sub", (first,), {})) != code_of(type("Sub", (second,), {}))
+    assert code(type("Sub", (first,), {})) != code(type("Sub", (second,), {}))
 
 
 @pytest.mark.usefixtures("undo_patches")
 def test_a_method_replaced_on_one_of_our_classes_counts():
-    before = code_of(LinearRegression)
+    before = code(LinearRegression)
 
     @add_to_class(LinearRegression)
     def loss(self, y_hat, y):
         return (y_hat - y).abs().mean()
 
-    assert code_of(LinearRegression) != before
+    assert code(LinearRegression) != before
 
 
 def test_a_method_that_has_run_often_is_the_same():
     Mine = define("def double(self, n):\n    for i in range(n):\n        n = n + i\n    return n\n")
-    before = code_of(Mine)
+    before = code(Mine)
     Mine().double(10_000)
-    assert code_of(Mine) == before
+    assert code(Mine) == before
 
 
 def test_a_changed_default_is_noticed():
     text = "def forward(self, X, rate={0}):\n    return X * rate\n"
-    assert code_of(define(text.format(2))) != code_of(define(text.format(3)))
+    assert code(define(text.format(2))) != code(define(text.format(3)))
 
 
 def test_a_changed_method_behind_a_decorator_is_noticed():
     text = "import torch\n\n@torch.no_grad()\n" + FORWARD
-    assert code_of(define(text.format(2))) != code_of(define(text.format(3)))
+    assert code(define(text.format(2))) != code(define(text.format(3)))
 
 
 def test_another_python_s_code_is_not_compared():
-    old, new = ({"code": {"python": v, "crc": v}} for v in ("3.11", "3.12"))
-    check_setup({"model": old}, {"model": new})
+    old, new = ({"python": v, "classes": {"Net": v}} for v in ("3.11", "3.12"))
+    check_setup(setup_with(code=old), setup_with(code=new))
+
+
+def test_the_code_of_layers_data_and_trainers_is_told_too():
+    class Layer(nn.Module):
+        def forward(self, X):
+            return X
+
+    class Net(LinearRegression):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(Layer(), nn.LazyLinear(1))
+
+    class Mine(Trainer):
+        pass
+
+    trainer = Mine(1)
+    trainer.fit(Net(), Data(torch.ones(8, 2)))
+    told = trainer.setup["code"]["classes"]
+    assert {qualified_name(Class) for Class in (Layer, Net, Mine, Data)} <= set(told)
+
+
+def test_a_hyperparameter_may_be_called_code():
+    with pytest.raises(CheckpointError, match=r"model\.code: 1 in the checkpoint, 2 now"):
+        check_setup(setup_with(model={"code": 1}), setup_with(model={"code": 2}))
+
+
+def test_another_device_is_told_but_not_refused():
+    cpu, gpu = (setup_with(place={"device": device}) for device in ("cpu", "cuda"))
+    with pytest.warns(GradbookWarning, match="another device, cpu, .* goes on with cuda"):
+        check_setup(cpu, gpu)
+
+
+def test_a_rate_that_a_scheduler_changed_is_told_as_it_was_set():
+    class Net(LinearRegression):
+        def configure_optimizers(self):
+            optim = torch.optim.SGD(self.parameters(), lr=0.1)
+            return [optim], [torch.optim.lr_scheduler.StepLR(optim, 1)]
+
+    setup = setup_of(Net())
+    assert setup["optimizer"]["settings"]["lr"] == 0.1
+    assert setup["optimizer"]["schedulers"] == ["torch.optim.lr_scheduler.StepLR"]
 
 
 # Content
@@ -245,10 +296,10 @@ def test_other_values_have_another_checksum():
     assert first[0].startswith("(4, 2) float32, checksum ")
 
 
-def test_a_pass_has_its_loader_s_content():
-    loader = TensorLoader([torch.rand(4, 2)], 2)
-    watched = Pass(loader, "train", Position(), 1, lambda split: None)
-    assert content_of(watched) == content_of(loader)
+def test_batches_that_were_left_out_count_as_well():
+    X = torch.ones(8, 2)
+    setup = setup_of(data=Data(X), overfit_batches=1)
+    assert setup["data"]["train"] == content_of(TensorLoader([X, X[:, :1]], 4))
 
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.bfloat16, torch.complex64])

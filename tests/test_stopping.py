@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbook.errors import IgnoredSettingWarning
+from gradbook.errors import ConfigError, IgnoredSettingWarning
 from gradbook.stopping import BestSoFar
 
 
@@ -66,16 +66,22 @@ def test_a_value_that_is_not_finite_is_never_the_best(wrong):
 # What is watched
 
 
-def test_the_validation_loss_is_watched_first():
+def test_the_validation_accuracy_is_watched_first():
     best = BestSoFar(None, "auto", 0.0, None)
     best.update({"epoch": 1, "train_loss": 1.0, "val_acc": 2.0, "val_loss": 3.0, "lr": 4.0})
-    assert best.value == 3.0
+    assert (best.label, best.value) == ("val_acc", 2.0)
 
 
-def test_the_training_loss_is_watched_where_there_is_no_validation():
+def test_the_validation_loss_is_watched_where_there_is_no_accuracy():
+    best = BestSoFar(None, "auto", 0.0, None)
+    best.update({"epoch": 1, "train_loss": 1.0, "val_loss": 3.0})
+    assert best.label == "val_loss"
+
+
+def test_the_training_accuracy_is_watched_where_there_is_no_validation():
     best = BestSoFar(None, "auto", 0.0, None)
     best.update({"epoch": 1, "train_acc": 1.0, "train_loss": 2.0})
-    assert best.value == 2.0
+    assert best.value == 1.0
 
 
 def test_without_a_loss_the_first_label_is_watched():
@@ -94,6 +100,18 @@ def test_the_learning_rate_makes_no_epoch_the_best():
     best = BestSoFar(None, "auto", 0.0, None)
     assert not best.update({"epoch": 1, "lr": 0.1})
     assert best.value is None
+
+
+@pytest.mark.parametrize("label", ["val_accuracy", "val_f1", "epoch_auc"])
+def test_a_score_is_the_better_the_higher(label):
+    best, _ = watch([0.5, 0.9, 0.6], label, monitor=label)
+    assert best.epoch == 2
+
+
+def test_a_name_that_does_not_tell_which_way_is_better_is_refused():
+    with pytest.raises(ConfigError, match=r"monitor='val_x' does not tell .*mode=\"max\" or mode"):
+        BestSoFar("val_x", "auto", 0.0, None)
+    assert watch([1.0, 2.0], "val_x", monitor="val_x", mode="max")[0].epoch == 2
 
 
 # Patience
@@ -123,10 +141,10 @@ def test_epochs_that_are_not_finite_use_up_the_patience():
 
 
 def test_a_label_that_is_not_recorded_is_reported_once():
-    best = BestSoFar("val_ac", "auto", 0.0, 1)
+    best = BestSoFar("vall_acc", "auto", 0.0, 1)
     with pytest.warns(
         IgnoredSettingWarning,
-        match=r"monitor='val_ac'.*not stop early\. Did you mean 'val_acc'\? There are val_acc\.",
+        match=r"monitor='vall_acc'.*not stop early\. Did you mean 'val_acc'\? There are val_acc\.",
     ):
         assert not best.update({"epoch": 1, "val_acc": 1.0})
     assert not best.update({"epoch": 2, "val_acc": 1.0})  # a warning here would be an error
@@ -135,7 +153,7 @@ def test_a_label_that_is_not_recorded_is_reported_once():
 
 def test_without_patience_nothing_is_said_of_stopping():
     with pytest.warns(IgnoredSettingWarning) as seen:
-        BestSoFar("a", "auto", 0.0, None).update({"epoch": 1, "val_loss": 1.0})
+        BestSoFar("a_loss", "auto", 0.0, None).update({"epoch": 1, "val_loss": 1.0})
     assert "stop" not in str(seen[0].message)
 
 

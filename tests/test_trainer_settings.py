@@ -25,10 +25,10 @@ from gradbook import (
     Trainer,
     add_to_class,
     checkpoint,
-    precision,
+    execution,
 )
 from gradbook.errors import ConfigError, DataError, IgnoredSettingWarning, ModelError
-from gradbook.passes import Pass
+from gradbook.resumable_loader import ResumableLoader
 
 
 class Data(DataModule):
@@ -548,7 +548,7 @@ def test_float16_with_an_optimizer_of_the_learner_s_own_warns(monkeypatch):
             for param in self.params:
                 param.grad = None
 
-    monkeypatch.setattr(precision, "_is_offered", lambda dtype, device: True)
+    monkeypatch.setattr(execution, "_is_offered", lambda dtype, device: True)
     with pytest.warns(IgnoredSettingWarning, match="needs an optimizer of PyTorch, and Own"):
         trainer = fit(Scheduled(lambda o: o, make=Own), precision="16-mixed")
     assert trainer.arithmetic.dtype is None
@@ -556,7 +556,7 @@ def test_float16_with_an_optimizer_of_the_learner_s_own_warns(monkeypatch):
 
 
 def test_float16_clips_gradients_of_their_true_size(monkeypatch):
-    monkeypatch.setattr(precision, "_is_offered", lambda dtype, device: True)
+    monkeypatch.setattr(execution, "_is_offered", lambda dtype, device: True)
     scaler = partial(torch.amp.GradScaler, init_scale=8.0)
     monkeypatch.setattr(torch.amp, "GradScaler", scaler)
     model = LinearRegressionScratch(2, lr=1.0)
@@ -668,7 +668,7 @@ def test_curves_of_a_limited_epoch_end_at_its_end():
 def test_after_a_limited_training_the_loaders_are_whole_again():
     trainer = fit(LinearRegression(), Data(10, batch_size=2), limit_batches=2)
     assert len(list(trainer.train_dataloader)) == 5
-    assert not isinstance(trainer.train_dataloader, Pass)
+    assert not isinstance(trainer.train_dataloader, ResumableLoader)
 
 
 # Learning a few batches by heart

@@ -72,6 +72,7 @@ class ProgressBoard(HyperParameters):
         self.windows: dict[str, Meter] = {}
         #: The labels of the points that `flush` made, each the last of its curve.
         self.provisional: list[str] = []
+        self.is_flushing = False
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy keeps: all but the listeners, which may hold a terminal."""
@@ -127,9 +128,13 @@ class ProgressBoard(HyperParameters):
 
         They are provisional: a training that goes on from here collects the rest of the window.
         """
-        for label, window in list(self.windows.items()):
-            self.provisional.append(label)
-            self._draw_point(label, window)
+        self.is_flushing = True
+        try:
+            for label, window in list(self.windows.items()):
+                self.provisional.append(label)
+                self._draw_point(label, window)
+        finally:
+            self.is_flushing = False
 
     def _close_window(self, label: str) -> None:
         self._draw_point(label, self.windows.pop(label))

@@ -92,6 +92,16 @@ def load(path: Path | str) -> dict[str, Any]:
     return state
 
 
+def digest_of(path: Path | str) -> bytes:
+    """The checksum with which a checkpoint's file ends, unverified; empty if there is none."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(-_COMMENT_BYTES, io.SEEK_END)
+            return stream.read()
+    except OSError:
+        return b""
+
+
 def _verify(path: Path, content: bytes) -> None:
     """Raises CorruptFileError unless the checksum at the end is that of what is before it."""
     size = len(content) - _COMMENT_BYTES

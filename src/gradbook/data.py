@@ -146,3 +146,14 @@ class DataModule(HyperParameters):
                 f"save_hyperparameters() keeps, or set `self.batch_size`."
             )
         return TensorLoader([tensor[indices] for tensor in tensors], self.batch_size, train)
+
+
+def to_device(value: Any, device: torch.device) -> Any:
+    """A tensor, or tensors in lists, tuples and dictionaries, on `device`."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        return [to_device(item, device) for item in value]
+    if isinstance(value, dict):
+        return {key: to_device(item, device) for key, item in value.items()}
+    return value

@@ -4,16 +4,15 @@ import inspect
 import sys
 import types
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
 from gradbook.data import TensorLoader
-from gradbook.errors import CheckpointError
+from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
-from gradbook.passes import Pass
 
 #: The settings of a trainer on which the result depends.
 TRAINER_SETTINGS = (
@@ -34,38 +33,71 @@ TRAINER_SETTINGS = (
 _NUM_ROWS = 1024
 
 
-def describe_setup(trainer: Any, data: Any) -> dict[str, Any]:
-    """Model, data, optimizer and settings of a training, as plain values."""
-    model = trainer.model
+def describe_setup(
+    trainer: Any, loaders: tuple[Any, Any], optimizer: dict[str, Any]
+) -> dict[str, Any]:
+    """Model, data, optimizer and settings of a training, as plain values.
+
+    Args:
+        trainer: The trainer, with its model and data.
+        loaders: The minibatches of both sets, all of them.
+        optimizer: What `describe_optimizer` gave before the first step.
+    """
+    model, data = trainer.model, trainer.data
+    layers = model.modules() if isinstance(model, torch.nn.Module) else [model]
+    train, val = loaders
     return {
         "model": {
             "class": qualified_name(type(model)),
             "hyperparameters": plain(getattr(model, "hparams", {})),
             "parameters": {name: form_of(tensor) for name, tensor in model_tensors(model).items()},
-            "code": code_of(type(model)),
         },
         "data": {
             "class": qualified_name(type(data)),
             "hyperparameters": _without_places(plain(getattr(data, "hparams", {}))),
-            "batch_size": plain(getattr(trainer.train_dataloader, "batch_size", None)),
+            "batch_size": plain(getattr(train, "batch_size", None)),
             "num_train_batches": trainer.num_train_batches,
             "num_val_batches": trainer.num_val_batches,
-            "train": content_of(trainer.train_dataloader),
-            "val": content_of(trainer.val_dataloader),
+            "train": content_of(train),
+            "val": content_of(val),
         },
-        "optimizer": {"class": qualified_name(type(trainer.optim))},
-        "trainer": {name: plain(getattr(trainer, name)) for name in TRAINER_SETTINGS},
+        "optimizer": {
+            **optimizer,
+            "schedulers": [qualified_name(type(s.scheduler)) for s in trainer.schedules],
+        },
+        "trainer": {
+            "class": qualified_name(type(trainer)),
+            **{name: plain(getattr(trainer, name)) for name in TRAINER_SETTINGS},
+        },
+        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer)}),
+        "place": {"device": trainer.device.type, "torch": str(torch.__version__)},
+    }
+
+
+def describe_optimizer(optimizer: Any) -> dict[str, Any]:
+    """The class of an optimizer, and its settings; of a group's, those of the first."""
+    groups = getattr(optimizer, "param_groups", None)
+    settings = groups[0] if groups else {"lr": getattr(optimizer, "lr", None)}
+    return {
+        "class": qualified_name(type(optimizer)),
+        "settings": {name: plain(value) for name, value in settings.items() if name != "params"},
     }
 
 
 def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises CheckpointError, with a list of what differs, unless the two setups are the same."""
+    before, now = dict(before), dict(now)
+    code, place = (before.pop("code"), now.pop("code")), (before.pop("place"), now.pop("place"))
     differences = [
-        f"  {path}: the methods of the class have changed since"
-        if path.endswith(".code")
-        else f"  {path}: {_short(old)} in the checkpoint, {_short(new)} now"
+        f"  {path}: {_short(old)} in the checkpoint, {_short(new)} now"
         for path, old, new in _differences(before, now)
     ]
+    if code[0]["python"] == code[1]["python"]:  # another Python compiles the same to another
+        differences += [
+            f"  {name}: the methods of the class have changed since"
+            for name, crc in code[1]["classes"].items()
+            if code[0]["classes"].get(name, crc) != crc
+        ]
     if differences:
         raise CheckpointError(
             "This checkpoint was made by another training, so that going on from it would be "
@@ -73,6 +105,13 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
             "Use what it was made with. Only max_epochs may change. To start a new training from "
             "its parameters, load them into the model: "
             "`model.load_state_dict(gradbook.checkpoint.load(path)['model'])`."
+        )
+    for path, old, new in _differences(*place):
+        warn(
+            f"The checkpoint was made with another {path}, {old}, and the training goes on with "
+            f"{new}: its numbers may differ in their last digits from those of one that was never "
+            f"stopped.",
+            GradbookWarning,
         )
 
 
@@ -96,26 +135,30 @@ def model_tensors(model: Any) -> dict[str, torch.Tensor]:
     }
 
 
-def code_of(Class: type) -> dict[str, Any]:
-    """A checksum of the methods that a learner gave a class, wherever they were written.
+def code_of(classes: Iterable[type]) -> dict[str, Any]:
+    """Checksums of the methods that a learner gave classes, wherever they were written.
 
-    It is that of the compiled code, so that comments and formatting do not count. Python's own
-    version is part of it, because each compiles in its own way.
+    They are those of the compiled code, so that comments and formatting do not count. Python's own
+    version stands beside them, because each compiles in its own way.
     """
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    sums = {qualified_name(Class): _sum_of_methods(Class) for Class in classes}
+    return {"python": version, "classes": dict(sorted(sums.items()))}
+
+
+def _sum_of_methods(Class: type) -> int:
     methods = []
     for base in Class.__mro__:
-        ours = base.__module__.partition(".")[0] in ("gradbook", "torch", "builtins")
         for name, value in sorted(vars(base).items()):
             function = getattr(value, "fget", None) or getattr(value, "__func__", value)
             function = inspect.unwrap(function) if callable(function) else function
             if not isinstance(function, types.FunctionType):
                 continue
-            if ours and function.__module__ == base.__module__:
-                continue  # the library's own; what `add_to_class` put in its place counts
+            if (function.__module__ or "").partition(".")[0] in ("gradbook", "torch"):
+                continue  # a library's own; what `add_to_class` has put in its place is not
             defaults = plain([function.__defaults__, function.__kwdefaults__])
             methods.append(f"{name} {_code(function.__code__)} {defaults}")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": version, "crc": zlib.crc32("\n".join(methods).encode())}
+    return zlib.crc32("\n".join(methods).encode())
 
 
 def _code(code: types.CodeType) -> str:
@@ -145,7 +188,6 @@ def content_of(loader: Any) -> list[str] | None:
 
     Only some rows are read, for speed.
     """
-    loader = loader.loader if isinstance(loader, Pass) else loader
     if not isinstance(loader, TensorLoader):
         return None
     contents = []
@@ -158,11 +200,7 @@ def content_of(loader: Any) -> list[str] | None:
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if path.endswith(".code"):
-        # Another Python compiles the same code to another.
-        if old["python"] == new["python"] and old["crc"] != new["crc"]:
-            yield path, old, new
-    elif isinstance(old, dict) and isinstance(new, dict):
+    if isinstance(old, dict) and isinstance(new, dict):
         for key in {**old, **new}:
             inner = f"{path}.{key}" if path else str(key)
             yield from _differences(old.get(key), new.get(key), inner)

@@ -266,12 +266,12 @@ class History(Sink):
     def best(self, label: str) -> dict[str, float] | None:
         """The row with the best finite value of `label`, or None if there is none.
 
-        The best accuracy (a label that ends in "acc") is the highest; otherwise the lowest wins.
+        The best accuracy is the highest, the best loss the lowest: see `higher_is_better`.
         """
         rows = [row for row in self.rows if math.isfinite(row.get(label, math.nan))]
         if not rows:
             return None
-        pick = max if label.endswith("acc") else min
+        pick = max if higher_is_better(label) else min
         return pick(rows, key=lambda row: row[label])
 
     def _report_divergence(self, label: str) -> None:
@@ -291,6 +291,36 @@ class History(Sink):
             f"a zero, and NaN in the data. Training goes on, so that the curve can be seen.",
             DivergenceWarning,
         )
+
+
+def higher_is_better(label: str) -> bool | None:
+    """Whether a larger value of `label` is the better one; None where its name does not tell.
+
+    What tells is the last part of the name, as "acc" of "val_acc".
+    """
+    name = label.rpartition("_")[2].lower()
+    if name in _HIGHER:
+        return True
+    return False if name in _LOWER else None
+
+
+def headline(labels: Iterable[str]) -> str | None:
+    """The label by which a training is judged, if nobody names another.
+
+    A validation accuracy, or else a validation loss, or else what else is validated, or else the
+    same of training, or else what there is. A learning rate that falls makes no epoch a better one.
+    """
+    labels = [label for label in labels if label != "lr"]
+    for split in ("val_", "train_"):
+        ours = [label for label in labels if label.startswith(split)]
+        for label in (f"{split}acc", f"{split}loss", *ours):
+            if label in ours:
+                return label
+    return next(iter(labels), None)
+
+
+_HIGHER = {"acc", "accuracy", "f1", "auc", "auroc", "r2", "precision", "recall", "iou", "bleu"}
+_LOWER = {"loss", "error", "err", "mse", "mae", "rmse", "nll", "perplexity", "ppl"}
 
 
 def _cell(label: str, value: float) -> str:

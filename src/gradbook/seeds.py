@@ -69,7 +69,7 @@ def random_state(*owners: Any) -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "owned": [_state_of(generator) for generator in _owned(owners)],
     }
-    if torch.accelerator.is_available():
+    if _accelerator_is_used():
         state["accelerator"] = _accelerator().get_rng_state()
     return state
 
@@ -87,6 +87,8 @@ def restore_random_state(state: dict[str, Any], *owners: Any) -> None:
             generator.set_state(owned)
         elif isinstance(generator, random.Random):
             generator.setstate(owned)
+        elif isinstance(generator, np.random.RandomState):
+            generator.set_state(owned)
         else:
             generator.bit_generator.state = owned
     if "accelerator" in state and torch.accelerator.is_available():
@@ -146,13 +148,20 @@ def _array_from_plain(value: Any) -> Any:
     return value
 
 
+def _accelerator_is_used() -> bool:
+    """Whether the accelerator has a state; asking CUDA for it would begin to use it."""
+    if not torch.accelerator.is_available():
+        return False
+    return not torch.cuda.is_available() or bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]
+
+
 def _accelerator() -> Any:
     return torch.get_device_module(torch.accelerator.current_accelerator())
 
 
 def _owned(owners: Any) -> list[Any]:
     """The generators among the attributes of `owners`, each once, always in the same order."""
-    kinds = (torch.Generator, np.random.Generator, random.Random)
+    kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     found = {
         id(value): value
         for owner in owners
@@ -167,4 +176,6 @@ def _state_of(generator: Any) -> Any:
         return generator.get_state()
     if isinstance(generator, random.Random):
         return generator.getstate()
+    if isinstance(generator, np.random.RandomState):
+        return generator.get_state(legacy=False)
     return generator.bit_generator.state

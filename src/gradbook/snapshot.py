@@ -6,15 +6,17 @@ from it gives the same numbers to the last bit as one that was never stopped.
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
+import numpy as np
 import torch
 
 from gradbook import checkpoint
 from gradbook.board import ProgressBoard
 from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
 from gradbook.fingerprint import check_setup, form_of, model_tensors
-from gradbook.passes import Position
 from gradbook.record import Meter, Metric
+from gradbook.resumable_loader import Position
 from gradbook.seeds import from_plain, random_state, restore_random_state, to_plain
 
 
@@ -29,8 +31,8 @@ def take(trainer: Any) -> dict[str, Any]:
     scaler = trainer.arithmetic.scaler
     state: dict[str, Any] = {
         "model": trainer.last_model or model_tensors(model),
-        "optimizer": _optimizer_state(trainer.optim, model),
-        "schedules": [schedule.scheduler.state_dict() for schedule in trainer.schedules],
+        "optimizer": _plain(_optimizer_state(trainer.optim, model)),
+        "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
         "random": to_plain(position.resumed_random or random_state(*position.owners)),
@@ -50,7 +52,8 @@ def take(trainer: Any) -> dict[str, Any]:
         "board": None,
         "best": trainer.best.state_dict(),
         "best_model": trainer.best_model,
-        "setup": trainer.describe_setup(),
+        "is_exact": position.between_steps,
+        "setup": trainer.setup,
     }
     if isinstance(board, ProgressBoard):
         state["board"] = {
@@ -74,8 +77,14 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         CheckpointError: If model, data or settings are not those of the checkpoint.
     """
     model, board, history = trainer.model, trainer.model.board, trainer.history
+    if not state.get("is_exact", True):
+        raise CheckpointError(
+            "This checkpoint was taken within a step, where an error or a second Ctrl-C ended the "
+            "training: its parameters can be used, but no training can go on from it exactly. Go "
+            "on from last.pt."
+        )
     try:
-        check_setup(state["setup"], trainer.describe_setup())
+        check_setup(state["setup"], trainer.setup)
         load_parameters(model, state["model"])
         _restore_optimizer(trainer.optim, state["optimizer"])
         for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
@@ -95,10 +104,10 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         _restore_position(state, trainer)
     except CheckpointError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as e:
         raise CheckpointError(
-            f"The checkpoint lacks what a training needs to go on: {type(error).__name__} {error}."
-        ) from error
+            f"The checkpoint does not hold what a training needs to go on: {type(e).__name__} {e}."
+        ) from e
 
 
 def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -152,6 +161,9 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
 
 # Optimizers
 
+#: Optimizers of whose state a warning has spoken already.
+_warned_of: "WeakSet[Any]" = WeakSet()
+
 
 def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
     """The state of one of PyTorch's optimizers, or of one that a learner wrote."""
@@ -163,7 +175,10 @@ def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
     for name, value in vars(optimizer).items():
         if _mentions(value, parameters) or callable(value):
             continue
-        if not checkpoint.is_plain(value):
+        if not checkpoint.is_plain(_plain(value)):
+            if optimizer in _warned_of:
+                continue
+            _warned_of.add(optimizer)
             warn(
                 f"{type(optimizer).__name__}.{name} cannot be kept in a checkpoint, so that a "
                 f"training which goes on from one may give other numbers. Give "
@@ -181,7 +196,28 @@ def _restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
         optimizer.load_state_dict(state)
         return
     for name, value in state.items():
-        setattr(optimizer, name, value)
+        setattr(optimizer, name, _on_device_of(getattr(optimizer, name, None), value))
+
+
+def _on_device_of(own: Any, value: Any) -> Any:
+    """A value of a checkpoint, whose tensors are on the CPU, where the value it replaces was."""
+    if isinstance(own, torch.Tensor) and isinstance(value, torch.Tensor):
+        return value.to(own.device)
+    if isinstance(own, list | tuple) and isinstance(value, list | tuple) and len(own) == len(value):
+        moved = [_on_device_of(*pair) for pair in zip(own, value, strict=True)]
+        return type(own)(moved)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """A state with Python's numbers in the place of NumPy's, which a checkpoint cannot hold."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in value)
+    if type(value) is dict:
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    return value
 
 
 def _parameters(optimizer: Any, model: Any) -> list[Any]:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gradbook.errors import IgnoredSettingWarning, did_you_mean, warn
+from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean, warn
+from gradbook.record import headline, higher_is_better
 
 Mode = Literal["auto", "min", "max"]
 
@@ -13,14 +14,14 @@ class BestSoFar:
     """Watches one of the epoch means. Book: 5.5 (sec_generalization_deep), early stopping.
 
     Args:
-        monitor: Its label; None takes "val_loss" where it is recorded, otherwise "train_loss",
-            otherwise what is recorded first.
-        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" takes the
-            highest of an accuracy, a label that ends in "acc", and otherwise the lowest.
+        monitor: Its label; None takes the one that `record.headline` names.
+        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" goes by the
+            label's name, as `record.higher_is_better` does.
         min_delta: By how much a value must be better to count.
         patience: After how many epochs without a better one to stop; None never stops.
 
     Attributes:
+        label: What is watched; None before anything was recorded.
         value, epoch: The best value, and the number of its epoch from 1; None before there is one.
         waited: The epochs since then.
     """
@@ -28,8 +29,14 @@ class BestSoFar:
     def __init__(
         self, monitor: str | None, mode: Mode, min_delta: float, patience: int | None
     ) -> None:
+        if monitor is not None and mode == "auto" and higher_is_better(monitor) is None:
+            raise ConfigError(
+                f"monitor={monitor!r} does not tell by its name whether high or low is better. "
+                f'Say it: mode="max" or mode="min".'
+            )
         self.monitor, self.mode = monitor, mode
         self.min_delta, self.patience = min_delta, patience
+        self.label: str | None = None
         self.value: float | None = None
         self.epoch: int | None = None
         self.waited = 0
@@ -42,7 +49,7 @@ class BestSoFar:
 
     def update(self, row: Mapping[str, float]) -> bool:
         """Looks at the means of an epoch, and returns whether it is the best one."""
-        label = self._label(row)
+        label = self.label = self._label(row)
         if label is None:
             return False
         value = row[label]
@@ -54,18 +61,22 @@ class BestSoFar:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {"value": self.value, "epoch": self.epoch, "waited": self.waited}
+        return {
+            "label": self.label,
+            "value": self.value,
+            "epoch": self.epoch,
+            "waited": self.waited,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        self.value, self.epoch, self.waited = state["value"], state["epoch"], state["waited"]
+        self.label, self.value = state["label"], state["value"]
+        self.epoch, self.waited = state["epoch"], state["waited"]
 
     def _label(self, row: Mapping[str, float]) -> str | None:
         labels = [label for label in row if label != "epoch"]
         if self.monitor is None:
-            # A learning rate that falls makes no epoch a better one.
-            order = ["val_loss", "train_loss", *(label for label in labels if label != "lr")]
-            found = next((label for label in order if label in labels), None)
+            found = headline(labels)
             if found is None and self.patience is not None:
                 self._warn_once(
                     f"patience={self.patience} stops nothing, because no value is recorded. Plot "
@@ -92,6 +103,6 @@ class BestSoFar:
             return False
         if self.value is None:
             return True
-        highest = label.endswith("acc") if self.mode == "auto" else self.mode == "max"
+        highest = higher_is_better(label) if self.mode == "auto" else self.mode == "max"
         gain = value - self.value if highest else self.value - value
         return gain > self.min_delta

@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from gradbook.errors import ConfigError, StorageError
+from gradbook.errors import ConfigError, CorruptFileError, StorageError
 
 
 def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
@@ -22,7 +22,8 @@ def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as stream:
+        part.unlink(missing_ok=True)
+        with open(part, "xb") as stream:  # never through a link that somebody has put there
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
@@ -33,6 +34,26 @@ def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def inside(folder: Path | str, name: str) -> Path:
+    """The path of a file in a folder from somewhere else. The file may not exist.
+
+    Args:
+        folder: The folder.
+        name: The file, such as "checkpoints/best.pt".
+
+    Raises:
+        CorruptFileError: If symbolic links lead out of the folder.
+    """
+    path, root = Path(folder, name), os.path.realpath(folder)
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(root):
+        raise CorruptFileError(
+            f"{path} is a link that leads out of the run's folder, to {real}. It is not "
+            f"followed. If you trust it, put the file itself in its place."
+        )
+    return path
 
 
 def link_atomically(source: Path, target: Path) -> None:

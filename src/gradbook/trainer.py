@@ -3,7 +3,6 @@
 Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 """
 
-import copy
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,9 +12,9 @@ from typing import Any, Literal
 
 import torch
 
-from gradbook import checkpoint, checks, devices, snapshot
+from gradbook import checkpoint, checks, devices, evaluation, execution, snapshot
 from gradbook.board import ProgressBoard
-from gradbook.data import Batch, TensorLoader
+from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import (
     ConfigError,
     DataError,
@@ -24,16 +23,24 @@ from gradbook.errors import (
     ModelError,
     warn,
 )
-from gradbook.fingerprint import describe_setup, model_tensors
+from gradbook.execution import NAMES, Precision
+from gradbook.execution import Name as PrecisionName
+from gradbook.fingerprint import describe_optimizer, describe_setup, model_tensors
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
-from gradbook.passes import Pass, Position, Split, always_the_same, owners_of_randomness
-from gradbook.precision import NAMES, Precision
-from gradbook.precision import Name as PrecisionName
 from gradbook.record import History, Sink
+from gradbook.resumable_loader import (
+    Position,
+    ResumableLoader,
+    Split,
+    always_the_same,
+    batch_sizes,
+    limited,
+    owners_of_randomness,
+)
+from gradbook.resumption import Resumption
 from gradbook.schedules import learning_rate, read_optimizers
-from gradbook.seeds import untouched_generators
 from gradbook.stopping import BestSoFar, Mode
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
@@ -60,10 +67,10 @@ class Trainer(HyperParameters):
             look; None takes all.
         overfit_batches: Train and validate on so many batches of the training set, always the
             same: a network that cannot learn these by heart has a fault. None takes the data.
-        monitor: The label of the epoch mean by which the best epoch is known, such as "val_acc";
-            None takes "val_loss" where it is recorded, otherwise "train_loss".
-        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" takes the
-            highest of a label that ends in "acc".
+        monitor: The label of the epoch mean by which the best epoch is known, such as "val_loss";
+            None takes "val_acc" where it is recorded, otherwise "val_loss" or what there is.
+        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" goes by the
+            name of the label.
         patience: After how many epochs without a better one to stop; None never stops early.
         min_delta: By how much an epoch must be better to count.
         keep_best: Whether the model ends with the parameters of its best epoch, not of its last.
@@ -106,6 +113,7 @@ class Trainer(HyperParameters):
     stopped_early: bool = False
     # And because it replaces `fit` by one that prepares only what its own loop needs.
     arithmetic: Precision = Precision("32", devices.cpu())
+    resumption: Resumption | None = None
     position: Position = Position()
     _setup: dict[str, Any] | None = None
     _is_own_loop: bool | None = None
@@ -151,6 +159,7 @@ class Trainer(HyperParameters):
         checks.check_rate(min_delta, "min_delta")
         if patience is not None:
             checks.check_whole_number(patience, "patience", at_least=1)
+        BestSoFar(monitor, mode, min_delta, patience)  # which knows what goes together
         if overfit_batches is not None:
             checks.check_whole_number(overfit_batches, "overfit_batches", at_least=1)
         if limit_batches is not None:
@@ -210,7 +219,7 @@ class Trainer(HyperParameters):
         """Moves a batch to the device."""
         if not self.gpus:
             return batch
-        moved: Batch = _to(self.gpus[0], batch)
+        moved: Batch = to_device(batch, self.gpus[0])
         return moved
 
     def fit(self, model: Any, data: Any, resume: Any = None) -> None:
@@ -245,17 +254,17 @@ class Trainer(HyperParameters):
             checks.check_model(model)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
             recorder = self._recorder()
-            state = self._read_checkpoint(resume)
+            runs = None if self.run is None else Path(getattr(self.run, "root", self.run))
+            self.resumption = None if resume is None else Resumption.of(resume, runs)
             if _draws(model) and model.board.trained:
                 model.board.clear()  # a new curve, not a line back to zero
             self._prepare(model, data)
             with self._passing():
-                if state is not None:
-                    snapshot.put_back(state, self)
+                if self.resumption is not None:
+                    snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
                 with (
-                    self._compiled(),
-                    self._determined(),
+                    self._as_set(),
                     Interrupts(terminations=bool(recorder)) as self._interrupts,
                     self._recording([*recorder, display]),
                 ):
@@ -268,7 +277,8 @@ class Trainer(HyperParameters):
                         self._end_epoch()
                     self._take_best()
         except KeyboardInterrupt:
-            self.status = "interrupted"
+            if self.status == "failed":  # and had not come to its end just before
+                self.status = "interrupted"
             raise
 
     def fit_epoch(self) -> None:
@@ -324,26 +334,7 @@ class Trainer(HyperParameters):
             DataError: If there is no validation set.
             BatchError: If the data do not fit the model.
         """
-        checks.check_model(model)
-        checks.check_data(data)
-        loader = data.val_dataloader()
-        if loader is None:
-            raise DataError(f"{type(data).__name__} has no validation set to look at.")
-        history, board = History(), ProgressBoard(display=False)
-        board.history = history
-        stand_in = copy.copy(self)  # what a step reads of its trainer, beside a training's own
-        stand_in.epoch, stand_in.num_val_batches = 0, len(loader)
-        own = {name: vars(model)[name] for name in ("board", "trainer") if name in vars(model)}
-        model.board, model.trainer = board, stand_in
-        try:
-            with self._looking(model):
-                for batch in loader:
-                    model.validation_step(self.prepare_batch(batch))
-        finally:
-            del model.board, model.trainer
-            vars(model).update(own)
-        means = history.close_epoch(1, {"val": _batch_sizes(loader)})
-        return {metric.label: metric.y for metric in means}
+        return evaluation.validate(self, model, data)
 
     def predict(self, model: Any, data: Any) -> torch.Tensor:
         """The network's outputs, without gradients and with the model as it is.
@@ -360,30 +351,7 @@ class Trainer(HyperParameters):
             DataError: If there is nothing to predict.
             BatchError: If the data do not fit the model.
         """
-        if isinstance(data, torch.Tensor):
-            batches: Any = [(part, None) for part in torch.split(data, 1024)]
-        else:
-            batches = data.val_dataloader() if hasattr(data, "val_dataloader") else data
-        if batches is None:
-            raise DataError(
-                f"There is nothing to predict: {type(data).__name__} has no validation set."
-            )
-        if not hasattr(batches, "__iter__"):
-            raise DataError(f"predict() needs data, batches or a tensor, but got {data!r:.80}.")
-        with self._looking(model):
-            outputs = [model(*self.prepare_batch(batch)[:-1]).cpu() for batch in batches]
-        if not outputs:
-            raise DataError("There is nothing to predict: there is no batch.")
-        return torch.cat(outputs)
-
-    @contextmanager
-    def _looking(self, model: Any) -> Iterator[None]:
-        """While it lasts, the model learns nothing, and generators come out as they went in."""
-        if self.gpus:
-            model.to(self.gpus[0])
-        precision = Precision(self.precision, self._device())
-        with untouched_generators(), checks.at_rest(model), precision.autocast():
-            yield
+        return evaluation.predict(self, model, data)
 
     # Going on
 
@@ -399,31 +367,21 @@ class Trainer(HyperParameters):
         """
         if not hasattr(self, "best"):
             raise ConfigError("There is nothing to save yet. Call fit(model, data) first.")
+        if not self.position.between_steps:
+            raise ConfigError(
+                "A checkpoint can be saved between two steps, as in a sink's end_step or "
+                "end_epoch, but this training is within one, or was ended there."
+            )
         checkpoint.save(Path(path), snapshot.take(self))
 
-    def _read_checkpoint(self, resume: Any) -> dict[str, Any] | None:
-        """The state to go on from; also notes the run's folder that it comes from."""
-        self.resumed_folder: Path | None = None
-        self.resumed_lines = 0
-        if resume is None or isinstance(resume, dict):
-            return resume
-        path = Path(getattr(resume, "folder", resume))
-        if path.is_dir():
-            self.resumed_folder, path = path, path / "checkpoints" / "last.pt"
-        elif path.parent.name == "checkpoints":
-            self.resumed_folder = path.parent.parent
-        state = checkpoint.load(path)
-        self.resumed_lines = state.get("recorded_lines", 0)
-        return state
-
     def _check_left_to_do(self) -> None:
-        done = self.position.epoch
+        done, resumed = self.position.epoch, self.resumption
         if done < self.max_epochs and not self.best.is_spent:
             return
-        if self.resumed_folder is not None:
+        if resumed is not None and resumed.folder is not None:
             read_run = import_module("gradbook.runs.format").read_run
             with suppress(GradbookError):
-                if read_run(self.resumed_folder)["status"] not in ("finished", "diverged"):
+                if read_run(resumed.folder)["status"] not in ("finished", "diverged"):
                     return  # it was stopped after its last step, and is still to be closed
         if self.best.is_spent:
             reason = f"its patience of {self.patience} was at an end. Start a new training"
@@ -447,14 +405,25 @@ class Trainer(HyperParameters):
         return any(sink.keeps_curves for sink in getattr(self, "_listeners", ()))
 
     @property
-    def was_stopped_between_steps(self) -> bool:
-        """Whether a signal ended the training between two steps, where it can be gone on with."""
-        return self._interrupts.between_steps
+    def num_steps(self) -> int:
+        """The updates of the optimizer since the training began."""
+        together = self._batches_a_step
+        an_epoch = -(-self.num_train_batches // together)
+        done = self.position.epoch * an_epoch
+        return done + (
+            an_epoch if self.position.split == "val" else -(-self.position.batches // together)
+        )
 
-    def describe_setup(self) -> dict[str, Any]:
+    @property
+    def device(self) -> torch.device:
+        """Where the training runs."""
+        return self.gpus[0] if self.gpus else devices.cpu()
+
+    @property
+    def setup(self) -> dict[str, Any]:
         """What the result depends on besides the state: classes, settings, a look at the data."""
         if self._setup is None:
-            self._setup = describe_setup(self, self.data)
+            self._setup = describe_setup(self, self._whole, self._optimizer)
         return self._setup
 
     # Before the first step
@@ -463,44 +432,30 @@ class Trainer(HyperParameters):
         self.data = data
         self.prepare_data(data)
         self.prepare_model(model)
+        self._whole = self.train_dataloader, self.val_dataloader
         if self.overfit_batches is not None:
             same = always_the_same(self.train_dataloader, self.overfit_batches)
             self.train_dataloader = same
             self.val_dataloader = same if self.val_dataloader is not None else None
-        self.num_train_batches = self._limited(self.train_dataloader)
-        self.num_val_batches = self._limited(self.val_dataloader)
+        self.num_train_batches = limited(self.train_dataloader, self.limit_batches)
+        self.num_val_batches = limited(self.val_dataloader, self.limit_batches)
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self._rehearse()
         self.optim, self.schedules = read_optimizers(model.configure_optimizers(), model)
-        self.arithmetic = Precision(self.precision, self._device())
+        self.arithmetic = Precision(self.precision, self.device)
         if self.arithmetic.scaler is not None and not hasattr(self.optim, "param_groups"):
             warn(
                 f'precision="{self.precision}" needs an optimizer of PyTorch, and '
                 f"{type(self.optim).__name__} is none. Training in 32 bits.",
                 IgnoredSettingWarning,
             )
-            self.arithmetic = Precision("32", self._device())
+            self.arithmetic = Precision("32", self.device)
+        self._optimizer = describe_optimizer(self.optim)  # before a scheduler changes its rate
         self.best = BestSoFar(self.monitor, self.mode, self.min_delta, self.patience)
         self.best_model: dict[str, torch.Tensor] | None = None
         self.last_model: dict[str, torch.Tensor] | None = None
         self._setup = None
         self._is_own_loop = None  # until a batch was used
-        #: Whether the model is as the last finished step left it.
-        self.is_at_rest = True
-
-    def _limited(self, loader: Any) -> int:
-        """The batches of a pass."""
-        if loader is None:
-            return 0
-        if self.limit_batches is None:
-            return len(loader)
-        if self.limit_batches < 1:
-            # A little more, because 0.29 * 100 is less than 29 in floating point.
-            return max(1, int(len(loader) * self.limit_batches + 1e-9))
-        return min(len(loader), int(self.limit_batches))
-
-    def _device(self) -> torch.device:
-        return self.gpus[0] if self.gpus else devices.cpu()
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
@@ -519,9 +474,9 @@ class Trainer(HyperParameters):
         finally:
             self.train_dataloader, self.val_dataloader = loaders
 
-    def _pass(self, loader: Any, split: Split, num_batches: int) -> Pass:
+    def _pass(self, loader: Any, split: Split, num_batches: int) -> ResumableLoader:
         limit = num_batches if num_batches < len(loader) else None
-        return Pass(loader, split, self.position, limit, self._after_batch)
+        return ResumableLoader(loader, split, self.position, limit, self._after_batch)
 
     def _rehearse(self) -> None:
         """Finds out with one batch of each set what does not fit, before any long work."""
@@ -548,63 +503,28 @@ class Trainer(HyperParameters):
             model.board = board
 
     @contextmanager
-    def _compiled(self) -> Iterator[None]:
-        """Compiles the network's call while it trains; warns and goes without where that fails."""
-        if not self.compile:
+    def _as_set(self) -> Iterator[None]:
+        """While it lasts, steps are computed as the settings say."""
+        with ExitStack() as stack:
+            if self.compile:
+                batch = checks.first_batch(self.train_dataloader)
+                batch = None if batch is None else self.prepare_batch(batch)
+                stack.enter_context(execution.compiled(self.model, batch))
+            if self.deterministic:
+                stack.enter_context(execution.deterministic())
             yield
-            return
-        batch = checks.first_batch(self.train_dataloader)
-        try:
-            self.model.compile()
-            if batch is not None:  # the compiler itself runs, and may be missing, at the first call
-                with checks.at_rest(self.model):
-                    self.model(*self.prepare_batch(batch)[:-1])
-        except Exception as error:
-            self._stop_compiling()
-            reason = str(error).strip().splitlines()
-            warn(
-                f"compile=True, but the network cannot be compiled here: {type(error).__name__}"
-                f"{': ' + reason[0] if reason else ''}. It trains as it is. torch.compile needs a "
-                f"C++ compiler, such as g++.",
-                IgnoredSettingWarning,
-            )
-        try:
-            yield
-        finally:
-            self._stop_compiling()
-
-    def _stop_compiling(self) -> None:
-        if isinstance(self.model, torch.nn.Module):
-            self.model._compiled_call_impl = None  # PyTorch has no public way back
-
-    @contextmanager
-    def _determined(self) -> Iterator[None]:
-        """Only algorithms that always give the same numbers, where that is wanted."""
-        if not self.deterministic:
-            yield
-            return
-        enabled = torch.are_deterministic_algorithms_enabled()
-        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-        benchmark = torch.backends.cudnn.benchmark
-        # cuBLAS reads it when it is first used, and refuses to be deterministic without it.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-        try:
-            yield
-        finally:
-            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-            torch.backends.cudnn.benchmark = benchmark
 
     # Steps and epochs
 
     def _update(self, loss: torch.Tensor) -> None:
         """Adds a batch's gradients; when a group of batches is complete, takes a step."""
-        batch_idx = self.train_batch_idx % self.num_train_batches
+        in_fit = isinstance(self.train_dataloader, ResumableLoader)  # and not in the book's fit
+        batch_idx = self.position.batches if in_fit else self.train_batch_idx
+        batch_idx %= self.num_train_batches
         together = self.accumulate_grad_batches
         place = batch_idx % together
         size = min(together, self.num_train_batches - batch_idx + place)
-        self.is_at_rest, self._is_own_loop = False, True
+        self._is_own_loop = True
         if place == 0:
             self.optim.zero_grad()
         self.arithmetic.backward(loss if size == 1 else loss / size)
@@ -623,22 +543,25 @@ class Trainer(HyperParameters):
                 self._is_own_loop = False
                 self._warn_of_ignored(_SETTINGS_OF_FIT_EPOCH, "fit_epoch")
             done = self.position.batches
-            together = self.accumulate_grad_batches if self._is_own_loop else 1
-            if done % together and done < self.num_train_batches:
+            if done % self._batches_a_step and done < self.num_train_batches:
                 return  # gradients are waiting for more
-            steps = self.position.epoch * -(-self.num_train_batches // together)
-            steps += -(-done // together)
             for schedule in self.schedules:
-                schedule.end("step", steps)
-            self.is_at_rest = True
+                schedule.end("step", self.num_steps)
+        self.position.between_steps = True
+        if split == "train":
             for sink in self._steppers:
                 sink.end_step(self)
         self._interrupts.raise_pending()
+        self.position.between_steps = False
+
+    @property
+    def _batches_a_step(self) -> int:
+        return self.accumulate_grad_batches if self._is_own_loop else 1
 
     def _end_epoch(self) -> None:
         weights = {
-            "train": _batch_sizes(self.train_dataloader),
-            "val": _batch_sizes(self.val_dataloader),
+            "train": batch_sizes(self.train_dataloader),
+            "val": batch_sizes(self.val_dataloader),
         }
         metrics = self.history.close_epoch(self.epoch + 1, weights)
         rate = learning_rate(self.optim) if self.schedules else None
@@ -653,10 +576,10 @@ class Trainer(HyperParameters):
             for sink in self._listeners:
                 sink.write(metric)
         self.position.end_epoch()
-        self.is_at_rest = True
         for sink in self._listeners:
             sink.end_epoch(self)
-        self._interrupts.raise_pending()
+        if self.epoch + 1 < self.max_epochs:  # otherwise it finishes, and then passes it on
+            self._interrupts.raise_pending()
 
     def _warn_of_ignored(self, settings: Sequence[str], method: str) -> None:
         """Says which settings a replaced method leaves without effect."""
@@ -713,9 +636,11 @@ class Trainer(HyperParameters):
                 # A display may hold a thread, which could not be copied with the model.
                 del self._listeners, self._steppers
                 if _draws(self.model):
-                    if self.status in ("interrupted", "failed"):
-                        board.flush()  # what came since the last point is not lost
-                    board.history = board.sinks = None
+                    try:
+                        if self.status in ("interrupted", "failed"):
+                            board.flush()  # what came since the last point is not lost
+                    finally:
+                        board.history = board.sinks = None
 
     def _close(self, sink: Sink) -> None:
         sink.close(self.status or "failed")
@@ -724,8 +649,8 @@ class Trainer(HyperParameters):
 #: The library's own, which `add_to_class` may have replaced since.
 _OWN_FIT = Trainer.fit
 _SETTINGS_OF_FIT = (
-    *("compile", "deterministic", "limit_batches", "overfit_batches", "patience", "keep_best"),
-    *("sinks", "run"),
+    *("precision", "compile", "deterministic", "limit_batches", "overfit_batches"),
+    *("monitor", "mode", "patience", "min_delta", "keep_best", "sinks", "run"),
 )
 _SETTINGS_OF_FIT_EPOCH = ("accumulate_grad_batches", "precision")
 
@@ -739,28 +664,5 @@ def _draws(model: Any) -> bool:
     return isinstance(model.board, ProgressBoard)
 
 
-def _to(device: torch.device, value: Any) -> Any:
-    """A tensor, or tensors in lists, tuples and dictionaries, on `device`."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, list | tuple):
-        return [_to(device, item) for item in value]
-    if isinstance(value, dict):
-        return {key: _to(device, item) for key, item in value.items()}
-    return value
-
-
 def _on(device: torch.device, loader: Any) -> Any:
     return loader.to(device) if isinstance(loader, TensorLoader) else loader
-
-
-def _batch_sizes(loader: Any) -> list[int]:
-    """The number of examples in each batch; empty where it cannot be known."""
-    try:
-        size, num_batches = loader.batch_size, len(loader)
-        # A sampler may leave examples out, or take some twice.
-        num_examples = len(loader.sampler if hasattr(loader, "sampler") else loader.dataset)
-        last = min(size, num_examples - size * (num_batches - 1))
-    except (AttributeError, TypeError):
-        return []
-    return [size] * (num_batches - 1) + [last]

@@ -75,6 +75,13 @@ def test_the_picture_is_beside_the_first_run_in_two_kinds(capsys):
     assert told.startswith(f"picture: {files} (the next comparison takes their place")
 
 
+def test_a_run_that_is_the_working_folder_has_the_picture_beside_it(monkeypatch):
+    make(0.1, 0.3)
+    monkeypatch.chdir("runs/mlp-1")
+    assert main(["compare", ".", "../mlp-2"]) == 0
+    assert Path("../compare.svg").exists()
+
+
 def test_the_picture_can_be_put_elsewhere(capsys):
     make(0.1, 0.3)
     assert main(["compare", "mlp-1", "mlp-2", "--output", "a.png"]) == 0

@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.runs.folders import make_run
 from torch import nn
 
 from gradbook import Classifier, DataModule, LinearRegression, SyntheticRegressionData
 from gradbook.cli import inspect
 from gradbook.cli.entry import main
+from gradbook.runs import StoredRun
 
 
 class Images(DataModule):
@@ -33,7 +35,7 @@ def restored(monkeypatch):
     """Has the commands find a run of the given model and data."""
 
     def restore(model, data):
-        run = SimpleNamespace(folder=Path("runs/net-1"), name="net-1")
+        run = StoredRun(Path("runs/net-1") if Path("runs/net-1").exists() else make_run("net-1"))
         found = SimpleNamespace(run=run, model=model, data=data, checkpoint=Path("best.pt"))
         monkeypatch.setattr(inspect, "restore", lambda asked: found)
 
@@ -79,6 +81,22 @@ def test_without_images(restored, capsys):
     assert pictures() == ["calibration.png", "calibration.svg", "confusion.png", "confusion.svg"]
 
 
+def test_pictures_of_an_earlier_report_are_removed(restored, capsys):
+    restored(Net(30, 3), Images(torch.rand(20, 1, 6, 5)))
+    result(capsys)
+    Path("runs/net-1/inspect/mine.png").touch()
+    restored(LinearRegression(), SyntheticRegressionData(num_val=10))
+    result(capsys)
+    assert {name.partition(".")[0] for name in pictures()} == {"mine", "predicted", "residuals"}
+
+
+def test_an_earlier_picture_that_cannot_be_removed_is_named(restored, capsys):
+    restored(LinearRegression(), SyntheticRegressionData(num_val=10))
+    Path("runs/net-1/inspect/residuals.svg").mkdir(parents=True)
+    assert main(["inspect", "net-1"]) == 1
+    assert "residuals.svg cannot be written" in capsys.readouterr().err
+
+
 def test_numbers_that_are_none_are_null(restored, capsys):
     model = Net(2, 3)
     nn.init.zeros_(model.net[1].weight)
@@ -91,7 +109,7 @@ def test_the_tables_are_printed(restored, capsys):
     restored(Net(2, 3), Images(torch.rand(20, 2)))
     assert main(["inspect", "net-1"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("net-1: Net on Images, validation set\n\naccuracy ")
+    assert out.startswith("net-1: Net on Images, validation set\ncheckpoint best\n\naccuracy ")
     assert "precision  recall" in out
     assert "runs/net-1/inspect/confusion.svg" in out.replace("\\", "/")
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.runs.folders import make_run
 from torch import nn
 
 from gradbook import Classifier, DataModule, LinearRegression, SyntheticRegressionData
 from gradbook.cli import predict
 from gradbook.cli.entry import main
+from gradbook.runs import StoredRun
 
 
 class Spots(DataModule):
@@ -47,7 +49,7 @@ def restored(monkeypatch):
     """Has the command find a run of the given model and data."""
 
     def restore(model, data):
-        run = SimpleNamespace(folder=Path("runs/net-1"), name="net-1")
+        run = StoredRun(make_run("net-1"))
         found = SimpleNamespace(run=run, model=model, data=data, checkpoint=Path("best.pt"))
         monkeypatch.setattr(predict, "restore", lambda asked: found)
 
@@ -57,6 +59,12 @@ def restored(monkeypatch):
 @pytest.fixture
 def finder(restored):
     restored(Finder(), Spots())
+
+
+def answers(told):
+    """What was printed of the images, without the lines about the checkpoint."""
+    text = told.out if hasattr(told, "out") else told.readouterr().out
+    return text.partition("\n\n")[2]
 
 
 def draw(name, label, dark=0, bright=255):
@@ -70,7 +78,7 @@ def test_the_three_best_classes_of_each_image(finder, capsys):
     draw("a.png", 2)
     draw("longer.png", 0)
     assert main(["predict", "net-1", "a.png", "longer.png"]) == 0
-    first, second = capsys.readouterr().out.splitlines()
+    first, second = capsys.readouterr().out.splitlines()[2:]
     best, other = (torch.tensor([3.0, 0, 0, 0]).softmax(0)[i] for i in (0, 1))
     assert first.split()[:3] == ["a.png", "two", f"{best:.2f}"]
     assert len(first.split()) == 7
@@ -93,19 +101,19 @@ def test_the_result_as_json(finder, capsys):
 def test_a_model_that_gives_probabilities(restored, capsys):
     restored(Finder(factor=1.0), Spots())
     assert main(["predict", "net-1", draw("a.png", 1)]) == 0
-    assert capsys.readouterr().out.split()[:3] == ["a.png", "one", "1.00"]
+    assert answers(capsys).split()[:3] == ["a.png", "one", "1.00"]
 
 
 def test_fewer_than_three_classes(restored, capsys):
     restored(Finder(num_classes=2), Spots(num_classes=2))
     assert main(["predict", "net-1", draw("a.png", 1)]) == 0
-    assert len(capsys.readouterr().out.split()) == 5
+    assert len(answers(capsys).split()) == 5
 
 
 def test_data_without_a_channel(restored, capsys):
     restored(Finder(), Spots(shape=(6, 6)))
     assert main(["predict", "net-1", draw("a.png", 1)]) == 0
-    assert capsys.readouterr().out.split()[1] == "one"
+    assert answers(capsys).split()[1] == "one"
 
 
 @pytest.mark.filterwarnings("always::gradbook.errors.GradbookWarning")
@@ -114,7 +122,7 @@ def test_an_inverted_image_is_classified_as_it_is_with_a_warning(finder, capsys)
     captured = capsys.readouterr()
     assert "a.png has a border of brightness 1.00" in captured.err
     assert "try --invert" in captured.err
-    assert captured.out.split()[1] != "one"
+    assert answers(captured).split()[1] != "one"
 
 
 def test_an_inverted_image_is_put_right_when_asked(finder, capsys):
@@ -122,7 +130,7 @@ def test_an_inverted_image_is_put_right_when_asked(finder, capsys):
     assert main(["predict", "net-1", name, "--invert"]) == 0
     captured = capsys.readouterr()
     assert captured.err == ""
-    assert captured.out.split()[1] == "one"
+    assert answers(captured).split()[1] == "one"
 
 
 @pytest.mark.filterwarnings("always::gradbook.errors.GradbookWarning")
@@ -135,7 +143,7 @@ def test_what_cannot_be_read_does_not_keep_the_others_from_it(finder, capsys):
     Path("text.png").write_text("no image")
     assert main(["predict", "net-1", "text.png", draw("a.png", 1), "nothing.png"]) == 1
     captured = capsys.readouterr()
-    assert captured.out.split()[:2] == ["a.png", "one"]
+    assert answers(captured).split()[:2] == ["a.png", "one"]
     assert captured.err.splitlines() == [
         "error: text.png is not a PNG or JPEG image. Give it as one.",
         "error: There is no file 'nothing.png'.",
@@ -181,7 +189,7 @@ def test_a_run_that_was_kept(write, capsys):
     assert main(["train", *training, "--quiet"]) == 0
     name = draw("a.png", 3)
     assert main(["predict", "softmax-regression-1", name, *options]) == 0
-    assert capsys.readouterr().out.split()[1] == "three"
+    assert answers(capsys).split()[1] == "three"
 
 
 def test_help(capsys):

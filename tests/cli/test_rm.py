@@ -59,6 +59,23 @@ def test_anything_else_removes_nothing(answer, capsys, text):
     assert capsys.readouterr().out == "Nothing was removed.\n"
 
 
+def test_what_changed_before_the_answer_came_is_noticed(capsys, monkeypatch):
+    folder = make_run()
+
+    class Slow(io.StringIO):
+        def isatty(self):
+            return True
+
+        def readline(self):
+            (folder / "notes.txt").touch()
+            return "y\n"
+
+    monkeypatch.setattr("sys.stdin", Slow())
+    assert main(["rm", "mlp-1"]) == 1
+    assert "notes.txt. Nothing was removed" in capsys.readouterr().err
+    assert (folder / "run.json").exists()
+
+
 def test_without_a_terminal_nothing_is_removed(capsys, monkeypatch):
     folder = make_run()
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))

@@ -9,7 +9,7 @@ import pytest
 from tests.runs.folders import facts_of, make_run, metrics_of
 
 from gradbook.cli import main
-from gradbook.cli.runs import Filter, duration, figure, printable, shortened, table, when
+from gradbook.cli.runs import Filter
 from gradbook.record import Metric
 
 
@@ -76,8 +76,16 @@ def test_where_runs_are_judged_differently_each_figure_says_by_what(capsys):
     assert "0.6750 val_loss" in told
 
 
-def test_a_run_without_validation_has_no_figures(capsys):
+def test_a_run_without_validation_is_judged_by_its_training(capsys):
     make_run(metrics=[m for m in metrics_of() if m.label == "train_loss"])
+    main(["runs"])
+    head, line = capsys.readouterr().out.splitlines()
+    assert "best train_loss" in head
+    assert line.split()[7:9] == ["0.5750", "0.5750"]
+
+
+def test_a_run_without_values_has_no_figures(capsys):
+    make_run(metrics=[])
     main(["runs"])
     assert capsys.readouterr().out.splitlines()[1].split()[7:9] == ["-", "-"]
 
@@ -127,8 +135,19 @@ def test_another_folder_can_be_named(capsys):
 def test_runs_are_sorted_by_any_key(capsys):
     make(0.3, 0.1, 0.2)
     assert listed(capsys, "--sort", "lr") == ["mlp-2", "mlp-3", "mlp-1"]
-    assert listed(capsys, "--sort", "best") == ["mlp-2", "mlp-3", "mlp-1"]
-    assert listed(capsys, "--sort", "best", "--reverse") == ["mlp-1", "mlp-3", "mlp-2"]
+
+
+def test_the_best_run_is_the_first(capsys):
+    make(0.3, 0.1, 0.2)
+    assert listed(capsys, "--sort", "best") == ["mlp-1", "mlp-3", "mlp-2"]
+    assert listed(capsys, "--sort", "best", "--reverse") == ["mlp-2", "mlp-3", "mlp-1"]
+
+
+def test_the_best_of_runs_that_are_judged_by_a_loss_has_the_lowest(capsys):
+    for number, rate in enumerate((0.1, 0.3), start=1):
+        losses = [m for m in metrics_of(rate=rate) if m.label == "val_loss"]
+        make_run(f"mlp-{number}", losses)
+    assert listed(capsys, "--sort", "best") == ["mlp-2", "mlp-1"]
 
 
 def test_without_a_key_the_names_are_reversed(capsys):
@@ -228,58 +247,7 @@ def test_the_help_documents_the_conditions(capsys):
     assert "--sort KEY" in told
 
 
-# Tables
-
-
-def test_numbers_stand_on_the_right_and_words_on_the_left():
-    lines = table({"name": ["a", "bc"], "lr": ["0.1", "-"]})
-    assert lines == ["name   lr", "a     0.1", "bc      -"]
-
-
-def test_control_characters_are_not_printed(capsys):
-    make_run(model=facts_of("a")["model"] | {"name": "evil\x1b[2J\n"})
-    main(["runs"])
-    told = capsys.readouterr().out
-    assert "\x1b" not in told
-    assert r"evil\x1b[2J\n" in told
-    assert printable("größe") == "größe"
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(0.5, "0.5000"), (0, "0.0000"), (1e-7, "1e-07"), (123456.0, "1.23e+05"), (None, "NaN")],
-)
-def test_figures_have_four_decimals_where_these_say_something(value, expected):
-    assert figure({"a": value}, "a") == expected
-
-
-def test_a_figure_that_is_not_there_is_a_dash():
-    assert figure({}, "a") == "-"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(None, "-"), (1.234, "1.23"), (12345.6, "12346")]
-)
-def test_seconds_are_short(seconds, expected):
-    assert duration(seconds) == expected
-
-
-def test_a_long_value_is_shortened():
-    assert shortened([256] * 9) == "256,256,256,256,2..."
-
-
-def test_a_time_is_shown_as_the_clock_here_shows_it(monkeypatch):
-    import time
-
-    monkeypatch.setenv("TZ", "UTC-2")
-    time.tzset()
-    assert when("2025-03-01T12:00:00+00:00") == "2025-03-01 14:00"
-    monkeypatch.delenv("TZ")
-    time.tzset()
-
-
-def test_a_text_that_is_no_time_is_shown_as_it_is():
-    assert when("yesterday") == "yesterday"
+# Imports
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,11 @@ def test_a_command_is_not_broken_into_lines(shown, monkeypatch):
     )
 
 
+def test_which_epoch_the_best_checkpoint_is_of_is_shown(shown):
+    make_run(best_checkpoint={"label": "val_acc", "epoch": 3, "value": 0.80833})
+    assert "best.pt    of epoch 3, by val_acc 0.8083\n" in shown()
+
+
 def test_why_it_failed_is_shown(shown):
     make_run(status="failed", error="ValueError: no")
     assert "error      ValueError: no\n" in shown()
@@ -188,9 +193,9 @@ def test_the_facts_are_there_as_json(shown):
     assert told["files"]["lock"] == 0
 
 
-def test_control_characters_are_not_printed(shown):
-    make_run(platform="evil\x1b[2J", error="\x07")
-    assert not {"\x1b", "\x07"} & set(shown())
+def test_the_lines_of_an_error_stand_below_each_other(shown):
+    make_run(status="failed", error="ValueError: no\nstatus     finished")
+    assert "error      ValueError: no\n           status     finished\n" in shown()
 
 
 def test_a_run_must_be_named(capsys):

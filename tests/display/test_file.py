@@ -1,6 +1,7 @@
 import pytest
+from matplotlib.figure import Figure
 
-from gradbook.display.file import save_curve
+from gradbook.display.file import save_curve, save_figure
 from gradbook.errors import StorageError
 
 
@@ -21,3 +22,16 @@ def test_a_folder_that_cannot_be_written_to_is_explained(tmp_path, board, point)
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):
         save_curve(board, tmp_path / "file")
+
+
+def test_the_ending_of_a_file_says_its_kind(tmp_path):
+    svg, png = tmp_path / "new" / "a.svg", tmp_path / "b.PNG"
+    save_figure(Figure(), [svg, png])
+    assert b"<svg" in svg.read_bytes()
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_figure_that_cannot_be_saved_is_explained(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        save_figure(Figure(), [tmp_path / "file" / "a.svg"])

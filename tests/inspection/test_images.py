@@ -8,10 +8,10 @@ from PIL import Image
 from gradbook.errors import CorruptFileError, DataError
 from gradbook.inspection.images import (
     border_brightness,
+    first_images,
     image_shape,
     looks_inverted,
     read_image,
-    training_images,
 )
 
 
@@ -180,13 +180,13 @@ def test_images_without_a_channel(points):
 def test_images_with_other_values(points):
     data = points(torch.rand(4, 1, 6, 5) - 2, torch.zeros(4), num_train=4)
     with pytest.raises(DataError, match="values from -2 to"):
-        training_images(data)
+        first_images(data)
 
 
 def test_a_loader_that_has_no_first_batch(images):
     batches = list(images.train_dataloader())
     images.train_dataloader = lambda: iter(batches)
-    assert torch.equal(training_images(images), batches[0][0])
+    assert torch.equal(first_images(images), batches[0][0])
 
 
 def test_the_border_is_counted_once_all_around():

@@ -4,7 +4,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from gradbook.errors import StorageError
+from gradbook.display.file import save_figure
 from gradbook.inspection import Calibration
 from gradbook.inspection.pictures import (
     draw_calibration,
@@ -13,7 +13,6 @@ from gradbook.inspection.pictures import (
     draw_predicted,
     draw_weights,
     is_image,
-    save,
 )
 
 
@@ -86,23 +85,9 @@ def test_many_points_are_no_vectors(tmp_path):
     values = np.random.default_rng(0).normal(size=20_000)
     figure = Figure()
     draw_predicted(values, values, figure)
-    svg, _ = save(figure, tmp_path, "predicted")
+    svg = tmp_path / "predicted.svg"
+    save_figure(figure, [svg])
     assert svg.stat().st_size < 200_000
-
-
-def test_a_picture_is_saved_in_two_formats(tmp_path):
-    figure = Figure()
-    figure.subplots()
-    files = save(figure, tmp_path / "new", "name")
-    assert [file.name for file in files] == ["name.svg", "name.png"]
-    assert b"<svg" in files[0].read_bytes()
-    assert files[1].read_bytes().startswith(b"\x89PNG")
-
-
-def test_a_picture_that_cannot_be_saved(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot be written"):
-        save(Figure(), tmp_path / "file", "name")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from gradbook import DataModule, MLPScratch, Module, SyntheticRegressionData
 from gradbook.errors import BatchError, DataError, ModelError
 from gradbook.inspection import predictions
-from gradbook.inspection.predictions import forward
+from gradbook.inspection.predictions import batches_and_outputs
 
 
 def test_outputs_and_labels_of_all_validation_batches(images, linear):
@@ -39,7 +39,7 @@ def test_dropout_is_off_and_the_mode_is_restored(points, training):
 
 
 def test_a_loop_that_is_left_leaves_gradients_on(images, linear):
-    for _ in forward(linear, images):
+    for _ in batches_and_outputs(linear, images):
         assert torch.is_grad_enabled()
         assert linear.training
         break

@@ -12,11 +12,10 @@ from gradbook.record import Metric
 from gradbook.runs import stored
 from gradbook.runs.format import read_run, write_run
 from gradbook.runs.stored import (
-    Damaged,
+    DamagedRun,
     StoredRun,
     find_folder,
     find_runs,
-    headline,
     is_being_trained,
     load,
 )
@@ -219,7 +218,7 @@ def test_a_damaged_run_is_listed_with_its_reason():
     (make_run("mlp-2") / "run.json").write_text("")
     first, second = find_runs()
     assert first.status == "finished"
-    assert isinstance(second, Damaged)
+    assert isinstance(second, DamagedRun)
     assert second.name == "mlp-2"
     assert "run.json is damaged: it is empty" in second.reason
 
@@ -243,7 +242,7 @@ def test_a_missing_run_json_is_damage_where_the_lock_leads_out():
     (folder / "run.json").unlink()
     (folder / "lock").unlink()
     (folder / "lock").symlink_to("/")
-    assert isinstance(find_runs()[0], Damaged)
+    assert isinstance(find_runs()[0], DamagedRun)
 
 
 def test_no_folder_for_runs_has_no_runs():
@@ -254,19 +253,6 @@ def test_a_file_in_place_of_the_folder_is_explained():
     Path("runs").touch()
     with pytest.raises(ConfigError, match=r"folder 'runs' cannot be read: Not a directory"):
         find_runs()
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        (["train_loss", "val_loss", "val_acc"], "val_acc"),
-        (["train_loss", "val_loss", "lr"], "val_loss"),
-        (["val_error"], "val_error"),
-        (["train_acc"], None),
-    ],
-)
-def test_a_run_is_judged_by_its_validation(labels, expected):
-    assert headline(dict.fromkeys(labels)) == expected
 
 
 def test_a_value_that_is_not_finite_is_there_in_the_history():

@@ -8,24 +8,17 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser, add_common_options, add_runs_option
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.cli.runs import (
-    add_runs_option,
-    duration,
-    figure,
-    seconds_of,
-    shortened,
-    summary,
-    table,
-)
+from gradbook.cli.texts import duration, rounded, shortened, table
+from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import GradbookError
 from gradbook.runs.comparison import (
-    PICTURE_KINDS,
     differing,
     names_of,
     save_overlay,
     settings_of,
+    summary_of,
 )
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun, load
@@ -47,8 +40,6 @@ def run(arguments: list[str]) -> Outcome:
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)
-    if asked.help:
-        return Outcome(text=parser.format_help().rstrip())
     if len(asked.run) < 2:
         raise UsageError("Name two runs or more, such as mlp-1 mlp-2. `gradbook runs` lists them.")
     if asked.output and Path(asked.output).suffix.lower().lstrip(".") not in PICTURE_KINDS:
@@ -70,7 +61,7 @@ def run(arguments: list[str]) -> Outcome:
             for setting in differ
         },
         "results": [
-            {**summary(stored), "name": name} for name, stored in zip(names, runs, strict=True)
+            {**summary_of(stored), "name": name} for name, stored in zip(names, runs, strict=True)
         ],
         "pictures": [],
     }
@@ -78,7 +69,10 @@ def run(arguments: list[str]) -> Outcome:
     if asked.output:
         paths, note = [Path(asked.output)], ""
     else:
-        paths = [runs[0].folder.parent / f"compare.{kind}" for kind in PICTURE_KINDS]
+        beside = Path(os.path.abspath(runs[0].folder)).parent
+        if beside.is_relative_to(Path.cwd()):
+            beside = beside.relative_to(Path.cwd())
+        paths = [beside / f"compare.{kind}" for kind in PICTURE_KINDS]
         note = " (the next comparison takes their place; --output FILE keeps one)"
     error = None
     if any(len(stored.history) for stored in runs):
@@ -90,7 +84,7 @@ def run(arguments: list[str]) -> Outcome:
             error = raised
     else:
         lines.append("No picture: none of these runs has finished an epoch.")
-    return Outcome(facts, "\n".join(line.rstrip() for line in lines), error=error)
+    return Outcome(facts, "\n".join(lines), error=error)
 
 
 def _differences(
@@ -109,17 +103,17 @@ def _results(names: Sequence[str], runs: Sequence[StoredRun]) -> list[str]:
         "": list(names),
         "status": [stored.status for stored in runs],
         "epochs": [f"{stored.epochs}/{stored.facts['max_epochs']}" for stored in runs],
-        "seconds": [duration(seconds_of(stored)) for stored in runs],
+        "seconds": [duration(stored.seconds) for stored in runs],
     }
     labels = dict.fromkeys(chain.from_iterable(stored.final for stored in runs))
     for label in labels:
         if label.startswith(SPLITS):
-            columns[label] = [figure(stored.final, label) for stored in runs]
+            columns[label] = [rounded(stored.final, label) for stored in runs]
         if not label.startswith("val_"):
             continue
         bests = [stored.best.get(label) for stored in runs]
         columns[f"best {label} (epoch)"] = [
-            f"{figure(best, 'value')} ({best['epoch']})" if best else "-" for best in bests
+            f"{rounded(best, 'value')} ({best['epoch']})" if best else "-" for best in bests
         ]
     return _in_blocks(columns)
 
@@ -133,7 +127,7 @@ def _in_blocks(columns: Mapping[str, Sequence[str]]) -> list[str]:
         num_fitting = len(rest)
         while True:
             block = table({name: columns[name] for name in (first, *rest[:num_fitting])})
-            if num_fitting == 1 or len(block[0]) <= room:
+            if num_fitting == 1 or max(map(len, block)) <= room:
                 break
             num_fitting -= 1
         lines += ["", *block] if lines else block

@@ -13,8 +13,6 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument("--verify", action="store_true", help="read every file, not only its size")
     add_common_options(parser)
     asked = parser.read(arguments)
-    if asked.help:
-        return Outcome(text=parser.format_help().rstrip())
     found = look(asked.root, asked.verify)
     corrupt = found["fashion-mnist"]["status"] == "corrupt"
     return Outcome({"data": found}, describe(found), code=1 if corrupt else 0)

@@ -39,9 +39,7 @@ def run(arguments: list[str]) -> Outcome:
     """Looks at everything that a training depends on."""
     parser = Parser("doctor", "What is installed here, and what is wrong with it.")
     add_common_options(parser)
-    asked = parser.read(arguments)
-    if asked.help:
-        return Outcome(text=parser.format_help().rstrip())
+    parser.read(arguments)
     problems: list[str] = []
     facts: dict[str, Any] = {
         "gradbook": gradbook.__version__,

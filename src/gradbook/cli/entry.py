@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import gradbook
 from gradbook.cli import report
-from gradbook.cli.options import normalized
+from gradbook.cli.options import asks_for_help, normalized
 from gradbook.errors import did_you_mean
 from gradbook.interrupts import SIGNALS, Terminated
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = normalized(sys.argv[1:] if argv is None else argv)
-    as_json = "--json" in arguments and not {"-h", "--help"} & set(arguments)
+    as_json = "--json" in arguments and not asks_for_help(arguments)
     stdout = sys.stdout
     if isinstance(stdout, io.TextIOWrapper):
         stdout.reconfigure(errors="backslashreplace")  # as Python has stderr: anything can be said
@@ -113,7 +113,11 @@ def _run(arguments: list[str]) -> report.Outcome:
             f"There are {', '.join(COMMANDS)}."
         )
     # Imported now, not above: only what is used is waited for.
-    outcome: report.Outcome = importlib.import_module(f"gradbook.cli.{command}").run(rest)
+    run = importlib.import_module(f"gradbook.cli.{command}").run
+    try:
+        outcome: report.Outcome = run(rest)
+    except report.HelpRequest as request:
+        return report.Outcome(text=str(request))
     return outcome
 
 
@@ -125,11 +129,12 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     message = report.describe(error) if error is not None else ""
     if error is not None and not hung_up:
         if report.wants_traceback(arguments):
-            traceback.print_exception(error)
+            told = "".join(traceback.format_exception(error)).rstrip()
         elif isinstance(error, KeyboardInterrupt):
-            print(message, file=sys.stderr)
+            told = message
         else:
-            print(f"error: {message}", file=sys.stderr)
+            told = f"error: {message}"
+        print(report.printable(told), file=sys.stderr)
     code = outcome.code if error is None else report.exit_code(error)
     if json_stream is not None:
         facts = outcome.facts
@@ -139,7 +144,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
             facts = {"status": status, **facts, "error": message}
         report.print_json({**facts, "exit_code": code}, json_stream)
     elif outcome.text and not quiet:
-        print(outcome.text, flush=True)
+        print(report.printable(outcome.text), flush=True)
     return code
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.texts import checkpoint_text
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -21,21 +22,21 @@ def run(arguments: list[str]) -> Outcome:
         "--output", metavar="FILE", help="where to write it (default: in the run's folder)"
     )
     add_common_options(parser)
-    if {"-h", "--help"} & set(arguments):
-        return Outcome(text=parser.format_help().rstrip())
     asked = parser.read(arguments)
     restored = restore(asked)
 
     from gradbook.inspection.export import SUFFIXES, export
-    from gradbook.inspection.predictions import forward
+    from gradbook.inspection.predictions import batches_and_outputs
 
     has_validation = restored.data.val_dataloader() is not None
-    batch, _ = next(forward(restored.model, restored.data, train=not has_validation))
+    batches = batches_and_outputs(restored.model, restored.data, train=not has_validation)
+    batch, _ = next(batches)
     path = asked.output or Path(restored.run.folder) / f"model{SUFFIXES[asked.to]}"
     exported = export(restored.model, path, asked.to, batch[:-1])
     facts = {
         "run": restored.run.name,
         "checkpoint": restored.checkpoint.stem,
+        "epoch": restored.run.checkpoint_epoch(restored.checkpoint.stem),
         "to": asked.to,
         "file": str(exported.path),
         "num_bytes": exported.num_bytes,
@@ -46,6 +47,7 @@ def run(arguments: list[str]) -> Outcome:
     return Outcome(
         facts,
         f"{exported.path}  {exported.num_bytes:,} bytes\n"
+        f"{checkpoint_text(restored.run, restored.checkpoint.stem)}\n"
         f"verified: its outputs for {len(batch[-1])} examples differ from the model's by at most "
         f"{exported.difference:.2g} (allowed: {exported.allowed:.2g})",
     )

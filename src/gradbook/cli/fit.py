@@ -14,7 +14,7 @@ from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.errors import GradbookError
 from gradbook.interrupts import undisturbed
-from gradbook.record import History, Metric, Sink
+from gradbook.record import History, Sink
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
@@ -31,18 +31,16 @@ class Clock(Sink):
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
-        self._epoch = 0.0
 
     def open(self, board: Any, trainer: Any = None) -> None:
         """Training begins."""
         self._before = time.perf_counter()
 
-    def write(self, metric: Metric) -> None:
-        """The first mean of an epoch says that it is over."""
-        if metric.kind == "epoch" and metric.x != self._epoch:
-            now = time.perf_counter()
-            self.epoch_seconds.append(now - self._before)
-            self._epoch, self._before = metric.x, now
+    def end_epoch(self, trainer: Any) -> None:
+        """An epoch is over."""
+        now = time.perf_counter()
+        self.epoch_seconds.append(now - self._before)
+        self._before = now
 
 
 def fit(plan: Plan, resume: Path | None = None) -> Outcome:

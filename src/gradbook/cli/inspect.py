@@ -1,5 +1,6 @@
 """`gradbook inspect`: what a trained model gets right and wrong."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,13 @@ from typing import Any
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import Restored, add_run_options, restore
-from gradbook.runs.format import INSPECT_FOLDER, inside
+from gradbook.cli.texts import checkpoint_text
+from gradbook.display.file import PICTURE_KINDS, save_figure
+from gradbook.runs.format import INSPECT_FOLDER
+from gradbook.storage import inside, unwritable
+
+#: The pictures that there may be, by name.
+PICTURES = ("confusion", "calibration", "mistakes", "weights", "predicted", "residuals")
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -18,8 +25,6 @@ def run(arguments: list[str]) -> Outcome:
         "--train", action="store_true", help="look at the training set, not the validation set"
     )
     add_common_options(parser)
-    if {"-h", "--help"} & set(arguments):
-        return Outcome(text=parser.format_help().rstrip())
     asked = parser.read(arguments)
     restored = restore(asked)
 
@@ -31,20 +36,27 @@ def run(arguments: list[str]) -> Outcome:
     facts = {
         "run": restored.run.name,
         "checkpoint": restored.checkpoint.stem,
+        "epoch": restored.run.checkpoint_epoch(restored.checkpoint.stem),
         "split": "train" if asked.train else "val",
         **report.facts(),
         "pictures": files,
     }
     model, data = type(restored.model).__name__, type(restored.data).__name__
     which = "training" if asked.train else "validation"
-    lines = [f"{restored.run.name}: {model} on {data}, {which} set", "", repr(report), ""]
+    lines = [
+        f"{restored.run.name}: {model} on {data}, {which} set",
+        checkpoint_text(restored.run, restored.checkpoint.stem),
+        "",
+        repr(report),
+        "",
+    ]
     lines += [f"pictures  {file}" for file in files[:1]]
     lines += [f"          {file}" for file in files[1:]]
     return Outcome(facts, "\n".join(lines))
 
 
 def draw(report: Any, restored: Restored, folder: Path) -> list[Path]:
-    """Writes the pictures of a report into `folder`, as SVG and PNG.
+    """Writes the pictures of a report into `folder`, in place of those of an earlier one.
 
     Returns:
         The files.
@@ -53,7 +65,6 @@ def draw(report: Any, restored: Restored, folder: Path) -> list[Path]:
 
     from gradbook.errors import DataError, ModelError
     from gradbook.inspection import ClassifierReport, show_weights
-    from gradbook.inspection.pictures import save
 
     drawings: dict[str, Callable[[Figure], Any]]
     if isinstance(report, ClassifierReport):
@@ -65,16 +76,30 @@ def draw(report: Any, restored: Restored, folder: Path) -> list[Path]:
             drawings["mistakes"] = lambda figure: report.show_mistakes(figure=figure)
     else:
         drawings = {"predicted": report.plot_predicted, "residuals": report.plot_residuals}
-    files = []
+    figures = {name: Figure() for name in drawings}
     for name, drawing in drawings.items():
-        figure = Figure()
-        drawing(figure)
-        files += save(figure, folder, name)
+        drawing(figures[name])
     if isinstance(report, ClassifierReport):
         figure = Figure()
-        try:
+        # Most models have no weights that are images.
+        with contextlib.suppress(ModelError, DataError):
             show_weights(restored.model, restored.data, figure)
-        except (ModelError, DataError):  # most models have no weights that are images
-            return files
-        files += save(figure, folder, "weights")
+            figures["weights"] = figure
+    _clear(folder)
+    files = []
+    for name, figure in figures.items():
+        paths = [folder / f"{name}.{kind}" for kind in PICTURE_KINDS]
+        save_figure(figure, paths)
+        files += paths
     return files
+
+
+def _clear(folder: Path) -> None:
+    """Removes earlier pictures, of which the next report may have no successors."""
+    for name in PICTURES:
+        for kind in PICTURE_KINDS:
+            path = folder / f"{name}.{kind}"
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise unwritable(path, error) from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Union
 
-from gradbook.cli.report import UsageError
+from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.errors import did_you_mean
 
 #: Marks an argument without a default.
@@ -84,9 +84,23 @@ class Parser(argparse.ArgumentParser):
         # "argument --lr: expected ..." reads better without its first word.
         raise UsageError(message.removeprefix("argument "))
 
+    def read_known(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+        """Parses what is known of `arguments`, and returns the rest.
+
+        Raises:
+            HelpRequest: If they ask for the help, whatever else they say.
+        """
+        if asks_for_help(arguments):
+            raise HelpRequest(self.format_help().rstrip())
+        return self.parse_known_args(arguments)
+
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
-        """Parses all of `arguments`, or says which of them is unknown."""
-        values, unknown = self.parse_known_args(arguments)
+        """Parses all of `arguments`, or says which of them is unknown.
+
+        Raises:
+            HelpRequest: If they ask for the help, whatever else they say.
+        """
+        values, unknown = self.read_known(arguments)
         if not unknown:
             return values
         flag = unknown[0].partition("=")[0]
@@ -103,6 +117,29 @@ def add_common_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--json", action="store_true", help="print the result as one JSON object")
     group.add_argument("--traceback", action="store_true", help="show whole tracebacks of errors")
     group.add_argument("-h", "--help", action="store_true", help="show this")
+
+
+def add_runs_option(group: argparse._ActionsContainer) -> None:
+    """Adds the folder of the runs."""
+    group.add_argument(
+        "--runs", default="runs", metavar="DIR", help="folder for runs (default: runs)"
+    )
+
+
+def add_display_options(group: argparse._ActionsContainer) -> None:
+    """Adds how the progress of a training is shown."""
+    group.add_argument(
+        "--display",
+        choices=("auto", "terminal", "lines", "off"),
+        default="auto",
+        help="how progress is shown (default: auto)",
+    )
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for help, whatever else it says."""
+    return bool({"-h", "--help"} & set(arguments))
 
 
 def positive_number(text: str) -> int:

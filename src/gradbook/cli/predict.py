@@ -5,6 +5,7 @@ from typing import Any
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import Restored, add_run_options, restore
+from gradbook.cli.texts import checkpoint_text
 from gradbook.errors import ConfigError, DataError, GradbookWarning, warn
 
 #: How many classes are told for each image.
@@ -18,14 +19,22 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
     parser.add_argument("--invert", action="store_true", help="exchange bright and dark")
     add_common_options(parser)
-    if {"-h", "--help"} & set(arguments):
-        return Outcome(text=parser.format_help().rstrip())
     asked = parser.read(arguments)
-    results = classify(restore(asked), asked.images, asked.invert)
+    restored = restore(asked)
+    results = classify(restored, asked.images, asked.invert)
     errors = [result["error"] for result in results if "error" in result]
-    facts = {"run": asked.run, "images": results}
+    which = restored.checkpoint.stem
+    facts = {
+        "run": restored.run.name,
+        "checkpoint": which,
+        "epoch": restored.run.checkpoint_epoch(which),
+        "images": results,
+    }
     error = DataError("\nerror: ".join(errors)) if errors else None
-    return Outcome(facts, describe(results), error=error)
+    lines = describe(results)
+    if lines:
+        lines = [checkpoint_text(restored.run, which), "", *lines]
+    return Outcome(facts, "\n".join(lines), error=error)
 
 
 def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[str, Any]]:
@@ -45,22 +54,22 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
     )
     from gradbook.inspection.images import (
         border_brightness,
+        first_images,
         looks_inverted,
         read_image,
         shape_of,
-        training_images,
     )
-    from gradbook.inspection.predictions import device_of, forward
+    from gradbook.inspection.predictions import batches_and_outputs, device_of
 
     model, data = restored.model, restored.data
-    batch, Y_hat = next(forward(model, data, train=True))
+    batch, Y_hat = next(batches_and_outputs(model, data, train=True))
     if not classifies(model, batch, Y_hat) or Y_hat.dim() != 2:
         raise ConfigError(
             f"{restored.run.name} is no classifier of images: its model "
             f"{type(model).__name__} is a regression. Name the run of a classifier."
         )
     try:
-        known = training_images(data)
+        known = first_images(data)
     except DataError as error:
         raise ConfigError(f"{restored.run.name} does not classify images. {error}") from None
     shape, border = shape_of(known), border_brightness(known)
@@ -99,15 +108,15 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
     return results
 
 
-def describe(results: list[dict[str, Any]]) -> str:
+def describe(results: list[dict[str, Any]]) -> list[str]:
     """A line for each image that was classified."""
     done = [result for result in results if "classes" in result]
     if not done:
-        return ""
+        return []
     width = max(len(result["file"]) for result in done)
     cells = [[f"{c['name']} {c['probability']:.2f}" for c in result["classes"]] for result in done]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
+    return [
         "  ".join(
             [
                 result["file"].ljust(width),
@@ -115,4 +124,4 @@ def describe(results: list[dict[str, Any]]) -> str:
             ]
         ).rstrip()
         for result, row in zip(done, cells, strict=True)
-    )
+    ]

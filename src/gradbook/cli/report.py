@@ -24,6 +24,10 @@ class UsageError(ConfigError):
     """A command line that cannot be understood."""
 
 
+class HelpRequest(Exception):  # noqa: N818 - no error
+    """The command line asks for a command's help, which is the message."""
+
+
 # Results
 
 
@@ -65,6 +69,20 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+#: Line ends and tabs, spaces that do not break or are wide, and the two joiners.
+_HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
+
+
+def printable(text: str) -> str:
+    """A text without control characters: what is printed may come from anywhere.
+
+    Lines stay lines, and spaces and joiners that scripts need stay what they are.
+    """
+    return "".join(
+        char if char.isprintable() or char in _HARMLESS else ascii(char)[1:-1] for char in text
+    )
+
+
 # Warnings
 
 
@@ -74,7 +92,7 @@ def plain_warnings(quiet: bool) -> Iterator[None]:
 
     def show(message: Warning | str, *_: Any, **__: Any) -> None:
         if not quiet:
-            first, newline, rest = str(message).strip().partition("\n")
+            first, newline, rest = printable(str(message)).strip().partition("\n")
             rest = textwrap.indent(textwrap.dedent(rest), "  ")
             print(f"warning: {first}{newline}{rest}", file=sys.stderr, flush=True)
 

@@ -16,11 +16,9 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
     add_common_options(parser)
-    if {"-h", "--help"} & set(arguments):
-        return Outcome(text=parser.format_help().rstrip())
-    if not arguments or arguments[0].startswith("-"):
+    asked, options = parser.read_known(arguments)
+    if arguments[0].startswith("-"):
         raise UsageError("Name the run first: gradbook rerun RUN [options]")
-    asked, options = parser.parse_known_args(arguments)
 
     from gradbook.runs.stored import load
 

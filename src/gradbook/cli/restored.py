@@ -6,6 +6,7 @@ if the command line itself names it, with --model or --data.
 
 import argparse
 import inspect
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 
 from gradbook.cli import classes
 from gradbook.cli.report import UsageError
-from gradbook.cli.train import Plan, read_plan
+from gradbook.cli.train import NOT_OPTIONS, Plan, read_plan
 from gradbook.errors import ConfigError, CorruptFileError, IgnoredSettingWarning, warn
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun, load
@@ -117,13 +118,14 @@ def plan_of(
     unnamed = [kind for kind, name in names.items() if not name]
     if unnamed:
         raise UsageError(_must_be_named(run, unnamed))
-    words = facts["command"]
+    words, folder = facts["command"], os.path.abspath(run.folder)
+    runs = os.path.relpath(os.path.dirname(folder))
     if words is None:
-        return _plan_of_a_script(run, names, options, max_epochs)
+        return _plan_of_a_script(run, names, options, runs, max_epochs or facts["max_epochs"])
     if len(words) < 2 or words[0] != "train" or {"-h", "--help"} & set(words):
         raise CorruptFileError(_unusable(run, "it is not one that trains"))
     kept = _without(_without(words[2:], "--data"), "--runs")
-    arguments = [names["model"], *kept, "--data", names["data"], "--runs", str(run.folder.parent)]
+    arguments = [names["model"], *kept, "--data", names["data"], "--runs", runs]
     if max_epochs is not None:
         arguments += ["--max-epochs", str(max_epochs)]
     try:
@@ -159,7 +161,9 @@ def _must_be_named(run: StoredRun, kinds: Sequence[str]) -> str:
     told = " and ".join(
         f"its {kind} is {run.facts[kind]['class']}, a class of your own" for kind in kinds
     )
-    flags = " ".join(f"--{kind} {_as_written(run.facts[kind]['name'])}" for kind in kinds)
+    flags = shlex.join(
+        word for kind in kinds for word in (f"--{kind}", _as_written(run.facts[kind]["name"]))
+    )
     return (
         f"{run.name} needs you to name code: {told}. gradbook runs no code because a folder names "
         f"it. If you trust that file, add: {flags}"
@@ -192,7 +196,11 @@ def _without(words: Sequence[str], flag: str) -> list[str]:
 
 
 def _plan_of_a_script(
-    run: StoredRun, names: Mapping[str, str], options: Sequence[str], max_epochs: int | None
+    run: StoredRun,
+    names: Mapping[str, str],
+    options: Sequence[str],
+    runs: str,
+    max_epochs: int,
 ) -> Plan:
     """The plan of a run that was kept by a script or a notebook: from its hyperparameters."""
     from gradbook.seeds import seed_everything
@@ -215,14 +223,13 @@ def _plan_of_a_script(
             ("trainer", Trainer),
         )
     }
-    if max_epochs is not None:
-        arguments["trainer"]["max_epochs"] = max_epochs
+    arguments["trainer"]["max_epochs"] = max_epochs
     return Plan(
         **found,
         arguments=arguments,
         settings=arguments,
         seed=seed_everything(run.facts["seed"]),
-        runs=str(run.folder.parent),
+        runs=runs,
         name=run.name.rpartition("-")[0] or run.name,
         display="auto",
         checkpoint_steps=None,
@@ -231,7 +238,7 @@ def _plan_of_a_script(
 
 
 def _arguments_of(Class: type, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    known = inspect.signature(Class).parameters
+    known = set(inspect.signature(Class).parameters) - set(NOT_OPTIONS)
     return {name: value for name, value in hyperparameters.items() if name in known}
 
 

@@ -1,8 +1,11 @@
 """`gradbook resume`: goes on with a run that was stopped, as if it never had been."""
 
-import argparse
-
-from gradbook.cli.options import Parser, add_common_options, positive_number
+from gradbook.cli.options import (
+    Parser,
+    add_common_options,
+    add_display_options,
+    positive_number,
+)
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_class_options, plan_of
 
@@ -20,8 +23,6 @@ def run(arguments: list[str]) -> Outcome:
     )
     add_display_options(parser)
     add_common_options(parser)
-    if {"-h", "--help"} & set(arguments):
-        return Outcome(text=parser.format_help().rstrip())
     asked = parser.read(arguments)
 
     from gradbook.runs.stored import load
@@ -32,14 +33,3 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.cli.fit import fit
 
     return fit(plan, resume=stored.folder)
-
-
-def add_display_options(parser: argparse._ActionsContainer) -> None:
-    """Adds how the progress of a training is shown."""
-    parser.add_argument(
-        "--display",
-        choices=("auto", "terminal", "lines", "off"),
-        default="auto",
-        help="how progress is shown (default: auto)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")

@@ -5,9 +5,8 @@ import re
 import sys
 from pathlib import Path
 
-from gradbook.cli.options import Parser, add_common_options
-from gradbook.cli.report import Outcome, UsageError
-from gradbook.cli.runs import add_runs_option, printable
+from gradbook.cli.options import Parser, add_common_options, add_runs_option
+from gradbook.cli.report import Outcome, UsageError, printable
 from gradbook.errors import ConfigError, GradbookError, StorageError
 from gradbook.runs.format import FILES, FOLDERS, INSPECT_FOLDER, RUN_FILE, files_in
 from gradbook.runs.stored import find_folder, is_being_trained
@@ -21,16 +20,17 @@ def run(arguments: list[str]) -> Outcome:
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)
-    if asked.help:
-        return Outcome(text=parser.format_help().rstrip())
     if not asked.run:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
     found = (find_folder(name, asked.runs) for name in asked.run)
     folders = list({os.path.realpath(folder): folder for folder in found}.values())
     for folder in folders:
         _check(folder)
-    if not (asked.yes or _confirmed(folders)):
-        return Outcome({"removed": []}, "Nothing was removed.")
+    if not asked.yes:
+        if not _confirmed(folders):
+            return Outcome({"removed": []}, "Nothing was removed.")
+        for folder in folders:  # much may have happened before the answer came
+            _check(folder)
     outcome = Outcome({"removed": []})
     for folder in folders:
         try:
@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> Outcome:
             outcome.error = error
             break
         outcome.facts["removed"].append(str(folder))
-    outcome.text = "\n".join(f"removed {printable(name)}" for name in outcome.facts["removed"])
+    outcome.text = "\n".join(f"removed {name}" for name in outcome.facts["removed"])
     return outcome
 
 
@@ -65,8 +65,8 @@ def _check(folder: Path) -> None:
     if unknown:
         listed = ", ".join([*unknown[:5], *(["..."] if len(unknown) > 5 else [])])
         raise GradbookError(
-            f"{folder} holds what is not of a run: {printable(listed)}. Nothing was removed. Move "
-            f"it elsewhere, and try again."
+            f"{folder} holds what is not of a run: {listed}. Nothing was removed. Move it "
+            f"elsewhere, and try again."
         )
     if is_being_trained(folder):
         raise GradbookError(

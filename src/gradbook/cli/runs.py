@@ -5,29 +5,33 @@ import operator
 import re
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, show
+from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.texts import duration, rounded, shortened, table, when
 from gradbook.errors import CorruptFileError, did_you_mean
-from gradbook.runs.comparison import PROMINENT, differing, hyperparameters_of, settings_of
-from gradbook.runs.stored import Damaged, StoredRun, find_runs, headline
+from gradbook.record import headline, higher_is_better
+from gradbook.runs.comparison import (
+    PROMINENT,
+    differing,
+    hyperparameters_of,
+    settings_of,
+    summary_of,
+)
+from gradbook.runs.stored import DamagedRun, StoredRun, find_runs
 
 EPILOG = """\
 KEY is name, model, data, status, epochs, seconds, started, seed, best, last, a hyperparameter
 such as lr, a label such as val_acc (its last value) or best_val_acc, or any other setting that
 `gradbook compare` shows. EXPR is KEY, one of = != < <= > >=, and a value:
 
-  gradbook runs --filter model=mlp "lr<0.3" --sort best --reverse
+  gradbook runs --filter model=mlp "lr<0.3" --sort best
   gradbook runs --filter status=killed
   gradbook runs --filter "val_acc>=0.8" "started>=2025-03-01"
 """
-
-#: The longest value of a setting that is shown whole.
-_WIDEST = 20
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -83,7 +87,11 @@ def run(arguments: list[str]) -> Outcome:
     """Lists the runs in a folder."""
     parser = Parser("runs", "The runs in a folder, damaged ones too.")
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--sort", metavar="KEY", help="order by this (default: by name)")
+    parser.add_argument(
+        "--sort",
+        metavar="KEY",
+        help="order by this; by best, the best run is the first (default: by name)",
+    )
     parser.add_argument("--reverse", action="store_true", help="the other way round")
     parser.add_argument(
         "--filter",
@@ -97,31 +105,30 @@ def run(arguments: list[str]) -> Outcome:
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)
-    if asked.help:
-        return Outcome(text=parser.format_help().rstrip())
 
     rows, damaged = [], []
     for found in find_runs(asked.runs):
         try:
-            if isinstance(found, Damaged):
+            if isinstance(found, DamagedRun):
                 damaged.append(found)
             else:
                 rows.append((found, values_of(found)))
         except CorruptFileError as error:
-            damaged.append(Damaged(found.folder, str(error)))
+            damaged.append(DamagedRun(found.folder, str(error)))
     for key in [*(each.key for each in asked.filter), *filter(None, [asked.sort])]:
         _check_key(key, [values for _, values in rows])
     num_runs = len(rows)
     rows = [row for row in rows if all(each.admits(row[1]) for each in asked.filter)]
     if asked.sort:
-        rows.sort(key=lambda row: _sortable(row[1].get(asked.sort)), reverse=asked.reverse)
+        known = [row for row in rows if row[1].get(asked.sort) is not None]
+        known.sort(key=lambda row: _rank(asked.sort, *row), reverse=asked.reverse)
         # Whichever way round, what has no value comes last.
-        rows.sort(key=lambda row: row[1].get(asked.sort) is None)
+        rows = [*known, *(row for row in rows if row[1].get(asked.sort) is None)]
     elif asked.reverse:
         rows.reverse()
 
     facts = {
-        "runs": [summary(stored) for stored, _ in rows],
+        "runs": [summary_of(stored) for stored, _ in rows],
         "damaged": [
             {"name": each.name, "folder": str(each.folder), "reason": each.reason}
             for each in damaged
@@ -129,53 +136,21 @@ def run(arguments: list[str]) -> Outcome:
     }
     lines = []
     if rows or damaged:
-        lines += [line.rstrip() for line in _listing(rows, damaged)]
+        lines += _listing(rows, damaged)
     if num_runs and not rows:
         lines.append(f"None of the runs in {asked.runs!r} meets the conditions.")
     if not num_runs and not damaged:
         lines.append(f"There are no runs in {asked.runs!r} yet. Make one: gradbook train mlp")
     for each in damaged:
-        lines += ["", f"damaged: {printable(each.reason)}"]
+        lines += ["", f"damaged: {each.reason}"]
     return Outcome(facts, "\n".join(lines), code=1 if damaged else 0)
-
-
-def add_runs_option(parser: argparse.ArgumentParser) -> None:
-    """Adds the option for the folder of the runs."""
-    parser.add_argument(
-        "--runs", default="runs", metavar="DIR", help="folder for runs (default: runs)"
-    )
-
-
-def summary(stored: StoredRun) -> dict[str, Any]:
-    """What a list says of a run, for --json."""
-    facts = stored.facts
-    return {
-        "name": stored.name,
-        "folder": str(stored.folder),
-        "status": stored.status,
-        "model": facts["model"]["name"],
-        "data": facts["data"]["name"],
-        "hyperparameters": hyperparameters_of(stored),
-        "epochs": stored.epochs,
-        "max_epochs": facts["max_epochs"],
-        "seconds": seconds_of(stored),
-        "final": stored.final,
-        "best": stored.best,
-        "started": facts["started"],
-        "ended": facts["ended"],
-    }
-
-
-def seconds_of(stored: StoredRun) -> float | None:
-    """How long it was trained, or None while run.json does not know it."""
-    return None if stored.status in ("running", "killed") else stored.facts["seconds"]
 
 
 def values_of(stored: StoredRun) -> dict[str, Any]:
     """What --filter and --sort may name."""
     best = {label: each["value"] for label, each in stored.best.items()}
     label = headline(stored.final) or ""
-    told = summary(stored)
+    told = summary_of(stored)
     return {
         **stored.final,
         **{f"best_{label}": value for label, value in best.items()},
@@ -195,7 +170,12 @@ def _check_key(key: str, values: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def _sortable(value: Any) -> tuple[bool, Any]:
+def _rank(key: str, stored: StoredRun, values: dict[str, Any]) -> tuple[Any, ...]:
+    """What a run is sorted by: numbers come before words."""
+    value = values[key]
+    if key == "best":  # runs that are judged by different labels cannot be ranked together
+        label = headline(stored.final) or ""
+        return label, -value if higher_is_better(label) else value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return (False, value) if is_number else (True, show(value))
 
@@ -204,7 +184,7 @@ def _sortable(value: Any) -> tuple[bool, Any]:
 
 
 def _listing(
-    rows: Sequence[tuple[StoredRun, dict[str, Any]]], damaged: Sequence[Damaged]
+    rows: Sequence[tuple[StoredRun, dict[str, Any]]], damaged: Sequence[DamagedRun]
 ) -> list[str]:
     """The table, without the columns for which a terminal is too narrow."""
     hyperparameters = [hyperparameters_of(stored) for stored, _ in rows]
@@ -222,7 +202,7 @@ def _listing(
     judged = list(zip(rows, labels, strict=True))
     kinds = list(dict.fromkeys(filter(None, labels)))
     for key in ("best", "last"):
-        cells = [figure(values, key) if label else "-" for (_, values), label in judged]
+        cells = [rounded(values, key) if label else "-" for (_, values), label in judged]
         if len(kinds) > 1:  # one name does not fit the whole column
             cells = [f"{cell} {label or ''}" for cell, label in zip(cells, labels, strict=True)]
         columns[" ".join([key, *kinds]) if len(kinds) == 1 else key] = cells
@@ -236,56 +216,9 @@ def _listing(
     room = shutil.get_terminal_size((sys.maxsize, 24)).columns
     dispensable = ["model", *settings[:2], "seconds", "started", *settings[2:]]
     shown = dict(columns)
-    while len((lines := table(shown))[0]) > room and dispensable:
+    while max(map(len, lines := table(shown))) > room and dispensable:
         del shown[dispensable.pop()]
     if len(shown) < len(columns):
         left_out = ", ".join(name for name in columns if name not in shown)
         lines += ["", f"No room for {left_out}; --json has everything."]
     return lines
-
-
-def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
-    """Columns, by their headings, as aligned lines. Numbers stand on the right."""
-    aligned = []
-    for heading, cells in columns.items():
-        texts = [printable(text) for text in (heading, *cells)]
-        width = max(map(len, texts))
-        right = all(re.match(r"[-+]?[.\d]|-$|NaN", text) for text in texts[1:])
-        aligned.append([text.rjust(width) if right else text.ljust(width) for text in texts])
-    return ["  ".join(line) for line in zip(*aligned, strict=True)]
-
-
-def printable(text: str) -> str:
-    """A text without control characters: a run may come from anywhere."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def figure(values: Mapping[str, Any], key: str) -> str:
-    """A loss or accuracy for a table; "-" if there is none, "NaN" if it was not finite."""
-    if key not in values:
-        return "-"
-    value = values[key]
-    if value is None:
-        return "NaN"
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for a table."""
-    if seconds is None:
-        return "-"
-    return f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}"
-
-
-def shortened(value: Any, widest: int = _WIDEST) -> str:
-    """A setting for a table."""
-    text = show(value)
-    return text if len(text) <= widest else f"{text[: widest - 3]}..."
-
-
-def when(text: str) -> str:
-    """A time of run.json as the clock here showed it, to the minute."""
-    try:
-        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError, OSError):  # run.json may hold any text
-        return text

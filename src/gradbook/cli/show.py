@@ -7,21 +7,14 @@ import sys
 import textwrap
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, show
+from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
-from gradbook.cli.runs import (
-    add_runs_option,
-    duration,
-    figure,
-    printable,
-    seconds_of,
-    table,
-    when,
-)
+from gradbook.cli.texts import duration, rounded, table, when
 from gradbook.errors import CorruptFileError
-from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in, inside
+from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
 from gradbook.runs.stored import StoredRun, load
+from gradbook.storage import inside
 
 #: Of more epochs than this, only the first and the last are listed.
 _MANY_EPOCHS = 14
@@ -41,8 +34,6 @@ def run(arguments: list[str]) -> Outcome:
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)
-    if asked.help:
-        return Outcome(text=parser.format_help().rstrip())
     if asked.run is None:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
     stored = load(asked.run, asked.runs)
@@ -52,7 +43,7 @@ def run(arguments: list[str]) -> Outcome:
         "name": stored.name,
         "folder": str(stored.folder),
         "status": stored.status,
-        "seconds": seconds_of(stored),
+        "seconds": stored.seconds,
         "files": sizes,
     }
     error = None
@@ -63,7 +54,7 @@ def run(arguments: list[str]) -> Outcome:
         error = raised
         for key in ("epochs", "final", "best"):
             del facts[key]
-    lines = [f"{printable(stored.name)}: {_status(stored, facts.get('epochs'))}", ""]
+    lines = [f"{stored.name}: {_status(stored, facts.get('epochs'))}", ""]
     lines += [*_texts(_settings(stored)), ""]
     if error is None:
         lines += [*_results(stored), ""]
@@ -82,6 +73,10 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
         rows.append(("diverged", [facts["diverged"]]))
     if stored.status in ("killed", "interrupted", "failed"):
         rows.append(("go on", [_advice(stored)]))
+    best = stored.best_checkpoint
+    if best is not None:
+        told = f"of epoch {best['epoch']}, by {best['label']} {rounded(best, 'value')}"
+        rows.append(("best.pt", [told]))
     if facts["command"]:
         rows.append(("repeat", [shlex.join(["gradbook", *facts["command"]])]))
     size = f", {model['num_parameters']:,} parameters" if model["num_parameters"] else ""
@@ -122,9 +117,8 @@ def _status(stored: StoredRun, epochs: int | None) -> str:
     parts = [stored.status]
     if epochs is not None:
         parts.append(f"{epochs} of {stored.facts['max_epochs']} epochs")
-    seconds = seconds_of(stored)
-    if seconds is not None:
-        parts.append(f"{duration(seconds)} seconds")
+    if stored.seconds is not None:
+        parts.append(f"{duration(stored.seconds)} seconds")
     return ", ".join(parts)
 
 
@@ -158,14 +152,14 @@ def _results(stored: StoredRun) -> list[str]:
     if len(epochs) > 1 + _MANY_EPOCHS:
         num_hidden = len(epochs) - 1 - _NUM_FIRST - _NUM_LAST
         epochs[1 + _NUM_FIRST : -_NUM_LAST] = [f"{'...':>10}  {num_hidden} more epochs"]
-    lines += [printable(line) for line in epochs]
+    lines += epochs
     if stored.best:
         lines += [
             "",
             *table(
                 {
                     "": list(stored.best),
-                    "best": [figure(best, "value") for best in stored.best.values()],
+                    "best": [rounded(best, "value") for best in stored.best.values()],
                     "epoch": [str(best["epoch"]) for best in stored.best.values()],
                 }
             ),
@@ -208,9 +202,9 @@ def _texts(rows: list[tuple[str, list[str]]]) -> list[str]:
     width = min(max(shutil.get_terminal_size().columns, 40), _MAX_WIDTH)
     lines = []
     for name, parts in rows:
-        text = printable(", ".join(parts))
+        text = ", ".join(parts)
         # What has one part may be a command, which is copied whole.
-        broken = [text] if len(parts) == 1 else textwrap.wrap(text, width - _MARGIN)
+        broken = text.splitlines() if len(parts) == 1 else textwrap.wrap(text, width - _MARGIN)
         for index, line in enumerate(broken):
             lines.append(f"{'' if index else name:<{_MARGIN}}{line}")
     return lines

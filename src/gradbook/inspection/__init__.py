@@ -10,9 +10,9 @@ from gradbook.inspection.classification import ClassifierReport as ClassifierRep
 from gradbook.inspection.classification import Mistake as Mistake
 from gradbook.inspection.classification import classifies
 from gradbook.inspection.predictions import Predictions as Predictions
-from gradbook.inspection.predictions import forward
+from gradbook.inspection.predictions import batches_and_outputs
 from gradbook.inspection.predictions import predictions as predictions
-from gradbook.inspection.regression import ParameterError as ParameterError
+from gradbook.inspection.regression import ParameterComparison as ParameterComparison
 from gradbook.inspection.regression import RegressionReport as RegressionReport
 from gradbook.inspection.weights import show_weights as show_weights
 from gradbook.inspection.weights import weight_images as weight_images
@@ -36,7 +36,7 @@ def inspect(
         BatchError: If the labels do not fit the outputs.
         ModelError: If the outputs are not numbers.
     """
-    batches = forward(model, data, train)
+    batches = batches_and_outputs(model, data, train)
     first = next(batches)
     batches = chain([first], batches)
     if classifies(model, *first):

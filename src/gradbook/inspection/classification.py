@@ -12,9 +12,9 @@ import torch
 
 from gradbook.checks import at_rest, check_label_range, check_labels, check_whole_number
 from gradbook.data import Batch
+from gradbook.display.table import Table
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.inspection import pictures
-from gradbook.inspection.tables import Table
 from gradbook.module import Classifier, Module
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class ClassifierReport:
         data: Any,
         batches: Iterable[tuple[Batch, torch.Tensor]],
     ) -> "ClassifierReport":
-        """The report on a pass of `forward`. See `gradbook.inspection.inspect`."""
+        """The report on a pass of `batches_and_outputs`. See `gradbook.inspection.inspect`."""
         mistakes: list[Mistake] = []
         parts: list[list[torch.Tensor]] = []
         are_probabilities: bool | None = None
@@ -194,7 +194,7 @@ class ClassifierReport:
             if count:
                 share = f"{count / int(self.support[true]):.1%}"
                 rows.append([self.names[true], self.names[predicted], f"{count:,}", share])
-        return Table(["true", "predicted", "count", "of the class"], rows, num_texts=2)
+        return Table(["true", "predicted", "count", "of the class"], rows)
 
     def calibration(self, num_bins: int = 10) -> Calibration:
         """Compares the probabilities of the predictions with how often these are right.
@@ -343,7 +343,7 @@ class ClassifierReport:
             ]
             for mistake in shown
         ]
-        return Table(["true", "predicted", "probability", "example", "input"], rows, num_texts=2)
+        return Table(["true", "predicted", "probability", "example", "input"], rows)
 
 
 def classifies(model: torch.nn.Module, batch: Batch, Y_hat: torch.Tensor) -> bool:
@@ -373,11 +373,11 @@ def probabilities(
     """
     P = Y_hat if are_probabilities else Y_hat.softmax(dim=-1)
     if P.isnan().any():
-        raise ModelError(not_finite(model))
+        raise ModelError(explain_nonfinite(model))
     return P
 
 
-def not_finite(model: torch.nn.Module) -> str:
+def explain_nonfinite(model: torch.nn.Module) -> str:
     """What to say of a model whose outputs are NaN or infinite."""
     return (
         f"The outputs of {type(model).__name__} are NaN or infinite, so that they say nothing. Its "

@@ -22,7 +22,8 @@ from gradbook.errors import (
     ModelError,
     did_you_mean,
 )
-from gradbook.inspection.predictions import device_of, not_one_tensor
+from gradbook.hparams import qualified_name
+from gradbook.inspection.predictions import device_of, explain_not_one_tensor
 from gradbook.storage import write_atomically
 
 Format = Literal["safetensors", "onnx", "torch-export"]
@@ -89,7 +90,7 @@ def export(
     with at_rest(model):
         expected = model(*inputs)  # makes lazy layers know their shapes too
         if not isinstance(expected, torch.Tensor):
-            raise ModelError(not_one_tensor(model, expected))
+            raise ModelError(explain_not_one_tensor(model, expected))
         content, run = _FORMATS[to](model, inputs)
         differences = []
         for batch, wanted in ((inputs, expected), ([X[:1] for X in inputs], expected[:1])):
@@ -165,8 +166,7 @@ def _to_safetensors(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
 
     # Copies: the format holds neither tensors that share memory nor transposed ones.
     state = {name: value.contiguous().clone() for name, value in model.state_dict().items()}
-    Class = type(model)
-    metadata = {"format": "pt", "model": f"{Class.__module__}.{Class.__qualname__}"}
+    metadata = {"format": "pt", "model": qualified_name(type(model))}
     content = safetensors.save(state, metadata)
     fresh = copy.deepcopy(model)
     for value in fresh.state_dict().values():

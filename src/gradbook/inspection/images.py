@@ -23,7 +23,7 @@ def image_shape(data: Any) -> tuple[int, int, int]:
     Raises:
         DataError: If its inputs are no images.
     """
-    return shape_of(training_images(data))
+    return shape_of(first_images(data))
 
 
 def shape_of(X: torch.Tensor) -> tuple[int, int, int]:
@@ -32,7 +32,7 @@ def shape_of(X: torch.Tensor) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def training_images(data: Any) -> torch.Tensor:
+def first_images(data: Any) -> torch.Tensor:
     """The first batch of the training set, of shape (batch, channels, height, width).
 
     Raises:

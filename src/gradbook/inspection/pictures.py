@@ -4,15 +4,11 @@ Each function draws on the figure that it is given, or on a new one of pyplot's,
 shows when its cell ends. Names of classes are never read as formulas.
 """
 
-import io
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from gradbook.storage import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,24 +21,6 @@ if TYPE_CHECKING:
 _MAX_NUMBERED = 25
 #: More points than this are drawn as pixels in an SVG file, which would become too large.
 _MAX_VECTORS = 2000
-
-
-def save(figure: "Figure", folder: Path, name: str) -> list[Path]:
-    """Writes a figure as NAME.svg and NAME.png.
-
-    Returns:
-        The files.
-
-    Raises:
-        StorageError: If they cannot be written.
-    """
-    files = []
-    for kind in ("svg", "png"):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=kind, dpi=150)
-        files.append(folder / f"{name}.{kind}")
-        write_atomically(files[-1], buffer.getbuffer())
-    return files
 
 
 def is_image(X: torch.Tensor | None) -> bool:

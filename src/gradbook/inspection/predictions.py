@@ -8,7 +8,7 @@ import torch
 from gradbook.checks import at_rest
 from gradbook.data import Batch, TensorLoader
 from gradbook.errors import BatchError, DataError, ModelError
-from gradbook.passes import always_the_same
+from gradbook.resumable_loader import always_the_same
 
 
 class Predictions(NamedTuple):
@@ -44,13 +44,15 @@ def predictions(model: torch.nn.Module, data: Any, train: bool = False) -> Predi
         ModelError: If the model is none, or its output is not one tensor.
     """
     outputs, labels = [], []
-    for batch, output in forward(model, data, train):
+    for batch, output in batches_and_outputs(model, data, train):
         outputs.append(output.cpu())
         labels.append(batch[-1].cpu())
     return Predictions(torch.cat(outputs), torch.cat(labels))
 
 
-def forward(model: Any, data: Any, train: bool = False) -> Iterator[tuple[Batch, torch.Tensor]]:
+def batches_and_outputs(
+    model: Any, data: Any, train: bool = False
+) -> Iterator[tuple[Batch, torch.Tensor]]:
     """Each batch of a set with the model's output for it, both on the model's device.
 
     Between two batches the model is in its own mode, so that a loop over them may be left.
@@ -71,14 +73,14 @@ def forward(model: Any, data: Any, train: bool = False) -> Iterator[tuple[Batch,
         with at_rest(model):
             output = model(*batch[:-1])
         if not isinstance(output, torch.Tensor):
-            raise ModelError(not_one_tensor(model, output))
+            raise ModelError(explain_not_one_tensor(model, output))
         empty = False
         yield batch, output
     if empty:
         raise DataError(f"The {_split(train)} set of {type(data).__name__} is empty.")
 
 
-def not_one_tensor(model: torch.nn.Module, output: Any) -> str:
+def explain_not_one_tensor(model: torch.nn.Module, output: Any) -> str:
     """What to say of a model whose output is not one tensor."""
     return (
         f"The output of {type(model).__name__}.forward must be one tensor here, but it is a "

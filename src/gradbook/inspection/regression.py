@@ -12,10 +12,10 @@ import torch
 
 from gradbook.checks import check_targets
 from gradbook.data import Batch
+from gradbook.display.table import Table
 from gradbook.errors import ModelError
 from gradbook.inspection import pictures
-from gradbook.inspection.classification import not_finite
-from gradbook.inspection.tables import Table
+from gradbook.inspection.classification import explain_nonfinite
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ParameterError:
+class ParameterComparison:
     """A parameter beside the one that the data were made with.
 
     Attributes:
@@ -55,7 +55,7 @@ class RegressionReport:
 
     labels: torch.Tensor
     predicted: torch.Tensor
-    parameters: list[ParameterError]
+    parameters: list[ParameterComparison]
 
     @classmethod
     def of(
@@ -64,12 +64,12 @@ class RegressionReport:
         data: Any,
         batches: Iterable[tuple[Batch, torch.Tensor]],
     ) -> "RegressionReport":
-        """The report on a pass of `forward`. See `gradbook.inspection.inspect`."""
+        """The report on a pass of `batches_and_outputs`. See `gradbook.inspection.inspect`."""
         labels, predicted = [], []
         for batch, y_hat in batches:
             check_targets(y_hat, batch[-1])
             if not y_hat.isfinite().all():
-                raise ModelError(not_finite(model))
+                raise ModelError(explain_nonfinite(model))
             labels.append(batch[-1].cpu())
             predicted.append(y_hat.cpu())
         return cls(torch.cat(labels), torch.cat(predicted), _parameters(model, data))
@@ -181,7 +181,7 @@ class RegressionReport:
         return f"distance from the true parameters {self.distance:.4g}"
 
 
-def _parameters(model: torch.nn.Module, data: Any) -> list[ParameterError]:
+def _parameters(model: torch.nn.Module, data: Any) -> list[ParameterComparison]:
     """Weights and bias beside the true ones; none unless the model has just these two."""
     true_w, true_b = getattr(data, "w", None), getattr(data, "b", None)
     if true_w is None or true_b is None:
@@ -197,5 +197,5 @@ def _parameters(model: torch.nn.Module, data: Any) -> list[ParameterError]:
         if len(truth) != len(values):
             return []
         names = [name] if name == "b" else [f"{name}[{i}]" for i in range(len(truth))]
-        found += [ParameterError(*each) for each in zip(names, truth, values, strict=True)]
+        found += [ParameterComparison(*each) for each in zip(names, truth, values, strict=True)]
     return found

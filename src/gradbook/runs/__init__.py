@@ -6,7 +6,7 @@ Reading needs no PyTorch. `Run`, which keeps a training, is loaded when it is fi
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gradbook.runs.stored import Damaged as Damaged
+from gradbook.runs.stored import DamagedRun as DamagedRun
 from gradbook.runs.stored import StoredRun as StoredRun
 from gradbook.runs.stored import find_runs as find_runs
 from gradbook.runs.stored import load as load
@@ -14,7 +14,7 @@ from gradbook.runs.stored import load as load
 if TYPE_CHECKING:
     from gradbook.runs.recorder import Run as Run
 
-__all__ = ["Damaged", "Run", "StoredRun", "find_runs", "load"]
+__all__ = ["DamagedRun", "Run", "StoredRun", "find_runs", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,15 @@
 """What differs between runs, what each reached, and their curves in one picture."""
 
-import io
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.errors import ConfigError
+from gradbook.record import higher_is_better
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun
-from gradbook.storage import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 
 #: Settings by which a reader tells runs apart, the most telling first.
 PROMINENT = ("lr", "num_hiddens", "batch_size", "seed")
-
-#: What a picture can be saved as.
-PICTURE_KINDS = ("svg", "png")
 
 #: More runs than Matplotlib has colours of its own get theirs from a colour map.
 _NUM_COLORS = 10
@@ -73,6 +70,26 @@ def settings_of(run: StoredRun) -> dict[str, Any]:
         settings["git_commit"] = facts["git"]["commit"]
         settings["git_dirty"] = facts["git"]["dirty"]
     return settings
+
+
+def summary_of(run: StoredRun) -> dict[str, Any]:
+    """What a list says of a run."""
+    facts = run.facts
+    return {
+        "name": run.name,
+        "folder": str(run.folder),
+        "status": run.status,
+        "model": facts["model"]["name"],
+        "data": facts["data"]["name"],
+        "hyperparameters": hyperparameters_of(run),
+        "epochs": run.epochs,
+        "max_epochs": facts["max_epochs"],
+        "seconds": run.seconds,
+        "final": run.final,
+        "best": run.best,
+        "started": facts["started"],
+        "ended": facts["ended"],
+    }
 
 
 def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
@@ -147,11 +164,7 @@ def save_overlay(runs: Sequence[StoredRun], paths: Sequence[Path]) -> None:
     for path in paths:
         if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
             raise ConfigError(f"A picture's name ends in .svg or .png, but {str(path)!r} does not.")
-    figure = overlay(runs)
-    for path in paths:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=path.suffix.lower().lstrip("."), dpi=200)
-        write_atomically(path, buffer.getvalue())
+    save_figure(overlay(runs), paths)
 
 
 def _quantities(runs: Sequence[StoredRun]) -> list[str]:
@@ -187,7 +200,8 @@ def _dress(axes: "Axes", quantity: str) -> None:
     y = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     y = y[np.isfinite(y)]
     # A run that diverged, or one that reached far less than the others, would flatten them.
-    if not quantity.endswith("acc") and len(y) and y.min() > 0 and y.max() / y.min() > _MANY_TIMES:
+    spread = y.max() / y.min() if len(y) and y.min() > 0 else 1
+    if not higher_is_better(quantity) and spread > _MANY_TIMES:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")

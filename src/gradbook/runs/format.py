@@ -15,8 +15,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.record import History, Metric
+from gradbook.storage import inside as inside
 from gradbook.storage import unwritable, write_atomically
 
 FORMAT = "gradbook run"
@@ -51,26 +52,6 @@ _CUT_SHORT = ("running", "interrupted", "failed")
 
 # Made once, because json.dumps() would make one for each line.
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-
-
-def inside(folder: Path | str, name: str) -> Path:
-    """The path of a run's file, which may not exist.
-
-    Args:
-        folder: The run's folder.
-        name: The file, such as "checkpoints/best.pt".
-
-    Raises:
-        CorruptFileError: If symbolic links lead out of the folder.
-    """
-    path, root = Path(folder, name), os.path.realpath(folder)
-    real = os.path.realpath(path)
-    if not Path(real).is_relative_to(root):
-        raise CorruptFileError(
-            f"{path} is a link that leads out of the run's folder, to {real}. It is not "
-            f"followed. If you trust it, put the file itself in its place."
-        )
-    return path
 
 
 def files_in(folder: Path | str) -> dict[str, int]:
@@ -268,6 +249,8 @@ class MetricsLog:
             os.close(self._file)
 
     def _append(self, entry: dict[str, Any]) -> None:
+        if not self._is_open:
+            raise StorageError(f"{self._path} is closed; nothing can be added to it.")
         body = _canonical(entry)
         crc = _crc(self.crc, body)
         line = f'{body[:-1]},"crc":"{crc}"}}\n'.encode()
@@ -413,7 +396,12 @@ def _parsed(content: bytes) -> Any:
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON")
 
-    return json.loads(content.decode(), parse_constant=refuse)
+    def whole_number(text: str) -> int:
+        if len(text) > 18:
+            raise ValueError(f"a number of {len(text)} digits is none that a run has")
+        return int(text)
+
+    return json.loads(content.decode(), parse_constant=refuse, parse_int=whole_number)
 
 
 def _reason(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from gradbook.board import ProgressBoard
 from gradbook.checks import check_whole_number
 from gradbook.display.file import save_curve
 from gradbook.errors import ConfigError
+from gradbook.fingerprint import describe_optimizer
 from gradbook.hparams import plain, qualified_name
 from gradbook.interrupts import undisturbed
 from gradbook.record import Metric, Sink
@@ -33,13 +35,20 @@ from gradbook.runs.format import (
     LOCK_FILE,
     VERSION,
     MetricsLog,
-    inside,
     read_run,
     results_of,
     write_run,
 )
 from gradbook.seeds import last_seed
-from gradbook.storage import claim_folder, kebab_case, link_atomically, write_atomically
+from gradbook.stopping import BestSoFar
+from gradbook.storage import (
+    claim_folder,
+    inside,
+    kebab_case,
+    link_atomically,
+    unwritable,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
@@ -112,32 +121,32 @@ class Run(Sink):
         """Makes the folder, or goes on in that of the run that is resumed."""
         if trainer is None:
             raise ConfigError("A Run keeps a training. Give it to a Trainer: Trainer(run=...).")
-        self._board, self._trainer = board, trainer
-        resumed = trainer.resumed_folder
-        if resumed is not None:
-            self.folder = resumed
+        self._board, self._trainer, self._num_provisional = board, trainer, 0
+        resumption = trainer.resumption
+        goes_on = resumption is not None and resumption.folder is not None
+        if resumption is not None and resumption.folder is not None:
+            self.folder = resumption.folder
         elif not self._is_claimed:
             self.claim(kebab_case(type(trainer.model).__name__))
         self._is_claimed = False
         assert self.folder is not None
-        # Who lists runs holds it for a moment.
-        lock = FileLock(inside(self.folder, LOCK_FILE), timeout=1)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise ConfigError(
-                f"{self.folder} is being trained by another process. Wait until it has ended."
-            ) from None
-        self._lock = lock
+        self._lock = _locked(self.folder)
         self._begin = time.perf_counter()
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
-        self._facts = self._first_facts() if resumed is None else self._resumed_facts(resumed)
-        self._seconds_before = self._facts["seconds"]
-        write_run(self.folder, self._facts)
-        self._log = MetricsLog(self.folder, trainer.resumed_lines if resumed is not None else None)
-        if resumed is not None:  # the checkpoint is there that it goes on from
+        if resumption is not None and goes_on:
+            resumption.check_unchanged()  # it was read before the lock was there
+            self._facts = self._resumed_facts(self.folder)
+            self._seconds_before = max(
+                self._facts["seconds"], resumption.state.get("recorded_seconds", 0.0)
+            )
+            log = MetricsLog(self.folder, resumption.state["recorded_lines"])
+            write_run(self.folder, self._facts)
+            self._log = log
             self._remove_half_written()
             return
+        self._facts, self._seconds_before = self._first_facts(), 0.0
+        write_run(self.folder, self._facts)
+        self._log = MetricsLog(self.folder)
         self._write_what_was_recorded(self._log)
         self._save_checkpoint("last")
         self._wait()  # where there is no room for one, no training is to begin
@@ -147,16 +156,19 @@ class Run(Sink):
         """Appends a value to metrics.jsonl."""
         if self._log is not None:
             self._log.append(metric)
+            # A training that goes on records these points anew, and whole.
+            self._num_provisional += getattr(self._board, "is_flushing", False)
 
     def end_step(self, trainer: "Trainer") -> None:
         """Takes a checkpoint in the middle of an epoch, if these are wanted."""
-        if self.every_n_steps and trainer.position.batches % self.every_n_steps == 0:
+        if self.every_n_steps and trainer.num_steps % self.every_n_steps == 0:
             self._save_checkpoint("last")
 
     def end_epoch(self, trainer: "Trainer") -> None:
         """Takes a checkpoint, which is also that of the best epoch if this is the best."""
         is_best = trainer.best.epoch == trainer.position.epoch
-        self._save_checkpoint("last", *(["best"] if is_best else []))
+        # The best first: a process that is killed in between goes on from the last.
+        self._save_checkpoint(*(["best"] if is_best else []), "last")
 
     def close(self, status: str) -> None:
         """Writes how it ended, the last checkpoint and the curves; a signal cannot prevent it.
@@ -177,10 +189,12 @@ class Run(Sink):
                 failures.append(failure)
 
         with undisturbed(later=status != "interrupted"):
-            if status in ("interrupted", "failed") and self._trainer.is_at_rest:
-                # Not "last" within a step, which may have drawn random numbers.
-                is_exact = self._trainer.was_stopped_between_steps
-                attempt(self._save_checkpoint, "last" if is_exact else "failed")
+            if status == "interrupted" and self._trainer.position.between_steps:
+                attempt(self._save_checkpoint, "last")
+            elif status in ("interrupted", "failed"):
+                attempt(self._save_checkpoint, "failed")
+            else:
+                attempt(self._remove_failed_checkpoint)
             attempt(self._wait)
             attempt(log.close)
             if failures and status != "failed":  # the folder lacks what was reached
@@ -205,11 +219,15 @@ class Run(Sink):
     # Checkpoints
 
     def _save_checkpoint(self, *names: str) -> None:
-        # A training that goes on records the provisional points anew, and whole.
         log = self._log
         assert log is not None
-        lines = log.lines - len(getattr(self._board, "provisional", ()))
-        state = {**snapshot.take(self._trainer), "recorded_lines": lines}
+        state = {
+            **snapshot.take(self._trainer),
+            "recorded_lines": log.lines - self._num_provisional,
+            "recorded_seconds": self._seconds(),
+        }
+        if names == ("failed",):
+            state["is_exact"] = False  # the step that failed may have drawn random numbers
         content = checkpoint.encode(state)
         self._hand_over(lambda: self._write_checkpoints(log, content, names))
 
@@ -234,6 +252,13 @@ class Run(Sink):
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
+
+    def _remove_failed_checkpoint(self) -> None:
+        assert self.folder is not None
+        inside(self.folder, CHECKPOINT_FILES["failed"]).unlink(missing_ok=True)
+
+    def _seconds(self) -> float:
+        return float(self._seconds_before + time.perf_counter() - self._begin)
 
     def _remove_half_written(self) -> None:
         """Removes what a killed process was writing, as large as a checkpoint may be."""
@@ -280,7 +305,7 @@ class Run(Sink):
                     if name not in _NOT_SETTINGS
                 },
             },
-            "optimizer": _describe_optimizer(trainer.optim),
+            "optimizer": describe_optimizer(trainer.optim),
             "seed": last_seed(),
             "device": _device_name(model),
             "versions": {
@@ -307,6 +332,10 @@ class Run(Sink):
 
     def _resumed_facts(self, folder: Path) -> dict[str, Any]:
         trainer, facts, now = self._trainer, read_run(folder), _now()
+        sessions = [
+            {**before, "status": "killed"} if before["status"] == "running" else before
+            for before in facts["sessions"]
+        ]
         session = {
             "started": now,
             "ended": None,
@@ -318,7 +347,14 @@ class Run(Sink):
             "status": "running",
             "error": None,
             "command": self._command or facts["command"],
-            "sessions": [*facts["sessions"], session],
+            "trainer": {
+                **facts["trainer"],
+                "hyperparameters": {
+                    **facts["trainer"]["hyperparameters"],
+                    "max_epochs": trainer.max_epochs,
+                },
+            },
+            "sessions": [*sessions, session],
             "ended": None,
             "max_epochs": trainer.max_epochs,
             "process": {"pid": os.getpid(), "host": socket.gethostname()},
@@ -343,8 +379,9 @@ class Run(Sink):
                 "status": status,
                 "error": message,
                 "ended": now,
-                "seconds": self._seconds_before + time.perf_counter() - self._begin,
-                "steps": trainer.train_batch_idx,
+                "seconds": self._seconds(),
+                "steps": trainer.num_steps,
+                "best_checkpoint": _describe_best(trainer.best),
                 "diverged": trainer.history.diverged,
                 "metrics": {"lines": log.lines, "crc": log.crc},
             },
@@ -370,15 +407,35 @@ def git_state() -> dict[str, Any] | None:
     """The commit that is checked out in the working folder, and whether files differ from it."""
 
     def ask(*words: str) -> str:
-        command = ["git", "--no-optional-locks", *words]
+        # What a repository's own settings name is not run: the folder may be a stranger's.
+        command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words]
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
         return done.stdout.strip()
 
     try:
         commit = ask("rev-parse", "HEAD")
+        if re.search(r"^filter\.", ask("config", "--local", "--list", "--name-only"), re.MULTILINE):
+            return None
         return {"commit": commit, "dirty": bool(ask("status", "--porcelain", "-uno"))}
     except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
         return None
+
+
+def _locked(folder: Path) -> FileLock | None:
+    """The lock of a run's folder, held; None where the file system has no locks."""
+    path = inside(folder, LOCK_FILE)
+    lock = FileLock(path, timeout=1)  # who lists runs holds it for a moment
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"{folder} is being trained by another process. Wait until it has ended."
+        ) from None
+    except NotImplementedError:
+        return None
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return lock
 
 
 def _now() -> str:
@@ -398,13 +455,10 @@ def _device_name(model: Any) -> str | None:
     return f"{device} ({named})" if named else str(device)
 
 
-def _describe_optimizer(optimizer: Any) -> dict[str, Any]:
-    groups = getattr(optimizer, "param_groups", None)
-    settings = groups[0] if groups else {"lr": getattr(optimizer, "lr", None)}
-    return {
-        "class": qualified_name(type(optimizer)),
-        "settings": {name: plain(value) for name, value in settings.items() if name != "params"},
-    }
+def _describe_best(best: BestSoFar) -> dict[str, Any] | None:
+    if best.epoch is None:
+        return None
+    return {"label": best.label, "epoch": best.epoch, "value": best.value}
 
 
 def _num_examples(loader: Any) -> int | None:

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
-from gradbook.record import History, Metric
+from gradbook.record import History, Metric, headline
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     LOCK_FILE,
     RUN_FILE,
-    inside,
     read_metrics,
     read_run,
     results_of,
 )
+from gradbook.storage import inside
 
 if TYPE_CHECKING:
     import pandas
@@ -89,6 +89,11 @@ class StoredRun:
         return points
 
     @property
+    def seconds(self) -> float | None:
+        """How long it was trained, in all sessions; None while run.json does not know it."""
+        return None if self.status in ("running", "killed") else self.facts["seconds"]
+
+    @property
     def epochs(self) -> int:
         """The number of finished epochs."""
         epochs: int = self._results["epochs"]
@@ -105,6 +110,24 @@ class StoredRun:
         """The "value" and the "epoch" of the best mean of each loss and accuracy."""
         best: dict[str, dict[str, Any]] = self._results["best"]
         return best
+
+    @property
+    def best_checkpoint(self) -> dict[str, Any] | None:
+        """The "label", "epoch" and "value" by which checkpoints/best.pt was chosen, if known."""
+        best: dict[str, Any] | None = self.facts.get("best_checkpoint")
+        return best
+
+    def checkpoint_epoch(self, which: str) -> int | None:
+        """The epoch after which a checkpoint was taken, or None if run.json does not tell.
+
+        Args:
+            which: "best", "last" or "failed".
+        """
+        if which == "best" and self.best_checkpoint is not None:
+            return int(self.best_checkpoint["epoch"])
+        # Any other training may have been stopped within an epoch.
+        ended = self.status in ("finished", "diverged")
+        return self.epochs if which == "last" and ended else None
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The epochs as a DataFrame with a column for each label, indexed by "epoch".
@@ -165,7 +188,7 @@ class StoredRun:
 
 
 @dataclass(frozen=True)
-class Damaged:
+class DamagedRun:
     """A run that cannot be read.
 
     Attributes:
@@ -212,30 +235,22 @@ def find_folder(run: Path | str, runs: Path | str = "runs") -> Path:
     )
 
 
-def find_runs(root: Path | str = "runs") -> list[StoredRun | Damaged]:
+def find_runs(root: Path | str = "runs") -> list[StoredRun | DamagedRun]:
     """All runs in a folder, by name; mlp-10 comes after mlp-9. Other folders are passed over.
 
     Raises:
         ConfigError: If the folder cannot be read. If it does not exist, there are no runs.
     """
-    runs: list[StoredRun | Damaged] = []
+    runs: list[StoredRun | DamagedRun] = []
     for folder in sorted(_folders(root), key=_in_natural_order):
         try:
             runs.append(StoredRun(folder))
         except CorruptFileError as error:
             if not _is_beginning(folder):
-                runs.append(Damaged(folder, str(error)))
+                runs.append(DamagedRun(folder, str(error)))
         except ConfigError:  # no run
             continue
     return runs
-
-
-def headline(labels: dict[str, Any]) -> str | None:
-    """The label by which a run is judged: a validation accuracy, or else its loss."""
-    validation = [label for label in labels if label.startswith("val_")]
-    accuracies = [label for label in validation if label.endswith("acc")]
-    losses = [label for label in validation if label.endswith("loss")]
-    return next(iter([*accuracies, *losses, *validation]), None)
 
 
 def is_being_trained(folder: Path | str) -> bool:

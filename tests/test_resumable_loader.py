@@ -6,11 +6,22 @@ import random
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+)
 
 from gradbook.data import TensorLoader
 from gradbook.errors import DataError
-from gradbook.passes import Pass, Position, always_the_same, owners_of_randomness
+from gradbook.resumable_loader import (
+    Position,
+    ResumableLoader,
+    always_the_same,
+    owners_of_randomness,
+)
 from gradbook.seeds import random_state
 
 
@@ -23,7 +34,7 @@ def shuffled(batch_size=2, n=10):
 
 
 def make_pass(loader, split="train", position=None, limit=None, after_batch=lambda split: None):
-    return Pass(loader, split, position or Position(), limit, after_batch)
+    return ResumableLoader(loader, split, position or Position(), limit, after_batch)
 
 
 def seen(batches):
@@ -182,7 +193,7 @@ def test_a_training_that_is_resumed_in_validation_skips_its_training():
     val = make_pass(shuffled(), "val", position)
     first = next(iter(val))[0]
     state = position.pass_random
-    resumed = Position((), 0, "val", 0, state)
+    resumed = Position((), 0, "val", 0, state, state)
     assert list(make_pass(shuffled(), "train", resumed)) == []
     torch.set_rng_state(state["torch"])
     assert torch.equal(next(iter(make_pass(shuffled(), "val", resumed)))[0], first)
@@ -212,7 +223,23 @@ def test_who_may_hold_a_generator():
     assert loader in parts
     assert dataset in parts
     assert loader.sampler in parts
-    assert owners_of_randomness([1]) == [[1], None, None, None, None]
+    assert owners_of_randomness([1])[0] == [1]
+
+
+def test_who_is_wrapped_by_a_data_set_may_hold_a_generator_too():
+    inner = TensorDataset(rows())
+    inner.transform = object()
+    parts = owners_of_randomness(DataLoader(Subset(inner, [0, 1])))
+    assert inner in parts
+    assert inner.transform in parts
+
+
+def test_a_loop_that_validates_first_is_resumed_in_its_training():
+    state = random_state()
+    resumed = Position((), 0, "train", 2, state, state)
+    assert list(make_pass(shuffled(), "val", resumed)) == []
+    assert len(list(make_pass(shuffled(), "train", resumed))) == 3
+    assert len(list(make_pass(shuffled(), "val", resumed))) == 5
 
 
 # Always the same batches

@@ -1,10 +1,13 @@
-"""Mixed precision: the forward pass in 16 bits where that is safe, the parameters in 32."""
+"""How the steps of a training are computed: in mixed precision, compiled, deterministically."""
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 
+from gradbook.checks import at_rest
 from gradbook.errors import IgnoredSettingWarning, warn
 
 Name = Literal["32", "16-mixed", "bf16-mixed"]
@@ -75,3 +78,53 @@ def _is_offered(dtype: torch.dtype, device: torch.device) -> bool:
     if dtype == torch.float16:
         return device.type != "cpu"
     return device.type != "cuda" or torch.cuda.is_bf16_supported()
+
+
+@contextmanager
+def compiled(model: torch.nn.Module, batch: Any) -> Iterator[None]:
+    """Compiles the network's call for a while; warns and goes without where that fails.
+
+    Args:
+        model: The model.
+        batch: A batch to try it with, on the model's device; None tries nothing.
+    """
+    try:
+        model.compile()
+        if batch is not None:  # the compiler itself runs, and may be missing, at the first call
+            with at_rest(model):
+                model(*batch[:-1])
+    except Exception as error:
+        _stop_compiling(model)
+        reason = str(error).strip().splitlines()
+        warn(
+            f"compile=True, but the network cannot be compiled here: {type(error).__name__}"
+            f"{': ' + reason[0] if reason else ''}. It trains as it is. torch.compile needs a "
+            f"C++ compiler, such as g++.",
+            IgnoredSettingWarning,
+        )
+    try:
+        yield
+    finally:
+        _stop_compiling(model)
+
+
+def _stop_compiling(model: torch.nn.Module) -> None:
+    if isinstance(model, torch.nn.Module):
+        model._compiled_call_impl = None  # PyTorch has no public way back
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """For a while, PyTorch uses only algorithms that always give the same numbers."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    # cuBLAS reads it when it is first used, and refuses to be deterministic without it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+        torch.backends.cudnn.benchmark = benchmark

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from gradbook import precision
+from gradbook import execution
 from gradbook.devices import cpu
 from gradbook.errors import IgnoredSettingWarning
-from gradbook.precision import Precision
+from gradbook.execution import Precision
 
 
 def test_32_bits_change_nothing():
@@ -64,7 +64,7 @@ def test_a_step_is_the_optimizer_s():
 @pytest.fixture
 def scaled(monkeypatch):
     """float16 with its scaler, as on an accelerator."""
-    monkeypatch.setattr(precision, "_is_offered", lambda dtype, device: True)
+    monkeypatch.setattr(execution, "_is_offered", lambda dtype, device: True)
     mixed = Precision("16-mixed", cpu())
     assert mixed.scaler is not None
     return mixed

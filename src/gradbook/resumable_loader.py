@@ -25,7 +25,8 @@ class Position:
         batches: The batches of that pass that are done.
         pass_random: The random generators as they were when that pass began.
         resumed_random: The random generators to go on with, if the pass is to be resumed.
-        under_way: Whether a pass has begun since the training began or went on.
+        between_steps: Whether the state is that between two steps, from which a training can go
+            on exactly: the next batch is not being fetched, and no step is running.
     """
 
     owners: Sequence[Any] = ()
@@ -34,15 +35,16 @@ class Position:
     batches: int = 0
     pass_random: dict[str, Any] = field(default_factory=dict)
     resumed_random: dict[str, Any] | None = None
-    under_way: bool = False
+    between_steps: bool = True
 
     def end_epoch(self) -> None:
         """The next epoch is about to begin."""
         self.epoch += 1
         self.split, self.batches, self.pass_random = "train", 0, {}
+        self.between_steps = True
 
 
-class Pass:
+class ResumableLoader:
     """The minibatches of a loader, in passes whose place a `Position` knows.
 
     Everything that a training loop needs beyond the batches hangs here, and not on the loop,
@@ -83,10 +85,10 @@ class Pass:
 
     def __iter__(self) -> Iterator[Batch]:
         position = self._position
-        if self._split == "train" and position.split == "val" and not position.under_way:
-            return  # the validation is resumed; its epoch's training was done
-        position.under_way = True
         resumed = position.resumed_random
+        if resumed is not None and self._split != position.split:
+            return  # this epoch's pass of the other set was done before the training was stopped
+        position.between_steps = False
         if resumed is None:
             position.split, position.batches = self._split, 0
             position.pass_random = random_state(*position.owners)
@@ -110,10 +112,42 @@ class Pass:
 
 
 def owners_of_randomness(loader: Any) -> list[Any]:
-    """The parts of a loader that may hold a random generator of their own."""
+    """The parts of a loader that may hold a random generator of their own.
+
+    Its samplers, its data set and those that this one wraps, and their transforms.
+    """
     batch_sampler = getattr(loader, "batch_sampler", None)
-    parts = [getattr(loader, name, None) for name in ("sampler", "dataset")]
-    return [loader, *parts, batch_sampler, getattr(batch_sampler, "sampler", None)]
+    parts = [loader, getattr(loader, "sampler", None), batch_sampler]
+    parts.append(getattr(batch_sampler, "sampler", None))
+    dataset = getattr(loader, "dataset", None)
+    while dataset is not None and not any(dataset is part for part in parts):
+        parts += [dataset, getattr(dataset, "transform", None)]
+        dataset = getattr(dataset, "dataset", None)
+    return parts
+
+
+def batch_sizes(loader: Any) -> list[int]:
+    """The number of examples in each batch; empty where it cannot be known."""
+    try:
+        size, num_batches = loader.batch_size, len(loader)
+        # A sampler may leave examples out, or take some twice.
+        num_examples = len(loader.sampler if hasattr(loader, "sampler") else loader.dataset)
+        last = min(size, num_examples - size * (num_batches - 1))
+    except (AttributeError, TypeError):
+        return []
+    return [size] * (num_batches - 1) + [last]
+
+
+def limited(loader: Any, limit: int | float | None) -> int:
+    """The batches of a pass: all, so many, or so large a part of them."""
+    if loader is None:
+        return 0
+    if limit is None:
+        return len(loader)
+    if limit < 1:
+        # A little more, because 0.29 * 100 is less than 29 in floating point.
+        return max(1, int(len(loader) * limit + 1e-9))
+    return min(len(loader), int(limit))
 
 
 def always_the_same(loader: Any, num_batches: int) -> Any:

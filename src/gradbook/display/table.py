@@ -1,31 +1,34 @@
 """A table that a terminal and a notebook show alike."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+#: How the cell of a number begins, or the whole cell where there is none.
+_NUMBER = re.compile(r"[-+]?(\.?\d|(nan|inf)\b)|-$", re.IGNORECASE)
+
 
 @dataclass(frozen=True, repr=False)
 class Table:
-    """Rows of text under a heading.
+    """Rows of text under a heading. Numbers stand on the right, words on the left.
 
     Attributes:
         heading: The names of the columns.
         rows: The rows, each with a cell for every column.
-        num_texts: How many columns, from the left, are words; the others are numbers.
     """
 
     heading: Sequence[str]
     rows: Sequence[Sequence[str]]
-    num_texts: int = 1
 
     def __repr__(self) -> str:
         lines = [self.heading, *self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        places = list(zip(self._sides(), widths, strict=True))
         return "\n".join(
             "  ".join(
-                cell.ljust(width) if column < self.num_texts else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+                cell.rjust(width) if side == "right" else cell.ljust(width)
+                for cell, (side, width) in zip(line, places, strict=True)
             ).rstrip()
             for line in lines
         )
@@ -35,13 +38,16 @@ class Table:
         head = self._html_row("th", self.heading)
         return f"<table><thead>{head}</thead>\n<tbody>{body}</tbody></table>"
 
+    def _sides(self) -> list[str]:
+        columns = zip(self.heading, *self.rows, strict=True)
+        return ["right" if all(map(_NUMBER.match, cells)) else "left" for _, *cells in columns]
+
     def _html_row(self, tag: str, cells: Sequence[str]) -> str:
-        sides = ["left"] * self.num_texts + ["right"] * (len(cells) - self.num_texts)
         return (
             "<tr>"
             + "".join(
                 f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
-                for cell, side in zip(cells, sides, strict=True)
+                for cell, side in zip(cells, self._sides(), strict=True)
             )
             + "</tr>"
         )

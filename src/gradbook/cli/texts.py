@@ -1,0 +1,60 @@
+"""How values of a run are written for a person."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from gradbook.cli.options import show
+from gradbook.cli.report import printable
+from gradbook.display.table import Table
+from gradbook.runs.stored import StoredRun
+
+
+def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
+    """Columns, by their headings, as aligned lines. Numbers stand on the right."""
+    # A run may come from anywhere: no text of it may look like a row of its own.
+    heading, *rows = [
+        [printable(text).replace("\n", r"\n") for text in texts]
+        for texts in (list(columns), *zip(*columns.values(), strict=True))
+    ]
+    return repr(Table(heading, rows)).split("\n")
+
+
+def checkpoint_text(run: StoredRun, which: str) -> str:
+    """Which checkpoint of a run is looked at, and how far it had been trained then."""
+    epoch, best = run.checkpoint_epoch(which), run.best_checkpoint
+    text = f"checkpoint {which}" if epoch is None else f"checkpoint {which}, after epoch {epoch}"
+    if which == "best" and best is not None:
+        text += f", chosen by {best['label']} {rounded(best, 'value')}"
+    return text
+
+
+def rounded(values: Mapping[str, Any], key: str) -> str:
+    """A loss or accuracy; "-" if there is none, "NaN" if it was not finite."""
+    if key not in values:
+        return "-"
+    value = values[key]
+    if value is None:
+        return "NaN"
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds; "-" if they are not known."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}"
+
+
+def shortened(value: Any, widest: int = 20) -> str:
+    """A setting in at most `widest` characters."""
+    text = show(value)
+    return text if len(text) <= widest else f"{text[: widest - 3]}..."
+
+
+def when(text: str) -> str:
+    """A time of run.json as the clock here showed it, to the minute."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):  # run.json may hold any text
+        return text

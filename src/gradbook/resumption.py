@@ -1,0 +1,60 @@
+"""Where a training goes on from: a run's folder, a checkpoint's file, or a state."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradbook import checkpoint
+from gradbook.errors import ConfigError
+from gradbook.storage import inside
+
+
+@dataclass
+class Resumption:
+    """A state to go on from, and the run that it belongs to.
+
+    Attributes:
+        state: What the checkpoint holds.
+        path: The checkpoint's file, if there is one.
+        folder: The folder of the run that goes on; None if the state belongs to none.
+    """
+
+    state: dict[str, Any]
+    path: Path | None = None
+    folder: Path | None = None
+    _digest: bytes = field(default=b"", repr=False)
+
+    @classmethod
+    def of(cls, resume: Any, runs: Path | None) -> "Resumption":
+        """Reads what `fit(resume=...)` was given.
+
+        Args:
+            resume: A run's folder, or its name below `runs`; anything with such a folder as its
+                `folder`; a checkpoint's file; or a state.
+            runs: Where runs are looked for by name; None looks nowhere.
+
+        Raises:
+            ConfigError: If there is no such checkpoint.
+            CorruptFileError: If it is damaged, or a link that leads out of its run.
+        """
+        if isinstance(resume, dict):
+            return cls(resume)
+        path = Path(getattr(resume, "folder", resume))
+        if runs is not None and not path.exists() and Path(runs, path).is_dir():
+            path = Path(runs, path)
+        folder = path if path.is_dir() else None
+        if folder is not None:
+            path = inside(folder, "checkpoints/last.pt")
+        resumption = cls(checkpoint.load(path), path, folder, checkpoint.digest_of(path))
+        # A checkpoint that was saved by hand belongs to no run, wherever it lies.
+        if "recorded_lines" not in resumption.state:
+            resumption.folder = None
+        elif folder is None and os.path.isfile(path.parent.parent / "run.json"):
+            resumption.folder = path.parent.parent
+        return resumption
+
+    def check_unchanged(self) -> None:
+        """Raises ConfigError if another process has trained the run further meanwhile."""
+        if self.path is not None and checkpoint.digest_of(self.path) != self._digest:
+            raise ConfigError(f"{self.path} has just been written by another process. Try again.")
