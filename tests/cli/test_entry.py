@@ -146,6 +146,19 @@ def test_the_environment_can_ask_for_the_traceback(capsys, command, monkeypatch)
     assert "Traceback (most recent call last)" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [[], ["--traceback"]])
+def test_an_error_has_no_control_characters(capsys, command, options):
+    command(failing(RuntimeError("odd\x1b[2J")))
+    main(["data", *options])
+    assert r"odd\x1b[2J" in capsys.readouterr().err
+
+
+def test_a_result_has_no_control_characters(capsys, command):
+    command(lambda _: Outcome(text="a\x1b[2J\nb"))
+    main(["data"])
+    assert capsys.readouterr().out == "a\\x1b[2J\nb\n"
+
+
 def test_ctrl_c_is_told_in_a_word(capsys, command):
     command(failing(KeyboardInterrupt()))
     assert main(["data"]) == 130

@@ -29,7 +29,10 @@ def test_an_export_into_the_runs_folder(run, capfd, to, name):
     assert main(["export", run, "--to", to]) == 0
     captured = capfd.readouterr()
     path = Path("runs", run, name)
-    assert captured.out.startswith(f"{path}  {path.stat().st_size:,} bytes\nverified: ")
+    first, second, third = captured.out.splitlines()
+    assert first == f"{path}  {path.stat().st_size:,} bytes"
+    assert second.startswith("checkpoint best, after epoch 1, chosen by val_loss ")
+    assert third.startswith("verified: ")
     assert captured.err == ""
 
 
@@ -39,6 +42,7 @@ def test_the_result_as_json(run, capsys):
     assert facts["file"] == str(Path("new/a.st"))
     assert facts["num_bytes"] == Path("new/a.st").stat().st_size
     assert facts["num_examples"] == 32
+    assert (facts["checkpoint"], facts["epoch"]) == ("best", 1)
     assert 0 <= facts["difference"] <= facts["allowed"]
 
 

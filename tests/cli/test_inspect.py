@@ -131,8 +131,10 @@ def test_a_regression(restored, capsys):
 
 def test_a_run_that_was_kept(capsys):
     assert main(["train", "linear-regression", "--max-epochs", "2", "--quiet"]) == 0
-    assert main(["inspect", "linear-regression-1", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["distance"] < 1
+    assert main(["inspect", "linear-regression-1", "--checkpoint", "last", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["distance"] < 1
+    assert (facts["checkpoint"], facts["epoch"]) == ("last", 2)
     assert Path("runs/linear-regression-1/inspect/predicted.svg").is_file()
 
 

@@ -14,14 +14,17 @@ from gradbook.cli.options import (
     REQUIRED,
     Option,
     Parser,
+    add_common_options,
+    add_display_options,
     add_options,
+    add_runs_option,
     give_flags,
     normalized,
     options_of,
     read_value,
     show,
 )
-from gradbook.cli.report import UsageError
+from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.models import MLP
 
 
@@ -350,3 +353,36 @@ def test_a_switch_and_its_opposite_get_different_flags():
     switches = [Option(name, "model", bool, False) for name in ("no_bias", "bias")]
     [flagged] = give_flags([switches])
     assert [option.flag for option in flagged] == ["--no-bias", "--model-bias"]
+
+
+# Options of several commands
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_the_help_comes_before_what_is_wrong(flag: str) -> None:
+    parser = Parser("data", "What it does.")
+    parser.add_argument("run")
+    add_common_options(parser)
+    with pytest.raises(HelpRequest, match="What it does"):
+        parser.read(["--unknown", flag])
+
+
+def test_what_is_not_known_can_be_handed_on() -> None:
+    parser = Parser("rerun")
+    add_runs_option(parser)
+    values, rest = parser.read_known(["--runs", "others", "--lr", "0.3"])
+    assert (values.runs, rest) == ("others", ["--lr", "0.3"])
+
+
+def test_runs_are_in_a_folder_of_that_name_unless_another_is_given() -> None:
+    parser = Parser("runs")
+    add_runs_option(parser)
+    assert parser.read([]).runs == "runs"
+
+
+def test_a_display_is_one_that_there_is() -> None:
+    parser = Parser("resume")
+    add_display_options(parser)
+    assert parser.read(["--display", "lines", "--quiet"]).display == "lines"
+    with pytest.raises(UsageError, match="--display: invalid choice: 'web'"):
+        parser.read(["--display", "web"])

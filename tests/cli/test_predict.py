@@ -98,6 +98,11 @@ def test_the_result_as_json(finder, capsys):
     assert len(image["classes"]) == 3
 
 
+def test_the_checkpoint_is_told(finder, capsys):
+    assert main(["predict", "net-1", draw("a.png", 3)]) == 0
+    assert capsys.readouterr().out.startswith("checkpoint best\n\na.png")
+
+
 def test_a_model_that_gives_probabilities(restored, capsys):
     restored(Finder(factor=1.0), Spots())
     assert main(["predict", "net-1", draw("a.png", 1)]) == 0

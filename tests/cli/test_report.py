@@ -50,6 +50,13 @@ def test_json_is_indented_for_a_person():
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_warning_has_no_control_characters(capsys):
+    with report.plain_warnings(quiet=False):
+        warnings.warn("first\x1b\nsecond\x07")
+    assert capsys.readouterr().err == "warning: first\\x1b\n  second\\x07\n"
+
+
+@pytest.mark.filterwarnings("default")
 def test_a_warning_keeps_its_lines(capsys):
     with report.plain_warnings(quiet=False):
         warnings.warn("first\nsecond\n  and third line")

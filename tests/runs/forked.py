@@ -122,18 +122,18 @@ def fit_and_fall_at_the_end(**arguments):
 
 def fit_and_hang(step, **arguments):
     """Trains, and makes the file "hanging" when a step has drawn and does not come to its end."""
-    left, drop = step, torch.nn.Dropout.forward
+    left, drop = step, torch.nn.functional.dropout
 
-    def hang(layer, X):
+    def hang(X, p, training, inplace):
         nonlocal left
-        dropped = drop(layer, X)
-        left -= layer.training
+        dropped = drop(X, p, training, inplace)
+        left -= training
         if left < 0:
             Path("hanging").touch()
             time.sleep(60)
         return dropped
 
-    torch.nn.Dropout.forward = hang
+    torch.nn.functional.dropout = hang
     fit(**arguments)
 
 

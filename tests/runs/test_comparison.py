@@ -14,6 +14,7 @@ from gradbook.runs.comparison import (
     overlay,
     save_overlay,
     settings_of,
+    summary_of,
 )
 from gradbook.runs.stored import StoredRun
 
@@ -61,6 +62,13 @@ def test_runs_of_the_same_name_are_named_by_their_folders():
     make_run("b/mlp-1")
     found = [StoredRun("runs/a/mlp-1"), StoredRun("runs/b/mlp-1")]
     assert names_of(found) == [str(Path("runs/a/mlp-1")), str(Path("runs/b/mlp-1"))]
+
+
+def test_a_summary_says_what_was_trained_and_what_came_of_it():
+    summary = summary_of(StoredRun(make_run("mlp-1")))
+    assert (summary["name"], summary["model"], summary["seconds"]) == ("mlp-1", "mlp", 12.5)
+    assert summary["hyperparameters"]["lr"] == 0.1
+    assert summary["best"]["val_acc"]["epoch"] == 3
 
 
 def test_losses_have_one_panel_and_accuracies_another():
@@ -142,6 +150,24 @@ def test_a_dollar_in_a_name_is_no_formula():
     folder = make_run("cost-$a$-1")
     save_overlay([StoredRun(folder)], [Path("picture.svg")])
     assert not overlay([StoredRun(folder)]).legends[0].get_texts()[0].get_parse_math()
+
+
+def test_a_label_is_drawn_as_it_is_written():
+    folder = make_run("mlp-1", [Metric("val_$a\x1b", 1, 0.5, "epoch")])
+    label = overlay([StoredRun(folder)]).axes[0].yaxis.label
+    assert (label.get_text(), label.get_parse_math()) == (r"$a\x1b", False)
+
+
+def test_control_characters_in_a_name_are_escaped():
+    folder = make_run("mlp\x1b-1")
+    texts = overlay([StoredRun(folder)]).legends[0].get_texts()
+    assert texts[0].get_text() == r"mlp\x1b-1"
+
+
+@pytest.mark.parametrize(("label", "scale"), [("val_f1", "linear"), ("val_mse", "log")])
+def test_a_measure_that_is_to_be_high_has_no_logarithmic_scale(label, scale):
+    metrics = [Metric(label, 1, 0.001, "epoch"), Metric(label, 2, 0.9, "epoch")]
+    assert overlay([StoredRun(make_run("mlp-1", metrics))]).axes[0].get_yscale() == scale
 
 
 def test_a_picture_is_saved_as_svg_and_as_png():

@@ -1,4 +1,7 @@
-"""Damaged folders against every command that reads them: a message, and no wrong figure."""
+"""Damaged and hostile folders against every command that reads them.
+
+Damage gets a message, and no wrong figure. No text of a run reaches the terminal as a command.
+"""
 
 import json
 import re
@@ -6,9 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.runs.folders import make_run
+from tests.runs.folders import facts_of, make_run, metrics_of
 
+from gradbook import checkpoint
 from gradbook.cli.entry import main
+from gradbook.record import Metric
 
 
 def truncate(path):
@@ -169,3 +174,95 @@ def test_a_checkpoint_folder_that_leads_out_is_named(run_command):
     (folder / "checkpoints").symlink_to(Path("elsewhere").absolute())
     code, told = run_command("show", "mlp-1")
     assert (code, "leads out of the run's folder" in told) == (1, True)
+
+
+# Hostile texts
+
+EVIL = "evil\x1b[2J\x1b]0;title\x07\r\x9b"
+
+
+@pytest.fixture
+def hostile_run():
+    """A run whose every text is an attack on the terminal."""
+    facts = facts_of("mlp-1")
+    for part in ("model", "data"):
+        facts[part] |= {"name": EVIL, "class": EVIL, "hyperparameters": {EVIL: EVIL, "lr": 0.1}}
+    label = f"val_{EVIL}"
+    make_run(
+        "mlp-1",
+        [*metrics_of(), Metric(label, 1, 0.5, "epoch"), Metric(label, 1.0, 0.5)],
+        **{name: facts[name] for name in ("model", "data")},
+        status="failed",
+        error=f"{EVIL}\n{EVIL}",
+        diverged=EVIL,
+        platform=EVIL,
+        device=EVIL,
+        started=EVIL,
+        command=["train", EVIL],
+        git={"commit": EVIL, "dirty": False},
+        best_checkpoint={"label": label, "epoch": 1, "value": 0.5},
+    )
+    make_run("mlp-2")
+
+
+def assert_harmless(told):
+    assert r"evil\x1b[2J\x1b]0;title\x07\r\x9b" in told
+    assert all(char.isprintable() or char == "\n" for char in told)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_text_of_run_json_is_obeyed_by_the_terminal(run_command, hostile_run, command):
+    _, told = run_command(*COMMANDS[command])
+    assert_harmless(told)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["resume", "mlp-1"],
+        ["rerun", "mlp-1"],
+        ["inspect", "mlp-1"],
+        ["export", "mlp-1", "--to", "onnx"],
+        ["predict", "mlp-1", "a.png"],
+    ],
+)
+def test_no_text_of_an_error_about_a_run_is_obeyed(
+    run_command, hostile_run, monkeypatch, arguments
+):
+    monkeypatch.setattr(checkpoint, "load", lambda path: {})
+    _, told = run_command(*arguments)
+    assert_harmless(told)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_json_escapes_what_a_terminal_would_obey(run_command, hostile_run, command):
+    _, told = run_command(*COMMANDS[command], "--json")
+    assert r"evil\u001b[2J" in told
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("arguments", [["inspect"], ["export", "--to", "onnx"], ["resume"]])
+def test_no_name_of_a_parameter_is_obeyed_by_the_terminal(run_command, arguments):
+    training = ["train", "linear-regression", "--max-epochs", "1", "--num-train", "32", "--quiet"]
+    assert run_command(*training)[0] == 0
+    command, *options = arguments
+    for path in Path("runs/linear-regression-1/checkpoints").iterdir():
+        state = checkpoint.load(path)
+        state["model"] = {f"{name}.{EVIL}": value for name, value in state["model"].items()}
+        checkpoint.save(path, state)
+    more = ["--max-epochs", "2"] if command == "resume" else []
+    code, told = run_command(command, "linear-regression-1", *options, *more)
+    assert code == 1
+    assert_harmless(told)
+
+
+def test_no_name_of_a_file_is_obeyed_by_the_terminal(run_command):
+    folder = make_run()
+    (folder / EVIL).touch()
+    assert_harmless(run_command("rm", "mlp-1", "--yes")[1])
+
+
+def test_a_text_of_run_json_makes_no_row_of_its_own(run_command):
+    make_run("mlp-1", model=facts_of("a")["model"] | {"name": "mlp\nmlp-9  finished"})
+    _, told = run_command("runs")
+    assert len(told.splitlines()) == 2

@@ -101,16 +101,16 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(server, whole):
     place = Path("full")
     prepare(place, "limit(10_000)")
     told = train(place)
-    assert told.startswith("error: runs/net-1/checkpoints/last.pt cannot be written: File too")
+    assert re.match(r"error: runs/net-1/checkpoints/\w+.pt cannot be written: File too", told)
     assert load(place / RUN).status == "failed"
-    assert load(place / RUN).facts["error"].startswith("StorageError: runs/net-1/checkpoints/last")
+    assert load(place / RUN).facts["error"].startswith("StorageError: runs/net-1/checkpoints/")
     check_goes_on(server, place, whole)
 
 
 def test_a_run_is_not_finished_if_its_last_checkpoint_cannot_be_written(server, whole):
     place = Path("full")
     prepare(place, "limit(10_000)", epoch=3)
-    assert "checkpoints/last.pt cannot be written" in train(place)
+    assert re.search(r"checkpoints/\w+.pt cannot be written", train(place))
     assert load(place / RUN).status == "failed"
     assert can_go_on(place)
     check_goes_on(server, place, whole)
@@ -166,15 +166,17 @@ def test_a_folder_that_may_no_longer_be_written_to_ends_the_training(server, who
     is_root = os.geteuid() == 0  # who may write everywhere but to a disk that is read only
     close, open_again = "chmod 500 {0}", "chmod 700 {0}"
     if is_root:
-        close, open_again = "mount --bind {0} {0} && mount -o remount,bind,ro {0}", "umount {0}"
+        close, open_again = "mount --bind {0} {0} && mount -o remount,bind,ro {0}", "umount -l {0}"
     command = f"{close!r}.format(run / 'checkpoints')"
     prepare(place, f"os.system({command}) or Path('is_closed').touch()")
-    code, said = train_here(server, place)
+    try:
+        code, said = train_here(server, place)
+    finally:  # also if only the first of the two mounts could be made
+        subprocess.run(open_again.format(folder).split(), check=False, capture_output=True)
     if not (place / "is_closed").exists():
         pytest.skip("this root cannot mount")
-    subprocess.run(open_again.format(folder).split(), check=True)
     assert code == 1
-    assert re.search(r"error: \S+/last.pt cannot be written: (Permission|Read-only)", said)
+    assert re.search(r"error: \S+.pt cannot be written: (Permission|Read-only)", said)
     check_goes_on(server, place, whole)
 
 

@@ -143,7 +143,7 @@ def test_the_checkpoints_hold_the_last_and_the_best_parameters():
                 name: tensor.clone() for name, tensor in trainer.model.state_dict().items()
             }
 
-    trainer = train(epochs=4, mode="max", sinks=[Keep()])
+    trainer = train(epochs=4, monitor="val_loss", mode="max", sinks=[Keep()])
     assert trainer.best.epoch < 4  # the worst loss, in truth
     for name, epoch in (("last", 4), ("best", trainer.best.epoch)):
         path = runs.load("net-1").checkpoint_path(name)
@@ -171,7 +171,7 @@ def test_checkpoints_can_be_taken_within_an_epoch():
 
     def note(path, content):
         write(path, content)
-        if path.name == "last.pt":
+        if path.suffix == ".pt":  # the other name of the same checkpoint is a link
             position = checkpoint.load(path)["position"]
             positions.append((position["epoch"], position["batches"]))
 
@@ -260,10 +260,10 @@ def test_seconds_are_those_of_all_sessions():
 
 
 def test_an_earlier_checkpoint_may_be_gone_on_with():
-    trainer = train(epochs=4, mode="max")
+    trainer = train(epochs=4, monitor="val_loss", mode="max")
     whole = runs.load("net-1").history.rows
     assert trainer.best.epoch < 4
-    train(epochs=4, mode="max", resume="runs/net-1/checkpoints/best.pt")
+    train(epochs=4, monitor="val_loss", mode="max", resume="runs/net-1/checkpoints/best.pt")
     assert runs.load("net-1").history.rows == whole
 
 
@@ -292,7 +292,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(monkeypatch):
     write = recorder.write_atomically
 
     def full(path, content):
-        if path.name == "last.pt" and path.exists():
+        if path.suffix == ".pt" and (path.parent / "last.pt").exists():
             raise StorageError("The disk is full.")
         write(path, content)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import filelock
 import pytest
-from tests.runs.folders import make_run, metrics_of
+from tests.runs.folders import facts_of, make_run, metrics_of
 
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import Metric
@@ -207,6 +207,12 @@ def test_the_repr_of_a_run_that_was_killed_needs_no_values():
     assert repr(StoredRun(folder)) == "StoredRun mlp-1: mlp on fashion-mnist, killed"
 
 
+@pytest.mark.parametrize("status", ["finished", "running"])
+def test_the_repr_has_no_control_characters(status):
+    model = facts_of("a")["model"] | {"name": "evil\x1b[2J"}
+    assert r"evil\x1b[2J on" in repr(StoredRun(make_run(model=model, status=status)))
+
+
 def test_runs_are_listed_in_natural_order():
     for name in ("mlp-10", "mlp-9", "a-1"):
         make_run(name)
@@ -260,3 +266,31 @@ def test_a_value_that_is_not_finite_is_there_in_the_history():
     run = StoredRun(folder)
     assert math.isnan(run.history["val_loss"][0])
     assert (run.final, run.best) == ({"val_loss": None}, {})
+
+
+@pytest.mark.parametrize(("status", "seconds"), [("finished", 12.5), ("running", None)])
+def test_the_seconds_of_a_run_that_never_ended_are_not_known(status, seconds):
+    assert StoredRun(make_run(status=status)).seconds == seconds
+
+
+CHOSEN = {"label": "val_acc", "epoch": 2, "value": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("which", "changes", "epoch"),
+    [
+        ("best", {"best_checkpoint": CHOSEN}, 2),
+        ("best", {"best_checkpoint": None}, None),
+        ("best", {}, None),
+        ("last", {}, 3),
+        ("last", {"status": "diverged"}, 3),
+        ("last", {"status": "interrupted"}, None),
+        ("failed", {}, None),
+    ],
+)
+def test_the_epoch_of_a_checkpoint_is_told_where_it_is_known(which, changes, epoch):
+    assert StoredRun(make_run(**changes)).checkpoint_epoch(which) == epoch
+
+
+def test_a_run_from_before_best_checkpoint_was_kept_has_none():
+    assert StoredRun(make_run()).best_checkpoint is None

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import gradbook
 from gradbook.cli import report
 from gradbook.cli.options import asks_for_help, normalized
+from gradbook.display.escape import printable
 from gradbook.errors import did_you_mean
 from gradbook.interrupts import SIGNALS, Terminated
 
@@ -134,7 +135,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
             told = message
         else:
             told = f"error: {message}"
-        print(report.printable(told), file=sys.stderr)
+        print(printable(told), file=sys.stderr)
     code = outcome.code if error is None else report.exit_code(error)
     if json_stream is not None:
         facts = outcome.facts
@@ -144,7 +145,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
             facts = {"status": status, **facts, "error": message}
         report.print_json({**facts, "exit_code": code}, json_stream)
     elif outcome.text and not quiet:
-        print(report.printable(outcome.text), flush=True)
+        print(printable(outcome.text), flush=True)
     return code
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
+from gradbook.display.escape import printable
 from gradbook.errors import ConfigError, GradbookError
 from gradbook.interrupts import Terminated
 
@@ -67,20 +68,6 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # a tensor or an array
         return plain(value.tolist())
     return str(value)
-
-
-#: Line ends and tabs, spaces that do not break or are wide, and the two joiners.
-_HARMLESS = "\n\t\u00a0\u202f\u3000\u200c\u200d"
-
-
-def printable(text: str) -> str:
-    """A text without control characters: what is printed may come from anywhere.
-
-    Lines stay lines, and spaces and joiners that scripts need stay what they are.
-    """
-    return "".join(
-        char if char.isprintable() or char in _HARMLESS else ascii(char)[1:-1] for char in text
-    )
 
 
 # Warnings

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from gradbook.cli.options import Parser, add_common_options, add_runs_option
-from gradbook.cli.report import Outcome, UsageError, printable
+from gradbook.cli.report import Outcome, UsageError
+from gradbook.display.escape import printable
 from gradbook.errors import ConfigError, GradbookError, StorageError
 from gradbook.runs.format import FILES, FOLDERS, INSPECT_FOLDER, RUN_FILE, files_in
 from gradbook.runs.stored import find_folder, is_being_trained

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gradbook.cli.options import show
-from gradbook.cli.report import printable
+from gradbook.display.escape import printable
 from gradbook.display.table import Table
 from gradbook.runs.stored import StoredRun
 

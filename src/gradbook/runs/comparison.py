@@ -5,6 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradbook.display.escape import printable
 from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.errors import ConfigError
 from gradbook.record import higher_is_better
@@ -205,7 +206,7 @@ def _dress(axes: "Axes", quantity: str) -> None:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel(_NAMES.get(quantity, quantity))
+    axes.set_ylabel(printable(_NAMES.get(quantity, quantity)), parse_math=False)
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -221,7 +222,7 @@ def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
     texts = []
     for name, setting in zip(names_of(runs), settings, strict=True):
         told = ", ".join(f"{key} {_short(setting[key])}" for key in telling if key in setting)
-        texts.append(f"{_short(name)} ({told})" if told else _short(name))
+        texts.append(printable(f"{_short(name)} ({told})" if told else _short(name)))
     return texts
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gradbook.display.escape import printable
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.record import History, Metric, headline
 from gradbook.runs.format import (
@@ -165,13 +166,13 @@ class StoredRun:
         model, data = self.facts["model"]["name"], self.facts["data"]["name"]
         text = f"StoredRun {self.name}: {model} on {data}, {self.status}"
         if self._is_open:  # its results are elsewhere, and perhaps damaged
-            return text
+            return printable(text)
         text += f", {self.epochs} of {self.facts['max_epochs']} epochs"
         label = headline(self.best)
         if label is not None:
             best = self.best[label]
             text += f", best {label} {best['value']:.4g} in epoch {best['epoch']}"
-        return text
+        return printable(text)
 
     @cached_property
     def _metrics(self) -> list[Metric]:
