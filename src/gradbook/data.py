@@ -98,8 +98,8 @@ class DataModule(HyperParameters):
 
     Args:
         root: The folder for files.
-        num_workers: Kept for the book's signature. Data in memory are not made faster by worker
-            processes, so the loaders of this library do not start any.
+        num_workers: Has no effect: worker processes do not make data in memory faster. It is
+            taken because the book's code gives it.
     """
 
     root: str

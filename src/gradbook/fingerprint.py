@@ -92,12 +92,9 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
         f"  {path}: {_short(old)} in the checkpoint, {_short(new)} now"
         for path, old, new in _differences(before, now)
     ]
-    if code[0]["python"] == code[1]["python"]:  # another Python compiles the same to another
-        differences += [
-            f"  {name}: the methods of the class have changed since"
-            for name, crc in code[1]["classes"].items()
-            if code[0]["classes"].get(name, crc) != crc
-        ]
+    differences += [
+        f"  {name}: the methods of the class have changed since" for name in changed_classes(*code)
+    ]
     if differences:
         raise CheckpointError(
             "This checkpoint was made by another training, so that going on from it would be "
@@ -144,6 +141,14 @@ def code_of(classes: Iterable[type]) -> dict[str, Any]:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     sums = {qualified_name(Class): _sum_of_methods(Class) for Class in classes}
     return {"python": version, "classes": dict(sorted(sums.items()))}
+
+
+def changed_classes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """The classes whose methods differ between two results of `code_of`."""
+    if before["python"] != now["python"]:  # which compiles the same code to another
+        return []
+    old, new = before["classes"], now["classes"]
+    return [name for name, crc in new.items() if old.get(name, crc) != crc]
 
 
 def _sum_of_methods(Class: type) -> int:

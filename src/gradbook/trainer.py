@@ -19,6 +19,7 @@ from gradbook.errors import (
     ConfigError,
     DataError,
     GradbookError,
+    GradbookWarning,
     IgnoredSettingWarning,
     ModelError,
     warn,
@@ -259,6 +260,7 @@ class Trainer(HyperParameters):
             if _draws(model) and model.board.trained:
                 model.board.clear()  # a new curve, not a line back to zero
             self._prepare(model, data)
+            self._warn_of_unkept(recorder)
             with self._passing():
                 if self.resumption is not None:
                     snapshot.put_back(self.resumption.state, self)
@@ -386,7 +388,7 @@ class Trainer(HyperParameters):
         if self.best.is_spent:
             reason = f"its patience of {self.patience} was at an end. Start a new training"
         else:
-            reason = f"max_epochs is {self.max_epochs}. Set max_epochs to more than {done}"
+            reason = f"max_epochs is {self.max_epochs}. Set it (--max-epochs) to more than {done}"
         raise ConfigError(
             f"There is nothing left to do: the checkpoint has {done} finished epochs, and {reason}."
         )
@@ -591,6 +593,15 @@ class Trainer(HyperParameters):
                     f"method that does not know it. Bring back the library's own, or do without.",
                     IgnoredSettingWarning,
                 )
+
+    def _warn_of_unkept(self, recorder: Sequence[Sink]) -> None:
+        folder = self.resumption.folder if self.resumption is not None else None
+        if folder is not None and not any(s.keeps_curves for s in (*self.sinks, *recorder)):
+            warn(
+                f"The training goes on from {folder}, but is not kept there. Give the Trainer "
+                f"run={str(folder.parent)!r} to go on in that folder.",
+                GradbookWarning,
+            )
 
     def _take_best(self) -> None:
         """Gives the model the parameters of its best epoch, where that is wanted."""

@@ -16,7 +16,7 @@ from gradbook.errors import (
     CheckpointError,
     ConfigError,
     CorruptFileError,
-    IgnoredSettingWarning,
+    GradbookWarning,
 )
 from gradbook.runs.format import read_run, write_run
 
@@ -276,7 +276,7 @@ def test_other_data_than_those_of_the_training_are_told(monkeypatch):
     train(*FAST, "--max-epochs", "1")
     randn = torch.randn
     monkeypatch.setattr(torch, "randn", lambda *sizes: randn(*sizes) + 1)
-    with pytest.warns(IgnoredSettingWarning, match="training data here are not those"):
+    with pytest.warns(GradbookWarning, match="training data here are not those"):
         restore(asked())
 
 

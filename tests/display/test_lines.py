@@ -17,7 +17,7 @@ def stream():
 
 @pytest.fixture
 def display(stream, clock, board, trainer, tmp_path):
-    display = LinesDisplay(stream, tmp_path / "runs", clock=clock)
+    display = LinesDisplay(stream, tmp_path / "curves", clock=clock)
     display.open(board, trainer)
     return display
 
@@ -57,7 +57,7 @@ def test_points_print_nothing(display, stream, point):
 def test_the_curve_is_saved_in_a_folder_with_the_models_name(display, stream, point, tmp_path):
     point(1, 2)
     display.close("finished")
-    folder = tmp_path / "runs" / "mlp-scratch-1"
+    folder = tmp_path / "curves" / "mlp-scratch-1"
     assert sorted(path.name for path in folder.iterdir()) == ["curve.png", "curve.svg"]
     assert str(folder / "curve.svg") in stream.getvalue()
 
@@ -80,7 +80,7 @@ def test_without_runs_there_is_no_file(stream, board, trainer, point, tmp_path):
 
 def test_without_points_there_is_no_folder(display, tmp_path):
     display.close("failed")
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "curves").exists()
 
 
 def test_an_early_end_is_said(display, stream, trainer, clock):
@@ -92,11 +92,11 @@ def test_an_early_end_is_said(display, stream, trainer, clock):
 def test_a_folder_that_cannot_be_made_does_not_lose_the_model(
     stream, board, trainer, tmp_path, point
 ):
-    (tmp_path / "runs").touch()
-    display = LinesDisplay(stream, tmp_path / "runs")
+    (tmp_path / "curves").touch()
+    display = LinesDisplay(stream, tmp_path / "curves")
     display.open(board, trainer)
     point(1, 2)
-    with pytest.warns(GradbookWarning, match=r"curves were not saved.*runs"):
+    with pytest.warns(GradbookWarning, match=r"curves were not saved.*curves"):
         display.close("finished")
 
 
@@ -118,13 +118,13 @@ def test_outside_training_the_curve_is_saved_at_exit(tmp_path):
     first, last = run.stdout.splitlines()
     assert first == "before"
     assert last.startswith("curves: ")
-    assert (tmp_path / "runs" / "board-1" / "curve.png").exists()
+    assert (tmp_path / "curves" / "board-1" / "curve.png").exists()
 
 
 def test_the_curves_of_a_run_are_not_saved_twice(board, trainer, point, clock):
     trainer.keeps_curves = True
-    display = LinesDisplay(io.StringIO(), runs="runs", clock=clock)
+    display = LinesDisplay(io.StringIO(), root="curves", clock=clock)
     display.open(board, trainer)
     point(1, 2)
     display.close("finished")
-    assert not Path("runs").exists()
+    assert not Path("curves").exists()

@@ -27,13 +27,16 @@ class Clock(Sink):
 
     Attributes:
         epoch_seconds: The duration of each finished epoch, its validation included.
+        has_begun: Whether a training was opened.
     """
 
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
+        self.has_begun = False
 
     def open(self, board: Any, trainer: Any = None) -> None:
         """Training begins."""
+        self.has_begun = True
         self._before = time.perf_counter()
 
     def end_epoch(self, trainer: Any) -> None:
@@ -89,9 +92,9 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         stopped = facts["status"] in ("interrupted", "failed")
         if folder is not None and stopped:
             facts["resume"] = _resume_command(folder)
-        reached = getattr(trainer, "train_batch_idx", 0) > 0
         code = 0 if facts["status"] == "finished" else 1
-        return Outcome(facts, _summary(plan, facts) if reached else "", code, error)
+        text = _summary(plan, facts, trainer) if clock.has_begun else ""
+        return Outcome(facts, text, code, error)
 
 
 def _resume_command(folder: Path) -> str | None:
@@ -148,13 +151,13 @@ def _device(model: Any) -> str | None:
     return str(parameters[0].device) if parameters else None
 
 
-def _summary(plan: Plan, facts: dict[str, Any]) -> str:
+def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
     """What was reached, for a person."""
     wanted = plan.settings["trainer"]["max_epochs"]
     lines = [] if plan.display == "off" else [""]
     lines += [
         f"{plan.model.name} on {plan.data.name}: {facts['status']}, "
-        f"{facts['epochs']} of {wanted} epochs",
+        f"{facts['epochs']} of {wanted} epochs{_part_of_an_epoch(facts, trainer)}",
         "",
     ]
     if facts["final"]:
@@ -167,7 +170,7 @@ def _summary(plan: Plan, facts: dict[str, Any]) -> str:
         lines.append("")
     each = facts["seconds_per_epoch"]
     rate = f", {each:.3g} an epoch" if each is not None else ""
-    lines.append(f"  seconds   {facts['seconds']:.3g}{rate}")
+    lines.append(f"  seconds   {facts['seconds']:.3g} with loading{rate}")
     if facts["diverged"]:
         lines.append(f"  diverged  {facts['diverged']}")
     if facts["data_is_sample"]:
@@ -181,3 +184,13 @@ def _summary(plan: Plan, facts: dict[str, Any]) -> str:
     if facts["resume"]:
         lines.append(f"  go on     {facts['resume']}")
     return "\n".join(lines)
+
+
+def _part_of_an_epoch(facts: dict[str, Any], trainer: Any) -> str:
+    """How much of the next epoch is kept as well, for one who pressed Ctrl-C."""
+    position = trainer.position
+    if facts["status"] != "interrupted" or not position.batches or not position.between_steps:
+        return ""
+    if position.split == "val":
+        return " and the training of the next"
+    return f" and {position.batches} of {trainer.num_train_batches} batches of the next"

@@ -5,9 +5,9 @@ from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import add_class_options, plan_of
 
 HELP = """\
-Trains once more what a run trained, with the same seed, in a new folder beside it. Any option of
-`gradbook train` may be changed, as in:
-  gradbook rerun mlp-1 --lr 0.3"""
+Trains once more what a run trained, with the same seed, in a new folder beside it. Every option
+of `gradbook train` may be given as well, as in `gradbook rerun mlp-1 --lr 0.3 --quiet`;
+`gradbook train mlp --help` lists those for an MLP."""
 
 
 def run(arguments: list[str]) -> Outcome:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.cli import classes
+from gradbook.cli.options import add_runs_option, asks_for_help
 from gradbook.cli.report import UsageError
 from gradbook.cli.train import NOT_OPTIONS, Plan, read_plan
-from gradbook.errors import ConfigError, CorruptFileError, IgnoredSettingWarning, warn
+from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun, load
 
@@ -51,7 +52,7 @@ def add_run_options(parser: argparse._ActionsContainer) -> None:
 
 def add_class_options(parser: argparse._ActionsContainer) -> None:
     """Adds where runs are, and what may be loaded to rebuild one."""
-    parser.add_argument("--runs", default="runs", metavar="DIR", help="folder of runs")
+    add_runs_option(parser)
     for flag, what in (("--model", "model"), ("--data", "data set")):
         parser.add_argument(
             flag, metavar="FILE:CLASS", help=f"the run's {what}, if it is a class of your own"
@@ -85,6 +86,7 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
         raise CorruptFileError(f"{path} has no parameters under the key 'model'.")
     load_parameters(model, state["model"])
     model.eval()
+    _check_same_code(model, state)
     if data is not None:
         _check_same_data(data, state)
     return Restored(run, model, data, path)
@@ -119,10 +121,10 @@ def plan_of(
     if unnamed:
         raise UsageError(_must_be_named(run, unnamed))
     words, folder = facts["command"], os.path.abspath(run.folder)
-    runs = os.path.relpath(os.path.dirname(folder))
+    runs = str(_shown(Path(folder).parent))
     if words is None:
         return _plan_of_a_script(run, names, options, runs, max_epochs or facts["max_epochs"])
-    if len(words) < 2 or words[0] != "train" or {"-h", "--help"} & set(words):
+    if len(words) < 2 or words[0] != "train" or asks_for_help(words):
         raise CorruptFileError(_unusable(run, "it is not one that trains"))
     kept = _without(_without(words[2:], "--data"), "--runs")
     arguments = [names["model"], *kept, "--data", names["data"], "--runs", runs]
@@ -145,6 +147,12 @@ def resume_command(run: StoredRun) -> str:
         if not _known(run.facts[kind], known):
             words += [f"--{kind}", _as_written(run.facts[kind]["name"])]
     return shlex.join(words)
+
+
+def _shown(folder: Path) -> Path:
+    """A folder as it is written: below the working folder, from there."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _known(facts: Mapping[str, Any], known: Mapping[str, tuple[str, str]]) -> str:
@@ -251,6 +259,20 @@ def _checkpoint_path(run: StoredRun, asked: Any) -> Path:
         return run.checkpoint_path("last")
 
 
+def _check_same_code(model: Any, state: Mapping[str, Any]) -> None:
+    """Says so if the methods of the model's classes are not those that it was trained with."""
+    from gradbook.fingerprint import changed_classes, code_of
+
+    before = state.get("setup", {}).get("code")
+    changed = changed_classes(before, code_of({type(m) for m in model.modules()})) if before else []
+    if changed:
+        warn(
+            f"The methods of {', '.join(changed)} have changed since the run was trained: what is "
+            f"computed here is not what was learned.",
+            GradbookWarning,
+        )
+
+
 def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
     """Says so if the data are not those that the run was trained with."""
     from gradbook.fingerprint import content_of
@@ -261,6 +283,6 @@ def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
             warn(
                 f"The {'training' if split == 'train' else 'validation'} data here are not those "
                 f"that the run was trained with, so that its figures cannot be found again.",
-                IgnoredSettingWarning,
+                GradbookWarning,
             )
             return

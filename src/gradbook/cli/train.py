@@ -13,7 +13,10 @@ from gradbook.cli.options import (
     Option,
     Parser,
     add_common_options,
+    add_display_options,
     add_options,
+    add_runs_option,
+    asks_for_help,
     give_flags,
     options_of,
     positive_number,
@@ -43,7 +46,7 @@ class Plan:
         seed: The seed, drawn if none was given.
         runs, name: The folder for runs, and the name of this one.
         display: Where the curves are drawn.
-        checkpoint_steps: The batches between two checkpoints within an epoch; None takes none.
+        checkpoint_steps: The steps between two checkpoints within an epoch; None takes none.
         words: The command that repeats it, without its first word, which is `gradbook`; None if
             there is none.
     """
@@ -137,7 +140,7 @@ def read_plan(arguments: list[str]) -> Plan | str:
     for title, options in zip(titles, groups, strict=True):
         add_options(parser, title, options)
     every = [option for options in groups for option in options]
-    if {"-h", "--help"} & set(rest):
+    if asks_for_help(rest):
         return f"usage: gradbook train {model.name} [options]\n\n{_in_order(parser)}"
 
     values = parser.read(rest)
@@ -182,9 +185,7 @@ def _add_run_options(parser: argparse.ArgumentParser, usual_data: str) -> list[s
     group.add_argument(
         "--seed", type=_seed, metavar="INT", help="makes the run repeatable (default: drawn)"
     )
-    group.add_argument(
-        "--runs", default="runs", metavar="DIR", help="folder for runs (default: runs)"
-    )
+    add_runs_option(group)
     group.add_argument(
         "--name", type=_folder_name, help="name of the run's folder (default: the model's)"
     )
@@ -192,15 +193,9 @@ def _add_run_options(parser: argparse.ArgumentParser, usual_data: str) -> list[s
         "--checkpoint-steps",
         type=positive_number,
         metavar="INT",
-        help="take a checkpoint also after so many batches (default: after each epoch)",
+        help="take a checkpoint also after so many steps (default: after each epoch)",
     )
-    group.add_argument(
-        "--display",
-        choices=("auto", "terminal", "lines", "off"),
-        default="auto",
-        help="how progress is shown (default: auto)",
-    )
-    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_display_options(group)
     add_common_options(group)
     return [flag for action in group._group_actions for flag in action.option_strings]
 

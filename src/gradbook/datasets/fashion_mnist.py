@@ -200,7 +200,7 @@ class FashionMNIST(DataModule):
         resize: Height and width of the images in pixels, or one number for both. Sizes other
             than (28, 28) are interpolated bilinearly, with antialiasing where they are smaller.
         root: The folder for data.
-        num_workers: Kept for the book's signature; see `DataModule`.
+        num_workers: Has no effect; see `DataModule`.
 
     Attributes:
         train, val: The two `ImageDataset`s.

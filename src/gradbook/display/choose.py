@@ -80,7 +80,7 @@ def _terminal() -> Sink:
 def _lines() -> Sink:
     from gradbook.display.lines import LinesDisplay
 
-    return LinesDisplay(runs=Path("runs"))
+    return LinesDisplay(root=Path("curves"))
 
 
 #: Each is imported when it is chosen, so that a script does not wait for a notebook's packages.

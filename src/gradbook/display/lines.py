@@ -26,7 +26,7 @@ class LinesDisplay(Sink):
 
     Args:
         stream: Where the lines go; None is standard output.
-        runs: Where the folder for the curves is made; None saves nothing.
+        root: Where the folder for the curves is made; None saves nothing.
         name: The folder's name, before its number; None is the model's class.
         clock: Gives the time in seconds.
     """
@@ -34,11 +34,11 @@ class LinesDisplay(Sink):
     def __init__(
         self,
         stream: TextIO | None = None,
-        runs: Path | str | None = None,
+        root: Path | str | None = None,
         name: str | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._stream, self._runs, self._name, self._clock = stream, runs, name, clock
+        self._stream, self._root, self._name, self._clock = stream, root, name, clock
         self._means: dict[str, float] = {}
         self._epoch = 0.0
         self._waiting = False
@@ -47,7 +47,7 @@ class LinesDisplay(Sink):
         """Notes when the first epoch begins."""
         self._board, self._trainer = board, trainer
         if trainer is not None and trainer.keeps_curves:
-            self._runs = None
+            self._root = None
         self._begin = self._clock()
 
     def write(self, metric: Metric) -> None:
@@ -94,14 +94,14 @@ class LinesDisplay(Sink):
 
     def _save(self) -> None:
         """Saves the curves. What fails here is only said: the model has been trained."""
-        if self._runs is None or not self._board.data:
+        if self._root is None or not self._board.data:
             return
         name = self._name
         if name is None:
             model = getattr(self._trainer, "model", None)
             name = kebab_case(type(model).__name__) if model is not None else "board"
         try:
-            paths = save_curve(self._board, claim_folder(self._runs, name))
+            paths = save_curve(self._board, claim_folder(self._root, name))
         except (ConfigError, StorageError) as error:
             warnings.warn(f"The curves were not saved. {error}", GradbookWarning, stacklevel=2)
             return

@@ -67,7 +67,7 @@ class Run(Sink):
     Args:
         root: The folder for runs.
         name: What the folder is called, before its number; None takes the model's class.
-        every_n_steps: Take a checkpoint also after so many training batches; None does not.
+        every_n_steps: Take a checkpoint also after so many updates of the optimizer; None does not.
         command: The words of the command that repeats it, if one does.
         model_name, data_name: What the command calls them; None takes their classes.
 
@@ -283,13 +283,13 @@ class Run(Sink):
             "error": None,
             "command": self._command,
             "model": {
-                "name": self._model_name or type(model).__name__,
+                "name": self._model_name or _name_of(model),
                 "class": qualified_name(type(model)),
                 "hyperparameters": plain(getattr(model, "hparams", {})),
                 "num_parameters": sum(p.numel() for p in _parameters(model)),
             },
             "data": {
-                "name": self._data_name or type(data).__name__,
+                "name": self._data_name or _name_of(data),
                 "class": qualified_name(type(data)),
                 "hyperparameters": plain(getattr(data, "hparams", {})),
                 "source": _text(getattr(data, "source", None)),
@@ -436,6 +436,14 @@ def _locked(folder: Path) -> FileLock | None:
     except OSError as error:
         raise unwritable(path, error) from error
     return lock
+
+
+def _name_of(value: Any) -> str:
+    """A class of gradbook's as the command calls it; another by its own name."""
+    Class = type(value)
+    if not Class.__module__.startswith("gradbook."):
+        return Class.__name__
+    return kebab_case(Class.__name__).removesuffix("-data")
 
 
 def _now() -> str:
