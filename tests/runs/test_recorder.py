@@ -12,9 +12,15 @@ from torch import nn
 
 import gradbook
 from gradbook import Classifier, DataModule, Trainer, checkpoint, runs
-from gradbook.errors import ConfigError, StorageError
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptFileError,
+    GradbookWarning,
+    StorageError,
+)
 from gradbook.runs import recorder
-from gradbook.runs.format import read_run
+from gradbook.runs.format import read_run, write_run
 from gradbook.runs.recorder import Run
 
 SCHEMAS = Path(runs.__file__).parent
@@ -364,3 +370,110 @@ def test_the_commit_is_kept():
 
 def test_outside_a_repository_there_is_no_commit():
     assert recorder.git_state() is None
+
+
+@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.own.clean"])
+def test_what_a_repository_s_settings_name_is_not_run(setting):
+    git("init", "-q")
+    Path("net.py").write_text("1")
+    Path(".gitattributes").write_text("*.py filter=own\n")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    git("config", setting, "touch was_run; cat")
+    Path("net.py").write_text("2")
+    recorder.git_state()
+    assert not Path("was_run").exists()
+
+
+# What a cold reader asked for
+
+
+def test_a_recorder_used_again_on_a_locked_run_leaves_that_run_as_it_is():
+    train()
+    before = Path("runs/net-1/run.json").read_bytes()
+    run = Run("runs", "other")
+    train(run=run)
+    with recorder.FileLock("runs/net-1/lock"), pytest.raises(ConfigError, match="another process"):
+        train(epochs=4, run=run, resume="runs/net-1")
+    assert Path("runs/net-1/run.json").read_bytes() == before
+
+
+def test_a_resume_that_fails_leaves_what_run_json_says():
+    train()
+    before = Path("runs/net-1/run.json").read_bytes()
+    path = Path("runs/net-1/metrics.jsonl")
+    path.write_bytes(path.read_bytes().replace(b"val_loss", b"val_lost", 1))
+    with pytest.raises(CorruptFileError, match=r"metrics\.jsonl"):
+        train(epochs=4, resume="runs/net-1")
+    assert Path("runs/net-1/run.json").read_bytes() == before
+
+
+def test_steps_are_updates_of_the_optimizer():
+    train(epochs=2, accumulate_grad_batches=2)  # of three batches each
+    assert facts()["steps"] == 4
+
+
+def test_checkpoints_within_an_epoch_come_after_so_many_updates():
+    steps = []
+
+    class Watched(Run):
+        def _save_checkpoint(self, *names):
+            steps.append(self._trainer.num_steps)
+            super()._save_checkpoint(*names)
+
+    train(epochs=2, run=Watched("runs", every_n_steps=3), accumulate_grad_batches=2)
+    assert steps == [0, 2, 3, 4]
+
+
+def test_the_best_checkpoint_says_why_it_is_the_best():
+    trainer = train(epochs=3)
+    best = trainer.best
+    assert facts()["best_checkpoint"] == {
+        "label": "val_acc",
+        "epoch": best.epoch,
+        "value": best.value,
+    }
+    state = checkpoint.load("runs/net-1/checkpoints/best.pt")
+    assert state["position"]["epoch"] == best.epoch
+
+
+def test_a_session_that_was_killed_is_told_when_the_run_goes_on():
+    train()
+    told = facts()
+    told["sessions"][0] |= {"status": "running", "ended": None}
+    write_run("runs/net-1", {**told, "status": "running", "seconds": 0.0, "metrics": None})
+    train(epochs=4, resume="runs/net-1")
+    assert [session["status"] for session in facts()["sessions"]] == ["killed", "finished"]
+    assert facts()["seconds"] > told["seconds"]
+
+
+def test_a_failure_s_checkpoint_cannot_be_gone_on_with():
+    with pytest.raises(ZeroDivisionError):
+        train(Failing)
+    with pytest.raises(CheckpointError, match="taken within a step"):
+        train(Failing, resume="runs/failing-1/checkpoints/failed.pt")
+
+
+def test_a_failure_s_checkpoint_goes_when_the_run_is_finished():
+    with pytest.raises(ZeroDivisionError):
+        train(Failing)
+    gradbook.seed_everything(1)
+    model = Failing()
+    model.training_step = lambda batch: Classifier.training_step(model, batch)
+    Trainer(2, run="runs").fit(model, Data(), resume="runs/failing-1")
+    assert not Path("runs/failing-1/checkpoints/failed.pt").exists()
+
+
+def test_going_on_from_a_run_without_keeping_it_is_told():
+    train()
+    gradbook.seed_everything(1)
+    with pytest.warns(GradbookWarning, match=r"goes on from runs/net-1, but is not kept there"):
+        Trainer(3).fit(Net(), Data(), resume="runs/net-1")
+
+
+def test_a_finished_class_has_the_name_that_the_command_knows():
+    data = gradbook.SyntheticRegressionData(num_train=8, num_val=8)
+    Trainer(1, run="runs").fit(gradbook.LinearRegressionScratch(), data)
+    told = facts("linear-regression-scratch-1")
+    assert told["model"]["name"] == "linear-regression-scratch"
+    assert told["data"]["name"] == "synthetic-regression"

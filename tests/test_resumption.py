@@ -1,0 +1,86 @@
+"""Where a training goes on from."""
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from gradbook import checkpoint
+from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.resumption import Resumption
+
+STATE = {"model": {}, "recorded_lines": 3}
+
+
+def make_run(name="runs/mlp-1", state=STATE):
+    """A folder with as much of a run as is looked at here."""
+    folder = Path(name)
+    folder.mkdir(parents=True)
+    (folder / "run.json").touch()
+    for which in ("last", "best"):
+        checkpoint.save(folder / f"checkpoints/{which}.pt", state)
+    return folder
+
+
+def test_a_run_goes_on_from_its_last_checkpoint():
+    folder = make_run()
+    resumption = Resumption.of("runs/mlp-1", None)
+    assert (resumption.folder, resumption.path) == (folder, folder / "checkpoints/last.pt")
+    assert resumption.state["recorded_lines"] == 3
+
+
+def test_a_run_may_be_named_below_the_folder_of_runs():
+    assert Resumption.of("mlp-1", make_run().parent).folder == Path("runs/mlp-1")
+
+
+def test_a_loaded_run_may_be_given():
+    assert Resumption.of(SimpleNamespace(folder=make_run()), None).folder == Path("runs/mlp-1")
+
+
+def test_another_checkpoint_of_a_run_belongs_to_it_too():
+    folder = make_run()
+    assert Resumption.of(folder / "checkpoints/best.pt", None).folder == folder
+
+
+def test_a_state_in_memory_belongs_to_no_run():
+    resumption = Resumption.of(STATE, Path("runs"))
+    assert (resumption.state, resumption.folder) == (STATE, None)
+    resumption.check_unchanged()
+
+
+def test_a_checkpoint_saved_by_hand_belongs_to_no_run_wherever_it_lies():
+    checkpoint.save("checkpoints/mid.pt", {"model": {}})
+    assert Resumption.of("checkpoints/mid.pt", None).folder is None
+    folder = make_run()
+    checkpoint.save(folder / "checkpoints/mid.pt", {"model": {}})
+    assert Resumption.of(folder / "checkpoints/mid.pt", None).folder is None
+
+
+def test_a_copy_of_a_run_s_checkpoint_belongs_to_no_run():
+    checkpoint.save("checkpoints/last.pt", STATE)
+    assert Resumption.of("checkpoints/last.pt", None).folder is None
+
+
+def test_what_is_not_there_is_told():
+    with pytest.raises(ConfigError, match="There is no checkpoint 'runs/mlp-2'"):
+        Resumption.of("runs/mlp-2", Path("runs"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links of POSIX")
+def test_a_link_out_of_the_run_is_not_followed():
+    folder = make_run()
+    checkpoint.save("elsewhere.pt", STATE)
+    (folder / "checkpoints/last.pt").unlink()
+    (folder / "checkpoints/last.pt").symlink_to(Path("elsewhere.pt").absolute())
+    with pytest.raises(CorruptFileError, match="leads out of the run's folder"):
+        Resumption.of(folder, None)
+
+
+def test_a_run_that_another_process_has_trained_meanwhile_is_told():
+    folder = make_run()
+    resumption = Resumption.of(folder, None)
+    resumption.check_unchanged()
+    checkpoint.save(folder / "checkpoints/last.pt", {**STATE, "recorded_lines": 4})
+    with pytest.raises(ConfigError, match="has just been written by another process"):
+        resumption.check_unchanged()
