@@ -141,3 +141,10 @@ def test_a_run_that_was_kept(capsys):
 def test_help(capsys):
     assert main(["inspect", "--help"]) == 0
     assert "--train" in capsys.readouterr().out
+
+
+def test_pictures_of_the_training_set_have_names_of_their_own(restored, capsys):
+    restored(Net(2, 3), Images(torch.rand(20, 2)))
+    result(capsys)
+    result(capsys, "--train")
+    assert {"confusion.png", "confusion-train.png"} <= set(pictures())

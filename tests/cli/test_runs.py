@@ -56,7 +56,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told(capsys, monkeypatch):
     told = capsys.readouterr().out
     assert max(map(len, told.splitlines()[:3])) <= 70
     assert told.split()[:4] == ["name", "model", "lr", "seed"]
-    assert "No room for num_hiddens, batch_size, seconds, started; --json has" in told
+    assert "No room for num_hiddens, batch_size, last val_acc, started. --filter" in told
 
 
 def test_a_terminal_too_narrow_for_anything_gets_what_matters(capsys, monkeypatch):
@@ -64,7 +64,7 @@ def test_a_terminal_too_narrow_for_anything_gets_what_matters(capsys, monkeypatc
     make(0.1)
     main(["runs"])
     head = capsys.readouterr().out.splitlines()[0]
-    assert head.split() == ["name", "epochs", "best", "val_acc", "last", "val_acc", "status"]
+    assert head.split() == ["name", "epochs", "best", "val_acc", "status"]
 
 
 def test_where_runs_are_judged_differently_each_figure_says_by_what(capsys):
@@ -265,3 +265,21 @@ def test_no_command_about_runs_waits_for_torch(arguments):
         [sys.executable, "-c", code, *arguments], check=False, stdout=subprocess.DEVNULL
     )
     assert done.returncode == 0
+
+
+def test_what_most_runs_lack_gives_way_first(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "90")
+    make_run("mlp-1", seed=1)
+    make_run("mlp-2", seed=2)
+    make_run("mlp-3", hyperparameters={"sigma": 0.5}, seed=3)
+    main(["runs"])
+    head, *_, told = capsys.readouterr().out.splitlines()
+    assert "seed" in head
+    assert "sigma" in told
+
+
+def test_a_list_may_be_asked_for_where_another_run_has_a_number(capsys):
+    make_run("mlp-1")
+    make_run("mlp-2", hyperparameters={"num_hiddens": [256, 128]})
+    assert listed(capsys, "--filter", "num_hiddens=256,128") == ["mlp-2"]
+    assert listed(capsys, "--filter", "num_hiddens!=256,128") == ["mlp-1"]

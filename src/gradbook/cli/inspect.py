@@ -32,7 +32,8 @@ def run(arguments: list[str]) -> Outcome:
 
     report = inspect(restored.model, restored.data, asked.train)
     folder = inside(restored.run.folder, INSPECT_FOLDER)
-    files = [str(file) for file in draw(report, restored, folder)]
+    suffix = "-train" if asked.train else ""
+    files = [str(file) for file in draw(report, restored, folder, suffix)]
     facts = {
         "run": restored.run.name,
         "checkpoint": restored.checkpoint.stem,
@@ -55,7 +56,7 @@ def run(arguments: list[str]) -> Outcome:
     return Outcome(facts, "\n".join(lines))
 
 
-def draw(report: Any, restored: Restored, folder: Path) -> list[Path]:
+def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> list[Path]:
     """Writes the pictures of a report into `folder`, in place of those of an earlier one.
 
     Returns:
@@ -85,20 +86,20 @@ def draw(report: Any, restored: Restored, folder: Path) -> list[Path]:
         with contextlib.suppress(ModelError, DataError):
             show_weights(restored.model, restored.data, figure)
             figures["weights"] = figure
-    _clear(folder)
+    _clear(folder, suffix)
     files = []
     for name, figure in figures.items():
-        paths = [folder / f"{name}.{kind}" for kind in PICTURE_KINDS]
+        paths = [folder / f"{name}{suffix}.{kind}" for kind in PICTURE_KINDS]
         save_figure(figure, paths)
         files += paths
     return files
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, suffix: str) -> None:
     """Removes earlier pictures, of which the next report may have no successors."""
     for name in PICTURES:
         for kind in PICTURE_KINDS:
-            path = folder / f"{name}.{kind}"
+            path = folder / f"{name}{suffix}.{kind}"
             try:
                 path.unlink(missing_ok=True)
             except OSError as error:

@@ -78,7 +78,7 @@ def _check(folder: Path) -> None:
 def _is_known(name: str) -> bool:
     """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
     name = re.sub(r"\.\d+\.part$", "", name)
-    is_picture = re.fullmatch(rf"{INSPECT_FOLDER}/\w+\.(svg|png)", name)
+    is_picture = re.fullmatch(rf"{INSPECT_FOLDER}/[\w-]+\.(svg|png)", name)
     return name in (*FILES, *FOLDERS) or is_picture is not None
 
 

@@ -74,6 +74,8 @@ class Filter:
             try:
                 return _OPERATORS[self.sign](value, float(self.text))
             except ValueError:
+                if self.sign in ("=", "!="):  # another run may have a list here, or a word
+                    return self.sign == "!="
                 raise UsageError(
                     f"--filter: {self.key} is a number, such as {show(value)}, but "
                     f"{self.text!r} is none."
@@ -191,6 +193,8 @@ def _listing(
     settings = [name for name in differing(hyperparameters) if name != "max_epochs"]
     known = {name for each in hyperparameters for name in each}
     settings += [name for name in PROMINENT if name in known and name not in settings]
+    # What few of the runs have tells least of them, as the noise of data among images.
+    settings.sort(key=lambda name: -sum(name in each for each in hyperparameters))
     columns = {
         "name": [stored.name for stored, _ in rows],
         "model": [values["model"] for _, values in rows],
@@ -214,11 +218,12 @@ def _listing(
         cells += told.get(name, ["-"] * len(damaged))
 
     room = shutil.get_terminal_size((sys.maxsize, 24)).columns
-    dispensable = ["model", *settings[:2], "seconds", "started", *settings[2:]]
+    last = next(name for name in columns if name.partition(" ")[0] == "last")
+    dispensable = ["model", *settings[:2], "seconds", "started", last, *settings[2:]]
     shown = dict(columns)
     while max(map(len, lines := table(shown))) > room and dispensable:
         del shown[dispensable.pop()]
     if len(shown) < len(columns):
         left_out = ", ".join(name for name in columns if name not in shown)
-        lines += ["", f"No room for {left_out}; --json has everything."]
+        lines += ["", f"No room for {left_out}. --filter narrows the list; --json has all."]
     return lines
