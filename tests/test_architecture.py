@@ -1,6 +1,7 @@
 """The floors of docs/architecture.md: imports go strictly downward, a light one stays light."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -144,3 +145,15 @@ def test_the_front_door_does_not_wait_for_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_no_source_is_left_out_of_the_repository():
+    root = SOURCE.parent.parent
+    if shutil.which("git") is None or not (root / ".git").exists():
+        pytest.skip("this is no clone")
+    sources = [str(path) for folder in ("src", "tests") for path in (root / folder).rglob("*.py")]
+    command = ["git", "-C", str(root), "check-ignore", "--stdin"]
+    done = subprocess.run(
+        command, input="\n".join(sources), capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ""
