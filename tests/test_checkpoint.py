@@ -275,3 +275,17 @@ def test_a_newer_version_is_named_beside_the_one_that_is_read(tmp_path):
     state = {"format": "gradbook checkpoint", "version": 2}
     message = refused(tmp_path / "a.pt", signed(stranger(state)))
     assert "has version 2 of the format, and this gradbook reads version 1" in message
+
+
+def test_a_tensor_that_claims_more_values_than_the_file_holds_is_refused(tmp_path):
+    checkpoint.save(tmp_path / "a.pt", {"model": {"W": torch.zeros(1).expand(10**9)}})
+    with pytest.raises(CorruptFileError, match=r"a\.pt has tensors that claim more values"):
+        checkpoint.load(tmp_path / "a.pt")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(CorruptFileError, match="cannot be read: it is not a file"):
+        checkpoint.load(tmp_path / "a.pt")
+    assert checkpoint.digest_of(tmp_path / "a.pt") == b""

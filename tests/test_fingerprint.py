@@ -75,7 +75,7 @@ def test_it_tells_classes_settings_and_shapes():
     assert setup["data"]["num_train_batches"] == 3
     assert setup["optimizer"] == {
         "class": "gradbook.optim.SGD",
-        "settings": {"lr": 0.03},
+        "groups": [{"lr": 0.03}],
         "schedulers": [],
     }
     assert setup["trainer"]["gradient_clip_val"] == 1.5
@@ -228,6 +228,17 @@ def test_a_method_that_has_run_often_is_the_same():
     assert code(Mine) == before
 
 
+def test_a_variable_of_the_function_around_counts():
+    def make(scale):
+        class Mine(Module):
+            def forward(self, X):
+                return X * scale
+
+        return Mine
+
+    assert code(make(2)) != code(make(3))
+
+
 def test_a_changed_default_is_noticed():
     text = "def forward(self, X, rate={0}):\n    return X * rate\n"
     assert code(define(text.format(2))) != code(define(text.format(3)))
@@ -280,8 +291,10 @@ def test_a_rate_that_a_scheduler_changed_is_told_as_it_was_set():
             return [optim], [torch.optim.lr_scheduler.StepLR(optim, 1)]
 
     setup = setup_of(Net())
-    assert setup["optimizer"]["settings"]["lr"] == 0.1
-    assert setup["optimizer"]["schedulers"] == ["torch.optim.lr_scheduler.StepLR"]
+    assert setup["optimizer"]["groups"][0]["lr"] == 0.1
+    (scheduler,) = setup["optimizer"]["schedulers"]
+    assert scheduler["class"] == "torch.optim.lr_scheduler.StepLR"
+    assert scheduler["settings"]["last_epoch"] == 0
 
 
 # Content

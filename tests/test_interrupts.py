@@ -287,3 +287,23 @@ def test_what_came_meanwhile_acts_later_where_it_should():
 def test_where_nothing_came_nothing_acts_later():
     with undisturbed(later=True):
         pass
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
+def test_a_forked_process_ends_at_once():
+    code = """
+import os, signal, time
+from gradbook.interrupts import Interrupts
+with Interrupts():
+    child = os.fork()
+    if child == 0:
+        time.sleep(30)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGTERM)
+    print(os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM)
+"""
+    code = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\n" + code
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
+    )
+    assert done.stdout == "True\n", done.stderr

@@ -15,14 +15,13 @@ from torch.utils.data import (
 )
 
 from gradbook.data import TensorLoader
-from gradbook.errors import DataError
+from gradbook.errors import DataError, GradbookWarning
 from gradbook.resumable_loader import (
     Position,
     ResumableLoader,
     always_the_same,
-    owners_of_randomness,
+    parts_of,
 )
-from gradbook.seeds import random_state
 
 
 def rows(n=10):
@@ -171,7 +170,7 @@ def test_a_pass_that_is_resumed_goes_on_to_the_last_bit(stop, limit):
 
     def after_batch(split):
         if position.batches == stop:
-            kept.update(pass_random=position.pass_random, now=random_state(*own))
+            kept.update(start=position.pass_start, now=position.sources())
 
     loader = shuffled(n=12)
     whole = numbers_of(make_pass(loader, "train", position, limit, after_batch), own[0])
@@ -181,18 +180,18 @@ def test_a_pass_that_is_resumed_goes_on_to_the_last_bit(stop, limit):
     np.random.seed(9)
     torch.manual_seed(9)
     again = owners()
-    resumed = Position(again, 0, "train", stop, kept["pass_random"], kept["now"])
+    resumed = Position(again, 0, "train", stop, kept["start"], kept["now"])
     rest = numbers_of(make_pass(shuffled(n=12), "train", resumed, limit), again[0])
     assert rest == whole[stop:]
     assert draws(again[0]) == after
-    assert resumed.resumed_random is None
+    assert resumed.resumed is None
 
 
 def test_a_training_that_is_resumed_in_validation_skips_its_training():
     position = Position()
     val = make_pass(shuffled(), "val", position)
     first = next(iter(val))[0]
-    state = position.pass_random
+    state = position.pass_start
     resumed = Position((), 0, "val", 0, state, state)
     assert list(make_pass(shuffled(), "train", resumed)) == []
     torch.set_rng_state(state["torch"])
@@ -209,7 +208,7 @@ def test_in_the_epoch_after_a_resumed_validation_training_goes_on():
 
 
 def test_data_that_became_shorter_cannot_be_gone_on_with():
-    state = random_state()
+    state = Position().sources()
     position = Position((), 0, "train", 4, state, state)
     with pytest.raises(DataError, match=r"gave 2 batches, but the checkpoint was made after 4"):
         list(make_pass(shuffled(n=4), position=position))
@@ -219,27 +218,78 @@ def test_who_may_hold_a_generator():
     generator = torch.Generator()
     dataset = TensorDataset(rows())
     loader = DataLoader(dataset, 2, shuffle=True, generator=generator)
-    parts = owners_of_randomness(loader)
+    parts = parts_of(loader)
     assert loader in parts
     assert dataset in parts
     assert loader.sampler in parts
-    assert owners_of_randomness([1])[0] == [1]
+    assert parts_of([1])[0] == [1]
 
 
 def test_who_is_wrapped_by_a_data_set_may_hold_a_generator_too():
     inner = TensorDataset(rows())
     inner.transform = object()
-    parts = owners_of_randomness(DataLoader(Subset(inner, [0, 1])))
+    parts = parts_of(DataLoader(Subset(inner, [0, 1])))
     assert inner in parts
     assert inner.transform in parts
 
 
 def test_a_loop_that_validates_first_is_resumed_in_its_training():
-    state = random_state()
+    state = Position().sources()
     resumed = Position((), 0, "train", 2, state, state)
     assert list(make_pass(shuffled(), "val", resumed)) == []
     assert len(list(make_pass(shuffled(), "train", resumed))) == 3
     assert len(list(make_pass(shuffled(), "val", resumed))) == 5
+
+
+class Counting:
+    """A sampler whose order depends on how often it was asked."""
+
+    def __init__(self):
+        self.epoch = 0
+
+    def __iter__(self):
+        self.epoch += 1
+        return iter(torch.randperm(6, generator=torch.Generator().manual_seed(self.epoch)).tolist())
+
+    def __len__(self):
+        return 6
+
+
+def test_a_sampler_that_counts_epochs_counts_on():
+    sampler = Counting()
+    position = Position([sampler])
+    loader = DataLoader(TensorDataset(rows(6)), 2, sampler=sampler)
+    list(make_pass(loader, position=position))
+    kept = position.sources()
+    second = seen(make_pass(loader, position=position))
+    again = Counting()
+    other = Position([again])
+    other.restore_sources(kept)
+    loader = DataLoader(TensorDataset(rows(6)), 2, sampler=again)
+    assert seen(make_pass(loader, position=other)) == second
+
+
+def test_a_loader_whose_order_does_not_come_again_is_told():
+    class Lazy(Counting):
+        def __iter__(self):  # one number for each example, between those that training draws
+            left = list(range(6))
+            while left:
+                yield left.pop(int(torch.randint(len(left), ())))
+
+    def train(position):
+        labels = TensorDataset(rows(6), torch.arange(6))
+        batches = DataLoader(labels, 2, sampler=Lazy())
+        for _ in make_pass(batches, position=position):
+            torch.rand(3)
+            yield position.sources()
+
+    position = Position()
+    run = train(position)
+    next(run)
+    now = next(run)
+    resumed = Position((), 0, "train", 2, position.pass_start, now, position.labels)
+    with pytest.warns(GradbookWarning, match="gave other labels than before"):
+        list(train(resumed))
 
 
 # Always the same batches

@@ -10,7 +10,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
 from gradbook import Classifier, DataModule, HyperParameters, Sink, Trainer, checkpoint
-from gradbook.errors import CheckpointError, ConfigError, IgnoredSettingWarning
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    GradbookWarning,
+    IgnoredSettingWarning,
+)
 from gradbook.snapshot import load_parameters
 
 
@@ -132,6 +137,96 @@ def regression():
     return gradbook.LinearRegressionScratch(2, lr=0.03)
 
 
+class Counted(DropoutMLP):
+    """Warms up by a count of its own, and keeps what state_dict does not list as tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.num_calls = 0
+        self.extra = Extra()
+        self.register_buffer("mean", torch.zeros(()), persistent=False)
+
+    def training_step(self, batch):
+        self.num_calls += 1
+        with torch.no_grad():
+            self.mean += batch[0].mean()
+        self.extra.seen["calls"] = self.extra.seen.get("calls", 0) + 1
+        scale = min(self.num_calls, 8) / 8 + self.mean / 100 + self.extra.seen["calls"] / 100
+        return super().training_step(batch) * scale
+
+
+class Extra(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+    def get_extra_state(self):
+        return dict(self.seen)
+
+    def set_extra_state(self, state):
+        self.seen = dict(state)
+
+
+class ListOfTensors(gradbook.SoftmaxRegressionScratch):
+    """Its parameters are where nobody but its own method finds them."""
+
+    def __init__(self):
+        super().__init__(9, 3, lr=0.1)
+        del self.W, self.b
+        self.weights = [torch.randn(9, 3, requires_grad=True), torch.zeros(3, requires_grad=True)]
+
+    def forward(self, X):
+        return torch.softmax(X.reshape(-1, 9) @ self.weights[0] + self.weights[1], dim=1)
+
+    def parameters(self, recurse=True):
+        return self.weights
+
+    def configure_optimizers(self):
+        return gradbook.SGD(self.weights, self.lr)
+
+
+class FrozenMidway(DropoutMLP):
+    def training_step(self, batch):
+        if self.trainer.train_batch_idx == 3:
+            self.net[1].requires_grad_(False)
+        return super().training_step(batch)
+
+
+class ComposedImages(LoaderImages):
+    """A transform within a transform has a generator of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.noise = np.random.RandomState(7)
+
+    def get_dataloader(self, train):
+        loader = super().get_dataloader(train)
+        collate = Compose([loader.collate_fn, Noise(self.noise)])
+        return DataLoader(
+            loader.dataset, self.batch_size, shuffle=train, generator=self.generator,
+            collate_fn=collate,
+        )  # fmt: skip
+
+
+class Compose:
+    def __init__(self, transforms):
+        self.transforms = transforms
+
+    def __call__(self, batch):
+        for transform in self.transforms:
+            batch = transform(batch)
+        return batch
+
+
+class Noise:
+    def __init__(self, generator):
+        self.generator = generator
+
+    def __call__(self, batch):
+        X, y = batch
+        return X + float(self.generator.normal()), y
+
+
 MODELS = {
     "softmax-scratch": (softmax_scratch, Images),
     "dropout-adam": (DropoutMLP, Images),
@@ -141,6 +236,10 @@ MODELS = {
     "own-optimizer": (lambda: OwnOptimizer(9, 3, lr=0.1), Images),
     "own-module": (PlainTensors, Images),
     "loader-with-generator": (DropoutMLP, LoaderImages),
+    "counts-of-its-own": (Counted, Images),
+    "list-of-tensors": (ListOfTensors, Images),
+    "frozen-midway": (FrozenMidway, Images),
+    "transform-with-generator": (DropoutMLP, ComposedImages),
 }
 
 
@@ -168,6 +267,7 @@ def result(trainer):
     """All that a training leaves behind, and what the generators give next."""
     tensors = gradbook.fingerprint.model_tensors(trainer.model)
     board = trainer.model.board
+    tensors |= {str(i): p.detach() for i, p in enumerate(trainer.model.parameters())}
     return {
         "tensors": {name: tensor.clone() for name, tensor in tensors.items()},
         "history": trainer.history.rows,
@@ -340,6 +440,48 @@ def test_what_has_changed_is_listed(half, model, data, trainer, told):
     with pytest.raises(CheckpointError, match=told) as raised:
         trainer.fit(model(), data(), resume=half)
     assert "Only max_epochs may change" in str(raised.value)
+
+
+class Silent(DropoutMLP):
+    def __init__(self, activation=nn.ReLU, p=0.5, group_lr=0.1, gamma=0.9, frozen=False):
+        super().__init__()
+        self.save_hyperparameters(ignore=["activation", "p", "group_lr", "gamma", "frozen"])
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(9, 4), activation(), nn.Dropout(p))
+        self.net.append(nn.Linear(4, 3))
+        self.net[1].requires_grad_(not frozen)
+        self.settings = group_lr, gamma
+
+    def configure_optimizers(self):
+        group_lr, gamma = self.settings
+        groups = [{"params": self.net[1].parameters()}]
+        groups.append({"params": self.net[4].parameters(), "lr": group_lr})
+        optim = torch.optim.SGD(groups, lr=0.1)
+        return [optim], [torch.optim.lr_scheduler.StepLR(optim, 2, gamma=gamma)]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"activation": nn.Tanh}, r"model.layers.net.2: .*ReLU.* in the checkpoint, .*Tanh"),
+        ({"p": 0.8}, r"model.layers.net.3: .*p=0.5.*p=0.8"),
+        ({"group_lr": 0.2}, r"optimizer.groups: .*"),
+        ({"gamma": 0.1}, r"optimizer.schedulers: .*"),
+        ({"frozen": True}, r"model.frozen: \[\] in the checkpoint, .*net.1.weight"),
+    ],
+)
+def test_changes_that_no_hyperparameter_tells_are_listed_too(change, told, tmp_path):
+    trainer = Trainer(1)
+    trainer.fit(Silent(), Images())
+    trainer.save_checkpoint(tmp_path / "a.pt")
+    trainer = Trainer(3)
+    with pytest.raises(CheckpointError, match=told):
+        trainer.fit(Silent(**change), Images(), resume=tmp_path / "a.pt")
+
+
+def test_another_number_of_threads_is_told(half, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    with pytest.warns(GradbookWarning, match="another number of threads, 1, .* with 64"):
+        Trainer(3, gradient_clip_val=1.0).fit(DropoutMLP(), Images(), resume=half)
 
 
 def test_several_differences_are_listed_together(half):

@@ -8,6 +8,7 @@ step with it: the two replace what was there in one rename.
 
 import hashlib
 import io
+import os
 import pickle
 import re
 from collections import Counter, OrderedDict
@@ -66,9 +67,13 @@ def load(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():  # such as a pipe, which would be waited for
+            raise CorruptFileError(f"{path} cannot be read: it is not a file.")
         content = path.read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"There is no checkpoint {str(path)!r}.") from None
+    except MemoryError:
+        raise CorruptFileError(f"{path} is larger than this machine's memory.") from None
     except OSError as error:
         raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     _verify(path, content)
@@ -84,6 +89,8 @@ def load(path: Path | str) -> dict[str, Any]:
         raise CorruptFileError(f"{path} is no readable checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CorruptFileError(f"{path} is not a checkpoint that gradbook has written.")
+    if not _is_real(state):
+        raise CorruptFileError(f"{path} has tensors that claim more values than the file holds.")
     if state.get("version") != VERSION:
         raise CorruptFileError(
             f"{path} has version {state.get('version')!r} of the format, and this gradbook reads "
@@ -95,6 +102,8 @@ def load(path: Path | str) -> dict[str, Any]:
 def digest_of(path: Path | str) -> bytes:
     """The checksum with which a checkpoint's file ends, unverified; empty if there is none."""
     try:
+        if not os.path.isfile(path):
+            return b""
         with open(path, "rb") as stream:
             stream.seek(-_COMMENT_BYTES, io.SEEK_END)
             return stream.read()
@@ -123,6 +132,15 @@ _ADVICE = " Use another checkpoint of the run, or a copy."
 def _refused(error: Exception) -> str:
     name = re.search(r"GLOBAL ([\w.]+)", str(error))
     return f" It asks for {name[1]}." if name else ""
+
+
+def _is_real(value: Any) -> bool:
+    """Whether all tensors in `value` have a place for each of their values."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    if isinstance(value, dict):
+        return all(map(_is_real, value.values()))
+    return not isinstance(value, list | tuple) or all(map(_is_real, value))
 
 
 def is_plain(value: Any) -> bool:

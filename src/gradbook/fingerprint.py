@@ -4,7 +4,8 @@ import inspect
 import sys
 import types
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -34,14 +35,14 @@ _NUM_ROWS = 1024
 
 
 def describe_setup(
-    trainer: Any, loaders: tuple[Any, Any], optimizer: dict[str, Any]
+    trainer: Any, loaders: tuple[Any, Any], beginning: dict[str, Any]
 ) -> dict[str, Any]:
     """Model, data, optimizer and settings of a training, as plain values.
 
     Args:
         trainer: The trainer, with its model and data.
         loaders: The minibatches of both sets, all of them.
-        optimizer: What `describe_optimizer` gave before the first step.
+        beginning: What `describe_beginning` gave before the first step.
     """
     model, data = trainer.model, trainer.data
     layers = model.modules() if isinstance(model, torch.nn.Module) else [model]
@@ -50,7 +51,7 @@ def describe_setup(
         "model": {
             "class": qualified_name(type(model)),
             "hyperparameters": plain(getattr(model, "hparams", {})),
-            "parameters": {name: form_of(tensor) for name, tensor in model_tensors(model).items()},
+            **beginning["model"],
         },
         "data": {
             "class": qualified_name(type(data)),
@@ -61,17 +62,60 @@ def describe_setup(
             "train": content_of(train),
             "val": content_of(val),
         },
-        "optimizer": {
-            **optimizer,
-            "schedulers": [qualified_name(type(s.scheduler)) for s in trainer.schedules],
-        },
+        "optimizer": beginning["optimizer"],
         "trainer": {
             "class": qualified_name(type(trainer)),
             **{name: plain(getattr(trainer, name)) for name in TRAINER_SETTINGS},
         },
         "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer)}),
-        "place": {"device": trainer.device.type, "torch": str(torch.__version__)},
+        "place": {
+            "device": trainer.device.type,
+            "torch": str(torch.__version__),
+            "number of threads": torch.get_num_threads(),
+            "compile": bool(trainer.compile),
+            "deterministic": bool(trainer.deterministic),
+        },
     }
+
+
+def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> dict[str, Any]:
+    """What steps change and a training that goes on must begin with, as it is before the first."""
+    trained = {name for name, p in _named_parameters(model) if p.requires_grad}
+    frozen = [name for name, _ in _named_parameters(model) if name not in trained]
+    layers = model.named_modules() if isinstance(model, torch.nn.Module) else ()
+    groups = getattr(optimizer, "param_groups", None) or [{"lr": getattr(optimizer, "lr", None)}]
+    return {
+        "model": {
+            "parameters": {name: form_of(tensor) for name, tensor in model_tensors(model).items()},
+            "frozen": frozen,
+            "layers": {
+                name: f"{qualified_name(type(layer))}({layer.extra_repr()})"
+                for name, layer in layers
+                if name
+            },
+        },
+        "optimizer": {
+            "class": qualified_name(type(optimizer)),
+            "groups": [
+                {name: plain(value) for name, value in group.items() if name != "params"}
+                for group in groups
+            ],
+            "schedulers": [
+                {
+                    "class": qualified_name(type(schedule.scheduler)),
+                    "settings": plain(schedule.scheduler.state_dict()),
+                    "interval": schedule.interval,
+                    "frequency": schedule.frequency,
+                }
+                for schedule in schedules
+            ],
+        },
+    }
+
+
+def _named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
+    # A learner's model may list its parameters itself, without names.
+    return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
 
 
 def describe_optimizer(optimizer: Any) -> dict[str, Any]:
@@ -161,9 +205,18 @@ def _sum_of_methods(Class: type) -> int:
                 continue
             if (function.__module__ or "").partition(".")[0] in ("gradbook", "torch"):
                 continue  # a library's own; what `add_to_class` has put in its place is not
-            defaults = plain([function.__defaults__, function.__kwdefaults__])
-            methods.append(f"{name} {_code(function.__code__)} {defaults}")
+            around = plain([function.__defaults__, function.__kwdefaults__, _closed_over(function)])
+            methods.append(f"{name} {_code(function.__code__)} {around}")
     return zlib.crc32("\n".join(methods).encode())
+
+
+def _closed_over(function: types.FunctionType) -> list[Any]:
+    """The values of the variables that a function has from the one around it."""
+    values = []
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # one that is empty yet
+            values.append(cell.cell_contents)
+    return values
 
 
 def _code(code: types.CodeType) -> str:

@@ -5,6 +5,7 @@ Book: 3.2 (sec_oo-design).
 
 import inspect
 import math
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -63,8 +64,8 @@ class HyperParameters:
 def plain(value: Any) -> Any:
     """A hyperparameter as numbers, texts, lists and dictionaries, to be written down or compared.
 
-    Small tensors and arrays become lists, large ones their shape and type; classes, functions and
-    other objects become their names.
+    Small tensors and arrays become lists, large ones their shape, type and a checksum; classes,
+    functions and other objects become their names.
     """
     for kind in (bool, int, float, str):
         if isinstance(value, kind):
@@ -80,7 +81,10 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist") and hasattr(value, "shape"):  # a tensor or an array
         if math.prod(value.shape) <= 100:
             return value.tolist()
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        values = value.reshape(-1)[:: 1 + math.prod(value.shape) // 1000]  # some stand for all
+        crc = zlib.crc32(repr(values.tolist()).encode())
+        form = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        return f"{form}, checksum {crc:08x}"
     if isinstance(value, PurePath):
         return str(value)
     named = value if hasattr(value, "__qualname__") else type(value)

@@ -39,16 +39,13 @@ class Interrupts:
         terminations: Whether to wait also for SIGTERM and SIGHUP where they would end the process
             without a word, because there is something to be saved first. The process then ends
             by the same signal when this is left.
-
-    Attributes:
-        between_steps: Whether a signal became an exception between two steps, not within one.
     """
 
     def __init__(self, terminations: bool = False) -> None:
         self._terminations = terminations
         self._before: dict[int, Any] = {}
         self._pending: int | None = None
-        self.between_steps = False
+        self._process = os.getpid()
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
@@ -78,11 +75,14 @@ class Interrupts:
         if self._pending is None:
             return
         number, self._pending = self._pending, None
-        self.between_steps = True
         raise _exception(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         handler = self._before[number]
+        if os.getpid() != self._process:  # a loader's worker has inherited this, and is to end
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         if self._pending is not None:  # the second one: whatever runs is left at once
             self._restore()
             if callable(handler):

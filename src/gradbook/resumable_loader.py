@@ -1,15 +1,18 @@
 """One pass after another over a loader: limited, interrupted between batches, and gone on with."""
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any, Literal
 
+import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from gradbook.data import Batch, TensorLoader
-from gradbook.errors import DataError
-from gradbook.seeds import random_state, restore_random_state
+from gradbook.errors import DataError, GradbookWarning, warn
+from gradbook.seeds import generators_in, random_state, restore_random_state
 
 Split = Literal["train", "val"]
 
@@ -19,12 +22,14 @@ class Position:
     """How far a training has come.
 
     Attributes:
-        owners: What may hold a random generator of its own: the loaders, the data, the model.
+        owners: What the batches and steps may depend on beside the global random generators:
+            the data, the parts of the loaders, the model's layers.
         epoch: The number of finished epochs.
         split: The set whose pass is running.
         batches: The batches of that pass that are done.
-        pass_random: The random generators as they were when that pass began.
-        resumed_random: The random generators to go on with, if the pass is to be resumed.
+        pass_start: What `sources` gave when that pass began.
+        resumed: What it gave when the pass was stopped that is to be resumed.
+        labels: A checksum of the labels of the pass, of a loader whose order may not come again.
         between_steps: Whether the state is that between two steps, from which a training can go
             on exactly: the next batch is not being fetched, and no step is running.
     """
@@ -33,15 +38,41 @@ class Position:
     epoch: int = 0
     split: Split = "train"
     batches: int = 0
-    pass_random: dict[str, Any] = field(default_factory=dict)
-    resumed_random: dict[str, Any] | None = None
+    pass_start: dict[str, Any] = field(default_factory=dict)
+    resumed: dict[str, Any] | None = None
+    labels: int = 0
     between_steps: bool = True
+
+    @cached_property
+    def generators(self) -> list[Any]:
+        """The random generators of the owners' own."""
+        return generators_in(self.owners)
+
+    def sources(self) -> dict[str, Any]:
+        """The state of every random generator, and the numbers that the owners count with."""
+        return {**random_state(self.generators), "numbers": [_numbers(o) for o in self.owners]}
+
+    def restore_sources(self, sources: dict[str, Any]) -> None:
+        """Puts back what `sources` gave."""
+        restore_random_state(sources, self.generators)
+        for owner, numbers in zip(self.owners, sources["numbers"], strict=True):
+            for name, value in numbers.items():
+                if vars(owner).get(name) != value:
+                    setattr(owner, name, value)
 
     def end_epoch(self) -> None:
         """The next epoch is about to begin."""
         self.epoch += 1
-        self.split, self.batches, self.pass_random = "train", 0, {}
+        self.split, self.batches, self.pass_start = "train", 0, {}
         self.between_steps = True
+
+
+def _numbers(owner: Any) -> dict[str, int | float]:
+    """The numbers that an object may count with, by attribute. How many workers fetch is none."""
+    if isinstance(owner, DataLoader | TensorLoader) or not hasattr(owner, "__dict__"):
+        return {}
+    attributes = vars(owner).items()
+    return {k: v for k, v in attributes if type(v) in (int, float, bool) and k != "num_workers"}
 
 
 class ResumableLoader:
@@ -74,6 +105,7 @@ class ResumableLoader:
         self.loader = loader
         self._split, self._position, self._limit = split, position, limit
         self._after_batch = after_batch
+        self._is_foreign = not isinstance(loader, TensorLoader)  # ours draws before it gives any
 
     def __len__(self) -> int:
         return len(self.loader) if self._limit is None else min(len(self.loader), self._limit)
@@ -85,40 +117,68 @@ class ResumableLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         position = self._position
-        resumed = position.resumed_random
+        resumed = position.resumed
         if resumed is not None and self._split != position.split:
             return  # this epoch's pass of the other set was done before the training was stopped
         position.between_steps = False
         if resumed is None:
-            position.split, position.batches = self._split, 0
-            position.pass_random = random_state(*position.owners)
+            position.split, position.batches, position.labels = self._split, 0, 0
+            position.pass_start = position.sources()
             batches = iter(self.loader)
         else:
-            position.resumed_random = None
-            restore_random_state(position.pass_random, *position.owners)
+            position.resumed = None
+            position.restore_sources(position.pass_start)
             batches = iter(self.loader)
-            passed_over = sum(1 for _ in islice(batches, position.batches))
-            if passed_over < position.batches:
-                raise DataError(
-                    f"The {self._split} set gave {passed_over} batches, but the checkpoint was "
-                    f"made after {position.batches}. Resume with the data it was made with."
-                )
-            restore_random_state(resumed, *position.owners)
+            self._pass_over(batches)
+            position.restore_sources(resumed)
         left = None if self._limit is None else len(self) - position.batches
         for batch in islice(batches, left):
+            if self._is_foreign:
+                position.labels = _checksum(batch, position.labels)
             yield batch
             position.batches += 1
             self._after_batch(self._split)
 
+    def _pass_over(self, batches: Iterator[Batch]) -> None:
+        """Fetches the batches that were done before the training was stopped."""
+        position, passed_over, labels = self._position, 0, 0
+        for batch in islice(batches, position.batches):
+            passed_over += 1
+            if self._is_foreign:
+                labels = _checksum(batch, labels)
+        if passed_over < position.batches:
+            raise DataError(
+                f"The {self._split} set gave {passed_over} batches, but the checkpoint was "
+                f"made after {position.batches}. Resume with the data it was made with."
+            )
+        if labels != position.labels:
+            warn(
+                f"The {self._split} set gave other labels than before the training was stopped, so "
+                f"that some examples of this epoch may come twice and others not at all. Its "
+                f"loader draws from generators that the training draws from as well: give it one "
+                f"of its own, or go on from the end of an epoch.",
+                GradbookWarning,
+            )
 
-def owners_of_randomness(loader: Any) -> list[Any]:
-    """The parts of a loader that may hold a random generator of their own.
+
+def _checksum(batch: Any, before: int) -> int:
+    """The checksum of a pass's labels, with those of one more batch."""
+    labels = batch[-1] if isinstance(batch, Sequence) and len(batch) else None
+    if not isinstance(labels, torch.Tensor) or labels.device.type != "cpu":
+        return before
+    content = labels.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    return zlib.crc32(content, before)
+
+
+def parts_of(loader: Any) -> list[Any]:
+    """The parts of a loader on whose state its batches may depend.
 
     Its samplers, its data set and those that this one wraps, and their transforms.
     """
     batch_sampler = getattr(loader, "batch_sampler", None)
     parts = [loader, getattr(loader, "sampler", None), batch_sampler]
     parts.append(getattr(batch_sampler, "sampler", None))
+    parts.append(getattr(loader, "collate_fn", None))
     dataset = getattr(loader, "dataset", None)
     while dataset is not None and not any(dataset is part for part in parts):
         parts += [dataset, getattr(dataset, "transform", None)]

@@ -1,5 +1,6 @@
 """What `configure_optimizers` may return: an optimizer, alone or with learning-rate schedulers."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +83,15 @@ def read_optimizers(returned: Any, model: Any) -> tuple[Any, list[Schedule]]:
     if not _has(optimizer, "step", "zero_grad"):
         raise ModelError(_form(model, f"{type(optimizer).__name__} {optimizer!r:.60}"))
     return optimizer, [_schedule(given, model) for given in schedulers]
+
+
+def needs_closure(step: Any) -> bool:
+    """Whether an optimizer's step has to be given a function that computes the loss anew."""
+    try:
+        closure = inspect.signature(step).parameters.get("closure")
+    except (TypeError, ValueError):
+        return False
+    return closure is not None and closure.default is closure.empty
 
 
 def learning_rate(optimizer: Any) -> float | None:

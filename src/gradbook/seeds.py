@@ -1,8 +1,9 @@
 """Random numbers that can be repeated."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -57,24 +58,23 @@ def untouched_generators() -> Iterator[None]:
         restore_random_state(state)
 
 
-def random_state(*owners: Any) -> dict[str, Any]:
-    """The state of every random generator, for `restore_random_state`.
+def random_state(generators: Sequence[Any] = ()) -> dict[str, Any]:
+    """The state of the global random generators, and of `generators`, for `restore_random_state`.
 
-    These are the global generators of Python, NumPy, PyTorch and the accelerator, and the
-    generators of their own that `owners` (loaders, samplers, models) hold as attributes.
+    The global ones are those of Python, NumPy, PyTorch and the accelerator.
     """
     state: dict[str, Any] = {
         "python": random.getstate(),
         "numpy": np.random.get_state(),
         "torch": torch.get_rng_state(),
-        "owned": [_state_of(generator) for generator in _owned(owners)],
+        "owned": [_state_of(generator) for generator in generators],
     }
     if _accelerator_is_used():
         state["accelerator"] = _accelerator().get_rng_state()
     return state
 
 
-def restore_random_state(state: dict[str, Any], *owners: Any) -> None:
+def restore_random_state(state: dict[str, Any], generators: Sequence[Any] = ()) -> None:
     """Puts every random generator back into a state that `random_state` gave.
 
     The state of an accelerator that is not here is left out.
@@ -82,7 +82,7 @@ def restore_random_state(state: dict[str, Any], *owners: Any) -> None:
     random.setstate(state["python"])
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
-    for generator, owned in zip(_owned(owners), state["owned"], strict=True):
+    for generator, owned in zip(generators, state["owned"], strict=True):
         if isinstance(generator, torch.Generator):
             generator.set_state(owned)
         elif isinstance(generator, random.Random):
@@ -159,16 +159,40 @@ def _accelerator() -> Any:
     return torch.get_device_module(torch.accelerator.current_accelerator())
 
 
-def _owned(owners: Any) -> list[Any]:
-    """The generators among the attributes of `owners`, each once, always in the same order."""
+def generators_in(owners: Iterable[Any]) -> list[Any]:
+    """The random generators that `owners` hold, each once, always in the same order.
+
+    They are looked for in attributes, lists and dictionaries, and in what these hold, as a
+    transform does that is one of several.
+    """
     kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
-    found = {
-        id(value): value
-        for owner in owners
-        for _, value in sorted(getattr(owner, "__dict__", {}).items())
-        if isinstance(value, kinds)
-    }
-    return list(found.values())
+    found: list[Any] = []
+    seen: set[int] = set()
+
+    def look(value: Any, depth: int) -> None:
+        if depth > _DEEPEST or id(value) in seen or isinstance(value, _HOLDS_NONE):
+            return
+        seen.add(id(value))
+        if isinstance(value, kinds):
+            found.append(value)
+            return
+        if isinstance(value, dict):
+            inner = list(value.values())
+        elif isinstance(value, list | tuple):
+            inner = list(value)
+        else:
+            inner = [item for _, item in sorted(getattr(value, "__dict__", {}).items())]
+        for item in inner if len(inner) <= _LONGEST else ():
+            look(item, depth + 1)
+
+    for owner in owners:
+        look(owner, 0)
+    return found
+
+
+#: What cannot hold a generator, or too much to look through; and how far is looked.
+_HOLDS_NONE = (torch.Tensor, np.ndarray, str, bytes, int, float, type, ModuleType)
+_DEEPEST, _LONGEST = 6, 200
 
 
 def _state_of(generator: Any) -> Any:

@@ -17,7 +17,7 @@ from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
 from gradbook.fingerprint import check_setup, form_of, model_tensors
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
-from gradbook.seeds import from_plain, random_state, restore_random_state, to_plain
+from gradbook.seeds import from_plain, to_plain
 
 
 def take(trainer: Any) -> dict[str, Any]:
@@ -30,17 +30,21 @@ def take(trainer: Any) -> dict[str, Any]:
     model, history, board = trainer.model, trainer.history, trainer.model.board
     scaler = trainer.arithmetic.scaler
     state: dict[str, Any] = {
-        "model": trainer.last_model or model_tensors(model),
+        "model": trainer.last_model or {**model_tensors(model), **_extra_states(model)},
+        "buffers": _other_buffers(model),
+        "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, model)],
+        "frozen": [n for n, p in _named_parameters(model) if not p.requires_grad],
         "optimizer": _plain(_optimizer_state(trainer.optim, model)),
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
-        "random": to_plain(position.resumed_random or random_state(*position.owners)),
-        "pass_random": to_plain(position.pass_random) if position.batches else None,
+        "sources": to_plain(position.resumed or position.sources()),
+        "pass_start": to_plain(position.pass_start) if position.batches else None,
         "position": {
             "epoch": position.epoch,
             "split": position.split,
             "batches": position.batches,
+            "labels": position.labels,
             "train_batch_idx": trainer.train_batch_idx,
             "val_batch_idx": trainer.val_batch_idx,
         },
@@ -86,6 +90,14 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
     try:
         check_setup(state["setup"], trainer.setup)
         load_parameters(model, state["model"])
+        with torch.no_grad():
+            for name, buffer in _other_buffers(model).items():
+                buffer.copy_(state["buffers"][name])
+            loose = _loose_parameters(trainer.optim, model)
+            for tensor, saved in zip(loose, state["loose"], strict=True):
+                tensor.copy_(saved)
+        for name, parameter in _named_parameters(model):
+            parameter.requires_grad_(name not in state["frozen"])
         _restore_optimizer(trainer.optim, state["optimizer"])
         for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
@@ -127,7 +139,8 @@ def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     wrong += [
         f"  {name}: {form_of(tensors[name])} in the checkpoint, {form_of(own[name])} in the model"
         for name in own
-        if name in tensors and form_of(own[name]) != form_of(tensors[name])
+        if isinstance(tensors.get(name), torch.Tensor)
+        and form_of(own[name]) != form_of(tensors[name])
     ]
     if wrong:
         raise CheckpointError(
@@ -143,6 +156,7 @@ def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
 
 def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     saved, position = state["position"], trainer.position
+    position.labels = saved["labels"]
     position.epoch, position.split = saved["epoch"], saved["split"]
     position.batches = saved["batches"]
     trainer.epoch = saved["epoch"]
@@ -151,12 +165,44 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     if trainer.schedules and trainer.train_batch_idx:
         # A scheduler warns if it steps before the optimizer has, as it may in this process.
         trainer.optim._opt_called = True
-    generators = from_plain(state["random"])
+    sources = from_plain(state["sources"])
     if position.batches:
-        position.pass_random = from_plain(state["pass_random"])
-        position.resumed_random = generators
+        position.pass_start = from_plain(state["pass_start"])
+        position.resumed = sources
     else:
-        restore_random_state(generators, *position.owners)
+        position.restore_sources(sources)
+
+
+# What `state_dict` does not list as a tensor
+
+
+def _named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
+    return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
+
+
+def _extra_states(model: Any) -> dict[str, Any]:
+    """What layers keep by `get_extra_state`."""
+    state = model.state_dict() if hasattr(model, "state_dict") else {}
+    return {n: _plain(v) for n, v in state.items() if n.rpartition(".")[2] == "_extra_state"}
+
+
+def _other_buffers(model: Any) -> dict[str, torch.Tensor]:
+    """The buffers that are not for saving, and yet change what the next step does."""
+    if not isinstance(model, torch.nn.Module):
+        return {}
+    saved = model.state_dict()
+    return {n: b.detach() for n, b in model.named_buffers() if n not in saved}
+
+
+def _loose_parameters(optimizer: Any, model: Any) -> list[torch.Tensor]:
+    """Tensors that the optimizer updates, and that the model holds where nobody finds them."""
+    groups = getattr(optimizer, "param_groups", None)
+    own = getattr(optimizer, "params", None)
+    listed = [p for g in groups for p in g["params"]] if groups else own
+    known = {tensor.data_ptr() for tensor in model_tensors(model).values()}
+    if not isinstance(listed, Iterable):
+        return []
+    return [p for p in listed if isinstance(p, torch.Tensor) and p.data_ptr() not in known]
 
 
 # Optimizers

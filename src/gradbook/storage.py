@@ -28,7 +28,6 @@ def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
@@ -70,7 +69,6 @@ def link_atomically(source: Path, target: Path) -> None:
         os.link(source, part)
         os.replace(part, target)
         part.unlink(missing_ok=True)  # renaming a link to the same file does nothing
-        _sync_folder(target.parent)
     except OSError:  # a file system without links
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -87,16 +85,6 @@ def unwritable(path: Path | str, error: OSError) -> StorageError:
         f"{path} cannot be written: {error.strerror or error}. Free some space there, or choose "
         f"a folder that can be written to. Files written before are untouched."
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a renamed file's new name reach the disk, where the system can do that."""
-    with suppress(OSError, AttributeError):  # Windows opens no folders, and needs none of this
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def claim_folder(root: Path | str, name: str) -> Path:

@@ -26,7 +26,7 @@ from gradbook.errors import (
 )
 from gradbook.execution import NAMES, Precision
 from gradbook.execution import Name as PrecisionName
-from gradbook.fingerprint import describe_optimizer, describe_setup, model_tensors
+from gradbook.fingerprint import describe_beginning, describe_setup, model_tensors
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
@@ -38,10 +38,10 @@ from gradbook.resumable_loader import (
     always_the_same,
     batch_sizes,
     limited,
-    owners_of_randomness,
+    parts_of,
 )
 from gradbook.resumption import Resumption
-from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.schedules import learning_rate, needs_closure, read_optimizers
 from gradbook.stopping import BestSoFar, Mode
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
@@ -425,7 +425,7 @@ class Trainer(HyperParameters):
     def setup(self) -> dict[str, Any]:
         """What the result depends on besides the state: classes, settings, a look at the data."""
         if self._setup is None:
-            self._setup = describe_setup(self, self._whole, self._optimizer)
+            self._setup = describe_setup(self, self._whole, self._beginning)
         return self._setup
 
     # Before the first step
@@ -444,6 +444,12 @@ class Trainer(HyperParameters):
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self._rehearse()
         self.optim, self.schedules = read_optimizers(model.configure_optimizers(), model)
+        if type(self).fit_epoch is _OWN_FIT_EPOCH and needs_closure(self.optim.step):
+            raise ModelError(
+                f"{type(self.optim).__name__} computes the loss several times in a step, with a "
+                f"closure that Trainer.fit_epoch does not give it. Take another optimizer, or "
+                f"write a fit_epoch of your own that calls optim.step(closure)."
+            )
         self.arithmetic = Precision(self.precision, self.device)
         if self.arithmetic.scaler is not None and not hasattr(self.optim, "param_groups"):
             warn(
@@ -452,7 +458,8 @@ class Trainer(HyperParameters):
                 IgnoredSettingWarning,
             )
             self.arithmetic = Precision("32", self.device)
-        self._optimizer = describe_optimizer(self.optim)  # before a scheduler changes its rate
+        # As they are before the first step, which changes rates and counts.
+        self._beginning = describe_beginning(model, self.optim, self.schedules)
         self.best = BestSoFar(self.monitor, self.mode, self.min_delta, self.patience)
         self.best_model: dict[str, torch.Tensor] | None = None
         self.last_model: dict[str, torch.Tensor] | None = None
@@ -463,7 +470,7 @@ class Trainer(HyperParameters):
     def _passing(self) -> Iterator[None]:
         """While training, the loaders know where they are, and can be stopped and gone on with."""
         loaders = self.train_dataloader, self.val_dataloader
-        owners = [self.data, *(part for loader in loaders for part in owners_of_randomness(loader))]
+        owners = [self.data, *(part for loader in loaders for part in parts_of(loader))]
         if isinstance(self.model, torch.nn.Module):
             owners += self.model.modules()
         self.position = Position(owners)
@@ -658,7 +665,7 @@ class Trainer(HyperParameters):
 
 
 #: The library's own, which `add_to_class` may have replaced since.
-_OWN_FIT = Trainer.fit
+_OWN_FIT, _OWN_FIT_EPOCH = Trainer.fit, Trainer.fit_epoch
 _SETTINGS_OF_FIT = (
     *("precision", "compile", "deterministic", "limit_batches", "overfit_batches"),
     *("monitor", "mode", "patience", "min_delta", "keep_best", "sinks", "run"),

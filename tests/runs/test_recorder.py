@@ -1,6 +1,7 @@
 """What a training leaves in its folder."""
 
 import json
+import shutil
 import subprocess
 import threading
 from pathlib import Path
@@ -9,6 +10,7 @@ import jsonschema
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
 from gradbook import Classifier, DataModule, Trainer, checkpoint, runs
@@ -477,3 +479,29 @@ def test_a_finished_class_has_the_name_that_the_command_knows():
     told = facts("linear-regression-scratch-1")
     assert told["model"]["name"] == "linear-regression-scratch"
     assert told["data"]["name"] == "synthetic-regression"
+
+
+class WorkerData(Data):
+    """The same through worker processes."""
+
+    def get_dataloader(self, train):
+        rows = slice(0, 24) if train else slice(24, None)
+        dataset = TensorDataset(self.X[rows], self.y[rows])
+        return DataLoader(dataset, self.batch_size, shuffle=train, num_workers=1)
+
+
+def test_a_run_may_have_loaders_with_worker_processes():
+    gradbook.seed_everything(1)
+    Trainer(3, run="runs").fit(Net(), WorkerData())
+    assert facts()["epochs"] == 3
+
+
+def test_another_run_s_checkpoint_is_not_gone_on_with():
+    train()
+    train()
+    shutil.copy("runs/net-1/checkpoints/last.pt", "runs/net-2/checkpoints/last.pt")
+    with pytest.raises(
+        CorruptFileError, match=r"last\.pt is a checkpoint of another run than net-2"
+    ):
+        train(epochs=4, resume="runs/net-2")
+    assert facts("net-2")["status"] == "finished"

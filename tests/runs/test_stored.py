@@ -294,3 +294,13 @@ def test_the_epoch_of_a_checkpoint_is_told_where_it_is_known(which, changes, epo
 
 def test_a_run_from_before_best_checkpoint_was_kept_has_none():
     assert StoredRun(make_run()).best_checkpoint is None
+
+
+def test_what_run_json_says_is_held_against_the_values():
+    folder = make_run()
+    load("mlp-1").check_results()
+    facts = read_run(folder)
+    facts["best"]["val_acc"]["value"] = 0.999
+    write_run(folder, facts)
+    with pytest.raises(CorruptFileError, match=r"contradict each other about the best epochs"):
+        load("mlp-1").check_results()

@@ -17,7 +17,13 @@ from gradbook.cli import classes
 from gradbook.cli.options import add_runs_option, asks_for_help
 from gradbook.cli.report import UsageError
 from gradbook.cli.train import NOT_OPTIONS, Plan, read_plan
-from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptFileError,
+    GradbookWarning,
+    warn,
+)
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun, load
 
@@ -72,6 +78,7 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
         CheckpointError: If the parameters do not fit the model.
     """
     from gradbook import checkpoint
+    from gradbook.runs.recorder import check_same_run
     from gradbook.seeds import seed_everything
     from gradbook.snapshot import load_parameters
 
@@ -82,6 +89,12 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
     seed_everything(plan.seed)  # data that are drawn are drawn again
     data = plan.data.Class(**plan.arguments["data"]) if need_data else None
     model = plan.model.Class(**plan.arguments["model"])
+    check_same_run(state, run.facts, path)
+    if state.get("loose"):
+        raise CheckpointError(
+            f"{path} has parameters that the model keeps where only its optimizer finds them, so "
+            f"that the model cannot be rebuilt from here. Set them as attributes of the model."
+        )
     if not isinstance(state.get("model"), dict):
         raise CorruptFileError(f"{path} has no parameters under the key 'model'.")
     load_parameters(model, state["model"])

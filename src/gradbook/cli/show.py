@@ -50,6 +50,7 @@ def run(arguments: list[str]) -> Outcome:
     try:
         facts |= {"epochs": stored.epochs, "final": stored.final, "best": stored.best}
         facts["history"] = stored.history.rows
+        stored.check_results()
     except CorruptFileError as raised:  # the settings are worth having all the same
         error = raised
         for key in ("epochs", "final", "best"):

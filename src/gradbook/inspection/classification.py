@@ -79,7 +79,8 @@ class ClassifierReport:
         labels: The true classes, int64 of shape (n,).
         predicted: The predicted classes, int64 of shape (n,).
         confidence: The probability of each predicted class, float32 of shape (n,).
-        loss: The model's own loss, its mean over the examples; NaN if it has none.
+        loss: The model's own loss: the mean of its batches', weighted by their examples; NaN if
+            it has none.
         mistakes: The most confident mistakes, at most `NUM_KEPT`.
     """
 

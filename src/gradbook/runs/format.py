@@ -47,6 +47,9 @@ FOLDERS = (CHECKPOINT_FOLDER, INSPECT_FOLDER)
 #: How the label of a loss or an accuracy begins. Others, as "lr", are of settings that change.
 SPLITS = ("train_", "val_")
 
+#: A file of a run that is larger is not read: some ten million values.
+_MAX_BYTES = 1 << 30
+
 #: A run with one of these may have lost its last line, when its process or its disk gave up.
 _CUT_SHORT = ("running", "interrupted", "failed")
 
@@ -372,6 +375,11 @@ def _content(path: Path) -> bytes | None:
             raise CorruptFileError(
                 f"{path} is not a file, so that it cannot be read. Put the run's own file in its "
                 f"place, or remove the run's folder."
+            )
+        if path.exists() and path.stat().st_size > _MAX_BYTES:
+            raise CorruptFileError(
+                f"{path} has {path.stat().st_size:,} bytes, more than any run has written. Put the "
+                f"run's own file in its place, or remove the run's folder."
             )
         return path.read_bytes()
     except FileNotFoundError:

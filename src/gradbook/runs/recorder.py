@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,7 +24,7 @@ from gradbook import checkpoint, snapshot
 from gradbook.board import ProgressBoard
 from gradbook.checks import check_whole_number
 from gradbook.display.file import save_curve
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.fingerprint import describe_optimizer
 from gradbook.hparams import plain, qualified_name
 from gradbook.interrupts import undisturbed
@@ -131,11 +132,15 @@ class Run(Sink):
         self._is_claimed = False
         assert self.folder is not None
         self._lock = _locked(self.folder)
+        loaders = (trainer.train_dataloader, trainer.val_dataloader)
+        # Loaders fork their worker processes, which is safe only while no other thread runs.
+        self._has_workers = any(getattr(loader, "num_workers", 0) for loader in loaders)
         self._begin = time.perf_counter()
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
         if resumption is not None and goes_on:
             resumption.check_unchanged()  # it was read before the lock was there
             self._facts = self._resumed_facts(self.folder)
+            check_same_run(resumption.state, self._facts, resumption.path)
             self._seconds_before = max(
                 self._facts["seconds"], resumption.state.get("recorded_seconds", 0.0)
             )
@@ -150,7 +155,6 @@ class Run(Sink):
         self._write_what_was_recorded(self._log)
         self._save_checkpoint("last")
         self._wait()  # where there is no room for one, no training is to begin
-        self._hand_over(self._add_git_state)  # in the background, because git takes its time
 
     def write(self, metric: Metric) -> None:
         """Appends a value to metrics.jsonl."""
@@ -225,6 +229,7 @@ class Run(Sink):
             **snapshot.take(self._trainer),
             "recorded_lines": log.lines - self._num_provisional,
             "recorded_seconds": self._seconds(),
+            "run": self._facts.get("id"),
         }
         if names == ("failed",):
             state["is_exact"] = False  # the step that failed may have drawn random numbers
@@ -246,6 +251,8 @@ class Run(Sink):
         self._wait()
         assert self._writer is not None
         self._writing = self._writer.submit(work)
+        if self._has_workers:
+            self._wait()
 
     def _wait(self) -> None:
         """Waits for the writing thread, and raises what went wrong there."""
@@ -279,6 +286,7 @@ class Run(Sink):
             "format": FORMAT,
             "version": VERSION,
             "name": self.folder.name,
+            "id": uuid.uuid4().hex,
             "status": "running",
             "error": None,
             "command": self._command,
@@ -315,7 +323,7 @@ class Run(Sink):
                 "gradbook": gradbook.__version__,
             },
             "platform": platform.platform(),
-            "git": None,
+            "git": git_state(),
             "sessions": [{"started": now, "ended": None, "status": "running", "first_epoch": 0}],
             "started": now,
             "ended": None,
@@ -361,11 +369,6 @@ class Run(Sink):
             "metrics": None,
         }
 
-    def _add_git_state(self) -> None:
-        assert self.folder is not None
-        self._facts["git"] = git_state()
-        write_run(self.folder, self._facts)
-
     def _write_last_facts(self, log: MetricsLog, status: str, error: BaseException | None) -> None:
         trainer, facts, now = self._trainer, self._facts, _now()
         assert self.folder is not None
@@ -401,6 +404,15 @@ class Run(Sink):
         assert self.folder is not None
         if isinstance(self._board, ProgressBoard) and self._board.data:
             save_curve(self._board, self.folder)
+
+
+def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:
+    """Raises CorruptFileError if a checkpoint in a run's folder is another run's."""
+    if state.get("run") != facts.get("id"):
+        raise CorruptFileError(
+            f"{path} is a checkpoint of another run than {facts['name']}, beside whose values it "
+            f"would make no sense. Put the run's own in its place."
+        )
 
 
 def git_state() -> dict[str, Any] | None:

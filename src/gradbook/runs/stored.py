@@ -162,6 +162,19 @@ class StoredRun:
             )
         return path
 
+    def check_results(self) -> None:
+        """Compares what run.json says was reached with the recorded values.
+
+        Raises:
+            CorruptFileError: If they contradict each other, or a file is damaged.
+        """
+        told = results_of(self.history)["best"]
+        if not self._is_open and told != self.facts["best"]:
+            raise CorruptFileError(
+                f"{self.folder / RUN_FILE} and {METRICS_FILE} contradict each other about the best "
+                f"epochs: one of them is not this run's, or was changed. A copy repairs it."
+            )
+
     def __repr__(self) -> str:
         model, data = self.facts["model"]["name"], self.facts["data"]["name"]
         text = f"StoredRun {self.name}: {model} on {data}, {self.status}"
