@@ -1,5 +1,6 @@
 """Signals while a model trains: the first waits, the second does not."""
 
+import os
 import signal
 import subprocess
 import sys

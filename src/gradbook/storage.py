@@ -69,13 +69,13 @@ def link_atomically(source: Path, target: Path) -> None:
         os.link(source, part)
         os.replace(part, target)
         part.unlink(missing_ok=True)  # renaming a link to the same file does nothing
-    except OSError:  # a file system without links
+    except OSError as no_link:  # a file system without links, perhaps
         with suppress(OSError):
             part.unlink(missing_ok=True)
         try:
             content = source.read_bytes()
-        except OSError as error:
-            raise StorageError(f"{source} cannot be read: {error.strerror or error}.") from error
+        except OSError:
+            raise unwritable(target, no_link) from no_link
         write_atomically(target, content)
 
 

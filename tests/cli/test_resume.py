@@ -289,7 +289,9 @@ def test_a_checkpoint_of_another_model_is_refused(write):
 
 def test_a_checkpoint_without_parameters_is_refused():
     train(*FAST, "--max-epochs", "1")
-    checkpoint.save("runs/linear-regression-1/checkpoints/best.pt", {"model": None})
+    run = read_run("runs/linear-regression-1")["id"]
+    path = "runs/linear-regression-1/checkpoints/best.pt"
+    checkpoint.save(path, {"model": None, "run": run})
     with pytest.raises(CorruptFileError, match="no parameters"):
         restore(asked())
 

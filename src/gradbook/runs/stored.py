@@ -15,6 +15,7 @@ from gradbook.record import History, Metric, headline
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     LOCK_FILE,
+    METRICS_FILE,
     RUN_FILE,
     read_metrics,
     read_run,
