@@ -33,7 +33,7 @@ class Net(LinearRegression):
 """
 
 HAPPENS = """
-import os, resource, shutil
+import os, resource, shutil, time
 from pathlib import Path
 epoch = {epoch}
 def limit(size):
@@ -41,6 +41,7 @@ def limit(size):
 def now(run):
     global epoch
     epoch = None  # once is enough
+    time.sleep(0.5)  # the checkpoint of the epoch before is written meanwhile
     {now}
 {at_once}
 """
