@@ -29,6 +29,7 @@ from gradbook.fingerprint import describe_optimizer
 from gradbook.hparams import plain, qualified_name
 from gradbook.interrupts import undisturbed
 from gradbook.record import Metric, Sink
+from gradbook.resumption import Resumption
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     FILES,
@@ -124,9 +125,9 @@ class Run(Sink):
             raise ConfigError("A Run keeps a training. Give it to a Trainer: Trainer(run=...).")
         self._board, self._trainer, self._num_provisional = board, trainer, 0
         resumption = trainer.resumption
-        goes_on = resumption is not None and resumption.folder is not None
-        if resumption is not None and resumption.folder is not None:
-            self.folder = resumption.folder
+        folder = resumption.folder if resumption is not None else None
+        if folder is not None:
+            self.folder = folder
         elif not self._is_claimed:
             self.claim(kebab_case(type(trainer.model).__name__))
         self._is_claimed = False
@@ -137,24 +138,30 @@ class Run(Sink):
         self._has_workers = any(getattr(loader, "num_workers", 0) for loader in loaders)
         self._begin = time.perf_counter()
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
-        if resumption is not None and goes_on:
-            resumption.check_unchanged()  # it was read before the lock was there
-            self._facts = self._resumed_facts(self.folder)
-            check_same_run(resumption.state, self._facts, resumption.path)
-            self._seconds_before = max(
-                self._facts["seconds"], resumption.state.get("recorded_seconds", 0.0)
-            )
-            log = MetricsLog(self.folder, resumption.state["recorded_lines"])
-            write_run(self.folder, self._facts)
-            self._log = log
-            self._remove_half_written()
-            return
+        if resumption is not None and folder is not None:
+            self._go_on(resumption, folder)
+        else:
+            self._start(self.folder)
+
+    def _start(self, folder: Path) -> None:
         self._facts, self._seconds_before = self._first_facts(), 0.0
-        write_run(self.folder, self._facts)
-        self._log = MetricsLog(self.folder)
+        write_run(folder, self._facts)
+        self._log = MetricsLog(folder)
         self._write_what_was_recorded(self._log)
         self._save_checkpoint("last")
         self._wait()  # where there is no room for one, no training is to begin
+
+    def _go_on(self, resumption: Resumption, folder: Path) -> None:
+        """Changes nothing in the folder before everything in it was found right."""
+        resumption.check_unchanged()  # it was read before the lock was there
+        self._facts = self._resumed_facts(folder)
+        check_same_run(resumption.state, self._facts, resumption.path)
+        recorded = resumption.state.get("recorded_seconds", 0.0)
+        self._seconds_before = max(self._facts["seconds"], recorded)
+        log = MetricsLog(folder, resumption.state["recorded_lines"])
+        write_run(folder, self._facts)
+        self._log = log
+        self._remove_half_written()
 
     def write(self, metric: Metric) -> None:
         """Appends a value to metrics.jsonl."""
