@@ -80,14 +80,12 @@ def describe_setup(
 
 def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> dict[str, Any]:
     """What steps change and a training that goes on must begin with, as it is before the first."""
-    trained = {name for name, p in _named_parameters(model) if p.requires_grad}
-    frozen = [name for name, _ in _named_parameters(model) if name not in trained]
     layers = model.named_modules() if isinstance(model, torch.nn.Module) else ()
     groups = getattr(optimizer, "param_groups", None) or [{"lr": getattr(optimizer, "lr", None)}]
     return {
         "model": {
             "parameters": {name: form_of(tensor) for name, tensor in model_tensors(model).items()},
-            "frozen": frozen,
+            "frozen": frozen_in(model),
             "layers": {
                 name: f"{qualified_name(type(layer))}({layer.extra_repr()})"
                 for name, layer in layers
@@ -113,8 +111,13 @@ def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> 
     }
 
 
-def _named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
-    # A learner's model may list its parameters itself, without names.
+def frozen_in(model: Any) -> list[str]:
+    """The names of the parameters that are not trained."""
+    return [name for name, parameter in named_parameters(model) if not parameter.requires_grad]
+
+
+def named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """The parameters that PyTorch knows by name; a model that only looks like ours has none."""
     return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
 
 

@@ -14,7 +14,7 @@ import torch
 from gradbook import checkpoint
 from gradbook.board import ProgressBoard
 from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
-from gradbook.fingerprint import check_setup, form_of, model_tensors
+from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
 from gradbook.seeds import from_plain, to_plain
@@ -28,12 +28,12 @@ def take(trainer: Any) -> dict[str, Any]:
     """
     position: Position = trainer.position
     model, history, board = trainer.model, trainer.history, trainer.model.board
-    scaler = trainer.arithmetic.scaler
+    scaler, tensors = trainer.arithmetic.scaler, model_tensors(model)
     state: dict[str, Any] = {
-        "model": trainer.last_model or {**model_tensors(model), **_extra_states(model)},
+        "model": {**(trainer.last_model or tensors), **_extra_states(model)},
         "buffers": _other_buffers(model),
-        "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, model)],
-        "frozen": [n for n, p in _named_parameters(model) if not p.requires_grad],
+        "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, tensors)],
+        "frozen": frozen_in(model),
         "optimizer": _plain(_optimizer_state(trainer.optim, model)),
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -93,10 +93,10 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         with torch.no_grad():
             for name, buffer in _other_buffers(model).items():
                 buffer.copy_(state["buffers"][name])
-            loose = _loose_parameters(trainer.optim, model)
+            loose = _loose_parameters(trainer.optim, model_tensors(model))
             for tensor, saved in zip(loose, state["loose"], strict=True):
                 tensor.copy_(saved)
-        for name, parameter in _named_parameters(model):
+        for name, parameter in named_parameters(model):
             parameter.requires_grad_(name not in state["frozen"])
         _restore_optimizer(trainer.optim, state["optimizer"])
         for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
@@ -108,8 +108,11 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         history.meters = _meters_from_plain(state["history"]["meters"])
         if isinstance(board, ProgressBoard) and state["board"] is not None:
             points = state["board"]["points"]
-            board.data = {label: _points_from_plain(label, points[label]) for label in points}
-            board.data = {label: points for label, points in board.data.items() if points}
+            board.data = {
+                label: _points_from_plain(label, plain)
+                for label, plain in points.items()
+                if len(plain["x"])
+            }
             board.windows = _meters_from_plain(state["board"]["windows"])
         trainer.best.load_state_dict(state["best"])
         trainer.best_model = state["best_model"]
@@ -176,10 +179,6 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
 # What `state_dict` does not list as a tensor
 
 
-def _named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
-    return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
-
-
 def _extra_states(model: Any) -> dict[str, Any]:
     """What layers keep by `get_extra_state`."""
     state = model.state_dict() if hasattr(model, "state_dict") else {}
@@ -194,12 +193,12 @@ def _other_buffers(model: Any) -> dict[str, torch.Tensor]:
     return {n: b.detach() for n, b in model.named_buffers() if n not in saved}
 
 
-def _loose_parameters(optimizer: Any, model: Any) -> list[torch.Tensor]:
+def _loose_parameters(optimizer: Any, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """Tensors that the optimizer updates, and that the model holds where nobody finds them."""
     groups = getattr(optimizer, "param_groups", None)
     own = getattr(optimizer, "params", None)
     listed = [p for g in groups for p in g["params"]] if groups else own
-    known = {tensor.data_ptr() for tensor in model_tensors(model).values()}
+    known = {tensor.data_ptr() for tensor in tensors.values()}
     if not isinstance(listed, Iterable):
         return []
     return [p for p in listed if isinstance(p, torch.Tensor) and p.data_ptr() not in known]

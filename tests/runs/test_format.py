@@ -15,12 +15,12 @@ from gradbook.runs import format as run_format
 from gradbook.runs.format import (
     MetricsLog,
     files_in,
-    inside,
     read_metrics,
     read_run,
     results_of,
     write_run,
 )
+from gradbook.storage import inside
 
 OPEN = facts_of("a", status="running")
 

@@ -69,10 +69,7 @@ def run(arguments: list[str]) -> Outcome:
     if asked.output:
         paths, note = [Path(asked.output)], ""
     else:
-        beside = Path(os.path.abspath(runs[0].folder)).parent
-        if beside.is_relative_to(Path.cwd()):
-            beside = beside.relative_to(Path.cwd())
-        paths = [beside / f"compare.{kind}" for kind in PICTURE_KINDS]
+        paths = [runs[0].parent / f"compare.{kind}" for kind in PICTURE_KINDS]
         note = " (the next comparison takes their place; --output FILE keeps one)"
     error = None
     if any(len(stored.history) for stored in runs):

@@ -6,7 +6,6 @@ if the command line itself names it, with --model or --data.
 
 import argparse
 import inspect
-import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,8 +132,7 @@ def plan_of(
     unnamed = [kind for kind, name in names.items() if not name]
     if unnamed:
         raise UsageError(_must_be_named(run, unnamed))
-    words, folder = facts["command"], os.path.abspath(run.folder)
-    runs = str(_shown(Path(folder).parent))
+    words, runs = facts["command"], str(run.parent)
     if words is None:
         return _plan_of_a_script(run, names, options, runs, max_epochs or facts["max_epochs"])
     if len(words) < 2 or words[0] != "train" or asks_for_help(words):
@@ -160,12 +158,6 @@ def resume_command(run: StoredRun) -> str:
         if not _known(run.facts[kind], known):
             words += [f"--{kind}", _as_written(run.facts[kind]["name"])]
     return shlex.join(words)
-
-
-def _shown(folder: Path) -> Path:
-    """A folder as it is written: below the working folder, from there."""
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
 def _known(facts: Mapping[str, Any], known: Mapping[str, tuple[str, str]]) -> str:

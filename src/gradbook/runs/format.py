@@ -17,8 +17,7 @@ from typing import Any, NoReturn
 
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.record import History, Metric
-from gradbook.storage import inside as inside
-from gradbook.storage import unwritable, write_atomically
+from gradbook.storage import inside, unwritable, write_atomically
 
 FORMAT = "gradbook run"
 VERSION = 1

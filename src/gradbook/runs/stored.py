@@ -62,6 +62,12 @@ class StoredRun:
         """The folder's name."""
         return Path(os.path.abspath(self.folder)).name
 
+    @property
+    def parent(self) -> Path:
+        """The folder that it lies in; below the working folder, as it is written from there."""
+        parent, here = Path(os.path.abspath(self.folder)).parent, Path.cwd()
+        return parent.relative_to(here) if parent.is_relative_to(here) else parent
+
     @cached_property
     def history(self) -> History:
         """The exact means of every finished epoch.
