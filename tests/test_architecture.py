@@ -18,17 +18,19 @@ FLOORS = {
     0: {"errors", "hparams"},
     1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "interrupts"},
-    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"},
+    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
+    | {"verdicts"},
     3: {"module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation"},
     5: {"snapshot"},
     6: {"trainer"},
     7: {"display"},
-    8: {"figures", "runs", "trackers"},
+    8: {"figures", "runs", "trackers", "watching"},
     9: {"datasets", "models"},
-    10: {"classic", "torchvision_standin", "inspection"},
-    11: {"cli"},
-    12: {"__main__"},
+    10: {"classic", "torchvision_standin", "inspection", "experiments"},
+    11: {"sweeps"},
+    12: {"cli"},
+    13: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -36,6 +38,7 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 UPWARD = {
     ("board", "display"): "a board opens its display when it draws its first point",
     ("record", "display"): "a history draws itself when it is asked to",
+    ("trainer", "watching"): "a trainer is watched by what stands above it",
     ("trainer", "runs"): "a trainer keeps a run when it is given a folder for it",
 }
 

@@ -166,3 +166,23 @@ def test_a_cleared_board_knows_nothing():
     board.clear()
     board.draw(4, 5, "b", every_n=2)
     assert board.data == {}
+
+
+@pytest.mark.parametrize("every_n", [0, 1, 3, 5, 7, 100])
+def test_many_values_at_once_give_what_they_give_one_by_one(every_n):
+    one_by_one, at_once = ProgressBoard(display=False), ProgressBoard(display=False)
+    for board in (one_by_one, at_once):
+        board.history = History()
+    values = torch.rand(20)
+    for start, end in ((0, 4), (4, 5), (5, 20)):
+        for i in range(start, end):
+            one_by_one.draw(i / 8, values[i], "train_loss", every_n)
+        ys = values[start:end].tolist()
+        at_once.draw_many([i / 8 for i in range(start, end)], ys, "train_loss", every_n)
+    assert at_once.data == one_by_one.data
+    for board in (one_by_one, at_once):
+        board.flush()
+    assert at_once.data == one_by_one.data
+    meters = [board.history.meters["train_loss"] for board in (one_by_one, at_once)]
+    assert meters[0].xs == meters[1].xs
+    assert torch.equal(meters[0].read(), meters[1].read())

@@ -31,6 +31,14 @@ if TYPE_CHECKING:
     from gradbook.devices import try_gpu as try_gpu
     from gradbook.errors import GradbookError as GradbookError
     from gradbook.errors import GradbookWarning as GradbookWarning
+    from gradbook.experiments.activations import activation as activation
+    from gradbook.experiments.graphs import graph as graph
+    from gradbook.experiments.hessian import edge_of_stability as edge_of_stability
+    from gradbook.experiments.hessian import sharpness as sharpness
+    from gradbook.experiments.model_comparison import compare_models as compare_models
+    from gradbook.experiments.rate_range import lr_range as lr_range
+    from gradbook.experiments.saved_memory import memory as memory
+    from gradbook.experiments.speed import vectorization as vectorization
     from gradbook.hparams import HyperParameters as HyperParameters
     from gradbook.hparams import add_to_class as add_to_class
     from gradbook.models import MLP as MLP
@@ -46,7 +54,10 @@ if TYPE_CHECKING:
     from gradbook.record import Metric as Metric
     from gradbook.record import Sink as Sink
     from gradbook.seeds import seed_everything as seed_everything
+    from gradbook.sweeps import sweep as sweep
     from gradbook.trainer import Trainer as Trainer
+    from gradbook.verdicts import compare_settings as compare_settings
+    from gradbook.verdicts import verdict as verdict
 
 #: Where each public name lives. It is imported when it is first used, so that what needs no
 #: PyTorch (`gradbook --help`) does not wait two seconds for it.
@@ -56,6 +67,13 @@ _HOMES = {
     "datasets": ("FashionMNIST", "SyntheticRegressionData"),
     "devices": ("cpu", "gpu", "num_gpus", "try_all_gpus", "try_gpu"),
     "errors": ("GradbookError", "GradbookWarning"),
+    "experiments.activations": ("activation",),
+    "experiments.graphs": ("graph",),
+    "experiments.hessian": ("edge_of_stability", "sharpness"),
+    "experiments.model_comparison": ("compare_models",),
+    "experiments.rate_range": ("lr_range",),
+    "experiments.saved_memory": ("memory",),
+    "experiments.speed": ("vectorization",),
     "hparams": ("HyperParameters", "add_to_class"),
     "models": (
         "MLP",
@@ -69,7 +87,9 @@ _HOMES = {
     "optim": ("SGD",),
     "record": ("History", "Metric", "Sink"),
     "seeds": ("seed_everything",),
+    "sweeps": ("sweep",),
     "trainer": ("Trainer",),
+    "verdicts": ("compare_settings", "verdict"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

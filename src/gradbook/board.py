@@ -123,6 +123,27 @@ class ProgressBoard(HyperParameters):
             return
         self._close_window(label)
 
+    def draw_many(
+        self, xs: Sequence[float], ys: Sequence[float], label: str, every_n: int = 1
+    ) -> None:
+        """Adds values to the curve `label` as `draw` would, one after the other.
+
+        Args:
+            xs: The positions.
+            ys: As many values.
+            label: The curve.
+            every_n: How many values make one point. Less than 1 counts as 1.
+        """
+        if self.history is not None:
+            self.history.meter(label).extend(xs, ys)
+        window = self.windows.pop(label, None) or Meter()
+        window.extend(xs, ys)
+        size = max(1, every_n)
+        while len(window) >= size:
+            self._draw_point(label, window.split(size))
+        if len(window):
+            self.windows[label] = window
+
     def flush(self) -> None:
         """Makes points of what was collected since the last ones, however little it is.
 

@@ -39,10 +39,15 @@ class Interrupts:
         terminations: Whether to wait also for SIGTERM and SIGHUP where they would end the process
             without a word, because there is something to be saved first. The process then ends
             by the same signal when this is left.
+        unit: What is finished before the training stops, for the message.
+
+    Attributes:
+        is_held: Whether a signal is to wait even if it is asked for.
     """
 
-    def __init__(self, terminations: bool = False) -> None:
-        self._terminations = terminations
+    def __init__(self, terminations: bool = False, unit: str = "step") -> None:
+        self._terminations, self._unit = terminations, unit
+        self.is_held = False
         self._before: dict[int, Any] = {}
         self._pending: int | None = None
         self._process = os.getpid()
@@ -72,7 +77,7 @@ class Interrupts:
 
     def raise_pending(self) -> None:
         """Raises KeyboardInterrupt or Terminated if a signal has come."""
-        if self._pending is None:
+        if self._pending is None or self.is_held:
             return
         number, self._pending = self._pending, None
         raise _exception(number)
@@ -91,7 +96,7 @@ class Interrupts:
         self._pending = number
         if number == signal.SIGINT:
             # print() is not safe in a handler that may have interrupted a print().
-            _tell("\nStopping after this step; Ctrl-C again stops at once.\n")
+            _tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -86,6 +86,18 @@ class Meter:
         self.xs.append(x)
         self.values.append(value)
 
+    def extend(self, xs: Sequence[float], values: "Sequence[torch.Tensor | float]") -> None:
+        """Keeps many values."""
+        self.xs += xs
+        self.values += values
+
+    def split(self, size: int) -> "Meter":
+        """Takes the first `size` values out, and returns them."""
+        first = Meter()
+        first.extend(self.xs[:size], self.values[:size])
+        del self.xs[:size], self.values[:size]
+        return first
+
     def read(self) -> "torch.Tensor":
         """All values as a float64 tensor on the CPU: the one synchronisation."""
         import torch
@@ -227,10 +239,14 @@ class History(Sink):
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one raw value of the running epoch."""
+        self.meter(label).add(x, value)
+
+    def meter(self, label: str) -> Meter:
+        """The raw values of the running epoch."""
         meter = self.meters.get(label)
         if meter is None:
             meter = self.meters[label] = Meter()
-        meter.add(x, value)
+        return meter
 
     def write(self, metric: Metric) -> None:
         """Looks, whenever a mean is known, whether training has gone wrong."""

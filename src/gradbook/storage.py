@@ -122,6 +122,26 @@ def claim_folder(root: Path | str, name: str) -> Path:
         ) from error
 
 
+def new_folder(path: Path | str) -> Path:
+    """Makes a folder, which may exist if it is empty.
+
+    Raises:
+        ConfigError: If it cannot be made, or holds something.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        held = next(path.iterdir(), None)
+    except OSError as error:
+        raise ConfigError(
+            f"The folder {str(path)!r} cannot be made: {error.strerror or error}. "
+            f"Choose a folder that can be written to."
+        ) from error
+    if held is not None:
+        raise ConfigError(f"The folder {str(path)!r} is not empty: it holds {held.name}.")
+    return path
+
+
 def kebab_case(name: str) -> str:
     """A class's name as a folder's: SoftmaxRegression becomes softmax-regression."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+", "-", name).lower()

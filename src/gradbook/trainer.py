@@ -44,6 +44,9 @@ from gradbook.resumption import Resumption
 from gradbook.schedules import learning_rate, needs_closure, read_optimizers
 from gradbook.stopping import BestSoFar, Mode
 
+#: What `watch` may name.
+WATCHED = ("gradients",)
+
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
 
 
@@ -80,6 +83,8 @@ class Trainer(HyperParameters):
         sinks: Further places that are told every recorded value.
         run: A folder for runs, such as "runs", or a `gradbook.runs.Run`: keeps settings, values,
             checkpoints and curves in a new folder there. None writes nothing.
+        watch: What to look at besides the curves: "gradients" samples the gradients, weights and
+            activations of each layer, and says when they vanish, explode, die or saturate.
 
     Attributes:
         model, optim: What is being trained, and its optimizer.
@@ -91,6 +96,9 @@ class Trainer(HyperParameters):
         best: The best epoch so far: `best.epoch`, `best.value`.
         status: "finished", "interrupted", "diverged" or "failed", once a training is over.
         stopped_early: Whether patience ended the training before `max_epochs`.
+        findings: What was noticed about the training, in words.
+        gradients: With `watch="gradients"`, a `gradbook.watching.GradientReport`.
+        postmortem: If the training diverged, a `gradbook.watching.PostMortem`, or None.
     """
 
     # Defaults of the class, because the book replaces `__init__` by one that knows only its own.
@@ -109,9 +117,13 @@ class Trainer(HyperParameters):
     display: bool | str | None = None
     sinks: Sequence[Sink] = ()
     run: Any = None
+    watch: str | Sequence[str] = ()
     gpus: Sequence[torch.device] = ()
     status: str | None = None
     stopped_early: bool = False
+    findings: Sequence[str] = ()
+    gradients: Any = None
+    postmortem: Any = None
     # And because it replaces `fit` by one that prepares only what its own loop needs.
     arithmetic: Precision = Precision("32", devices.cpu())
     resumption: Resumption | None = None
@@ -147,8 +159,10 @@ class Trainer(HyperParameters):
         display: bool | str | None = None,
         sinks: Sequence[Sink] = (),
         run: "str | os.PathLike[str] | Sink | None" = None,
+        watch: str | Sequence[str] = (),
     ) -> None:
         sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
+        watch = [watch] if isinstance(watch, str) else list(watch)
         self.save_hyperparameters()
         checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
         checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
@@ -158,6 +172,8 @@ class Trainer(HyperParameters):
         checks.check_choice(precision, "precision", NAMES)
         checks.check_choice(mode, "mode", ("auto", "min", "max"))
         checks.check_rate(min_delta, "min_delta")
+        for name in watch:
+            checks.check_choice(name, "watch", WATCHED)
         if patience is not None:
             checks.check_whole_number(patience, "patience", at_least=1)
         BestSoFar(monitor, mode, min_delta, patience)  # which knows what goes together
@@ -246,11 +262,27 @@ class Trainer(HyperParameters):
             CheckpointError: If model, data or settings are not those of the checkpoint.
             CorruptFileError: If the checkpoint is damaged.
         """
+        with self.fitting(model, data, resume):
+            self.run_epochs()
+
+    @contextmanager
+    def fitting(
+        self, model: Any, data: Any, resume: Any = None, interrupts: Interrupts | None = None
+    ) -> Iterator[None]:
+        """All of `fit` but its epochs: prepares them on entry, and ends them however they end.
+
+        Args:
+            model: As for `fit`.
+            data: As for `fit`.
+            resume: As for `fit`.
+            interrupts: What keeps Ctrl-C waiting, if several trainings share it.
+        """
         if hasattr(self, "_listeners"):
             raise ConfigError("This trainer is training already. Make another for a second fit().")
         self.history = History()
         self.status = "failed"  # until it has ended in another way
         self.stopped_early = False
+        self.findings, self.gradients, self.postmortem = [], None, None
         try:
             checks.check_model(model)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
@@ -265,23 +297,30 @@ class Trainer(HyperParameters):
                 if self.resumption is not None:
                     snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
-                with (
-                    self._as_set(),
-                    Interrupts(terminations=bool(recorder)) as self._interrupts,
-                    self._recording([*recorder, display]),
-                ):
-                    for epoch in range(self.position.epoch, self.max_epochs):
-                        if self.best.is_spent:
-                            self.stopped_early = True
-                            break
-                        self.epoch = epoch
-                        self.fit_epoch()
-                        self._end_epoch()
-                    self._take_best()
+                with ExitStack() as stack:
+                    stack.enter_context(self._as_set())
+                    if interrupts is None:
+                        interrupts = Interrupts(terminations=bool(recorder))
+                        stack.enter_context(interrupts)
+                    self._interrupts = interrupts
+                    listeners = [*recorder, *self._watchers(), display]
+                    stack.enter_context(self._recording(listeners))
+                    yield
         except KeyboardInterrupt:
             if self.status == "failed":  # and had not come to its end just before
                 self.status = "interrupted"
             raise
+
+    def run_epochs(self) -> None:
+        """The epochs that are left, while `fitting` lasts."""
+        for epoch in range(self.position.epoch, self.max_epochs):
+            if self.best.is_spent:
+                self.stopped_early = True
+                break
+            self.epoch = epoch
+            self.fit_epoch()
+            self.end_epoch()
+        self.take_best()
 
     def fit_epoch(self) -> None:
         """One pass over the training set, then one over the validation set."""
@@ -400,6 +439,12 @@ class Trainer(HyperParameters):
         # Imported late and by name: what writes folders stands above what trains.
         recorder: Sink = import_module("gradbook.runs.recorder").Run(self.run)
         return [recorder]
+
+    def _watchers(self) -> list[Sink]:
+        """The sinks that look for what goes wrong."""
+        # Imported late and by name: they stand above what they watch.
+        watchers: list[Sink] = import_module("gradbook.watching").watchers(self.watch)
+        return watchers
 
     @property
     def keeps_curves(self) -> bool:
@@ -567,7 +612,8 @@ class Trainer(HyperParameters):
     def _batches_a_step(self) -> int:
         return self.accumulate_grad_batches if self._is_own_loop else 1
 
-    def _end_epoch(self) -> None:
+    def end_epoch(self) -> None:
+        """Closes an epoch whose batches are done: exact means, schedules, the best, the sinks."""
         weights = {
             "train": batch_sizes(self.train_dataloader),
             "val": batch_sizes(self.val_dataloader),
@@ -610,7 +656,7 @@ class Trainer(HyperParameters):
                 GradbookWarning,
             )
 
-    def _take_best(self) -> None:
+    def take_best(self) -> None:
         """Gives the model the parameters of its best epoch, where that is wanted."""
         if not self.keep_best:
             return
@@ -668,7 +714,7 @@ class Trainer(HyperParameters):
 _OWN_FIT, _OWN_FIT_EPOCH = Trainer.fit, Trainer.fit_epoch
 _SETTINGS_OF_FIT = (
     *("precision", "compile", "deterministic", "limit_batches", "overfit_batches"),
-    *("monitor", "mode", "patience", "min_delta", "keep_best", "sinks", "run"),
+    *("monitor", "mode", "patience", "min_delta", "keep_best", "sinks", "run", "watch"),
 )
 _SETTINGS_OF_FIT_EPOCH = ("accumulate_grad_batches", "precision")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gradbook.cli import classes, main, train
+from gradbook.cli import classes, main, subject
 from gradbook.cli.options import normalized
 from gradbook.cli.report import UsageError
 from gradbook.cli.train import Plan, read_plan
@@ -306,7 +306,7 @@ def test_quiet_shows_no_curves():
 def test_a_comparison_that_is_no_truth_is_no_equality():
     import torch
 
-    assert not train._same(torch.ones(2), torch.ones(2))
+    assert not subject._same(torch.ones(2), torch.ones(2))
 
 
 @pytest.mark.parametrize("seed", ["²", "9" * 5000])

@@ -5,13 +5,11 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option
+from gradbook.cli.options import Parser, add_common_options, add_runs_option, picture_files
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table
-from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import GradbookError
 from gradbook.runs.comparison import (
     differing,
@@ -42,8 +40,7 @@ def run(arguments: list[str]) -> Outcome:
     asked = parser.read(arguments)
     if len(asked.run) < 2:
         raise UsageError("Name two runs or more, such as mlp-1 mlp-2. `gradbook runs` lists them.")
-    if asked.output and Path(asked.output).suffix.lower().lstrip(".") not in PICTURE_KINDS:
-        raise UsageError(f"--output: a picture ends in .svg or .png, but not {asked.output!r}.")
+    paths = picture_files(asked.output, "compare")
     runs = [load(name, asked.runs) for name in asked.run]
     folders = [os.path.realpath(stored.folder) for stored in runs]
     for name, folder in zip(asked.run, folders, strict=True):
@@ -66,10 +63,9 @@ def run(arguments: list[str]) -> Outcome:
         "pictures": [],
     }
     lines = [*_differences(names, settings, differ), "", *_results(names, runs), ""]
-    if asked.output:
-        paths, note = [Path(asked.output)], ""
-    else:
-        paths = [runs[0].parent / f"compare.{kind}" for kind in PICTURE_KINDS]
+    note = ""
+    if not asked.output:
+        paths = [runs[0].parent / path for path in paths]
         note = " (the next comparison takes their place; --output FILE keeps one)"
     error = None
     if any(len(stored.history) for stored in runs):

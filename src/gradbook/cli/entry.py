@@ -32,6 +32,11 @@ COMMANDS = {
     "compare": "several runs: what differs, and their curves in one picture",
     "inspect": "what a trained model gets right and wrong",
     "predict": "classify images with a trained model",
+    "sweep": "train with many settings, and compare what they reach",
+    "lr-range": "which learning rates a model can be trained with",
+    "sharpness": "the largest learning rate that is stable, and why",
+    "graph": "a model's computation as a picture, forward and backward",
+    "activation": "a function, its derivative, and what is left of it in a deep network",
     "export": "a trained model in another format",
     "rm": "remove runs",
     "data": "where each data set was looked for, and how to get it",
@@ -44,7 +49,7 @@ usage: gradbook COMMAND [options]
 A teaching laboratory for deep learning on PyTorch.
 
 commands:
-{chr(10).join(f"  {name:<9} {summary}" for name, summary in COMMANDS.items())}
+{chr(10).join(f"  {name:<10} {summary}" for name, summary in COMMANDS.items())}
 
 options:
   -h, --help  show this, or after a command its own help
@@ -114,7 +119,7 @@ def _run(arguments: list[str]) -> report.Outcome:
             f"There are {', '.join(COMMANDS)}."
         )
     # Imported now, not above: only what is used is waited for.
-    run = importlib.import_module(f"gradbook.cli.{command}").run
+    run = importlib.import_module(f"gradbook.cli.{command.replace('-', '_')}").run
     try:
         outcome: report.Outcome = run(rest)
     except report.HelpRequest as request:

@@ -13,10 +13,12 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Union
 
 from gradbook.cli.report import HelpRequest, UsageError
+from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean
 
 #: Marks an argument without a default.
@@ -137,6 +139,32 @@ def add_display_options(group: argparse._ActionsContainer) -> None:
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
+def add_output_option(group: argparse._ActionsContainer, name: str) -> None:
+    """Adds where a command that draws leaves its picture: `picture_files` reads it."""
+    group.add_argument(
+        "--output",
+        metavar="FILE",
+        help=f"the picture, .svg or .png (default: {name}.svg and {name}.png in this folder)",
+    )
+
+
+def picture_files(output: str | None, name: str) -> list[Path]:
+    """The files that a picture is to be saved in.
+
+    Args:
+        output: What was given for --output.
+        name: What the files are called without it.
+
+    Raises:
+        UsageError: If it ends in neither .svg nor .png.
+    """
+    if output is None:
+        return [Path(f"{name}.{kind}") for kind in PICTURE_KINDS]
+    if Path(output).suffix.lower().lstrip(".") not in PICTURE_KINDS:
+        raise UsageError(f"--output: a picture ends in .svg or .png, but not {output!r}.")
+    return [Path(output)]
+
+
 def asks_for_help(arguments: Sequence[str]) -> bool:
     """Whether a command line asks for help, whatever else it says."""
     return bool({"-h", "--help"} & set(arguments))
@@ -208,8 +236,20 @@ def _spellings(flag: str, kind: Any) -> set[str]:
     return {flag, f"--no-{flag[2:]}"} if kind is bool else {flag}
 
 
-def add_options(parser: argparse.ArgumentParser, title: str, options: Iterable[Option]) -> None:
-    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result."""
+def add_options(
+    parser: argparse.ArgumentParser,
+    title: str,
+    options: Iterable[Option],
+    read: "Callable[[Option, str], Any] | None" = None,
+) -> None:
+    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result.
+
+    Args:
+        parser: The parser.
+        title: The heading.
+        options: The options.
+        read: Reads an option's text in the place of `Option.read`.
+    """
     group = parser.add_argument_group(title)
     for option in options:
         shown = "required" if option.default is REQUIRED else f"default: {show(option.default)}"
@@ -220,8 +260,9 @@ def add_options(parser: argparse.ArgumentParser, title: str, options: Iterable[O
                 option.flag, action=argparse.BooleanOptionalAction, help=text, **common
             )
         else:
+            reader = option.read if read is None else partial(read, option)
             group.add_argument(
-                option.flag, type=option.read, metavar=option.metavar, help=text, **common
+                option.flag, type=reader, metavar=option.metavar, help=text, **common
             )
 
 

@@ -15,7 +15,8 @@ from typing import Any
 from gradbook.cli import classes
 from gradbook.cli.options import add_runs_option, asks_for_help
 from gradbook.cli.report import UsageError
-from gradbook.cli.train import NOT_OPTIONS, Plan, read_plan
+from gradbook.cli.subject import NOT_OPTIONS
+from gradbook.cli.train import Plan, read_plan
 from gradbook.errors import (
     CheckpointError,
     ConfigError,

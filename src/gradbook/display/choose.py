@@ -27,6 +27,11 @@ def choose(display: bool | str) -> Sink:
     Raises:
         ConfigError: If the display is none of the known names.
     """
+    return _DISPLAYS[place(display)]()
+
+
+def place(display: bool | str) -> str:
+    """The name of the place where `choose` draws: "notebook", "terminal", "lines" or "off"."""
     name = _name(display, "display")
     if name == "auto":
         name = _name(os.environ.get(VARIABLE) or "auto", VARIABLE)
@@ -36,9 +41,9 @@ def choose(display: bool | str) -> Sink:
             "The display 'notebook' needs a notebook's kernel, and this Python runs in none. "
             f"Using {name!r} instead.",
             IgnoredSettingWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return _DISPLAYS[_surroundings() if name == "auto" else name]()
+    return _surroundings() if name == "auto" else name
 
 
 def _name(display: bool | str, setting: str) -> str:

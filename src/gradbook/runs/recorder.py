@@ -48,6 +48,7 @@ from gradbook.storage import (
     inside,
     kebab_case,
     link_atomically,
+    new_folder,
     unwritable,
     write_atomically,
 )
@@ -69,6 +70,7 @@ class Run(Sink):
     Args:
         root: The folder for runs.
         name: What the folder is called, before its number; None takes the model's class.
+        folder: A new folder to take instead; `root` and `name` then say nothing.
         every_n_steps: Take a checkpoint also after so many updates of the optimizer; None does not.
         command: The words of the command that repeats it, if one does.
         model_name, data_name: What the command calls them; None takes their classes.
@@ -88,6 +90,7 @@ class Run(Sink):
         root: "Path | str | os.PathLike[str]" = "runs",
         name: str | None = None,
         *,
+        folder: "Path | str | None" = None,
         every_n_steps: int | None = None,
         command: Sequence[str] | None = None,
         model_name: str | None = None,
@@ -95,7 +98,9 @@ class Run(Sink):
     ) -> None:
         if every_n_steps is not None:
             check_whole_number(every_n_steps, "every_n_steps", at_least=1)
-        self.root, self.name, self.every_n_steps = Path(root), name, every_n_steps
+        self._exactly = None if folder is None else Path(folder)
+        self.root = Path(root) if self._exactly is None else self._exactly.parent
+        self.name, self.every_n_steps = name, every_n_steps
         self.folder: Path | None = None
         self._command = None if command is None else list(command)
         self._model_name, self._data_name = model_name, data_name
@@ -108,7 +113,10 @@ class Run(Sink):
 
     def claim(self, name: str) -> Path:
         """Makes the folder before the training, so that one that cannot be made costs no work."""
-        self.folder = claim_folder(self.root, self.name or name)
+        if self._exactly is None:
+            self.folder = claim_folder(self.root, self.name or name)
+        else:
+            self.folder = new_folder(self._exactly)
         self._is_claimed = True
         return self.folder
 

@@ -1,0 +1,49 @@
+"""`gradbook graph`: a model's computation as a picture, forward and backward."""
+
+import argparse
+
+from gradbook.cli.options import add_common_options, add_output_option, picture_files
+from gradbook.cli.report import Outcome
+from gradbook.cli.subject import read_subject
+
+SUMMARY = """\
+Draws the computational graph of a model's loss on one batch: the operations from the inputs to the
+loss, the nodes that lead the gradient back, and what is kept in memory for them.
+
+example:
+  gradbook graph mlp --num-hiddens 256,128 --gradients --output mlp.svg"""
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Draws the graph of the model that `arguments` name."""
+    subject = read_subject(
+        "graph", arguments, _add_options, title="Graph", summary=SUMMARY, with_trainer=False
+    )
+    if isinstance(subject, Outcome):
+        return subject
+    own = subject.own
+    files = picture_files(own.output, "graph")
+    model, data = subject.build()
+
+    from gradbook.experiments.graphs import graph
+
+    found = graph(model, data, group=own.group, values=own.values, gradients=own.gradients)
+    found.save(*files)
+    pictures = [str(file) for file in files]
+    facts = {**found.facts(), "seed": subject.seed, "pictures": pictures}
+    return Outcome(facts, f"{found}\n\npicture: {', '.join(pictures)}")
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--group",
+        choices=("auto", "operations", "modules"),
+        default="auto",
+        help="what there is a box for (default: auto, operations if there are at most 40)",
+    )
+    group.add_argument(
+        "--values", action="store_true", help="show the smallest, largest and mean value of results"
+    )
+    group.add_argument("--gradients", action="store_true", help="show the norms of the gradients")
+    add_output_option(group, "graph")
+    add_common_options(group)

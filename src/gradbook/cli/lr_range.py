@@ -1,0 +1,86 @@
+"""`gradbook lr-range`: which learning rates a model can be trained with."""
+
+import argparse
+
+from gradbook.cli.options import (
+    add_common_options,
+    add_output_option,
+    picture_files,
+    positive_number,
+)
+from gradbook.cli.report import Outcome
+from gradbook.cli.subject import read_subject
+
+SUMMARY = """\
+Trains a model for a hundred steps while the learning rate grows with each, and suggests a rate:
+half of the one at which the loss was lowest.
+
+examples:
+  gradbook lr-range mlp
+  gradbook lr-range linear-regression --lowest 1e-3 --highest 3 --steps 200"""
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Tests the learning rates of the model that `arguments` name."""
+    subject = read_subject(
+        "lr-range",
+        arguments,
+        _add_options,
+        title="Range test",
+        summary=SUMMARY,
+        with_trainer=False,
+    )
+    if isinstance(subject, Outcome):
+        return subject
+    own = subject.own
+    paths = picture_files(own.output, "lr-range")
+
+    from gradbook.experiments.rate_range import lr_range
+
+    model, data = subject.build()
+    found = lr_range(
+        model,
+        data,
+        lowest=own.lowest,
+        highest=own.highest,
+        num_steps=own.steps,
+        seed=subject.seed,
+    )
+    found.save(*paths)
+    pictures = [str(path) for path in paths]
+    facts = {
+        "model": subject.model.name,
+        "data": subject.data.name,
+        "seed": subject.seed,
+        **found.facts(),
+        "pictures": pictures,
+    }
+    head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}"
+    text = "\n".join([head, "", repr(found), "", f"picture: {', '.join(pictures)}"])
+    return Outcome(facts, text)
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--lowest", type=_rate, default=1e-5, metavar="FLOAT", help="first rate (default: 1e-05)"
+    )
+    group.add_argument(
+        "--highest", type=_rate, default=10.0, metavar="FLOAT", help="last rate (default: 10)"
+    )
+    group.add_argument(
+        "--steps",
+        type=positive_number,
+        default=100,
+        metavar="INT",
+        help="steps from one to the other (default: 100)",
+    )
+    add_output_option(group, "lr-range")
+    group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    add_common_options(group)
+
+
+def _rate(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, but got {text!r}") from None

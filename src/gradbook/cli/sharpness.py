@@ -1,0 +1,107 @@
+"""`gradbook sharpness`: the largest learning rate that is stable, and why."""
+
+import argparse
+
+from gradbook.cli.options import (
+    add_common_options,
+    add_display_options,
+    add_output_option,
+    picture_files,
+    positive_number,
+)
+from gradbook.cli.report import Outcome
+from gradbook.cli.subject import read_subject
+
+SUMMARY = """\
+Measures the sharpness of a model's training loss, the largest eigenvalue of its Hessian, and the
+learning rate 2 / sharpness, beyond which gradient descent is unstable. With --steps it follows the
+sharpness through full-batch training with the model's learning rate.
+
+examples:
+  gradbook sharpness linear-regression
+  gradbook sharpness mlp --epochs 1
+  gradbook sharpness mlp --lr 0.05 --steps 400 --num-examples 1000"""
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Measures the sharpness of the model that `arguments` name."""
+    subject = read_subject(
+        "sharpness",
+        arguments,
+        _add_options,
+        title="Sharpness",
+        summary=SUMMARY,
+        with_trainer=False,
+    )
+    if isinstance(subject, Outcome):
+        return subject
+    own = subject.own
+    paths = picture_files(own.output, "sharpness")
+    display = "off" if own.quiet else own.display
+
+    from gradbook.display.finding import Finding
+    from gradbook.errors import ModelError
+    from gradbook.experiments.hessian import edge_of_stability, sharpness
+    from gradbook.trainer import Trainer
+
+    model, data = subject.build()
+    if own.epochs:
+        Trainer(own.epochs, display=display).fit(model, data)
+    found: Finding
+    if own.steps is None:
+        found = sharpness(model, data, num_examples=own.num_examples, seed=subject.seed)
+    else:
+        lr = getattr(model, "lr", None)
+        if lr is None:
+            raise ModelError(
+                f"{type(model).__name__} has no learning rate to follow. Give it an argument `lr`."
+            )
+        found = edge_of_stability(
+            model,
+            data,
+            lr=lr,
+            num_steps=own.steps,
+            every=max(1, own.steps // 40),
+            num_examples=own.num_examples or 1000,
+            seed=subject.seed,
+            display=display,
+        )
+    found.save(*paths)
+    pictures = [str(path) for path in paths]
+    facts = {
+        "model": subject.model.name,
+        "data": subject.data.name,
+        "seed": subject.seed,
+        "epochs": own.epochs or 0,
+        **found.facts(),
+        "pictures": pictures,
+    }
+    trained = f", after {own.epochs} epochs of training" if own.epochs else ""
+    head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}{trained}"
+    text = "\n".join([head, "", repr(found), "", f"picture: {', '.join(pictures)}"])
+    return Outcome(facts, text)
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--num-examples",
+        type=positive_number,
+        metavar="INT",
+        help="how many training examples to take (default: all where that is quick, otherwise a "
+        "sample; with --steps 1000)",
+    )
+    group.add_argument(
+        "--epochs",
+        type=positive_number,
+        metavar="INT",
+        help="train the model so long first (default: not at all)",
+    )
+    group.add_argument(
+        "--steps",
+        type=positive_number,
+        metavar="INT",
+        help="follow the sharpness through so many steps of full-batch gradient descent",
+    )
+    add_output_option(group, "sharpness")
+    add_display_options(group)
+    add_common_options(group)

@@ -1,0 +1,246 @@
+"""What a command is about: the model, the data set and the settings that its words name."""
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from gradbook.cli import classes
+from gradbook.cli.options import (
+    REQUIRED,
+    Given,
+    Option,
+    Parser,
+    add_options,
+    asks_for_help,
+    give_flags,
+    options_of,
+    show,
+)
+from gradbook.cli.report import Outcome, UsageError
+
+#: What the command takes where the book's classes have another default, or none.
+TRAINER_DEFAULTS = {"max_epochs": 10}
+DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
+
+#: Arguments of the trainer that are not options: the command has its own.
+NOT_OPTIONS = ("display", "sinks", "run")
+
+#: Adds the options of a command's own to a group of the parser.
+AddOptions = Callable[[argparse._ArgumentGroup], None]
+
+
+@dataclass
+class Subject:
+    """A model, a data set and their settings, as a command line names them.
+
+    Attributes:
+        command: The command's name, such as "train".
+        model, data: The classes.
+        arguments: What was given for each: the constructor arguments under "model", "data" and
+            "trainer". What was not given is left to the class, save the command's own defaults.
+        settings: The same with all defaults.
+        seed: The seed, drawn if none was given.
+        words: The command that names the same, without its first word, which is `gradbook`, and
+            without the command's own options and the seed.
+        own: The values of the command's own options.
+        is_seed_given: Whether the seed was not drawn.
+    """
+
+    command: str
+    model: classes.Found
+    data: classes.Found
+    arguments: dict[str, dict[str, Any]]
+    settings: dict[str, dict[str, Any]]
+    seed: int
+    words: list[str]
+    own: argparse.Namespace
+    is_seed_given: bool
+
+    def build(self) -> tuple[Any, Any]:
+        """The model and the data, made with the seed: first the data, then the model."""
+        from gradbook.seeds import seed_everything
+
+        seed_everything(self.seed)
+        data = self.data.Class(**self.arguments["data"])
+        return self.model.Class(**self.arguments["model"]), data
+
+
+def read_subject(
+    command: str,
+    arguments: list[str],
+    add_own: AddOptions,
+    *,
+    title: str,
+    summary: str,
+    with_trainer: bool = True,
+    read_swept: "Callable[[Option, str], Any] | None" = None,
+) -> Subject | Outcome:
+    """What the words after `gradbook COMMAND` name: MODEL, and options for all its parts.
+
+    Args:
+        command: The command's name.
+        arguments: The words.
+        add_own: Adds the command's own options.
+        title: The heading of these in the help.
+        summary: What the command does, for the help where no model is named.
+        with_trainer: Whether the trainer's settings are options as well.
+        read_swept: Reads an option's text in the place of `Option.read`.
+
+    Returns:
+        The subject; or, if the words ask for help, the help.
+
+    Raises:
+        UsageError: If they cannot be understood.
+        ConfigError: If there is no such model or data set.
+    """
+    usage = f"usage: gradbook {command} MODEL [options]"
+    if arguments and arguments[0] in ("-h", "--help"):
+        return Outcome(text=f"{usage}\n\n{summary}\n\n{_what_there_is(command, with_trainer)}")
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError(
+            f"Name the model first.\n{usage}\nThere are {', '.join(classes.MODELS)}; a class of "
+            f"your own is written my_file.py:MyNet."
+        )
+    model_name, *rest = arguments
+    early = Parser(command)
+    early.add_argument("--data")
+    early.add_argument("--seed", type=_seed)
+    asked, _ = early.parse_known_args(rest)
+    from gradbook.seeds import seed_everything
+
+    # Before a learner's file is loaded: what it draws meanwhile is to be repeated too.
+    seed = seed_everything(asked.seed)
+    model = classes.find(model_name, classes.MODEL)
+    usual_data = _usual_data(model.Class)
+    data = classes.find(asked.data or usual_data, classes.DATA_SET)
+
+    parser = Parser(f"{command} {model_name}")
+    group = parser.add_argument_group(title)
+    group.add_argument("--data", metavar="DATA", help=f"the data set (default: {usual_data})")
+    group.add_argument(
+        "--seed", type=_seed, metavar="INT", help="makes the run repeatable (default: drawn)"
+    )
+    add_own(group)
+    own_flags = [flag for action in group._group_actions for flag in action.option_strings]
+    defaults = {"data": DATA_DEFAULTS.get(data.name, {}), "trainer": TRAINER_DEFAULTS}
+    titles = [f"Model: {model.name}", f"Data: {data.name}"]
+    groups = [
+        options_of(model.Class, "model"),
+        options_of(data.Class, "data", defaults["data"]),
+    ]
+    if with_trainer:
+        from gradbook.trainer import Trainer
+
+        titles.append("Trainer")
+        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_OPTIONS))
+    groups = give_flags(groups, own_flags)
+    for heading, options in zip(titles, groups, strict=True):
+        add_options(parser, heading, options, read_swept)
+    every = [option for options in groups for option in options]
+    if asks_for_help(rest):
+        return Outcome(
+            text=f"usage: gradbook {command} {model.name} [options]\n\n{_in_order(parser, title)}"
+        )
+
+    values = parser.read(rest)
+    given = vars(values)
+    _check_complete(every, given, {"model": model.Class, "data": data.Class})
+    chosen: dict[str, dict[str, Any]] = {"model": {}, **{k: dict(v) for k, v in defaults.items()}}
+    settings = {group: {o.name: o.default for o in every if o.group == group} for group in chosen}
+    words = [command, model.name]
+    if data.name != usual_data:
+        words += ["--data", data.name]
+    for option in every:
+        if option.dest not in given:
+            continue
+        text, value = _text_and_value(given[option.dest])
+        chosen[option.group][option.name] = settings[option.group][option.name] = value
+        if not _same(value, option.default):
+            words += _words(option, text, value)
+    return Subject(
+        command, model, data, chosen, settings, seed, words, values, asked.seed is not None
+    )
+
+
+def _what_there_is(command: str, with_trainer: bool) -> str:
+    models = "\n".join(f"  {name:<27} {text}" for name, (_, text) in classes.MODELS.items())
+    data = "\n".join(f"  {name:<27} {text}" for name, (_, text) in classes.DATA.items())
+    owners = "the model, the data set and the trainer" if with_trainer else "the model and the data"
+    return f"""\
+models:
+{models}
+  my_file.py:MyNet            a class in a file of your own; also package.module:MyNet,
+                              or my_file.py if it defines one model
+
+data sets (--data):
+{data}
+  my_file.py:MyData           a class in a file of your own
+
+Every argument of {owners} is an option. To see them:
+  gradbook {command} mlp --help"""
+
+
+def _in_order(parser: argparse.ArgumentParser, title: str) -> str:
+    """The groups as help, the command's own last: what is particular to a model comes first."""
+    formatter = parser._get_formatter()
+    groups = [group for group in parser._action_groups if group._group_actions]
+    for group in sorted(groups, key=lambda group: group.title == title):
+        formatter.start_section(group.title)
+        formatter.add_arguments(group._group_actions)
+        formatter.end_section()
+    return formatter.format_help().rstrip()
+
+
+def _usual_data(Model: type) -> str:
+    """A classifier learns Fashion-MNIST, any other model a regression."""
+    from gradbook.module import Classifier
+
+    return "fashion-mnist" if issubclass(Model, Classifier) else "synthetic-regression"
+
+
+def _seed(text: str) -> int:
+    from gradbook.seeds import SEED_LIMIT
+
+    # A text that is too long for a seed may be too long for int() as well.
+    if not text.isdecimal() or len(text) > 20 or int(text) >= SEED_LIMIT:
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {text!r}"
+        )
+    return int(text)
+
+
+def _check_complete(
+    options: Iterable[Option], given: dict[str, Any], owners: dict[str, type]
+) -> None:
+    missing = [o for o in options if o.default is REQUIRED and o.dest not in given]
+    if not missing:
+        return
+    owner = owners[missing[0].group].__name__
+    missing = [option for option in missing if option.group == missing[0].group]
+    names = ", ".join(option.name for option in missing)
+    example = " ".join(f"{option.flag} {option.metavar}" for option in missing)
+    has = "has no default" if len(missing) == 1 else "have no defaults"
+    raise UsageError(
+        f"{owner} needs {names}, which {has}. Give {example}, or give {owner}.__init__ a default."
+    )
+
+
+def _text_and_value(given: Any) -> tuple[str, Any]:
+    return given if isinstance(given, Given) else (show(given), given)
+
+
+def _words(option: Option, text: str, value: Any) -> list[str]:
+    """An option as it is written in a command."""
+    if option.kind is bool:
+        return [option.flag if value else f"--no-{option.flag[2:]}"]
+    return [f"{option.flag}={text}"] if text.startswith("-") else [option.flag, text]
+
+
+def _same(value: Any, default: Any) -> bool:
+    if isinstance(value, list | tuple) and isinstance(default, list | tuple):
+        return list(value) == list(default)
+    try:
+        return type(value) is type(default) and bool(value == default)
+    except (RuntimeError, TypeError, ValueError):  # tensors of several elements
+        return False

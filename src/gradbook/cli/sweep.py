@@ -1,0 +1,159 @@
+"""`gradbook sweep`: train with many settings, and compare what they reach."""
+
+import argparse
+import re
+from typing import Any
+
+from gradbook.cli.options import (
+    Given,
+    Option,
+    add_common_options,
+    add_display_options,
+    add_runs_option,
+    positive_number,
+)
+from gradbook.cli.report import Outcome
+from gradbook.cli.subject import Subject, read_subject
+from gradbook.cli.train import folder_name
+
+SUMMARY = """\
+Trains a model with every combination of settings, and compares what they reach. Every member is a
+run in the folder runs/NAME-sweep-N, beside sweep.svg and sweep.png.
+
+Every option takes several values:
+  --lr 0.01,0.1,1          these
+  --lr log:0.01:1:5        5 values from 0.01 to 1, evenly spaced by ratio; lin: by difference
+  --lr log:0.001:1         any value between, with --samples or --search
+  --num-hiddens 64,[256,128]    a value that is a list stands in brackets
+
+examples:
+  gradbook sweep softmax-scratch --lr 0.01,0.03,0.1,0.3,1 --seeds 3 --max-epochs 10
+  gradbook sweep mlp --lr log:0.01:1:5 --num-hiddens 64,256 --max-epochs 5
+  gradbook sweep mlp --lr log:0.001:1 --search optuna --trials 20
+  gradbook sweep mlp --lr 0.1,0.3 --resume runs/mlp-sweep-1"""
+
+_RANGE = re.compile(r"(log|lin):([^:]+):([^:]+)(?::([^:]+))?")
+
+
+def run(arguments: list[str]) -> Outcome:
+    """Trains the settings that `arguments` name."""
+    subject = read_subject(
+        "sweep", arguments, _add_options, title="Sweep", summary=SUMMARY, read_swept=_read
+    )
+    if isinstance(subject, Outcome):
+        return subject
+    own = subject.own
+    from gradbook.sweeps.plan import Plan
+    from gradbook.sweeps.run import run_sweep
+
+    settings: dict[str, Any] = {}
+    for group in ("data", "trainer", "model"):  # a model's setting comes before the others'
+        settings |= subject.arguments[group]
+    settings["seed"] = _seeds(subject)
+    plan = Plan(
+        subject.model.Class,
+        subject.data.Class,
+        settings,
+        own.samples,
+        name=own.name or subject.model.slug,
+        model_name=subject.model.name,
+        data_name=subject.data.name,
+        search=own.search,
+        num_trials=own.trials,
+    )
+    done = run_sweep(
+        plan,
+        runs=own.runs,
+        on=own.on,
+        num_workers=own.workers,
+        stack=own.stack,
+        level=own.level,
+        display="off" if own.quiet else own.display,
+        resume=own.resume,
+    )
+    facts = done.summary()
+    facts["pictures"] = [str(path) for path in done.pictures]
+    lines = ["", str(done), "", *(f"picture: {path}" for path in facts["pictures"])]
+    lines.append(f"members: gradbook runs --runs {done.folder}")
+    failed = [member for member in done.members if member.error]
+    return Outcome(facts, "\n".join(lines), code=1 if failed else 0)
+
+
+def _add_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--seeds",
+        type=positive_number,
+        metavar="INT",
+        help="train each setting with so many seeds: --seed (default: 0) and those after it",
+    )
+    group.add_argument(
+        "--samples", type=positive_number, metavar="INT", help="so many random combinations"
+    )
+    group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
+    group.add_argument(
+        "--trials", type=positive_number, metavar="INT", help="how many settings Optuna tries"
+    )
+    group.add_argument(
+        "--on",
+        default="auto",
+        metavar="WHERE",
+        help="processes, here, ray or dask; ray:HOST:PORT or dask:tcp://HOST:PORT is a cluster "
+        "that runs (default: auto)",
+    )
+    group.add_argument(
+        "--workers", type=positive_number, metavar="INT", help="how many trainings at once"
+    )
+    group.add_argument(
+        "--stack",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="train members together that differ only in numbers (default: true)",
+    )
+    group.add_argument(
+        "--level", type=float, metavar="FLOAT", help='the level for "epochs to" in the table'
+    )
+    group.add_argument("--resume", metavar="DIR", help="go on with a sweep that was stopped")
+    add_runs_option(group)
+    group.add_argument(
+        "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
+    )
+    add_display_options(group)
+    add_common_options(group)
+
+
+def _seeds(subject: Subject) -> Any:
+    first = subject.seed if subject.is_seed_given else 0
+    return first if subject.own.seeds is None else list(range(first, first + subject.own.seeds))
+
+
+def _read(option: Option, text: str) -> Given:
+    """The value, or the values, that stand in an option's text."""
+    from gradbook.errors import ConfigError
+    from gradbook.sweeps.values import Range
+
+    match = _RANGE.fullmatch(text.strip())
+    if match is not None:
+        kind, *ends = match[1], match[2], match[3]
+        low, high = (option.read(end).value for end in ends)
+        try:
+            return Given(text, Range(low, high, _count(match[4]), is_log=kind == "log"))
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+    items = _split(text)
+    if len(items) == 1 and not text.strip().endswith(","):
+        return option.read(items[0])
+    values = [option.read(item.strip("[]") if item.startswith("[") else item) for item in items]
+    return Given(text, [given.value for given in values])
+
+
+def _count(text: str | None) -> int | None:
+    return None if text is None else positive_number(text)
+
+
+def _split(text: str) -> list[str]:
+    """Splits at the commas that stand in no brackets."""
+    items = re.findall(r"\[[^\]]*\]|[^,\[\]]+", text)
+    items = [item.strip() for item in items if item.strip()]
+    if not items or text.count("[") != text.count("]"):
+        raise argparse.ArgumentTypeError(f"expected values with commas between them, not {text!r}")
+    return items

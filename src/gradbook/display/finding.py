@@ -1,0 +1,57 @@
+"""What an experiment found: words, and a figure that shows why."""
+
+import io
+from abc import abstractmethod
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradbook.display.escape import printable
+from gradbook.display.file import PICTURE_KINDS, save_figure
+from gradbook.errors import ConfigError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Finding:
+    """The base of results that are told in words and drawn.
+
+    As the last line of a notebook's cell, a finding shows its figure and its words; printed, its
+    words.
+    """
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The findings in a few lines, plain numbers with their units."""
+
+    @abstractmethod
+    def figure(self) -> "Figure":
+        """Draws it: a new figure, which pyplot does not know of."""
+
+    def __repr__(self) -> str:
+        return printable(str(self))
+
+    def save(self, *paths: Path | str) -> None:
+        """Saves the figure in files.
+
+        Args:
+            paths: The files; their names end in .svg or .png.
+
+        Raises:
+            ConfigError: If a name ends in something else.
+            StorageError: If a file cannot be written.
+        """
+        files = [Path(path) for path in paths]
+        for file in files:
+            if file.suffix.lower().lstrip(".") not in PICTURE_KINDS:
+                raise ConfigError(
+                    f"A picture's name ends in .svg or .png, but {str(file)!r} does not."
+                )
+        save_figure(self.figure(), files)
+
+    def _repr_html_(self) -> str:
+        buffer = io.StringIO()
+        self.figure().savefig(buffer, format="svg")
+        svg = buffer.getvalue()
+        return f"<div>{svg[svg.index('<svg') :]}</div><pre>{escape(repr(self))}</pre>"

@@ -1,0 +1,1 @@
+"""The experiments that the exercises of the book ask for, each one call."""

@@ -1,0 +1,322 @@
+"""A function, its derivative, and what is left of a gradient that passes through it many times.
+
+Book: 5.1.2 (activation functions), 5.4.1 (vanishing gradients).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from gradbook.checks import check_whole_number
+from gradbook.display.finding import Finding
+from gradbook.errors import ConfigError, did_you_mean
+from gradbook.seeds import untouched_generators
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Function = Callable[[torch.Tensor], torch.Tensor]
+
+#: What can be named. The names are PyTorch's, with hyphens.
+FUNCTIONS: dict[str, Function] = {
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "gelu": F.gelu,
+    "silu": F.silu,
+    "leaky-relu": F.leaky_relu,
+    "elu": F.elu,
+    "selu": torch.selu,
+    "softplus": F.softplus,
+    "softsign": F.softsign,
+    "mish": F.mish,
+    "hardtanh": F.hardtanh,
+}
+
+#: Points of a curve. An odd number: the middle of the range is one of them.
+_NUM_POINTS = 2001
+#: The depths that the words tell of, and the largest that may be asked for.
+_TOLD, _DEEPEST = (1, 2, 3, 10), 100
+_STYLES = ("-", "--", "-.", ":")
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The steepest place of a function that is applied several times.
+
+    Attributes:
+        depth: How many times it is applied.
+        largest: The largest size of the derivative in the range.
+        x: Where that is; None if it is so at many places.
+    """
+
+    depth: int
+    largest: float
+    x: float | None
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Activation(Finding):
+    """A function and its compositions with itself, each with its derivative.
+
+    Attributes:
+        name: The function's name.
+        compose: How many times it is applied at most.
+        x: The places, float64 of shape (n,).
+        values: By depth from 1, what the function gives when it is applied so many times, (n,).
+        derivatives: Their derivatives with respect to x, (n,).
+        slopes: The largest derivatives, for each depth from 1 to `compose`, and to 10 at least.
+    """
+
+    name: str
+    compose: int
+    x: torch.Tensor
+    values: tuple[torch.Tensor, ...]
+    derivatives: tuple[torch.Tensor, ...]
+    slopes: tuple[Slope, ...]
+
+    @property
+    def maximum_derivative(self) -> list[float]:
+        """The largest size of the derivative for each depth from 1 to `compose`."""
+        return [slope.largest for slope in self.slopes[: self.compose]]
+
+    @property
+    def depths(self) -> list[int]:
+        """The depths that are drawn."""
+        return list(range(1, self.compose + 1)) if self.compose <= 4 else [1, 2, 3, self.compose]
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers as plain values, for JSON, without the curves."""
+        return {
+            "function": self.name,
+            "compose": self.compose,
+            "range": [float(self.x[0]), float(self.x[-1])],
+            "maximum_derivative": self.maximum_derivative,
+            "slopes": [
+                {"depth": slope.depth, "largest": slope.largest, "x": slope.x}
+                for slope in self._told()
+            ],
+        }
+
+    def __str__(self) -> str:
+        low, high = float(self.x[0]), float(self.x[-1])
+        lines = [f"{self.name} for x from {low:g} to {high:g}:"]
+        told = self._told()
+        labels = [self._label(slope.depth) for slope in told]
+        width = max(map(len, labels))
+        for label, slope in zip(labels, told, strict=True):
+            place = "" if slope.x is None else f" at x = {slope.x:.4g}"
+            lines.append(f"  {label:<{width}}  max slope {slope.largest:.4g}{place}")
+        gaps = float((~torch.isfinite(self.values[0])).double().mean())
+        if gaps:
+            lines.append(f"It has no finite value at {gaps:.0%} of these places.")
+        return "\n".join([*lines, self._verdict()])
+
+    def figure(self) -> "Figure":
+        """Draws the function on the left and its derivative on the right, a curve a depth."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        x = self.x.numpy()
+        for index, depth in enumerate(self.depths):
+            look: dict[str, Any] = {"color": f"C{index}", "ls": _STYLES[index], "lw": 2}
+            values, derivatives = (
+                torch.where(curve.isfinite(), curve, math.nan).numpy()
+                for curve in (self.values[depth - 1], self.derivatives[depth - 1])
+            )
+            left.plot(x, values, label=self._label(depth), **look)
+            slope = f"{self._label(depth)}: max slope {self.slopes[depth - 1].largest:.3g}"
+            right.plot(x, derivatives, label=slope, **look)
+        left.set(xlabel="x", ylabel="value")
+        right.set(xlabel="x", ylabel="derivative with respect to x")
+        for axes in (left, right):
+            axes.grid(True, alpha=0.4)
+            # Above the axes, where no curve is behind it.
+            legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, ncols=1)
+            for text in legend.get_texts():
+                text.set_parse_math(False)
+        return figure
+
+    def _told(self) -> list[Slope]:
+        depths = sorted({*_TOLD, *self.depths})
+        return [self.slopes[depth - 1] for depth in depths]
+
+    def _label(self, depth: int) -> str:
+        if depth == 1:
+            return self.name
+        return f"{self.name} of {self.name}" if depth == 2 else f"{self.name}, {depth} times"
+
+    def _verdict(self) -> str:
+        """What a gradient is multiplied with on its way back through ten layers."""
+        one, ten = self.slopes[0].largest, self.slopes[9].largest
+        if ten < 1e-2:
+            return (
+                f"One {self.name} leaves at most {one:.3g} of a gradient that passes back through "
+                f"it, two leave {self.slopes[1].largest:.3g}, three {self.slopes[2].largest:.3g} "
+                f"and ten {ten:.2g}: in a deep network, gradients vanish unless the weights make "
+                f"up for it (book 5.4.1)."
+            )
+        if ten > 1e2:
+            return (
+                f"One {self.name} makes a gradient up to {one:.3g} times as large, ten up to "
+                f"{ten:.2g} times: in a deep network, gradients explode (book 5.4.1)."
+            )
+        return (
+            f"One {self.name} multiplies a gradient that passes back through it by at most "
+            f"{one:.3g}, ten by at most {ten:.3g}: at its steepest, depth takes little away."
+        )
+
+
+def activation(
+    f: str | Function, compose: int = 1, *, low: float = -8.0, high: float = 8.0
+) -> Activation:
+    """Draws a function, its derivative, and the same for the function of the function.
+
+    Book: 5.1.2; the sigmoid of a sigmoid: 5.4.1.
+
+    Args:
+        f: A name, one of `FUNCTIONS` ("relu", "sigmoid", "tanh", "gelu", "silu", ...); or any
+            function that takes a float64 tensor and gives, element by element, one of its shape.
+        compose: How many times to apply it: depths 1 to `compose` are computed, from 1 to 100.
+        low: Where x begins.
+        high: Where x ends.
+
+    Returns:
+        The finding: shown in a notebook it is a figure, printed it is words.
+
+    Raises:
+        ConfigError: If there is no such function, or it cannot be differentiated element by
+            element, or the range is none.
+    """
+    compose = check_whole_number(compose, "compose", at_least=1)
+    if compose > _DEEPEST:
+        raise ConfigError(f"compose must be at most {_DEEPEST}, but it is {compose}.")
+    ends = [end for end in (low, high) if isinstance(end, Real) and math.isfinite(end)]
+    if len(ends) < 2 or not low < high:
+        raise ConfigError(f"low must be less than high, but they are {low!r} and {high!r}.")
+    name, function = _named(f)
+    depth = max(compose, _TOLD[-1])
+    with untouched_generators():
+        x = _places(low, high, _NUM_POINTS)
+        _check_elementwise(name, function, x)
+        values, derivatives = _chain(name, function, x, depth)
+        if not values[0].isfinite().any():
+            raise ConfigError(
+                f"{name} gives NaN or infinity everywhere from {low:g} to {high:g}. Choose another "
+                f"range with low and high."
+            )
+        slopes = tuple(
+            _steepest(name, function, x, derivatives[index], index + 1) for index in range(depth)
+        )
+    return Activation(
+        name, compose, x, tuple(values[:compose]), tuple(derivatives[:compose]), slopes
+    )
+
+
+def _places(low: float, high: float, num_points: int) -> torch.Tensor:
+    """Places at equal distances; torch.linspace misses the middle by a rounding error."""
+    part = torch.arange(num_points, dtype=torch.float64) / (num_points - 1)
+    return low + (high - low) * part
+
+
+def _named(f: Any) -> tuple[str, Function]:
+    if isinstance(f, str):
+        name = f.lower().replace("_", "-")
+        if name not in FUNCTIONS:
+            raise ConfigError(
+                f"There is no activation function {f!r}.{did_you_mean(name, FUNCTIONS)} There are "
+                f"{', '.join(FUNCTIONS)}."
+            )
+        return name, FUNCTIONS[name]
+    if isinstance(f, type) and issubclass(f, nn.Module):
+        raise ConfigError(
+            f"activation() needs a function, but got the class {f.__name__} itself. Make an "
+            f"instance: `{f.__name__}()`."
+        )
+    if not callable(f):
+        raise ConfigError(f"activation() needs a function or its name, but got {f!r}.")
+    name = getattr(f, "__name__", type(f).__name__)
+    return ("f" if name == "<lambda>" else name), f
+
+
+def _values(name: str, function: Function, x: torch.Tensor) -> torch.Tensor:
+    """The function's values, or an error that says what such a function must do."""
+    try:
+        values: Any = function(x)
+    except Exception as error:  # it may be a learner's, and raise anything
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(
+            f"{name} cannot be applied to a float64 tensor of shape {tuple(x.shape)}: "
+            f"{type(error).__name__}: {first}. Write it with PyTorch's functions (torch.exp, not "
+            f"math.exp or np.exp), and make a module with parameters float64: `module.double()`."
+        ) from error
+    if not isinstance(values, torch.Tensor) or values.shape != x.shape:
+        what = tuple(values.shape) if isinstance(values, torch.Tensor) else type(values).__name__
+        raise ConfigError(
+            f"{name} must give a tensor of its input's shape {tuple(x.shape)}, but it gave {what}."
+        )
+    return values
+
+
+def _check_elementwise(name: str, function: Function, x: torch.Tensor) -> None:
+    some = x[::7]
+    with torch.no_grad():
+        apart, together = _values(name, function, some.clone()), _values(name, function, x.clone())
+    if not torch.allclose(apart, together[::7], rtol=1e-6, atol=1e-9, equal_nan=True):
+        raise ConfigError(
+            f"{name} gives an element another value when it stands among other elements, or in "
+            f"another call. Only a function of each element by itself can be drawn."
+        )
+
+
+def _chain(
+    name: str, function: Function, x: torch.Tensor, depth: int
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Values and derivatives of the function applied 1 to `depth` times, by the chain rule."""
+    values: list[torch.Tensor] = []
+    derivatives: list[torch.Tensor] = []
+    inner, so_far = x, torch.ones_like(x)
+    for _ in range(depth):
+        with torch.enable_grad():
+            inner = inner.detach().clone().requires_grad_()
+            outer = _values(name, function, inner * 1)  # which it may change in place
+            if not outer.requires_grad:
+                raise ConfigError(
+                    f"{name} has no derivative that PyTorch could compute: its result does not "
+                    f"depend on x, or x was detached, rounded or made another tensor in it."
+                )
+            (slope,) = torch.autograd.grad(outer.sum(), inner, allow_unused=True)
+        so_far = so_far * (torch.zeros_like(x) if slope is None else slope)
+        values.append(outer.detach().double())
+        derivatives.append(so_far)
+        inner = outer.detach().double()
+    return values, derivatives
+
+
+def _steepest(
+    name: str, function: Function, x: torch.Tensor, derivative: torch.Tensor, depth: int
+) -> Slope:
+    """The largest derivative, looked for between the places of the grid as well."""
+    size = derivative.abs().nan_to_num(0.0, posinf=math.inf)
+    index = int(size.argmax())
+    best, place = float(size[index]), float(x[index])
+    if not math.isfinite(best):
+        return Slope(depth, best, place)
+    if int((size >= best * (1 - 1e-12)).sum()) > 2 or best == 0:
+        return Slope(depth, best, None)
+    low, high = float(x[max(index - 1, 0)]), float(x[min(index + 1, len(x) - 1)])
+    for _ in range(6):  # each time 50 times finer
+        finer = _places(low, high, 101)
+        size = _chain(name, function, finer, depth)[1][-1].abs().nan_to_num(0.0)
+        index = int(size.argmax())
+        if float(size[index]) > best:
+            best, place = float(size[index]), float(finer[index])
+        low, high = float(finer[max(index - 1, 0)]), float(finer[min(index + 1, 100)])
+    return Slope(depth, best, place)

@@ -1,0 +1,589 @@
+"""Two models given the same weights and the same batch: the first tensor that differs.
+
+Book: the scratch and concise regressions of 3.4 and 3.5 differ by the half in the loss alone.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from gradbook import checks
+from gradbook.board import ProgressBoard
+from gradbook.data import Batch, to_device
+from gradbook.devices import cpu
+from gradbook.display.escape import printable
+from gradbook.display.table import Table
+from gradbook.errors import BatchError, ConfigError, MissingExtraError, ModelError
+from gradbook.fingerprint import named_parameters
+from gradbook.schedules import read_optimizers
+from gradbook.seeds import random_state, restore_random_state, untouched_generators
+
+if TYPE_CHECKING:
+    import pandas
+
+Stage = Literal["parameter", "activation", "output", "loss", "gradient", "update"]
+Loss = Callable[[Any, Any], torch.Tensor]
+
+#: What a network may apply once more, or once too little.
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda X: X.softmax(dim=-1),
+    "log_softmax": lambda X: X.log_softmax(dim=-1),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "exp": torch.exp,
+}
+
+
+@dataclass(frozen=True)
+class ComparedTensor:
+    """A tensor of the first model beside its counterpart in the second.
+
+    Attributes:
+        stage: "parameter" for one without a counterpart; "activation", the output of a layer;
+            "output", of the network; "loss"; "gradient" and "update", of a parameter, the latter
+            by one step of the optimizer.
+        name_a: Its name in the first model; None if it has none there.
+        name_b: Its name in the second model; None if it has none there.
+        shape: Its shape in the first model, or in the second if it is only there.
+        difference: The largest difference between two elements, as a part of the largest element;
+            NaN if they cannot be compared.
+        ratio: What the second is times the first, if that is the same everywhere.
+        same: Whether they are equal up to rounding.
+        relation: How they differ, in words, if it is known; A and B are the two tensors.
+    """
+
+    stage: Stage
+    name_a: str | None
+    name_b: str | None
+    shape: tuple[int, ...]
+    difference: float
+    ratio: float | None
+    same: bool
+    relation: str = ""
+
+
+@dataclass(frozen=True, repr=False)
+class ModelComparison:
+    """What two models with the same weights make of the same batch.
+
+    Attributes:
+        name_a: What the first model is called here: its class.
+        name_b: What the second one is called.
+        rows: All tensors that were compared, in the order in which they are computed.
+        findings: What the differences mean, in sentences; the first is of the first difference.
+    """
+
+    name_a: str
+    name_b: str
+    rows: Sequence[ComparedTensor]
+    findings: Sequence[str]
+
+    @property
+    def first_difference(self) -> ComparedTensor | None:
+        """The first tensor that differs; None if there is none."""
+        return next((row for row in self.rows if not row.same), None)
+
+    @property
+    def same(self) -> bool:
+        """Whether all is equal, up to rounding."""
+        return self.first_difference is None
+
+    @property
+    def table(self) -> Table:
+        """The rows as a table."""
+        heading = ("stage", self.name_a, self.name_b, "shape", "difference", "ratio")
+        cells = [
+            (
+                *(row.stage, row.name_a or "-", row.name_b or "-", str(row.shape)),
+                "same" if row.same else f"{row.difference:.2g}",
+                "-" if row.ratio is None else f"{row.ratio:.6g}",
+            )
+            for row in self.rows
+        ]
+        return Table(heading, cells)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The rows as a DataFrame, a column for each attribute of `ComparedTensor`.
+
+        Raises:
+            MissingExtraError: If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError:
+            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
+        return pd.DataFrame([vars(row) for row in self.rows])
+
+    def __str__(self) -> str:
+        return "\n".join([*self.findings, "", repr(self.table)])
+
+    def __repr__(self) -> str:
+        return printable(str(self))
+
+
+def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> ModelComparison:
+    """Gives two models the same weights and the same batch, and finds the first difference.
+
+    Both are copied, and stay as they are. The second copy gets the parameters of the first: by
+    name, otherwise by order and shape, transposed where needed, as `nn.Linear` keeps (out, in) and
+    the scratch models (in, out). Then both take one training step.
+
+    Args:
+        a: The first model.
+        b: The second model.
+        batch: The inputs and then the labels, as in training; or data, of whose training set the
+            first batch is taken.
+        loss: `loss(y_hat, y)` for both; without it, each model's own.
+
+    Returns:
+        The comparison: activations, output, loss, gradients and updates.
+
+    Raises:
+        ConfigError: If one of the two is a class and no model.
+        BatchError: If the batch does not hold inputs and labels, or does not fit.
+        ModelError: If a model has no loss, or its loss no gradient.
+    """
+    for model in (a, b):
+        if isinstance(model, type):
+            raise ConfigError(
+                f"compare_models() needs two models, but got the class {model.__name__} itself. "
+                f"Make an instance: `{model.__name__}(...)`."
+            )
+    names = type(a).__name__, type(b).__name__
+    if names[0] == names[1]:
+        names = f"the first {names[0]}", f"the second {names[1]}"
+    with untouched_generators():
+        examples = _examples(batch)
+        sides = _Side(a, names[0], examples, loss), _Side(b, names[1], examples, loss)
+        return _compare(*sides, examples)
+
+
+def _examples(batch: Any) -> Batch:
+    if hasattr(batch, "train_dataloader"):
+        loader = batch.train_dataloader()
+        first = checks.first_batch(loader)
+        batch = next(iter(loader)) if first is None else first
+    if not isinstance(batch, Sequence) or len(batch) < 2:
+        raise BatchError(
+            f"A batch holds the inputs and then the labels, such as (X, y), but got "
+            f"{type(batch).__name__}. Give such a batch, or data that have a train_dataloader()."
+        )
+    moved: Batch = to_device(list(batch), cpu())
+    return moved
+
+
+class _Side:
+    """A copy of one of the two models, and what it computes."""
+
+    def __init__(self, model: Any, name: str, batch: Batch, loss: Loss | None) -> None:
+        known: dict[int, Any] = {}
+        if hasattr(model, "board"):
+            known[id(model.board)] = ProgressBoard(display=False)
+        if hasattr(model, "trainer"):
+            known[id(model.trainer)] = None  # it holds the data
+        self.name = name
+        self.model = copy.deepcopy(model, known)
+        if isinstance(self.model, nn.Module):
+            self.model.cpu()
+            with checks.at_rest(self.model):
+                self.model(*batch[:-1])  # gives shapes to lazy layers
+        if loss is None and not callable(getattr(model, "loss", None)):
+            raise ModelError(checks.missing_loss(model))
+        self.loss_function = loss if loss is not None else self.model.loss
+        self.parameters = dict(named_parameters(self.model))
+        for key, value in vars(self.model).items():
+            if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
+                self.parameters.setdefault(key, value)
+        self.activations: list[tuple[str, str, torch.Tensor]] = []
+        self.updates: dict[str, torch.Tensor] | None = None
+
+    def linear_weights(self) -> set[str]:
+        """The names of the parameters of shape (out, in)."""
+        modules = self.model.named_modules() if isinstance(self.model, nn.Module) else ()
+        return {f"{n}.weight".lstrip(".") for n, m in modules if isinstance(m, nn.Linear)}
+
+    def step(self, batch: Batch) -> None:
+        """Takes one training step."""
+        if isinstance(self.model, nn.Module):
+            self.model.train()
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        with self._noting(), torch.enable_grad():
+            self.output = self.model(*batch[:-1])
+            self.loss = self.loss_function(self.output, batch[-1])
+            if not (isinstance(self.loss, torch.Tensor) and self.loss.requires_grad):
+                raise ModelError(checks.useless_loss(self.model, self.loss))
+            self.loss.sum().backward()  # type: ignore[no-untyped-call]
+        self.gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        if not hasattr(self.model, "configure_optimizers"):
+            return
+        before = {name: p.detach().clone() for name, p in self.parameters.items()}
+        optimizer, _ = read_optimizers(self.model.configure_optimizers(), self.model)
+        with torch.no_grad():
+            optimizer.step()
+        self.updates = {n: p.detach() - before[n] for n, p in self.parameters.items()}
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """While it lasts, what each layer gives is kept."""
+        layers = self.model.named_modules() if isinstance(self.model, nn.Module) else ()
+        hooks = [
+            layer.register_forward_hook(self._note(name))
+            for name, layer in layers
+            if name and not any(True for _ in layer.children())
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _note(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(layer: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                self.activations.append((name, type(layer).__name__, output.detach().clone()))
+
+        return note
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two parameters that get the same values; `form` brings the second's shape to the first's."""
+
+    name_a: str
+    name_b: str
+    form: Literal["same", "transposed", "reshaped"]
+
+    def as_first(self, tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+        return tensor.t() if self.form == "transposed" else tensor.reshape(shape)
+
+
+def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
+    pairs = _pairs(a, b)
+    with torch.no_grad():
+        for pair in pairs:
+            first, second = a.parameters[pair.name_a], b.parameters[pair.name_b]
+            second.copy_(first.t() if pair.form == "transposed" else first.reshape(second.shape))
+        buffers = dict(b.model.named_buffers()) if isinstance(b.model, nn.Module) else {}
+        for name, buffer in a.model.named_buffers() if isinstance(a.model, nn.Module) else ():
+            if name in buffers and buffers[name].shape == buffer.shape:
+                buffers[name].copy_(buffer)
+    state = random_state()
+    a.step(batch)
+    restore_random_state(state)
+    b.step(batch)
+    rows = [*_unpaired(a, b, pairs), *_activations(a, b)]
+    if isinstance(a.output, torch.Tensor) and isinstance(b.output, torch.Tensor):
+        rows.append(_row("output", "output", "output", a.output, b.output))
+    rows.append(_row("loss", "loss", "loss", a.loss, b.loss))
+    for pair in pairs:
+        rows += _of_pair("gradient", pair, a, b, a.gradients, b.gradients)
+    if a.updates is not None and b.updates is not None:
+        for pair in pairs:
+            rows += _of_pair("update", pair, a, b, a.updates, b.updates)
+    return ModelComparison(a.name, b.name, rows, _findings(rows, a, b, batch))
+
+
+def _pairs(a: _Side, b: _Side) -> list[_Pair]:
+    """Which parameters belong together: those of the same name, then in order by shape."""
+    left, pairs = dict(b.parameters), {}
+    linear_a, linear_b = a.linear_weights(), b.linear_weights()
+
+    def form(name_a: str, name_b: str) -> Literal["same", "transposed", "reshaped"] | None:
+        first, second = a.parameters[name_a].shape, left[name_b].shape
+        is_turned = (name_a in linear_a) != (name_b in linear_b)
+        if first == second:
+            # A square matrix does not tell by its shape.
+            is_square = len(first) == 2 and first[0] == first[1]
+            return "transposed" if is_square and is_turned else "same"
+        if len(first) == 2 and first == second[::-1]:
+            return "transposed"
+        without_ones = [[size for size in shape if size != 1] for shape in (first, second)]
+        return "reshaped" if without_ones[0] == without_ones[1] else None
+
+    for name_a in a.parameters:
+        found = form(name_a, name_a) if name_a in left else None
+        if found is not None:
+            pairs[name_a] = _Pair(name_a, name_a, found)
+            del left[name_a]
+    for allowed in (("same", "transposed"), ("reshaped",)):
+        for name_a in a.parameters:
+            for name_b in left if name_a not in pairs else ():
+                found = form(name_a, name_b)
+                if found is not None and found in allowed:
+                    pairs[name_a] = _Pair(name_a, name_b, found)
+                    del left[name_b]
+                    break
+    return [pairs[name_a] for name_a in a.parameters if name_a in pairs]
+
+
+def _unpaired(a: _Side, b: _Side, pairs: Sequence[_Pair]) -> list[ComparedTensor]:
+    paired_a, paired_b = {p.name_a for p in pairs}, {p.name_b for p in pairs}
+    rows = [
+        ComparedTensor("parameter", name, None, tuple(p.shape), math.nan, None, False)
+        for name, p in a.parameters.items()
+        if name not in paired_a
+    ]
+    return rows + [
+        ComparedTensor("parameter", None, name, tuple(p.shape), math.nan, None, False)
+        for name, p in b.parameters.items()
+        if name not in paired_b
+    ]
+
+
+def _activations(a: _Side, b: _Side) -> list[ComparedTensor]:
+    """The outputs of the layers, of which those of a kind and shape are paired in their order."""
+    kinds_a = [(kind, *t.shape) for _, kind, t in a.activations]
+    kinds_b = [(kind, *t.shape) for _, kind, t in b.activations]
+    rows = []
+    matcher = SequenceMatcher(a=kinds_a, b=kinds_b, autojunk=False)
+    for block in matcher.get_matching_blocks():
+        for i in range(block.size):
+            name_a, _, first = a.activations[block.a + i]
+            name_b, _, second = b.activations[block.b + i]
+            rows.append(_row("activation", name_a, name_b, first, second))
+    return rows
+
+
+def _of_pair(
+    stage: Stage,
+    pair: _Pair,
+    a: _Side,
+    b: _Side,
+    values_a: dict[str, torch.Tensor],
+    values_b: dict[str, torch.Tensor],
+) -> list[ComparedTensor]:
+    first, second = values_a.get(pair.name_a), values_b.get(pair.name_b)
+    parameter = a.parameters[pair.name_a].detach()
+    if first is None and second is None:
+        return []
+    if first is None or second is None:
+        relation = "only one of them has a gradient"
+        shape = tuple(parameter.shape)
+        return [ComparedTensor(stage, pair.name_a, pair.name_b, shape, 1.0, None, False, relation)]
+    # An update is a difference of parameters, and as exact as these.
+    size = float(parameter.abs().max()) if stage == "update" and parameter.numel() else 0.0
+    second = pair.as_first(second, first.shape)
+    return [_row(stage, pair.name_a, pair.name_b, first, second, size)]
+
+
+def _row(
+    stage: Stage,
+    name_a: str,
+    name_b: str,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    size: float = 0.0,
+) -> ComparedTensor:
+    """Compares two tensors; `size` is that of what they are differences of."""
+    first, second = first.detach(), second.detach()
+    shape = tuple(first.shape)
+    if first.shape != second.shape:
+        relation = f"A has shape {shape}, and B {tuple(second.shape)}"
+        if first.dim() == 2 and _are_close(first.T, second):
+            relation += ": they are each other's transpose"
+        return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
+    tolerance = _tolerance(first, second)
+    x, y = first.double(), second.double()
+    scale = _size(x, y)
+    gap = _size(torch.where((x == y) | (x.isnan() & y.isnan()), 0.0, x - y))
+    difference = gap / scale if scale else 0.0
+    if gap <= tolerance * max(scale, size):
+        return ComparedTensor(stage, name_a, name_b, shape, difference, 1.0, True)
+    ratio = _ratio(x, y, tolerance, size)
+    relation = "" if ratio is not None else _relation(x, y, tolerance)
+    return ComparedTensor(stage, name_a, name_b, shape, difference, ratio, False, relation)
+
+
+def _tolerance(*tensors: torch.Tensor) -> float:
+    """What rounding may change, as a part of the largest element."""
+    kinds = [t.dtype for t in tensors if t.is_floating_point()]
+    eps = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+    return min(256 * eps, 0.05)
+
+
+def _size(*tensors: torch.Tensor) -> float:
+    return max(float(t.abs().max()) if t.numel() else 0.0 for t in tensors)
+
+
+def _are_close(x: torch.Tensor, y: torch.Tensor, tolerance: float | None = None) -> bool:
+    if tolerance is None:
+        tolerance = _tolerance(x, y)
+    return x.shape == y.shape and _size(x - y) <= tolerance * _size(x, y)
+
+
+def _ratio(x: torch.Tensor, y: torch.Tensor, tolerance: float, size: float) -> float | None:
+    """The number by which all of x is to be multiplied for y, if there is one."""
+    square = float((x * x).sum())
+    if not square or not math.isfinite(square):
+        return None
+    ratio = float((x * y).sum()) / square
+    scale = max(_size(y), abs(ratio) * _size(x), size)
+    # A number of one element is a ratio too, and says nothing if it is 0.
+    return ratio if ratio and _size(y - ratio * x) <= tolerance * scale else None
+
+
+def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
+    """How y comes from x or x from y, if it is a common way."""
+    if x.dim() == 0:
+        return ""
+    for name, function in _FUNCTIONS.items():
+        if name.endswith("softmax") and x.shape[-1] == 1:
+            continue
+        if _are_close(function(x), y, tolerance):
+            return f"B is the {name} of A"
+        if _are_close(function(y), x, tolerance):
+            return f"A is the {name} of B"
+    if x.dim() == 2 and _are_close(x.T, y, tolerance):
+        return "they are each other's transpose"
+    gap = y - x
+    room = tolerance * _size(x, y)
+    if _size(gap - gap.mean()) <= room:
+        return f"B is A plus {float(gap.mean()):.6g} everywhere"
+    if x.dim() == 2 and len(x) > 1 and _size(gap - gap.mean(dim=0)) <= room:
+        return "all rows differ by the same row, as by a bias"
+    if x.dim() == 2 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
+        return "each row differs by one number, which changes no softmax"
+    return ""
+
+
+# In words
+
+
+def _findings(rows: Sequence[ComparedTensor], a: _Side, b: _Side, batch: Batch) -> list[str]:
+    different = [row for row in rows if not row.same]
+    if not different:
+        return [f"{a.name} and {b.name} do the same: all {len(rows)} tensors are equal."]
+    findings = []
+    missing = [row for row in different if row.stage == "parameter"]
+    for row in missing:
+        has, lacks = (a.name, b.name) if row.name_b is None else (b.name, a.name)
+        name = row.name_a or row.name_b
+        what = "a bias is missing" if len(row.shape) == 1 else "a layer is missing or another"
+        findings.append(
+            f"{lacks} has no counterpart of the parameter {name} {row.shape} of {has}: {what}."
+        )
+    computed = [row for row in different if row.stage != "parameter"]
+    if computed:
+        findings.append(_first_of(computed[0], a, b, batch))
+        findings += _followers(computed, rows)
+    findings += [text for side in (a, b) if (text := _double_softmax(side, batch))]
+    return findings
+
+
+def _first_of(row: ComparedTensor, a: _Side, b: _Side, batch: Batch) -> str:
+    first, second = _called(row, row.name_a, a.name), _called(row, row.name_b, b.name)
+    if row.ratio is not None:
+        ratio = row.ratio
+        if abs(ratio) > 1:
+            first, second, ratio = second, first, 1 / ratio
+        is_of_loss = row.stage in ("loss", "gradient")
+        meaning = _meaning(ratio, a.output, batch) if is_of_loss else ""
+        everywhere = " everywhere" if row.shape else ""
+        return f"The first difference: {second} is {ratio:.4g} times {first}{everywhere}{meaning}."
+    if row.relation:
+        return f"The first difference: {first} (A) and {second} (B): {row.relation}."
+    return (
+        f"The first difference: {first} and {second} differ by up to {row.difference:.2g} of their "
+        f"largest element."
+    )
+
+
+def _called(row: ComparedTensor, name: str | None, model: str) -> str:
+    if row.stage in ("output", "loss"):
+        return f"the {row.stage} of {model}"
+    kind = {"activation": "output", "gradient": "gradient", "update": "update"}[row.stage]
+    return f"the {kind} of {name} in {model}"
+
+
+def _meaning(ratio: float, output: Any, batch: Batch) -> str:
+    """What a ratio below 1 usually comes from."""
+    labels = batch[-1]
+    num_examples = len(labels) if isinstance(labels, torch.Tensor) and labels.dim() else 1
+    num_outputs = output.numel() // num_examples if isinstance(output, torch.Tensor) else 1
+
+    def near(value: float) -> bool:
+        return math.isclose(ratio, value, rel_tol=1e-3)
+
+    if near(-1):
+        return ": a sign is turned round"
+    if near(0.5):
+        return ": one of them halves the squared error, or the other counts all twice"
+    if num_examples > 1 and near(1 / num_examples):
+        return f": one of them adds up the {num_examples} examples, and the other averages them"
+    if num_outputs > 1 and near(1 / (num_examples * num_outputs)):
+        return (
+            f": one of them adds up all {num_examples * num_outputs} elements, and the other "
+            f"averages them"
+        )
+    if num_outputs > 1 and near(1 / num_outputs):
+        return f": one of them averages over the {num_outputs} outputs, too"
+    return ""
+
+
+def _followers(different: Sequence[ComparedTensor], rows: Sequence[ComparedTensor]) -> list[str]:
+    """What became of the first difference later on."""
+    findings = []
+    gradients = [row for row in rows if row.stage == "gradient"]
+    updates = [row for row in rows if row.stage == "update"]
+    if different[0].stage not in ("gradient", "update") and gradients:
+        if all(row.same for row in gradients):
+            findings.append("The gradients are equal all the same.")
+        elif ratio := _common_ratio(gradients):
+            one = gradients[0]
+            small, large = (
+                (f"{one.name_b} in the second model", f"{one.name_a} in the first")
+                if abs(ratio) < 1
+                else (f"{one.name_a} in the first model", f"{one.name_b} in the second")
+            )
+            findings.append(
+                f"The gradient of {small} is {min(ratio, 1 / ratio, key=abs):.4g} times that of "
+                f"{large} everywhere{', as for all others' if len(gradients) > 1 else ''}."
+            )
+    if updates and all(row.same for row in gradients) and (ratio := _common_ratio(updates)):
+        findings.append(
+            f"With equal gradients, the updates of the second model are {ratio:.4g} times "
+            f"those of the first: compare learning rates and optimizers."
+        )
+    return findings
+
+
+def _common_ratio(rows: Sequence[ComparedTensor]) -> float | None:
+    ratios = [row.ratio for row in rows if not (row.same and row.difference == 0)]
+    if not ratios or ratios[0] is None or math.isclose(ratios[0], 1, rel_tol=1e-6):
+        return None
+    first = ratios[0]
+    agree = all(ratio is not None and math.isclose(ratio, first, rel_tol=1e-3) for ratio in ratios)
+    return first if agree else None
+
+
+def _double_softmax(side: _Side, batch: Batch) -> str | None:
+    """Says so if a network gives probabilities, and its loss takes them for logits."""
+    output, labels = side.output, batch[-1]
+    if not isinstance(output, torch.Tensor) or output.dim() != 2 or output.shape[1] < 2:
+        return None
+    if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
+        return None
+    probabilities = output.detach()
+    if bool((probabilities < 0).any()) or not _are_close(
+        probabilities.sum(dim=1), torch.ones(len(output), dtype=output.dtype)
+    ):
+        return None
+    if labels.shape != output.shape[:1]:
+        return None
+    again = F.cross_entropy(probabilities, labels.long())
+    if side.loss.numel() != 1 or not _are_close(again, side.loss.detach().reshape(())):
+        return None
+    return (
+        f"{side.name} takes the softmax twice: its output are probabilities, and its loss is the "
+        f"cross-entropy of logits, which takes the softmax itself."
+    )

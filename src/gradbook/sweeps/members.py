@@ -1,0 +1,168 @@
+"""The members of a sweep: what each trains, and how it is trained, alone or in a stack."""
+
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gradbook.errors import DivergenceWarning, GradbookError
+from gradbook.hparams import plain
+from gradbook.runs.format import CHECKPOINT_FILES
+from gradbook.runs.recorder import Run
+from gradbook.runs.stored import StoredRun
+from gradbook.seeds import random_state, restore_random_state, seed_everything
+from gradbook.sweeps.stacked import Training, fit_stacked, same_random_state, why_alone
+from gradbook.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Member:
+    """One training of a sweep, as it can be sent to another process.
+
+    Attributes:
+        index: Its place in the sweep.
+        values: What it was given, by name, its seed included.
+        Model: The class of its model.
+        data: A data set, or the class of one, which is then made anew for each member.
+        model_arguments, data_arguments, trainer_arguments: What each is made with.
+        seed: What the random generators begin with.
+        folder: Its run's folder.
+        model_name, data_name: What the command calls them; None takes their classes.
+        command: The words of the command that repeats it, if one does.
+    """
+
+    index: int
+    values: dict[str, Any]
+    Model: type
+    data: Any
+    model_arguments: dict[str, Any]
+    data_arguments: dict[str, Any]
+    trainer_arguments: dict[str, Any]
+    seed: int
+    folder: Path
+    model_name: str | None = None
+    data_name: str | None = None
+    command: list[str] | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its run has come to its end, in a stable state or not."""
+        try:
+            return StoredRun(self.folder).status in ("finished", "diverged")
+        except GradbookError:
+            return False
+
+    @property
+    def resume(self) -> Path | None:
+        """Its folder, if a stopped run lies there that can be gone on with."""
+        is_begun = (self.folder / CHECKPOINT_FILES["last"]).is_file()
+        return self.folder if is_begun else None
+
+    def prepare(self, made: "MadeData", kept: bool = True) -> Training:
+        """Makes its model, its data and a trainer that keeps its run.
+
+        Args:
+            made: The data that were made before.
+            kept: Whether the training is kept as a run.
+        """
+        resume = self.resume if kept else None
+        if kept and resume is None and self.folder.exists():
+            shutil.rmtree(self.folder)  # it was killed before it had anything to go on with
+        seed_everything(self.seed)
+        data = made.of(self)
+        model = self.Model(**self.model_arguments)
+        run = Run(
+            folder=self.folder,
+            command=self.command,
+            model_name=self.model_name,
+            data_name=self.data_name,
+        )
+        trainer = Trainer(**self.trainer_arguments, display="off", run=run if kept else None)
+        return Training(trainer, model, data, resume)
+
+
+@dataclass
+class MadeData:
+    """Data sets that were made, each for all members that get the same."""
+
+    known: list[tuple[list[Any], Any, dict[str, Any]]] = field(default_factory=list)
+
+    def of(self, member: Member) -> Any:
+        """The data of a member, with the random generators as making them leaves them."""
+        if not isinstance(member.data, type):
+            return member.data
+        key = [member.data, plain(member.data_arguments), member.seed]
+        for known, data, after in self.known:
+            draws = known[2] is not None
+            if known[:2] == key[:2] and (not draws or known[2] == member.seed):
+                if draws:
+                    restore_random_state(after)
+                return data
+        before = random_state()
+        data = member.data(**member.data_arguments)
+        after = random_state()
+        if same_random_state(before, after):
+            key[2] = None  # the same for every seed
+        self.known.append((key, data, after))
+        return data
+
+
+def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
+    """Trains one member, or several in a stack, each in its folder.
+
+    Returns:
+        For each its "index", the "error" that ended it, and why it was trained "alone", or None.
+
+    Raises:
+        KeyboardInterrupt: After each has kept what it has reached.
+    """
+    made = MadeData()
+    with warnings.catch_warnings():
+        # Which members diverge is what a sweep finds out, and its table tells.
+        warnings.simplefilter("ignore", DivergenceWarning)
+        if len(members) == 1:
+            return [_train_one(members[0], made)]
+        results = fit_stacked([partial(member.prepare, made) for member in members])
+    return [
+        {
+            "index": member.index,
+            "error": _words(result.error if isinstance(result, Training) else result),
+            "alone": result.alone if isinstance(result, Training) else None,
+        }
+        for member, result in zip(members, results, strict=True)
+    ]
+
+
+def _train_one(member: Member, made: MadeData) -> dict[str, Any]:
+    error = None
+    try:
+        training = member.prepare(made)
+        training.trainer.fit(training.model, training.data, training.resume)
+    except Exception as raised:  # a learner's code may raise anything
+        error = raised
+    return {"index": member.index, "error": _words(error), "alone": None}
+
+
+def reason_alone(member: Member, made: MadeData) -> str | None:
+    """Why this member cannot be stacked with others, or None if it can.
+
+    Its model is made and looked at, and nothing is trained or kept.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return why_alone(member.prepare(made, kept=False))
+        except Exception:  # it will be told when it is trained
+            return "it cannot be made"
+
+
+def _words(error: BaseException | None) -> str | None:
+    if error is None:
+        return None
+    text = str(error).strip()
+    if isinstance(error, GradbookError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

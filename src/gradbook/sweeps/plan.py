@@ -1,0 +1,192 @@
+"""What a sweep is to train, checked before anything is done."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradbook import checks
+from gradbook.errors import ConfigError, did_you_mean
+from gradbook.hparams import plain, qualified_name
+from gradbook.seeds import SEED_LIMIT
+from gradbook.sweeps.members import Member
+from gradbook.sweeps.values import Range, Values, grid, is_swept, read_values, sampled
+from gradbook.trainer import Trainer
+
+#: Settings of the trainer that belong to the sweep.
+_SWEEPS_OWN = ("display", "sinks", "run")
+
+
+class Plan:
+    """What a sweep is to train: checked, before anything is done.
+
+    Args:
+        Model, data, settings, num_samples, name: As for `sweep`.
+        model_name, data_name: What the command calls them; None takes their classes.
+        command: The words of a command up to its options, to which those of each member are added.
+
+    Attributes:
+        swept: The values of what is varied, by name.
+        fixed: The other settings, by name.
+
+    Raises:
+        ConfigError: If it cannot be trained.
+    """
+
+    def __init__(
+        self,
+        Model: type,
+        data: Any,
+        settings: Mapping[str, Any],
+        num_samples: int | None = None,
+        *,
+        name: str | None = None,
+        model_name: str | None = None,
+        data_name: str | None = None,
+        search: str | None = None,
+        num_trials: int | None = None,
+    ) -> None:
+        self.search, self.num_trials = search, num_trials
+        self.Model, self.data = Model, data
+        self.name, self.model_name, self.data_name = name, model_name, data_name
+        _check_classes(Model, data)
+        self._owners = _owners(Model, data)
+        settings = {"max_epochs": 10, **settings, "seed": settings.get("seed", 0)}
+        for key, value in settings.items():
+            self._check_known(key, value)
+        self.swept: dict[str, Values] = {
+            key: read_values(key, value) for key, value in settings.items() if is_swept(value)
+        }
+        self.fixed = {key: value for key, value in settings.items() if key not in self.swept}
+        for key, value in settings.items():
+            for item in _each(value) if key in self.swept else [value]:
+                self._check_value(key, item)
+        self.num_samples = num_samples
+        if num_samples is not None:
+            checks.check_whole_number(num_samples, "num_samples", at_least=1)
+            if not self.swept:
+                raise ConfigError(f"num_samples={num_samples}, but no setting has several values.")
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """What is tried: the values of all swept settings."""
+        if self.num_samples is None:
+            return grid(self.swept)
+        seeds = {key: value for key, value in self.swept.items() if key == "seed"}
+        others = {key: value for key, value in self.swept.items() if key != "seed"}
+        if not others:
+            return sampled(self.swept, self.num_samples, 0)
+        drawn = sampled(others, self.num_samples, 0)
+        return [values | chosen for values in drawn for chosen in grid(seeds)]
+
+    def facts(self) -> dict[str, Any]:
+        """What it trains, as JSON values."""
+        data = self.data if isinstance(self.data, type) else type(self.data)
+        return {
+            "model": qualified_name(self.Model),
+            "data": qualified_name(data),
+            "swept": {
+                key: plain(vars(value) if isinstance(value, Range) else list(value))
+                for key, value in self.swept.items()
+            },
+            "fixed": plain(self.fixed),
+            "num_samples": self.num_samples,
+            "search": None,
+        }
+
+    def member(self, index: int, values: Mapping[str, Any], folder: Path) -> Member:
+        """One training, with `values` for what is swept."""
+        given = {**self.fixed, **values}
+        seed = int(given.pop("seed"))
+        arguments: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "trainer": {}}
+        for key, value in given.items():
+            arguments[self._owners[key]][key] = value
+        return Member(
+            index,
+            {**values, "seed": seed},
+            self.Model,
+            self.data,
+            arguments["model"],
+            arguments["data"],
+            arguments["trainer"],
+            seed,
+            folder,
+            self.model_name,
+            self.data_name,
+        )
+
+    def _check_known(self, key: str, value: Any) -> None:
+        if key == "seed" or key in self._owners:
+            return
+        if key in _SWEEPS_OWN:
+            raise ConfigError(f"{key} belongs to the sweep, and is no setting of its members.")
+        name = self.Model.__name__
+        if not isinstance(self.data, type) and key in _parameters(type(self.data)):
+            kind = type(self.data).__name__
+            raise ConfigError(
+                f"{key} belongs to the data, which exist already. To sweep it, give the class "
+                f"{kind} instead of a {kind}."
+            )
+        known = [*self._owners, "seed"]
+        raise ConfigError(
+            f"{name} has no setting {key!r}, nor have Trainer and the data."
+            f"{did_you_mean(key, known)} There are {', '.join(known)}."
+        )
+
+    def _check_value(self, key: str, value: Any) -> None:
+        """Whether a value can be what the setting's default is."""
+        if key == "seed":
+            checks.check_whole_number(value, "seed", at_least=0)
+            if value >= SEED_LIMIT:
+                raise ConfigError(f"A seed is less than {SEED_LIMIT}, but one is {value}.")
+            return
+        if key == "lr":
+            checks.check_rate(value)
+            return
+        owner = {"model": self.Model, "trainer": Trainer}.get(self._owners[key], self.data)
+        default = _parameters(owner if isinstance(owner, type) else type(owner))[key].default
+        is_number = isinstance(default, int | float) and not isinstance(default, bool)
+        if is_number and isinstance(value, str):
+            raise ConfigError(
+                f"{key} is a number, as its default {default!r} is, but is {value!r}."
+            )
+
+
+def _check_classes(Model: Any, data: Any) -> None:
+    if not isinstance(Model, type):
+        raise ConfigError(
+            f"A sweep makes its models itself: give the class, such as "
+            f"{type(Model).__name__}, instead of {Model!r:.60}."
+        )
+    if data is None or (not isinstance(data, type) and not hasattr(data, "train_dataloader")):
+        raise ConfigError(f"data is a data set or the class of one, but it is {data!r:.60}.")
+
+
+def _owners(Model: type, data: Any) -> dict[str, str]:
+    """Whose each setting is; where several have it, the model's comes first."""
+    owners = dict.fromkeys(_parameters(Model), "model")
+    for name in _parameters(Trainer):
+        if name not in _SWEEPS_OWN:
+            owners.setdefault(name, "trainer")
+    for name in _parameters(data) if isinstance(data, type) else ():
+        owners.setdefault(name, "data")
+    return owners
+
+
+def _parameters(Class: type) -> dict[str, inspect.Parameter]:
+    """The constructor's parameters, those included that it hands on to its base classes."""
+    found: dict[str, inspect.Parameter] = {}
+    for base in Class.__mro__:
+        if "__init__" not in vars(base) or base is object:
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]
+        for parameter in parameters:
+            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                found.setdefault(parameter.name, parameter)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _each(value: Any) -> list[Any]:
+    """The values that stand for all that a swept setting may be."""
+    return [value.low, value.high] if isinstance(value, Range) else list(value)

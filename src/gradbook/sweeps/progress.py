@@ -1,0 +1,185 @@
+"""How far the members of a sweep have come, wherever they are trained: read from their folders."""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gradbook.display.choose import place
+from gradbook.display.escape import printable
+from gradbook.record import headline, higher_is_better
+from gradbook.runs.format import METRICS_FILE
+from gradbook.sweeps.members import Member
+
+#: Reading and drawing may take this long, and this part of the time.
+_SECONDS, _PART = 0.5, 0.02
+
+
+class Progress:
+    """Shows how a sweep goes on, while it is entered.
+
+    A terminal has one line that changes, a notebook a table of all members; elsewhere there is a
+    line for each member that has ended.
+
+    Args:
+        members: The members, those included that are done.
+        folder: The sweep's folder, for the first line.
+        display: Where: "auto", "notebook", "terminal", "lines" or "off".
+    """
+
+    def __init__(self, members: Sequence[Member], folder: Path, display: bool | str) -> None:
+        self._place = place(display)
+        self._watched = [_Watched(member) for member in members]
+        self._folder = folder
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._shown: Any = None
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> "Progress":
+        if self._place == "off":
+            return self
+        count, begun = len(self._watched), sum(watched.is_ended for watched in self._watched)
+        done = f", {begun} of them done" if begun else ""
+        print(f"{count} runs in {self._folder}{done}", flush=True)
+        self._show()
+        self._thread = threading.Thread(target=self._keep_showing, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join()
+        self._show()
+        if self._place == "terminal":
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def note(self, index: int, error: str | None) -> None:
+        """A member has ended, with an error or without."""
+        watched = self._watched[index]
+        watched.read()
+        watched.is_ended, watched.error = True, error
+        if self._place == "lines":
+            print(f"  {watched.name}: {watched.told}", flush=True)
+
+    def _keep_showing(self) -> None:
+        import time
+
+        pause = _SECONDS
+        while not self._stop.wait(pause):
+            begun = time.perf_counter()
+            self._show()
+            pause = max(_SECONDS, (time.perf_counter() - begun) / _PART)
+
+    def _show(self) -> None:
+        for watched in self._watched:
+            if not watched.is_ended:
+                watched.read()
+        if self._place == "terminal":
+            width = max(20, _columns() - 1)
+            sys.stdout.write("\r\x1b[K" + printable(self._line())[:width])
+            sys.stdout.flush()
+        elif self._place == "notebook":
+            from IPython.display import HTML, display
+
+            html = HTML(self._html())  # type: ignore[no-untyped-call]
+            if self._shown is None:
+                self._shown = display(html, display_id=True)  # type: ignore[no-untyped-call]
+            else:
+                self._shown.update(html)
+
+    def _line(self) -> str:
+        done = sum(watched.is_ended for watched in self._watched)
+        epochs = sum(watched.epochs for watched in self._watched)
+        wanted = sum(watched.max_epochs for watched in self._watched)
+        text = f"{done} of {len(self._watched)} runs done, {epochs} of {wanted} epochs"
+        best = _best(self._watched)
+        return f"{text}, best {best.label} {best.best:.4g} ({best.name})" if best else text
+
+    def _html(self) -> str:
+        from html import escape
+
+        rows = [
+            f"<tr><td>{escape(watched.name)}</td><td>{watched.epochs}/{watched.max_epochs}</td>"
+            f"<td>{escape(watched.told)}</td></tr>"
+            for watched in self._watched
+        ]
+        return (
+            f"<p>{escape(self._line())}</p><table><thead><tr><th>run</th><th>epochs</th>"
+            f"<th>last</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        )
+
+
+class _Watched:
+    """One member as its folder shows it."""
+
+    def __init__(self, member: Member) -> None:
+        told = ", ".join(f"{name} {_short(value)}" for name, value in member.values.items())
+        self.name = printable(told)
+        self.max_epochs = int(member.trainer_arguments.get("max_epochs", 1))
+        self.epochs, self.last, self.best = 0, {}, None  # type: int, dict[str, Any], Any
+        self.label: str | None = None
+        self.is_ended, self.error = member.is_done, None  # type: bool, str | None
+        self._path = member.folder / METRICS_FILE
+        self._offset = 0
+        self.read()
+
+    def read(self) -> None:
+        """Reads what was added to the member's metrics since the last look."""
+        try:
+            with open(self._path, "rb") as stream:
+                stream.seek(self._offset)
+                content = stream.read()
+        except OSError:  # not begun
+            return
+        lines = content.split(b"\n")
+        self._offset += len(content) - len(lines[-1])
+        for line in lines[:-1]:
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and entry.get("kind") == "epoch":
+                self.epochs = max(self.epochs, int(entry.get("x") or 0))
+                self.last[str(entry.get("label"))] = entry.get("y")
+        self.label = headline(self.last)
+        value = self.last.get(self.label or "")
+        if isinstance(value, int | float):
+            sign = 1 if higher_is_better(self.label or "") else -1
+            if self.best is None or sign * value > sign * self.best:
+                self.best = value
+
+    @property
+    def told(self) -> str:
+        """What it has reached, or what ended it."""
+        if self.error:
+            return f"failed: {self.error}"
+        values = [
+            f"{label} {value:.4g}" if isinstance(value, int | float) else f"{label} diverged"
+            for label, value in self.last.items()
+        ]
+        return ", ".join(values) or "waiting"
+
+
+def _best(watched: Sequence[_Watched]) -> _Watched | None:
+    known = [each for each in watched if each.best is not None and each.label]
+    sign = 1 if known and higher_is_better(known[0].label or "") else -1
+    return max(known, key=lambda each: sign * each.best, default=None)
+
+
+def _columns() -> int:
+    try:
+        return os.get_terminal_size().columns
+    except OSError:
+        return 80
+
+
+def _short(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else f"{text[:21]}..."

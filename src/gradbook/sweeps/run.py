@@ -1,0 +1,257 @@
+"""Sweeps: one model trained with many settings, and what they reach."""
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradbook.errors import ConfigError, GradbookWarning, warn
+from gradbook.hparams import plain
+from gradbook.storage import claim_folder, kebab_case
+from gradbook.sweeps.engines import Done, check_engine, run_all
+from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
+from gradbook.sweeps.plan import Plan
+from gradbook.sweeps.progress import Progress
+from gradbook.sweeps.results import PICTURE_FILES, Sweep, read_sweep, write_sweep
+
+#: What must be the same when a sweep is gone on with, and what it is called.
+_SAME = {
+    "model": "the model",
+    "data": "the data set",
+    "swept": "the swept values",
+    "fixed": "the other settings",
+    "num_samples": "num_samples",
+    "search": "search",
+}
+
+
+def sweep(
+    Model: type,
+    data: Any,
+    *,
+    runs: Path | str = "runs",
+    name: str | None = None,
+    num_samples: int | None = None,
+    on: Any = "auto",
+    num_workers: int | None = None,
+    stack: bool = True,
+    level: float | None = None,
+    display: bool | str = "auto",
+    resume: Path | str | None = None,
+    **settings: Any,
+) -> Sweep:
+    """Trains a model with every combination of settings, and compares what they reach.
+
+    Every member is a run in the sweep's folder. Members that differ only in numbers are trained
+    together in one pass (docs/sweeps.md); the others in worker processes, or on a cluster. What
+    fails or diverges does not harm the rest. A sweep that was stopped goes on with `resume`.
+
+    Args:
+        Model: The class of the model.
+        data: A data set; or the class of one, whose arguments can then be swept as well.
+        runs: Where the sweep's folder is made.
+        name: What the folder is called, before its number; None takes the model's class.
+        num_samples: So many random combinations instead of all. Ranges without `num` need it.
+        on: Where members are trained that do not go into one stack: "processes" of this machine,
+            "here" in this process, "ray" or "dask", with an address after a colon if a cluster is
+            running; "auto" takes processes if there is more than one thing to do.
+        num_workers: How many at once; None takes the number of processors.
+        stack: Whether to train members together where possible.
+        level: The level for "epochs to reach"; None takes the median of what settings reach.
+        display: Where the progress is shown: "auto", "notebook", "terminal", "lines" or "off".
+        resume: The folder of a sweep to go on with. Everything else is given as before.
+        **settings: Arguments of the model, the trainer and the data set, by name: one value, or
+            a list, range or `log_range` of values to try. A list that is one value is written
+            within another: `num_hiddens=[[256, 128]]`. "seed" is one number (0 if it is not
+            given) or several; "max_epochs" is 10 if it is not given.
+
+    Returns:
+        The sweep, with `.table()`, `.figure()`, `.runs`, `.settings`, `.best`.
+
+    Raises:
+        ConfigError: If there is nothing to try, no such setting, or a value that cannot be one.
+        MissingExtraError: If the package of an engine is not installed.
+        KeyboardInterrupt: If Ctrl-C stops it. What was reached is kept.
+
+    Book: the exercises of 3.4, 4.4 and 5.2 ask for what one value at a time shows.
+    """
+    plan = Plan(Model, data, settings, num_samples, name=name)
+    return run_sweep(
+        plan,
+        runs=runs,
+        on=on,
+        num_workers=num_workers,
+        stack=stack,
+        level=level,
+        display=display,
+        resume=resume,
+    )
+
+
+def run_sweep(
+    plan: Plan,
+    *,
+    runs: Path | str,
+    on: Any,
+    num_workers: int | None,
+    stack: bool,
+    level: float | None,
+    display: bool | str,
+    resume: Path | str | None,
+) -> Sweep:
+    """Trains what a plan names. See `sweep`."""
+    if level is not None and not (isinstance(level, int | float) and math.isfinite(level)):
+        raise ConfigError(f"level is a finite number, but it is {level!r}.")
+    if on != "auto":
+        check_engine(on)
+    begun = time.perf_counter()
+    if resume is None:
+        combinations = plan.combinations()
+        folder = claim_folder(runs, f"{plan.name or _slug(plan)}-sweep").absolute()
+    else:
+        folder = Path(resume).absolute()
+        combinations = _combinations_again(plan, folder)
+    members = [
+        plan.member(index, values, folder / f"member-{index + 1}")
+        for index, values in enumerate(combinations)
+    ]
+    facts = _first_facts(plan, members, level) if resume is None else read_sweep(folder)
+    facts["level"] = level if level is not None else facts["level"]
+    write_sweep(folder, facts)
+    pending = [member for member in members if not member.is_done]
+    with Progress(members, folder, display) as progress:
+        try:
+            for result in _train(pending, on, num_workers, stack, progress):
+                facts["members"][result["index"]] |= {
+                    "error": result["error"],
+                    "alone": result["alone"],
+                }
+                write_sweep(folder, facts)
+        finally:
+            facts["seconds"] += time.perf_counter() - begun
+            write_sweep(folder, facts)
+    done = Sweep(_shown(folder))
+    if any(run.epochs for run in done.runs):
+        done.save(*(folder / file for file in PICTURE_FILES))
+    return done
+
+
+def _train(
+    pending: Sequence[Member],
+    on: Any,
+    num_workers: int | None,
+    stack: bool,
+    progress: Progress,
+) -> Iterator[dict[str, Any]]:
+    """Trains members, and yields what became of each."""
+    items, reasons = _items(pending, stack)
+    if on == "auto":
+        on = "here" if len(items) < 2 or num_workers == 1 else "processes"
+    outcomes: Any = run_all(train_members, items, on=on, num_workers=num_workers)
+    with contextlib.closing(outcomes):
+        for outcome in outcomes:
+            for text in outcome.warnings:
+                warn(text, GradbookWarning)
+            if isinstance(outcome, Done):
+                results = outcome.value
+            else:
+                results = [
+                    {"index": member.index, "error": outcome.error, "alone": None}
+                    for member in items[outcome.index]
+                ]
+            for result in results:
+                result["alone"] = result["alone"] or reasons.get(result["index"])
+                progress.note(result["index"], result["error"])
+                yield result
+
+
+def _items(pending: Sequence[Member], stack: bool) -> tuple[list[list[Member]], dict[int, str]]:
+    """What is trained together, and why the others are not."""
+    if not stack:
+        return [[member] for member in pending], {}
+    groups: list[tuple[Any, list[Member]]] = []
+    # What is not a decimal number may change an architecture.
+    decimal = {
+        key for member in pending for key, value in member.values.items() if type(value) is float
+    }
+    for member in pending:
+        kept = {k: plain(v) for k, v in member.values.items() if k != "seed" and k not in decimal}
+        key = [kept, member.resume is not None]
+        for known, group in groups:
+            if known == key:
+                group.append(member)
+                break
+        else:
+            groups.append((key, [member]))
+    items: list[list[Member]] = []
+    reasons: dict[int, str] = {}
+    made = MadeData()
+    for _, group in groups:
+        reason = reason_alone(group[0], made) if len(group) > 1 else None
+        if reason is None:
+            items.append(group)
+        else:
+            items += [[member] for member in group]
+            reasons |= {member.index: reason for member in group}
+    return items, reasons
+
+
+# sweep.json
+
+
+def _first_facts(plan: Plan, members: Sequence[Member], level: float | None) -> dict[str, Any]:
+    return {
+        **plan.facts(),
+        "level": level,
+        "seconds": 0.0,
+        "members": [
+            {
+                "folder": member.folder.name,
+                "values": plain(member.values),
+                "error": None,
+                "alone": None,
+            }
+            for member in members
+        ],
+    }
+
+
+def _combinations_again(plan: Plan, folder: Path) -> list[dict[str, Any]]:
+    """The combinations of a sweep that is gone on with, after a look at whether it is the same."""
+    facts, ours = read_sweep(folder), plan.facts()
+    for key, what in _SAME.items():
+        if facts.get(key) != ours[key]:
+            raise ConfigError(
+                f"{folder} is another sweep: {what} {'were' if what.endswith('s') else 'was'} "
+                f"{_told(facts.get(key))}, and now {_told(ours[key])}. Give what was given then, "
+                f"or begin a new sweep without resume."
+            )
+    combinations = plan.combinations()
+    if len(combinations) != len(facts["members"]):
+        raise ConfigError(f"{folder} is another sweep: it has {len(facts['members'])} members.")
+    return combinations
+
+
+def _told(value: Any) -> str:
+    text = (
+        ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
+    )
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+# Names
+
+
+def _slug(plan: Plan) -> str:
+    return (
+        plan.model_name
+        if plan.model_name and ":" not in plan.model_name
+        else kebab_case(plan.Model.__name__)
+    )
+
+
+def _shown(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

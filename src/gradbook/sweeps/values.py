@@ -1,0 +1,149 @@
+"""The values that a sweep tries: lists, ranges, grids and random samples of them."""
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from gradbook.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values between two numbers, both included.
+
+    Attributes:
+        low, high: The ends; low < high. If both are whole numbers, so are the values.
+        num: How many values a grid takes; None if they are only sampled.
+        is_log: Whether values are evenly spaced by their ratio instead of their difference.
+    """
+
+    low: float
+    high: float
+    num: int | None = None
+    is_log: bool = False
+
+    def __post_init__(self) -> None:
+        for end in (self.low, self.high):
+            if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
+                raise ConfigError(f"The ends of a range are finite numbers, but one is {end!r}.")
+        if not self.low < self.high:
+            raise ConfigError(
+                f"A range goes from a lower to a higher number, but this one goes from "
+                f"{self.low:g} to {self.high:g}."
+            )
+        if self.is_log and self.low <= 0:
+            raise ConfigError(
+                f"A range on a log scale begins above 0, but this one begins at {self.low:g}."
+            )
+        if self.num is not None and (type(self.num) is not int or self.num < 2):
+            raise ConfigError(f"A range has at least 2 values, but num is {self.num!r}.")
+
+    def values(self) -> list[float]:
+        """The `num` values of a grid, each once.
+
+        Raises:
+            ConfigError: If the range has no `num`.
+        """
+        if self.num is None:
+            raise ConfigError(
+                f"The range from {self.low:g} to {self.high:g} does not say how many values it "
+                f"has. Add their number, or give num_samples to sample it."
+            )
+        return list(dict.fromkeys(self.at(i / (self.num - 1)) for i in range(self.num)))
+
+    def at(self, place: float) -> float:
+        """The value at a place from 0 to 1."""
+        if place in (0, 1):
+            return self.high if place else self.low
+        if self.is_log:
+            value = math.exp(math.log(self.low) * (1 - place) + math.log(self.high) * place)
+        else:
+            value = self.low * (1 - place) + self.high * place
+        if self.is_whole:
+            return min(max(round(value), int(self.low)), int(self.high))
+        return float(f"{value:.4g}")  # as people write rates
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+def log_range(low: float, high: float, num: int | None = None) -> Range:
+    """Values evenly spaced by ratio, as learning rates are tried.
+
+    Args:
+        low: The lowest, above 0.
+        high: The highest.
+        num: How many; None for a range that is sampled or searched.
+    """
+    return Range(low, high, num, is_log=True)
+
+
+def lin_range(low: float, high: float, num: int | None = None) -> Range:
+    """Values evenly spaced. If both ends are whole numbers, the values are.
+
+    Args:
+        low: The lowest.
+        high: The highest.
+        num: How many; None for a range that is sampled or searched.
+    """
+    return Range(low, high, num)
+
+
+#: What is tried for one name: some values, or a range of them.
+Values = Sequence[Any] | Range
+
+
+def is_swept(value: Any) -> bool:
+    """Whether an argument names several values, and not one."""
+    is_collection = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    return isinstance(value, Range) or (is_collection and not hasattr(value, "requires_grad"))
+
+
+def read_values(name: str, value: Any) -> Values:
+    """The values of a swept argument, checked.
+
+    Raises:
+        ConfigError: If there are none, or one of them comes twice.
+    """
+    if isinstance(value, Range):
+        return value
+    values = value.tolist() if hasattr(value, "tolist") else list(value)
+    if not values:
+        raise ConfigError(f"{name} has no values to try: the list is empty.")
+    for index, item in enumerate(values):
+        if any(type(item) is type(other) and item == other for other in values[:index]):
+            raise ConfigError(f"{name} names {item!r} twice. Name each value once.")
+    return values
+
+
+def grid(values: Mapping[str, Values]) -> list[dict[str, Any]]:
+    """Every combination, the last name varying fastest."""
+    lists = [v.values() if isinstance(v, Range) else v for v in values.values()]
+    return [dict(zip(values, combination, strict=True)) for combination in product(*lists)]
+
+
+def sampled(values: Mapping[str, Values], num_samples: int, seed: int) -> list[dict[str, Any]]:
+    """Random combinations: each value is drawn on its own, evenly from its list or range.
+
+    Args:
+        values: What is tried, by name.
+        num_samples: How many combinations; fewer if there are not as many.
+        seed: The same seed draws the same combinations.
+    """
+    generator = random.Random(seed)
+    found: list[dict[str, Any]] = []
+    for _ in range(20 * num_samples):  # a small grid may be exhausted
+        drawn = {
+            name: each.at(generator.random()) if isinstance(each, Range) else generator.choice(each)
+            for name, each in values.items()
+        }
+        if drawn not in found:
+            found.append(drawn)
+        if len(found) == num_samples:
+            break
+    return found

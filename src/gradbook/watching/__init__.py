@@ -1,0 +1,22 @@
+"""Looking at a training while it runs: at its gradients, and for the first value that is no number.
+
+A watcher is a sink. It is closed before the recorder of the run, so that what it has found, in
+`trainer.findings`, is kept there.
+"""
+
+from collections.abc import Sequence
+
+from gradbook.record import Sink
+from gradbook.watching.gradients import GradientReport, GradientWatcher
+from gradbook.watching.postmortem import DivergenceWatcher, PostMortem
+
+__all__ = ["DivergenceWatcher", "GradientReport", "GradientWatcher", "PostMortem", "watchers"]
+
+
+def watchers(watch: Sequence[str]) -> list[Sink]:
+    """The watchers of one training.
+
+    Args:
+        watch: What was asked for beyond the search for values that are no numbers: "gradients".
+    """
+    return [DivergenceWatcher(), *([GradientWatcher()] if "gradients" in watch else [])]

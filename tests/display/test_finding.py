@@ -1,0 +1,41 @@
+"""Findings: words and a figure, on a terminal, in a notebook and in files."""
+
+import pytest
+from matplotlib.figure import Figure
+
+from gradbook.display.finding import Finding
+from gradbook.errors import ConfigError
+
+
+class Slope(Finding):
+    def __str__(self):
+        return "slope <2>\x1b[31m"
+
+    def figure(self):
+        figure = Figure()
+        figure.add_subplot().plot([0, 1], [0, 2])
+        return figure
+
+
+def test_a_terminal_gets_the_words_without_control_characters():
+    assert repr(Slope()) == r"slope <2>\x1b[31m"
+
+
+def test_a_notebook_gets_figure_and_words():
+    html = Slope()._repr_html_()
+    assert html.startswith("<div><svg ")
+    assert "<?xml" not in html
+    assert r"<pre>slope &lt;2&gt;\x1b[31m</pre>" in html
+
+
+@pytest.mark.parametrize("kind", ["svg", "png", "PNG"])
+def test_it_is_saved_by_the_ending(tmp_path, kind):
+    path = tmp_path / f"slope.{kind}"
+    Slope().save(path)
+    assert (b"<svg" if kind == "svg" else b"\x89PNG") in path.read_bytes()
+
+
+def test_another_ending_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ConfigError, match=r"\.svg or \.png, but .*slope\.gif"):
+        Slope().save(tmp_path / "slope.png", tmp_path / "slope.gif")
+    assert not (tmp_path / "slope.png").exists()
