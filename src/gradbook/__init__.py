@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from gradbook import errors as errors
     from gradbook import inspection as inspection
     from gradbook import runs as runs
+    from gradbook import sweeps as sweeps
     from gradbook import trackers as trackers
+    from gradbook import verdicts as verdicts
+    from gradbook import watching as watching
     from gradbook.board import ProgressBoard as ProgressBoard
     from gradbook.data import DataModule as DataModule
     from gradbook.data import TensorLoader as TensorLoader
@@ -94,7 +97,9 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 #: Modules whose names are used with theirs before, as `gradbook.runs.load`.
-_MODULES = ("checkpoint", "errors", "inspection", "runs", "trackers")
+_MODULES = (
+    *("checkpoint", "errors", "inspection", "runs", "sweeps", "trackers", "verdicts", "watching"),
+)
 
 __all__ = ["__version__", *_MODULES, *_HOME_OF]
 

@@ -95,7 +95,7 @@ class Trainer(HyperParameters):
         history: The exact means of every finished epoch.
         best: The best epoch so far: `best.epoch`, `best.value`.
         status: "finished", "interrupted", "diverged" or "failed", once a training is over.
-        stopped_early: Whether patience ended the training before `max_epochs`.
+        stopped_early: Whether patience, or `stop`, ended the training before `max_epochs`.
         findings: What was noticed about the training, in words.
         gradients: With `watch="gradients"`, a `gradbook.watching.GradientReport`.
         postmortem: If the training diverged, a `gradbook.watching.PostMortem`, or None.
@@ -121,6 +121,7 @@ class Trainer(HyperParameters):
     gpus: Sequence[torch.device] = ()
     status: str | None = None
     stopped_early: bool = False
+    is_stopping: bool = False
     findings: Sequence[str] = ()
     gradients: Any = None
     postmortem: Any = None
@@ -281,7 +282,7 @@ class Trainer(HyperParameters):
             raise ConfigError("This trainer is training already. Make another for a second fit().")
         self.history = History()
         self.status = "failed"  # until it has ended in another way
-        self.stopped_early = False
+        self.stopped_early = self.is_stopping = False
         self.findings, self.gradients, self.postmortem = [], None, None
         try:
             checks.check_model(model)
@@ -314,13 +315,17 @@ class Trainer(HyperParameters):
     def run_epochs(self) -> None:
         """The epochs that are left, while `fitting` lasts."""
         for epoch in range(self.position.epoch, self.max_epochs):
-            if self.best.is_spent:
+            if self.best.is_spent or self.is_stopping:
                 self.stopped_early = True
                 break
             self.epoch = epoch
             self.fit_epoch()
             self.end_epoch()
         self.take_best()
+
+    def stop(self) -> None:
+        """Ends the training after the running epoch, as patience does. A sink may ask for it."""
+        self.is_stopping = True
 
     def fit_epoch(self) -> None:
         """One pass over the training set, then one over the validation set."""

@@ -44,11 +44,18 @@ def test_the_configuration_is_shown(shown):
         assert text in told
 
 
+def test_the_curve_has_a_verdict_and_the_findings_are_told(shown):
+    make_run(findings=["Vanishing gradients in epoch 1."])
+    told = shown()
+    assert "\nverdict    cannot tell from 3 epochs" in told
+    assert "\nnoticed    Vanishing gradients in epoch 1.\n" in told
+
+
 def test_what_is_not_known_is_left_out(shown):
     data = facts_of("a")["data"] | {"source": None, "num_train": None, "num_val": None}
     make_run(git=None, optimizer=None, command=None, data=data)
     told = shown()
-    for name in ("git ", "optimizer", "repeat", "examples", "from "):
+    for name in ("git ", "optimizer", "repeat", "examples", "\n           from "):
         assert name not in told
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import warnings
@@ -161,22 +162,26 @@ def dask_address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ray_address():
+def ray_address(tmp_path_factory):
     """A cluster of two workers, to which this process is connected already."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
-    import ray
+    with pytest.MonkeyPatch.context() as patch:
+        # Where its secret is kept. Whoever does not know it is sent away.
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path_factory.mktemp("ray") / "token"))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        import ray
 
-    with engines._own_signals():
-        context = ray.init(
-            "local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="error",
-        )
-    yield context.address_info["gcs_address"]
-    ray.shutdown()
+        with engines._own_signals():
+            context = ray.init(
+                "local",
+                num_cpus=2,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="error",
+            )
+        yield context.address_info["gcs_address"]
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -437,6 +442,33 @@ def test_a_client_of_dasks_is_used_and_left_open(dask_address):
         assert client.status == "running"
 
 
+@pytest.mark.slow
+def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
+    monkeypatch.setattr(engines, "_ANSWER_SECONDS", 3)
+    with closing(run_all(time.sleep, [0, 60, 60], on="dask", num_workers=2)) as found:
+        assert next(found) == Done(0, None)
+        ours = [
+            p
+            for p in psutil.Process().children()
+            if "distributed.cli.dask_scheduler" in p.cmdline()
+        ]
+        max(ours, key=psutil.Process.create_time).kill()
+        with pytest.raises(ConfigError, match="no longer answers"):
+            next(found)
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_is_found_by_its_address(ray_address):
+    script = """
+import sys
+from gradbook.sweeps.engines import run_all
+print([done.value for done in run_all(abs, [-3], on=sys.argv[1])])
+"""
+    command = [sys.executable, "-c", script, f"ray:{ray_address}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[3]\n", done.stderr
+
+
 # Whole programs
 
 
@@ -477,30 +509,34 @@ class Program:
     def __init__(self, folder, on, number):
         self.folder = folder
         (folder / "script.py").write_text(SCRIPT)
-        temporary = folder / "temporary"
-        temporary.mkdir()
-        with subprocess.Popen(
-            [sys.executable, "script.py", on],
-            cwd=folder,
-            env={**os.environ, "TMPDIR": str(temporary)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
+        # A short path, because Ray's sockets have their names in it.
+        temporary = tempfile.TemporaryDirectory(dir="/tmp")
+        with (
+            temporary,
+            subprocess.Popen(
+                [sys.executable, "script.py", on],
+                cwd=folder,
+                env={**os.environ, "TMPDIR": temporary.name},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            ) as process,
+        ):
             try:
                 begun = [folder / "a-begun", folder / "b-begun"]
                 await_true(lambda: process.poll() is not None or all(p.exists() for p in begun))
-                family = psutil.Process(process.pid).children(recursive=True)
-                os.killpg(process.pid, number)  # as a terminal does
+                family = process.poll() is None and psutil.Process(process.pid).children(True)
+                if family:
+                    os.killpg(process.pid, number)  # as a terminal does
                 self.stdout, self.stderr = process.communicate(timeout=60)
+                assert family, self.stderr
             finally:
                 process.kill()
-        self.pid, self.code = process.pid, process.returncode
-        # A helper of Python's own ends when it sees that its program has.
-        _, self.left = psutil.wait_procs(family, timeout=20)
-        self.left_files = list(temporary.iterdir())
-        self.num_processes = len(family)
+            # A helper of Python's own ends when it sees that its program has.
+            _, self.left = psutil.wait_procs(family, timeout=20)
+            self.left_files = [p for p in Path(temporary.name).rglob("*") if not p.is_dir()]
+        self.pid, self.code, self.num_processes = process.pid, process.returncode, len(family)
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -524,7 +560,6 @@ def test_ctrl_c_leaves_no_process_and_no_file_behind(interrupted):
     assert interrupted.num_processes >= 2
     assert interrupted.left == []
     assert interrupted.left_files == []
-    assert not list(Path("/tmp/ray").glob(f"session_*_{interrupted.pid}"))
     assert not list(Path("/dev/shm").glob(f"sem.loky-{interrupted.pid}-*"))
 
 

@@ -20,6 +20,7 @@ from gradbook.runs.comparison import (
 )
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun, load
+from gradbook.verdicts import verdict
 
 #: The longest value of a setting that is shown whole: the name of a class is longer than most.
 _WIDEST = 40
@@ -92,11 +93,12 @@ def _differences(
 
 
 def _results(names: Sequence[str], runs: Sequence[StoredRun]) -> list[str]:
-    columns = {
+    columns: dict[str, Sequence[str]] = {
         "": list(names),
         "status": [stored.status for stored in runs],
         "epochs": [f"{stored.epochs}/{stored.facts['max_epochs']}" for stored in runs],
         "seconds": [duration(stored.seconds) for stored in runs],
+        "verdict": [verdict(stored).label for stored in runs],
     }
     labels = dict.fromkeys(chain.from_iterable(stored.final for stored in runs))
     for label in labels:

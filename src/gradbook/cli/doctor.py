@@ -22,6 +22,8 @@ PACKAGES = (
     "pooch",
     "filelock",
     "fastjsonschema",
+    "joblib",
+    "networkx",
     "pandas",
     "ipython",
     "ipykernel",
@@ -30,9 +32,12 @@ PACKAGES = (
     "tensorboard",
     "wandb",
     "mlflow-skinny",
+    "optuna",
+    "distributed",
+    "ray",
     "torchvision",
 )
-NEEDED = ("torch", "numpy", "matplotlib", "rich", "pooch", "filelock", "fastjsonschema")
+NEEDED = PACKAGES[: PACKAGES.index("pandas")]
 
 
 def run(arguments: list[str]) -> Outcome:

@@ -1,5 +1,6 @@
 """Carries a plan of a training out: from the run's folder to the summary."""
 
+import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import seed_everything
 from gradbook.trainer import Trainer
+from gradbook.verdicts import verdict
+
+#: The width of the summary's sentences, in characters.
+_WIDTH = 96
 
 
 class Clock(Sink):
@@ -127,6 +132,7 @@ def _facts(
             row = history.best(label)
             best[label] = {"value": row[label], "epoch": row["epoch"]} if row else None
     seconds = clock.epoch_seconds
+    judged = verdict(history if trainer is None or len(history) == 0 else trainer)
     return {
         "status": status,
         "model": plan.model.name,
@@ -140,6 +146,8 @@ def _facts(
         "final": {label: y for label, y in last.items() if label != "epoch"},
         "best": best,
         "diverged": history.diverged,
+        "verdict": {"label": judged.label, "reason": judged.reason},
+        "findings": list(getattr(trainer, "findings", ())),
         "epoch_seconds": seconds,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
         "versions": {"gradbook": gradbook.__version__, "torch": torch.__version__},
@@ -171,8 +179,13 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
     each = facts["seconds_per_epoch"]
     rate = f", {each:.3g} an epoch" if each is not None else ""
     lines.append(f"  seconds   {facts['seconds']:.3g} with loading{rate}")
-    if facts["diverged"]:
-        lines.append(f"  diverged  {facts['diverged']}")
+    if facts["epochs"] or facts["diverged"]:
+        lines += textwrap.wrap(
+            "  verdict   {label}: {reason}".format(**facts["verdict"]),
+            _WIDTH,
+            subsequent_indent=" " * 12,
+            break_on_hyphens=False,
+        )
     if facts["data_is_sample"]:
         lines.append("  data      a sample only; `gradbook data` says how to get all")
     elif isinstance(facts["data_source"], str | Path):

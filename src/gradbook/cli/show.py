@@ -15,6 +15,7 @@ from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import inside
+from gradbook.verdicts import verdict
 
 #: Of more epochs than this, only the first and the last are listed.
 _MANY_EPOCHS = 14
@@ -22,6 +23,9 @@ _NUM_FIRST, _NUM_LAST = 5, 6
 
 #: The width of the names.
 _MARGIN = 11
+
+#: The rows that are sentences.
+_PROSE = ("verdict", "noticed")
 
 #: The largest chart, in characters.
 _MAX_WIDTH, _MAX_HEIGHT = 100, 18
@@ -46,17 +50,20 @@ def run(arguments: list[str]) -> Outcome:
         "seconds": stored.seconds,
         "files": sizes,
     }
-    error = None
+    error, judged = None, None
     try:
         facts |= {"epochs": stored.epochs, "final": stored.final, "best": stored.best}
         facts["history"] = stored.history.rows
         stored.check_results()
+        judged = verdict(stored)
+        facts["verdict"] = {"label": judged.label, "reason": judged.reason}
     except CorruptFileError as raised:  # the settings are worth having all the same
         error = raised
         for key in ("epochs", "final", "best"):
             del facts[key]
     lines = [f"{stored.name}: {_status(stored, facts.get('epochs'))}", ""]
-    lines += [*_texts(_settings(stored)), ""]
+    judgement = [("verdict", [str(judged)])] if judged is not None else []
+    lines += [*_texts([*judgement, *_settings(stored)]), ""]
     if error is None:
         lines += [*_results(stored), ""]
     lines += _texts([("files", [f"{name} {_size(sizes[name])}" for name in sorted(sizes)])])
@@ -72,6 +79,7 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
         rows.append(("error", [facts["error"]]))
     if facts["diverged"]:
         rows.append(("diverged", [facts["diverged"]]))
+    rows += [("noticed", [finding]) for finding in facts.get("findings", ())]
     if stored.status in ("killed", "interrupted", "failed"):
         rows.append(("go on", [_advice(stored)]))
     best = stored.best_checkpoint
@@ -204,8 +212,9 @@ def _texts(rows: list[tuple[str, list[str]]]) -> list[str]:
     lines = []
     for name, parts in rows:
         text = ", ".join(parts)
-        # What has one part may be a command, which is copied whole.
-        broken = text.splitlines() if len(parts) == 1 else textwrap.wrap(text, width - _MARGIN)
+        # A command is copied whole.
+        is_whole = len(parts) == 1 and name not in _PROSE
+        broken = text.splitlines() if is_whole else textwrap.wrap(text, width - _MARGIN)
         for index, line in enumerate(broken):
             lines.append(f"{'' if index else name:<{_MARGIN}}{line}")
     return lines

@@ -70,6 +70,8 @@ def run(arguments: list[str]) -> Outcome:
         level=own.level,
         display="off" if own.quiet else own.display,
         resume=own.resume,
+        pruner=own.pruner,
+        storage=own.storage,
     )
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]
@@ -91,7 +93,19 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
     group.add_argument(
-        "--trials", type=positive_number, metavar="INT", help="how many settings Optuna tries"
+        "--trials", type=positive_number, metavar="INT", help="how many settings Optuna tries (default: 20)"
+    )
+    group.add_argument(
+        "--pruner",
+        default="median",
+        choices=("median", "halving", "hyperband", "none"),
+        help="what ends a search's trials early that do badly (default: median)",
+    )
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help="a database for the search's study, such as sqlite:///studies.db (default: a file in "
+        "the sweep's folder)",
     )
     group.add_argument(
         "--on",

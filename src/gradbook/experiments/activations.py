@@ -139,7 +139,7 @@ class Activation(Finding):
         for axes in (left, right):
             axes.grid(True, alpha=0.4)
             # Above the axes, where no curve is behind it.
-            legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, ncols=1)
+            legend = axes.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
             for text in legend.get_texts():
                 text.set_parse_math(False)
         return figure
@@ -198,8 +198,7 @@ def activation(
     compose = check_whole_number(compose, "compose", at_least=1)
     if compose > _DEEPEST:
         raise ConfigError(f"compose must be at most {_DEEPEST}, but it is {compose}.")
-    ends = [end for end in (low, high) if isinstance(end, Real) and math.isfinite(end)]
-    if len(ends) < 2 or not low < high:
+    if not (_is_finite(low) and _is_finite(high) and low < high):
         raise ConfigError(f"low must be less than high, but they are {low!r} and {high!r}.")
     name, function = _named(f)
     depth = max(compose, _TOLD[-1])
@@ -218,6 +217,10 @@ def activation(
     return Activation(
         name, compose, x, tuple(values[:compose]), tuple(derivatives[:compose]), slopes
     )
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _places(low: float, high: float, num_points: int) -> torch.Tensor:

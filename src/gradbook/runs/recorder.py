@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from gradbook.trainer import Trainer
 
 #: Settings of a trainer that have nothing to do with the result.
-_NOT_SETTINGS = ("sinks", "run", "display")
+_NOT_SETTINGS = ("sinks", "run", "display", "watch")
 
 
 class Run(Sink):
@@ -401,6 +401,8 @@ class Run(Sink):
                 "steps": trainer.num_steps,
                 "best_checkpoint": _describe_best(trainer.best),
                 "diverged": trainer.history.diverged,
+                # Each once, also those of the sessions before.
+                "findings": list(dict.fromkeys([*facts.get("findings", ()), *trainer.findings])),
                 "metrics": {"lines": log.lines, "crc": log.crc},
             },
         )

@@ -129,8 +129,7 @@ def run_all(
             are clusters that exist.
         num_workers: How many calls run at once; None takes the number of processors, or what an
             existing cluster has, but no more than there are items.
-        retries: How often a call is begun anew after its worker was killed. An existing Dask
-            cluster follows its own setting "distributed.scheduler.allowed-failures" instead.
+        retries: How often a call is begun anew after its worker was killed.
         threads_per_worker: How many threads PyTorch and NumPy use in a call; None shares the
             processors among the workers, takes 1 on an existing cluster, and changes nothing for
             "here".
@@ -232,8 +231,9 @@ def _ask_ray(address: str) -> None:
         asked = subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_SECONDS)
     except subprocess.TimeoutExpired:
         raise OSError(f"no answer within {_ANSWER_SECONDS:g} s") from None
-    if asked.returncode != 0:
-        raise OSError((asked.stderr.strip().splitlines() or ["it is no Ray cluster"])[-1])
+    if asked.returncode != 0:  # a process of Ray's that misses a token aborts with a long trace
+        lines = re.findall(r"Check failed: (.*)|(.*Error.*)", asked.stderr) or [("no Ray", "")]
+        raise OSError("".join(lines[-1]))
 
 
 def _ask_dask(address: str) -> None:
@@ -733,7 +733,7 @@ class _Ray(_Engine):
 
     def open(self) -> None:
         self._ray = ray = import_module("ray")
-        self._session: str | None = None
+        self._session: Path | None = None
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             with _own_signals():
@@ -764,8 +764,10 @@ class _Ray(_Engine):
                 "local", num_cpus=self.num_workers, include_dashboard=False, **options
             )
         except (OSError, RuntimeError, ValueError, SystemExit) as error:
-            raise _unanswered("ray", self.address or "local", str(error)) from None
-        self._session = context.address_info["session_dir"]
+            if self.address is not None:
+                raise _unanswered("ray", self.address, str(error)) from None
+            raise ConfigError(f"A local Ray cluster cannot be started: {error}") from None
+        self._session = Path(context.address_info["session_dir"])
 
     def submit(self, index: int, call: bytes) -> None:
         self.running[self._task.remote(call, self.around(os.getcwd()))] = index
@@ -801,6 +803,9 @@ class _Ray(_Engine):
             self._ray.shutdown()
         if self._session is not None:
             shutil.rmtree(self._session, ignore_errors=True)
+            latest = self._session.with_name("session_latest")
+            if latest.is_symlink() and not latest.exists():
+                latest.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -817,7 +822,8 @@ def _own_signals() -> Iterator[None]:
 class _Dask(_Engine):
     """A Dask cluster.
 
-    Each call is sent to a worker of its own, so that whose call was lost when one dies is certain.
+    Each call is sent to a worker that has no other, and may not go to another one: so whose call
+    was lost when a worker dies is certain.
     """
 
     def open(self) -> None:
@@ -826,13 +832,14 @@ class _Dask(_Engine):
         self._client: Any = None
         self._is_ours = isinstance(self.address, str | None)
         self._place_of: dict[Any, str] = {}
-        self._without_worker_since: float | None = None
+        self._gone_since: dict[Any, float] = {}
+        self._last_seen = time.monotonic()
         if not self._is_ours:
             self._client = self.address
         elif self.address is None:
             self._cluster = _LocalDask(self.num_workers or 1, self.num_threads)
             self._client = distributed.Client(
-                self._cluster.start(), timeout=_START_SECONDS, set_as_default=False
+                self._cluster.start(), timeout=_ANSWER_SECONDS, set_as_default=False
             )
             self._client.wait_for_workers(self.num_workers, timeout=_START_SECONDS)
         else:
@@ -850,18 +857,16 @@ class _Dask(_Engine):
         return super().has_room() and bool(self._idle_workers())
 
     def _idle_workers(self) -> list[str]:
-        workers = self._client.nthreads()
-        self._check_workers_exist(bool(workers))
-        return [place for place in workers if place not in self._place_of.values()]
+        return [place for place in self._all_workers() if place not in self._place_of.values()]
 
-    def _check_workers_exist(self, exist: bool) -> None:
-        """Raises ConfigError when a cluster has had no workers for a minute."""
-        if exist:
-            self._without_worker_since = None
-        elif self._without_worker_since is None:
-            self._without_worker_since = time.monotonic()
-        elif time.monotonic() - self._without_worker_since > _START_SECONDS:
+    def _all_workers(self) -> list[str]:
+        with self._answering():
+            workers = list(self._client.nthreads())
+        if workers:
+            self._last_seen = time.monotonic()
+        elif time.monotonic() - self._last_seen > _START_SECONDS:
             raise self._no_workers("has lost its workers")
+        return workers
 
     def _no_workers(self, what: str) -> ConfigError:
         address = self._client.scheduler.address
@@ -871,32 +876,45 @@ class _Dask(_Engine):
         )
 
     def submit(self, index: int, call: bytes) -> None:
-        # Workers of ours work in this folder; others may have other tasks, in theirs.
+        place = self._idle_workers()[0]
         future = self._client.submit(
             _perform,
             call,
+            # Workers of ours work in this folder; others may have other tasks, in theirs.
             self.around(folder=None),
             key=f"gradbook-{uuid.uuid4().hex}",
-            workers=[place := self._idle_workers()[0]],
-            allow_other_workers=True,  # should it die before it begins
+            workers=[place],
             pure=False,
         )
         self.running[future] = index
         self._place_of[future] = place
 
     def arrived(self, timeout: float | None) -> list[tuple[int, bytes | _Lost]]:
+        seconds = 1.0 if timeout is None else min(timeout, 1.0)
         if not self.running:
-            time.sleep(timeout or 0)
+            time.sleep(seconds)
             return []
         distributed = import_module("distributed")
-        with self._client.as_current(), suppress(distributed.TimeoutError, TimeoutError):
-            distributed.wait(list(self.running), timeout=timeout, return_when="FIRST_COMPLETED")
+        with self._answering(), self._client.as_current(), suppress(TimeoutError):
+            distributed.wait(list(self.running), timeout=seconds, return_when="FIRST_COMPLETED")
         arrived: list[tuple[int, bytes | _Lost]] = []
         for future in [future for future in self.running if future.done()]:
-            index, reply = self.running.pop(future), self._reply(future)
-            del self._place_of[future]
-            arrived.append((index, reply))
+            arrived.append((self._removed(future), self._reply(future)))
+        for future in self._left_alone():
+            future.cancel()
+            arrived.append((self._removed(future), _Lost("its Dask worker has gone")))
         return arrived
+
+    def _left_alone(self) -> list[Any]:
+        """The calls whose workers have gone without a word: they would wait for ever."""
+        workers, now = self._all_workers(), time.monotonic()
+        gone = [future for future, place in self._place_of.items() if place not in workers]
+        self._gone_since = {future: self._gone_since.get(future, now) for future in gone}
+        return [future for future in gone if now - self._gone_since[future] > 3]
+
+    def _removed(self, future: Any) -> int:
+        del self._place_of[future]
+        return self.running.pop(future)
 
     def _reply(self, future: Any) -> bytes | _Lost:
         try:
@@ -908,8 +926,18 @@ class _Dask(_Engine):
             return pickle.dumps((False, f"the worker failed: {_describe(error)}", ()))
         return reply
 
+    @contextmanager
+    def _answering(self) -> Iterator[None]:
+        """Says it when the cluster has gone meanwhile."""
+        try:
+            yield
+        except (OSError, concurrent.futures.CancelledError):
+            address = self._client.scheduler.address
+            raise ConfigError(f"The Dask cluster at {address} no longer answers.") from None
+
     def interrupt(self) -> None:
-        self._client.run(_interrupt, self.sender)
+        with suppress(OSError):  # a cluster that is gone
+            self._client.run(_interrupt, self.sender)
 
     def close(self) -> None:
         if self._client is not None:

@@ -146,17 +146,20 @@ def _train_one(member: Member, made: MadeData) -> dict[str, Any]:
     return {"index": member.index, "error": _words(error), "alone": None}
 
 
-def reason_alone(member: Member, made: MadeData) -> str | None:
-    """Why this member cannot be stacked with others, or None if it can.
+def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
+    """Why such members cannot be stacked, or None if they can, as far as the first one shows.
 
     Its model is made and looked at, and nothing is trained or kept.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return why_alone(member.prepare(made, kept=False))
-        except Exception:  # it will be told when it is trained
-            return "it cannot be made"
+        for member in members:
+            try:
+                training = member.prepare(made, kept=False)
+            except Exception:  # it will be told when it is trained
+                continue
+            return why_alone(training)
+    return None
 
 
 def _words(error: BaseException | None) -> str | None:

@@ -203,13 +203,23 @@ _KNOWN: dict[type, type[StackedOptimizer]] = {
 }
 
 
-def form_of(optimizer: Any) -> list[Any]:
-    """What optimizers must have in common to take their steps together."""
+def form_of(optimizer: Any, parameters: Sequence[torch.Tensor]) -> list[Any]:
+    """What optimizers must have in common to take their steps together.
+
+    Args:
+        optimizer: One of them.
+        parameters: The parameters of its model.
+    """
+    places = {id(parameter): place for place, parameter in enumerate(parameters)}
     groups = getattr(optimizer, "param_groups", ())
     return [
         type(optimizer),
         *(
-            (len(group["params"]), bool(group.get("nesterov")), bool(group.get("momentum")))
+            (
+                [places.get(id(parameter)) for parameter in group["params"]],
+                bool(group.get("nesterov")),
+                bool(group.get("momentum")),
+            )
             for group in groups
         ),
     ]

@@ -13,6 +13,12 @@ from gradbook.sweeps.members import Member
 from gradbook.sweeps.values import Range, Values, grid, is_swept, read_values, sampled
 from gradbook.trainer import Trainer
 
+#: What can choose the settings that are tried next.
+SEARCHES = ("optuna",)
+
+#: What a search tries if nobody says how many.
+_NUM_TRIALS = 20
+
 #: Settings of the trainer that belong to the sweep.
 _SWEEPS_OWN = ("display", "sinks", "run")
 
@@ -21,7 +27,7 @@ class Plan:
     """What a sweep is to train: checked, before anything is done.
 
     Args:
-        Model, data, settings, num_samples, name: As for `sweep`.
+        Model, data, settings, num_samples, name, search, num_trials: As for `sweep`.
         model_name, data_name: What the command calls them; None takes their classes.
         command: The words of a command up to its options, to which those of each member are added.
 
@@ -46,7 +52,6 @@ class Plan:
         search: str | None = None,
         num_trials: int | None = None,
     ) -> None:
-        self.search, self.num_trials = search, num_trials
         self.Model, self.data = Model, data
         self.name, self.model_name, self.data_name = name, model_name, data_name
         _check_classes(Model, data)
@@ -66,6 +71,32 @@ class Plan:
             checks.check_whole_number(num_samples, "num_samples", at_least=1)
             if not self.swept:
                 raise ConfigError(f"num_samples={num_samples}, but no setting has several values.")
+        self.search = search
+        self.num_trials = self._read_num_trials(num_trials)
+
+    def _read_num_trials(self, num_trials: int | None) -> int | None:
+        if self.search is None:
+            if num_trials is not None:
+                raise ConfigError(
+                    f'num_trials={num_trials}, but nothing is searched. Add search="optuna" '
+                    f"(--search optuna), or take num_samples (--samples) for random combinations."
+                )
+            return None
+        checks.check_choice(self.search, "search", SEARCHES)
+        if self.num_samples is not None:
+            raise ConfigError(
+                f"num_samples={self.num_samples} draws at random, and search={self.search!r} "
+                f"chooses: give one of the two. A search tries num_trials (--trials) settings."
+            )
+        if not set(self.swept) - {"seed"}:
+            raise ConfigError(
+                f"search={self.search!r}, but there is nothing to search: no setting has several "
+                f"values. Give one a range, such as lr=log_range(0.001, 1) (--lr log:0.001:1), or "
+                f"a list."
+            )
+        if num_trials is None:
+            return _NUM_TRIALS
+        return checks.check_whole_number(num_trials, "num_trials", at_least=1)
 
     def combinations(self) -> list[dict[str, Any]]:
         """What is tried: the values of all swept settings."""
@@ -90,7 +121,7 @@ class Plan:
             },
             "fixed": plain(self.fixed),
             "num_samples": self.num_samples,
-            "search": None,
+            "search": self.search,
         }
 
     def member(self, index: int, values: Mapping[str, Any], folder: Path) -> Member:

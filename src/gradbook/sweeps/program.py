@@ -65,8 +65,12 @@ class Program:
             module = make_fx(functionalize(function))(*inputs)
         graph = module.graph
         for node in graph.nodes:
-            if node.op == "call_function" and node.target._schema.is_mutable:
+            if not isinstance(node.target, torch._ops.OpOverload):
+                continue  # an input, or one of the results of an operation
+            if node.target._schema.is_mutable:
                 raise RuntimeError(f"it changes a tensor in place ({node.target})")
+            if torch.Tag.nondeterministic_seeded in node.target.tags:
+                raise RuntimeError(f"it draws random numbers ({node.target})")
         for _ in range(_MOST_PASSES):
             graph.eliminate_dead_code()
             _evaluate(module, inputs)
@@ -84,13 +88,12 @@ class Program:
 def _evaluate(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
     """Notes at each node what it gives for the example inputs."""
 
-    class Noting(fx.Interpreter):
-        def run_node(self, node: fx.Node) -> Any:
-            node.meta["value"] = result = super().run_node(node)
-            return result
-
+    # Not by `run`, whose progress bar starts a thread even where it is not shown.
+    interpreter = fx.Interpreter(module, garbage_collect_values=False)
+    interpreter.args_iter = iter(inputs)
     with torch.no_grad():
-        Noting(module, garbage_collect_values=False).run(*inputs)
+        for node in module.graph.nodes:
+            node.meta["value"] = interpreter.env[node] = interpreter.run_node(node)
 
 
 # Rewriting
@@ -288,7 +291,8 @@ def _is_constant(node: fx.Node, constants: set[fx.Node]) -> bool:
 def _into_memory(node: fx.Node) -> tuple[Any, str | None]:
     """The form of an operation that writes into given memory, and the name of that argument."""
     operation: Any = node.target
-    if operation in _VIEWS or not isinstance(_value(node), torch.Tensor):
+    is_operation = isinstance(operation, torch._ops.OpOverload)
+    if not is_operation or operation in _VIEWS or not isinstance(_value(node), torch.Tensor):
         return operation, None
     packet, name = operation._overloadpacket, operation._overloadname
     named = (f"{name}_out", f"{name.removeprefix('dim_')}_out")

@@ -47,12 +47,14 @@ class MemberResult:
         run: Its run, or None if there is none to read.
         error: What ended it, in words, or None.
         alone: Why it was not trained in a stack with others, or None.
+        is_pruned: Whether a search ended it early, because others did better.
     """
 
     values: dict[str, Any]
     run: StoredRun | None
     error: str | None
     alone: str | None
+    is_pruned: bool = False
 
     @cached_property
     def verdict(self) -> Verdict | None:
@@ -98,6 +100,11 @@ class SettingResult:
         """The setting in words, such as "lr 0.1"."""
         told = ", ".join(f"{name} {_short(value)}" for name, value in self.values.items())
         return printable(told or "as it is")
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether a search ended it early."""
+        return any(member.is_pruned for member in self.members)
 
     def finals(self, label: str) -> list[float]:
         """The last epoch's mean for each seed; NaN where there is none."""
@@ -156,6 +163,11 @@ class Sweep(Finding):
         self.swept = [name for name in self.facts["swept"] if name != "seed"]
 
     @property
+    def is_search(self) -> bool:
+        """Whether each setting was chosen by what earlier ones reached."""
+        return self.facts.get("search") is not None
+
+    @property
     def name(self) -> str:
         """The folder's name."""
         return self.folder.name
@@ -177,7 +189,8 @@ class Sweep(Finding):
                 pass
             except CorruptFileError as damage:
                 error = error or str(damage)
-            found.append(MemberResult(facts["values"], run, error, facts["alone"]))
+            is_pruned = facts.get("pruned") is True
+            found.append(MemberResult(facts["values"], run, error, facts["alone"], is_pruned))
         return found
 
     @property
@@ -212,11 +225,15 @@ class Sweep(Finding):
 
     @property
     def best(self) -> SettingResult | None:
-        """The setting with the best mean at the end; one in which a seed failed is none."""
+        """The setting with the best mean at the end; one in which a seed failed is none.
+
+        Nor is one that a search has pruned.
+        """
         label = self.label
         if label is None:
             return None
         able = [s for s in self.settings if all(map(math.isfinite, s.finals(label)))]
+        able = [s for s in able if not s.is_pruned]
         pick = max if higher_is_better(label) else min
         return pick(able, key=lambda s: statistics.fmean(s.finals(label)), default=None)
 
@@ -365,6 +382,8 @@ class Sweep(Finding):
             row |= {label: member.final(label) for label in run.final}
             row |= {f"best_{label}": best["value"] for label, best in run.best.items()}
             row |= {"epochs": run.epochs, "seconds": run.seconds}
+        if self.is_search:
+            row["pruned"] = member.is_pruned
         row["verdict"] = None if member.verdict is None else member.verdict.label
         return row
 
@@ -407,6 +426,12 @@ class Sweep(Finding):
             if rival is not None:
                 a, b = self.settings.index(best), self.settings.index(rival)
                 lines.append(str(self.compare(a, b)))
+        num_pruned = sum(setting.is_pruned for setting in self.settings)
+        if num_pruned:
+            lines.append(
+                f"Pruned: {num_pruned} of {len(self.settings)} settings ended early, because "
+                f"others did better."
+            )
         usable, axis = self.usable_range(), self.axis
         if usable and axis and len({setting.values[axis] for setting in self.settings}) > 1:
             low, high = usable
@@ -458,7 +483,10 @@ class Sweep(Finding):
             )
         panels = len(labels) + (self.axis is not None and len(self.settings) > 1)
         colors = _colors(self.settings, self.axis)
-        shown = _evenly(self.settings, _MOST_IN_LEGEND)
+        listed, axis = self.settings, self.axis
+        if self.is_search and axis is not None:  # its order is that in which they were tried
+            listed = sorted(listed, key=lambda setting: setting.values[axis])
+        shown = _evenly(listed, _MOST_IN_LEGEND)
         room = 0.085 * max(len(setting.name) for setting in shown) + 0.6
         figure = Figure(figsize=(3.3 * panels + room, 3.2), layout="constrained")
         for place, label in enumerate(labels, start=1):
@@ -466,9 +494,10 @@ class Sweep(Finding):
         if panels > len(labels):
             self._draw_finals(figure.add_subplot(1, panels, panels), colors)
         handles = [
-            figure.axes[0].plot([], [], color=colors[i], linestyle=self._style(setting))[0]
-            for i, setting in enumerate(self.settings)
-            if setting in shown
+            figure.axes[0].plot(
+                [], [], color=colors[self.settings.index(setting)], linestyle=self._style(setting)
+            )[0]
+            for setting in shown
         ]
         names = [setting.name for setting in shown]
         legend = figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize=8)
@@ -522,10 +551,12 @@ class Sweep(Finding):
             axes.axvspan(*usable, color="0.92", zorder=0, label="usable")
         if limit is not None:
             axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        lines: dict[str, list[SettingResult]] = {}
+        lines: dict[int, list[SettingResult]] = {}
         for setting in self.settings:
-            lines.setdefault(self._style(setting), []).append(setting)
-        for style, settings in lines.items():
+            if not setting.is_pruned:  # its value is that of an earlier epoch
+                lines.setdefault(self._kind(setting), []).append(setting)
+        for settings in lines.values():
+            style = self._style(settings[0])
             settings = sorted(settings, key=lambda setting: setting.values[axis])
             means = [(s.values[axis], statistics.fmean(s.finals(label))) for s in settings]
             finite = [(x, y) for x, y in means if math.isfinite(y) and y <= self._ceiling(label)]
@@ -536,7 +567,8 @@ class Sweep(Finding):
             x = setting.values[axis]
             for y in setting.finals(label):
                 if math.isfinite(y) and y <= ceiling:
-                    axes.plot([x], [y], "o", color=color, markersize=4)
+                    inside = "white" if setting.is_pruned else color
+                    axes.plot([x], [y], "o", color=color, markersize=4, markerfacecolor=inside)
                 else:  # at the upper edge, wherever that is
                     axes.plot(
                         [x],
@@ -552,20 +584,31 @@ class Sweep(Finding):
             axes.set_xscale("log")
         axes.set_xlabel(printable(axis), parse_math=False)
         _dress(axes, label, "final ", ceiling)
+        told = []
         if usable is not None:
             low, high = usable
-            told = f"usable {low:g} to {high:g}" if low < high else f"usable {low:g}"
-            axes.set_title(told, fontsize=9)
+            told.append(f"usable {low:g} to {high:g}" if low < high else f"usable {low:g}")
+        if any(setting.is_pruned for setting in self.settings):
+            told.append("hollow: pruned")
+        if told:
+            axes.set_title("; ".join(told), fontsize=9)
 
     def _style(self, setting: SettingResult) -> str:
         """A line style for what else than the axis and the seed tells settings apart."""
+        num_kinds = len(set(map(self._kind, self.settings)))
+        # Where each setting is of its own kind, four styles would tell nothing.
+        if self.axis is None or num_kinds == len(self.settings) > len(_STYLES):
+            return "-"
+        return _STYLES[self._kind(setting) % len(_STYLES)]
+
+    def _kind(self, setting: SettingResult) -> int:
+        """A number for what else than the axis and the seed tells settings apart."""
         others = [
             {name: value for name, value in s.values.items() if name != self.axis}
             for s in self.settings
         ]
         kinds = [other for i, other in enumerate(others) if other not in others[:i]]
-        place = kinds.index(others[self.settings.index(setting)])
-        return _STYLES[place % len(_STYLES)] if self.axis is not None else "-"
+        return kinds.index(others[self.settings.index(setting)])
 
 
 def load(sweep: Path | str, runs: Path | str = "runs") -> Sweep:
@@ -653,6 +696,8 @@ def _told(member: MemberResult) -> str:
     """A training's verdict, or how it ended before it had a curve."""
     if member.run is None:
         return "failed" if member.error else "not begun"
+    if member.is_pruned:
+        return f"pruned (epoch {member.run.epochs})"
     if member.run.status in ("finished", "diverged") and member.verdict is not None:
         return member.verdict.label
     return member.run.status

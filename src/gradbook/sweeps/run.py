@@ -15,6 +15,7 @@ from gradbook.sweeps.members import MadeData, Member, reason_alone, train_member
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.progress import Progress
 from gradbook.sweeps.results import PICTURE_FILES, Sweep, read_sweep, write_sweep
+from gradbook.sweeps.search import Search
 
 #: What must be the same when a sweep is gone on with, and what it is called.
 _SAME = {
@@ -34,6 +35,10 @@ def sweep(
     runs: Path | str = "runs",
     name: str | None = None,
     num_samples: int | None = None,
+    search: str | None = None,
+    num_trials: int | None = None,
+    pruner: str = "median",
+    storage: str | None = None,
     on: Any = "auto",
     num_workers: int | None = None,
     stack: bool = True,
@@ -53,10 +58,18 @@ def sweep(
         data: A data set; or the class of one, whose arguments can then be swept as well.
         runs: Where the sweep's folder is made.
         name: What the folder is called, before its number; None takes the model's class.
-        num_samples: So many random combinations instead of all. Ranges without `num` need it.
+        num_samples: So many random combinations instead of all. Ranges without `num` need it, or
+            a search.
+        search: "optuna" chooses each setting by what earlier ones have reached (docs/search.md).
+        num_trials: How many settings a search tries; None takes 20.
+        pruner: What ends a search's trials early that do badly: "median", "halving", "hyperband"
+            or "none".
+        storage: The URL of a database for a search's study, such as "sqlite:///studies.db"; None
+            keeps it in the sweep's folder.
         on: Where members are trained that do not go into one stack: "processes" of this machine,
             "here" in this process, "ray" or "dask", with an address after a colon if a cluster is
-            running; "auto" takes processes if there is more than one thing to do.
+            running; "auto" takes processes if there is more than one thing to do, and for a search
+            if `num_workers` is more than 1.
         num_workers: How many at once; None takes the number of processors.
         stack: Whether to train members together where possible.
         level: The level for "epochs to reach"; None takes the median of what settings reach.
@@ -77,7 +90,9 @@ def sweep(
 
     Book: the exercises of 3.4, 4.4 and 5.2 ask for what one value at a time shows.
     """
-    plan = Plan(Model, data, settings, num_samples, name=name)
+    plan = Plan(
+        Model, data, settings, num_samples, name=name, search=search, num_trials=num_trials
+    )
     return run_sweep(
         plan,
         runs=runs,
@@ -87,6 +102,8 @@ def sweep(
         level=level,
         display=display,
         resume=resume,
+        pruner=pruner,
+        storage=storage,
     )
 
 
@@ -100,15 +117,23 @@ def run_sweep(
     level: float | None,
     display: bool | str,
     resume: Path | str | None,
+    pruner: str = "median",
+    storage: str | None = None,
 ) -> Sweep:
     """Trains what a plan names. See `sweep`."""
     if level is not None and not (isinstance(level, int | float) and math.isfinite(level)):
         raise ConfigError(f"level is a finite number, but it is {level!r}.")
     if on != "auto":
         check_engine(on)
+    if plan.search is None and (storage is not None or pruner != "median"):
+        given = f"storage={storage!r}" if storage is not None else f"pruner={pruner!r}"
+        raise ConfigError(f'{given}, but nothing is searched. Add search="optuna".')
     begun = time.perf_counter()
+    search = None if plan.search is None else Search(plan, storage, pruner)
     if resume is None:
-        combinations = plan.combinations()
+        if search is not None:
+            search.rehearse()
+        combinations = plan.combinations() if search is None else []
         folder = claim_folder(runs, f"{plan.name or _slug(plan)}-sweep").absolute()
     else:
         folder = Path(resume).absolute()
@@ -119,10 +144,17 @@ def run_sweep(
     ]
     facts = _first_facts(plan, members, level) if resume is None else read_sweep(folder)
     facts["level"] = level if level is not None else facts["level"]
+    if search is not None:
+        facts["study"] = search.begin(folder) if resume is None else search.go_on(folder, facts)
+        members = search.watched()
     write_sweep(folder, facts)
     pending = [member for member in members if not member.is_done]
     with Progress(members, folder, display) as progress:
         try:
+            if search is not None:
+                for facts["members"] in search.run(on, num_workers, progress):
+                    write_sweep(folder, facts)
+                pending = []
             for result in _train(pending, on, num_workers, stack, progress):
                 facts["members"][result["index"]] |= {
                     "error": result["error"],
@@ -189,7 +221,7 @@ def _items(pending: Sequence[Member], stack: bool) -> tuple[list[list[Member]], 
     reasons: dict[int, str] = {}
     made = MadeData()
     for _, group in groups:
-        reason = reason_alone(group[0], made) if len(group) > 1 else None
+        reason = reason_alone(group, made) if len(group) > 1 else None
         if reason is None:
             items.append(group)
         else:
@@ -228,6 +260,8 @@ def _combinations_again(plan: Plan, folder: Path) -> list[dict[str, Any]]:
                 f"{_told(facts.get(key))}, and now {_told(ours[key])}. Give what was given then, "
                 f"or begin a new sweep without resume."
             )
+    if plan.search is not None:
+        return []
     combinations = plan.combinations()
     if len(combinations) != len(facts["members"]):
         raise ConfigError(f"{folder} is another sweep: it has {len(facts['members'])} members.")

@@ -20,6 +20,7 @@ from gradbook.data import Batch, TensorLoader
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state
+from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of, stacked_optimizer
 from gradbook.sweeps.program import Program
 from gradbook.trainer import Trainer
@@ -159,6 +160,9 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
             alone += stack.train()
         except CannotStack as why:
             alone += [(training, str(why)) for training in group]
+        except Exception as error:  # nothing is known of how far each has come
+            for training in group:
+                training._end(error)
     for training, reason in alone:
         if training._context is not None:
             interrupts.raise_pending()
@@ -197,9 +201,11 @@ def check_alone(training: Training) -> None:
     ):
         if getattr(type(model), method) not in known:
             raise CannotStack(f"{name}.{method} is the learner's own")
-    for method in ("fit_epoch", "prepare_batch"):
-        if getattr(type(trainer), method) is not _TRAINERS_OWN[method]:
-            raise CannotStack(f"Trainer.{method} was replaced")
+    Trainers = type(trainer)
+    if Trainers.fit_epoch is not _FIT_EPOCH and not is_usual_epoch(Trainers.fit_epoch):
+        raise CannotStack("Trainer.fit_epoch was replaced by another loop")
+    if Trainers.prepare_batch is not _PREPARE and not is_usual_preparation(Trainers.prepare_batch):
+        raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
     for setting, neutral in _NEUTRAL.items():
         if getattr(trainer, setting) != neutral:
             raise CannotStack(f"{setting} works on one model at a time")
@@ -207,6 +213,9 @@ def check_alone(training: Training) -> None:
         raise CannotStack("its gradients are watched")
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
+    listed = {id(parameter) for parameter in model.parameters()}
+    if any(id(tensor) not in listed for tensor in _updated(trainer.optim)):
+        raise CannotStack(f"its optimizer updates tensors that are no parameters of {name}")
     if any(hook for module in model.modules() for hook in _hooks(module)):
         raise CannotStack(f"{name} has hooks")
     if trainer.position.batches or trainer.position.split != "train":
@@ -219,14 +228,23 @@ def check_alone(training: Training) -> None:
     training.reads = _reads(training)
 
 
-_TRAINERS_OWN = {name: getattr(Trainer, name) for name in ("fit_epoch", "prepare_batch")}
+#: The library's own, which `add_to_class` may have replaced since.
+_FIT_EPOCH, _PREPARE = Trainer.fit_epoch, Trainer.prepare_batch
 _NEUTRAL: dict[str, Any] = {
     "gradient_clip_val": 0,
     "accumulate_grad_batches": 1,
     "precision": "32",
     "compile": False,
+    "deterministic": False,
     "patience": None,
 }
+
+
+def _updated(optimizer: Any) -> list[Any]:
+    """The tensors that an optimizer updates, of a learner's own as well."""
+    groups = getattr(optimizer, "param_groups", None)
+    tensors = [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
+    return [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
 
 
 def _hooks(module: torch.nn.Module) -> Iterator[Any]:
@@ -243,17 +261,25 @@ def _loaders(trainer: Trainer) -> list[Any]:
 def _reads(training: Training) -> list[tuple[int, str, Any]]:
     """The attributes that a step of this model reads: the layer's place, the name, the value."""
     model, trainer = training.model, training.trainer
-    batch = trainer.prepare_batch(_loaders(trainer)[0].first())
     names: set[tuple[int, str]] = set()
     modules = list(model.modules())
     classes = [type(module) for module in modules]
-    before = torch.get_rng_state()
+    modes = [module.training for module in modules]
+    before = trainer.position.sources()
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in modules
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     try:
+        batches = [trainer.prepare_batch(loader.first()) for loader in _loaders(trainer)]
         for place, module in enumerate(modules):
             object.__setattr__(module, "__class__", _watched(type(module), place, names))
         with torch.no_grad():
             for step in (True, False):
                 model.train(step)
+                batch = batches[0] if step else batches[-1]
                 Y_hat = model(*batch[:-1])
                 model.loss(Y_hat, batch[-1])
                 if not step and isinstance(model, Classifier):
@@ -261,13 +287,25 @@ def _reads(training: Training) -> list[tuple[int, str, Any]]:
     except Exception as error:
         raise CannotStack(f"a first step failed ({_first_line(error)})") from error
     finally:
-        for module, Class in zip(modules, classes, strict=True):
+        for module, Class, mode in zip(modules, classes, modes, strict=True):
             object.__setattr__(module, "__class__", Class)
-        model.train()
-        draws = not torch.equal(before, torch.get_rng_state())
-        torch.set_rng_state(before)
-    if draws:
+            module.training = mode
+        after = trainer.position.sources()
+        trainer.position.restore_sources(before)
+        changed = [
+            (module, name, buffer, kept)
+            for module, name, buffer, kept in buffers
+            if module._buffers[name] is not buffer or not torch.equal(buffer, kept)
+        ]
+        with torch.no_grad():
+            for module, name, buffer, kept in changed:
+                module._buffers[name] = buffer.copy_(kept)
+    if not same_random_state(before, after):
         raise CannotStack("its steps draw random numbers, as dropout does")
+    if changed:
+        raise CannotStack("its steps change a buffer, as batch normalization does")
+    if before["numbers"] != after["numbers"]:
+        raise CannotStack("its steps count in an attribute")
     if any(name == "trainer" for _, name in names):
         raise CannotStack("its steps look at the trainer")
     return [
@@ -322,12 +360,13 @@ def _form(training: Training) -> list[Any]:
     return [
         [type(module) for module in model.modules()],
         [(name, t.shape, t.dtype, t.device, t.requires_grad) for name, t in tensors],
-        form_of(trainer.optim),
+        form_of(trainer.optim, list(model.parameters())),
         type(trainer.optim) is not object and len(trainer.schedules),
         (trainer.position.epoch, trainer.max_epochs),
         (trainer.num_train_batches, trainer.num_val_batches),
         [
-            [(tensor.shape, tensor.dtype) for tensor in loader.tensors] + [loader.batch_size]
+            [(tensor.shape, tensor.dtype) for tensor in (*loader.tensors, *loader.first())]
+            + [loader.batch_size]
             for loader in _loaders(trainer)
         ],
     ]
@@ -366,7 +405,7 @@ def _see_the_same(one: Training, other: Training) -> bool:
     if not same_random_state(one.random_state, other.random_state):
         return False
     for a, b in zip(_loaders(one.trainer), _loaders(other.trainer), strict=True):
-        if (a.batch_size, a.shuffle) != (b.batch_size, b.shuffle):
+        if (a.batch_size, a.shuffle, a.transform) != (b.batch_size, b.shuffle, b.transform):
             return False
         if not all(s is t or torch.equal(s, t) for s, t in zip(a.tensors, b.tensors, strict=True)):
             return False
@@ -395,24 +434,29 @@ class _Stack:
         interrupts: What keeps Ctrl-C waiting.
 
     Raises:
-        CannotStack: If their step cannot be traced; the models are then as they were.
+        CannotStack: If their steps cannot be traced, or what is traced gives other numbers; the
+            models are then as they were.
     """
 
     def __init__(self, trainings: Sequence[Training], interrupts: Interrupts) -> None:
         self.trainings, self._interrupts = trainings, interrupts
         self._template = trainings[0].model
+        every = [p for training in trainings for p in training.model.parameters()]
+        if len({id(parameter) for parameter in every}) < len(every):
+            raise CannotStack("it shares parameters with another member")
         self._streams = _streams(trainings)
         self._programs: dict[tuple[Any, ...], Program] = {}
         named = [list(training.model.named_parameters()) for training in trainings]
         buffers = [list(training.model.named_buffers()) for training in trainings]
         self._parameters = [[p for _, p in own if p.requires_grad] for own in named]
-        self._names = [name for name, p in named[0] if p.requires_grad]
+        #: All names by which layers of the model know each of them.
+        self._names = _names_of(self._template, self._parameters[0])
         #: What no step changes: buffers, and parameters that are frozen.
         fixed = [
             [(n, p) for n, p in own if not p.requires_grad] + held
             for own, held in zip(named, buffers, strict=True)
         ]
-        self._fixed_names = [name for name, _ in fixed[0]]
+        self._fixed_names = _names_of(self._template, [tensor for _, tensor in fixed[0]])
         self._fixed = [
             torch.stack([own[place][1].detach() for own in fixed])
             for place in range(len(self._fixed_names))
@@ -424,6 +468,7 @@ class _Stack:
             self._optimizer = stacked_optimizer(
                 [training.trainer.optim for training in trainings], self._parameters, self._stacked
             )
+            self._check_all()
         except BaseException:
             self._part()
             raise
@@ -436,18 +481,15 @@ class _Stack:
         """
         trainers = [training.trainer for training in self.trainings]
         try:
-            outsiders = self._check_all()
-            if outsiders:
-                # What disagrees leaves; the rest is stacked anew by the caller's next look.
-                raise CannotStack("a stacked step gave other numbers than the model's own")
             for epoch in range(trainers[0].position.epoch, trainers[0].max_epochs):
                 self._check_one(epoch)
                 self._train_epoch(epoch)
-                self._interrupts.raise_pending()
+                if epoch + 1 < trainers[0].max_epochs:  # otherwise it finishes, as one alone does
+                    self._interrupts.raise_pending()
         except CannotStack as reason:
-            self._part()
             return [(training, str(reason)) for training in self.trainings]
-        self._part()
+        finally:
+            self._part()
         for training in self.trainings:
             with training.ending_with():
                 training.trainer.take_best()
@@ -507,10 +549,10 @@ class _Stack:
                 *gradients, loss = self._step("train", batch)
                 self._optimizer.step(gradients)
                 losses.append(loss.clone())
-        for training in self.trainings:
-            training.model.eval()
         results: list[torch.Tensor] = []
         if first.val_dataloader is not None:
+            for training in self.trainings:
+                training.model.eval()
             with torch.no_grad():
                 for batch in self._batches(1, first.num_val_batches):
                     results.append(torch.stack(self._step("val", batch)))
@@ -569,10 +611,17 @@ class _Stack:
                     model.board.draw_many(xs, ys, label, every_n)
                 trainer.val_batch_idx += len(results)
             trainer._is_own_loop = True
+            if trainer.schedules:
+                trainer.optim._opt_called = True  # or a scheduler warns that no step was taken
         for stream in self._streams:
-            restore_random_state(stream[0].random_state)
             for training in stream:
-                training.trainer.end_epoch()
+                if training._context is None:
+                    continue
+                restore_random_state(training.random_state)
+                try:
+                    training.trainer.end_epoch()
+                except Exception as error:  # such as a full disk, or a learner's scheduler
+                    training._end(error)
 
     # Steps
 
@@ -588,22 +637,26 @@ class _Stack:
     def _trace(self, kind: str, inputs: Sequence[torch.Tensor]) -> Program:
         model, num_names, num_fixed = self._template, len(self._names), len(self._fixed)
         batched = None if len(self._streams) == 1 else 0
+        step = _Step(model)
+
+        def values(W: Sequence[Any], fixed: Sequence[Any], batch: Batch, kind: str) -> Any:
+            tensors = {
+                f"model.{name}": tensor
+                for names, tensor in zip(
+                    (*self._names, *self._fixed_names), (*W, *fixed), strict=True
+                )
+                for name in names
+            }
+            # Tied by the names: PyTorch's own way leaves a layer that is used twice changed.
+            return functional_call(step, tensors, (batch, kind), tie_weights=False)
 
         def loss(W: Sequence[Any], fixed: Sequence[Any], *batch: Any) -> torch.Tensor:
-            value: torch.Tensor = model.loss(outputs(W, fixed, batch), batch[-1])
-            return value.reshape(())
-
-        def outputs(W: Sequence[Any], fixed: Sequence[Any], batch: Batch) -> Any:
-            tensors = dict(zip(self._names, W, strict=True))
-            tensors |= dict(zip(self._fixed_names, fixed, strict=True))
-            return functional_call(model, tensors, tuple(batch[:-1]))
+            value: torch.Tensor = values(W, fixed, batch, "train")[0]
+            return value
 
         def validation(W: Sequence[Any], fixed: Sequence[Any], *batch: Any) -> list[torch.Tensor]:
-            Y_hat = outputs(W, fixed, batch)
-            values = [model.loss(Y_hat, batch[-1])]
-            if type(model).validation_step is Classifier.validation_step:
-                values.append(model.accuracy(Y_hat, batch[-1]))
-            return [value.reshape(()) for value in values]
+            both: list[torch.Tensor] = values(W, fixed, batch, "val")
+            return both
 
         def function(*tensors: torch.Tensor) -> list[torch.Tensor]:
             W, fixed = list(tensors[:num_names]), list(tensors[num_names : num_names + num_fixed])
@@ -624,31 +677,46 @@ class _Stack:
 
     # Trust
 
-    def _first_batch(self) -> list[torch.Tensor]:
-        """A batch of the training set as the stack gets it; no random number is drawn."""
-        batches = [list(_loaders(stream[0].trainer)[0].first()) for stream in self._streams]
+    def _first_batch(self, split: int = 0) -> list[torch.Tensor]:
+        """A batch of a set as the stack gets it; no random number is drawn."""
+        batches = [list(_loaders(stream[0].trainer)[split].first()) for stream in self._streams]
         if len(batches) == 1:
             return batches[0]
         order = [self._stream_of(training) for training in self.trainings]
         return [torch.stack([batches[s][i] for s in order]) for i in range(len(batches[0]))]
 
-    def _check_all(self) -> list[Training]:
-        """Those whose own first step gives other gradients than the stack."""
+    def _first_batches(self, split: int) -> Iterator[list[torch.Tensor]]:
+        """A batch of a set, and one as small as its last."""
+        yield (batch := self._first_batch(split))
+        loader = _loaders(self.trainings[0].trainer)[split]
+        left = len(loader.tensors[0]) % loader.batch_size
+        if left and loader.batch_size < len(loader.tensors[0]):
+            shared = len(self._streams) == 1
+            yield [item[:left] if shared else item[:, :left] for item in batch]
+
+    def _check_all(self) -> None:
+        """Traces all steps, and compares a first one with what each model itself gives.
+
+        Raises:
+            CannotStack: If they do not agree. No step has been taken then.
+        """
+        with torch.no_grad():
+            for split, kind in enumerate(("train", "val")[: len(_loaders(self.trainings[0].trainer))]):
+                for part in self._first_batches(split):
+                    self._step(kind, part)
         batch = self._first_batch()
         *gradients, losses = (result.clone() for result in self._step("train", batch))
-        outsiders = []
         for k, training in enumerate(self.trainings):
             own = [item if len(self._streams) == 1 else item[k] for item in batch]
             loss = training.model.loss(training.model(*own[:-1]), own[-1])
             expected = torch.autograd.grad(loss, self._parameters[k], allow_unused=True)
+            if any(gradient is None for gradient in expected):
+                # An optimizer passes it over alone, and would let it decay in a stack.
+                raise CannotStack("a parameter takes no part in its loss")
             pairs = [(loss.detach().reshape(()), losses[k])]
-            pairs += [
-                (torch.zeros_like(g[k]) if e is None else e, g[k])
-                for e, g in zip(expected, gradients, strict=True)
-            ]
+            pairs += [(e, g[k]) for e, g in zip(expected, gradients, strict=True)]
             if not all(_agree(a, b) for a, b in pairs):
-                outsiders.append(training)
-        return outsiders
+                raise CannotStack("a stacked step gave other numbers than the model's own")
 
     def _check_one(self, epoch: int) -> None:
         """Compares one model's loss at the beginning of each epoch: its code may count epochs."""
@@ -660,6 +728,34 @@ class _Stack:
             expected = model.loss(model(*own[:-1]), own[-1]).reshape(())
             if not _agree(expected, self._step("train", batch)[-1][k]):
                 raise CannotStack("its step has changed since the training began")
+
+
+class _Step(torch.nn.Module):
+    """What is computed of a batch: a module, so that the loss gets the stacked parameters too."""
+
+    def __init__(self, model: Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: Batch, kind: str) -> list[torch.Tensor]:
+        """The loss; and in validation a classifier's accuracy."""
+        Y_hat = self.model(*batch[:-1])
+        values = [self.model.loss(Y_hat, batch[-1])]
+        is_scored = type(self.model).validation_step is Classifier.validation_step
+        if kind == "val" and is_scored and isinstance(self.model, Classifier):
+            values.append(self.model.accuracy(Y_hat, batch[-1]))
+        return [value.reshape(()) for value in values]
+
+
+def _names_of(model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[list[str]]:
+    """The names of each tensor in a model: several, where layers share it."""
+    names: list[list[str]] = [[] for _ in tensors]
+    places = {id(tensor): place for place, tensor in enumerate(tensors)}
+    for prefix, module in model.named_modules():
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if id(tensor) in places:
+                names[places[id(tensor)]].append(f"{prefix}.{name}" if prefix else name)
+    return names
 
 
 def _key(kind: str, batch: Batch) -> tuple[Any, ...]:

@@ -52,7 +52,7 @@ MOST_SAMPLES, DENSEST = 8, 24
 VANISHED = 1e-3  # the first layer's gradient, as a part of the last one's
 EXPLODED = 10.0  # the same, as a multiple
 GROWN, LARGE = 1000.0, 100.0  # all gradients of a step: as a multiple of the first's, and at least
-DEAD = 0.4  # the part of a layer's units
+DEAD = 0.4  # the part of a layer's units, and in a narrow layer a little more
 SATURATED = 0.5  # the part of a layer's units
 #: A sigmoid or tanh is saturated where its slope is below this part of its largest.
 FLAT = 0.05
@@ -239,7 +239,7 @@ class GradientReport(Finding):
         layers = _comparable(rows)
         if not _is_systematic(layers, VANISHED):
             return None
-        if _worst([row.dead for row in layers]) >= DEAD:
+        if self._dead(rows) is not None:
             return None  # nothing comes through dead units: that is said already
         first, last = layers[0], layers[-1]
         ratio = first.grad_rms / last.grad_rms
@@ -303,7 +303,7 @@ class GradientReport(Finding):
         )
 
     def _dead(self, rows: Sequence[LayerRow]) -> Symptom | None:
-        worst, others = _affected(rows, lambda row: row.dead, DEAD)
+        worst, others = _affected(rows, _dead_part, DEAD)
         if worst is None:
             return None
         return Symptom(
@@ -377,15 +377,17 @@ class GradientReport(Finding):
         colors = colormaps["viridis"]([0.85 * i / max(len(epochs) - 1, 1) for i in range(5)])
         for index, epoch in enumerate(epochs):
             rows = [row for row in self.rows if row.epoch == epoch]
-            look: dict[str, Any] = {"color": colors[index], "ls": _STYLES[index]}
+            is_finite = any(math.isfinite(row.grad_norm) for row in rows)
+            look: dict[str, Any] = {"color": colors[index], "ls": _STYLES[index], "ms": 4}
+            look["label"] = f"epoch {epoch}{'' if is_finite else ' (no finite gradient)'}"
             for panel, _, value in panels:
                 ys = [value(row) if 0 < value(row) < math.inf else math.nan for row in rows]
                 xs = [places[row.layer] for row in rows]
-                panel.plot(xs, ys, marker="o", ms=4, label=f"epoch {epoch}", **look)
+                panel.plot(xs, ys, marker="o", **look)
             for part, marker in (("dead", "o"), ("saturated", "s")):
                 lost = [row for row in rows if math.isfinite(getattr(row, part))]
                 xs, ys = [places[row.layer] for row in lost], [getattr(row, part) for row in lost]
-                axes[3].plot(xs, ys, marker=marker, ms=4, **look)
+                axes[3].plot(xs, ys, marker=marker, **look)
         for panel, label, _ in panels:
             panel.set(ylabel=label)
             _scale(panel)
@@ -395,6 +397,9 @@ class GradientReport(Finding):
             if any(math.isfinite(getattr(row, name)) for row in self.rows)
         ]
         axes[3].set(ylabel=f"{' or '.join(lost_kinds) or 'dead or saturated'} units")
+        if not lost_kinds:
+            place = {"ha": "center", "va": "center", "transform": axes[3].transAxes}
+            axes[3].text(0.5, 0.5, "no ReLU, sigmoid or tanh was seen", **place)
         axes[3].set_ylim(-0.03, 1.03)
         axes[3].yaxis.set_major_formatter(PercentFormatter(1))
         for panel in axes:
@@ -406,7 +411,7 @@ class GradientReport(Finding):
                 list(shown), names, rotation=0 if len(names) < 6 else 45, parse_math=False
             )
             panel.set(xlabel="layer, from input to output", xlim=(-0.5, len(layers) - 0.5))
-        axes[0].legend()
+        figure.legend(handles=axes[0].lines, loc="outside upper center", ncols=5, frameon=False)
         return figure
 
 
@@ -442,7 +447,7 @@ def _affected(
     lost = sorted((row for row in hidden if part(row) >= threshold), key=part, reverse=True)
     if not lost:
         return None, ""
-    told = [f"{part(row):.0%} of {row.layer}" for row in lost[1:3]]
+    told = [f"{_lost(row):.0%} of {row.layer}" for row in lost[1:3]]
     more = [f"more in {len(lost) - 3} further layers"] if len(lost) > 3 else []
     return lost[0], f" ({'; '.join([*told, *more])})" if told else ""
 
@@ -452,8 +457,13 @@ def _each(ratio: float, layers: Sequence[LayerRow]) -> float:
     return float(ratio ** (1 / (len(layers) - 1)))
 
 
-def _worst(values: Iterable[float]) -> float:
-    return max((value for value in values if math.isfinite(value)), default=0.0)
+def _lost(row: LayerRow) -> float:
+    return row.saturated if math.isnan(row.dead) else row.dead
+
+
+def _dead_part(row: LayerRow) -> float:
+    """The part that is dead, less what chance alone may add in a layer of few units."""
+    return row.dead - 0.5 / math.sqrt(max(row.num_units, 1))
 
 
 def _number(value: float) -> str:
@@ -479,7 +489,7 @@ def _scale(axes: "Axes") -> None:
     """Makes the vertical axis logarithmic where values differ much, else begin at 0."""
     drawn: list[Any] = [line.get_ydata() for line in axes.lines]
     values = [float(y) for ys in drawn for y in ys if math.isfinite(y)]
-    if values and max(values) > 10 * min(values):
+    if values and max(values) > 30 * min(values):
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
@@ -519,6 +529,7 @@ class GradientWatcher(Sink):
             check_whole_number(every_n_steps, "every_n_steps", at_least=1)
         self.every_n_steps = every_n_steps
         self.report = GradientReport()
+        self._trainer: Trainer | None = None
         self._due: list[int] = []
         self._step: _SampledStep | None = None
         self._steps: list[_SampledStep] = []
@@ -571,9 +582,10 @@ class GradientWatcher(Sink):
 
     def close(self, status: str) -> None:
         """Says what is wrong."""
-        trainer = self._trainer
-        self._read(trainer.position.epoch + 1)
-        del self._trainer
+        trainer, self._trainer = self._trainer, None
+        if trainer is None:  # it was not opened
+            return
+        self._read(trainer.position.epoch + 1)  # the part of an epoch that was not finished
         texts = [symptom.text for symptom in self.report.findings]
         trainer.findings = [*trainer.findings, *texts]
         for text in texts if status != "failed" else ():
@@ -745,7 +757,10 @@ def _layers_of(model: Any, optimizer: Any) -> list[_Layer]:
         params = {
             name: param
             for name, param in own.items()
-            if id(param) not in taken and not is_lazy(param) and param.is_floating_point()
+            if id(param) not in taken
+            and not is_lazy(param)
+            and param.is_floating_point()
+            and (param.is_leaf or not param.requires_grad)
         }
         taken |= {id(param) for param in params.values()}
         matrices = [name for name, param in params.items() if param.dim() > 1]
@@ -774,7 +789,8 @@ def _owners_of(model: Any, optimizer: Any) -> Iterator[tuple[str, str, dict[str,
     if isinstance(model, nn.Module):
         for path, module in model.named_modules():
             kind = type(module).__name__ if path else ""
-            yield path, kind, dict(module.named_parameters(recurse=False))
+            place = path.replace("_orig_mod.", "")  # where torch.compile keeps what it compiled
+            yield place, kind, dict(module.named_parameters(recurse=False))
         return
     held = {
         name: value
@@ -902,6 +918,8 @@ class _ObservedFunctions(TorchFunctionMode):
             self._kept.append(output)
             self._layer_of[id(output)] = known[-1]
         elif known and output.is_floating_point():
+            for layer in known:  # a fused function has several
+                self._step.order.setdefault(layer.name)
             self._begin(known[-1], output)
         elif self._last is not None and output.dim() > 1:
             function = self._function(name, args, kwargs)
@@ -913,7 +931,6 @@ class _ObservedFunctions(TorchFunctionMode):
         if self._last is not None and (self._last[0] is not layer or self._is_activated):
             self._flush()
         self._last, self._is_activated = (layer, output.detach()), False
-        self._step.order.setdefault(layer.name)
 
     def _activate(self, layer: _Layer, function: str, output: torch.Tensor) -> None:
         output = output.detach()
