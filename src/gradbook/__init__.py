@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from gradbook.errors import GradbookError as GradbookError
     from gradbook.errors import GradbookWarning as GradbookWarning
     from gradbook.experiments.activations import activation as activation
+    from gradbook.experiments.edge_of_stability import edge_of_stability as edge_of_stability
     from gradbook.experiments.graphs import graph as graph
-    from gradbook.experiments.hessian import edge_of_stability as edge_of_stability
     from gradbook.experiments.hessian import sharpness as sharpness
     from gradbook.experiments.model_comparison import compare_models as compare_models
     from gradbook.experiments.rate_range import lr_range as lr_range
@@ -71,8 +71,9 @@ _HOMES = {
     "devices": ("cpu", "gpu", "num_gpus", "try_all_gpus", "try_gpu"),
     "errors": ("GradbookError", "GradbookWarning"),
     "experiments.activations": ("activation",),
+    "experiments.edge_of_stability": ("edge_of_stability",),
     "experiments.graphs": ("graph",),
-    "experiments.hessian": ("edge_of_stability", "sharpness"),
+    "experiments.hessian": ("sharpness",),
     "experiments.model_comparison": ("compare_models",),
     "experiments.rate_range": ("lr_range",),
     "experiments.saved_memory": ("memory",),

@@ -200,12 +200,7 @@ class History(Sink):
         Raises:
             MissingExtraError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
-        columns = ["epoch", *self.labels]
-        return pd.DataFrame(self.rows, columns=columns).set_index("epoch")
+        return data_frame(self.rows, "epoch", ["epoch", *self.labels])
 
     def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":
         """Draws the epoch means against the epochs.
@@ -333,6 +328,29 @@ def headline(labels: Iterable[str]) -> str | None:
             if label in ours:
                 return label
     return next(iter(labels), None)
+
+
+def data_frame(
+    rows: Sequence[Mapping[str, Any]],
+    index: str | None = None,
+    columns: list[str] | None = None,
+) -> "pandas.DataFrame":
+    """Rows as a DataFrame.
+
+    Args:
+        rows: The rows, by the names of their columns.
+        index: The column that becomes the index, if any.
+        columns: The columns and their order; None takes those of the rows.
+
+    Raises:
+        MissingExtraError: If pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ModuleNotFoundError:
+        raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame if index is None else frame.set_index(index)
 
 
 _HIGHER = {"acc", "accuracy", "f1", "auc", "auroc", "r2", "precision", "recall", "iou", "bleu"}

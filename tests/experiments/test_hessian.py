@@ -2,77 +2,20 @@
 
 import copy
 import math
-import signal
 
 import numpy as np
 import pytest
 import torch
+from tests.experiments.nets import SmoothMLP, classes, covariance, full_hessian, state_of
 from torch import nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradbook.board import ProgressBoard
-from gradbook.data import TensorLoader
 from gradbook.datasets import SyntheticRegressionData
 from gradbook.errors import BatchError, ConfigError, DataError, ModelError
-from gradbook.experiments.hessian import (
-    Landscape,
-    copy_to_try,
-    critical_rate,
-    edge_of_stability,
-    largest_eigenpair,
-    sharpness,
-)
+from gradbook.experiments.hessian import critical_rate, sharpness
 from gradbook.models import MLP, LinearRegression, LinearRegressionScratch
 from gradbook.module import Classifier, Module
 from gradbook.trainer import Trainer
-
-
-def covariance(X):
-    """E[x x^T], with a one for the bias at the end of each x."""
-    X = np.c_[X.double().numpy(), np.ones(len(X))]
-    return X.T @ X / len(X)
-
-
-def classes(num_examples=60, num_inputs=3):
-    X = torch.randn(num_examples, num_inputs)
-    return X, torch.randint(0, 3, (num_examples,))
-
-
-class SmoothMLP(Classifier):
-    def __init__(self, lr=0.1, num_inputs=3):
-        super().__init__()
-        self.save_hyperparameters()
-        self.net = nn.Sequential(nn.Linear(num_inputs, 4), nn.Tanh(), nn.Linear(4, 3))
-
-
-def full_hessian(model, X, y):
-    """The Hessian in float64, from central differences of the gradient."""
-    model = copy.deepcopy(model).double()
-    X = X.double()
-    parameters = list(model.parameters())
-    begin = parameters_to_vector(parameters).detach()
-
-    def gradient(weights):
-        vector_to_parameters(weights, parameters)
-        loss = model.loss(model(X), y)
-        return parameters_to_vector(torch.autograd.grad(loss, parameters)).numpy()
-
-    step = 1e-5
-    rows = []
-    for i in range(len(begin)):
-        move = torch.zeros_like(begin)
-        move[i] = step
-        rows.append((gradient(begin + move) - gradient(begin - move)) / (2 * step))
-    H = np.array(rows)
-    return (H + H.T) / 2
-
-
-def state_of(model):
-    tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    modes = [module.training for module in model.modules()]
-    return tensors, modes, [p.grad for p in model.parameters()]
-
 
 # Closed forms
 
@@ -138,70 +81,6 @@ def test_relu_is_measured_as_the_network_is_around_its_weights():
     assert sharpness(model, (X, y)).eigenvalue == pytest.approx(values[-1], rel=1e-3)
 
 
-def test_several_batches_of_unequal_size_make_the_exact_mean():
-    model, (X, y) = SmoothMLP(), classes(61)
-    whole = sharpness(model, (X, y), tolerance=1e-5).eigenvalue
-    parts = [(X[:40], y[:40]), (X[40:], y[40:])]
-    loader = DataLoader(TensorDataset(X, y), batch_size=7, shuffle=True)
-    for data in (parts, loader):
-        assert sharpness(model, data, tolerance=1e-5).eigenvalue == pytest.approx(whole, rel=1e-4)
-
-
-def test_a_summed_loss_is_as_sharp_as_its_training_batches():
-    class Summed(LinearRegressionScratch):
-        def loss(self, y_hat, y):
-            return ((y_hat - y) ** 2 / 2).sum()
-
-    data = SyntheticRegressionData(num_train=96, batch_size=32)
-    found = sharpness(Summed(), data)
-    expected = 32 * np.linalg.eigvalsh(covariance(data.X[:96]))[-1]
-    assert found.eigenvalue == pytest.approx(expected, rel=1e-3)
-    assert "for batches of 32" in str(found)
-
-
-def test_a_penalty_in_the_loss_counts_once():
-    class Decaying(LinearRegressionScratch):
-        def loss(self, y_hat, y):
-            return super().loss(y_hat, y) + 3 * (self.w**2).sum() / 2
-
-    X = torch.randn(100, 2)
-    expected = np.linalg.eigvalsh(covariance(X) + np.diag([3.0, 3.0, 0.0]))[-1]
-    found = sharpness(Decaying(), (X, torch.randn(100, 1)))
-    assert found.eigenvalue == pytest.approx(expected, rel=1e-3)
-
-
-def test_frozen_parameters_are_held_fixed():
-    model, (X, y) = SmoothMLP(), classes()
-    for parameter in model.net[0].parameters():
-        parameter.requires_grad_(False)
-    last = copy.deepcopy(model)
-    for parameter in last.parameters():
-        parameter.requires_grad_(True)
-    H = full_hessian(last, X, y)[16:, 16:]  # 3*4 + 4 numbers of the first layer come first
-    found = sharpness(model, (X, y))
-    assert found.eigenvalue == pytest.approx(np.linalg.eigvalsh(H)[-1], rel=1e-3)
-    assert list(found.direction) == ["net.2.weight", "net.2.bias"]
-
-
-def test_plain_tensors_of_a_class_beside_the_library_are_parameters():
-    class Own(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.w = torch.zeros(2, 1, requires_grad=True)
-
-        def forward(self, X):
-            return X @ self.w
-
-        def loss(self, y_hat, y):
-            return ((y_hat - y) ** 2 / 2).mean()
-
-    X = torch.randn(100, 2)
-    expected = np.linalg.eigvalsh((X.T @ X / 100).numpy())[-1]
-    found = sharpness(Own(), (X, torch.randn(100, 1)))
-    assert found.eigenvalue == pytest.approx(expected, rel=1e-3)
-    assert found.lr is None
-
-
 def test_a_loss_without_curvature_has_no_edge():
     class Straight(LinearRegressionScratch):
         def loss(self, y_hat, y):
@@ -224,43 +103,6 @@ def test_a_loss_that_curves_downward_only_has_a_negative_sharpness():
     expected = -2 * np.linalg.eigvalsh(covariance(X))[0]
     assert found.eigenvalue == pytest.approx(expected, rel=1e-3)
     assert math.isinf(found.critical_lr)
-
-
-# Lanczos
-
-
-def matrix_of(values):
-    Q, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((len(values), len(values))))
-    return torch.from_numpy(Q @ np.diag(values) @ Q.T)
-
-
-def start_for(A):
-    return torch.randn(len(A), dtype=A.dtype, generator=torch.Generator().manual_seed(1))
-
-
-def test_the_largest_is_found_beside_a_larger_negative_one():
-    A = matrix_of([-50.0, *np.linspace(0, 1, 60), 3.0])
-    found = largest_eigenpair(lambda v: A @ v, start_for(A), 1e-6, 60)
-    assert found.value == pytest.approx(3, rel=1e-9)
-    assert torch.linalg.norm(A @ found.vector - 3 * found.vector) < 1e-5
-
-
-def test_the_residual_bounds_the_error_when_products_run_out():
-    A = matrix_of(np.linspace(0, 1, 200))
-    found = largest_eigenpair(lambda v: A @ v, start_for(A), 1e-9, 12)
-    assert not found.converged
-    assert found.num_products == 12
-    assert 0 < 1 - found.value <= found.residual
-    residual = torch.linalg.norm(A @ found.vector - found.value * found.vector).item()
-    assert found.residual == pytest.approx(residual, rel=1e-6)
-
-
-def test_a_short_memory_starts_anew_and_arrives(monkeypatch):
-    A = matrix_of([*np.linspace(0, 1, 100), 2.0])
-    monkeypatch.setattr("gradbook.experiments.hessian._BASIS_NUMBERS", 5 * len(A))
-    found = largest_eigenpair(lambda v: A @ v, start_for(A), 1e-4, 200)
-    assert found.converged
-    assert found.value == pytest.approx(2, rel=1e-4)
 
 
 def test_too_few_products_are_said_to_be_too_few():
@@ -378,44 +220,6 @@ def test_the_same_call_gives_the_same_figures():
     assert sharpness(model, data, num_examples=20).facts() == first.facts()
 
 
-def test_a_sample_is_drawn_from_all_examples():
-    X = torch.arange(1000.0).reshape(-1, 1)
-    loader = TensorLoader((X, X), 10)
-    trial = copy_to_try(LinearRegressionScratch(1), loader)
-    landscape = Landscape(trial, loader, 100, seed=0)
-    taken = torch.cat([batch[0] for batch in landscape._batches]).reshape(-1)
-    assert landscape.num_examples == 100
-    assert landscape.num_available == 1000
-    assert len(set(taken.tolist())) == 100
-    assert 300 < taken.mean() < 700
-
-
-def test_a_data_loader_s_sample_is_drawn_from_all_examples_too():
-    X = torch.arange(1000.0).reshape(-1, 1)
-    loader = DataLoader(TensorDataset(X, X), 10)
-    trial = copy_to_try(LinearRegressionScratch(1), loader)
-    landscape = Landscape(trial, loader, 100, seed=0)
-    taken = torch.cat([batch[0] for batch in landscape._batches]).reshape(-1)
-    assert len(set(taken.tolist())) == 100
-    assert 300 < taken.mean() < 700
-
-
-def test_of_batches_that_cannot_be_indexed_the_first_are_taken():
-    X, y = torch.randn(40, 2), torch.randn(40, 1)
-    batches = [(X[i : i + 10], y[i : i + 10]) for i in range(0, 40, 10)]
-    found = sharpness(LinearRegressionScratch(), batches, num_examples=20)
-    expected = np.linalg.eigvalsh(covariance(X[:20]))[-1]
-    assert found.eigenvalue == pytest.approx(expected, rel=1e-3)
-    assert "measured on 20 training examples" in str(found)
-
-
-def test_a_large_model_gets_a_sample_by_default(monkeypatch):
-    monkeypatch.setattr("gradbook.experiments.hessian._CHEAP", 31 * 2345)
-    found = sharpness(SmoothMLP(), classes(3000))
-    assert (found.num_examples, found.num_available) == (2000, 3000)
-    assert "2,000 of 3,000 training examples" in str(found)
-
-
 def test_weights_that_a_model_keeps_to_be_looked_at_do_not_hinder_it():
     class Attentive(LinearRegressionScratch):
         def forward(self, X):
@@ -440,15 +244,6 @@ def test_a_loss_that_plots_draws_on_no_curve_of_the_model_s():
     sharpness(model, SyntheticRegressionData())
     assert not model.board.data
     assert not hasattr(model, "trainer")
-
-
-def test_random_data_are_the_same_in_every_pass():
-    class Jittered(LinearRegressionScratch):
-        def forward(self, X):
-            return super().forward(X + torch.randn_like(X))
-
-    found = sharpness(Jittered(), (torch.randn(50, 2), torch.randn(50, 1)), tolerance=1e-5)
-    assert found.converged
 
 
 def test_the_direction_is_where_the_loss_curves_as_the_eigenvalue_says():
@@ -520,22 +315,6 @@ def test_a_model_without_a_loss_is_told_to_have_one():
         sharpness(nn.Linear(2, 1), SyntheticRegressionData())
 
 
-def test_a_frozen_model_has_nothing_to_measure():
-    model = SmoothMLP()
-    model.requires_grad_(False)
-    with pytest.raises(ModelError, match="no parameter that requires a gradient"):
-        sharpness(model, classes())
-
-
-def test_a_detached_loss_has_nothing_to_measure():
-    class Detached(LinearRegressionScratch):
-        def loss(self, y_hat, y):
-            return super().loss(y_hat, y).detach()
-
-    with pytest.raises(ModelError, match="does not depend on a parameter"):
-        sharpness(Detached(), SyntheticRegressionData())
-
-
 def test_a_part_without_a_second_derivative_is_named_as_the_reason():
     class Once(torch.autograd.Function):
         @staticmethod
@@ -555,23 +334,6 @@ def test_a_part_without_a_second_derivative_is_named_as_the_reason():
     # PyTorch gives zero where nothing but such a part leads to the parameters.
     with pytest.raises(ModelError, match="without a second derivative"):
         sharpness(Rough(), SyntheticRegressionData())
-
-
-def test_what_pytorch_says_of_a_missing_second_derivative_is_passed_on():
-    class Far(LinearRegressionScratch):
-        def loss(self, y_hat, y):
-            return nn.functional.pdist(y_hat).mean()
-
-    with pytest.raises(ModelError, match=r"PyTorch says: .*not implemented"):
-        sharpness(Far(), (torch.randn(16, 2), torch.randn(16, 1)))
-
-
-def test_a_diverged_model_is_called_that():
-    model = LinearRegressionScratch()
-    with torch.no_grad():
-        model.w.fill_(math.nan)
-    with pytest.raises(ModelError, match="loss of LinearRegressionScratch is nan"):
-        sharpness(model, SyntheticRegressionData())
 
 
 def test_an_infinite_second_derivative_is_refused():
@@ -603,132 +365,6 @@ def test_a_model_that_cannot_be_copied_is_refused():
 
     with pytest.raises(ModelError, match="Holding cannot be copied"):
         sharpness(Holding(), SyntheticRegressionData())
-
-
-# The edge of stability
-
-
-def test_of_linear_regression_the_sharpness_stays():
-    data = SyntheticRegressionData(num_train=100)
-    found = edge_of_stability(
-        LinearRegressionScratch(), data, lr=0.5, num_steps=10, every=5, display=False
-    )
-    expected = np.linalg.eigvalsh(covariance(data.X[:100]))[-1]
-    assert found.steps == (0, 5, 10)
-    assert found.sharpness == pytest.approx([expected] * 3, rel=1e-3)
-    assert found.edge == 4
-    assert found.reached is None
-    assert "stayed below 2 / lr = 4" in str(found)
-
-
-def test_the_losses_are_those_of_gradient_descent():
-    X, y = classes()
-    model = SmoothMLP()
-    found = edge_of_stability(model, (X, y), lr=0.3, num_steps=7, every=3, display=False)
-    losses = []
-    for _ in range(8):
-        loss = model.loss(model(X), y)
-        losses.append(loss.item())
-        with torch.no_grad():
-            for p, g in zip(
-                model.parameters(), torch.autograd.grad(loss, list(model.parameters())), strict=True
-            ):
-                p -= 0.3 * g
-    assert found.losses == pytest.approx(losses, rel=1e-5)
-    assert found.steps == (0, 3, 6, 7)
-    table = found.to_pandas()
-    assert table["loss"].tolist() == list(found.losses)
-    assert table["sharpness"].notna().sum() == 4
-
-
-def test_a_network_sharpens_until_2_over_lr_and_hovers_there():
-    torch.manual_seed(0)
-    X = torch.randn(100, 10)
-    y = torch.sin(3 * X[:, :1])
-
-    class Net(Module):
-        def __init__(self):
-            super().__init__()
-            self.net = nn.Sequential(nn.Linear(10, 50), nn.Tanh(), nn.Linear(50, 1))
-
-        def loss(self, y_hat, y):
-            return ((y_hat - y) ** 2).mean()
-
-    found = edge_of_stability(Net(), (X, y), lr=0.25, num_steps=500, every=25, display=False)
-    assert found.sharpness[0] < 0.7 * found.edge
-    assert found.reached is not None
-    assert np.median(found.sharpness[-6:]) == pytest.approx(found.edge, rel=0.15)
-    assert "the edge of stability" in " ".join(str(found).split())
-    found.figure()
-
-
-def test_a_rate_that_is_too_large_keeps_what_was_measured_before_it_diverged():
-    data = SyntheticRegressionData(num_train=100)
-    found = edge_of_stability(
-        LinearRegression(), data, lr=1e4, num_steps=100, every=1, display=False
-    )
-    assert found.status == "diverged"
-    assert 0 < len(found.steps) < 100
-    assert found.reached == 0
-    assert "where this rate is unstable: the loss" in str(found)
-    found.figure()
-
-
-def test_ctrl_c_keeps_what_was_measured():
-    class Interrupted(LinearRegressionScratch):
-        def loss(self, y_hat, y):
-            self.calls = getattr(self, "calls", 0) + 1
-            if self.calls == 30:
-                signal.raise_signal(signal.SIGINT)
-            return super().loss(y_hat, y)
-
-    data = SyntheticRegressionData(num_train=100)
-    found = edge_of_stability(Interrupted(), data, lr=0.1, num_steps=500, every=2, display=False)
-    assert found.status == "interrupted"
-    assert 0 < len(found.steps) < 20
-
-
-def test_the_edge_leaves_model_and_random_numbers_as_they_were():
-    model, data = SmoothMLP(), classes()
-    before, generators, board = state_of(model), torch.get_rng_state(), model.board
-    edge_of_stability(model, data, lr=0.1, num_steps=3, display=False)
-    after = state_of(model)
-    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
-    assert before[1:] == after[1:]
-    assert torch.equal(generators, torch.get_rng_state())
-    assert model.board is board
-    assert not board.data
-
-
-def test_both_curves_are_drawn_while_it_goes_on(monkeypatch):
-    drawn = []
-    monkeypatch.setattr(
-        ProgressBoard,
-        "draw",
-        lambda self, x, y, label, every_n=1: drawn.append((label, x, y)),
-    )
-    data = SyntheticRegressionData(num_train=50)
-    found = edge_of_stability(
-        LinearRegressionScratch(), data, lr=0.5, num_steps=4, every=2, display=False
-    )
-    assert [point for point in drawn if point[0] == "2 / lr"] == [
-        ("2 / lr", step, 4.0) for step in (0, 2, 4)
-    ]
-    assert [y for label, _, y in drawn if label == "sharpness"] == list(found.sharpness)
-
-
-def test_a_script_gets_the_curves_in_a_file(capsys):
-    data = SyntheticRegressionData(num_train=50)
-    edge_of_stability(LinearRegressionScratch(), data, lr=0.5, num_steps=4, display="lines")
-    assert "curves: " in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "settings", [{"lr": 0}, {"lr": 0.1, "num_steps": 0}, {"lr": 0.1, "every": 0}]
-)
-def test_steps_that_cannot_be_taken_are_refused(settings):
-    with pytest.raises(ConfigError):
-        edge_of_stability(SmoothMLP(), classes(), display=False, **settings)
 
 
 def test_an_epoch_of_training_changes_what_is_measured():

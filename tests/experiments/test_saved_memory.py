@@ -323,7 +323,7 @@ def test_words_say_why_training_needs_more():
     text = str(memory(mlp([5] * 9), images()))
     assert "MLP on a batch of 8: training needs " in text
     assert "a prediction forgets each result after its last use" in text
-    assert "by 10 of 21 operations, most by relu in net.2, 160 B" in text
+    assert "by 10 of 21 operations, most by relu in net.2, 160 bytes" in text
 
 
 def test_words_where_nothing_is_kept():

@@ -21,6 +21,7 @@ from gradbook.runs.format import (
     write_run,
 )
 from gradbook.storage import inside
+from gradbook.watching import gradients
 
 OPEN = facts_of("a", status="running")
 
@@ -509,3 +510,7 @@ def test_files_are_listed_with_their_sizes_and_links_are_not_followed():
     assert sizes["checkpoints/last.pt"] == len(b"content")
     assert "more" in sizes
     assert not any("secret" in name for name in sizes)
+
+
+def test_the_files_of_watched_gradients_are_files_of_a_run():
+    assert gradients.FILES == run_format.GRADIENT_FILES

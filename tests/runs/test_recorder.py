@@ -505,3 +505,26 @@ def test_another_run_s_checkpoint_is_not_gone_on_with():
     ):
         train(epochs=4, resume="runs/net-2")
     assert facts("net-2")["status"] == "finished"
+
+
+def test_a_watched_training_keeps_what_was_seen_of_its_gradients(tmp_path):
+    torch.manual_seed(0)
+    trainer = gradbook.Trainer(max_epochs=1, run=tmp_path, watch="gradients", display="off")
+    trainer.fit(gradbook.LinearRegressionScratch(2), gradbook.SyntheticRegressionData())
+    (folder,) = tmp_path.glob("linear-regression-scratch-1")
+    assert {path.name for path in folder.glob("gradients.*")} == set(GRADIENT_FILES)
+
+
+def test_findings_are_kept_in_the_facts_each_once(tmp_path):
+    class Noticing(Sink):
+        def close(self, status):
+            self.trainer.findings = [*self.trainer.findings, "It is slow.", "It is slow."]
+
+        def open(self, board, trainer=None):
+            self.trainer = trainer
+
+    run = Run(tmp_path)
+    trainer = gradbook.Trainer(max_epochs=1, run=run, display="off")
+    trainer._watchers = lambda: [Noticing()]
+    trainer.fit(gradbook.LinearRegressionScratch(2), gradbook.SyntheticRegressionData())
+    assert read_run(run.folder)["findings"] == ["It is slow."]

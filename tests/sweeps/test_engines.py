@@ -162,14 +162,12 @@ def dask_address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ray_address(tmp_path_factory):
+def ray_address():
     """A cluster of two workers, to which this process is connected already."""
     with pytest.MonkeyPatch.context() as patch:
-        # Where its secret is kept. Whoever does not know it is sent away.
-        patch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path_factory.mktemp("ray") / "token"))
+        patch.setenv("RAY_AUTH_TOKEN", "whoever does not know this is sent away by the cluster")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         import ray
 
         with engines._own_signals():

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 
 from gradbook import LinearRegressionScratch, Module, SyntheticRegressionData
 from gradbook.cli import main
 from gradbook.errors import ConfigError, CorruptFileError, MissingExtraError
-from gradbook.sweeps import lin_range, log_range, sweep
+from gradbook.sweeps import lin_range, load, log_range, sweep
 from gradbook.sweeps.results import write_sweep
 from gradbook.sweeps.search import STUDY_FILE
 
@@ -80,8 +81,18 @@ class Stopping(Quadratic):
                 raise KeyboardInterrupt
 
 
+class Killed(Quadratic):
+    """Kills its process in the second epoch, once the folder is there that a variable names."""
+
+    def validation_step(self, batch):
+        super().validation_step(batch)
+        if self.trainer.epoch == 1 and os.path.exists(os.environ.get("KILLED_IN", "nowhere")):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 @pytest.fixture
 def data():
+    torch.manual_seed(0)
     return SyntheticRegressionData(w=[2, -3.4], b=4.2, num_train=8, num_val=4, batch_size=4)
 
 
@@ -117,12 +128,6 @@ def test_it_finds_a_better_rate_than_the_first(data):
     assert len(found.members) == 15
     first, best = found.settings[0].finals("val_loss"), found.best.finals("val_loss")
     assert best[0] < first[0] / 10
-
-
-def test_trials_after_the_first_ten_come_near_to_the_best_rate(data):
-    found = search(data, num_trials=20, pruner="none")
-    distances = [abs(math.log10(rate) + 1) for rate in rates(found)]
-    assert sum(distances[10:]) / 10 < sum(distances[:10]) / 10 / 1.5
 
 
 def test_each_trial_is_a_run_like_any_other(data):
@@ -217,10 +222,10 @@ def test_other_pruners_work(data, pruner):
 
 def test_a_pruned_setting_is_never_the_best(data):
     found = search(data, num_trials=2)
-    best = found.settings.index(found.best)
-    found.facts["members"][best]["pruned"] = True
+    best = found.best.values
+    found.facts["members"][rates(found).index(best["lr"])]["pruned"] = True
     write_sweep(found.folder, found.facts)
-    assert type(found)(found.folder).settings.index(type(found)(found.folder).best) != best
+    assert load(found.folder).best.values not in (best, None)
 
 
 def test_a_trial_that_diverges_is_stopped_and_counts_as_pruned_without_a_value(data):
@@ -262,20 +267,14 @@ def test_a_search_that_ctrl_c_stopped_goes_on_as_it_would_have(data):
 
 
 _KILLED = """
-import os, signal
-from tests.sweeps.test_search import Quadratic, log_range
+import os, torch
+from tests.sweeps import test_search
 from gradbook import SyntheticRegressionData
-from gradbook.sweeps import sweep
 
-class Killed(Quadratic):
-    def validation_step(self, batch):
-        super().validation_step(batch)
-        if self.trainer.epoch == 1 and os.path.exists("runs/it-sweep-1/member-4"):
-            os.kill(os.getpid(), signal.SIGKILL)
-
-Killed.__module__, Killed.__qualname__ = Quadratic.__module__, Quadratic.__qualname__
+os.environ["KILLED_IN"] = "runs/killed-sweep-1/member-4"
+torch.manual_seed(0)
 data = SyntheticRegressionData(w=[2, -3.4], b=4.2, num_train=8, num_val=4, batch_size=4)
-sweep(Killed, data, lr=log_range(1e-3, 10.0), max_epochs=3, num_trials=8, search="optuna", name="it")
+test_search.search(data, test_search.Killed, display="off", name="killed")
 """
 
 
@@ -288,7 +287,7 @@ def test_a_search_that_was_killed_goes_on(data, request):
         text=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    found = search(data, resume="runs/it-sweep-1")
+    found = search(data, Killed, resume="runs/killed-sweep-1")
     assert len(found.members) == len(study_of(found).trials) == 8
     sessions = [len(run.facts["sessions"]) for run in found.runs]
     assert sessions == [1, 1, 1, 2, 1, 1, 1, 1]

@@ -24,7 +24,7 @@ from gradbook.sweeps.stacked import Training, fit_stacked, why_alone
 class Blobs(DataModule):
     """Three classes of points; batches of 8, the last of 4; their own for each seed."""
 
-    def __init__(self, num_train=28, num_val=12, batch_size=8, dtype=torch.float32):
+    def __init__(self, num_train=28, num_val=8, batch_size=8, dtype=torch.float32):
         super().__init__()
         self.save_hyperparameters()
         self.y = torch.arange(num_train + num_val) % 3

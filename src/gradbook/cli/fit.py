@@ -146,7 +146,7 @@ def _facts(
         "final": {label: y for label, y in last.items() if label != "epoch"},
         "best": best,
         "diverged": history.diverged,
-        "verdict": {"label": judged.label, "reason": judged.reason},
+        "verdict": {"label": judged.label, "reason": judged.reason, "text": str(judged)},
         "findings": list(getattr(trainer, "findings", ())),
         "epoch_seconds": seconds,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
@@ -181,7 +181,7 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
     lines.append(f"  seconds   {facts['seconds']:.3g} with loading{rate}")
     if facts["epochs"] or facts["diverged"]:
         lines += textwrap.wrap(
-            "  verdict   {label}: {reason}".format(**facts["verdict"]),
+            f"  verdict   {facts['verdict']['text']}",
             _WIDTH,
             subsequent_indent=" " * 12,
             break_on_hyphens=False,

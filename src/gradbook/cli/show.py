@@ -56,7 +56,7 @@ def run(arguments: list[str]) -> Outcome:
         facts["history"] = stored.history.rows
         stored.check_results()
         judged = verdict(stored)
-        facts["verdict"] = {"label": judged.label, "reason": judged.reason}
+        facts["verdict"] = {"label": judged.label, "reason": judged.reason, "text": str(judged)}
     except CorruptFileError as raised:  # the settings are worth having all the same
         error = raised
         for key in ("epochs", "final", "best"):

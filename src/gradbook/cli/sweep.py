@@ -93,7 +93,10 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
     group.add_argument(
-        "--trials", type=positive_number, metavar="INT", help="how many settings Optuna tries (default: 20)"
+        "--trials",
+        type=positive_number,
+        metavar="INT",
+        help="how many settings Optuna tries (default: 20)",
     )
     group.add_argument(
         "--pruner",

@@ -3,7 +3,6 @@
 Book: the scratch and concise regressions of 3.4 and 3.5 differ by the half in the loss alone.
 """
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,59 +15,21 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from gradbook import checks
-from gradbook.board import ProgressBoard
 from gradbook.data import Batch, to_device
 from gradbook.devices import cpu
 from gradbook.display.escape import printable
 from gradbook.display.table import Table
-from gradbook.errors import BatchError, ConfigError, MissingExtraError, ModelError
-from gradbook.fingerprint import named_parameters
+from gradbook.errors import BatchError, ConfigError, ModelError
+from gradbook.experiments.tensor_comparison import ComparedTensor, Stage, are_close, compared
+from gradbook.experiments.trial import batch_size_of, copy_of, one_batch, parameters_of
+from gradbook.record import data_frame
 from gradbook.schedules import read_optimizers
 from gradbook.seeds import random_state, restore_random_state, untouched_generators
 
 if TYPE_CHECKING:
     import pandas
 
-Stage = Literal["parameter", "activation", "output", "loss", "gradient", "update"]
 Loss = Callable[[Any, Any], torch.Tensor]
-
-#: What a network may apply once more, or once too little.
-_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "softmax": lambda X: X.softmax(dim=-1),
-    "log_softmax": lambda X: X.log_softmax(dim=-1),
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "exp": torch.exp,
-}
-
-
-@dataclass(frozen=True)
-class ComparedTensor:
-    """A tensor of the first model beside its counterpart in the second.
-
-    Attributes:
-        stage: "parameter" for one without a counterpart; "activation", the output of a layer;
-            "output", of the network; "loss"; "gradient" and "update", of a parameter, the latter
-            by one step of the optimizer.
-        name_a: Its name in the first model; None if it has none there.
-        name_b: Its name in the second model; None if it has none there.
-        shape: Its shape in the first model, or in the second if it is only there.
-        difference: The largest difference between two elements, as a part of the largest element;
-            NaN if they cannot be compared.
-        ratio: What the second is times the first, if that is the same everywhere.
-        same: Whether they are equal up to rounding.
-        relation: How they differ, in words, if it is known; A and B are the two tensors.
-    """
-
-    stage: Stage
-    name_a: str | None
-    name_b: str | None
-    shape: tuple[int, ...]
-    difference: float
-    ratio: float | None
-    same: bool
-    relation: str = ""
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,11 +78,7 @@ class ModelComparison:
         Raises:
             MissingExtraError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
-        return pd.DataFrame([vars(row) for row in self.rows])
+        return data_frame([vars(row) for row in self.rows])
 
     def __str__(self) -> str:
         return "\n".join([*self.findings, "", repr(self.table)])
@@ -169,9 +126,7 @@ def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> M
 
 def _examples(batch: Any) -> Batch:
     if hasattr(batch, "train_dataloader"):
-        loader = batch.train_dataloader()
-        first = checks.first_batch(loader)
-        batch = next(iter(loader)) if first is None else first
+        batch = one_batch(batch)
     if not isinstance(batch, Sequence) or len(batch) < 2:
         raise BatchError(
             f"A batch holds the inputs and then the labels, such as (X, y), but got "
@@ -185,13 +140,8 @@ class _Side:
     """A copy of one of the two models, and what it computes."""
 
     def __init__(self, model: Any, name: str, batch: Batch, loss: Loss | None) -> None:
-        known: dict[int, Any] = {}
-        if hasattr(model, "board"):
-            known[id(model.board)] = ProgressBoard(display=False)
-        if hasattr(model, "trainer"):
-            known[id(model.trainer)] = None  # it holds the data
         self.name = name
-        self.model = copy.deepcopy(model, known)
+        self.model = copy_of(model)
         if isinstance(self.model, nn.Module):
             self.model.cpu()
             with checks.at_rest(self.model):
@@ -199,10 +149,7 @@ class _Side:
         if loss is None and not callable(getattr(model, "loss", None)):
             raise ModelError(checks.missing_loss(model))
         self.loss_function = loss if loss is not None else self.model.loss
-        self.parameters = dict(named_parameters(self.model))
-        for key, value in vars(self.model).items():
-            if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
-                self.parameters.setdefault(key, value)
+        self.parameters = parameters_of(self.model)
         self.activations: list[tuple[str, str, torch.Tensor]] = []
         self.updates: dict[str, torch.Tensor] | None = None
 
@@ -283,8 +230,8 @@ def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
     b.step(batch)
     rows = [*_unpaired(a, b, pairs), *_activations(a, b)]
     if isinstance(a.output, torch.Tensor) and isinstance(b.output, torch.Tensor):
-        rows.append(_row("output", "output", "output", a.output, b.output))
-    rows.append(_row("loss", "loss", "loss", a.loss, b.loss))
+        rows.append(compared("output", "output", "output", a.output, b.output))
+    rows.append(compared("loss", "loss", "loss", a.loss, b.loss))
     for pair in pairs:
         rows += _of_pair("gradient", pair, a, b, a.gradients, b.gradients)
     if a.updates is not None and b.updates is not None:
@@ -350,7 +297,7 @@ def _activations(a: _Side, b: _Side) -> list[ComparedTensor]:
         for i in range(block.size):
             name_a, _, first = a.activations[block.a + i]
             name_b, _, second = b.activations[block.b + i]
-            rows.append(_row("activation", name_a, name_b, first, second))
+            rows.append(compared("activation", name_a, name_b, first, second))
     return rows
 
 
@@ -373,87 +320,7 @@ def _of_pair(
     # An update is a difference of parameters, and as exact as these.
     size = float(parameter.abs().max()) if stage == "update" and parameter.numel() else 0.0
     second = pair.as_first(second, first.shape)
-    return [_row(stage, pair.name_a, pair.name_b, first, second, size)]
-
-
-def _row(
-    stage: Stage,
-    name_a: str,
-    name_b: str,
-    first: torch.Tensor,
-    second: torch.Tensor,
-    size: float = 0.0,
-) -> ComparedTensor:
-    """Compares two tensors; `size` is that of what they are differences of."""
-    first, second = first.detach(), second.detach()
-    shape = tuple(first.shape)
-    if first.shape != second.shape:
-        relation = f"A has shape {shape}, and B {tuple(second.shape)}"
-        if first.dim() == 2 and _are_close(first.T, second):
-            relation += ": they are each other's transpose"
-        return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
-    tolerance = _tolerance(first, second)
-    x, y = first.double(), second.double()
-    scale = _size(x, y)
-    gap = _size(torch.where((x == y) | (x.isnan() & y.isnan()), 0.0, x - y))
-    difference = gap / scale if scale else 0.0
-    if gap <= tolerance * max(scale, size):
-        return ComparedTensor(stage, name_a, name_b, shape, difference, 1.0, True)
-    ratio = _ratio(x, y, tolerance, size)
-    relation = "" if ratio is not None else _relation(x, y, tolerance)
-    return ComparedTensor(stage, name_a, name_b, shape, difference, ratio, False, relation)
-
-
-def _tolerance(*tensors: torch.Tensor) -> float:
-    """What rounding may change, as a part of the largest element."""
-    kinds = [t.dtype for t in tensors if t.is_floating_point()]
-    eps = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
-    return min(256 * eps, 0.05)
-
-
-def _size(*tensors: torch.Tensor) -> float:
-    return max(float(t.abs().max()) if t.numel() else 0.0 for t in tensors)
-
-
-def _are_close(x: torch.Tensor, y: torch.Tensor, tolerance: float | None = None) -> bool:
-    if tolerance is None:
-        tolerance = _tolerance(x, y)
-    return x.shape == y.shape and _size(x - y) <= tolerance * _size(x, y)
-
-
-def _ratio(x: torch.Tensor, y: torch.Tensor, tolerance: float, size: float) -> float | None:
-    """The number by which all of x is to be multiplied for y, if there is one."""
-    square = float((x * x).sum())
-    if not square or not math.isfinite(square):
-        return None
-    ratio = float((x * y).sum()) / square
-    scale = max(_size(y), abs(ratio) * _size(x), size)
-    # A number of one element is a ratio too, and says nothing if it is 0.
-    return ratio if ratio and _size(y - ratio * x) <= tolerance * scale else None
-
-
-def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
-    """How y comes from x or x from y, if it is a common way."""
-    if x.dim() == 0:
-        return ""
-    for name, function in _FUNCTIONS.items():
-        if name.endswith("softmax") and x.shape[-1] == 1:
-            continue
-        if _are_close(function(x), y, tolerance):
-            return f"B is the {name} of A"
-        if _are_close(function(y), x, tolerance):
-            return f"A is the {name} of B"
-    if x.dim() == 2 and _are_close(x.T, y, tolerance):
-        return "they are each other's transpose"
-    gap = y - x
-    room = tolerance * _size(x, y)
-    if _size(gap - gap.mean()) <= room:
-        return f"B is A plus {float(gap.mean()):.6g} everywhere"
-    if x.dim() == 2 and len(x) > 1 and _size(gap - gap.mean(dim=0)) <= room:
-        return "all rows differ by the same row, as by a bias"
-    if x.dim() == 2 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
-        return "each row differs by one number, which changes no softmax"
-    return ""
+    return [compared(stage, pair.name_a, pair.name_b, first, second, size)]
 
 
 # In words
@@ -507,8 +374,7 @@ def _called(row: ComparedTensor, name: str | None, model: str) -> str:
 
 def _meaning(ratio: float, output: Any, batch: Batch) -> str:
     """What a ratio below 1 usually comes from."""
-    labels = batch[-1]
-    num_examples = len(labels) if isinstance(labels, torch.Tensor) and labels.dim() else 1
+    num_examples = batch_size_of(batch)
     num_outputs = output.numel() // num_examples if isinstance(output, torch.Tensor) else 1
 
     def near(value: float) -> bool:
@@ -574,14 +440,14 @@ def _double_softmax(side: _Side, batch: Batch) -> str | None:
     if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
         return None
     probabilities = output.detach()
-    if bool((probabilities < 0).any()) or not _are_close(
+    if bool((probabilities < 0).any()) or not are_close(
         probabilities.sum(dim=1), torch.ones(len(output), dtype=output.dtype)
     ):
         return None
     if labels.shape != output.shape[:1]:
         return None
     again = F.cross_entropy(probabilities, labels.long())
-    if side.loss.numel() != 1 or not _are_close(again, side.loss.detach().reshape(())):
+    if side.loss.numel() != 1 or not are_close(again, side.loss.detach().reshape(())):
         return None
     return (
         f"{side.name} takes the softmax twice: its output are probabilities, and its loss is the "

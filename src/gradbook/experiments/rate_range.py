@@ -17,9 +17,10 @@ import torch
 from gradbook.checks import check_model, check_positive, check_whole_number, useless_loss
 from gradbook.data import to_device
 from gradbook.display.finding import Finding
-from gradbook.errors import ConfigError, DataError, MissingExtraError, ModelError
-from gradbook.experiments.hessian import copy_to_try, device_of, is_interrupted, measuring
+from gradbook.errors import ConfigError, DataError, ModelError
+from gradbook.experiments.trial import copy_to_try, device_of, is_interrupted, measuring
 from gradbook.interrupts import Interrupts
+from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
 from gradbook.seeds import SEED_LIMIT
 
@@ -102,12 +103,9 @@ class RateRange(Finding):
         Raises:
             MissingExtraError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
-        index = pd.Index(self.rates, name="rate")
-        return pd.DataFrame({"loss": self.losses, "smoothed": self.smoothed}, index=index)
+        steps = zip(self.rates, self.losses, self.smoothed, strict=True)
+        rows = [{"rate": rate, "loss": loss, "smoothed": mean} for rate, loss, mean in steps]
+        return data_frame(rows, "rate")
 
     def figure(self) -> "Figure":
         """Draws the loss against the rate, with what was found marked."""

@@ -12,18 +12,10 @@ from torch.multiprocessing.reductions import StorageWeakRef as Storage
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook.display.finding import Finding
-from gradbook.experiments.graphs import (
-    Recorder,
-    batch_size_of,
-    bytes_text,
-    counted,
-    data_frame,
-    is_freed,
-    storage_of,
-    tensors_in,
-    tensors_of,
-    trial_of,
-)
+from gradbook.display.words import bytes_text, bytes_unit, counted
+from gradbook.experiments.recording import Recorder, is_freed, storage_of, tensors_in
+from gradbook.experiments.trial import batch_size_of, tensors_of, trial_of
+from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
 
 if TYPE_CHECKING:
@@ -223,7 +215,7 @@ class Memory(Finding):
         for operation in self.operations:
             total += operation.new_bytes
             so_far[operation.name] = total
-        unit, size = _unit(max(total, self.prediction_peak_bytes))
+        unit, size = bytes_unit(max(total, self.prediction_peak_bytes))
         places = range(len(shown))
         axes.barh(places, [o.new_bytes / size for o in shown], color="C0", label="kept by one")
         axes.plot(
@@ -249,7 +241,7 @@ class Memory(Finding):
         axes.set_axisbelow(True)
 
     def _draw_parts(self, axes: "Axes") -> None:
-        unit, size = _unit(max(self.training_bytes, self.prediction_bytes))
+        unit, size = bytes_unit(max(self.training_bytes, self.prediction_bytes))
         rows = {"training": self._parts(True), "prediction": self._parts(False)}
         names = dict.fromkeys(name for parts in rows.values() for name in parts)
         starts = dict.fromkeys(rows, 0.0)
@@ -276,7 +268,7 @@ class Memory(Finding):
         axes.set_title("what it is for", fontsize="medium")
 
     def _draw_growth(self, axes: "Axes") -> None:
-        unit, size = _unit(max(point.training_peak_bytes for point in self.growth))
+        unit, size = bytes_unit(max(point.training_peak_bytes for point in self.growth))
         sizes = [point.batch_size for point in self.growth]
         for style, color, name, label in (
             ("^-", "C1", "training_peak_bytes", "training, at once"),
@@ -470,9 +462,3 @@ def _repeated(value: Any, size: int, times: int) -> Any:
     if isinstance(value, torch.Tensor) and value.dim() and len(value) == size:
         return torch.cat([value] * times)
     return value
-
-
-def _unit(num_bytes: float) -> tuple[str, float]:
-    """The unit in which a number of bytes is drawn, and its size."""
-    units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
-    return next(((name, size) for name, size in units if num_bytes >= size), ("bytes", 1.0))

@@ -33,12 +33,18 @@ CHECKPOINT_FILES = {
 }
 LOCK_FILE = "lock"
 
+#: What is kept of gradients that were watched.
+GRADIENT_FILES = ("gradients.svg", "gradients.png", "gradients.json")
+
 #: What `gradbook inspect` and `gradbook export` add to a run.
 INSPECT_FOLDER = "inspect"
 EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
 
 #: Every file that a run may have, beside the pictures in the folder `INSPECT_FOLDER`.
-FILES = (RUN_FILE, METRICS_FILE, *CURVE_FILES, *CHECKPOINT_FILES.values(), LOCK_FILE, *EXPORT_FILES)
+FILES = (
+    *(RUN_FILE, METRICS_FILE, *CURVE_FILES, *GRADIENT_FILES, *CHECKPOINT_FILES.values()),
+    *(LOCK_FILE, *EXPORT_FILES),
+)
 
 #: The folders that a run may have.
 FOLDERS = (CHECKPOINT_FOLDER, INSPECT_FOLDER)

@@ -221,6 +221,7 @@ class Run(Sink):
             else:
                 attempt(self._write_last_facts, log, status, error)
             attempt(self._save_curves)
+            attempt(self._save_gradients)
             self._log = None
             self._release()
         if failures and status != "failed":
@@ -421,6 +422,12 @@ class Run(Sink):
         assert self.folder is not None
         if isinstance(self._board, ProgressBoard) and self._board.data:
             save_curve(self._board, self.folder)
+
+    def _save_gradients(self) -> None:
+        """Keeps what was seen of the gradients, if they were watched."""
+        report = self._trainer.gradients
+        if report is not None and report.rows and self.folder is not None:
+            report.keep(self.folder)
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:

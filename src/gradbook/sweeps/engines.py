@@ -763,7 +763,7 @@ class _Ray(_Engine):
             context = self._ray.init(
                 "local", num_cpus=self.num_workers, include_dashboard=False, **options
             )
-        except (OSError, RuntimeError, ValueError, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # Ray has many, and no base for them
             if self.address is not None:
                 raise _unanswered("ray", self.address, str(error)) from None
             raise ConfigError(f"A local Ray cluster cannot be started: {error}") from None

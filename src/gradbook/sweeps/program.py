@@ -71,6 +71,8 @@ class Program:
                 raise RuntimeError(f"it changes a tensor in place ({node.target})")
             if torch.Tag.nondeterministic_seeded in node.target.tags:
                 raise RuntimeError(f"it draws random numbers ({node.target})")
+            if torch.Tag.dynamic_output_shape in node.target.tags:
+                raise RuntimeError(f"a shape depends on values ({node.target})")
         for _ in range(_MOST_PASSES):
             graph.eliminate_dead_code()
             _evaluate(module, inputs)
@@ -87,7 +89,6 @@ class Program:
 
 def _evaluate(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
     """Notes at each node what it gives for the example inputs."""
-
     # Not by `run`, whose progress bar starts a thread even where it is not shown.
     interpreter = fx.Interpreter(module, garbage_collect_values=False)
     interpreter.args_iter = iter(inputs)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -682,7 +683,7 @@ def _is_member(member: Any, swept: Mapping[str, Any]) -> bool:
         isinstance(member, dict)
         and isinstance(member.get("values"), dict)
         and isinstance(member.get("folder"), str)
-        and member["folder"] == Path(member["folder"]).name
+        and re.fullmatch(r"[\w-]+", member["folder"]) is not None
         and isinstance(member.get("error"), str | None)
         and isinstance(member.get("alone"), str | None)
         and set(swept) <= {*member["values"], "seed"}

@@ -90,9 +90,7 @@ def sweep(
 
     Book: the exercises of 3.4, 4.4 and 5.2 ask for what one value at a time shows.
     """
-    plan = Plan(
-        Model, data, settings, num_samples, name=name, search=search, num_trials=num_trials
-    )
+    plan = Plan(Model, data, settings, num_samples, name=name, search=search, num_trials=num_trials)
     return run_sweep(
         plan,
         runs=runs,

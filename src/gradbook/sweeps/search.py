@@ -163,7 +163,10 @@ class Search:
         with _quietly():
             for trial in study.get_trials(deepcopy=False):
                 # Its process was killed while it chose the values.
-                if trial.state == optuna.trial.TrialState.RUNNING and _PLACE not in trial.user_attrs:
+                if (
+                    trial.state == optuna.trial.TrialState.RUNNING
+                    and _PLACE not in trial.user_attrs
+                ):
                     study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         return self._facts()
 
@@ -403,9 +406,7 @@ class Search:
     def _by_place(self) -> dict[int, Any]:
         with _quietly():
             trials = self._study().get_trials(deepcopy=False)
-        return {
-            trial.user_attrs[_PLACE]: trial for trial in trials if _PLACE in trial.user_attrs
-        }
+        return {trial.user_attrs[_PLACE]: trial for trial in trials if _PLACE in trial.user_attrs}
 
     def members(self) -> list[dict[str, Any]]:
         """What sweep.json says of the members that were begun, in the order of the trials."""

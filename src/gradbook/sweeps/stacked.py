@@ -243,7 +243,9 @@ _NEUTRAL: dict[str, Any] = {
 def _updated(optimizer: Any) -> list[Any]:
     """The tensors that an optimizer updates, of a learner's own as well."""
     groups = getattr(optimizer, "param_groups", None)
-    tensors = [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
+    tensors = (
+        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
+    )
     return [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
 
 
@@ -701,7 +703,9 @@ class _Stack:
             CannotStack: If they do not agree. No step has been taken then.
         """
         with torch.no_grad():
-            for split, kind in enumerate(("train", "val")[: len(_loaders(self.trainings[0].trainer))]):
+            for split, kind in enumerate(
+                ("train", "val")[: len(_loaders(self.trainings[0].trainer))]
+            ):
                 for part in self._first_batches(split):
                     self._step(kind, part)
         batch = self._first_batch()

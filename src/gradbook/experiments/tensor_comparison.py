@@ -1,0 +1,138 @@
+"""Two tensors that should be equal: whether they are, up to rounding, or how they differ."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+Stage = Literal["parameter", "activation", "output", "loss", "gradient", "update"]
+
+#: What a network may apply once more, or once too little.
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "softmax": lambda X: X.softmax(dim=-1),
+    "log_softmax": lambda X: X.log_softmax(dim=-1),
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "exp": torch.exp,
+}
+
+
+@dataclass(frozen=True)
+class ComparedTensor:
+    """A tensor of the first model beside its counterpart in the second.
+
+    Attributes:
+        stage: "parameter" for one without a counterpart; "activation", the output of a layer;
+            "output", of the network; "loss"; "gradient" and "update", of a parameter, the latter
+            by one step of the optimizer.
+        name_a: Its name in the first model; None if it has none there.
+        name_b: Its name in the second model; None if it has none there.
+        shape: Its shape in the first model, or in the second if it is only there.
+        difference: The largest difference between two elements, as a part of the largest element;
+            NaN if they cannot be compared.
+        ratio: What the second is times the first, if that is the same everywhere.
+        same: Whether they are equal up to rounding.
+        relation: How they differ, in words, if it is known; A and B are the two tensors.
+    """
+
+    stage: Stage
+    name_a: str | None
+    name_b: str | None
+    shape: tuple[int, ...]
+    difference: float
+    ratio: float | None
+    same: bool
+    relation: str = ""
+
+
+def compared(
+    stage: Stage,
+    name_a: str,
+    name_b: str,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    size: float = 0.0,
+) -> ComparedTensor:
+    """Compares two tensors.
+
+    Args:
+        stage: What they are, as in `ComparedTensor`.
+        name_a: The name of the first.
+        name_b: The name of the second.
+        first: The tensor of the first model.
+        second: The tensor of the second model.
+        size: The largest size of what they are differences of, and as exact as.
+    """
+    first, second = first.detach(), second.detach()
+    shape = tuple(first.shape)
+    if first.shape != second.shape:
+        relation = f"A has shape {shape}, and B {tuple(second.shape)}"
+        if first.dim() == 2 and are_close(first.T, second):
+            relation += ": they are each other's transpose"
+        return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
+    tolerance = _tolerance(first, second)
+    x, y = first.double(), second.double()
+    scale = _size(x, y)
+    gap = _size(torch.where((x == y) | (x.isnan() & y.isnan()), 0.0, x - y))
+    difference = gap / scale if gap else 0.0
+    if gap == 0 or gap <= tolerance * max(scale, size):
+        return ComparedTensor(stage, name_a, name_b, shape, difference, 1.0, True)
+    ratio = _ratio(x, y, tolerance, size)
+    relation = "" if ratio is not None else _relation(x, y, tolerance)
+    return ComparedTensor(stage, name_a, name_b, shape, difference, ratio, False, relation)
+
+
+def _tolerance(*tensors: torch.Tensor) -> float:
+    """What rounding may change, as a part of the largest element."""
+    kinds = [t.dtype for t in tensors if t.is_floating_point()]
+    eps = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+    return min(256 * eps, 0.05)
+
+
+def _size(*tensors: torch.Tensor) -> float:
+    return max(float(t.abs().max()) if t.numel() else 0.0 for t in tensors)
+
+
+def are_close(x: torch.Tensor, y: torch.Tensor, tolerance: float | None = None) -> bool:
+    """Whether two tensors are equal up to rounding, or to a part of their largest element."""
+    if tolerance is None:
+        tolerance = _tolerance(x, y)
+    return x.shape == y.shape and _size(x - y) <= tolerance * _size(x, y)
+
+
+def _ratio(x: torch.Tensor, y: torch.Tensor, tolerance: float, size: float) -> float | None:
+    """The number by which all of x is to be multiplied for y, if there is one."""
+    square = float((x * x).sum())
+    if not square or not math.isfinite(square):
+        return None
+    ratio = float((x * y).sum()) / square
+    scale = max(_size(y), abs(ratio) * _size(x), size)
+    # A number of one element is a ratio too, and says nothing if it is 0.
+    return ratio if ratio and _size(y - ratio * x) <= tolerance * scale else None
+
+
+def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
+    """How y comes from x or x from y, if it is a common way."""
+    if x.dim() == 0:
+        return ""
+    for name, function in _FUNCTIONS.items():
+        if name.endswith("softmax") and x.shape[-1] == 1:
+            continue
+        if are_close(function(x), y, tolerance):
+            return f"B is the {name} of A"
+        if are_close(function(y), x, tolerance):
+            return f"A is the {name} of B"
+    if x.dim() == 2 and are_close(x.T, y, tolerance):
+        return "they are each other's transpose"
+    gap = y - x
+    room = tolerance * _size(x, y)
+    if _size(gap - gap.mean()) <= room:
+        return f"B is A plus {float(gap.mean()):.6g} everywhere"
+    if x.dim() == 2 and len(x) > 1 and _size(gap - gap.mean(dim=0)) <= room:
+        return "all rows differ by the same row, as by a bias"
+    if x.dim() == 2 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
+        return "each row differs by one number, which changes no softmax"
+    return ""

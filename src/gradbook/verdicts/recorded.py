@@ -1,0 +1,122 @@
+"""The curves of a training, read from wherever they were recorded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from gradbook.errors import ConfigError
+from gradbook.record import higher_is_better
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A recorded curve: its values, and where they stand in epochs."""
+
+    label: str
+    xs: np.ndarray
+    ys: np.ndarray
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What is known of a training; its curves hold finite values only if `diverged` is None."""
+
+    curves: dict[str, Curve]
+    epochs: int
+    points: dict[str, Curve]
+    diverged: str | None
+
+    @classmethod
+    def of(cls, training: Any) -> "Recorded":
+        """What `verdict` takes, read.
+
+        Raises:
+            ConfigError: If it is no training.
+        """
+        points: dict[str, Curve] = {}
+        diverged = None
+        if isinstance(training, Mapping):
+            values = {str(name): _numbers(name, training[name]) for name in training}
+            curves = {
+                name: Curve(name, np.arange(1.0, len(ys) + 1), ys) for name, ys in values.items()
+            }
+        else:
+            history = getattr(training, "history", training)
+            if not hasattr(history, "rows"):
+                raise ConfigError(
+                    f"A verdict needs a training: a History, a Trainer after fit(), a run, or a "
+                    f"mapping such as {{'val_loss': [0.9, 0.5]}}, but got "
+                    f"{type(training).__name__} {training!r:.60}."
+                )
+            curves = _curves_of(history.rows)
+            points = _points_of(training)
+            diverged = getattr(history, "diverged", None)
+        curves = {
+            name: curve
+            for name, curve in curves.items()
+            if name not in ("epoch", "lr") and len(curve.ys)
+        }
+        if diverged is None:
+            diverged = _first_nonfinite(curves)
+        epochs = round(max((curve.xs[-1] for curve in curves.values()), default=0))
+        return cls(curves, epochs, points, diverged)
+
+
+def _numbers(name: Any, values: Any) -> np.ndarray:
+    listed = list(values) if isinstance(values, Sequence | np.ndarray) else None
+    if listed is None or any(not isinstance(y, Real) or isinstance(y, bool) for y in listed):
+        raise ConfigError(
+            f"{name!r} must be a list of numbers, one for each epoch, but it is {values!r}."
+        )
+    return np.array(listed, float)
+
+
+def _curves_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Curve]:
+    labels = dict.fromkeys(name for row in rows for name in row if name != "epoch")
+    # A label that is not in a row was not measured in that epoch, and is no NaN.
+    found = {
+        name: np.array([(row["epoch"], row[name]) for row in rows if name in row], float)
+        for name in labels
+    }
+    return {name: Curve(name, xy[:, 0], xy[:, 1]) for name, xy in found.items()}
+
+
+def _points_of(training: Any) -> dict[str, Curve]:
+    """The board's points, which tell more of a short training than the means of its epochs."""
+    points = getattr(training, "points", None)
+    if points is None:
+        board = getattr(getattr(training, "model", None), "board", None)
+        points = getattr(board, "data", None) or {}
+    found = {name: np.array([(p.x, p.y) for p in curve], float) for name, curve in points.items()}
+    return {name: Curve(name, xy[:, 0], xy[:, 1]) for name, xy in found.items() if len(xy)}
+
+
+def _first_nonfinite(curves: Mapping[str, Curve]) -> str | None:
+    places = [
+        (curve.xs[np.argmin(np.isfinite(curve.ys))], name)
+        for name, curve in curves.items()
+        if not np.isfinite(curve.ys).all()
+    ]
+    if not places:
+        return None
+    epoch, name = min(places)
+    return f"{name} in epoch {epoch:g}"
+
+
+def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None] | None:
+    """The curves of training and validation to judge by; None if none has a known direction."""
+    quantities = list(dict.fromkeys(map(_quantity, curves)))
+    losses = [name for name in quantities if higher_is_better(name) is False]
+    scores = [name for name in quantities if higher_is_better(name)]
+    if not losses and not scores:
+        return None
+    quantity = "loss" if "loss" in losses else (losses or scores)[0]
+    train = curves.get(f"train_{quantity}") or curves.get(quantity)
+    return train, curves.get(f"val_{quantity}")
+
+
+def _quantity(label: str) -> str:
+    return label.removeprefix("train_").removeprefix("val_")

@@ -1,0 +1,253 @@
+"""The verdict on one training: rules, in the order in which they are asked."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from gradbook.record import higher_is_better
+from gradbook.verdicts.recorded import Curve, Recorded, to_judge_by
+from gradbook.verdicts.trends import GAINED, LARGE, TELLING_EPOCHS, Trend
+
+Label = Literal[
+    "converged",
+    "still improving",
+    "oscillating",
+    "diverged",
+    "overfitting",
+    "stuck",
+    "cannot tell",
+]
+
+#: An explosion: a loss so many times its start; or so many times, where it rises beyond noise.
+_EXPLODED, _RISEN = 10, 2
+#: An accuracy above this is not one by chance, if the classes are about as frequent.
+_BY_CHANCE = 0.6
+
+
+@dataclass(frozen=True, repr=False)
+class Verdict:
+    """A judgement on a training, and the curve that it rests on.
+
+    Numbers are in the curve's own unit, and None where there are too few epochs to know them.
+
+    Attributes:
+        label: "converged", "still improving", "oscillating", "diverged", "overfitting", "stuck",
+            or "cannot tell".
+        reason: Why, in one or two sentences.
+        epochs: The number of finished epochs.
+        curve: The label of the curve that decided, such as "val_loss".
+        start: The loss at which the training began, as far back as it is known.
+        level: The median in the final phase, which is the later half of the epochs.
+        noise: The standard deviation of the curve about the straight line (of the logarithm of a
+            positive loss) in the final phase; where swings decided, about the neighbouring values.
+        slope: The change per epoch in the final phase.
+        p_value: How often noise alone would give a slope as steep, from 0 to 1.
+    """
+
+    label: Label
+    reason: str
+    epochs: int
+    curve: str | None = None
+    start: float | None = None
+    level: float | None = None
+    noise: float | None = None
+    slope: float | None = None
+    p_value: float | None = None
+
+    def __str__(self) -> str:
+        # The reason of a "cannot tell" goes on from these words.
+        begun = self.reason.startswith(self.label)
+        return self.reason if begun else f"{self.label}: {self.reason}"
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def verdict(training: Any) -> Verdict:
+    """Judges the learning curve of one training.
+
+    The loss is judged, because it is what training lowers: in validation where there is one, and
+    in training. Where no loss was recorded, an accuracy is.
+
+    Args:
+        training: A `History`, or what has one as `history`, such as a `Trainer` or a stored run;
+            or a mapping from labels, such as "val_loss", to lists of epoch means.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    recorded = Recorded.of(training)
+    epochs = recorded.epochs
+    if recorded.diverged is not None:
+        reason = f"A value became NaN or infinite: {recorded.diverged}."
+        return Verdict("diverged", reason, epochs)
+    judged = to_judge_by(recorded.curves)
+    if judged is None:
+        names = ", ".join(recorded.curves) or "no values"
+        reason = (
+            f"cannot tell from {_count(epochs)} without a loss or an accuracy. There are {names}."
+        )
+        return Verdict("cannot tell", reason, epochs)
+    with np.errstate(all="ignore"):  # a loss of 1e200 is for the verdict to tell
+        return _judge(recorded, *judged)
+
+
+def _judge(recorded: Recorded, train: Curve | None, val: Curve | None) -> Verdict:
+    epochs, start = recorded.epochs, _start_of(recorded, train, val)
+    exploded = _explosion(train or val, start, epochs)
+    if exploded is not None:
+        return exploded
+    trends = _trends(recorded, train, val, start) if epochs >= 3 else []
+    if not trends:
+        reason = f"cannot tell from {_count(epochs)}. It takes 3 to know a trend from noise."
+        return Verdict("cannot tell", reason, epochs)
+    by_split = {trend.curve.label.startswith("val_"): trend for trend in trends}
+    trained, validated = by_split.get(False), by_split.get(True)
+    decider = validated or trends[0]  # where both say the same
+
+    def told(label: Label, trend: Trend, reason: str) -> Verdict:
+        return _told(label, trend, reason, epochs, start)
+
+    if trained is not None and trained.rises and trained.level >= _RISEN * start > 0:
+        reason = f"{trained.pace(epochs)}, and is {trained.level / start:.2g} times its start."
+        return told("diverged", trained, reason)
+    if trained and validated and validated.rises and trained.is_falling:
+        best = int(np.argmin(validated.zs))
+        reason = (
+            f"{validated.pace(epochs)}, beyond its noise of {validated.noise}, while "
+            f"{trained.pace()}. It was best in epoch {validated.curve.xs[best]:g}, with "
+            f"{validated.curve.ys[best]:.4g}, and is now {validated.curve.ys[-1]:.4g}."
+        )
+        return told("overfitting", validated, reason)
+    for trend in (validated, trained):
+        if trend is not None and trend.oscillates:
+            reason = (
+                f"{trend.curve.label} swings by {trend.amount(trend.swing)} from one value to the "
+                f"next, and goes on doing so, on its way from {start:.4g} to {trend.level:.4g}."
+            )
+            swing = trend.swing * trend.factor
+            return replace(told("oscillating", trend, reason), noise=swing)
+    if all(trend.is_no_better and not trend.is_falling for trend in trends):
+        return _unmoved(recorded, decider, start)
+    if trained is not None and trained.rises and trained.returns:
+        best = int(np.argmin(trained.zs))
+        reason = (
+            f"{trained.pace(epochs)}, back towards its start: it was best in epoch "
+            f"{trained.curve.xs[best]:.3g}, with {trained.curve.ys[best]:.4g}."
+        )
+        return told("oscillating", trained, reason)
+    falling = [trend for trend in (trained, validated) if trend is not None and trend.falls]
+    if trained and validated and falling == [trained]:
+        line = validated.line
+        if line.slope - line.error > trained.line.slope:
+            reason = f"{validated.levelled(epochs, start)}. Meanwhile {trained.pace()}."
+            return told("converged", validated, reason)
+    if falling:
+        reason = f"{falling[0].pace(epochs)}, beyond its noise of {falling[0].noise}"
+        if len(falling) == 2:
+            reason += f"; {falling[1].pace()}"
+        elif validated and validated not in falling:
+            reason += f"; {validated.curve.label}, with a noise of {validated.noise}, may follow"
+        return told("still improving", falling[0], f"{reason}.")
+    level = [trend for trend in (validated, trained) if trend and trend.is_level]
+    if level:
+        return told("converged", level[0], f"{level[0].levelled(epochs, start)}.")
+    why = (
+        f"{decider.pace(epochs)}, while no training loss falls"
+        if decider.rises
+        else f"The noise of {decider.curve.label}, {decider.noise}, could hide a trend"
+    )
+    reason = f"cannot tell from {epochs} epochs. {why}."
+    return told("cannot tell", decider, reason)
+
+
+def _told(label: Label, trend: Trend, reason: str, epochs: int, start: float) -> Verdict:
+    """The verdict that rests on a curve."""
+    line = trend.line
+    sign = -1.0 if higher_is_better(trend.curve.label) else 1.0
+    return Verdict(
+        label,
+        reason,
+        epochs,
+        curve=trend.curve.label,
+        start=start,
+        level=trend.level,
+        noise=line.noise * trend.factor,
+        slope=sign * line.slope * trend.factor,
+        p_value=line.p_value,
+    )
+
+
+def _count(epochs: int) -> str:
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
+
+
+def _start_of(recorded: Recorded, train: Curve | None, val: Curve | None) -> float:
+    """The value at which the training began: of its first point, or else of its first epoch."""
+    points = _training_points(recorded, train)
+    curve = points or train or val
+    return float(curve.ys[0]) if curve is not None and len(curve.ys) else math.nan
+
+
+def _training_points(recorded: Recorded, train: Curve | None) -> Curve | None:
+    """The points of the training curve, where they are of the same training as its means."""
+    points = recorded.points.get(train.label) if train is not None else None
+    if points is None or not recorded.epochs - 1 < points.xs[-1] <= recorded.epochs:
+        return None
+    return points if np.isfinite(points.ys).all() else None
+
+
+def _explosion(curve: Curve | None, start: float, epochs: int) -> Verdict | None:
+    """The verdict on a loss that is finite, but many times what it was at first."""
+    if curve is None or higher_is_better(curve.label) is not False or not start > 0:
+        return None
+    last = float(curve.ys[-1])
+    if last < _EXPLODED * start:
+        return None
+    reason = f"{curve.label} began at {start:.4g} and is {last:.4g}, {last / start:.2g} times that."
+    return Verdict("diverged", reason, epochs, curve=curve.label, start=start, level=last)
+
+
+def _trends(
+    recorded: Recorded, train: Curve | None, val: Curve | None, start: float
+) -> list[Trend]:
+    """The trends of training and validation, as far as they have the values for one."""
+    points = _training_points(recorded, train)
+    if points is not None and recorded.epochs < TELLING_EPOCHS:
+        # In a longer training the means tell more: in each epoch they are of the same examples.
+        train = points
+    curves = [curve for curve in (train, val) if curve is not None and len(curve.ys) >= 3]
+    sign = -1 if any(higher_is_better(curve.label) for curve in curves) else 1
+    is_log = sign == 1 and start > 0 and all(curve.ys.min() > 0 for curve in curves)
+    worst = max if sign == 1 else min
+    return [
+        Trend.of(curve, recorded.epochs, worst(start, float(curve.ys[0])), is_log, sign)
+        for curve in curves
+    ]
+
+
+def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
+    """The verdict on a training that is no better than in its first epoch."""
+    epochs = recorded.epochs
+    name = trend.curve.label
+    unsure = trend.gain if epochs >= TELLING_EPOCHS else trend.doubt
+    if unsure > LARGE * trend.unit:
+        reason = (
+            f"cannot tell from {epochs} epochs. {name} is no better than at first, but its noise "
+            f"of {trend.noise} could hide that."
+        )
+        return _told("cannot tell", trend, reason, epochs, start)
+    scores = [name for name in ("val_acc", "train_acc") if name in recorded.curves]
+    score = float(recorded.curves[scores[0]].ys[-1]) if scores else math.nan
+    same = (
+        f"{name} was {trend.curve.ys[0]:.4g} at first and is {trend.level:.4g} over the last "
+        f"{trend.last(epochs)} of {epochs} epochs"
+    )
+    if score > _BY_CHANCE:
+        reason = f"{same}. With {scores[0]} at {score:.3g}, it got there in the first epoch."
+        return _told("converged", trend, reason, epochs, start)
+    reason = f"{same}: no improvement beyond {GAINED:.0%} and its noise of {trend.noise}"
+    reason += f", and {scores[0]} is {score:.3g}." if scores else "."
+    return _told("stuck", trend, reason, epochs, start)

@@ -1,0 +1,226 @@
+"""One training step, looked at operation by operation: where its first wrong number comes from."""
+
+import linecache
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode, resolve_name
+
+
+@dataclass(frozen=True)
+class CodeLine:
+    """A line of code: its file, its number from 1, and its text."""
+
+    file: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        # A cell of a notebook has a file name that says nothing.
+        name = Path(self.file).name if self.file.endswith(".py") else "the cell"
+        text = f", `{self.text}`" if self.text else ""
+        return f"line {self.number} of {name}{text}"
+
+
+class Stop(BaseException):
+    """Ends a step or a training, through whatever loop a learner wrote."""
+
+
+@dataclass
+class Call:
+    """A call of one of PyTorch's functions."""
+
+    index: int
+    name: str
+    args: Sequence[Any]
+    inputs: list[torch.Tensor]
+    wrong_inputs: list[torch.Tensor]
+    results: list[torch.Tensor]
+    is_wrong: bool
+    layer: str | None
+    line: CodeLine | None
+
+
+class Observer(TorchFunctionMode):
+    """Notes every call of a PyTorch function, until the gradients are there.
+
+    Args:
+        outermost: The code that runs the step: no line of the learner's leads there.
+    """
+
+    def __init__(self, outermost: CodeType) -> None:
+        super().__init__()
+        self._outermost = outermost
+        self.calls: list[Call] = []
+        self.root: torch.Tensor | None = None
+        self.node: Any = None
+        self.incoming: list[torch.Tensor] = []
+        self._layers: list[str] = []
+        self._caller_of: dict[Any, Call] = {}
+
+    @contextmanager
+    def at_layers(self, model: Any) -> Iterator[None]:
+        """While it lasts, it is known in which layer a call is made."""
+        hooks = []
+        for name, layer in model.named_modules() if isinstance(model, nn.Module) else ():
+            if name:
+                enter = self._entering(name)
+                hooks.append(layer.register_forward_pre_hook(enter))
+                hooks.append(layer.register_forward_hook(lambda *_: self._layers.pop() and None))
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _entering(self, name: str) -> Callable[..., None]:
+        return lambda *_: self._layers.append(name)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.Tensor.backward:
+            return self._backward(*args, **kwargs)
+        inputs = tensors_in([args, kwargs])
+        wrong = [tensor for tensor in inputs if not are_finite([tensor])]
+        output = func(*args, **kwargs)
+        name = _name_of(func)
+        results = tensors_in(output)
+        if name == "setitem":
+            results = inputs[:1]
+        layer = self._layers[-1] if self._layers else None
+        call = Call(
+            *(len(self.calls), name, args, inputs, wrong, results),
+            is_wrong=not are_finite(results),
+            layer=layer,
+            line=_calling_line(self._outermost, with_ours=layer is None),
+        )
+        self.calls.append(call)
+        for tensor in results:
+            self._assign(tensor.grad_fn, call)
+        return output
+
+    def _assign(self, node: Any, call: Call) -> None:
+        """The nodes of the graph that came with a call are the call's."""
+        left = [node]
+        while left:
+            node = left.pop()
+            if node is not None and node not in self._caller_of:
+                self._caller_of[node] = call
+                left += [following for following, _ in node.next_functions]
+
+    def _backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        if not are_finite([loss]):
+            self.root = loss
+            raise Stop
+        self._assign(loss.grad_fn, self.calls[-1])
+        for node in self._caller_of:
+            node.register_hook(self._watching(node))
+        loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+        raise Stop
+
+    def _watching(self, node: Any) -> Callable[[Any, Any], None]:
+        def watch(outgoing: Sequence[Any], incoming: Sequence[Any]) -> None:
+            known = self.node is not None
+            if not known and are_finite(incoming) and not are_finite(outgoing):
+                self.node, self.incoming = node, [t for t in incoming if t is not None]
+
+        return watch
+
+    def origin(self) -> "Call | torch.Tensor | None":
+        """Where the first wrong number came from: a call, or a tensor that no call made.
+
+        From the loss it is traced back through what is wrong. A call whose result is infinite,
+        but does not reach the loss, is none: a mask may be made of infinities.
+        """
+        if self.node is not None:
+            return self._caller_of[self.node]
+        if self.root is None:
+            return next((c for c in self.calls if c.is_wrong and not c.wrong_inputs), None)
+        tensor, call = self.root, None
+        index = len(self.calls)
+        while True:
+            made = [c for c in self.calls[:index] if any(t is tensor for t in c.results)]
+            if not made:
+                return tensor
+            call = made[-1]
+            if not call.wrong_inputs:
+                return call
+            index = call.index
+            tensor = min(call.wrong_inputs, key=lambda t: self._rank(t, index))
+
+    def _rank(self, tensor: torch.Tensor, index: int) -> tuple[bool, int]:
+        """NaN before infinity, which may be a mask; then what was made first."""
+        made = [c.index for c in self.calls[:index] if any(t is tensor for t in c.results)]
+        return not bool(tensor.isnan().any()), made[-1] if made else -1
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors in lists, tuples and dictionaries."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return (
+        [t for item in value for t in tensors_in(item)] if isinstance(value, list | tuple) else []
+    )
+
+
+def are_finite(values: Any) -> bool:
+    """Whether all numbers of all tensors are finite."""
+    return all(
+        bool(value.isfinite().all())
+        for value in values
+        if isinstance(value, torch.Tensor) and not is_lazy(value)
+    )
+
+
+def largest(tensors: Any) -> float:
+    """The largest size of a number in floating-point tensors; NaN without any."""
+    sizes = [
+        float(tensor.detach().abs().max())
+        for tensor in tensors
+        if tensor.is_floating_point() and tensor.numel() and not is_lazy(tensor)
+    ]
+    return max(sizes) if sizes else math.nan
+
+
+def norm_of(tensor: torch.Tensor) -> float:
+    """The norm in 64 bits, where the squares of float32 cannot overflow."""
+    return float(tensor.detach().to_dense().cpu().double().norm())
+
+
+def _name_of(func: Any) -> str:
+    """The name of one of PyTorch's functions, without what marks it as in place or reversed."""
+    path = str(resolve_name(func) or getattr(func, "__name__", func)).split(".")
+    return path[-2 if path[-1] == "__get__" and len(path) > 1 else -1].strip("_")
+
+
+def _calling_line(outermost: CodeType, with_ours: bool) -> CodeLine | None:
+    """The line of the learner's code that led here; of a finished model, the library's."""
+    frame: FrameType | None = sys._getframe(1)
+    ours: FrameType | None = None
+    while frame is not None and frame.f_code is not outermost:
+        module = frame.f_globals.get("__name__", "")
+        top = module.partition(".")[0]
+        if top == "gradbook" and not module.startswith("gradbook.watching."):
+            ours = ours or frame
+        elif top not in ("torch", "gradbook", "contextlib"):
+            return _line_of(frame)
+        frame = frame.f_back
+    return _line_of(ours) if with_ours and ours is not None else None
+
+
+def _line_of(frame: FrameType) -> CodeLine:
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    return CodeLine(file, number, linecache.getline(file, number).strip())

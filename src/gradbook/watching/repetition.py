@@ -1,0 +1,346 @@
+"""A training, once more, on a copy: from a state that was kept to its first wrong number."""
+
+import copy
+import io
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from gradbook import snapshot
+from gradbook.board import ProgressBoard
+from gradbook.data import Batch
+from gradbook.execution import Precision
+from gradbook.fingerprint import model_tensors, named_parameters
+from gradbook.record import History
+from gradbook.resumable_loader import Position, ResumableLoader, Split
+from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.watching.observer import (
+    Observer,
+    Stop,
+    are_finite,
+    largest,
+    norm_of,
+    tensors_in,
+)
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+Phase = Literal["forward", "backward", "update"]
+
+#: A repetition takes at most so long.
+_LIMIT_SECONDS = 60.0
+#: The last steps that are remembered.
+_NUM_STEPS = 50
+
+#: What stands for the description of a training's setup, which its copy shares.
+_NO_SETUP = {"code": {"python": "", "classes": {}}, "place": {}}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step.
+
+    Attributes:
+        step: The batches since the training began, this one included.
+        epoch: The epoch, from 1.
+        lr: The learning rate, if the optimizer has one.
+        loss: The loss of its batch.
+        gradient_norm: The norm of all gradients together, before any clipping.
+        largest_parameter: The largest size of a parameter before the step.
+        largest_input: The largest size of a number in the batch.
+    """
+
+    step: int
+    epoch: int
+    lr: float | None
+    loss: float = math.nan
+    gradient_norm: float = math.nan
+    largest_parameter: float = math.nan
+    largest_input: float = math.nan
+
+
+class _Loader(ResumableLoader):
+    """A loader that tells when a batch was fetched."""
+
+    before_batch: Callable[[Batch], None]
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in super().__iter__():
+            self.before_batch(batch)
+            yield batch
+
+
+class Repetition:
+    """A training, once more, on a copy.
+
+    Args:
+        trainer: A trainer at the end of the epoch in which a number went wrong.
+        kept: What `state_of` gave at the end of an earlier epoch.
+
+    Attributes:
+        copy: The trainer of the copy.
+        steps: The last steps before, oldest first.
+        at: The step that was looked at last; at the end, the one that went wrong.
+        batch: Its batch.
+        what: What became NaN or infinite first.
+        phase: In which part of the step; None if nothing did.
+        split: "train", or "val" if it was in the validation.
+    """
+
+    def __init__(self, trainer: "Trainer", kept: dict[str, Any]) -> None:
+        self.trainer = trainer
+        self.copy = copied = _copy_of(trainer)
+        snapshot.put_back(kept, copied)
+        copied.model.board.history = copied.history
+        self.steps: deque[Step] = deque(maxlen=_NUM_STEPS)
+        self.parameters = parameters_of(copied)
+        self.norms: dict[str, float] = {}
+        for name, parameter in self.parameters.items():
+            if parameter.requires_grad and parameter.is_leaf:
+                note: Any = self._noting(name)
+                parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
+        for split in ("train", "val"):
+            loader = getattr(copied, f"{split}_dataloader")
+            if loader is not None:
+                limit = len(loader)
+                again = _Loader(loader.loader, split, copied.position, limit, self._after_batch)
+                again.before_batch = self._before_batch
+                setattr(copied, f"{split}_dataloader", again)
+        # Of the step that runs.
+        self.batch: Batch = ()
+        self.before: list[torch.Tensor] = []
+        self.sources: dict[str, Any] = {}
+        self.counts = (0, 0)
+        self.at: Step | None = None
+        # Of the first wrong one.
+        self.what = ""
+        self.phase: Phase | None = None
+        self.split: Split = "train"
+
+    def run(self) -> str | None:
+        """Repeats all up to the first wrong number.
+
+        Returns:
+            Why none was found, in words; None if there is one.
+        """
+        copied = self.copy
+        self.ends_at = time.perf_counter() + _LIMIT_SECONDS
+        try:
+            for epoch in range(copied.position.epoch, self.trainer.epoch + 1):
+                copied.epoch = epoch
+                copied.fit_epoch()
+                copied.end_epoch()
+        except Stop:
+            pass
+        if self.phase is None:
+            if time.perf_counter() > self.ends_at:
+                return f"its repetition took more than {_LIMIT_SECONDS:g} seconds"
+            return (
+                "all was finite when the epoch was repeated on a copy, so that something in the "
+                "data or the steps comes out differently each time"
+            )
+        return None
+
+    def observe(self) -> Observer:
+        """Repeats the step that went wrong, unless it was in the optimizer's update."""
+        observer = Observer(self._repeat_step.__code__)
+        if self.phase != "update":
+            self._repeat_step(observer)
+        return observer
+
+    def _before_batch(self, batch: Batch) -> None:
+        copied = self.copy
+        self.batch = batch
+        self.before = [tensor.clone() for tensor in _changed_by_steps(copied)]
+        self.sources = copied.position.sources()
+        self.counts = (copied.train_batch_idx, copied.val_batch_idx)
+        self.norms.clear()
+        position = copied.position
+        done = position.batches if position.split == "train" else copied.num_train_batches
+        self.at = Step(
+            position.epoch * copied.num_train_batches + done + (position.split == "train"),
+            position.epoch + 1,
+            learning_rate(copied.optim),
+            largest_parameter=largest(self.parameters.values()),
+            largest_input=largest(tensors_in(batch)),
+        )
+
+    def _after_batch(self, split: Split) -> None:
+        assert self.at is not None
+        copied = self.copy
+        values = {label: float(m.values[-1]) for label, m in copied.history.meters.items()}
+        scaler = copied.arithmetic.scaler
+        scale = 1.0 if scaler is None else scaler.get_scale()
+        if split == "train":
+            self.at = replace(
+                self.at,
+                loss=values.get("train_loss", math.nan),
+                gradient_norm=math.hypot(*self.norms.values()) / scale if self.norms else math.nan,
+            )
+        wrong = [label for label, value in values.items() if not math.isfinite(value)]
+        # A scaler leaves out a step whose scaled gradients have overflowed.
+        grads = [] if scaler else [n for n, norm in self.norms.items() if not math.isfinite(norm)]
+        params = [n for n, p in self.parameters.items() if not are_finite([p])]
+        if wrong:
+            self._found(split, "forward", wrong[0])
+        elif grads:
+            self._found(split, "backward", f"the gradient of {grads[0]}")
+        elif params:
+            self._found(split, "update", f"the parameter {params[0]}")
+        if time.perf_counter() > self.ends_at:
+            raise Stop
+        if split == "train":
+            self.steps.append(self.at)
+        copied._after_batch(split)
+
+    def _found(self, split: Split, phase: Phase, what: str) -> None:
+        self.split, self.phase, self.what = split, phase, what
+        raise Stop
+
+    def _noting(self, name: str) -> Callable[[torch.Tensor], None]:
+        def note(parameter: torch.Tensor) -> None:
+            if parameter.grad is not None:
+                self.norms[name] = norm_of(parameter.grad)
+
+        return note
+
+    def _repeat_step(self, observer: Observer) -> None:
+        copied = self.copy
+        with torch.no_grad():
+            for tensor, before in zip(_changed_by_steps(copied), self.before, strict=True):
+                tensor.copy_(before)
+        copied.position.restore_sources(self.sources)
+        copied.train_batch_idx, copied.val_batch_idx = self.counts
+        copied.history.meters.clear()
+        batches = {"train": [], "val": [], self.split: [self.batch]}
+        copied.train_dataloader, copied.val_dataloader = batches["train"], batches["val"]
+        try:
+            with observer.at_layers(copied.model), observer:
+                copied.fit_epoch()
+        except Stop:
+            pass
+        if observer.root is None:
+            values = [m.values[-1] for m in copied.history.meters.values()]
+            tensors = [value for value in values if isinstance(value, torch.Tensor)]
+            observer.root = next((t for t in tensors if not are_finite([t])), None)
+
+
+def _without_setup(trainer: "Trainer") -> Any:
+    """A view of a trainer that need not describe its setup, which a copy of it shares anyway."""
+    view = copy.copy(trainer)
+    view._setup = _NO_SETUP
+    if not hasattr(view.optim, "state_dict"):
+        view.optim = copy.copy(view.optim)  # a checkpoint's warning of this one is still to come
+    return view
+
+
+def _copy_of(trainer: "Trainer") -> Any:
+    """A trainer that does the same with a copy of the model, and tells nobody."""
+    if any(getattr(value, "__self__", None) is trainer for value in vars(trainer).values()):
+        raise TypeError("a method was replaced on the trainer itself, and not on its class")
+    model, copied = trainer.model, copy.copy(trainer)
+    board = ProgressBoard(display=False)
+    known: dict[int, Any] = {id(trainer): copied, id(model.board): board}
+    known |= {id(value): value for value in (trainer.data, *trainer.position.generators)}
+    layers = list(model.modules()) if isinstance(model, nn.Module) else [model]
+    for layer in layers:
+        known |= {id(hook): hook for hooks in _hooks_of(layer) for hook in hooks.values()}
+        for value in vars(layer).values():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                known[id(value)] = value.detach()  # PyTorch copies no other
+    copied.model = again = copy.deepcopy(model, known)
+    again.trainer, again.board = copied, board
+    for layer in again.modules() if isinstance(again, nn.Module) else ():
+        layer._compiled_call_impl = None
+        for hooks in _hooks_of(layer):
+            for key, hook in list(hooks.items()):
+                # A learner's hooks record something, as a watcher's do; PyTorch's own compute.
+                if not getattr(hook, "__module__", "").startswith("torch."):
+                    del hooks[key]
+    copied.optim, copied.schedules = read_optimizers(again.configure_optimizers(), again)
+    if copied.arithmetic.scaler is not None:
+        copied.arithmetic = Precision(trainer.precision, trainer.device)
+    copied.position = Position([known.get(id(owner), owner) for owner in trainer.position.owners])
+    copied.history, copied.best = History(), copy.deepcopy(trainer.best)
+    board.sinks, board.trained = [], True
+    copied.keep_best = False
+    copied._listeners = copied._steppers = []
+    copied._setup = _NO_SETUP
+    return copied
+
+
+def _hooks_of(layer: Any) -> list[Any]:
+    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return [getattr(layer, name) for name in names if hasattr(layer, name)]
+
+
+def parameters_of(trainer: Any) -> dict[str, torch.Tensor]:
+    """What is trained, by name."""
+    model, optimizer = trainer.model, trainer.optim
+    named = dict(named_parameters(model))
+    for name, value in vars(model).items():
+        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
+            named.setdefault(name, value)
+    groups = getattr(optimizer, "param_groups", None)
+    listed = (
+        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
+    )
+    known = set(map(id, named.values()))
+    loose = [p for p in listed if isinstance(p, torch.Tensor) and id(p) not in known]
+    named |= {f"number {i} of the optimizer": p for i, p in enumerate(loose)}
+    return {name: p for name, p in named.items() if not is_lazy(p)}
+
+
+def _changed_by_steps(trainer: Any) -> list[torch.Tensor]:
+    """The tensors that a step changes."""
+    model = trainer.model
+    buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
+    own = [*model_tensors(model).values(), *buffers, *parameters_of(trainer).values()]
+    return [tensor.detach() for tensor in own if not is_lazy(tensor)]
+
+
+def state_of(trainer: "Trainer") -> dict[str, Any]:
+    """The state of a training at the end of an epoch, from which a `Repetition` can begin."""
+    state: dict[str, Any] = _copied(snapshot.take(_without_setup(trainer)))
+    return state
+
+
+def _copied(value: Any) -> Any:
+    """A state whose tensors later steps do not change."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().clone()
+    if type(value) in (list, tuple):
+        return type(value)(_copied(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _copied(item) for key, item in value.items()}
+    return copy.copy(value)
+
+
+@contextmanager
+def undisturbed(trainer: "Trainer") -> Iterator[None]:
+    """Afterwards generators, counters and gradients are as they were, and nothing was said.
+
+    What runs a second time says nothing a second time.
+    """
+    sources = trainer.position.sources()
+    gradients = [(parameter, parameter.grad) for parameter in parameters_of(trainer).values()]
+    for parameter, _ in gradients:
+        parameter.grad = None
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        trainer.position.restore_sources(sources)

@@ -1,0 +1,32 @@
+"""Counts and sizes in words."""
+
+import pytest
+
+from gradbook.display.words import bytes_text, bytes_unit, counted
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes"), (12_345, "12,345 nodes")]
+)
+def test_a_count_has_its_noun(number, text):
+    assert counted(number, "node") == text
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1 kB"),
+        (803_456, "803 kB"),
+        (47_040_000, "47 MB"),
+        (2.5e9, "2.5 GB"),
+    ],
+)
+def test_a_size_is_written_in_the_unit_that_fits(num_bytes, text):
+    assert bytes_text(num_bytes) == text
+
+
+def test_the_unit_of_a_size_comes_with_its_own():
+    assert bytes_unit(1e6) == ("MB", 1e6)
+    assert bytes_unit(7) == ("bytes", 1)

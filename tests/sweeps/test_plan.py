@@ -1,0 +1,110 @@
+"""What a sweep is to train, and what is wrong with it, before anything is done."""
+
+from pathlib import Path
+
+import pytest
+
+from gradbook import LinearRegression, Module, SyntheticRegressionData
+from gradbook.errors import ConfigError
+from gradbook.sweeps.plan import Plan
+from gradbook.sweeps.values import log_range
+
+
+class Shaped(LinearRegression):
+    def __init__(self, width=4, act="relu", **rest):
+        super().__init__(**rest)
+
+
+def plan(Model=LinearRegression, data=SyntheticRegressionData, num_samples=None, **settings):
+    return Plan(Model, data, settings, num_samples)
+
+
+def test_lists_are_swept_and_the_rest_is_fixed():
+    made = plan(lr=[0.1, 0.2], seed=range(2), batch_size=8)
+    assert made.swept == {"lr": [0.1, 0.2], "seed": [0, 1]}
+    assert made.fixed == {"max_epochs": 10, "batch_size": 8}
+    assert len(made.combinations()) == 4
+
+
+def test_each_setting_goes_to_its_owner():
+    made = plan(Shaped, lr=[0.1], width=8, batch_size=4, max_epochs=2, gradient_clip_val=1.0)
+    member = made.member(0, {"lr": 0.1}, Path("x"))
+    assert member.model_arguments == {"lr": 0.1, "width": 8}
+    assert member.data_arguments == {"batch_size": 4}
+    assert member.trainer_arguments == {"max_epochs": 2, "gradient_clip_val": 1.0}
+    assert (member.seed, member.values) == (0, {"lr": 0.1, "seed": 0})
+
+
+def test_samples_are_of_everything_but_the_seeds():
+    made = plan(lr=log_range(0.01, 1.0), seed=[1, 2], num_samples=3)
+    combinations = made.combinations()
+    assert len(combinations) == 6
+    assert [c["seed"] for c in combinations] == [1, 2] * 3
+    assert len({c["lr"] for c in combinations}) == 3
+
+
+def test_without_swept_values_there_is_one_member():
+    assert plan(lr=0.1).combinations() == [{}]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": []}, "lr has no values"),
+        ({"lrs": [0.1]}, "Did you mean 'lr'"),
+        ({"num_hidden": [1]}, "no setting 'num_hidden'"),
+        ({"lr": ["fast"]}, "fast"),
+        ({"lr": [0.1, float("nan")]}, "nan"),
+        ({"lr": [-0.1]}, "-0.1"),
+        ({"lr": True}, "True"),
+        ({"seed": [-1]}, "seed"),
+        ({"seed": [0.5]}, "seed"),
+        ({"seed": [2**32]}, "4294967296"),
+        ({"batch_size": ["big"]}, "batch_size is a number"),
+        ({"display": "off"}, "belongs to the sweep"),
+        ({"run": "runs"}, "belongs to the sweep"),
+        ({"lr": [0.1], "num_samples": 0}, "num_samples"),
+        ({"num_samples": 3}, "no setting has several values"),
+    ],
+)
+def test_what_cannot_be_tried_is_refused_at_once(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        plan(**settings)
+
+
+def test_a_model_in_the_place_of_its_class_is_refused():
+    with pytest.raises(ConfigError, match="give the class, such as LinearRegression"):
+        plan(LinearRegression(), lr=[0.1])
+
+
+@pytest.mark.parametrize("data", [None, 3, "fashion"])
+def test_what_is_no_data_set_is_refused(data):
+    with pytest.raises(ConfigError, match="data is a data set"):
+        plan(data=data, lr=[0.1])
+
+
+def test_a_setting_of_data_that_exist_asks_for_their_class():
+    with pytest.raises(ConfigError, match="give the class SyntheticRegressionData"):
+        plan(data=SyntheticRegressionData(), batch_size=[4, 8])
+
+
+def test_a_word_is_a_value_where_the_default_is_one():
+    assert plan(Shaped, act=["relu", "tanh"]).swept["act"] == ["relu", "tanh"]
+
+
+class Bare(Module):
+    def __init__(self):
+        super().__init__()
+
+
+def test_a_model_without_a_rate_has_no_rate_to_sweep():
+    with pytest.raises(ConfigError, match="Bare has no setting 'lr'"):
+        plan(Bare, lr=[0.1])
+
+
+def test_the_facts_are_json():
+    import json
+
+    facts = plan(lr=log_range(0.1, 1.0, 3), seed=[0]).facts()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["swept"]["lr"]["high"] == 1.0
