@@ -177,6 +177,34 @@ def test_patience_with_a_model_that_plots_nothing_warns_and_trains_on():
     assert trainer.train_batch_idx == 6
 
 
+class StopAfter(Sink):
+    """Asks the training to stop in the given epoch, counted from 1."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def end_epoch(self, trainer):
+        if trainer.epoch + 1 == self.epoch:
+            trainer.stop()
+
+
+def test_a_sink_can_stop_the_training_after_its_epoch():
+    trainer = fit(Scored(4, 3, 2, 1), max_epochs=4, sinks=[StopAfter(2)])
+    assert (len(trainer.history), trainer.stopped_early, trainer.status) == (2, True, "finished")
+
+
+def test_a_stop_in_the_last_epoch_has_stopped_nothing():
+    trainer = fit(Scored(2, 1), max_epochs=2, sinks=[StopAfter(2)])
+    assert (len(trainer.history), trainer.stopped_early) == (2, False)
+
+
+def test_a_training_after_a_stopped_one_is_not_stopped():
+    trainer = Trainer(2)
+    trainer.stop()
+    trainer.fit(Scored(2, 1), Data())
+    assert len(trainer.history) == 2
+
+
 def test_a_second_training_begins_with_new_patience():
     trainer = Trainer(4, patience=1)
     trainer.fit(Scored(1, 2, 3, 4), Data())

@@ -21,8 +21,9 @@ from gradbook.errors import (
     GradbookWarning,
     StorageError,
 )
+from gradbook.record import Sink
 from gradbook.runs import recorder
-from gradbook.runs.format import read_run, write_run
+from gradbook.runs.format import GRADIENT_FILES, read_run, write_run
 from gradbook.runs.recorder import Run
 
 SCHEMAS = Path(runs.__file__).parent

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -180,6 +181,7 @@ def ray_address():
             )
         yield context.address_info["gcs_address"]
         ray.shutdown()
+        shutil.rmtree(context.address_info["session_dir"])
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -471,7 +473,7 @@ print([done.value for done in run_all(abs, [-3], on=sys.argv[1])])
 
 
 SCRIPT = """
-import os, sys, time
+import sys, time
 from contextlib import closing
 from pathlib import Path
 from gradbook.sweeps.engines import run_all
@@ -480,24 +482,22 @@ class Number:
     def __init__(self, value):
         self.value = value
 
-def double(number):
-    return Number(2 * number.value)
-
-def wait(name):
-    Path(f"{name}-begun").write_text(str(os.getpid()))
+def work(item):
+    if isinstance(item, Number):
+        return Number(2 * item.value)
+    Path(f"{item}-begun").touch()
     try:
         for _ in range(6000):
             time.sleep(0.01)
     except KeyboardInterrupt:
-        Path(f"{name}-stopped").touch()
+        Path(f"{item}-stopped").touch()
         raise
 
-numbers = [Number(1), Number(2)]
-doubled = list(run_all(double, numbers, on=sys.argv[1], num_workers=2))
-assert all(type(done.value) is Number for done in doubled), doubled
-print(sorted(done.value.value for done in doubled), flush=True)
-with closing(run_all(wait, ["a", "b"], on=sys.argv[1], num_workers=2)) as outcomes:
-    print(list(outcomes))
+items = [Number(1), Number(2), "a", "b"]
+with closing(run_all(work, items, on=sys.argv[1], num_workers=2)) as outcomes:
+    for done in outcomes:
+        assert type(done.value) is Number, done
+        print(done.value.value, flush=True)
 """
 
 
@@ -543,7 +543,7 @@ def interrupted(request, tmp_path_factory):
 
 
 def test_classes_of_a_script_are_known_in_the_worker(interrupted):
-    assert interrupted.stdout.splitlines()[0] == "[2, 4]"
+    assert sorted(interrupted.stdout.split()) == ["2", "4"]
 
 
 def test_ctrl_c_reaches_the_running_calls_and_the_program(interrupted):

@@ -48,9 +48,7 @@ def test_it_says_how_many_runs_are_done_and_which_is_best(members, capsys):
     text = capsys.readouterr().out
     assert text.startswith("2 runs in sweep\n")
     assert "0 of 2 runs done, 0 of 6 epochs" in text
-    assert text.endswith(
-        "1 of 2 runs done, 5 of 6 epochs, best val_loss 0.1 (lr 0.2, seed 0)\n"
-    )
+    assert text.endswith("1 of 2 runs done, 5 of 6 epochs, best val_loss 0.1 (lr 0.2, seed 0)\n")
 
 
 def test_where_lines_are_shown_each_member_has_one_when_it_has_ended(members, capsys):
@@ -112,7 +110,17 @@ def test_control_characters_do_not_reach_the_terminal(capsys):
 def test_a_notebook_has_a_table(members, monkeypatch):
     shown = []
     display = pytest.importorskip("IPython.display")
-    monkeypatch.setattr(display, "display", lambda html, **_: shown.append(html.data))
+
+    class Handle:
+        def update(self, html):
+            shown.append(html.data)
+
+    def show(html, display_id):
+        shown.append(html.data)
+        return Handle()
+
+    monkeypatch.setattr(display, "display", show)
+    monkeypatch.setattr("gradbook.sweeps.progress.place", str)
     with Progress(members, Path("sweep"), "notebook"):
         pass
     assert re.search(r"<td>lr 0.1, seed 0</td><td>0/3</td><td>waiting</td>", shown[0])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.runs.folders import facts_of
 
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import History, Metric
 from gradbook.runs.format import MetricsLog, results_of, write_run
 from gradbook.sweeps.results import Sweep, load, read_sweep, write_sweep
-from tests.runs.folders import facts_of
 
 
 def write_member(folder, curves, start=None, status="finished", seconds=2.0):
@@ -322,27 +322,28 @@ def set_to(path, value):
         set_to(["members", 0, "error"], 3),
         set_to(["members", 0, "alone"], {}),
         set_to(["members", 0, "values"], {}),
-        set_to(["members", 0, "values", "lr"], {"a": []}),
         set_to(["swept"], ["lr"]),
         set_to(["level"], "high"),
         set_to(["format"], "other"),
         set_to(["version"], 99),
     ],
 )
-def test_a_damaged_file_is_an_error_in_words_or_is_shown(rates, change):
+def test_a_damaged_file_is_named(rates, change):
     folder = changed(rates, change)
-    try:
-        sweep = Sweep(folder)
-        str(sweep)
-        sweep.figure()
-    except (CorruptFileError, ConfigError) as error:
-        assert "sweep.json" in str(error)
+    with pytest.raises(CorruptFileError, match=r"sweep\.json"):
+        Sweep(folder)
+
+
+def test_a_value_of_any_kind_is_shown(rates):
+    sweep = Sweep(changed(rates, set_to(["members", 0, "values", "lr"], {"a": []})))
+    assert "{'a': []}" in str(sweep)
+    sweep.figure()
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_a_file_that_is_no_json_is_damage(rates, content):
     (rates.folder / "sweep.json").write_bytes(content)
-    with pytest.raises(CorruptFileError, match="sweep.json"):
+    with pytest.raises(CorruptFileError, match=r"sweep\.json"):
         Sweep(rates.folder)
 
 
@@ -350,8 +351,8 @@ def test_a_damaged_member_does_not_hide_the_others(rates):
     (rates.folder / "member-2" / "run.json").write_text("{")
     sweep = Sweep(rates.folder)
     assert len(sweep.runs) == 4
-    assert "damaged" in sweep.members[1].error or "run.json" in sweep.members[1].error
-    str(sweep)
+    assert "run.json" in sweep.members[1].error
+    assert "run.json" in str(sweep)
 
 
 def test_a_member_whose_values_are_damaged_is_shown_without_a_curve(rates):

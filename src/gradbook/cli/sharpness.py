@@ -41,7 +41,8 @@ def run(arguments: list[str]) -> Outcome:
 
     from gradbook.display.finding import Finding
     from gradbook.errors import ModelError
-    from gradbook.experiments.hessian import edge_of_stability, sharpness
+    from gradbook.experiments.edge_of_stability import edge_of_stability
+    from gradbook.experiments.hessian import sharpness
     from gradbook.trainer import Trainer
 
     model, data = subject.build()

@@ -11,6 +11,7 @@ from gradbook.cli.options import Parser, add_common_options, add_runs_option, sh
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
 from gradbook.cli.texts import duration, rounded, table, when
+from gradbook.display.words import bytes_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
 from gradbook.runs.stored import StoredRun, load
@@ -66,7 +67,7 @@ def run(arguments: list[str]) -> Outcome:
     lines += [*_texts([*judgement, *_settings(stored)]), ""]
     if error is None:
         lines += [*_results(stored), ""]
-    lines += _texts([("files", [f"{name} {_size(sizes[name])}" for name in sorted(sizes)])])
+    lines += _texts([("files", [f"{name} {bytes_text(sizes[name])}" for name in sorted(sizes)])])
     return Outcome(facts, "\n".join(lines), error=error or _unusable(stored))
 
 
@@ -218,9 +219,3 @@ def _texts(rows: list[tuple[str, list[str]]]) -> list[str]:
         for index, line in enumerate(broken):
             lines.append(f"{'' if index else name:<{_MARGIN}}{line}")
     return lines
-
-
-def _size(num_bytes: int) -> str:
-    if num_bytes < 1000:
-        return f"{num_bytes} bytes"
-    return f"{num_bytes / 1000:.3g} kB" if num_bytes < 1e6 else f"{num_bytes / 1e6:.3g} MB"

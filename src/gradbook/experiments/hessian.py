@@ -20,7 +20,6 @@ import torch
 from gradbook.checks import check_positive, check_whole_number
 from gradbook.display.finding import Finding
 from gradbook.errors import GradbookError, ModelError
-from gradbook.experiments.edge_of_stability import edge_of_stability as edge_of_stability
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text, no_second_derivative
 from gradbook.experiments.trial import copy_to_try, measuring

@@ -74,6 +74,7 @@ class Run(Sink):
         every_n_steps: Take a checkpoint also after so many updates of the optimizer; None does not.
         command: The words of the command that repeats it, if one does.
         model_name, data_name: What the command calls them; None takes their classes.
+        pictures: Whether the curves are drawn when the training ends.
 
     Attributes:
         folder: The folder, once it is made.
@@ -95,6 +96,7 @@ class Run(Sink):
         command: Sequence[str] | None = None,
         model_name: str | None = None,
         data_name: str | None = None,
+        pictures: bool = True,
     ) -> None:
         if every_n_steps is not None:
             check_whole_number(every_n_steps, "every_n_steps", at_least=1)
@@ -104,6 +106,7 @@ class Run(Sink):
         self.folder: Path | None = None
         self._command = None if command is None else list(command)
         self._model_name, self._data_name = model_name, data_name
+        self._pictures = pictures
         self._is_claimed = False
         # While a training runs:
         self._lock: FileLock | None = None
@@ -420,7 +423,7 @@ class Run(Sink):
 
     def _save_curves(self) -> None:
         assert self.folder is not None
-        if isinstance(self._board, ProgressBoard) and self._board.data:
+        if self._pictures and isinstance(self._board, ProgressBoard) and self._board.data:
             save_curve(self._board, self.folder)
 
     def _save_gradients(self) -> None:

@@ -79,6 +79,7 @@ class Member:
             command=self.command,
             model_name=self.model_name,
             data_name=self.data_name,
+            pictures=False,  # drawing takes longer than training many a member
         )
         trainer = Trainer(**self.trainer_arguments, display="off", run=run if kept else None)
         return Training(trainer, model, data, resume)

@@ -71,11 +71,12 @@ class Program:
                 raise RuntimeError(f"it changes a tensor in place ({node.target})")
             if torch.Tag.nondeterministic_seeded in node.target.tags:
                 raise RuntimeError(f"it draws random numbers ({node.target})")
-            if torch.Tag.dynamic_output_shape in node.target.tags:
-                raise RuntimeError(f"a shape depends on values ({node.target})")
         for _ in range(_MOST_PASSES):
             graph.eliminate_dead_code()
             _evaluate(module, inputs)
+            for node in graph.nodes:
+                if _has_free_shape(node):
+                    raise RuntimeError(f"a shape depends on values ({node.target})")
             if not _rewrite(graph):
                 break
         self.transposed = _copied_inputs(graph)
@@ -95,6 +96,16 @@ def _evaluate(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
     with torch.no_grad():
         for node in module.graph.nodes:
             node.meta["value"] = interpreter.env[node] = interpreter.run_node(node)
+
+
+def _has_free_shape(node: fx.Node) -> bool:
+    """Whether the shape of what a node gives depends on values, as with a mask as an index."""
+    operation = node.target
+    if not isinstance(operation, torch._ops.OpOverload):
+        return False
+    if operation is aten.index.Tensor:
+        return any(_value(source).dtype == torch.bool for source in node.all_input_nodes[1:])
+    return torch.Tag.dynamic_output_shape in operation.tags
 
 
 # Rewriting

@@ -66,7 +66,7 @@ class Progress:
         watched.read()
         watched.is_ended, watched.error = True, error
         if self._place == "lines":
-            print(f"  {watched.name}: {watched.told}", flush=True)
+            print(printable(f"  {watched.name}: {watched.told}"), flush=True)
 
     def _keep_showing(self) -> None:
         import time
@@ -145,8 +145,9 @@ class _Watched:
                 entry = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(entry, dict) and entry.get("kind") == "epoch":
-                self.epochs = max(self.epochs, int(entry.get("x") or 0))
+            x = entry.get("x") if isinstance(entry, dict) else None
+            if isinstance(x, int | float) and entry.get("kind") == "epoch":
+                self.epochs = max(self.epochs, int(x))
                 self.last[str(entry.get("label"))] = entry.get("y")
         self.label = headline(self.last)
         value = self.last.get(self.label or "")

@@ -427,6 +427,9 @@ class Sweep(Finding):
             if rival is not None:
                 a, b = self.settings.index(best), self.settings.index(rival)
                 lines.append(str(self.compare(a, b)))
+        num_repeated = self.facts.get("study", {}).get("num_repeated", 0)
+        if num_repeated:
+            lines.append(f"Repeated: {num_repeated} trials chose what had been tried before.")
         num_pruned = sum(setting.is_pruned for setting in self.settings)
         if num_pruned:
             lines.append(

@@ -143,14 +143,19 @@ def run_sweep(
     facts = _first_facts(plan, members, level) if resume is None else read_sweep(folder)
     facts["level"] = level if level is not None else facts["level"]
     if search is not None:
-        facts["study"] = search.begin(folder) if resume is None else search.go_on(folder, facts)
+        if resume is None:
+            search.begin(folder)
+        else:
+            search.go_on(folder, facts)
+        facts |= search.facts()
         members = search.watched()
     write_sweep(folder, facts)
     pending = [member for member in members if not member.is_done]
     with Progress(members, folder, display) as progress:
         try:
             if search is not None:
-                for facts["members"] in search.run(on, num_workers, progress):
+                for found in search.run(on, num_workers, progress):
+                    facts |= found
                     write_sweep(folder, facts)
                 pending = []
             for result in _train(pending, on, num_workers, stack, progress):
@@ -160,6 +165,8 @@ def run_sweep(
                 }
                 write_sweep(folder, facts)
         finally:
+            if search is not None:
+                facts |= search.facts()  # of those, too, that were stopped
             facts["seconds"] += time.perf_counter() - begun
             write_sweep(folder, facts)
     done = Sweep(_shown(folder))

@@ -5,6 +5,7 @@ became of them. A worker needs nothing else to choose the next setting, so that 
 processes and on other machines do as one in this process does.
 """
 
+import math
 import random
 import re
 import statistics
@@ -80,6 +81,7 @@ class Search:
         self.plan, self._url, self._pruner = plan, storage, pruner
         self._folder, self._name = Path(), ""
         self.label: str | None = None
+        self._seeds = _listed(plan.swept.get("seed", [plan.fixed.get("seed", 0)]))
         _optuna()
         if storage is not None:
             if not isinstance(storage, str) or "://" not in storage:
@@ -124,8 +126,8 @@ class Search:
             f"{type(failure).__name__}: {failure}"
         ) from failure
 
-    def begin(self, folder: Path) -> dict[str, Any]:
-        """Makes the study, and gives what sweep.json says about it."""
+    def begin(self, folder: Path) -> None:
+        """Makes the study of a new sweep."""
         assert self.label is not None
         self._folder, self._name = folder, f"{folder.name}-{uuid.uuid4().hex[:8]}"
         optuna = _optuna()
@@ -135,9 +137,8 @@ class Search:
                 storage=self._storage(),
                 direction="maximize" if higher_is_better(self.label) else "minimize",
             )
-        return self._facts()
 
-    def go_on(self, folder: Path, facts: Mapping[str, Any]) -> dict[str, Any]:
+    def go_on(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Finds the study of a search that was stopped.
 
         Raises:
@@ -168,7 +169,6 @@ class Search:
                     and _PLACE not in trial.user_attrs
                 ):
                     study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        return self._facts()
 
     def _storage(self) -> Any:
         optuna = _optuna()
@@ -197,7 +197,6 @@ class Search:
                     study_name=self._name,
                     storage=self._storage(),
                     pruner=self._made_pruner(),
-                    sampler=optuna.samplers.RandomSampler(),
                 )
         except KeyError:
             raise ConfigError(
@@ -225,14 +224,12 @@ class Search:
 
     # Trials
 
-    def run(
-        self, on: Any, num_workers: int | None, progress: Progress
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Trains the trials that are left, and yields all members so far whenever one has ended."""
+    def run(self, on: Any, num_workers: int | None, progress: Progress) -> Iterator[dict[str, Any]]:
+        """Trains the trials that are left, and yields `facts` whenever one has ended."""
         if on == "auto":
             on = "processes" if num_workers is not None and num_workers > 1 else "here"
         known = self._by_place()
-        yield self.members()
+        yield self.facts()
         assert self.plan.num_trials is not None
         left = [
             place
@@ -246,11 +243,11 @@ class Search:
                 place = left[outcome.index]
                 if not isinstance(outcome, Done):
                     self._give_up(place, outcome.error)
-                members = self.members()
-                for member in members:
+                facts = self.facts()
+                for member in facts["members"]:
                     if member["trial"] == place + 1:
                         progress.note(_index(member["folder"]), member["error"])
-                yield members
+                yield facts
 
     def try_one(self, place: int) -> None:
         """Trains one trial, or goes on with it, and tells the study what became of it.
@@ -302,10 +299,10 @@ class Search:
         """A new trial; None if its values were tried before, so that there is nothing to train."""
         optuna = _optuna()
         # Of its own for each trial: a search that was stopped goes on as it would have.
-        seed = random.Random(f"{self._first_seed}/{place}").getrandbits(32)
+        seed = random.Random(f"{int(self._seeds[0])}/{place}").getrandbits(32)
         study.sampler = optuna.samplers.TPESampler(seed=seed)
         trial = study.ask(self._distributions())
-        values = self._values(trial.params)
+        values = plain(self._values(trial.params))
         twin = next(
             (
                 other
@@ -313,7 +310,7 @@ class Search:
                 if other.number != trial.number
                 and _PLACE in other.user_attrs
                 and _REPEATS not in other.user_attrs
-                and self._values(other.params) == values
+                and plain(self._values(other.params)) == values
             ),
             None,
         )
@@ -351,16 +348,6 @@ class Search:
         self._tell(trial, _optuna().trial.TrialState.FAIL, error=error)
 
     # Values
-
-    @property
-    def _first_seed(self) -> int:
-        seeds = self._seeds
-        return int(seeds[0])
-
-    @property
-    def _seeds(self) -> list[Any]:
-        seeds = self.plan.swept.get("seed", [self.plan.fixed.get("seed", 0)])
-        return seeds.values() if isinstance(seeds, Range) else list(seeds)
 
     @property
     def _searched(self) -> dict[str, Values]:
@@ -408,10 +395,25 @@ class Search:
             trials = self._study().get_trials(deepcopy=False)
         return {trial.user_attrs[_PLACE]: trial for trial in trials if _PLACE in trial.user_attrs}
 
-    def members(self) -> list[dict[str, Any]]:
-        """What sweep.json says of the members that were begun, in the order of the trials."""
+    def facts(self) -> dict[str, Any]:
+        """What sweep.json says of the study, and of the members begun, in the order of trials."""
+        trials = self._by_place()
+        repeats = [place for place, trial in trials.items() if _REPEATS in trial.user_attrs]
+        return {
+            "study": {
+                "name": self._name,
+                "label": self.label,
+                "num_trials": self.plan.num_trials,
+                "num_repeated": len(repeats),
+                "pruner": self._pruner,
+                "in_folder": self._url is None,  # without the URL, in which a password may be
+            },
+            "members": self._member_facts(trials),
+        }
+
+    def _member_facts(self, trials: Mapping[int, Any]) -> list[dict[str, Any]]:
         found = []
-        for place, trial in sorted(self._by_place().items()):
+        for place, trial in sorted(trials.items()):
             if _REPEATS in trial.user_attrs:
                 continue
             failed_idx, error = trial.user_attrs.get(_ERROR, (None, None))
@@ -443,16 +445,6 @@ class Search:
                 members.append(replace(member, values=told))
         return members
 
-    def _facts(self) -> dict[str, Any]:
-        # Without the URL, in which a password may be.
-        return {
-            "name": self._name,
-            "label": self.label,
-            "num_trials": self.plan.num_trials,
-            "pruner": self._pruner,
-            "in_folder": self._url is None,
-        }
-
 
 class _Reporter(Sink):
     """Reports each epoch to the study, and ends a training that is not worth going on with."""
@@ -462,21 +454,16 @@ class _Reporter(Sink):
 
     def end_epoch(self, trainer: Trainer) -> None:
         """Reports the epoch that is over."""
-        epoch = trainer.position.epoch
-        if trainer.history.diverged is not None:
-            value = float("nan")
-        else:
-            value = trainer.history[-1].get(self._label, float("nan")) if trainer.history else None
-        if value is None:
-            return
-        trial = self._trial
+        epoch, trial = trainer.position.epoch, self._trial
+        row = trainer.history[-1] if trainer.history else {}
+        value = math.nan if trainer.history.diverged else row.get(self._label, math.nan)
         with _quietly(), warnings.catch_warnings():
             # A training that was killed before its checkpoint reports an epoch twice, the same.
             warnings.filterwarnings("ignore", "The reported value is ignored")
             trial.report(value, epoch)
             if epoch >= trainer.max_epochs:
                 return
-            if trainer.history.diverged is not None:
+            if trainer.history.diverged:
                 trainer.stop()
             elif trial.user_attrs.get(_PRUNED) or trial.should_prune():
                 trial.set_user_attr(_PRUNED, True)
@@ -504,7 +491,8 @@ def _listed(values: Values) -> list[Any]:
 def _choices(values: Values) -> list[Any]:
     """What stands for a list's values in the study, where each is a number, a text or None."""
     listed = _listed(values)
-    if all(isinstance(value, bool | int | float | str | None) for value in listed):
+    is_simple = all(isinstance(value, bool | int | float | str | None) for value in listed)
+    if is_simple and len(set(listed)) == len(listed):  # 1 and True are the same to the study
         return listed
     return [f"{place}: {plain(value)}" for place, value in enumerate(listed, start=1)]
 

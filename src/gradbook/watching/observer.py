@@ -54,7 +54,7 @@ class Observer(TorchFunctionMode):
     """Notes every call of a PyTorch function, until the gradients are there.
 
     Args:
-        outermost: The code that runs the step: no line of the learner's leads there.
+        outermost: The code that runs the step, where the search for a learner's line ends.
     """
 
     def __init__(self, outermost: CodeType) -> None:

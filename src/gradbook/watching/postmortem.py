@@ -194,7 +194,8 @@ class DivergenceWatcher(Sink):
         """Keeps the state if all is well; otherwise finds out what is not."""
         if self._is_over:
             return
-        is_last = trainer.epoch + 1 >= trainer.max_epochs or trainer.best.is_spent
+        is_last = trainer.epoch + 1 >= trainer.max_epochs
+        is_last = is_last or trainer.best.is_spent or trainer.is_stopping
         is_due = time.perf_counter() - self._kept_at >= _INTERVAL_SECONDS
         is_wrong = trainer.history.diverged is not None
         if is_wrong or ((is_last or is_due) and not are_finite(parameters_of(trainer).values())):

@@ -1,0 +1,288 @@
+"""Sweeps from beginning to end."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cloudpickle
+import pytest
+import torch
+from torch import nn
+
+import gradbook
+from gradbook import Classifier, DataModule, LinearRegressionScratch, SyntheticRegressionData
+from gradbook.cli import main
+from gradbook.errors import ConfigError
+from gradbook.sweeps import load, log_range, sweep
+
+
+@pytest.fixture(autouse=True)
+def classes_travel_as_copies():
+    """A worker need not import this file."""
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+class Blobs(DataModule):
+    def __init__(self, batch_size=8):
+        super().__init__()
+        self.save_hyperparameters()
+        self.y = torch.arange(40) % 3
+        self.X = torch.randn(40, 4) + 2 * torch.eye(4)[self.y]
+
+    def get_dataloader(self, train):
+        rows = slice(0, 32) if train else slice(32, None)
+        return self.get_tensorloader((self.X, self.y), train, rows)
+
+
+class Net(Classifier):
+    def __init__(self, num_hiddens=5, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        if num_hiddens > 1000:
+            raise ValueError("too wide")
+        self.net = nn.Sequential(nn.Linear(4, num_hiddens), nn.ReLU(), nn.Linear(num_hiddens, 3))
+
+
+class Dropping(Net):
+    def __init__(self, lr=0.1):
+        super().__init__(lr=lr)
+        self.net.append(nn.Dropout(0.1))
+
+
+class StoppingSGD(torch.optim.SGD):
+    """Presses Ctrl-C in its sixth step, where a file asks for that."""
+
+    num_steps = 0
+
+    def step(self, closure=None):
+        super().step(closure)
+        self.num_steps += 1
+        if self.num_steps == 6 and Path("stop").exists():
+            Path("stop").unlink()
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class Stopping(Net):
+    def configure_optimizers(self):
+        return StoppingSGD(self.parameters(), self.lr)
+
+
+def run(Model=Net, data=Blobs, **settings):
+    return sweep(Model, data, **{"max_epochs": 2, "on": "here", "display": "off", **settings})
+
+
+def finals(done):
+    label = done.label
+    return [member.final(label) for member in done.members]
+
+
+def parameters(done):
+    return [
+        torch.load(r.folder / "checkpoints/last.pt", weights_only=True)["model"] for r in done.runs
+    ]
+
+
+def test_a_grid_has_a_run_for_each_combination():
+    done = run(lr=[0.1, 0.3], num_hiddens=[4, 6], seed=range(2))
+    assert len(done.members) == 8
+    assert len(done.settings) == 4
+    assert {run.status for run in done.runs} == {"finished"}
+    values = [(m.values["lr"], m.values["num_hiddens"], m.values["seed"]) for m in done.members]
+    assert values == [(lr, h, s) for lr in (0.1, 0.3) for h in (4, 6) for s in (0, 1)]
+
+
+def test_the_folder_has_the_runs_the_table_and_the_figure():
+    done = run(lr=[0.1, 0.3])
+    assert done.folder == Path("runs/net-sweep-1")
+    assert sorted(path.name for path in done.folder.iterdir()) == [
+        "member-1",
+        "member-2",
+        "sweep.json",
+        "sweep.png",
+        "sweep.svg",
+    ]
+    assert (done.folder / "member-2/checkpoints/last.pt").is_file()
+    assert json.loads((done.folder / "sweep.json").read_text())["swept"] == {"lr": [0.1, 0.3]}
+    assert run(lr=[0.1]).folder == Path("runs/net-sweep-2")
+
+
+@pytest.mark.parametrize("settings", [{"on": "here", "stack": False}, {"on": "processes"}])
+def test_results_are_the_same_however_it_is_trained(settings):
+    usual = run(lr=[0.1, 0.3], num_hiddens=[4, 6])
+    other = run(lr=[0.1, 0.3], num_hiddens=[4, 6], **settings)
+    assert finals(other) == pytest.approx(finals(usual), rel=1e-4)
+    for one, two in zip(parameters(usual), parameters(other), strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+
+
+def test_each_member_is_what_a_script_with_its_seed_gives():
+    done = run(lr=[0.1, 0.3], seed=[4, 5])
+    gradbook.seed_everything(5)
+    data, model = Blobs(), Net(lr=0.3)
+    gradbook.Trainer(2, display="off").fit(model, data)
+    torch.testing.assert_close(parameters(done)[3], dict(model.state_dict()), rtol=1e-4, atol=1e-6)
+
+
+def test_random_samples_lie_in_their_range():
+    done = run(lr=log_range(0.01, 1.0), num_samples=3, seed=range(2))
+    rates = {member.values["lr"] for member in done.members}
+    assert len(done.members) == 6
+    assert len(rates) == 3
+    assert all(0.01 <= rate <= 1 for rate in rates)
+
+
+def test_data_that_exist_are_shared_by_all():
+    data = Blobs()
+    done = run(data=data, lr=[0.1, 0.3], seed=[0, 1])
+    assert len(done.runs) == 4
+
+
+def test_arguments_of_the_data_are_swept_where_their_class_is_given():
+    done = run(batch_size=[8, 16])
+    assert [r.facts["steps"] for r in done.runs] == [8, 4]
+
+
+def test_a_member_that_cannot_be_made_leaves_the_others_as_they_are():
+    done = run(num_hiddens=[5, 2000], lr=[0.1, 0.3])
+    assert [m.error for m in done.members] == [None, None] + ["ValueError: too wide"] * 2
+    assert len(done.runs) == 2
+    assert "too wide" in str(done)
+
+
+def test_a_member_that_diverges_leaves_the_others_as_they_are():
+    done = run(LinearRegressionScratch, SyntheticRegressionData, lr=[0.03, 1e20], max_epochs=2)
+    assert [run.status for run in done.runs] == ["finished", "diverged"]
+    assert math.isfinite(done.members[0].final("val_loss"))
+    assert done.best.values == {"lr": 0.03}
+
+
+def test_why_members_were_trained_alone_is_told():
+    done = run(Dropping, lr=[0.1, 0.3])
+    assert all("random numbers" in member.alone for member in done.members)
+    assert "Trained alone (2), because its steps draw random numbers" in str(done)
+
+
+def test_an_interrupted_sweep_goes_on_where_it_stopped():
+    whole = run(Stopping, lr=[0.1, 0.3], max_epochs=3)
+    Path("stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopping, lr=[0.1, 0.3], max_epochs=3)
+    folder = Path("runs/stopping-sweep-2")
+    stopped = load(folder).runs
+    assert [(run.status, run.epochs) for run in stopped] == [("interrupted", 2)] * 2
+    done = run(Stopping, lr=[0.1, 0.3], max_epochs=3, resume=folder)
+    assert finals(done) == pytest.approx(finals(whole), rel=1e-4)
+    assert [r.epochs for r in done.runs] == [3, 3]
+
+
+def test_what_is_done_is_not_trained_again():
+    done = run(lr=[0.1, 0.3])
+    before = [(r.folder / "run.json").read_bytes() for r in done.runs]
+    again = run(lr=[0.1, 0.3], resume=done.folder)
+    assert [(r.folder / "run.json").read_bytes() for r in again.runs] == before
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"lr": [0.1, 0.4]}, "the swept values were"),
+        ({"max_epochs": 3}, "the other settings were"),
+        ({"Model": Dropping}, "the model was"),
+        ({"data": SyntheticRegressionData}, "the data set was"),
+        ({"resume": "elsewhere"}, "no sweep in"),
+    ],
+)
+def test_another_sweep_is_not_gone_on_with(changes, words):
+    done = run(lr=[0.1, 0.3])
+    with pytest.raises(ConfigError, match=words):
+        run(**{"lr": [0.1, 0.3], "resume": done.folder, **changes})
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"lr": []}, "lr has no values"),
+        ({"num_hidens": [4]}, "Did you mean 'num_hiddens'"),
+        ({"lr": ["fast"]}, "fast"),
+        ({"lr": [0.1], "on": "spark"}, "spark"),
+        ({"lr": [0.1], "level": "high"}, "level"),
+        ({"lr": log_range(0.1, 1)}, "num_samples"),
+    ],
+)
+def test_bad_input_is_refused_before_a_folder_is_made(settings, words):
+    with pytest.raises(ConfigError, match=words):
+        run(**settings)
+    assert not Path("runs").exists()
+
+
+def test_members_are_runs_for_every_command(capsys):
+    done = run(LinearRegressionScratch, SyntheticRegressionData, lr=[0.03, 0.1])
+    one, other = (str(r.folder) for r in done.runs)
+    assert main(["show", one]) == 0
+    assert main(["compare", one, other]) == 0
+    assert main(["inspect", one]) == 0
+    assert main(["runs", "--runs", str(done.folder)]) == 0
+    text = capsys.readouterr().out
+    assert "member-1" in text
+    assert "member-2" in text
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+import torch
+from gradbook import LinearRegressionScratch, SyntheticRegressionData
+from gradbook.sweeps import sweep
+
+class Slow(LinearRegressionScratch):
+    def __init__(self, lr=0.1):
+        super().__init__(lr=lr)
+
+    def validation_step(self, batch):
+        super().validation_step(batch)
+        if Path("slow").exists():
+            time.sleep(0.05)
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    data = SyntheticRegressionData(num_train=64, num_val=8, batch_size=8)
+    done = sweep(
+        Slow, data, lr=[0.03, 0.1], max_epochs=8, on=sys.argv[1], num_workers=2, display="off",
+        resume=Path("runs/slow-sweep-1") if len(sys.argv) > 2 else None,
+    )
+    assert not any(member.error for member in done.members), str(done)
+    print([member.final("val_loss") for member in done.members])
+"""
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
+@pytest.mark.slow
+@pytest.mark.parametrize("on", ["here", "processes"])
+def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
+    Path("script.py").write_text(SCRIPT)
+    Path("slow").touch()
+    process = subprocess.Popen([sys.executable, "script.py", on], start_new_session=True)
+    kept = Path("runs/slow-sweep-1/member-1/metrics.jsonl")
+    wait_for(lambda: kept.is_file() and kept.read_text().count('"epoch"') >= 4)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    Path("slow").unlink()
+    command = [sys.executable, "script.py", on]
+    again = subprocess.run([*command, "resume"], capture_output=True, text=True, check=True)
+    Path("runs").rename("killed")
+    whole = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(again.stdout) == json.loads(whole.stdout)
