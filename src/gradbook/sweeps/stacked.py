@@ -616,10 +616,10 @@ class _Stack:
             if trainer.schedules:
                 trainer.optim._opt_called = True  # or a scheduler warns that no step was taken
         for stream in self._streams:
+            restore_random_state(stream[0].random_state)
             for training in stream:
                 if training._context is None:
                     continue
-                restore_random_state(training.random_state)
                 try:
                     training.trainer.end_epoch()
                 except Exception as error:  # such as a full disk, or a learner's scheduler

@@ -1,0 +1,266 @@
+"""One sampled step of a training: the gradients, weights and activations of each layer in it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+from torch.overrides import TorchFunctionMode
+
+from gradbook.watching.layers import Layer
+from gradbook.watching.observer import tensors_in
+
+#: A sigmoid or tanh is saturated where its slope is below this part of its largest.
+FLAT = 0.05
+
+#: Activation functions by the name of PyTorch's function.
+_ACTIVATIONS = {
+    **{"relu": "relu", "relu6": "relu", "sigmoid": "sigmoid", "expit": "sigmoid", "tanh": "tanh"},
+    **dict.fromkeys(("gelu", "silu", "elu", "selu", "leaky_relu", "softplus", "mish"), "other"),
+}
+
+
+class SampledStep:
+    """Sees what happens in one step of a training.
+
+    From when it is made until `finish` or `release`, each parameter tells when its gradient is
+    complete, which is before it can be clipped, and the calls of the model are observed.
+
+    Args:
+        trainer: The trainer, between two steps.
+        place: How many epochs have gone by.
+        layers: The layers, in the order in which the model lists them.
+        modules: The ids of the modules whose calls are observed; None observes none.
+
+    Attributes:
+        seen: By (layer, what), tensors that are still on their devices: of "gradient", "weight"
+            and "update" the norms for each parameter, of "activation" the mean square for each
+            call, and of "useful" for each unit the part of the examples for which it was neither
+            0 nor flat.
+        functions: By layer, the activation function that follows it.
+        num_examples: The examples in the step.
+        order: The layers in the order in which they were called.
+    """
+
+    def __init__(
+        self, trainer: Any, place: float, layers: list[Layer], modules: set[int] | None
+    ) -> None:
+        self.place, self.layers = place, layers
+        self.seen: dict[tuple[str, str], list[torch.Tensor]] = {}
+        self.functions: dict[str, str] = {}
+        self.num_examples: dict[str, int] = {}
+        self.order: dict[str, None] = {}
+        self.is_scaled = trainer.arithmetic.scaler is not None
+        # A tensor, because asking for the number would wait for the device.
+        self._scale = (
+            trainer.arithmetic.scaler.scale(torch.ones((), device=trainer.device))
+            if self.is_scaled
+            else None
+        )
+        self._gradients: dict[int, torch.Tensor] = {}
+        self._before = [[param.detach().clone() for param in layer.params] for layer in self.layers]
+        self._handles: list[Any] = []
+        self._calls: _ObservedCalls | None = None
+        try:
+            for layer in self.layers:
+                for param in layer.params:
+                    if param.requires_grad:
+                        hook = param.register_post_accumulate_grad_hook
+                        self._handles.append(hook(self._note_gradient))  # type: ignore[no-untyped-call]
+            if modules is not None:
+                self._calls = _ObservedCalls(modules, self)
+        except BaseException:
+            self.release()
+            raise
+
+    def note(self, layer: str, what: str, value: torch.Tensor) -> None:
+        """Keeps something that was seen, without looking at it."""
+        self.seen.setdefault((layer, what), []).append(value)
+
+    def note_units(self, layer: str, function: str, useful: torch.Tensor, dim: int) -> None:
+        """Keeps for which part of the examples each unit gave something to learn from."""
+        others = [each for each in range(useful.dim()) if each != dim % useful.dim()]
+        self.note(layer, "useful", useful.float().mean(dim=others))
+        self.functions[layer] = function
+        self.num_examples[layer] = self.num_examples.get(layer, 0) + len(useful)
+
+    def finish(self) -> None:
+        """Compares the weights with those before, and lets the model go."""
+        self.release()
+        for layer, before in zip(self.layers, self._before, strict=True):
+            for param, old in zip(layer.params, before, strict=True):
+                self.note(layer.name, "weight", _norm(old))
+                self.note(layer.name, "update", _norm(param.detach() - old))
+                gradient = self._gradients.get(id(param))
+                if gradient is not None and self._scale is not None:
+                    gradient = gradient / self._scale.to(gradient.device)
+                if gradient is not None:
+                    self.note(layer.name, "gradient", gradient)
+        self._before, self._gradients = [], {}
+
+    def release(self) -> None:
+        """Takes back what was registered, whatever has happened."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        if self._calls is not None:
+            self._calls.release()
+            self._calls = None
+
+    def _note_gradient(self, param: torch.Tensor) -> None:
+        if param.grad is not None:  # with accumulation, the last of several calls counts
+            self._gradients[id(param)] = _norm(param.grad)
+
+
+def _norm(tensor: torch.Tensor) -> torch.Tensor:
+    """The Euclidean norm, on the tensor's device."""
+    tensor = tensor.detach()
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
+    if tensor.dtype in (torch.float16, torch.bfloat16):
+        tensor = tensor.float()  # whose squares have a larger range
+    norm: torch.Tensor = torch.linalg.vector_norm(tensor)
+    return norm
+
+
+class _ObservedCalls:
+    """Sees what the functions give that a model calls, until `release`.
+
+    The hooks are PyTorch's global ones and not the model's own, so that a copy or a pickle of the
+    model has nothing of them.
+    """
+
+    def __init__(self, modules: set[int], step: SampledStep) -> None:
+        self._modules = modules
+        self._inside: nn.Module | None = None
+        self._functions = _ObservedFunctions(step)
+        self._handles = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
+
+    def release(self) -> None:
+        """Takes the hooks back."""
+        for handle in self._handles:
+            handle.remove()
+        if self._inside is not None:  # a second Ctrl-C passes by the hook that leaves
+            self._leave(self._inside, None, None)
+
+    def _enter(self, module: nn.Module, _: Any) -> None:
+        # Without gradients it is no step of the training.
+        is_ours = self._inside is None and id(module) in self._modules
+        if is_ours and torch.is_grad_enabled():
+            self._inside = module
+            self._functions.__enter__()  # type: ignore[no-untyped-call]
+
+    def _leave(self, module: nn.Module, _: Any, __: Any) -> None:
+        if module is self._inside:
+            self._inside = None
+            self._functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            self._functions.end_call()
+
+
+class _ObservedFunctions(TorchFunctionMode):
+    """Sees every function of PyTorch's that is called.
+
+    A function of a parameter and of something else is a layer, and a ReLU, sigmoid or tanh that
+    comes next is its activation function. So a model written with tensors only is seen as well as
+    one of modules.
+    """
+
+    def __init__(self, step: SampledStep) -> None:
+        super().__init__()
+        self._step = step
+        self._layer_of = {id(param): layer for layer in step.layers for param in layer.params}
+        #: Tensors that are functions of parameters alone, and zeros: kept, so that each id is one.
+        self._kept: list[torch.Tensor] = []
+        self._zeros: set[int] = set()
+        self._last: tuple[Layer, torch.Tensor] | None = None
+        self._is_activated = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        output = func(*args, **kwargs)
+        first = output[0] if isinstance(output, tuple) and output else output
+        if isinstance(first, torch.Tensor) and torch.is_grad_enabled():
+            with torch.no_grad():
+                self._look(getattr(func, "__name__", ""), args, kwargs, first)
+        return output
+
+    def end_call(self) -> None:
+        """The model has given its output."""
+        self._flush()
+        self._layer_of = {id(param): layer for layer in self._step.layers for param in layer.params}
+        self._kept, self._zeros = [], set()
+
+    def _look(self, name: str, args: Any, kwargs: Any, output: torch.Tensor) -> None:
+        if name in ("zeros", "zeros_like", "new_zeros"):
+            self._kept.append(output)
+            self._zeros.add(id(output))
+            return
+        layers = [self._layer_of.get(id(tensor)) for tensor in _tensors_in(args, kwargs)]
+        known = [layer for layer in layers if layer is not None]
+        if known and len(known) == len(layers):
+            self._kept.append(output)
+            self._layer_of[id(output)] = known[-1]
+        elif known and output.is_floating_point():
+            for layer in known:  # a fused function has several
+                self._step.order.setdefault(layer.name)
+            self._begin(known[-1], output)
+        elif self._last is not None and output.dim() > 1:
+            function = self._function(name, args, kwargs)
+            if function:
+                self._activate(self._last[0], function, output)
+
+    def _begin(self, layer: Layer, output: torch.Tensor) -> None:
+        """A layer has given its output. Another of the same may follow, when a bias is added."""
+        if self._last is not None and (self._last[0] is not layer or self._is_activated):
+            self._flush()
+        self._last, self._is_activated = (layer, output.detach()), False
+
+    def _activate(self, layer: Layer, function: str, output: torch.Tensor) -> None:
+        output = output.detach()
+        self._last, self._is_activated = (layer, output), True
+        # NaN is neither dead nor flat: it is another matter.
+        if function == "relu":
+            useful = ~(output <= 0)
+        elif function == "sigmoid":
+            useful = ~(output * (1 - output) <= FLAT / 4)  # its largest slope is 1/4
+        elif function == "tanh":
+            useful = ~(1 - output * output <= FLAT)
+        else:
+            return
+        # A convolution's units are its channels.
+        has_channels = output.dim() > 3 or any(param.dim() > 2 for param in layer.params)
+        self._step.note_units(layer.name, function, useful, 1 if has_channels else -1)
+
+    def _flush(self) -> None:
+        if self._last is not None:
+            layer, output = self._last
+            self._step.note(layer.name, "activation", _norm(output) ** 2 / max(output.numel(), 1))
+        self._last = None
+
+    def _function(self, name: str, args: Any, kwargs: Any) -> str:
+        """The activation function that a call is of, or ""."""
+        name = name.removesuffix("_")
+        if name in _ACTIVATIONS:
+            return _ACTIVATIONS[name]
+        if name in ("clamp", "clip", "clamp_min"):
+            low = args[1] if len(args) > 1 else kwargs.get("min")
+            return "relu" if self._is_zero(low) else ""
+        if name in ("max", "maximum"):
+            both = [*args, *kwargs.values()]
+            return "relu" if len(both) == 2 and any(map(self._is_zero, both)) else ""
+        return ""
+
+    def _is_zero(self, value: Any) -> bool:
+        if id(value) in self._zeros:
+            return True
+        if isinstance(value, torch.Tensor):
+            # Of a tensor on another device the value is not known without waiting for it.
+            return value.numel() == 1 and value.device.type == "cpu" and not value.item()
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
