@@ -48,12 +48,23 @@ def encode(state: dict[str, Any]) -> memoryview:
             f"but {wrong}. Keep it out of the state, or turn it into one of these."
         )
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "version": VERSION, **state}, buffer)
+    torch.save(_own({"format": FORMAT, "version": VERSION, **state}), buffer)
     buffer.seek(-2, io.SEEK_END)
     buffer.write(_COMMENT_BYTES.to_bytes(2, "little"))  # zip: how long the comment is
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
     buffer.write(_MARK + digest.encode())
     return buffer.getbuffer()
+
+
+def _own(value: Any) -> Any:
+    """The same without tensors that are parts of larger ones, which a file would hold whole."""
+    if isinstance(value, torch.Tensor):
+        is_dense = value.layout is torch.strided
+        is_part = is_dense and value.numel() * value.element_size() < value.untyped_storage().nbytes()
+        return value.detach().clone() if is_part else value
+    if isinstance(value, dict):
+        return {key: _own(item) for key, item in value.items()}
+    return type(value)(map(_own, value)) if type(value) in (list, tuple) else value
 
 
 def load(path: Path | str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from gradbook.runs.format import (
     write_run,
 )
 from gradbook.storage import inside
-from gradbook.watching import gradients
+from gradbook.watching import gradient_report
 
 OPEN = facts_of("a", status="running")
 
@@ -513,4 +513,4 @@ def test_files_are_listed_with_their_sizes_and_links_are_not_followed():
 
 
 def test_the_files_of_watched_gradients_are_files_of_a_run():
-    assert gradients.FILES == run_format.GRADIENT_FILES
+    assert gradient_report.FILES == run_format.GRADIENT_FILES

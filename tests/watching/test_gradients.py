@@ -32,7 +32,9 @@ from gradbook import (
     seed_everything,
 )
 from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, IgnoredSettingWarning
-from gradbook.watching.gradients import GradientReport, GradientWatcher, LayerRow, _places
+from gradbook.watching.gradients import GradientWatcher, _places
+from gradbook.watching.gradient_report import GradientReport
+from gradbook.watching.gradient_rows import LayerRow
 
 SEEDS = range(5)
 

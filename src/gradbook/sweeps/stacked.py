@@ -24,6 +24,7 @@ from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of, stacked_optimizer
 from gradbook.sweeps.program import Program
 from gradbook.trainer import Trainer
+from gradbook.watching import DivergenceWatcher
 
 #: A batch with more numbers than this is not copied for each model, but shared by those that see
 #: the same one.
@@ -482,6 +483,9 @@ class _Stack:
             Those that have to go on alone, and why.
         """
         trainers = [training.trainer for training in self.trainings]
+        for sink in (sink for trainer in trainers for sink in trainer._listeners):
+            if isinstance(sink, DivergenceWatcher):
+                sink.share = len(trainers)
         try:
             for epoch in range(trainers[0].position.epoch, trainers[0].max_epochs):
                 self._check_one(epoch)

@@ -7,7 +7,8 @@ A watcher is a sink. It is closed before the recorder of the run, so that what i
 from collections.abc import Sequence
 
 from gradbook.record import Sink
-from gradbook.watching.gradients import GradientReport, GradientWatcher
+from gradbook.watching.gradient_report import GradientReport
+from gradbook.watching.gradients import GradientWatcher
 from gradbook.watching.postmortem import DivergenceWatcher, PostMortem
 
 __all__ = ["DivergenceWatcher", "GradientReport", "GradientWatcher", "PostMortem", "watchers"]

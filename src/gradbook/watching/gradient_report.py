@@ -1,3 +1,24 @@
+"""What was seen of the gradients of a training: words, a table, a figure, and files in a run."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gradbook.display.finding import Finding
+from gradbook.display.table import Table
+from gradbook.errors import ConfigError, CorruptFileError, MissingExtraError
+from gradbook.storage import inside, write_atomically
+from gradbook.watching.gradient_picture import draw_gradients
+from gradbook.watching.gradient_rows import LayerRow
+from gradbook.watching.symptoms import Symptom, find_symptoms
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
 #: The names of the files in a run's folder.
 FILES = ("gradients.svg", "gradients.png", "gradients.json")
 
@@ -33,18 +54,32 @@ class GradientReport(Finding):
     @property
     def findings(self) -> list[Symptom]:
         """What is wrong, each kind once, where it was first seen; empty if nothing is."""
-        found: dict[Kind, Symptom] = {}
-        for epoch in self.epochs:
-            rows = [row for row in self.rows if row.epoch == epoch]
-            for symptom in (
-                self._exploding(rows),
-                self._dead(rows),
-                self._vanishing(rows),
-                self._saturated(rows),
-            ):
-                if symptom is not None:
-                    found.setdefault(symptom.kind, symptom)
-        return list(found.values())
+        return find_symptoms(self.rows, self.totals, self.clip, self.lr)
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return "Gradients: no step was sampled."
+        epoch = self.epochs[-1]
+        last = [row for row in self.rows if row.epoch == epoch]
+        table = Table(
+            ["layer", "gradient", "weight", "update/weight", "activation", "dead", "saturated"],
+            [
+                [
+                    row.title,
+                    *map(_number, (row.grad_norm, row.weight_norm)),
+                    *map(_number, (row.update_ratio, row.activation_rms)),
+                    *map(_percent, (row.dead, row.saturated)),
+                ]
+                for row in last
+            ],
+        )
+        steps = last[0].num_steps
+        head = f"gradients in epoch {epoch}, means of {steps} sampled step{'s' * (steps != 1)}"
+        return "\n\n".join([head, repr(table), *(symptom.text for symptom in self.findings)])
+
+    def figure(self) -> "Figure":
+        """Draws gradient, update, activation and lost units against the layers, epoch by epoch."""
+        return draw_gradients(self.rows)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The rows as a DataFrame with the columns of `LayerRow`.
@@ -102,26 +137,6 @@ class GradientReport(Finding):
                 f"again writes it anew."
             ) from error
 
-    def __str__(self) -> str:
-        if not self.rows:
-            return "Gradients: no step was sampled."
-        last = [row for row in self.rows if row.epoch == self.epochs[-1]]
-        shown: dict[str, Callable[[LayerRow], str]] = {
-            "layer": lambda row: row.title,
-            "gradient": lambda row: _number(row.grad_norm),
-            "weight": lambda row: _number(row.weight_norm),
-            "update/weight": lambda row: _number(row.update_ratio),
-            "activation": lambda row: _number(row.activation_rms),
-            "dead": lambda row: _percent(row.dead),
-            "saturated": lambda row: _percent(row.saturated),
-        }
-        table = Table(list(shown), [[cell(row) for cell in shown.values()] for row in last])
-        steps = last[0].num_steps
-        head = f"gradients in epoch {last[0].epoch}, means of {steps} sampled steps"
-        parts = [head.removesuffix("s") if steps == 1 else head, repr(table)]
-        parts += [symptom.text for symptom in self.findings]
-        return "\n\n".join(parts)
-
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.3g}"
@@ -137,3 +152,7 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in row.items()}

@@ -10,7 +10,8 @@ import torch
 from gradbook.watching.layers import Layer
 from gradbook.watching.sampled_step import SampledStep
 
-#: What was seen of a layer in a step: for each parameter or call, one number or one for each unit.
+#: What was seen of a layer in a step, as `SampledStep.seen` has it: for each parameter or call, one
+#: number or one for each unit.
 _Seen = dict[str, list[list[float]]]
 
 
@@ -70,7 +71,12 @@ class LayerRow:
 def summarize(
     steps: Sequence[SampledStep], epoch: int
 ) -> tuple[list[LayerRow], list[tuple[float, float]]]:
-    """The rows of an epoch, and the norm of all gradients in each step."""
+    """The rows of an epoch, and where each step was, with the norm of all its gradients.
+
+    Args:
+        steps: The steps sampled in the epoch, at least one.
+        epoch: The epoch, from 1.
+    """
     seen = _fetched(steps)
     layers = {layer.name: layer for step in steps for layer in step.layers}
     called = [name for step in steps for name in step.order]
@@ -85,9 +91,7 @@ def summarize(
     return rows, totals
 
 
-def _row(
-    epoch: int, layer: Layer, steps: Sequence[SampledStep], seen: Sequence[_Seen]
-) -> LayerRow:
+def _row(epoch: int, layer: Layer, steps: Sequence[SampledStep], seen: Sequence[_Seen]) -> LayerRow:
     """A layer's row, from what was seen of it in each step."""
     gradients, weights, updates = (
         [_norm_of(each, what) for each in seen] for what in ("gradient", "weight", "update")
@@ -106,7 +110,7 @@ def _row(
         layer=layer.name,
         kind=layer.kind,
         num_weights=sum(param.numel() for param in layer.params),
-        is_matrix=layer.is_matrix,
+        is_matrix=any(param.dim() > 1 for param in layer.params),
         num_steps=len(steps),
         grad_norm=_mean(gradients),
         weight_norm=_mean(weights),

@@ -176,9 +176,15 @@ class PostMortem(Finding):
 
 
 class DivergenceWatcher(Sink):
-    """Keeps states of a training, and makes its post-mortem if it turns NaN or infinite."""
+    """Keeps states of a training, and makes its post-mortem if it turns NaN or infinite.
+
+    Attributes:
+        share: How many trainings go on at once: each then keeps its state as many times more
+            rarely.
+    """
 
     def __init__(self) -> None:
+        self.share = 1
         self._kept: dict[str, Any] | None = None
         self._kept_at = 0.0
         self._is_over = False
@@ -196,7 +202,7 @@ class DivergenceWatcher(Sink):
             return
         is_last = trainer.epoch + 1 >= trainer.max_epochs
         is_last = is_last or trainer.best.is_spent or trainer.is_stopping
-        is_due = time.perf_counter() - self._kept_at >= _INTERVAL_SECONDS
+        is_due = time.perf_counter() - self._kept_at >= _INTERVAL_SECONDS * self.share
         is_wrong = trainer.history.diverged is not None
         if is_wrong or ((is_last or is_due) and not are_finite(parameters_of(trainer).values())):
             self._is_over = True

@@ -1,6 +1,5 @@
 """One sampled step of a training: the gradients, weights and activations of each layer in it."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -42,8 +41,9 @@ class SampledStep:
             call, and of "useful" for each unit the part of the examples for which it was neither
             0 nor flat.
         functions: By layer, the activation function that follows it.
-        num_examples: The examples in the step.
-        order: The layers in the order in which they were called.
+        num_examples: By layer, the examples for which its units were looked at.
+        order: The names of the layers in the order in which they were called.
+        is_scaled: Whether the loss is multiplied, so that gradients of 16 bits do not become 0.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class SampledStep:
                 self.note(layer.name, "weight", _norm(old))
                 self.note(layer.name, "update", _norm(param.detach() - old))
                 gradient = self._gradients.get(id(param))
-                if gradient is not None and self._scale is not None:
-                    gradient = gradient / self._scale.to(gradient.device)
                 if gradient is not None:
+                    if self._scale is not None:
+                        gradient = gradient / self._scale.to(gradient.device)
                     self.note(layer.name, "gradient", gradient)
         self._before, self._gradients = [], {}
 
@@ -135,9 +135,8 @@ class _ObservedCalls:
     """
 
     def __init__(self, modules: set[int], step: SampledStep) -> None:
-        self._modules = modules
-        self._inside: nn.Module | None = None
-        self._functions = _ObservedFunctions(step)
+        self._modules, self._step = modules, step
+        self._call: tuple[nn.Module, _ObservedFunctions] | None = None
         self._handles = [
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),
@@ -147,25 +146,26 @@ class _ObservedCalls:
         """Takes the hooks back."""
         for handle in self._handles:
             handle.remove()
-        if self._inside is not None:  # a second Ctrl-C passes by the hook that leaves
-            self._leave(self._inside, None, None)
+        if self._call is not None:  # a second Ctrl-C passes by the hook that leaves
+            self._leave(self._call[0])
 
-    def _enter(self, module: nn.Module, _: Any) -> None:
+    def _enter(self, module: nn.Module, *_: Any) -> None:
         # Without gradients it is no step of the training.
-        is_ours = self._inside is None and id(module) in self._modules
-        if is_ours and torch.is_grad_enabled():
-            self._inside = module
-            self._functions.__enter__()  # type: ignore[no-untyped-call]
+        is_outermost = self._call is None and id(module) in self._modules
+        if is_outermost and torch.is_grad_enabled():
+            functions = _ObservedFunctions(self._step)
+            self._call = module, functions
+            functions.__enter__()  # type: ignore[no-untyped-call]
 
-    def _leave(self, module: nn.Module, _: Any, __: Any) -> None:
-        if module is self._inside:
-            self._inside = None
-            self._functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._functions.end_call()
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        if self._call is not None and self._call[0] is module:
+            functions, self._call = self._call[1], None
+            functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            functions.end_layer()
 
 
 class _ObservedFunctions(TorchFunctionMode):
-    """Sees every function of PyTorch's that is called.
+    """Sees every function of PyTorch's that one call of the model calls.
 
     A function of a parameter and of something else is a layer, and a ReLU, sigmoid or tanh that
     comes next is its activation function. So a model written with tensors only is seen as well as
@@ -191,18 +191,12 @@ class _ObservedFunctions(TorchFunctionMode):
                 self._look(getattr(func, "__name__", ""), args, kwargs, first)
         return output
 
-    def end_call(self) -> None:
-        """The model has given its output."""
-        self._flush()
-        self._layer_of = {id(param): layer for layer in self._step.layers for param in layer.params}
-        self._kept, self._zeros = [], set()
-
     def _look(self, name: str, args: Any, kwargs: Any, output: torch.Tensor) -> None:
         if name in ("zeros", "zeros_like", "new_zeros"):
             self._kept.append(output)
             self._zeros.add(id(output))
             return
-        layers = [self._layer_of.get(id(tensor)) for tensor in _tensors_in(args, kwargs)]
+        layers = [self._layer_of.get(id(tensor)) for tensor in tensors_in([args, kwargs])]
         known = [layer for layer in layers if layer is not None]
         if known and len(known) == len(layers):
             self._kept.append(output)
@@ -210,16 +204,16 @@ class _ObservedFunctions(TorchFunctionMode):
         elif known and output.is_floating_point():
             for layer in known:  # a fused function has several
                 self._step.order.setdefault(layer.name)
-            self._begin(known[-1], output)
+            self._begin_layer(known[-1], output)
         elif self._last is not None and output.dim() > 1:
             function = self._function(name, args, kwargs)
             if function:
                 self._activate(self._last[0], function, output)
 
-    def _begin(self, layer: Layer, output: torch.Tensor) -> None:
+    def _begin_layer(self, layer: Layer, output: torch.Tensor) -> None:
         """A layer has given its output. Another of the same may follow, when a bias is added."""
         if self._last is not None and (self._last[0] is not layer or self._is_activated):
-            self._flush()
+            self.end_layer()
         self._last, self._is_activated = (layer, output.detach()), False
 
     def _activate(self, layer: Layer, function: str, output: torch.Tensor) -> None:
@@ -238,7 +232,8 @@ class _ObservedFunctions(TorchFunctionMode):
         has_channels = output.dim() > 3 or any(param.dim() > 2 for param in layer.params)
         self._step.note_units(layer.name, function, useful, 1 if has_channels else -1)
 
-    def _flush(self) -> None:
+    def end_layer(self) -> None:
+        """Keeps the output of the last layer: its activation function, if any, was called."""
         if self._last is not None:
             layer, output = self._last
             self._step.note(layer.name, "activation", _norm(output) ** 2 / max(output.numel(), 1))
@@ -263,4 +258,4 @@ class _ObservedFunctions(TorchFunctionMode):
         if isinstance(value, torch.Tensor):
             # Of a tensor on another device the value is not known without waiting for it.
             return value.numel() == 1 and value.device.type == "cpu" and not value.item()
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+        return isinstance(value, int | float) and value == 0

@@ -1,11 +1,22 @@
-#: What counts as a fault; docs/gradients.md says why.
+"""What is wrong with the gradients of a training: the rules, their limits, and what is said.
+
+docs/gradients.md says what each rule is, and from which trainings the limits come. Book: 5.4.1
+(sec_numerical_stability).
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gradbook.watching.gradient_rows import LayerRow
+from gradbook.watching.sampled_step import FLAT
+
 VANISHED = 1e-3  # the first layer's gradient, as a part of the last one's
 EXPLODED = 10.0  # the same, as a multiple
 GROWN, LARGE = 1000.0, 100.0  # all gradients of a step: as a multiple of the first's, and at least
 DEAD = 0.4  # the part of a layer's units, and in a narrow layer a little more
 SATURATED = 0.5  # the part of a layer's units
-
-Kind = Literal["vanishing", "exploding", "dead", "saturated"]
 
 
 @dataclass(frozen=True)
@@ -19,112 +30,108 @@ class Symptom:
         text: What to say of it, with the usual remedies.
     """
 
-    kind: Kind
+    kind: Literal["vanishing", "exploding", "dead", "saturated"]
     layer: str
     epoch: int
     text: str
 
 
-    def _vanishing(self, rows: Sequence[LayerRow]) -> Symptom | None:
-        layers = _comparable(rows)
-        if not _is_systematic(layers, VANISHED):
-            return None
-        if self._dead(rows) is not None:
-            return None  # nothing comes through dead units: that is said already
+def find_symptoms(
+    rows: Iterable[LayerRow], totals: Sequence[tuple[float, float]], clip: float, lr: Any
+) -> list[Symptom]:
+    """What is wrong, each kind once, where it was first seen; empty if nothing is.
+
+    Args:
+        rows: What was seen, epoch after epoch, the layers from input to output.
+        totals: The steps sampled, each as (epochs gone by, norm of all gradients together before
+            clipping).
+        clip: To what the gradients are clipped; 0 if they are not.
+        lr: The learning rate; anything but a number if it is not known.
+    """
+    of_epoch: dict[int, list[LayerRow]] = {}
+    for row in rows:
+        of_epoch.setdefault(row.epoch, []).append(row)
+    rate = f" Here lr={lr:g}." if isinstance(lr, float | int) else ""
+    found: dict[str, Symptom] = {}
+    for layers in of_epoch.values():
+        dead = _dead(layers, rate)
+        # Nothing comes through dead units: that is said already.
+        vanishing = None if dead else _vanishing(layers)
+        exploding = _exploding(layers, totals, clip, rate)
+        for symptom in (exploding, dead, vanishing, _saturated(layers)):
+            if symptom is not None:
+                found.setdefault(symptom.kind, symptom)
+    return list(found.values())
+
+
+# From layer to layer
+
+
+def _vanishing(rows: Sequence[LayerRow]) -> Symptom | None:
+    layers = _comparable(rows)
+    if not _is_systematic(layers, VANISHED):
+        return None
+    first, last = layers[0], layers[-1]
+    ratio = first.grad_rms / last.grad_rms
+    begins = next(
+        index for index, row in enumerate(layers) if row.grad_rms >= last.grad_rms * VANISHED
+    )
+    start = layers[begins - 1]
+    return Symptom(
+        "vanishing",
+        start.layer,
+        first.epoch,
+        f"Vanishing gradients in epoch {first.epoch}: from layer to layer on the way back "
+        f"they shrink to {_each(ratio, layers):.2g} of their size, so that a weight of "
+        f"{first.title} gets {ratio:.1e} of what one of {last.title} gets. It begins at "
+        f"{start.title}, layer {begins} of {len(layers)}: from there to the input it is less "
+        f"than a thousandth, and the layers hardly learn. Usual remedies: ReLU in the place "
+        f"of sigmoid or tanh, Xavier or He initialization (book 5.4), batch normalization, "
+        f"residual connections.",
+    )
+
+
+def _exploding(
+    rows: Sequence[LayerRow], totals: Sequence[tuple[float, float]], clip: float, rate: str
+) -> Symptom | None:
+    """Gradients that grow from layer to layer, or all of them from step to step."""
+    epoch, layers = rows[0].epoch, _comparable(rows)
+    clipped = f" These are norms before clipping to {clip:g}, which hides them." if clip else ""
+    remedies = (
+        f"Usual remedies: smaller initial weights (Xavier or He, book 5.4), a smaller learning "
+        f"rate, {'' if clip else 'clipping (gradient_clip_val=1), '}batch normalization."
+    )
+    if _is_systematic(layers, EXPLODED):
         first, last = layers[0], layers[-1]
         ratio = first.grad_rms / last.grad_rms
-        begins = next(
-            index for index, row in enumerate(layers) if row.grad_rms >= last.grad_rms * VANISHED
-        )
-        start = layers[begins - 1]
-        return Symptom(
-            "vanishing",
-            start.layer,
-            first.epoch,
-            f"Vanishing gradients in epoch {first.epoch}: from layer to layer on the way back "
-            f"they shrink to {_each(ratio, layers):.2g} of their size, so that a weight of "
-            f"{first.title} gets {ratio:.1e} of what one of {last.title} gets. It begins at "
-            f"{start.title}, layer {begins} of {len(layers)}: from there to the input it is less "
-            f"than a thousandth, and the layers hardly learn. Usual remedies: ReLU in the place "
-            f"of sigmoid or tanh, Xavier or He initialization (book 5.4), batch normalization, "
-            f"residual connections.",
-        )
-
-    def _exploding(self, rows: Sequence[LayerRow]) -> Symptom | None:
-        epoch, layers = rows[0].epoch, _comparable(rows)
-        remedies = "Usual remedies: smaller initial weights (Xavier or He, book 5.4), "
-        if self.clip:
-            clipped = f" These are norms before clipping to {self.clip:g}, which hides them."
-            remedies += "a smaller learning rate, batch normalization."
-        else:
-            clipped = ""
-            remedies += (
-                "a smaller learning rate, clipping (gradient_clip_val=1), batch normalization."
-            )
-        if _is_systematic(layers, EXPLODED):
-            first, last = layers[0], layers[-1]
-            ratio = first.grad_rms / last.grad_rms
-            return Symptom(
-                "exploding",
-                first.layer,
-                epoch,
-                f"Exploding gradients in epoch {epoch}: from layer to layer on the way back they "
-                f"grow to {_each(ratio, layers):.2g} times their size, so that a weight of "
-                f"{first.title} gets {ratio:.3g} times what one of {last.title} gets.{clipped} "
-                f"{remedies}",
-            )
-        totals = [(x, total) for x, total in self.totals if x < epoch]
-        if not totals:
-            return None
-        limit = max(totals[0][1] * GROWN, LARGE)
-        grown = next(((x, total) for x, total in totals if not total < limit), None)
-        if grown is None or grown[0] < epoch - 1:
-            return None
-        x, total = grown
-        worst = max(rows, key=lambda row: -1 if math.isnan(row.grad_rms) else row.grad_rms)
-        became = f"{total:.3g}" if math.isfinite(total) else "no finite number any more"
         return Symptom(
             "exploding",
-            worst.layer,
+            first.layer,
             epoch,
-            f"Exploding gradients in epoch {epoch}: the norm of all gradients together was "
-            f"{totals[0][1]:.3g} in the first step and is {became} after {x:.3g} epochs."
-            f"{self._rate()}{clipped} {remedies}",
+            f"Exploding gradients in epoch {epoch}: from layer to layer on the way back they "
+            f"grow to {_each(ratio, layers):.2g} times their size, so that a weight of "
+            f"{first.title} gets {ratio:.3g} times what one of {last.title} gets.{clipped} "
+            f"{remedies}",
         )
-
-    def _dead(self, rows: Sequence[LayerRow]) -> Symptom | None:
-        worst, others = _affected(rows, _dead_part, DEAD)
-        if worst is None:
-            return None
-        return Symptom(
-            "dead",
-            worst.layer,
-            worst.epoch,
-            f"Dead ReLUs in epoch {worst.epoch}: {worst.dead:.0%} of the {worst.num_units} units "
-            f"of {worst.title} gave 0 for each of {worst.num_examples} examples{others}. Where a "
-            f"ReLU gives 0 no gradient passes, so these units learn no more. Usual remedies: a "
-            f"smaller learning rate, He initialization (book 5.4), leaky ReLU (book 5.1)."
-            f"{self._rate()}",
-        )
-
-    def _saturated(self, rows: Sequence[LayerRow]) -> Symptom | None:
-        worst, others = _affected(rows, lambda row: row.saturated, SATURATED)
-        if worst is None:
-            return None
-        name = {"sigmoid": "sigmoids", "tanh": "tanh units"}[worst.function]
-        return Symptom(
-            "saturated",
-            worst.layer,
-            worst.epoch,
-            f"Saturated {name} in epoch {worst.epoch}: {worst.saturated:.0%} of the "
-            f"{worst.num_units} units of {worst.title} are where the slope is below {FLAT:.0%} of "
-            f"its largest, for most of {worst.num_examples} examples{others}. Little gradient "
-            f"passes there. Usual remedies: smaller initial weights (Xavier, book 5.4), a smaller "
-            f"learning rate, inputs of about unit size, batch normalization, ReLU.",
-        )
-
-    def _rate(self) -> str:
-        return f" Here lr={self.lr:g}." if isinstance(self.lr, float | int) else ""
+    known = [(x, total) for x, total in totals if x < epoch]
+    if not known:
+        return None
+    at_first = known[0][1]
+    limit = max(at_first * GROWN, LARGE)
+    grown = next(((x, total) for x, total in known if not total < limit), None)
+    if grown is None or grown[0] < epoch - 1:
+        return None
+    x, total = grown
+    worst = max(rows, key=lambda row: -1 if math.isnan(row.grad_rms) else row.grad_rms)
+    became = f"{total:.3g}" if math.isfinite(total) else "no finite number any more"
+    return Symptom(
+        "exploding",
+        worst.layer,
+        epoch,
+        f"Exploding gradients in epoch {epoch}: the norm of all gradients together was "
+        f"{at_first:.3g} in the first step and is {became} after {x:.3g} epochs."
+        f"{rate}{clipped} {remedies}",
+    )
 
 
 def _comparable(rows: Sequence[LayerRow]) -> list[LayerRow]:
@@ -146,6 +153,52 @@ def _is_systematic(layers: Sequence[LayerRow], threshold: float) -> bool:
     return first > last * threshold and second > last * math.sqrt(threshold)
 
 
+def _each(ratio: float, layers: Sequence[LayerRow]) -> float:
+    """What one layer contributes to a ratio of all."""
+    return float(ratio ** (1 / (len(layers) - 1)))
+
+
+# Within a layer
+
+
+def _dead(rows: Sequence[LayerRow], rate: str) -> Symptom | None:
+    worst, others = _affected(rows, _dead_part, DEAD)
+    if worst is None:
+        return None
+    return Symptom(
+        "dead",
+        worst.layer,
+        worst.epoch,
+        f"Dead ReLUs in epoch {worst.epoch}: {worst.dead:.0%} of the {worst.num_units} units "
+        f"of {worst.title} gave 0 for each of {worst.num_examples} examples{others}. Where a "
+        f"ReLU gives 0 no gradient passes, so these units learn no more. Usual remedies: a "
+        f"smaller learning rate, He initialization (book 5.4), leaky ReLU (book 5.1)."
+        f"{rate}",
+    )
+
+
+def _dead_part(row: LayerRow) -> float:
+    """The part that is dead, less what chance alone may add in a layer of few units."""
+    return row.dead - 0.5 / math.sqrt(max(row.num_units, 1))
+
+
+def _saturated(rows: Sequence[LayerRow]) -> Symptom | None:
+    worst, others = _affected(rows, lambda row: row.saturated, SATURATED)
+    if worst is None:
+        return None
+    name = {"sigmoid": "sigmoids", "tanh": "tanh units"}[worst.function]
+    return Symptom(
+        "saturated",
+        worst.layer,
+        worst.epoch,
+        f"Saturated {name} in epoch {worst.epoch}: {worst.saturated:.0%} of the "
+        f"{worst.num_units} units of {worst.title} are where the slope is below {FLAT:.0%} of "
+        f"its largest, for most of {worst.num_examples} examples{others}. Little gradient "
+        f"passes there. Usual remedies: smaller initial weights (Xavier, book 5.4), a smaller "
+        f"learning rate, inputs of about unit size, batch normalization, ReLU.",
+    )
+
+
 def _affected(
     rows: Sequence[LayerRow], part: Callable[[LayerRow], float], threshold: float
 ) -> tuple[LayerRow | None, str]:
@@ -156,20 +209,10 @@ def _affected(
     lost = sorted((row for row in hidden if part(row) >= threshold), key=part, reverse=True)
     if not lost:
         return None, ""
-    told = [f"{_lost(row):.0%} of {row.layer}" for row in lost[1:3]]
+    told = [f"{_lost_part(row):.0%} of {row.layer}" for row in lost[1:3]]
     more = [f"more in {len(lost) - 3} further layers"] if len(lost) > 3 else []
     return lost[0], f" ({'; '.join([*told, *more])})" if told else ""
 
 
-def _each(ratio: float, layers: Sequence[LayerRow]) -> float:
-    """What one layer contributes to a ratio of all."""
-    return float(ratio ** (1 / (len(layers) - 1)))
-
-
-def _lost(row: LayerRow) -> float:
+def _lost_part(row: LayerRow) -> float:
     return row.saturated if math.isnan(row.dead) else row.dead
-
-
-def _dead_part(row: LayerRow) -> float:
-    """The part that is dead, less what chance alone may add in a layer of few units."""
-    return row.dead - 0.5 / math.sqrt(max(row.num_units, 1))
