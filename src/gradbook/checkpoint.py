@@ -60,7 +60,9 @@ def _own(value: Any) -> Any:
     """The same without tensors that are parts of larger ones, which a file would hold whole."""
     if isinstance(value, torch.Tensor):
         is_dense = value.layout is torch.strided
-        is_part = is_dense and value.numel() * value.element_size() < value.untyped_storage().nbytes()
+        is_part = (
+            is_dense and value.numel() * value.element_size() < value.untyped_storage().nbytes()
+        )
         return value.detach().clone() if is_part else value
     if isinstance(value, dict):
         return {key: _own(item) for key, item in value.items()}

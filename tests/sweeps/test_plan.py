@@ -108,3 +108,9 @@ def test_the_facts_are_json():
     facts = plan(lr=log_range(0.1, 1.0, 3), seed=[0]).facts()
     assert json.loads(json.dumps(facts)) == facts
     assert facts["swept"]["lr"]["high"] == 1.0
+
+
+def test_whole_numbers_are_rates_where_rates_are_meant():
+    made = plan(Shaped, lr=[1, 2], width=[2])
+    assert list(map(type, made.swept["lr"])) == [float, float]
+    assert list(map(type, made.swept["width"])) == [int]

@@ -60,7 +60,9 @@ class Plan:
         for key, value in settings.items():
             self._check_known(key, value)
         self.swept: dict[str, Values] = {
-            key: read_values(key, value) for key, value in settings.items() if is_swept(value)
+            key: self._typed(key, read_values(key, value))
+            for key, value in settings.items()
+            if is_swept(value)
         }
         self.fixed = {key: value for key, value in settings.items() if key not in self.swept}
         for key, value in settings.items():
@@ -173,13 +175,23 @@ class Plan:
         if key == "lr":
             checks.check_rate(value)
             return
-        owner = {"model": self.Model, "trainer": Trainer}.get(self._owners[key], self.data)
-        default = _parameters(owner if isinstance(owner, type) else type(owner))[key].default
+        default = self._default(key)
         is_number = isinstance(default, int | float) and not isinstance(default, bool)
         if is_number and isinstance(value, str):
             raise ConfigError(
                 f"{key} is a number, as its default {default!r} is, but is {value!r}."
             )
+
+    def _default(self, key: str) -> Any:
+        owner = {"model": self.Model, "trainer": Trainer}.get(self._owners[key], self.data)
+        return _parameters(owner if isinstance(owner, type) else type(owner))[key].default
+
+    def _typed(self, key: str, values: Values) -> Values:
+        """Whole numbers as decimal ones where those are meant: 1 is a rate like any other."""
+        is_decimal = key == "lr" or (key != "seed" and type(self._default(key)) is float)
+        if isinstance(values, Range) or not is_decimal:
+            return values
+        return [float(value) if type(value) is int else value for value in values]
 
 
 def _check_classes(Model: Any, data: Any) -> None:

@@ -757,7 +757,7 @@ def _colors(settings: Sequence[SettingResult], axis: str | None) -> list[Any]:
     values = sorted({setting.values[axis] for setting in settings})
     colors = mpl.colormaps["viridis"]
     places = {value: i / max(1, len(values) - 1) for i, value in enumerate(values)}
-    return [colors(0.9 * places[setting.values[axis]]) for setting in settings]
+    return [colors(0.85 * places[setting.values[axis]]) for setting in settings]
 
 
 def _dress(axes: "Axes", label: str, prefix: str = "", ceiling: float = math.inf) -> None:
