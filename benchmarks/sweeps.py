@@ -31,7 +31,8 @@ import torch
 
 import gradbook
 from gradbook.seeds import seed_everything
-from gradbook.sweeps.stacked import Training, fit_stacked
+from gradbook.sweeps.stacked import fit_stacked
+from gradbook.sweeps.training import Training
 
 # The same folder's, which waits for a quiet machine.
 from training import Quiet, processor

@@ -1,5 +1,6 @@
 """Ctrl-C and its kin while a model trains: the running step is finished first."""
 
+import multiprocessing
 import os
 import signal
 import sys
@@ -94,7 +95,8 @@ class Interrupts:
                 handler(number, frame)
             raise _exception(number)
         self._pending = number
-        if number == signal.SIGINT:
+        # The parent of a worker process tells it for all.
+        if number == signal.SIGINT and multiprocessing.parent_process() is None:
             # print() is not safe in a handler that may have interrupted a print().
             _tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
 

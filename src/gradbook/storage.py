@@ -142,6 +142,18 @@ def new_folder(path: Path | str) -> Path:
     return path
 
 
+def check_folder_name(name: str) -> str:
+    """The plain name of a folder.
+
+    Raises:
+        ConfigError: If it would lead elsewhere, or cannot be written.
+    """
+    is_plain = name.strip() and name not in (".", "..") and name.isprintable()
+    if not is_plain or set(name) & set('/\\:*?"<>|'):
+        raise ConfigError(f"expected a plain name for a folder, but got {name!r}")
+    return name
+
+
 def kebab_case(name: str) -> str:
     """A class's name as a folder's: SoftmaxRegression becomes softmax-regression."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|_+", "-", name).lower()

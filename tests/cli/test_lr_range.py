@@ -30,7 +30,7 @@ def test_it_suggests_a_rate_and_leaves_two_pictures(capsys):
     text = capsys.readouterr().out
     assert text.startswith("linear-regression-scratch on synthetic-regression, seed 1\n")
     assert "suggestion: lr=" in text
-    assert text.endswith("picture: lr-range.svg, lr-range.png\n")
+    assert "\npicture: lr-range.svg, lr-range.png (the next one" in text
     assert b"<svg" in Path("lr-range.svg").read_bytes()
     assert Path("lr-range.png").read_bytes().startswith(b"\x89PNG")
 

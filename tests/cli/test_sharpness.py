@@ -33,7 +33,7 @@ def test_it_says_what_it_found_and_leaves_two_pictures(capsys):
     text = capsys.readouterr().out
     assert text.startswith("linear-regression-scratch on synthetic-regression, seed 1\n")
     assert "critical learning rate 2 / " in text
-    assert text.endswith("picture: sharpness.svg, sharpness.png\n")
+    assert "\npicture: sharpness.svg, sharpness.png (the next one" in text
     assert b"<svg" in Path("sharpness.svg").read_bytes()
     assert Path("sharpness.png").read_bytes().startswith(b"\x89PNG")
 

@@ -23,8 +23,16 @@ import torch
 
 from gradbook.cli.classes import MODEL, find
 from gradbook.errors import ConfigError, MissingExtraError
-from gradbook.sweeps import engines
-from gradbook.sweeps.engines import Done, Failed, run_all
+from gradbook.sweeps.engines import (
+    Done,
+    Failed,
+    check_engine,
+    dask,
+    engine,
+    processes,
+    ray,
+    run_all,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes and signals")
 
@@ -169,10 +177,10 @@ def ray_address():
         patch.setenv("RAY_AUTH_TOKEN", "whoever does not know this is sent away by the cluster")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        import ray
+        from ray import init, shutdown
 
-        with engines._own_signals():
-            context = ray.init(
+        with ray._own_signals():
+            context = init(
                 "local",
                 num_cpus=2,
                 include_dashboard=False,
@@ -180,7 +188,7 @@ def ray_address():
                 logging_level="error",
             )
         yield context.address_info["gcs_address"]
-        ray.shutdown()
+        shutdown()
         shutil.rmtree(context.address_info["session_dir"])
 
 
@@ -296,7 +304,7 @@ def test_here_the_number_of_threads_is_put_back(monkeypatch):
 
 
 def test_workers_share_the_processors(monkeypatch):
-    monkeypatch.setattr(engines, "cpu_count", lambda: 9)
+    monkeypatch.setattr(engine, "cpu_count", lambda: 9)
     (done, *_) = run_all(os.getenv, ["OMP_NUM_THREADS"] * 2, num_workers=2)
     assert done.value == "4"
 
@@ -327,8 +335,10 @@ def test_leaving_the_outcomes_early_ends_the_workers(tmp_path):
 
 
 def test_outcomes_that_nobody_asks_for_leave_nothing_behind(monkeypatch):
-    closed = []
-    monkeypatch.setattr(engines._Processes, "close", lambda self: closed.append(self))
+    closed, close = [], processes.Processes.close
+    monkeypatch.setattr(
+        processes.Processes, "close", lambda self: [close(self), closed.append(self)]
+    )
     run_all(draw, [1])
     assert len(closed) == 1
 
@@ -374,6 +384,15 @@ def test_an_item_that_cannot_be_sent_fails_alone():
     assert second == Done(1, int)
 
 
+def test_a_worker_does_not_wait_for_libraries_that_its_calls_do_not_need():
+    names = {"torch", "ray", "distributed"}
+    code = f"import gradbook.sweeps.engines, sys; print(*{names} & set(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout == "\n"
+
+
 # Settings that cannot be used
 
 
@@ -414,15 +433,34 @@ def test_an_address_where_nothing_answers_is_named(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ray:", "dask:tcp://"])
-def test_an_address_where_something_else_answers_is_named(name, monkeypatch):
-    monkeypatch.setattr(engines, "_ANSWER_SECONDS", 3)
+@pytest.mark.parametrize(("module", "name"), [(ray, "ray:"), (dask, "dask:tcp://")])
+def test_an_address_where_something_else_answers_is_named(module, name, monkeypatch):
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         on = f"{name}127.0.0.1:{other.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"No cluster answers at the address in on='{on}'"):
             run_all(draw, [1], on=on)
+
+
+def test_ray_is_asked_only_once_whether_it_answers(monkeypatch):
+    commands = []
+
+    def answer(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", answer)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        check_engine(f"ray:{address}")
+        check_engine(f"ray:{address}")
+    assert [command[-1] for command in commands] == [address]
+    with pytest.raises(ConfigError, match="No cluster answers"):
+        check_engine(f"ray:{address}")
 
 
 @pytest.mark.parametrize(("on", "package"), [("ray", "ray"), ("dask", "distributed")])
@@ -444,7 +482,7 @@ def test_a_client_of_dasks_is_used_and_left_open(dask_address):
 
 @pytest.mark.slow
 def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
-    monkeypatch.setattr(engines, "_ANSWER_SECONDS", 3)
+    monkeypatch.setattr(dask, "ANSWER_SECONDS", 3)
     with closing(run_all(time.sleep, [0, 60, 60], on="dask", num_workers=2)) as found:
         assert next(found) == Done(0, None)
         ours = [
@@ -551,6 +589,7 @@ def test_ctrl_c_reaches_the_running_calls_and_the_program(interrupted):
     assert stopped == {"a-stopped", "b-stopped"}
     assert interrupted.code == -signal.SIGINT
     assert interrupted.stderr.count("Traceback") == 1
+    assert interrupted.stderr.count("Stopping what runs") == 1
     assert interrupted.stderr.rstrip().endswith("KeyboardInterrupt")
 
 
@@ -559,6 +598,19 @@ def test_ctrl_c_leaves_no_process_and_no_file_behind(interrupted):
     assert interrupted.left == []
     assert interrupted.left_files == []
     assert not list(Path("/dev/shm").glob(f"sem.loky-{interrupted.pid}-*"))
+
+
+def test_a_program_that_never_closes_its_outcomes_ends(tmp_path):
+    script = """
+import os, time
+from gradbook.sweeps.engines import run_all
+outcomes = run_all(lambda wait: time.sleep(wait) or os.getpid(), [0, 60, 60], num_workers=2)
+print(next(outcomes).value)
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stderr == ""
+    assert not psutil.pid_exists(int(done.stdout))
 
 
 def test_worker_processes_do_not_outlive_a_killed_program(tmp_path):

@@ -60,7 +60,7 @@ def test_it_is_done_when_its_run_has_come_to_its_end():
     one = member()
     assert not one.is_done
     assert one.resume is None
-    assert train_members([one]) == [{"index": 0, "error": None, "alone": None}]
+    assert train_members([one]) == [{"index": 0, "error": None, "alone": None, "seconds": None}]
     assert one.is_done
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from gradbook import LinearRegression, Module, SyntheticRegressionData
 from gradbook.errors import ConfigError
@@ -43,8 +44,35 @@ def test_samples_are_of_everything_but_the_seeds():
     assert len({c["lr"] for c in combinations}) == 3
 
 
-def test_without_swept_values_there_is_one_member():
-    assert plan(lr=0.1).combinations() == [{}]
+def test_without_several_values_there_is_nothing_to_sweep():
+    with pytest.raises(ConfigError, match=r"nothing to sweep.*--lr 0\.03,0\.1"):
+        plan(lr=0.1)
+
+
+def test_a_trainers_setting_that_cannot_be_one_is_refused_at_once():
+    with pytest.raises(ConfigError, match="max_epochs must be"):
+        plan(max_epochs=[1, 0])
+    with pytest.raises(ConfigError, match="max_epochs must be"):
+        plan(lr=[0.1, 0.2], max_epochs="a")
+
+
+def test_a_model_that_takes_a_seed_is_given_it():
+    class Seeded(LinearRegression):
+        def __init__(self, seed=0, lr=0.1):
+            super().__init__(lr)
+
+    made = plan(Seeded, seed=[3, 4])
+    assert made.member(0, {"seed": 4}, Path("x")).model_arguments["seed"] == 4
+
+
+def test_what_can_be_iterated_over_may_be_one_value():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 1))
+
+    class Wrapping(LinearRegression):
+        def __init__(self, net=None, lr=0.1):
+            super().__init__(lr)
+
+    assert plan(Wrapping, net=net, lr=[0.1, 0.2]).fixed["net"] is net
 
 
 @pytest.mark.parametrize(

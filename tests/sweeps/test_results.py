@@ -12,7 +12,8 @@ from tests.runs.folders import facts_of
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import History, Metric
 from gradbook.runs.format import MetricsLog, results_of, write_run
-from gradbook.sweeps.results import Sweep, load, read_sweep, write_sweep
+from gradbook.sweeps.format import read_sweep, write_sweep
+from gradbook.sweeps.results import Sweep, load
 
 
 def write_member(folder, curves, start=None, status="finished", seconds=2.0):

@@ -18,7 +18,7 @@ from gradbook.cli import main
 from gradbook.errors import ConfigError, CorruptFileError, MissingExtraError
 from gradbook.sweeps import lin_range, load, log_range, sweep
 from gradbook.sweeps.members import train_members
-from gradbook.sweeps.results import write_sweep
+from gradbook.sweeps.format import write_sweep
 from gradbook.sweeps.search import STUDY_FILE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

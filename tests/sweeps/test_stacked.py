@@ -406,7 +406,7 @@ def test_settings_of_the_trainer_work_as_alone(settings):
 
 
 def test_large_batches_are_shared_only_by_members_that_see_the_same(monkeypatch):
-    monkeypatch.setattr("gradbook.sweeps.stacked._LARGE_BATCH", 10)
+    monkeypatch.setattr("gradbook.sweeps.stackable._LARGE_BATCH", 10)
     builders = [member(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.3)]
     assert_stacked_as_alone([*builders, member(seed=2), member(seed=3)])
 

@@ -8,6 +8,7 @@ from gradbook.cli.options import (
     add_output_option,
     picture_files,
     positive_number,
+    told_pictures,
 )
 from gradbook.cli.report import Outcome
 
@@ -51,5 +52,5 @@ def run(arguments: list[str]) -> Outcome:
     found.save(*files)
     pictures = [str(file) for file in files]
     return Outcome(
-        {**found.facts(), "pictures": pictures}, f"{found}\n\npicture: {', '.join(pictures)}"
+        {**found.facts(), "pictures": pictures}, f"{found}\n\n{told_pictures(files, asked.output)}"
     )

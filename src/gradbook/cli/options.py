@@ -165,6 +165,12 @@ def picture_files(output: str | None, name: str) -> list[Path]:
     return [Path(output)]
 
 
+def told_pictures(files: Iterable[Path], output: str | None) -> str:
+    """The line that says where a picture is."""
+    note = "" if output else " (the next one takes its place; --output FILE keeps it)"
+    return f"picture: {', '.join(map(str, files))}{note}"
+
+
 def asks_for_help(arguments: Sequence[str]) -> bool:
     """Whether a command line asks for help, whatever else it says."""
     return bool({"-h", "--help"} & set(arguments))
@@ -255,7 +261,17 @@ def add_options(
         shown = "required" if option.default is REQUIRED else f"default: {show(option.default)}"
         text = f"{option.help} ({shown})".strip().replace("%", "%%")
         common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
-        if option.kind is bool:
+        if option.kind is bool and read is not None:  # one of several values, or both
+            group.add_argument(
+                option.flag,
+                type=partial(read, option),
+                nargs="?",
+                const=Given("true", True),
+                metavar="BOOL",
+                help=text,
+                **common,
+            )
+        elif option.kind is bool:
             group.add_argument(
                 option.flag, action=argparse.BooleanOptionalAction, help=text, **common
             )

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
@@ -22,6 +23,7 @@ from gradbook.runs.comparison import (
     summary_of,
 )
 from gradbook.runs.stored import DamagedRun, StoredRun, find_runs
+from gradbook.sweeps.format import SWEEP_FILE
 
 EPILOG = """\
 KEY is name, model, data, status, epochs, seconds, started, seed, best, last, a hyperparameter
@@ -129,7 +131,9 @@ def run(arguments: list[str]) -> Outcome:
     elif asked.reverse:
         rows.reverse()
 
+    sweeps = sweeps_in(asked.runs)
     facts = {
+        "sweeps": sweeps,
         "runs": [summary_of(stored) for stored, _ in rows],
         "damaged": [
             {"name": each.name, "folder": str(each.folder), "reason": each.reason}
@@ -141,11 +145,18 @@ def run(arguments: list[str]) -> Outcome:
         lines += _listing(rows, damaged)
     if num_runs and not rows:
         lines.append(f"None of the runs in {asked.runs!r} meets the conditions.")
-    if not num_runs and not damaged:
+    if sweeps:
+        lines += ["", f"sweeps: {', '.join(sweeps)} (gradbook show {sweeps[-1]})"]
+    elif not num_runs and not damaged:
         lines.append(f"There are no runs in {asked.runs!r} yet. Make one: gradbook train mlp")
     for each in damaged:
         lines += ["", f"damaged: {each.reason}"]
     return Outcome(facts, "\n".join(lines), code=1 if damaged else 0)
+
+
+def sweeps_in(root: str) -> list[str]:
+    """The names of the sweeps in a folder."""
+    return sorted(path.parent.name for path in Path(root).glob(f"*/{SWEEP_FILE}"))
 
 
 def values_of(stored: StoredRun) -> dict[str, Any]:

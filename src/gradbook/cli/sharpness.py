@@ -8,6 +8,7 @@ from gradbook.cli.options import (
     add_output_option,
     picture_files,
     positive_number,
+    told_pictures,
 )
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
@@ -79,7 +80,7 @@ def run(arguments: list[str]) -> Outcome:
     }
     trained = f", after {own.epochs} epochs of training" if own.epochs else ""
     head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}{trained}"
-    text = "\n".join([head, "", repr(found), "", f"picture: {', '.join(pictures)}"])
+    text = "\n".join([head, "", repr(found), "", told_pictures(paths, own.output)])
     return Outcome(facts, text)
 
 

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 import textwrap
+from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
@@ -16,6 +17,7 @@ from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import inside
+from gradbook.sweeps.format import SWEEP_FILE
 from gradbook.verdicts import verdict
 
 #: Of more epochs than this, only the first and the last are listed.
@@ -34,13 +36,16 @@ _MAX_WIDTH, _MAX_HEIGHT = 100, 18
 
 def run(arguments: list[str]) -> Outcome:
     """Shows the run that `arguments` name."""
-    parser = Parser("show", "One run: its settings, curve, figures and files.")
+    parser = Parser("show", "One run: its settings, curve, figures and files. Or one sweep.")
     parser.add_argument("run", metavar="RUN", nargs="?", help="a run's name, or its folder")
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)
     if asked.run is None:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
+    folders = (Path(asked.runs, asked.run), Path(asked.run))
+    if any((folder / SWEEP_FILE).is_file() for folder in folders):
+        return _sweep(asked.run, asked.runs)
     stored = load(asked.run, asked.runs)
     sizes = files_in(stored.folder)
     facts: dict[str, Any] = {
@@ -69,6 +74,17 @@ def run(arguments: list[str]) -> Outcome:
         lines += [*_results(stored), ""]
     lines += _texts([("files", [f"{name} {bytes_text(sizes[name])}" for name in sorted(sizes)])])
     return Outcome(facts, "\n".join(lines), error=error or _unusable(stored))
+
+
+def _sweep(name: str, runs: str) -> Outcome:
+    """What a sweep has found, drawn once more."""
+    from gradbook.sweeps.results import load as load_sweep
+
+    found = load_sweep(name, runs)
+    lines = [f"{found.name}: a sweep of {len(found.members)} runs", "", str(found), ""]
+    lines += [f"picture: {path}" for path in found.pictures]
+    lines.append(f"members: gradbook runs --runs {found.folder}")
+    return Outcome(found.summary(), "\n".join(lines))
 
 
 def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:

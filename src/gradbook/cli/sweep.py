@@ -1,20 +1,27 @@
 """`gradbook sweep`: train with many settings, and compare what they reach."""
 
 import argparse
+import os
 import re
+import shlex
+from pathlib import Path
 from typing import Any
 
+from gradbook.cli import classes
 from gradbook.cli.options import (
     Given,
     Option,
+    Parser,
     add_common_options,
     add_display_options,
     add_runs_option,
+    asks_for_help,
     positive_number,
 )
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import Subject, read_subject
 from gradbook.cli.train import folder_name
+from gradbook.sweeps.format import SWEEP_FILE, read_sweep
 
 SUMMARY = """\
 Trains a model with every combination of settings, and compares what they reach. Every member is a
@@ -30,13 +37,14 @@ examples:
   gradbook sweep softmax-scratch --lr 0.01,0.03,0.1,0.3,1 --seeds 3 --max-epochs 10
   gradbook sweep mlp --lr log:0.01:1:5 --num-hiddens 64,256 --max-epochs 5
   gradbook sweep mlp --lr log:0.001:1 --search optuna --trials 20
-  gradbook sweep mlp --lr 0.1,0.3 --resume runs/mlp-sweep-1"""
+  gradbook sweep mlp --resume runs/mlp-sweep-1"""
 
 _RANGE = re.compile(r"(log|lin):([^:]+):([^:]+)(?::([^:]+))?")
 
 
 def run(arguments: list[str]) -> Outcome:
     """Trains the settings that `arguments` name."""
+    arguments = _as_before(arguments)
     subject = read_subject(
         "sweep", arguments, _add_options, title="Sweep", summary=SUMMARY, read_swept=_read
     )
@@ -44,6 +52,7 @@ def run(arguments: list[str]) -> Outcome:
         return subject
     own = subject.own
     from gradbook.sweeps.plan import Plan
+    from gradbook.sweeps.results import load
     from gradbook.sweeps.run import run_sweep
 
     settings: dict[str, Any] = {}
@@ -58,21 +67,33 @@ def run(arguments: list[str]) -> Outcome:
         name=own.name or subject.model.slug,
         model_name=subject.model.name,
         data_name=subject.data.name,
+        command=_words(subject),
         search=own.search,
         num_trials=own.trials,
     )
-    done = run_sweep(
-        plan,
-        runs=own.runs,
-        on=own.on,
-        num_workers=own.workers,
-        stack=own.stack,
-        level=own.level,
-        display="off" if own.quiet else own.display,
-        resume=own.resume,
-        pruner=own.pruner,
-        storage=own.storage,
-    )
+    try:
+        done = run_sweep(
+            plan,
+            runs=own.runs,
+            on=own.on,
+            num_workers=own.workers,
+            stack=own.stack,
+            level=own.level,
+            display="off" if own.quiet else own.display,
+            resume=own.resume,
+            pruner=own.pruner,
+            storage=own.storage,
+        )
+    except KeyboardInterrupt as stop:
+        if plan.folder is None or not (plan.folder / SWEEP_FILE).is_file():
+            raise
+        done = load(Path(os.path.relpath(plan.folder)))
+        words = ["gradbook", "sweep", subject.model.name, "--resume", str(done.folder)]
+        if not _is_known(subject.data.name):
+            words += ["--data", subject.data.name]
+        go_on = shlex.join(words)
+        text = f"\n{done}\n\ngo on: {go_on}"
+        return Outcome({**done.summary(), "resume": go_on}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]
     lines = ["", str(done), "", *(f"picture: {path}" for path in facts["pictures"])]
@@ -138,6 +159,39 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     add_common_options(group)
 
 
+def _as_before(arguments: list[str]) -> list[str]:
+    """With --resume, what the sweep was begun with is given once more, and need not be."""
+    early = Parser("sweep")
+    early.add_argument("--resume")
+    asked, _ = early.parse_known_args(arguments)
+    if not asked.resume or asks_for_help(arguments) or arguments[0].startswith("-"):
+        return arguments
+    model, *rest = arguments
+    kept = list(read_sweep(Path(asked.resume)).get("command") or ())[2:]
+    # A learner's class is taken from the command line only: no code because a folder names it.
+    for index, word in enumerate(kept[:-1]):
+        if word == "--data" and not _is_known(kept[index + 1]):
+            del kept[index : index + 2]
+            break
+    return [model, *kept, *rest]
+
+
+def _is_known(data: str) -> bool:
+    return data in classes.DATA
+
+
+def _words(subject: Subject) -> list[str]:
+    """The command that names the same sweep, without its first word, which is `gradbook`."""
+    words, own = list(subject.words), subject.own
+    for flag in ("seeds", "samples", "search", "trials", "level"):
+        value = getattr(own, flag)
+        if value is not None:
+            words += [f"--{flag}", str(value)]
+    if subject.is_seed_given:
+        words += ["--seed", str(subject.seed)]
+    return words
+
+
 def _seeds(subject: Subject) -> Any:
     first = subject.seed if subject.is_seed_given else 0
     return first if subject.own.seeds is None else list(range(first, first + subject.own.seeds))
@@ -169,8 +223,8 @@ def _count(text: str | None) -> int | None:
 
 def _split(text: str) -> list[str]:
     """Splits at the commas that stand in no brackets."""
-    items = re.findall(r"\[[^\]]*\]|[^,\[\]]+", text)
-    items = [item.strip() for item in items if item.strip()]
-    if not items or text.count("[") != text.count("]"):
+    item = r"\s*(?:\[[^\[\]]*\]|[^,\[\]]+)\s*"
+    items = [found.strip() for found in re.findall(item, text)]
+    if not re.fullmatch(f"{item}(?:,{item})*,?", text) or not all(items):
         raise argparse.ArgumentTypeError(f"expected values with commas between them, not {text!r}")
     return items

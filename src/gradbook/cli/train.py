@@ -14,6 +14,8 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
+from gradbook.errors import ConfigError
+from gradbook.storage import check_folder_name
 
 SUMMARY = """\
 Trains a model, and keeps the run in a new folder runs/NAME-N: settings, values, checkpoints and
@@ -109,6 +111,7 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
 
 def folder_name(text: str) -> str:
     """The plain name that an option for a new folder takes."""
-    if not text.strip() or text in (".", "..") or set(text) & set('/\\:*?"<>|\0'):
-        raise argparse.ArgumentTypeError(f"expected a plain name for a folder, but got {text!r}")
-    return text
+    try:
+        return check_folder_name(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

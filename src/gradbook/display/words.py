@@ -1,4 +1,7 @@
-"""Numbers in words: how many, and how much memory."""
+"""Numbers and settings in words: how many, how much memory, and what each training was given."""
+
+from collections.abc import Mapping
+from typing import Any
 
 
 def counted(number: int, noun: str) -> str:
@@ -16,3 +19,14 @@ def bytes_unit(num_bytes: float) -> tuple[str, float]:
     """The unit in which a number of bytes is written, and its size in bytes."""
     units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
     return next((unit for unit in units if num_bytes >= unit[1]), ("bytes", 1.0))
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings by name, such as "lr 0.1, num_hiddens 256"."""
+    return ", ".join(f"{name} {value_text(value)}" for name, value in settings.items())
+
+
+def value_text(value: Any) -> str:
+    """A setting's value in at most 24 characters."""
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 24 else f"{text[:21]}..."

@@ -6,6 +6,7 @@ Book: 5.1.2 (activation functions), 5.4.1 (vanishing gradients).
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -52,8 +53,8 @@ class Slope:
 
     Attributes:
         depth: How many times it is applied.
-        largest: The largest size of the derivative in the range.
-        x: Where that is; None if it is so at many places.
+        largest: The largest size of the derivative in the range; NaN if it has none there.
+        x: Where that is; None if it is so at many places, or at none.
     """
 
     depth: int
@@ -72,6 +73,8 @@ class Activation(Finding):
         values: By depth from 1, what the function gives when it is applied so many times, (n,).
         derivatives: Their derivatives with respect to x, (n,).
         slopes: The largest derivatives, for each depth from 1 to `compose`, and to 10 at least.
+        undefined: The part of the places where it is not defined (NaN) when it is applied so
+            many times or fewer.
     """
 
     name: str
@@ -80,6 +83,7 @@ class Activation(Finding):
     values: tuple[torch.Tensor, ...]
     derivatives: tuple[torch.Tensor, ...]
     slopes: tuple[Slope, ...]
+    undefined: float = 0.0
 
     @property
     def maximum_derivative(self) -> list[float]:
@@ -112,10 +116,13 @@ class Activation(Finding):
         width = max(map(len, labels))
         for label, slope in zip(labels, told, strict=True):
             place = "" if slope.x is None else f" at x = {slope.x:.4g}"
-            lines.append(f"  {label:<{width}}  max slope {slope.largest:.4g}{place}")
+            size = (
+                "no slope here" if math.isnan(slope.largest) else f"max slope {slope.largest:.4g}"
+            )
+            lines.append(f"  {label:<{width}}  {size}{place}")
         gaps = float((~torch.isfinite(self.values[0])).double().mean())
         if gaps:
-            lines.append(f"It has no finite value at {gaps:.0%} of these places.")
+            lines.append(f"It has no finite value at {100 * gaps:.3g}% of these places.")
         return "\n".join([*lines, self._verdict()])
 
     def figure(self) -> "Figure":
@@ -132,8 +139,9 @@ class Activation(Finding):
                 for curve in (self.values[depth - 1], self.derivatives[depth - 1])
             )
             left.plot(x, values, label=self._label(depth), **look)
-            slope = f"{self._label(depth)}: max slope {self.slopes[depth - 1].largest:.3g}"
-            right.plot(x, derivatives, label=slope, **look)
+            largest = self.slopes[depth - 1].largest
+            size = "no slope here" if math.isnan(largest) else f"max slope {largest:.3g}"
+            right.plot(x, derivatives, label=f"{self._label(depth)}: {size}", **look)
         left.set(xlabel="x", ylabel="value")
         right.set(xlabel="x", ylabel="derivative with respect to x")
         for axes in (left, right):
@@ -156,6 +164,17 @@ class Activation(Finding):
     def _verdict(self) -> str:
         """What a gradient is multiplied with on its way back through ten layers."""
         one, ten = self.slopes[0].largest, self.slopes[9].largest
+        if self.undefined or not math.isfinite(one):
+            reason = (
+                f"applied up to {len(self.slopes)} times, {self.name} has no value at "
+                f"{100 * self.undefined:.3g}% of these places"
+                if self.undefined
+                else f"the slope of {self.name} has no bound"
+            )
+            return (
+                f"What depth does to a gradient does not follow from these slopes: {reason}. "
+                f"Choose another range with low and high."
+            )
         if ten < 1e-2:
             return (
                 f"One {self.name} leaves at most {one:.3g} of a gradient that passes back through "
@@ -211,11 +230,14 @@ def activation(
                 f"{name} gives NaN or infinity everywhere from {low:g} to {high:g}. Choose another "
                 f"range with low and high."
             )
+        # What grows beyond all numbers has a value, too.
+        lost = [inner.isfinite() & outer.isnan() for inner, outer in pairwise([x, *values])]
+        undefined = torch.stack(lost).any(dim=0).double().mean().item()
         slopes = tuple(
             _steepest(name, function, x, derivatives[index], index + 1) for index in range(depth)
         )
     return Activation(
-        name, compose, x, tuple(values[:compose]), tuple(derivatives[:compose]), slopes
+        name, compose, x, tuple(values[:compose]), tuple(derivatives[:compose]), slopes, undefined
     )
 
 
@@ -307,6 +329,8 @@ def _steepest(
     name: str, function: Function, x: torch.Tensor, derivative: torch.Tensor, depth: int
 ) -> Slope:
     """The largest derivative, looked for between the places of the grid as well."""
+    if derivative.isnan().all():
+        return Slope(depth, math.nan, None)
     size = derivative.abs().nan_to_num(0.0, posinf=math.inf)
     index = int(size.argmax())
     best, place = float(size[index]), float(x[index])

@@ -102,7 +102,11 @@ class EdgeOfStability(Finding):
             return story
         middle = float(np.median(after))
         part = middle / self.edge
-        hovered = ", and hovered about there: the edge of stability" if 0.8 <= part <= 1.6 else ""
+        hovered = ""
+        if 0.8 <= part <= 1.2:
+            hovered = ", and hovered about there: the edge of stability"
+        elif 1.2 < part <= 1.8:  # the loss is no parabola: beyond the edge it grows more slowly
+            hovered = ", and stayed somewhat above it: the edge of stability"
         return (
             f"{story}{hovered}. Its median was then {middle:.3g}, {part:.2g} times that, and at "
             f"the end it was {after[-1]:.3g}"

@@ -54,6 +54,8 @@ class Sharpness(Finding):
             decay shift; None unless that is stochastic gradient descent.
         distances, losses: The loss at so many places along v, measured from the weights.
         slope: The derivative of the loss along v at the weights.
+        smallest: About the smallest eigenvalue, and certainly none below it. Where it is negative,
+            the loss curves downward in a direction.
         notes: What else the figures depend on, in words.
     """
 
@@ -72,6 +74,7 @@ class Sharpness(Finding):
     distances: tuple[float, ...]
     losses: tuple[float, ...]
     slope: float
+    smallest: float
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -86,6 +89,11 @@ class Sharpness(Finding):
             f"where the loss is {self.loss:.4g}",
             *(f"  {note}" for note in self.notes),
         ]
+        if self.eigenvalue > 0 and self.smallest < -_DOWNWARD * self.eigenvalue:
+            lines.append(
+                f"the smallest eigenvalue is about {self.smallest:.4g}: there the loss curves "
+                f"downward"
+            )
         return "\n".join([*lines, *textwrap.wrap(self._verdict(), 88, subsequent_indent="  ")])
 
     def _accuracy(self) -> str:
@@ -116,6 +124,12 @@ class Sharpness(Finding):
                 f"{share}: beyond the edge. Steps along the sharpest direction grow, until the "
                 f"loss explodes or the weights have come to where it is flatter."
             )
+        if -self.smallest > self.eigenvalue:
+            return (
+                f"{share}: stable along the sharpest direction, but not here as a whole. Along "
+                f"that of the eigenvalue {self.smallest:.3g} the loss curves downward more than it "
+                f"curves upward anywhere, and steps of any rate lead away from these weights."
+            )
         return (
             f"{share}: stable here, with the gradient of all examples. The noise of small "
             f"minibatches lowers the edge, and sharpness changes while a network trains."
@@ -125,6 +139,7 @@ class Sharpness(Finding):
         """The figures as plain values, for JSON."""
         return {
             "eigenvalue": self.eigenvalue,
+            "smallest": self.smallest,
             "critical_lr": self.critical_lr,
             "residual": self.residual,
             "converged": self.converged,

@@ -20,7 +20,13 @@ from gradbook.devices import cpu
 from gradbook.display.escape import printable
 from gradbook.display.table import Table
 from gradbook.errors import BatchError, ConfigError, ModelError
-from gradbook.experiments.tensor_comparison import ComparedTensor, Stage, are_close, compared
+from gradbook.experiments.tensor_comparison import (
+    NO_NUMBER,
+    ComparedTensor,
+    Stage,
+    are_close,
+    compared,
+)
 from gradbook.experiments.trial import batch_size_of, copy_of, one_batch, parameters_of
 from gradbook.record import data_frame
 from gradbook.schedules import read_optimizers
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
     import pandas
 
 Loss = Callable[[Any, Any], torch.Tensor]
+
+#: What a group of an optimizer holds beside what decides over its steps.
+_NO_SETTINGS = ("params", "initial_lr", "foreach", "fused", "capturable", "differentiable")
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,12 +50,15 @@ class ModelComparison:
         name_b: What the second one is called.
         rows: All tensors that were compared, in the order in which they are computed.
         findings: What the differences mean, in sentences; the first is of the first difference.
+        optimizers: What each steps with, as "SGD(lr=0.1)", without settings that are off; None if
+            it has none.
     """
 
     name_a: str
     name_b: str
     rows: Sequence[ComparedTensor]
     findings: Sequence[str]
+    optimizers: tuple[str | None, str | None] = (None, None)
 
     @property
     def first_difference(self) -> ComparedTensor | None:
@@ -55,8 +67,8 @@ class ModelComparison:
 
     @property
     def same(self) -> bool:
-        """Whether all is equal, up to rounding."""
-        return self.first_difference is None
+        """Whether all is equal, up to rounding, and with it the optimizers, if both have one."""
+        return self.first_difference is None and not _differ(self.optimizers)
 
     @property
     def table(self) -> Table:
@@ -92,7 +104,8 @@ def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> M
 
     Both are copied, and stay as they are. The second copy gets the parameters of the first: by
     name, otherwise by order and shape, transposed where needed, as `nn.Linear` keeps (out, in) and
-    the scratch models (in, out). Then both take one training step.
+    the scratch models (in, out). Then both take one training step. What a first step does not
+    show, as momentum, is compared by the settings of the optimizers.
 
     Args:
         a: The first model.
@@ -105,7 +118,7 @@ def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> M
         The comparison: activations, output, loss, gradients and updates.
 
     Raises:
-        ConfigError: If one of the two is a class and no model.
+        ConfigError: If one of the two is no model, or is a class.
         BatchError: If the batch does not hold inputs and labels, or does not fit.
         ModelError: If a model has no loss, or its loss no gradient.
     """
@@ -114,6 +127,11 @@ def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> M
             raise ConfigError(
                 f"compare_models() needs two models, but got the class {model.__name__} itself. "
                 f"Make an instance: `{model.__name__}(...)`."
+            )
+        if not (callable(model) and hasattr(model, "__dict__")):
+            raise ConfigError(
+                f"compare_models() needs two models and then a batch, but got {model!r:.80} as a "
+                f"model."
             )
     names = type(a).__name__, type(b).__name__
     if names[0] == names[1]:
@@ -152,6 +170,7 @@ class _Side:
         self.parameters = parameters_of(self.model)
         self.activations: list[tuple[str, str, torch.Tensor]] = []
         self.updates: dict[str, torch.Tensor] | None = None
+        self.optimizer: str | None = None
 
     def linear_weights(self) -> set[str]:
         """The names of the parameters of shape (out, in)."""
@@ -174,7 +193,9 @@ class _Side:
         if not hasattr(self.model, "configure_optimizers"):
             return
         before = {name: p.detach().clone() for name, p in self.parameters.items()}
-        optimizer, _ = read_optimizers(self.model.configure_optimizers(), self.model)
+        optimizer, schedules = read_optimizers(self.model.configure_optimizers(), self.model)
+        schedulers = [type(schedule.scheduler).__name__ for schedule in schedules]
+        self.optimizer = " with ".join([_optimizer_text(optimizer), *schedulers])
         with torch.no_grad():
             optimizer.step()
         self.updates = {n: p.detach() - before[n] for n, p in self.parameters.items()}
@@ -224,6 +245,7 @@ def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
         for name, buffer in a.model.named_buffers() if isinstance(a.model, nn.Module) else ():
             if name in buffers and buffers[name].shape == buffer.shape:
                 buffers[name].copy_(buffer)
+    lost = [name for name, p in a.parameters.items() if not bool(p.isfinite().all())]
     state = random_state()
     a.step(batch)
     restore_random_state(state)
@@ -237,7 +259,27 @@ def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
     if a.updates is not None and b.updates is not None:
         for pair in pairs:
             rows += _of_pair("update", pair, a, b, a.updates, b.updates)
-    return ModelComparison(a.name, b.name, rows, _findings(rows, a, b, batch))
+    findings = _findings(rows, a, b, batch, lost)
+    return ModelComparison(a.name, b.name, rows, findings, (a.optimizer, b.optimizer))
+
+
+def _optimizer_text(optimizer: Any) -> str:
+    """An optimizer's class and settings; equal for two that do the same at every step."""
+    own = {name: value for name, value in vars(optimizer).items() if isinstance(value, int | float)}
+    groups = [
+        ", ".join(
+            f"{name}={value.item() if isinstance(value, torch.Tensor) else value}"
+            for name, value in group.items()
+            # What one optimizer lacks is switched off in another. A scheduler notes initial_lr.
+            if name not in _NO_SETTINGS and (name == "lr" or value)
+        )
+        for group in getattr(optimizer, "param_groups", [own])
+    ]
+    return f"{type(optimizer).__name__}({'; '.join(dict.fromkeys(groups))})"
+
+
+def _differ(optimizers: tuple[str | None, str | None]) -> bool:
+    return None not in optimizers and optimizers[0] != optimizers[1]
 
 
 def _pairs(a: _Side, b: _Side) -> list[_Pair]:
@@ -326,8 +368,18 @@ def _of_pair(
 # In words
 
 
-def _findings(rows: Sequence[ComparedTensor], a: _Side, b: _Side, batch: Batch) -> list[str]:
+def _findings(
+    rows: Sequence[ComparedTensor], a: _Side, b: _Side, batch: Batch, lost: Sequence[str]
+) -> list[str]:
+    """What the rows mean; `lost` are the parameters that were not finite before the step."""
     different = [row for row in rows if not row.same]
+    optimizers = f"{a.name} steps with {a.optimizer}, and {b.name} with {b.optimizer}"
+    is_other = _differ((a.optimizer, b.optimizer))
+    if not different and is_other:
+        return [
+            f"{a.name} and {b.name} do the same in a first step: all {len(rows)} tensors are "
+            f"equal. Their optimizers differ: {optimizers}, which later steps will show."
+        ]
     if not different:
         return [f"{a.name} and {b.name} do the same: all {len(rows)} tensors are equal."]
     findings = []
@@ -340,9 +392,13 @@ def _findings(rows: Sequence[ComparedTensor], a: _Side, b: _Side, batch: Batch) 
             f"{lacks} has no counterpart of the parameter {name} {row.shape} of {has}: {what}."
         )
     computed = [row for row in different if row.stage != "parameter"]
-    if computed:
+    if computed and computed[0].relation == NO_NUMBER:
+        findings.append(_nothing_more(computed[0], rows, a, b) + _why_no_number(batch, lost))
+    elif computed:
         findings.append(_first_of(computed[0], a, b, batch))
         findings += _followers(computed, rows)
+    if is_other:
+        findings.append(f"Their optimizers differ: {optimizers}.")
     findings += [text for side in (a, b) if (text := _double_softmax(side, batch))]
     return findings
 
@@ -363,6 +419,27 @@ def _first_of(row: ComparedTensor, a: _Side, b: _Side, batch: Batch) -> str:
         f"The first difference: {first} and {second} differ by up to {row.difference:.2g} of their "
         f"largest element."
     )
+
+
+def _nothing_more(row: ComparedTensor, rows: Sequence[ComparedTensor], a: _Side, b: _Side) -> str:
+    """What to say where both models give NaN or infinity, first in `row`."""
+    what = f"{_called(row, row.name_a, a.name)} and {_called(row, row.name_b, b.name)}"
+    if any(each.stage == "output" and each.relation == NO_NUMBER for each in rows):
+        what = f"the outputs of {a.name} and {b.name}"
+    much = "No more" if any(each.same for each in rows) else "Nothing"
+    return f"{much} can be compared: {what} are NaN or infinite throughout."
+
+
+def _why_no_number(batch: Batch, lost: Sequence[str]) -> str:
+    for name, items in (("inputs", batch[:-1]), ("labels", batch[-1:])):
+        tensors = [item for item in items if isinstance(item, torch.Tensor)]
+        count = sum(int((~tensor.isfinite()).sum()) for tensor in tensors)
+        if count:
+            total = sum(tensor.numel() for tensor in tensors)
+            return f" So are {count} of the batch's {total} {name}: look at the data."
+    if lost:
+        return f" So are weights that both were given: {', '.join(lost)}."
+    return ""
 
 
 def _called(row: ComparedTensor, name: str | None, model: str) -> str:

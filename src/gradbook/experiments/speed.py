@@ -3,6 +3,8 @@
 Book: 3.1.2 (in sec_linear_regression).
 """
 
+import math
+import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,9 @@ import torch
 
 from gradbook.checks import check_positive, check_whole_number
 from gradbook.display.finding import Finding
-from gradbook.errors import MissingExtraError
+from gradbook.display.words import bytes_text
+from gradbook.errors import ConfigError
+from gradbook.record import data_frame
 from gradbook.timing import Timer
 
 if TYPE_CHECKING:
@@ -22,8 +26,10 @@ if TYPE_CHECKING:
 
 #: How many lengths there are to a factor of ten, where only the longest is given.
 _PER_DECADE = 2
-#: A measurement is repeated at least and at most so often.
+#: A loop is timed over as many elements as allow so many runs; a measurement has at most so many.
 _FEWEST, _MOST = 3, 31
+#: A loop is timed over at least so many elements of those that there are.
+_FEWEST_ELEMENTS = 100
 #: What is timed together takes at least so many seconds: far more than reading the clock.
 _LONG_ENOUGH = 2e-5
 
@@ -79,16 +85,9 @@ class Vectorization(Finding):
         Raises:
             MissingExtraError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
-        columns = {
-            "loop_seconds": self.loop_seconds,
-            "vector_seconds": self.vector_seconds,
-            "ratio": self.ratio,
-        }
-        return pd.DataFrame(columns, index=pd.Index(self.sizes, name="n"))
+        columns = zip(self.sizes, self.loop_seconds, self.vector_seconds, self.ratio, strict=True)
+        names = ["n", "loop_seconds", "vector_seconds", "ratio"]
+        return data_frame([dict(zip(names, row, strict=True)) for row in columns], "n")
 
     def figure(self) -> "Figure":
         """Draws both times against the length, on logarithmic axes."""
@@ -120,28 +119,32 @@ def vectorization(n: int | Sequence[int] = 10_000, *, max_seconds: float = 1.0) 
     Args:
         n: The longest length, up to which lengths grow from 10 in even steps of the logarithm;
             or the lengths themselves.
-        max_seconds: About how long the loop of one length may be timed. Where three runs would
-            take longer, it is timed over a part of the elements.
+        max_seconds: About how long all may be timed together. Where three runs of a loop would
+            take longer than its share, it is timed over a part of the elements. A call is timed
+            once at least, whatever that takes for more than 100 million elements.
 
     Returns:
         The times in seconds, with words and a figure.
 
     Raises:
-        ConfigError: If a length or the time cannot be used.
+        ConfigError: If a length or the time cannot be used, or the vectors do not fit in memory.
     """
     check_positive(max_seconds, "max_seconds")
     sizes = _sizes(n)
-    trial = torch.ones(100)
-    an_element = _median_seconds(_add_in_loop, trial, trial, max_seconds)[0] / len(trial)
-    affordable = max(1, int(max_seconds / _FEWEST / an_element))
+    longest = _ones(sizes[-1]), _ones(sizes[-1])
+    clock = Timer()
+    trial = torch.ones(_FEWEST_ELEMENTS)
+    an_element = _median_seconds(_add_in_loop, trial, trial, max_seconds / 100)[0] / len(trial)
     elements, loops, vectors = [], [], []
-    for size in sizes:
-        a, b = torch.ones(size), torch.ones(size)
-        part = min(size, affordable)
-        seconds, runs = _median_seconds(_add_in_loop, a[:part], b[:part], max_seconds)
+    for index, size in enumerate(sizes):
+        a, b = (vector[:size] for vector in longest)
+        # What the short lengths leave of their shares is for the long ones.
+        share = max(0.0, max_seconds - clock.stop()) / (len(sizes) - index) / 2
+        part = min(size, max(_FEWEST_ELEMENTS, int(share / (_FEWEST + 1) / an_element)))
+        seconds, runs = _median_seconds(_add_in_loop, a[:part], b[:part], share)
         elements.append(part)
         loops.append((seconds * size / part, runs))
-        vectors.append(_median_seconds(torch.add, a, b, max_seconds))
+        vectors.append(_median_seconds(torch.add, a, b, share))
     return Vectorization(
         sizes=sizes,
         loop_seconds=tuple(seconds for seconds, _ in loops),
@@ -163,6 +166,29 @@ def _sizes(n: Any) -> tuple[int, ...]:
     return tuple(sorted({round(size) for size in np.geomspace(shortest, longest, steps)}))
 
 
+def _ones(size: int) -> torch.Tensor:
+    """A vector of ones, if there is memory for two of them and their sum."""
+    needed = 3 * 4 * size
+    error = ConfigError(
+        f"Two vectors of length {size:,} and their sum take {needed:,} bytes ({bytes_text(needed)}), "
+        f"which do not fit in memory. Give a smaller n."
+    )
+    if needed > _memory_bytes():
+        raise error
+    try:
+        return torch.ones(size)
+    except RuntimeError:
+        raise error from None
+
+
+def _memory_bytes() -> float:
+    """The computer's memory; infinite where the system does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):  # as on Windows
+        return math.inf
+
+
 def _add_in_loop(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     c = torch.zeros(len(a))
     for i in range(len(a)):
@@ -176,12 +202,14 @@ def _median_seconds(
     b: torch.Tensor,
     max_seconds: float,
 ) -> tuple[float, int]:
-    """The median time of an addition, and how often that was measured."""
+    """The median time of an addition, and how often that was measured, at least once."""
     timer = Timer()
     add(a, b)  # the first time may have to wait for memory
     once = max(timer.stop(), 1e-9)
+    if once > max_seconds:
+        return once, 1
     together = max(1, round(_LONG_ENOUGH / once))  # a clock's own time counts less
-    runs = max(_FEWEST, min(_MOST, int(max_seconds / (once * together))))
+    runs = max(1, min(_MOST, int(max_seconds / (once * together)) - 1))
     timer.times.clear()
     for _ in range(runs):
         timer.start()

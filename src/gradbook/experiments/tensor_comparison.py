@@ -9,6 +9,9 @@ import torch
 
 Stage = Literal["parameter", "activation", "output", "loss", "gradient", "update"]
 
+#: The relation of two tensors that are both NaN or infinite throughout.
+NO_NUMBER = "neither has a finite number"
+
 #: What a network may apply once more, or once too little.
 _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "softmax": lambda X: X.softmax(dim=-1),
@@ -31,8 +34,8 @@ class ComparedTensor:
         name_a: Its name in the first model; None if it has none there.
         name_b: Its name in the second model; None if it has none there.
         shape: Its shape in the first model, or in the second if it is only there.
-        difference: The largest difference between two elements, as a part of the largest element;
-            NaN if they cannot be compared.
+        difference: The largest difference between two elements, as a part of the largest finite
+            one; NaN if they cannot be compared, as of two tensors that are NaN throughout.
         ratio: What the second is times the first, if that is the same everywhere.
         same: Whether they are equal up to rounding.
         relation: How they differ, in words, if it is known; A and B are the two tensors.
@@ -75,14 +78,30 @@ def compared(
         return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
     tolerance = _tolerance(first, second)
     x, y = first.double(), second.double()
+    if relation := _without_numbers(x, y):
+        return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
+    x, y = (t.masked_fill(~t.isfinite(), 0.0) for t in (x, y))  # which are at the same places
     scale = _size(x, y)
-    gap = _size(torch.where((x == y) | (x.isnan() & y.isnan()), 0.0, x - y))
+    gap = _size(x - y)
     difference = gap / scale if gap else 0.0
     if gap == 0 or gap <= tolerance * max(scale, size):
         return ComparedTensor(stage, name_a, name_b, shape, difference, 1.0, True)
     ratio = _ratio(x, y, tolerance, size)
     relation = "" if ratio is not None else _relation(x, y, tolerance)
     return ComparedTensor(stage, name_a, name_b, shape, difference, ratio, False, relation)
+
+
+def _without_numbers(x: torch.Tensor, y: torch.Tensor) -> str:
+    """What to say of tensors that cannot be compared, as NaN or infinity stands in them; or ""."""
+    lost_x, lost_y = ~x.isfinite(), ~y.isfinite()
+    if x.numel() and bool(lost_x.all()) and bool(lost_y.all()):
+        return NO_NUMBER
+    if torch.equal(x[lost_x].nan_to_num(), y[lost_x].nan_to_num()) and torch.equal(lost_x, lost_y):
+        return ""
+    return (
+        f"of {x.numel()} elements, {int(lost_x.sum())} of A and {int(lost_y.sum())} of B are NaN or "
+        f"infinite"
+    )
 
 
 def _tolerance(*tensors: torch.Tensor) -> float:
@@ -133,6 +152,7 @@ def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
         return f"B is A plus {float(gap.mean()):.6g} everywhere"
     if x.dim() == 2 and len(x) > 1 and _size(gap - gap.mean(dim=0)) <= room:
         return "all rows differ by the same row, as by a bias"
-    if x.dim() == 2 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
+    # Of a single column the next would be said of any two.
+    if x.dim() == 2 and x.shape[1] > 1 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
         return "each row differs by one number, which changes no softmax"
     return ""

@@ -177,12 +177,13 @@ def _training_batches(data: Any) -> Any:
         loader = TensorLoader(data, max(1, len(data[-1])))
     else:
         loader = data
-    is_spent_once = hasattr(loader, "__next__")
-    if (
-        is_spent_once
-        or not hasattr(loader, "__iter__")
-        or isinstance(loader, torch.Tensor | str | dict)
-    ):
+    if hasattr(loader, "__next__"):
+        given = f"{type(data).__name__}.train_dataloader() gave" if loader is not data else "got"
+        raise DataError(
+            f"Data are gone through several times, but {given} a {type(loader).__name__}, which "
+            f"gives its batches only once. Make a list of them, or a loader."
+        )
+    if not hasattr(loader, "__iter__") or isinstance(loader, torch.Tensor | str | dict):
         raise DataError(
             f"Data are a DataModule, a tuple of tensors (X, y), or a list or loader of such "
             f"batches, but got {data!r:.80}."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradbook.display.escape import printable
 from gradbook.display.file import PICTURE_KINDS, save_figure
+from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError
 from gradbook.record import higher_is_better
 from gradbook.runs.format import SPLITS
@@ -221,14 +222,9 @@ def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
     telling = [name for name in differ if name != "seed"][:2] or differ
     texts = []
     for name, setting in zip(names_of(runs), settings, strict=True):
-        told = ", ".join(f"{key} {_short(setting[key])}" for key in telling if key in setting)
-        texts.append(printable(f"{_short(name)} ({told})" if told else _short(name)))
+        told = settings_text({key: setting[key] for key in telling if key in setting})
+        texts.append(printable(f"{value_text(name)} ({told})" if told else value_text(name)))
     return texts
-
-
-def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."
 
 
 def _colors(count: int) -> list[Any]:

@@ -143,7 +143,7 @@ class Run(Sink):
             self.claim(kebab_case(type(trainer.model).__name__))
         self._is_claimed = False
         assert self.folder is not None
-        self._lock = _locked(self.folder)
+        self._lock = locked(self.folder)
         loaders = (trainer.train_dataloader, trainer.val_dataloader)
         # Loaders fork their worker processes, which is safe only while no other thread runs.
         self._has_workers = any(getattr(loader, "num_workers", 0) for loader in loaders)
@@ -460,8 +460,13 @@ def git_state() -> dict[str, Any] | None:
         return None
 
 
-def _locked(folder: Path) -> FileLock | None:
-    """The lock of a run's folder, held; None where the file system has no locks."""
+def locked(folder: Path) -> FileLock | None:
+    """The lock of a run's folder, held; None where the file system has no locks.
+
+    Raises:
+        ConfigError: If another process holds it.
+        StorageError: If its file cannot be written.
+    """
     path = inside(folder, LOCK_FILE)
     lock = FileLock(path, timeout=1)  # who lists runs holds it for a moment
     try:

@@ -4,8 +4,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradbook.sweeps.results import MemberResult as MemberResult
-    from gradbook.sweeps.results import SettingResult as SettingResult
+    from gradbook.sweeps.member_results import MemberResult as MemberResult
+    from gradbook.sweeps.member_results import SettingResult as SettingResult
     from gradbook.sweeps.results import Sweep as Sweep
     from gradbook.sweeps.results import load as load
     from gradbook.sweeps.run import sweep as sweep
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 #: Where each name lives. It is imported when it is first used, so that a worker that only runs a
 #: call does not wait for what plans one.
 _HOME_OF = {
-    "MemberResult": "results",
+    "MemberResult": "member_results",
     "Range": "values",
-    "SettingResult": "results",
+    "SettingResult": "member_results",
     "Sweep": "results",
     "lin_range": "values",
     "load": "results",

@@ -1,6 +1,7 @@
 """The members of a sweep: what each trains, and how it is trained, alone or in a stack."""
 
 import shutil
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.errors import DivergenceWarning, GradbookError
-from gradbook.hparams import plain
 from gradbook.runs.format import CHECKPOINT_FILES
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import random_state, restore_random_state, seed_everything
-from gradbook.sweeps.stacked import Training, fit_stacked, same_random_state, why_alone
+from gradbook.sweeps.stackable import same_random_state
+from gradbook.sweeps.stacked import fit_stacked, why_alone
+from gradbook.sweeps.training import Training
+from gradbook.sweeps.values import are_equal
 from gradbook.trainer import Trainer
 
 
@@ -87,35 +90,44 @@ class Member:
 
 @dataclass
 class MadeData:
-    """Data sets that were made, each for all members that get the same."""
+    """Data sets that were made, each for all members that get the same.
 
-    known: list[tuple[list[Any], Any, dict[str, Any]]] = field(default_factory=list)
+    Attributes:
+        known: For whom each was made, whether that drew random numbers, the data, and the state
+            of the random generators after it.
+    """
+
+    known: list[tuple[Member, bool, Any, dict[str, Any]]] = field(default_factory=list)
 
     def of(self, member: Member) -> Any:
         """The data of a member, with the random generators as making them leaves them."""
         if not isinstance(member.data, type):
             return member.data
-        key = [member.data, plain(member.data_arguments), member.seed]
-        for known, data, after in self.known:
-            draws = known[2] is not None
-            if known[:2] == key[:2] and (not draws or known[2] == member.seed):
-                if draws:
-                    restore_random_state(after)
-                return data
+        for like, draws, data, after in self.known:
+            if not _are_given_the_same(like, member) or (draws and like.seed != member.seed):
+                continue
+            if draws:
+                restore_random_state(after)
+            return data
         before = random_state()
         data = member.data(**member.data_arguments)
         after = random_state()
-        if same_random_state(before, after):
-            key[2] = None  # the same for every seed
-        self.known.append((key, data, after))
+        draws = not same_random_state(before, after)  # otherwise the same for every seed
+        self.known.append((member, draws, data, after))
         return data
+
+
+def _are_given_the_same(one: Member, other: Member) -> bool:
+    a, b = one.data_arguments, other.data_arguments
+    return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
 
 
 def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
     """Trains one member, or several in a stack, each in its folder.
 
     Returns:
-        For each its "index", the "error" that ended it, and why it was trained "alone", or None.
+        For each its "index", the "error" that ended it, why it was trained "alone", or None, and
+        its share of the "seconds" that a stack took.
 
     Raises:
         KeyboardInterrupt: After each has kept what it has reached.
@@ -126,12 +138,15 @@ def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
         warnings.simplefilter("ignore", DivergenceWarning)
         if len(members) == 1:
             return [_train_one(members[0], made)]
+        begun = time.perf_counter()
         results = fit_stacked([partial(member.prepare, made) for member in members])
+        share = (time.perf_counter() - begun) / len(members)
     return [
         {
             "index": member.index,
             "error": _words(result.error if isinstance(result, Training) else result),
             "alone": result.alone if isinstance(result, Training) else None,
+            "seconds": share,
         }
         for member, result in zip(members, results, strict=True)
     ]
@@ -142,9 +157,9 @@ def _train_one(member: Member, made: MadeData) -> dict[str, Any]:
     try:
         training = member.prepare(made)
         training.trainer.fit(training.model, training.data, training.resume)
-    except Exception as raised:  # a learner's code may raise anything
+    except (Exception, SystemExit) as raised:  # a learner's code may raise anything
         error = raised
-    return {"index": member.index, "error": _words(error), "alone": None}
+    return {"index": member.index, "error": _words(error), "alone": None, "seconds": None}
 
 
 def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
@@ -157,7 +172,7 @@ def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
         for member in members:
             try:
                 training = member.prepare(made, kept=False)
-            except Exception:  # it will be told when it is trained
+            except (Exception, SystemExit):  # it will be told when it is trained
                 continue
             return why_alone(training)
     return None
@@ -169,4 +184,6 @@ def _words(error: BaseException | None) -> str | None:
     text = str(error).strip()
     if isinstance(error, GradbookError):
         return text
+    if isinstance(error, SystemExit):
+        return f"its code ended the program with sys.exit({error.code!r})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,7 +1,8 @@
 """What a sweep is to train, checked before anything is done."""
 
 import inspect
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ class Plan:
     Args:
         Model, data, settings, num_samples, name, search, num_trials: As for `sweep`.
         model_name, data_name: What the command calls them; None takes their classes.
-        command: The words of a command up to its options, to which those of each member are added.
+        command: The words of the command that names the same, to go on with it.
 
     Attributes:
         swept: The values of what is varied, by name.
@@ -49,18 +50,22 @@ class Plan:
         name: str | None = None,
         model_name: str | None = None,
         data_name: str | None = None,
+        command: Sequence[str] | None = None,
         search: str | None = None,
         num_trials: int | None = None,
     ) -> None:
         self.Model, self.data = Model, data
         self.name, self.model_name, self.data_name = name, model_name, data_name
+        self.command = command
+        #: The sweep's folder, once it is known.
+        self.folder: Path | None = None
         _check_classes(Model, data)
         self._owners = _owners(Model, data)
         settings = {"max_epochs": 10, **settings, "seed": settings.get("seed", 0)}
         for key, value in settings.items():
             self._check_known(key, value)
         self.swept: dict[str, Values] = {
-            key: self._typed(key, read_values(key, value))
+            key: read_values(key, self._typed(key, value))
             for key, value in settings.items()
             if is_swept(value)
         }
@@ -68,11 +73,15 @@ class Plan:
         for key, value in settings.items():
             for item in _each(value) if key in self.swept else [value]:
                 self._check_value(key, item)
+        self._check_trainer()
+        if not self.swept:
+            raise ConfigError(
+                "There is nothing to sweep: no setting has several values. Give one a list, such "
+                "as lr=[0.03, 0.1] (--lr 0.03,0.1), or several seeds (--seeds 3)."
+            )
         self.num_samples = num_samples
         if num_samples is not None:
             checks.check_whole_number(num_samples, "num_samples", at_least=1)
-            if not self.swept:
-                raise ConfigError(f"num_samples={num_samples}, but no setting has several values.")
         self.search = search
         self.num_trials = self._read_num_trials(num_trials)
 
@@ -123,6 +132,7 @@ class Plan:
             },
             "fixed": plain(self.fixed),
             "num_samples": self.num_samples,
+            "command": None if self.command is None else list(self.command),
             "search": self.search,
         }
 
@@ -133,6 +143,8 @@ class Plan:
         arguments: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "trainer": {}}
         for key, value in given.items():
             arguments[self._owners[key]][key] = value
+        if self._owners.get("seed") == "model":
+            arguments["model"]["seed"] = seed
         return Member(
             index,
             {**values, "seed": seed},
@@ -182,11 +194,21 @@ class Plan:
                 f"{key} is a number, as its default {default!r} is, but is {value!r}."
             )
 
+    def _check_trainer(self) -> None:
+        """Raises ConfigError if a setting of the trainer cannot be one."""
+        ours = {key for key, owner in self._owners.items() if owner == "trainer"}
+        fixed = {key: value for key, value in self.fixed.items() if key in ours}
+        varied = [{key: item} for key in ours & set(self.swept) for item in _each(self.swept[key])]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for arguments in varied or [{}]:
+                Trainer(**{"max_epochs": 1, **fixed, **arguments})
+
     def _default(self, key: str) -> Any:
         owner = {"model": self.Model, "trainer": Trainer}.get(self._owners[key], self.data)
         return _parameters(owner if isinstance(owner, type) else type(owner))[key].default
 
-    def _typed(self, key: str, values: Values) -> Values:
+    def _typed(self, key: str, values: Any) -> Any:
         """Whole numbers as decimal ones where those are meant: 1 is a rate like any other."""
         is_decimal = key == "lr" or (key != "seed" and type(self._default(key)) is float)
         if isinstance(values, Range) or not is_decimal:

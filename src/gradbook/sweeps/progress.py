@@ -10,6 +10,7 @@ from typing import Any
 
 from gradbook.display.choose import place
 from gradbook.display.escape import printable
+from gradbook.display.words import settings_text
 from gradbook.record import headline, higher_is_better
 from gradbook.runs.format import METRICS_FILE
 from gradbook.sweeps.members import Member
@@ -120,8 +121,7 @@ class _Watched:
     """One member as its folder shows it."""
 
     def __init__(self, member: Member) -> None:
-        told = ", ".join(f"{name} {_short(value)}" for name, value in member.values.items())
-        self.name = printable(told)
+        self.name = printable(settings_text(member.values))
         self.max_epochs = int(member.trainer_arguments.get("max_epochs", 1))
         self.epochs, self.last, self.best = 0, {}, None  # type: int, dict[str, Any], Any
         self.label: str | None = None
@@ -179,8 +179,3 @@ def _columns() -> int:
         return os.get_terminal_size().columns
     except OSError:
         return 80
-
-
-def _short(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= 24 else f"{text[:21]}..."

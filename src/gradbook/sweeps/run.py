@@ -9,13 +9,16 @@ from typing import Any
 
 from gradbook.errors import ConfigError, GradbookWarning, warn
 from gradbook.hparams import plain
-from gradbook.storage import claim_folder, kebab_case
+from gradbook.runs.recorder import locked
+from gradbook.storage import check_folder_name, claim_folder, kebab_case
 from gradbook.sweeps.engines import Done, check_engine, run_all
+from gradbook.sweeps.format import PICTURE_FILES, read_sweep, write_sweep
 from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.progress import Progress
-from gradbook.sweeps.results import PICTURE_FILES, Sweep, read_sweep, write_sweep
+from gradbook.sweeps.results import Sweep
 from gradbook.sweeps.search import Search
+from gradbook.sweeps.values import are_equal
 
 #: What must be the same when a sweep is gone on with, and what it is called.
 _SAME = {
@@ -121,6 +124,10 @@ def run_sweep(
     """Trains what a plan names. See `sweep`."""
     if level is not None and not (isinstance(level, int | float) and math.isfinite(level)):
         raise ConfigError(f"level is a finite number, but it is {level!r}.")
+    if resume is not None and not str(resume):
+        raise ConfigError("resume names no folder: its text is empty.")
+    if plan.name is not None:
+        check_folder_name(plan.name)
     if on != "auto":
         check_engine(on)
     if plan.search is None and (storage is not None or pruner != "median"):
@@ -140,35 +147,41 @@ def run_sweep(
         plan.member(index, values, folder / f"member-{index + 1}")
         for index, values in enumerate(combinations)
     ]
-    facts = _first_facts(plan, members, level) if resume is None else read_sweep(folder)
-    facts["level"] = level if level is not None else facts["level"]
-    if search is not None:
-        if resume is None:
-            search.begin(folder)
-        else:
-            search.go_on(folder, facts)
-        facts |= search.facts()
-        members = search.watched()
-    write_sweep(folder, facts)
-    pending = [member for member in members if not member.is_done]
-    with Progress(members, folder, display) as progress:
-        try:
-            if search is not None:
-                for found in search.run(on, num_workers, progress):
-                    facts |= found
+    lock, plan.folder = locked(folder), folder
+    try:
+        facts = _first_facts(plan, members, level) if resume is None else read_sweep(folder)
+        facts["level"] = level if level is not None else facts["level"]
+        if search is not None:
+            if resume is None:
+                search.begin(folder)
+            else:
+                search.go_on(folder, facts)
+            facts |= search.facts()
+            members = search.watched()
+        write_sweep(folder, facts)
+        pending = [member for member in members if not member.is_done]
+        with Progress(members, folder, display) as progress:
+            try:
+                if search is not None:
+                    for found in search.run(on, num_workers, progress):
+                        facts |= found
+                        write_sweep(folder, facts)
+                    pending = []
+                for result in _train(pending, on, num_workers, stack, progress):
+                    told = {name: result[name] for name in ("error", "alone", "seconds")}
+                    facts["members"][result["index"]] |= told
                     write_sweep(folder, facts)
-                pending = []
-            for result in _train(pending, on, num_workers, stack, progress):
-                facts["members"][result["index"]] |= {
-                    "error": result["error"],
-                    "alone": result["alone"],
-                }
+            finally:
+                if search is not None:
+                    facts |= search.facts()  # of those, too, that were stopped
+                facts["seconds"] += time.perf_counter() - begun
                 write_sweep(folder, facts)
-        finally:
-            if search is not None:
-                facts |= search.facts()  # of those, too, that were stopped
-            facts["seconds"] += time.perf_counter() - begun
-            write_sweep(folder, facts)
+    except KeyboardInterrupt as stop:
+        stop.add_note(f"The sweep goes on with resume={str(_shown(folder))!r}.")
+        raise
+    finally:
+        if lock is not None:
+            lock.release()
     done = Sweep(_shown(folder))
     if any(run.epochs for run in done.runs):
         done.save(*(folder / file for file in PICTURE_FILES))
@@ -195,7 +208,12 @@ def _train(
                 results = outcome.value
             else:
                 results = [
-                    {"index": member.index, "error": outcome.error, "alone": None}
+                    {
+                        "index": member.index,
+                        "error": outcome.error,
+                        "alone": None,
+                        "seconds": None,
+                    }
                     for member in items[outcome.index]
                 ]
             for result in results:
@@ -247,12 +265,33 @@ def _first_facts(plan: Plan, members: Sequence[Member], level: float | None) -> 
             {
                 "folder": member.folder.name,
                 "values": plain(member.values),
+                # Two values may look alike as JSON: what is told apart is told apart here.
+                "setting": setting,
                 "error": None,
                 "alone": None,
+                "seconds": None,
             }
-            for member in members
+            for member, setting in zip(members, _settings_of(members), strict=True)
         ],
     }
+
+
+def _settings_of(members: Sequence[Member]) -> list[int]:
+    """For each member the place of its setting, which those with other seeds have as well."""
+    settings: list[dict[str, Any]] = []
+    places = []
+    for member in members:
+        values = {name: value for name, value in member.values.items() if name != "seed"}
+        same = (
+            place
+            for place, known in enumerate(settings)
+            if all(are_equal(values[name], known[name]) for name in values)
+        )
+        place = next(same, len(settings))
+        if place == len(settings):
+            settings.append(values)
+        places.append(place)
+    return places
 
 
 def _combinations_again(plan: Plan, folder: Path) -> list[dict[str, Any]]:

@@ -427,6 +427,8 @@ class Search:
                         "values": plain(member.values),
                         "error": error if is_failed else None,
                         "alone": None,
+                        "seconds": None,
+                        "setting": place,
                         "trial": place + 1,
                         "pruned": seed_idx == 0 and bool(trial.user_attrs.get(_PRUNED)),
                     }

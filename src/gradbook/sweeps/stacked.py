@@ -8,104 +8,24 @@ if it had trained it, so that curves, checkpoints and runs are as they always ar
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
-from gradbook.data import Batch, TensorLoader
+from gradbook.data import Batch
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state
-from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
-from gradbook.sweeps.optimizers import form_of, stacked_optimizer
+from gradbook.sweeps.optimizers import stacked_optimizer
 from gradbook.sweeps.program import Program
-from gradbook.trainer import Trainer
+from gradbook.sweeps.stackable import CannotStack, check_alone, first_line, groups_of, streams_of
+from gradbook.sweeps.training import Training
 from gradbook.watching import DivergenceWatcher
-
-#: A batch with more numbers than this is not copied for each model, but shared by those that see
-#: the same one.
-_LARGE_BATCH = 4096
 
 #: How far a stacked loss or gradient may be from the model's own, relative to its size.
 _TOLERANCE = 1e-3
-
-#: Attributes of every layer, and of a model beside its network, that no result depends on.
-_UNCOUNTED = {*vars(torch.nn.Module()), "board", "plot_train_per_epoch", "plot_valid_per_epoch"}
-
-
-class CannotStack(Exception):  # noqa: N818 - no error: the training goes on alone
-    """Why a model cannot be trained in a stack; the message completes "alone, because ..."."""
-
-
-@dataclass
-class Training:
-    """One training of a stack.
-
-    Attributes:
-        trainer, model, data: As for `Trainer.fit`, not yet begun.
-        resume: Where it goes on from, as for `Trainer.fit`.
-        alone: Why it was trained alone, if it was.
-        error: What ended it, if something did.
-    """
-
-    trainer: Trainer
-    model: Any
-    data: Any
-    resume: Any = None
-    alone: str | None = None
-    error: BaseException | None = None
-    # While it lasts:
-    _context: Any = None
-    random_state: dict[str, Any] = field(default_factory=dict)
-    reads: list[tuple[int, str, Any]] = field(default_factory=list)
-
-    @contextmanager
-    def ending_with(self) -> Iterator[None]:
-        """Ends the training with this block, however it ends; only Ctrl-C is passed on."""
-        try:
-            yield
-        except BaseException as error:
-            self._end(error)
-            if not isinstance(error, Exception):
-                raise
-        else:
-            self._end(None)
-
-    def begin(self, interrupts: Interrupts) -> bool:
-        """Prepares it, with the random state at hand; whether that went well."""
-        context = self.trainer.fitting(self.model, self.data, self.resume, interrupts)
-        try:
-            context.__enter__()
-        except Exception as error:
-            self.error = error
-            return False
-        self._context = context
-        self.random_state = random_state()
-        return True
-
-    def _end(self, error: BaseException | None) -> None:
-        context, self._context = self._context, None
-        if context is None:  # ended already
-            return
-        self.error = error
-        trace = None if error is None else error.__traceback__
-        try:
-            context.__exit__(None if error is None else type(error), error, trace)
-        except BaseException as raised:
-            self.error = raised
-            if not isinstance(raised, Exception) and raised is not error:
-                raise
-
-    def train_alone(self, reason: str) -> None:
-        """Trains what is left of it without the others."""
-        self.alone = reason
-        with self.ending_with():
-            restore_random_state(self.random_state)
-            self.trainer.run_epochs()
 
 
 def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | BaseException]:
@@ -138,7 +58,7 @@ def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | B
             _train(begun, interrupts)
         except BaseException as error:
             for training in begun:
-                training._end(error)
+                training.end(error)
             raise
     return results
 
@@ -152,281 +72,31 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
             able.append(training)
         except CannotStack as why:
             alone.append((training, str(why)))
-    for group in _groups(able):
+    for group in groups_of(able):
         if len(group) == 1:
             alone.append((group[0], "no other member does the same operations"))
             continue
         try:
-            stack = _Stack(group, interrupts)
-            alone += stack.train()
+            alone += _Stack(group, interrupts).train()
         except CannotStack as why:
             alone += [(training, str(why)) for training in group]
         except Exception as error:  # nothing is known of how far each has come
             for training in group:
-                training._end(error)
+                training.end(error)
     for training, reason in alone:
-        if training._context is not None:
+        if training.is_running:
             interrupts.raise_pending()
             training.train_alone(reason)
-
-
-# What can be stacked
 
 
 def why_alone(training: Training) -> str | None:
     """Why a training cannot be one of a stack; None if it can. It is begun for that, and ended."""
     if not training.begin(Interrupts()):
         return "it cannot be begun"
-    try:
-        with training.ending_with():
-            check_alone(training)
-            _Stack([training], Interrupts())._part()
-    except CannotStack:  # pragma: no cover - ending_with keeps it
-        pass
-    return str(training.error) if training.error is not None else None
-
-
-def check_alone(training: Training) -> None:
-    """Raises CannotStack if this training cannot be one of a stack, whatever the others are.
-
-    Notes which attributes its steps read, in which it must be like the others.
-    """
-    trainer, model = training.trainer, training.model
-    name = type(model).__name__
-    if not isinstance(model, Module):
-        raise CannotStack(f"{name} is not derived from Module")
-    for method, known in (
-        ("training_step", (Module.training_step,)),
-        ("validation_step", (Module.validation_step, Classifier.validation_step)),
-        ("plot", (Module.plot,)),
-    ):
-        if getattr(type(model), method) not in known:
-            raise CannotStack(f"{name}.{method} is the learner's own")
-    Trainers = type(trainer)
-    if Trainers.fit_epoch is not _FIT_EPOCH and not is_usual_epoch(Trainers.fit_epoch):
-        raise CannotStack("Trainer.fit_epoch was replaced by another loop")
-    if Trainers.prepare_batch is not _PREPARE and not is_usual_preparation(Trainers.prepare_batch):
-        raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
-    for setting, neutral in _NEUTRAL.items():
-        if getattr(trainer, setting) != neutral:
-            raise CannotStack(f"{setting} works on one model at a time")
-    if trainer.watch:
-        raise CannotStack("its gradients are watched")
-    if any(schedule.interval == "step" for schedule in trainer.schedules):
-        raise CannotStack("its learning rate changes with every step")
-    listed = {id(parameter) for parameter in model.parameters()}
-    if any(id(tensor) not in listed for tensor in _updated(trainer.optim)):
-        raise CannotStack(f"its optimizer updates tensors that are no parameters of {name}")
-    if any(hook for module in model.modules() for hook in _hooks(module)):
-        raise CannotStack(f"{name} has hooks")
-    if trainer.position.batches or trainer.position.split != "train":
-        raise CannotStack("it goes on in the middle of an epoch")
-    if trainer.position.generators:
-        raise CannotStack("its data or model have a random generator of their own")
-    for loader in _loaders(trainer):
-        if type(loader) is not TensorLoader:
-            raise CannotStack("its minibatches do not come from tensors in memory")
-    training.reads = _reads(training)
-
-
-#: The library's own, which `add_to_class` may have replaced since.
-_FIT_EPOCH, _PREPARE = Trainer.fit_epoch, Trainer.prepare_batch
-_NEUTRAL: dict[str, Any] = {
-    "gradient_clip_val": 0,
-    "accumulate_grad_batches": 1,
-    "precision": "32",
-    "compile": False,
-    "deterministic": False,
-    "patience": None,
-}
-
-
-def _updated(optimizer: Any) -> list[Any]:
-    """The tensors that an optimizer updates, of a learner's own as well."""
-    groups = getattr(optimizer, "param_groups", None)
-    tensors = (
-        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
-    )
-    return [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
-
-
-def _hooks(module: torch.nn.Module) -> Iterator[Any]:
-    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-        yield from getattr(module, name).values()
-
-
-def _loaders(trainer: Trainer) -> list[Any]:
-    """The loaders of both sets, without what tells the training's place."""
-    both = (trainer.train_dataloader, trainer.val_dataloader)
-    return [loader.loader for loader in both if loader is not None]
-
-
-def _reads(training: Training) -> list[tuple[int, str, Any]]:
-    """The attributes that a step of this model reads: the layer's place, the name, the value."""
-    model, trainer = training.model, training.trainer
-    names: set[tuple[int, str]] = set()
-    modules = list(model.modules())
-    classes = [type(module) for module in modules]
-    modes = [module.training for module in modules]
-    before = trainer.position.sources()
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        batches = [trainer.prepare_batch(loader.first()) for loader in _loaders(trainer)]
-        for place, module in enumerate(modules):
-            object.__setattr__(module, "__class__", _watched(type(module), place, names))
-        with torch.no_grad():
-            for step in (True, False):
-                model.train(step)
-                batch = batches[0] if step else batches[-1]
-                Y_hat = model(*batch[:-1])
-                model.loss(Y_hat, batch[-1])
-                if not step and isinstance(model, Classifier):
-                    model.accuracy(Y_hat, batch[-1])
-    except Exception as error:
-        raise CannotStack(f"a first step failed ({_first_line(error)})") from error
-    finally:
-        for module, Class, mode in zip(modules, classes, modes, strict=True):
-            object.__setattr__(module, "__class__", Class)
-            module.training = mode
-        after = trainer.position.sources()
-        trainer.position.restore_sources(before)
-        changed = [
-            (module, name, buffer, kept)
-            for module, name, buffer, kept in buffers
-            if module._buffers[name] is not buffer or not torch.equal(buffer, kept)
-        ]
-        with torch.no_grad():
-            for module, name, buffer, kept in changed:
-                module._buffers[name] = buffer.copy_(kept)
-    if not same_random_state(before, after):
-        raise CannotStack("its steps draw random numbers, as dropout does")
-    if changed:
-        raise CannotStack("its steps change a buffer, as batch normalization does")
-    if before["numbers"] != after["numbers"]:
-        raise CannotStack("its steps count in an attribute")
-    if any(name == "trainer" for _, name in names):
-        raise CannotStack("its steps look at the trainer")
-    return [
-        (place, name, vars(modules[place])[name])
-        for place, name in sorted(names)
-        if name in vars(modules[place]) and name not in _UNCOUNTED
-    ]
-
-
-def _watched(Class: type, place: int, names: set[tuple[int, str]]) -> type:
-    class Watched(Class):  # type: ignore[misc]
-        def __getattribute__(self, name: str) -> Any:
-            names.add((place, name))
-            return super().__getattribute__(name)
-
-    Watched.__name__, Watched.__qualname__ = Class.__name__, Class.__qualname__
-    return Watched
-
-
-# Who goes together
-
-
-def _groups(trainings: Sequence[Training]) -> list[list[Training]]:
-    """The trainings in stacks: of one form each, and such that large batches are shared."""
-    forms: list[tuple[list[Any], list[Training]]] = []
-    for training in trainings:
-        form = _form(training)
-        for known, group in forms:
-            if _are_equal(known, form) and _read_the_same(group[0], training):
-                group.append(training)
-                break
-        else:
-            forms.append((form, [training]))
-    groups: list[list[Training]] = []
-    for _, group in forms:
-        streams = _streams(group)
-        first = _loaders(group[0].trainer)[0].first()
-        if len(streams) == 1 or sum(tensor.numel() for tensor in first) <= _LARGE_BATCH:
-            groups.append(group)
-            continue
-        # Batches that several models see are shared among these; the others are laid together.
-        groups += [stream for stream in streams if len(stream) > 1]
-        single = [stream[0] for stream in streams if len(stream) == 1]
-        groups += [single] if single else []
-    return groups
-
-
-def _form(training: Training) -> list[Any]:
-    """What must be equal for models to do the same operations."""
-    model, trainer = training.model, training.trainer
-    tensors = [*model.named_parameters(), *model.named_buffers()]
-    return [
-        [type(module) for module in model.modules()],
-        [(name, t.shape, t.dtype, t.device, t.requires_grad) for name, t in tensors],
-        form_of(trainer.optim, list(model.parameters())),
-        type(trainer.optim) is not object and len(trainer.schedules),
-        (trainer.position.epoch, trainer.max_epochs),
-        (trainer.num_train_batches, trainer.num_val_batches),
-        [
-            [(tensor.shape, tensor.dtype) for tensor in (*loader.tensors, *loader.first())]
-            + [loader.batch_size]
-            for loader in _loaders(trainer)
-        ],
-    ]
-
-
-def _read_the_same(one: Training, other: Training) -> bool:
-    return len(one.reads) == len(other.reads) and all(
-        a[:2] == b[:2] and _are_equal(a[2], b[2])
-        for a, b in zip(one.reads, other.reads, strict=True)
-    )
-
-
-def _are_equal(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
-        return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
-    try:
-        return a is b or (type(a) is type(b) and bool(a == b))
-    except (RuntimeError, TypeError, ValueError):  # such as arrays of several elements
-        return False
-
-
-def _streams(trainings: Sequence[Training]) -> list[list[Training]]:
-    """The trainings by the batches that they see."""
-    streams: list[list[Training]] = []
-    for training in trainings:
-        for stream in streams:
-            if _see_the_same(stream[0], training):
-                stream.append(training)
-                break
-        else:
-            streams.append([training])
-    return streams
-
-
-def _see_the_same(one: Training, other: Training) -> bool:
-    if not same_random_state(one.random_state, other.random_state):
-        return False
-    for a, b in zip(_loaders(one.trainer), _loaders(other.trainer), strict=True):
-        if (a.batch_size, a.shuffle, a.transform) != (b.batch_size, b.shuffle, b.transform):
-            return False
-        if not all(s is t or torch.equal(s, t) for s, t in zip(a.tensors, b.tensors, strict=True)):
-            return False
-    return True
-
-
-def same_random_state(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two states of the global random generators are the same."""
-    numpy_one, numpy_other = one["numpy"], other["numpy"]
-    return bool(
-        torch.equal(one["torch"], other["torch"])
-        and one["python"] == other["python"]
-        and numpy_one[2] == numpy_other[2]
-        and (numpy_one[1] == numpy_other[1]).all()
-    )
-
-
-# Training
+    with training.ending_with():
+        check_alone(training)
+        _Stack([training], Interrupts()).part()
+    return None if training.error is None else str(training.error)
 
 
 class _Stack:
@@ -447,25 +117,24 @@ class _Stack:
         every = [p for training in trainings for p in training.model.parameters()]
         if len({id(parameter) for parameter in every}) < len(every):
             raise CannotStack("it shares parameters with another member")
-        self._streams = _streams(trainings)
+        self._streams = streams_of(trainings)
+        self._is_shared = len(self._streams) == 1
+        self._stream_of = [
+            next(i for i, stream in enumerate(self._streams) if training in stream)
+            for training in trainings
+        ]
         self._programs: dict[tuple[Any, ...], Program] = {}
-        named = [list(training.model.named_parameters()) for training in trainings]
-        buffers = [list(training.model.named_buffers()) for training in trainings]
-        self._parameters = [[p for _, p in own if p.requires_grad] for own in named]
+        models = [training.model for training in trainings]
+        self._parameters = [[p for p in model.parameters() if p.requires_grad] for model in models]
         #: All names by which layers of the model know each of them.
         self._names = _names_of(self._template, self._parameters[0])
-        #: What no step changes: buffers, and parameters that are frozen.
+        #: What no step changes: parameters that are frozen, and buffers.
         fixed = [
-            [(n, p) for n, p in own if not p.requires_grad] + held
-            for own, held in zip(named, buffers, strict=True)
+            [*(p for p in model.parameters() if not p.requires_grad), *model.buffers()]
+            for model in models
         ]
-        self._fixed_names = _names_of(self._template, [tensor for _, tensor in fixed[0]])
-        self._fixed = [
-            torch.stack([own[place][1].detach() for own in fixed])
-            for place in range(len(self._fixed_names))
-        ]
-        self._transposed: set[int] = set()
-        self._plan()
+        self._fixed_names = _names_of(self._template, fixed[0])
+        self._fixed = [torch.stack([t.detach() for t in own]) for own in zip(*fixed, strict=True)]
         self._stacked = self._lay_out()
         try:
             self._optimizer = stacked_optimizer(
@@ -473,7 +142,7 @@ class _Stack:
             )
             self._check_all()
         except BaseException:
-            self._part()
+            self.part()
             raise
 
     def train(self) -> list[tuple[Training, str]]:
@@ -495,7 +164,7 @@ class _Stack:
         except CannotStack as reason:
             return [(training, str(reason)) for training in self.trainings]
         finally:
-            self._part()
+            self.part()
         for training in self.trainings:
             with training.ending_with():
                 training.trainer.take_best()
@@ -503,33 +172,33 @@ class _Stack:
 
     # Memory
 
-    def _plan(self) -> None:
-        """Finds out how the parameters had better lie, on a first batch."""
-        batch = self._first_batch()
-        copies = [torch.stack([own[i].detach() for own in self._parameters]) for i in self._places]
-        program = self._trace("train", [*copies, *self._fixed, *batch])
-        self._transposed = {place for place in program.transposed if place < len(copies)}
-        if not self._transposed:
-            self._programs[_key("train", batch)] = program
-
-    @property
-    def _places(self) -> range:
-        return range(len(self._names))
-
     def _lay_out(self) -> list[torch.Tensor]:
         """Lays the parameters together; each model's own become views."""
+        transposed = self._find_transposed()
         stacked = []
-        for place in self._places:
-            own = [parameters[place] for parameters in self._parameters]
+        for place, own in enumerate(zip(*self._parameters, strict=True)):
             stack = torch.stack([parameter.detach() for parameter in own])
-            if place in self._transposed:
+            if place in transposed:
                 stack = stack.transpose(1, 2).contiguous().transpose(1, 2)
             for k, parameter in enumerate(own):
                 parameter.data = stack[k]
             stacked.append(stack)
         return stacked
 
-    def _part(self) -> None:
+    def _find_transposed(self) -> set[int]:
+        """The places of the parameters that had better lie transposed, found on a first batch."""
+        batch = self._first_batch()
+        copies = [
+            torch.stack([parameter.detach() for parameter in own])
+            for own in zip(*self._parameters, strict=True)
+        ]
+        program = self._trace("train", [*copies, *self._fixed, *batch])
+        transposed = {place for place in program.transposed if place < len(copies)}
+        if not transposed:
+            self._programs[_key("train", batch)] = program
+        return transposed
+
+    def part(self) -> None:
         """Gives each model memory of its own again."""
         for training, own in zip(self.trainings, self._parameters, strict=True):
             for parameter in own:
@@ -573,25 +242,20 @@ class _Stack:
         passes = []
         for stream in self._streams:
             restore_random_state(stream[0].random_state)
-            batches = iter(_loaders(stream[0].trainer)[split])
+            batches = iter(stream[0].loaders[split])
             first = next(batches)  # draws the order
             state = random_state()
             for training in stream:
                 training.random_state = state
-            passes.append(_chain(first, batches))
-        shared = len(passes) == 1
-        order = [self._stream_of(training) for training in self.trainings]
-        for parts in islice(zip(*passes, strict=True), num_batches):
-            if shared:
-                yield list(parts[0])
-            else:
-                yield [
-                    torch.stack([parts[stream][item] for stream in order])
-                    for item in range(len(parts[0]))
-                ]
+            passes.append(chain([first], batches))
+        yield from map(self._together, islice(zip(*passes, strict=True), num_batches))
 
-    def _stream_of(self, training: Training) -> int:
-        return next(i for i, s in enumerate(self._streams) if any(t is training for t in s))
+    def _together(self, batches: Sequence[Batch]) -> list[torch.Tensor]:
+        """The batches of all streams as one: the only one, or each model's own, stacked."""
+        if self._is_shared:
+            return list(batches[0])
+        parts = zip(*(batches[stream] for stream in self._stream_of), strict=True)
+        return [torch.stack(part) for part in parts]
 
     def _hand_over(self, losses: torch.Tensor, results: torch.Tensor | None) -> None:
         """Gives each trainer the values of its epoch, as if it had recorded them one by one.
@@ -622,12 +286,12 @@ class _Stack:
         for stream in self._streams:
             restore_random_state(stream[0].random_state)
             for training in stream:
-                if training._context is None:
+                if not training.is_running:
                     continue
                 try:
                     training.trainer.end_epoch()
                 except Exception as error:  # such as a full disk, or a learner's scheduler
-                    training._end(error)
+                    training.end(error)
 
     # Steps
 
@@ -642,7 +306,7 @@ class _Stack:
 
     def _trace(self, kind: str, inputs: Sequence[torch.Tensor]) -> Program:
         model, num_names, num_fixed = self._template, len(self._names), len(self._fixed)
-        batched = None if len(self._streams) == 1 else 0
+        batched = None if self._is_shared else 0
         step = _Step(model)
 
         def values(W: Sequence[Any], fixed: Sequence[Any], batch: Batch, kind: str) -> Any:
@@ -677,7 +341,7 @@ class _Stack:
         try:
             return Program(function, inputs)
         except Exception as error:  # a learner's code may look at values, or do anything else
-            raise CannotStack(f"its step cannot be traced ({_first_line(error)})") from error
+            raise CannotStack(f"its step cannot be traced ({first_line(error)})") from error
         finally:
             model.train()
 
@@ -685,20 +349,15 @@ class _Stack:
 
     def _first_batch(self, split: int = 0) -> list[torch.Tensor]:
         """A batch of a set as the stack gets it; no random number is drawn."""
-        batches = [list(_loaders(stream[0].trainer)[split].first()) for stream in self._streams]
-        if len(batches) == 1:
-            return batches[0]
-        order = [self._stream_of(training) for training in self.trainings]
-        return [torch.stack([batches[s][i] for s in order]) for i in range(len(batches[0]))]
+        return self._together([stream[0].loaders[split].first() for stream in self._streams])
 
     def _first_batches(self, split: int) -> Iterator[list[torch.Tensor]]:
         """A batch of a set, and one as small as its last."""
         yield (batch := self._first_batch(split))
-        loader = _loaders(self.trainings[0].trainer)[split]
+        loader = self.trainings[0].loaders[split]
         left = len(loader.tensors[0]) % loader.batch_size
         if left and loader.batch_size < len(loader.tensors[0]):
-            shared = len(self._streams) == 1
-            yield [item[:left] if shared else item[:, :left] for item in batch]
+            yield [item[:left] if self._is_shared else item[:, :left] for item in batch]
 
     def _check_all(self) -> None:
         """Traces all steps, and compares a first one with what each model itself gives.
@@ -707,21 +366,18 @@ class _Stack:
             CannotStack: If they do not agree. No step has been taken then.
         """
         with torch.no_grad():
-            for split, kind in enumerate(
-                ("train", "val")[: len(_loaders(self.trainings[0].trainer))]
-            ):
-                for part in self._first_batches(split):
-                    self._step(kind, part)
+            for split, kind in enumerate(("train", "val")[: len(self.trainings[0].loaders)]):
+                for batch in self._first_batches(split):
+                    self._step(kind, batch)
         batch = self._first_batch()
         *gradients, losses = (result.clone() for result in self._step("train", batch))
-        for k, training in enumerate(self.trainings):
-            own = [item if len(self._streams) == 1 else item[k] for item in batch]
-            loss = training.model.loss(training.model(*own[:-1]), own[-1])
+        for k in range(len(self.trainings)):
+            loss = self._own_loss(k, batch)
             expected = torch.autograd.grad(loss, self._parameters[k], allow_unused=True)
             if any(gradient is None for gradient in expected):
                 # An optimizer passes it over alone, and would let it decay in a stack.
                 raise CannotStack("a parameter takes no part in its loss")
-            pairs = [(loss.detach().reshape(()), losses[k])]
+            pairs = [(loss.detach(), losses[k])]
             pairs += [(e, g[k]) for e, g in zip(expected, gradients, strict=True)]
             if not all(_agree(a, b) for a, b in pairs):
                 raise CannotStack("a stacked step gave other numbers than the model's own")
@@ -729,13 +385,18 @@ class _Stack:
     def _check_one(self, epoch: int) -> None:
         """Compares one model's loss at the beginning of each epoch: its code may count epochs."""
         k = epoch % len(self.trainings)
-        batch, model = self._first_batch(), self.trainings[k].model
-        own = [item if len(self._streams) == 1 else item[k] for item in batch]
-        model.train()
+        batch = self._first_batch()
+        self.trainings[k].model.train()
         with torch.no_grad():
-            expected = model.loss(model(*own[:-1]), own[-1]).reshape(())
-            if not _agree(expected, self._step("train", batch)[-1][k]):
+            if not _agree(self._own_loss(k, batch), self._step("train", batch)[-1][k]):
                 raise CannotStack("its step has changed since the training began")
+
+    def _own_loss(self, k: int, batch: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss as one of the models itself gives it, of shape ()."""
+        model = self.trainings[k].model
+        *inputs, Y = batch if self._is_shared else [item[k] for item in batch]
+        loss: torch.Tensor = model.loss(model(*inputs), Y)
+        return loss.reshape(())
 
 
 class _Step(torch.nn.Module):
@@ -770,20 +431,8 @@ def _key(kind: str, batch: Batch) -> tuple[Any, ...]:
     return (kind, *(tensor.shape for tensor in batch))
 
 
-def _chain(first: Batch, rest: Iterator[Batch]) -> Iterator[Batch]:
-    yield first
-    yield from rest
-
-
 def _agree(a: torch.Tensor, b: torch.Tensor) -> bool:
     if not (a.isfinite().all() and b.isfinite().all()):
         return True  # rounding decides when a number overflows
     scale = float(torch.linalg.vector_norm(a)) + 1e-12
     return float(torch.linalg.vector_norm(a - b)) <= _TOLERANCE * scale + 1e-9
-
-
-def _first_line(error: BaseException) -> str:
-    text = ""
-    with suppress(Exception):
-        text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

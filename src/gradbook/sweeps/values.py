@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -64,7 +64,10 @@ class Range:
             value = self.low * (1 - place) + self.high * place
         if self.is_whole:
             return min(max(round(value), int(self.low)), int(self.high))
-        return float(f"{value:.4g}")  # as people write rates
+        # As people write rates, with as many digits more as a narrow range needs.
+        largest = max(abs(self.low), abs(self.high))
+        digits = 4 + math.ceil(max(0.0, math.log10(largest / (self.high - self.low))))
+        return min(max(float(f"{value:.{digits}g}"), self.low), self.high)
 
     @property
     def is_whole(self) -> bool:
@@ -99,9 +102,25 @@ Values = Sequence[Any] | Range
 
 
 def is_swept(value: Any) -> bool:
-    """Whether an argument names several values, and not one."""
-    is_collection = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
-    return isinstance(value, Range) or (is_collection and not hasattr(value, "requires_grad"))
+    """Whether an argument names several values. What can be iterated over may yet be one value."""
+    if isinstance(value, str | bytes):
+        return False
+    is_array = type(value).__module__ == "numpy" and bool(getattr(value, "shape", ()))
+    return is_array or isinstance(value, Range | Sequence | Set | MappingView | Iterator)
+
+
+def are_equal(a: Any, b: Any) -> bool:
+    """Whether two values are the same, tensors and arrays in every element."""
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    try:
+        if hasattr(a, "shape") and hasattr(a, "dtype"):
+            return bool(a.shape == b.shape and a.dtype == b.dtype and (a == b).all())
+        return bool(a == b)
+    except Exception:  # a learner's class may compare as it likes
+        return False
 
 
 def read_values(name: str, value: Any) -> Values:
@@ -116,7 +135,7 @@ def read_values(name: str, value: Any) -> Values:
     if not values:
         raise ConfigError(f"{name} has no values to try: the list is empty.")
     for index, item in enumerate(values):
-        if any(type(item) is type(other) and item == other for other in values[:index]):
+        if any(are_equal(item, other) for other in values[:index]):
             raise ConfigError(f"{name} names {item!r} twice. Name each value once.")
     return values
 

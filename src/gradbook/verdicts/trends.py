@@ -21,6 +21,11 @@ _WORTHWHILE = 0.02
 #: Swings: their least size as parts of the level and of the whole fall; as a part of the level
 #: alone; and how many epochs show them.
 LARGE, _LARGE_IN_FALL, _HUGE, TELLING_EPOCHS = 0.1, 0.15, 1, 5
+#: So many values after the first, each better than the one before, are a trend of any shape: noise
+#: orders so many in that way once in 120 cases.
+_IN_ORDER = 5
+#: How often noise may seem to leave a best level for good.
+_LEAVES = 0.01
 #: The largest part of the whole fall that noise may hide in the final phase of a level curve.
 _HIDDEN = 0.5
 #: From this noise on, as a part of the level, a floor is called noisy.
@@ -116,10 +121,35 @@ class Trend:
         return (end.scale - end.slope) * end.span >= _WORTHWHILE * self.fall
 
     @property
+    def change(self) -> float:
+        """By how much the line through the final phase rises from its start to its end."""
+        return self.line.slope * self.line.span
+
+    @property
+    def is_falling(self) -> bool:
+        """Whether the curve gets better beyond noise, and by more than a trifle."""
+        return self._is_trend(-1) and self.change < -_TRIFLE * self.unit
+
+    @property
     def rises(self) -> bool:
         """Whether the curve gets worse beyond noise, and by more than a trifle."""
-        change = self.line.slope * self.line.span
-        return self.line.p_value < _SIGNIFICANT and change > _TRIFLE * self.unit
+        return self._is_trend(1) and self.change > _TRIFLE * self.unit
+
+    def _is_trend(self, sign: int) -> bool:
+        """Whether noise would seldom give so steep a line, or values so in order."""
+        return self.line.p_value < _SIGNIFICANT or self._is_in_order(sign)
+
+    def _is_in_order(self, sign: int) -> bool:
+        # The first value is left out: most curves fall after it, whatever they do then.
+        steps = sign * np.diff(self.zs[1:])
+        return len(steps) >= _IN_ORDER - 1 and bool((steps > 0).all())
+
+    @property
+    def climbs(self) -> bool:
+        """Whether the curve rises, by much of its level and a good part of the whole fall."""
+        return self.rises and self.change > max(
+            LARGE * self.unit, _LARGE_IN_FALL * abs(self.fall)
+        )
 
     @property
     def gain(self) -> float:
@@ -144,9 +174,26 @@ class Trend:
         return not self.rises and most < _HIDDEN * self.fall
 
     @property
-    def returns(self) -> bool:
-        """Whether the final phase rises by a good part of the whole fall."""
-        return self.line.slope * self.line.span > _LARGE_IN_FALL * abs(self.fall)
+    def best(self) -> int:
+        """The place of the best value."""
+        return int(np.argmin(self.zs))
+
+    @property
+    def climb(self) -> float:
+        """By how much the final phase is worse than the best three values in a row before it.
+
+        It is 0 if there were not as many, or if the best of them may have been best by noise.
+        """
+        before = self.zs[: -self.phase]
+        if len(before) < 3:
+            return 0.0
+        means = np.convolve(before, np.full(3, 1 / 3), "valid")
+        climb = float(self.zs[-self.phase :].mean() - means.min())
+        noise = max(self.line.noise, _roughness(self.zs[1:]))
+        # The best was chosen: each of those that it was chosen from could have been it by noise.
+        quantile = t_quantile(_LEAVES / len(means), self.phase - 2)
+        error = quantile * noise * math.sqrt(1 / 3 + 1 / self.phase)
+        return climb if climb > max(error, LARGE * self.unit) else 0.0
 
     @property
     def swing(self) -> float:
@@ -171,12 +218,6 @@ class Trend:
         return self.swing >= min(large, _HUGE * self.unit) > 0
 
     @property
-    def is_falling(self) -> bool:
-        """Whether the curve gets better beyond noise, and by more than a trifle."""
-        change = self.line.slope * self.line.span
-        return self.line.p_value < _SIGNIFICANT and change < -_TRIFLE * self.unit
-
-    @property
     def factor(self) -> float:
         """What a small change of z is multiplied by to be one of the curve itself."""
         return self.level if self.is_log else 1.0
@@ -198,6 +239,13 @@ class Trend:
     def noise(self) -> str:
         """The noise in words."""
         return self.amount(self.line.noise)
+
+    @property
+    def evidence(self) -> str:
+        """Why the trend of the final phase is one, in words."""
+        if self.line.p_value < _SIGNIFICANT:
+            return f"beyond its noise of {self.noise}"
+        return "and did so from each epoch to the next"
 
     def pace(self, epochs: int | None = None) -> str:
         """How the curve moves in the final phase, which is named if `epochs` are given."""

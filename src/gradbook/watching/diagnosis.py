@@ -1,7 +1,8 @@
 """Why a number became NaN or infinite: what speaks for which cause."""
 
 import math
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import torch
 
@@ -17,23 +18,61 @@ Cause = Literal[
     "division by zero",
     "root of zero",
     "infinite derivative",
+    "outside the domain",
+    "too few numbers",
+    "fully masked row",
+    "bad constant",
     "bad input value",
     "float16 overflow",
     "overflow",
     "unknown",
 ]
 
+#: Numbers up to here overflow in few operations.
+_MODEST = 1e5
+#: Optimizers whose steps are about as long as the rate, however large the gradient.
+_ADAM_AND_KIN = (
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.RMSprop,
+)
+#: The highest rate that is usual, and one that mostly trains: for these, and for the others.
+_USUAL_RATES = {True: (0.01, 0.001), False: (1.0, 0.1)}
 #: A gradient or parameter that has become so many times larger has not done so by chance.
 _BLOWN_UP = 1e3
 
 _EXPONENTIALS = {"exp": 1.0, "expm1": 1.0, "sinh": 1.0, "cosh": 1.0, "exp2": math.log(2)}
 _LOGARITHMS = {"log", "log2", "log10"}
-_QUOTIENTS = {"div": 1, "truediv": 1, "true_divide": 1, "rdiv": 0, "rtruediv": 0, "reciprocal": 0}
+_QUOTIENTS = {
+    **{"div": 1, "truediv": 1, "true_divide": 1, "rdiv": 0, "rtruediv": 0, "reciprocal": 0},
+    **{"fmod": 1, "remainder": 1, "mod": 1},
+}
 _ROOTS = {"sqrt", "rsqrt", "pow", "norm", "linalg_norm", "vector_norm", "std", "cdist", "var"}
+_NORMALIZERS = {"normalize", "layer_norm", "batch_norm", "group_norm", "instance_norm", "rms_norm"}
+_DEVIATIONS = {"std", "var", "std_mean", "var_mean"}
+#: From where to where an operation is defined, and whether at the ends, too.
+_DOMAINS = {
+    **dict.fromkeys(("acos", "arccos", "asin", "arcsin"), (-1.0, 1.0, True)),
+    **dict.fromkeys(("atanh", "arctanh", "erfinv"), (-1.0, 1.0, False)),
+    **dict.fromkeys(("acosh", "arccosh"), (1.0, math.inf, True)),
+    **dict.fromkeys(("log", "log2", "log10", "rsqrt"), (0.0, math.inf, False)),
+    "sqrt": (0.0, math.inf, True),
+    "log1p": (-1.0, math.inf, False),
+    "logit": (0.0, 1.0, False),
+}
+_SOFTMAXES = {"softmax", "log_softmax", "softmin"}
 _SYMBOLS = {
     **{"add": "+", "radd": "+", "sub": "-", "rsub": "-", "mul": "*", "rmul": "*", "div": "/"},
     **{"truediv": "/", "rdiv": "/", "rtruediv": "/", "pow": "**", "rpow": "**", "matmul": "@"},
 }
+
+_CROSS_ENTROPY = (
+    "let the network give logits and take F.cross_entropy as the loss, which needs no logarithm "
+    "of a probability (book: 4.5.2)."
+)
 
 
 class Diagnosis:
@@ -54,6 +93,7 @@ class Diagnosis:
         if self.phase == "backward" and observer.root is not None:
             self.what, self.phase = "the loss", "forward"  # which is not what was plotted
         self.node, self.incoming = observer.node, observer.incoming
+        self.calls = observer.calls
         origin = None
         if self.phase == "forward" or observer.node is not None:
             origin = observer.origin()
@@ -72,13 +112,18 @@ class Diagnosis:
         """The cause, what speaks for it, and one change to try."""
         looks = (
             self._bad_input,
+            self._masked,
+            self._too_few,
+            self._constant,
             self._zero_divided_by,
+            self._power,
             self._root,
-            self._half_overflow,
             self._outlier,
             self._rate,
-            self._exponential,
+            self._domain,
             self._logarithm,
+            self._half_overflow,
+            self._exponential,
             self._derivative,
         )
         return next((found for look in looks if (found := look())), None) or self._overflow()
@@ -122,40 +167,173 @@ class Diagnosis:
         rows: list[int] = wrong.nonzero().flatten().tolist()
         return rows
 
+    def _masked(self) -> tuple[Cause, str, str] | None:
+        call = self.call
+        if call is None or not (call.is_misled or (self.node and call.name in _SOFTMAXES)):
+            return None
+        edit = (
+            "mask with a large finite number, such as -1e9, or leave one position of each row open."
+        )
+        for x in call.wrong_inputs:
+            rows = (x == -math.inf).all(dim=self._masked_dim(call, x))
+            num_rows = int(rows.sum())
+            if num_rows:
+                are = "is" if num_rows == 1 else "are"
+                reason = (
+                    f"{num_rows} of {rows.numel()} rows that `{call.name}` was given {are} -inf "
+                    f"from end to end, so that all of the row is masked and 0 is divided by 0."
+                )
+                return "fully masked row", reason, edit
+        if self.node is not None:
+            return None
+        return (
+            "bad constant",
+            f"`{self.operation}` was given -inf, as a mask has it, and cannot work with it there.",
+            "mask with a large finite number, such as -1e9, or leave open what is needed here.",
+        )
+
+    def _masked_dim(self, call: Call, x: torch.Tensor) -> int:
+        if call.name == "cross_entropy":
+            return min(1, x.dim() - 1)
+        dim = call.kwargs.get("dim", call.args[1] if len(call.args) > 1 else -1)
+        return dim if call.name in _SOFTMAXES and type(dim) is int else -1
+
+    def _too_few(self) -> tuple[Cause, str, str] | None:
+        call = self.call
+        if call is None or self.node is not None or not call.inputs:
+            return None
+        x, labels = call.inputs[0], call.inputs[-1]
+        if not x.numel():
+            return (
+                "too few numbers",
+                f"`{call.name}` was given a tensor of shape {tuple(x.shape)}, which holds no "
+                f"number, so that 0 is divided by 0.",
+                "leave the term out where nothing is left, as by `if len(x) > 0:`.",
+            )
+        if call.name in _DEVIATIONS and x.numel() == call.results[0].numel():
+            return (
+                "too few numbers",
+                f"`{call.name}` was taken over one number. It divides by their number less 1, "
+                f"which is 0.",
+                "leave out a last batch of one example, or take it with `correction=0`.",
+            )
+        ignored = call.kwargs.get("ignore_index", -100)
+        if call.name in ("cross_entropy", "nll_loss") and bool((labels == ignored).all()):
+            return (
+                "too few numbers",
+                f"All labels are {ignored}, which `{call.name}` leaves out, so that nothing is "
+                f"left to be averaged.",
+                "leave such a batch out.",
+            )
+        return None
+
+    def _constant(self) -> tuple[Cause, str, str] | None:
+        call = self.call
+        if call is None or self.node is not None or not call.is_wrong:
+            return None
+        wrong = next(t for t in call.results if not are_finite([t]))
+        if not call.inputs:
+            value = float(wrong[~wrong.isfinite()][0])
+            return (
+                "bad constant",
+                f"The tensor that `{call.name}` makes holds {value}.",
+                "look where that number comes from.",
+            )
+        limits = torch.finfo(wrong.dtype)
+        name = str(wrong.dtype).removeprefix("torch.")
+        for number in call.numbers:
+            if not math.isfinite(number):
+                reason = f"A number that the code itself gives to the operation is {number}"
+                edit = "look where that number comes from."
+                if call.name in ("mul", "rmul") and bool(wrong.isnan().any()):
+                    reason += ", and 0 times infinity is NaN"
+                    edit = "take `masked_fill`, or a large finite number such as -1e9."
+                return "bad constant", f"{reason}.", edit
+            if abs(number) > limits.max:
+                return (
+                    "bad constant",
+                    f"{number:g}, which the code itself gives to the operation, is infinite in "
+                    f"{name}, which ends at {limits.max:.3g}.",
+                    "take a smaller number, or convert to torch.float64 before.",
+                )
+            if number and not float(torch.tensor(float(number), dtype=wrong.dtype)):
+                return (
+                    "bad constant",
+                    f"{number:g}, which the code itself gives to the operation, is 0 in {name}, "
+                    f"whose precise numbers begin at {limits.tiny:.3g}.",
+                    "take a larger number, such as 1e-8.",
+                )
+        return None
+
     def _zero_divided_by(self) -> tuple[Cause, str, str] | None:
-        if self.call is None or self.call.name not in _QUOTIENTS:
+        call = self.call
+        if call is not None and call.name in _NORMALIZERS and self.node is None:
+            if largest(call.inputs) > _MODEST or not any(t.isnan().any() for t in call.results):
+                return None
+            return (
+                "division by zero",
+                f"The norm or deviation that `{call.name}` divides by is 0.",
+                "leave `eps` at its default, or make it larger.",
+            )
+        if call is None or call.name not in _QUOTIENTS:
             return None
-        divisor = self._argument(_QUOTIENTS[self.call.name])
-        zeros = 0 if divisor is None else int((divisor == 0).sum())
-        if divisor is None or not zeros:
+        divisor = self._argument(_QUOTIENTS[call.name])
+        if divisor is None:
             return None
+        zeros = int((divisor == 0).sum())
         reason = f"{zeros} of {divisor.numel()} {_divisors(divisor)} 0."
-        if self.phase == "backward":
+        if self.phase == "backward" and zeros:
             return (
                 "division by zero",
                 f"{reason} Its derivative is infinite there, even where the result is not used.",
                 "replace the zeros before the division, not its results after it.",
             )
+        if self.phase == "backward" and divisor.is_floating_point():
+            tiny = divisor.abs() < torch.finfo(divisor.dtype).tiny
+            zeros = int(tiny.sum())
+            reason = (
+                f"{zeros} of {divisor.numel()} {_divisors(divisor)} almost 0, down to "
+                f"{float(divisor.abs().min()):.3g}, so that the derivative overflows."
+            )
+        if not zeros:
+            return None
         return "division by zero", reason, "add a small number to the divisor, such as 1e-5."
 
-    def _root(self) -> tuple[Cause, str, str] | None:
-        if self.call is None or self.call.name not in _ROOTS:
+    def _power(self) -> tuple[Cause, str, str] | None:
+        if self.call is None or self.call.name not in ("pow", "rpow"):
             return None
-        name = _SYMBOLS.get(self.call.name, self.call.name)
+        base, exponent = self._argument(0), self._argument(1)
+        if base is None or exponent is None:
+            return None
+        if self.call.name == "rpow":
+            base, exponent = exponent, base
+        num_powers = self.call.results[0].numel()
+        zeros = int(((base == 0) & (exponent < 0)).sum())
+        if zeros:
+            return (
+                "division by zero",
+                f"{zeros} of {num_powers} bases of `**` are 0, and a negative "
+                f"exponent divides by them.",
+                "add a small number to the base, such as 1e-5.",
+            )
+        negative = int(((base < 0) & (exponent % 1 != 0)).sum())
+        if negative:
+            return (
+                "outside the domain",
+                f"{negative} of {num_powers} bases of `**` are negative, down to "
+                f"{float(base.min()):.3g}, and the exponent is no whole number.",
+                "keep the base above 0, as by `.clamp(min=1e-8)`.",
+            )
+        return None
+
+    def _root(self) -> tuple[Cause, str, str] | None:
+        """A root whose derivative is infinite."""
+        if self.call is None or self.call.name not in _ROOTS or self.phase != "backward":
+            return None
         x, power = self._argument(0), self._argument(1)
         is_power = self.call.name == "pow"
         if x is None or (is_power and (power is None or float(power.max()) >= 1)):
             return None
-        if self.phase == "forward":
-            negative = int((x < 0).sum())
-            if not negative or self.call.name in ("norm", "std"):
-                return None
-            return (
-                "root of zero",
-                f"{negative} of {x.numel()} arguments of `{name}` are negative, down to "
-                f"{float(x.min()):.3g}.",
-                "keep the argument at 0 or above before the root: `.clamp(min=0)`.",
-            )
         # Of a norm, it is the result that is 0.
         of = x if is_power or self.call.name in ("sqrt", "rsqrt") else self.call.results[0]
         zeros = int((of == 0).sum())
@@ -164,9 +342,60 @@ class Diagnosis:
         return (
             "root of zero",
             f"The derivative of a root at 0 is infinite, and {zeros} of {of.numel()} "
-            f"{'arguments' if of is x else 'results'} of `{name}` are 0.",
+            f"{'arguments' if of is x else 'results'} of `{_SYMBOLS.get(self.call.name, self.call.name)}` are 0.",
             "add a small number under the root, such as 1e-8.",
         )
+
+    def _domain(self) -> tuple[Cause, str, str] | None:
+        x = self._argument(0)
+        name = self.call.name if self.call is not None else ""
+        if x is None or name not in _DOMAINS:
+            return None
+        low, high, with_ends = _DOMAINS[name]
+        outside = (x < low) | (x > high)
+        # A logarithm of 0 is a cause of its own.
+        if not with_ends and (name not in _LOGARITHMS or bool(outside.any())):
+            outside = outside | (x == low) | (x == high)
+        num_outside = int(outside.sum())
+        if not num_outside:
+            return None
+        values = x[outside]
+        middle = low if math.isinf(high) else (low + high) / 2
+        farthest = float(values[(values - middle).abs().argmax()])
+        reason = (
+            f"`{name}` is defined {_interval(low, high, with_ends)}, and {num_outside} of "
+            f"{x.numel()} arguments are not there; the farthest is {farthest:.3g}."
+        )
+        negative = int((x < 0).sum())
+        if low == 0 and math.isinf(high) and negative:
+            reason = (
+                f"{negative} of {x.numel()} arguments of `{name}` are negative, down to "
+                f"{farthest:.3g}."
+            )
+        if self.phase == "backward":
+            reason += " Its derivative is not defined there, even where the result is not used."
+            return (
+                "outside the domain",
+                reason,
+                "replace such arguments before the operation, not its results after it.",
+            )
+        return "outside the domain", reason, self._into_domain(name, low, high, farthest)
+
+    def _into_domain(self, name: str, low: float, high: float, farthest: float) -> str:
+        """What brings the arguments of an operation to where it is defined."""
+        if math.isfinite(high):
+            bounds = f"{low + 1e-6:.7g}, {high - 1e-6:.7g}"
+            return f"bring the argument into that range, or bound it by `.clamp({bounds})`."
+        # So that the derivative of a root stays finite, too.
+        bound = f"`.clamp(min={low + 1e-6 if low else 1e-8:.7g})`"
+        if name in _LOGARITHMS and self._has_classes():
+            return _CROSS_ENTROPY
+        if name in _LOGARITHMS and farthest < -1e-5:
+            return (
+                f"put a softmax, sigmoid or softplus before it, whose results are positive, or "
+                f"bound the argument by {bound}."
+            )
+        return f"bound the argument by {bound}."
 
     def _half_overflow(self) -> tuple[Cause, str, str] | None:
         if self.call is None or not any(t.dtype == torch.float16 for t in self.call.results):
@@ -193,7 +422,7 @@ class Diagnosis:
         )
 
     def _rate(self) -> tuple[Cause, str, str] | None:
-        if self.at is None or self.at.lr is None or not (self.steps or self.phase == "update"):
+        if self.at is None or not self.at.lr or not (self.steps or self.phase == "update"):
             return None
         norms = [s.gradient_norm for s in (*self.steps, self.at)]
         norms = [norm for norm in norms if math.isfinite(norm) and norm > 0]
@@ -207,22 +436,27 @@ class Diagnosis:
             return None
         rate = self.at.lr
         reason = f"The largest parameter was {sizes[-1]:.3g}."
-        proposal, why = rate / 10, f"a tenth of {rate:g}"
+        edit = smaller_rate(self.trainer.optim, rate)
         if len(rising) > 1:
-            factor = (rising[-1] / rising[0]) ** (1 / (len(rising) - 1))
+            num_steps = len(rising) - 1
+            factor = (rising[-1] / rising[0]) ** (1 / num_steps)
             reason = (
                 f"The gradient norm grew by a factor of {factor:.3g} a step, from {rising[0]:.3g} "
-                f"to {rising[-1]:.3g} in {len(rising) - 1} steps."
+                f"to {rising[-1]:.3g} in {num_steps} step{'s' if num_steps > 1 else ''}."
             )
-            # With gradient descent on a quadratic, the gradient along the steepest direction is
-            # multiplied by 1 - lr * curvature in each step.
-            if factor > 9 and self._is_plain():
-                proposal = rate / (1 + factor)
-                why = (
-                    f"because a gradient that grows {factor:.3g}-fold needs a rate so much smaller"
-                )
-        text = rounded_down(proposal)
-        return "rate too high", reason, f"lr={text}, {why}."
+            growths = [after / before for before, after in pairwise(rising)]
+            edit = smaller_rate(self.trainer.optim, rate, growths[0])
+            is_steady = all(factor / 10 < growth < factor * 10 for growth in growths)
+            if is_steady and self._is_plain() and self._is_linear():
+                # With gradient descent on a quadratic, the gradient along the steepest direction
+                # is multiplied by 1 - lr * curvature in each step.
+                edit = f"lr={rounded_down(rate / 10)}, a tenth of {rate:g}."
+                if factor > 9:
+                    edit = (
+                        f"lr={rounded_down(rate / (1 + factor))}, because a gradient that grows "
+                        f"{factor:.3g}-fold needs a rate so much smaller."
+                    )
+        return "rate too high", reason, edit
 
     def _is_plain(self) -> bool:
         """Whether the optimizer is gradient descent without memory."""
@@ -231,6 +465,10 @@ class Diagnosis:
             return not any(group["momentum"] for group in optimizer.param_groups)
         return isinstance(optimizer, SGD)
 
+    def _is_linear(self) -> bool:
+        """Whether there is one layer of weights, so that outputs are linear in what is trained."""
+        return sum(p.dim() > 1 for p in self.repetition.parameters.values()) <= 1
+
     def _exponential(self) -> tuple[Cause, str, str] | None:
         x = self._argument(0)
         if self.call is None or self.call.name not in _EXPONENTIALS or x is None:
@@ -238,8 +476,16 @@ class Diagnosis:
         x = x if x.is_floating_point() else x.float()
         limit = math.log(torch.finfo(x.dtype).max) / _EXPONENTIALS[self.call.name]
         dtype = str(x.dtype).removeprefix("torch.")
+        if float((x.abs() if self.call.name in ("sinh", "cosh") else x).max()) <= limit:
+            return None
         edit = "bound the argument first, as by `.clamp(max=80)`."
-        if x.dim() > 1 and x.shape[-1] > 1:
+        sums = self._uses(self.call, "sum", "mean")
+        if any(self._uses(call, *_LOGARITHMS) for call in sums):
+            edit = (
+                "take `torch.logsumexp`, which takes the largest argument off before the "
+                "exponential (of a mean, take off the logarithm of their number as well)."
+            )
+        elif sums and x.dim() > 1 and x.shape[-1] > 1:
             edit = (
                 "take the largest of each row off first, `X - X.amax(dim=-1, keepdim=True)`, "
                 "which changes no softmax (book: 4.5.2)."
@@ -251,24 +497,29 @@ class Diagnosis:
             edit,
         )
 
+    def _uses(self, made: Call, *names: str) -> list[Call]:
+        """The calls of some operations that were given what a call made."""
+        return [
+            call
+            for call in self.calls[made.index + 1 :]
+            if call.name in names and any(t is r for t in call.inputs for r in made.results)
+        ]
+
     def _logarithm(self) -> tuple[Cause, str, str] | None:
         x = self._argument(0)
         if self.call is None or self.call.name not in _LOGARITHMS or x is None:
             return None
-        zeros, negative = int((x == 0).sum()), int((x < 0).sum())
-        if not zeros and not negative:
+        zeros = int((x == 0).sum())
+        if not zeros:
             return None
-        counted = f"{zeros} of {x.numel()} arguments of `{self.call.name}` are 0"
-        if negative:
-            counted = f"{negative} of {x.numel()} arguments of `{self.call.name}` are negative"
+        reason = f"{zeros} of {x.numel()} arguments of `{self.call.name}` are 0."
         edit = "add a small number to the argument, such as 1e-8."
+        return "log of zero", reason, _CROSS_ENTROPY if self._has_classes() else edit
+
+    def _has_classes(self) -> bool:
+        """Whether the labels are whole numbers."""
         labels = tensors_in(self.repetition.batch)[-1:]
-        if labels and not labels[0].is_floating_point():
-            edit = (
-                "let the network give logits and take F.cross_entropy as the loss, which needs no "
-                "logarithm of a probability (book: 4.5.2)."
-            )
-        return "log of zero", f"{counted}.", edit
+        return bool(labels) and not labels[0].is_floating_point()
 
     def _derivative(self) -> tuple[Cause, str, str] | None:
         if self.node is None or largest(self.incoming) > _BLOWN_UP**4:
@@ -285,20 +536,19 @@ class Diagnosis:
         size = largest(inputs)
         given = "" if math.isnan(size) else f"It was given numbers up to {size:.3g}. "
         at = self.at
-        numbers = [arg for arg in (self.call.args if self.call else ()) if type(arg) is float]
-        wrong = [number for number in numbers if not math.isfinite(number)]
-        if wrong:
-            return (
-                "unknown",
-                f"A number that the code itself gives to the operation is {wrong[0]}.",
-                "look where that number comes from.",
-            )
         if self.source is not None:
             return (
                 "unknown",
                 "A tensor that is not of the batch, and that no operation of this step made, "
                 "holds NaN or infinity.",
                 "look at the tensors and buffers that the model keeps.",
+            )
+        results = self.call.results if self.call is not None and self.node is None else []
+        if size <= _MODEST and any(t.isnan().any() for t in results):
+            return (
+                "outside the domain",
+                f"{given}`{self.operation}` is not defined for some of them.",
+                "look at what it is given, and keep it to where the operation is defined.",
             )
         reason = f"{given}The largest number in the batch was "
         reason += f"{at.largest_input if at else math.nan:.3g}."
@@ -320,6 +570,38 @@ class Diagnosis:
 
 def _divisors(divisor: torch.Tensor) -> str:
     return "divisors is" if divisor.numel() == 1 else "divisors are"
+
+
+def _interval(low: float, high: float, with_ends: bool) -> str:
+    if math.isfinite(high):
+        return f"from {low:g} to {high:g}" if with_ends else f"between {low:g} and {high:g}"
+    return f"from {low:g} on" if with_ends else f"above {low:g}"
+
+
+def smaller_rate(optimizer: Any, rate: float, growth: float = 0.0) -> str:
+    """A rate to try instead of one that is too high, and why it is that one.
+
+    Args:
+        optimizer: The optimizer.
+        rate: Its rate.
+        growth: By which factor the gradient norm grew in the first step. Later ones tell nothing
+            about a network, whose curvature grows with its weights.
+    """
+    is_adaptive = isinstance(optimizer, _ADAM_AND_KIN)
+    highest, usual = _USUAL_RATES[is_adaptive]
+    divisor = 10.0 if is_adaptive else min(max(10.0, 1 + growth), 1000.0)
+    proposal, why = rate / divisor, f"because the gradient norm grew {growth:.3g}-fold in one step"
+    if not rate <= highest and not proposal < usual:
+        proposal = usual
+        why = f"a usual rate for {'Adam and its kin' if is_adaptive else 'gradient descent'}"
+    elif divisor == 10:
+        return f"lr={rounded_down(proposal)}, a tenth of {rate:g}."
+    elif divisor == 1000:
+        why = f"a thousandth of {rate:g}"
+    return (
+        f"lr={rounded_down(proposal)}, {why}; `gradbook.lr_range` or the command "
+        f"`gradbook lr-range` shows which rates train the model."
+    )
 
 
 def rounded_down(value: float) -> str:

@@ -15,6 +15,9 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, resolve_name
 
+#: How the folders are called in which the kernels of notebooks say that their cells lie.
+_FOLDERS_OF_CELLS = ("ipykernel_", "xpython_")
+
 
 @dataclass(frozen=True)
 class CodeLine:
@@ -26,7 +29,10 @@ class CodeLine:
 
     def __str__(self) -> str:
         # A cell of a notebook has a file name that says nothing.
-        name = Path(self.file).name if self.file.endswith(".py") else "the cell"
+        path = Path(self.file)
+        name = path.name if path.suffix == ".py" else "the cell"
+        if path.parent.name.startswith(_FOLDERS_OF_CELLS):
+            name = "a notebook's cell"
         text = f", `{self.text}`" if self.text else ""
         return f"line {self.number} of {name}{text}"
 
@@ -42,12 +48,30 @@ class Call:
     index: int
     name: str
     args: Sequence[Any]
+    kwargs: dict[str, Any]
     inputs: list[torch.Tensor]
     wrong_inputs: list[torch.Tensor]
     results: list[torch.Tensor]
     is_wrong: bool
     layer: str | None
     line: CodeLine | None
+
+    @property
+    def numbers(self) -> list[float]:
+        """The numbers that the code itself gives to the operation."""
+        given = (*self.args, *self.kwargs.values())
+        return [n for n in given if isinstance(n, int | float) and not isinstance(n, bool)]
+
+    @property
+    def is_intended(self) -> bool:
+        """Whether the code asked for the infinity that is in the result."""
+        return not self.inputs or any(math.isinf(number) for number in self.numbers)
+
+    @property
+    def is_misled(self) -> bool:
+        """Whether it turns the infinities of a mask, -inf, into something else."""
+        of_a_mask = bool(self.wrong_inputs) and all(map(_is_masked, self.wrong_inputs))
+        return of_a_mask and self.is_wrong and not all(map(_is_masked, self.results))
 
 
 class Observer(TorchFunctionMode):
@@ -100,7 +124,7 @@ class Observer(TorchFunctionMode):
             results = inputs[:1]
         layer = self._layers[-1] if self._layers else None
         call = Call(
-            *(len(self.calls), name, args, inputs, wrong, results),
+            *(len(self.calls), name, args, kwargs, inputs, wrong, results),
             is_wrong=not are_finite(results),
             layer=layer,
             line=_calling_line(self._outermost, with_ours=layer is None),
@@ -141,21 +165,24 @@ class Observer(TorchFunctionMode):
         """Where the first wrong number came from: a call, or a tensor that no call made.
 
         From the loss it is traced back through what is wrong. A call whose result is infinite,
-        but does not reach the loss, is none: a mask may be made of infinities.
+        but does not reach the loss, is none: a mask may be made of infinities. Nor is the call
+        that makes a mask, if a later one cannot work with it.
         """
         if self.node is not None:
             return self._caller_of[self.node]
         if self.root is None:
             return next((c for c in self.calls if c.is_wrong and not c.wrong_inputs), None)
-        tensor, call = self.root, None
+        tensor, misled = self.root, None
         index = len(self.calls)
         while True:
             made = [c for c in self.calls[:index] if any(t is tensor for t in c.results)]
             if not made:
-                return tensor
+                return misled if misled is not None and _is_masked(tensor) else tensor
             call = made[-1]
             if not call.wrong_inputs:
-                return call
+                return misled if misled is not None and call.is_intended else call
+            if call.is_misled:
+                misled = call
             index = call.index
             tensor = min(call.wrong_inputs, key=lambda t: self._rank(t, index))
 
@@ -183,6 +210,11 @@ def are_finite(values: Any) -> bool:
         for value in values
         if isinstance(value, torch.Tensor) and not is_lazy(value)
     )
+
+
+def _is_masked(tensor: torch.Tensor) -> bool:
+    """Whether all that is not finite is -inf."""
+    return bool((tensor.isfinite() | (tensor == -math.inf)).all())
 
 
 def largest(tensors: Any) -> float:

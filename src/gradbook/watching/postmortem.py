@@ -24,7 +24,7 @@ from gradbook.fingerprint import named_parameters
 from gradbook.record import Sink
 from gradbook.resumable_loader import Split
 from gradbook.schedules import learning_rate
-from gradbook.watching.diagnosis import Cause, Diagnosis, rounded_down
+from gradbook.watching.diagnosis import Cause, Diagnosis, smaller_rate
 from gradbook.watching.observer import CodeLine, are_finite
 from gradbook.watching.repetition import (
     Phase,
@@ -277,7 +277,7 @@ def _not_repeated(trainer: "Trainer", why: str) -> PostMortem:
     known = trainer.history.diverged
     edit = "a smaller learning rate."
     if rate is not None and rate > 0:
-        edit = f"lr={rounded_down(rate / 10)}, a tenth of {rate:g}."
+        edit = smaller_rate(trainer.optim, rate)
     return PostMortem(
         known or "a parameter",
         "unknown",

@@ -1,0 +1,89 @@
+"""The file that says what a sweep is: sweep.json, written whole, and checked when it is read."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.storage import inside, write_atomically
+
+FORMAT, VERSION = "gradbook sweep", 1
+SWEEP_FILE = "sweep.json"
+PICTURE_FILES = ("sweep.svg", "sweep.png")
+
+
+def write_sweep(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Writes sweep.json, whole or not at all.
+
+    Raises:
+        StorageError: If it cannot be written.
+    """
+    content = {"format": FORMAT, "version": VERSION, **facts}
+    write_atomically(folder / SWEEP_FILE, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_sweep(folder: Path) -> dict[str, Any]:
+    """What sweep.json says, checked.
+
+    Raises:
+        ConfigError: If there is no sweep in the folder.
+        CorruptFileError: If the file is damaged, or of a newer format.
+    """
+    path = inside(folder, SWEEP_FILE)
+    try:
+        facts = json.loads(path.read_bytes(), parse_int=_whole_number)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no sweep in {str(folder)!r}: it has no {SWEEP_FILE}."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{path} cannot be read: {error}. A copy repairs it.") from error
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise CorruptFileError(f"{path} is not the file of a sweep.")
+    if facts.get("version") != VERSION:
+        raise CorruptFileError(
+            f"{path} is of version {facts.get('version')!r}; this gradbook reads {VERSION}."
+        )
+    members, command = facts.get("members"), facts.get("command")
+    is_whole = (
+        isinstance(members, list)
+        and isinstance(facts.get("swept"), dict)
+        and _is_number(facts.get("seconds"))
+        and (facts.get("level", "") is None or _is_number(facts["level"]))
+        and (command is None or (isinstance(command, list) and all(map(_is_text, command))))
+        and all(_is_member(member, facts["swept"]) for member in members)
+    )
+    if not is_whole:
+        raise CorruptFileError(f"{path} is damaged: its members or values are missing.")
+    return facts
+
+
+def _is_member(member: Any, swept: Mapping[str, Any]) -> bool:
+    return (
+        isinstance(member, dict)
+        and isinstance(member.get("values"), dict)
+        and isinstance(member.get("folder"), str)
+        and re.fullmatch(r"[\w-]+", member["folder"]) is not None  # it leads nowhere else
+        and all(isinstance(member.get(name, 0), str | None) for name in ("error", "alone"))
+        and (member.get("seconds") is None or _is_number(member["seconds"]))
+        and isinstance(member.get("setting"), int)
+        and set(swept) <= {*member["values"], "seed"}
+    )
+
+
+def _is_number(value: Any) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > 18:
+        raise ValueError(f"a number of {len(text)} digits is none that a sweep has")
+    return int(text)
