@@ -1,8 +1,14 @@
-"""Counts and sizes in words."""
+"""Counts, sizes and settings in words."""
 
 import pytest
 
-from gradbook.display.words import bytes_text, bytes_unit, counted
+from gradbook.display.words import (
+    bytes_text,
+    bytes_unit,
+    counted,
+    settings_text,
+    value_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +36,13 @@ def test_a_size_is_written_in_the_unit_that_fits(num_bytes, text):
 def test_the_unit_of_a_size_comes_with_its_own():
     assert bytes_unit(1e6) == ("MB", 1e6)
     assert bytes_unit(7) == ("bytes", 1)
+
+
+def test_settings_are_told_by_name():
+    settings = {"lr": 0.1 + 0.2, "num_hiddens": [256, 128], "act": "relu"}
+    assert settings_text(settings) == "lr 0.3, num_hiddens [256, 128], act relu"
+
+
+def test_a_long_value_is_cut():
+    assert value_text("x" * 24) == "x" * 24
+    assert value_text("x" * 25) == "x" * 21 + "..."

@@ -152,6 +152,36 @@ def test_places_without_a_value_are_gaps_and_counted():
     assert np.isnan(line.get_ydata()[:1000]).all()
 
 
+@pytest.mark.parametrize(
+    ("f", "low", "reason"),
+    [
+        (torch.log, -8.0, "log has no value at 99.9% of these places"),
+        (torch.log, 0.5, "applied up to 10 times, log has no value"),
+        (torch.sqrt, 0.0, "the slope of sqrt has no bound"),
+        (torch.reciprocal, -8.0, "the slope of reciprocal has no bound"),
+    ],
+)
+def test_nothing_is_concluded_where_there_is_no_value_or_no_largest_slope(f, low, reason):
+    text = str(activation(f, low=low))
+    assert "What depth does to a gradient does not follow from these slopes: " in text
+    assert reason in text.splitlines()[-1]
+    assert "vanish" not in text
+    assert "explode" not in text
+
+
+def test_what_overflows_has_values_and_explodes():
+    assert "explode" in str(activation(lambda x: x - x**3))
+
+
+def test_where_there_is_no_value_there_is_no_slope():
+    found = activation(torch.log, compose=10)
+    assert found.derivatives[0][:1000].isnan().all()
+    np.testing.assert_allclose(found.derivatives[0][1001:], 1 / found.x[1001:])
+    assert math.isnan(found.maximum_derivative[9])
+    assert "log, 10 times  no slope here" in str(found)
+    assert "no slope here" in found.figure().axes[1].get_legend().get_texts()[3].get_text()
+
+
 def test_a_name_of_a_formula_is_not_read_as_mathematics():
     def f(x):
         return x

@@ -151,6 +151,41 @@ def test_a_rate_beyond_the_edge_is_called_that():
     assert "beyond the edge" in str(sharpness(LinearRegression(lr=3), SyntheticRegressionData()))
 
 
+class Saddle(Module):
+    """A loss of the curvatures 3 and c, wherever the weights are."""
+
+    def __init__(self, c):
+        super().__init__()
+        self.save_hyperparameters()
+        self.w = torch.ones(2, requires_grad=True)
+        self.lr = 0.1
+
+    def forward(self, X):
+        return X @ self.w
+
+    def loss(self, y_hat, y):
+        return 1.5 * self.w[0] ** 2 + self.c / 2 * self.w[1] ** 2
+
+
+@pytest.mark.parametrize("c", [-4.0, -1.0, 1.0])
+def test_a_loss_that_falls_without_bound_is_not_called_stable(c):
+    found = sharpness(Saddle(c), (torch.randn(5, 2), torch.randn(5)))
+    assert found.eigenvalue == pytest.approx(3)
+    assert found.smallest == pytest.approx(c)
+    assert found.facts()["smallest"] == found.smallest
+    text = " ".join(str(found).split())
+    assert ("not stable here. Along that of the eigenvalue -4" in text) == (c == -4)
+    assert ("stable along the sharpest direction" in text) == (c < 0)
+    assert (f"the smallest eigenvalue is about {c:g}: along" in text) == (c < 0)
+    assert ("critical rate: stable here" in text) == (c > 0)
+
+
+def test_the_smallest_eigenvalue_is_that_of_the_whole_hessian():
+    model, (X, y) = SmoothMLP(), classes()
+    expected = np.linalg.eigvalsh(full_hessian(model, X, y))[0]
+    assert sharpness(model, (X, y), tolerance=1e-4).smallest == pytest.approx(expected, rel=0.1)
+
+
 def test_of_another_optimizer_nothing_is_claimed():
     class Adaptive(LinearRegressionScratch):
         def configure_optimizers(self):
@@ -303,6 +338,16 @@ def test_what_is_no_model_is_refused(model):
 def test_what_are_no_data_are_refused(data):
     with pytest.raises(DataError, match="Data are"):
         sharpness(LinearRegression(), data)
+
+
+def test_a_generator_of_batches_is_told_to_come_once_only():
+    class Generated(SyntheticRegressionData):
+        def train_dataloader(self):
+            yield from super().train_dataloader()
+
+    message = r"Generated\.train_dataloader\(\) gave a generator, which gives its batches only once"
+    with pytest.raises(DataError, match=message):
+        sharpness(LinearRegression(), Generated())
 
 
 def test_no_batch_is_no_data():

@@ -188,8 +188,129 @@ def test_another_learning_rate():
     comparison = compare_models(MLP(3, 8, lr=0.1), MLP(3, 8, lr=0.3), batch())
     first = comparison.first_difference
     assert (first.stage, first.ratio) == ("update", pytest.approx(3, rel=1e-4))
-    assert "the second model are 3 times" in comparison.findings[-1]
+    assert "the second model are 3 times" in comparison.findings[1]
     assert "the first MLP" in comparison.findings[0]
+    assert comparison.findings[2] == (
+        "Their optimizers differ: the first MLP steps with SGD(lr=0.1), and the second MLP with "
+        "SGD(lr=0.3)."
+    )
+
+
+class Stepping(LinearRegression):
+    """A regression with an optimizer of its own."""
+
+    def __init__(self, make):
+        super().__init__(lr=0.1)
+        self.make = make
+
+    def configure_optimizers(self):
+        return self.make(self.parameters())
+
+
+class OwnSGD:
+    def __init__(self, params, lr):
+        self.params, self.lr = list(params), lr
+
+    def step(self):
+        for param in self.params:
+            param -= self.lr * param.grad
+
+    def zero_grad(self):
+        pass
+
+
+OwnSGD.__name__ = "SGD"  # as the homework calls it
+
+
+def with_schedule(params):
+    optimizer = torch.optim.SGD(params, lr=0.1)
+    return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, 3)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "texts"),
+    [
+        (
+            lambda params: torch.optim.SGD(params, lr=0.1),
+            lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+            ["with SGD(lr=0.1), and", "with SGD(lr=0.1, momentum=0.9)"],
+        ),
+        (
+            lambda params: torch.optim.Adam(params, lr=0.1, betas=(0.5, 0.9)),
+            lambda params: torch.optim.Adam(params, lr=torch.tensor(0.1)),
+            ["betas=(0.5, 0.9)", "betas=(0.9, 0.999)"],
+        ),
+        (
+            lambda params: torch.optim.SGD(params, lr=0.1),
+            with_schedule,
+            ["SGD(lr=0.1) with StepLR"],
+        ),
+    ],
+)
+def test_what_the_first_step_hides_of_the_optimizers_is_told(first, second, texts):
+    comparison = compare_models(Stepping(first), Stepping(second), regression())
+    assert comparison.first_difference is None
+    assert not comparison.same
+    (finding,) = comparison.findings
+    assert "do the same in a first step" in finding
+    assert "which later steps will show" in finding
+    assert all(text in finding for text in texts)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda params: torch.optim.SGD(params, lr=0.1), lambda params: OwnSGD(params, 0.1)]
+)
+def test_plain_gradient_descent_is_the_same_whoever_has_written_it(make):
+    comparison = compare_models(LinearRegression(lr=0.1), Stepping(make), regression())
+    assert comparison.same
+    assert comparison.optimizers == ("SGD(lr=0.1)", "SGD(lr=0.1)")
+    assert "optimizers" not in comparison.findings[0]
+
+
+def test_of_a_network_with_one_output_no_softmax_is_spoken_of():
+    class Net(MLP):
+        def __init__(self, function):
+            super().__init__(1, 8)
+            self.net[2] = function
+
+        def loss(self, y_hat, y):
+            return (y_hat.reshape(-1) - y).square().mean()
+
+    comparison = compare_models(Net(nn.ReLU()), Net(nn.Tanh()), batch())
+    assert not comparison.same
+    assert "softmax" not in str(comparison)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "text"),
+    [
+        (
+            torch.full((8, 2), math.nan),
+            torch.randn(8, 1),
+            "Nothing can be compared: the outputs of the first LinearRegression and the second "
+            "LinearRegression are NaN or infinite throughout. So are 16 of the batch's 16 inputs",
+        ),
+        (
+            torch.randn(8, 2),
+            torch.full((8, 1), math.nan),
+            "No more can be compared: the loss of the first LinearRegression and the loss of the "
+            "second LinearRegression are NaN or infinite throughout. So are 8 of the batch's 8 "
+            "labels",
+        ),
+    ],
+)
+def test_where_all_is_nan_nothing_is_said_to_be_the_same(X, y, text):
+    comparison = compare_models(LinearRegression(), LinearRegression(), (X, y))
+    assert not comparison.same
+    assert len(comparison.findings) == 1
+    assert text in comparison.findings[0]
+
+
+def test_weights_that_are_nan_are_named_as_the_reason():
+    model = LinearRegressionScratch(2)
+    model.w.data.fill_(math.nan)
+    comparison = compare_models(model, LinearRegression(), regression())
+    assert "So are weights that both were given: w." in comparison.findings[0]
 
 
 @pytest.mark.parametrize(
@@ -321,6 +442,13 @@ def test_the_tolerance_is_that_of_the_dtype(dtype):
 def test_a_class_is_no_model():
     with pytest.raises(ConfigError, match=r"got the class MLP itself.*`MLP\(\.\.\.\)`"):
         compare_models(MLP, MLP(3), batch())
+
+
+@pytest.mark.parametrize("wrong", [None, 3, "MLP"])
+def test_what_is_no_model_is_refused(wrong):
+    for models in ((wrong, MLP(3)), (MLP(3), wrong)):
+        with pytest.raises(ConfigError, match=f"two models and then a batch, but got {wrong!r}"):
+            compare_models(*models, batch())
 
 
 @pytest.mark.parametrize("wrong", [torch.ones(3), [torch.ones(3)], 5])

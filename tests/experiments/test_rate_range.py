@@ -328,6 +328,11 @@ def test_a_step_that_returns_no_loss_is_refused():
         lr_range(Silent(), SyntheticRegressionData())
 
 
+def test_batches_that_come_once_only_are_refused():
+    with pytest.raises(DataError, match="but got a generator, which gives its batches only once"):
+        lr_range(LinearRegressionScratch(), (batch for batch in []))
+
+
 def test_no_batch_is_no_data():
     with pytest.raises(DataError, match="no examples"):
         lr_range(LinearRegressionScratch(), [])

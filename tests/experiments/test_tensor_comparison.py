@@ -52,6 +52,31 @@ def test_a_common_relation_is_recognised(change, relation):
     assert compare(X, change(X)).relation.startswith(relation)
 
 
+def test_any_two_columns_differ_by_a_number_in_each_row_so_that_this_is_not_said():
+    assert compare(torch.randn(9, 1), torch.randn(9, 1)).relation == ""
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_two_tensors_without_a_number_cannot_be_compared(value):
+    row = compare(torch.full((3, 2), value), torch.full((3, 2), value))
+    assert not row.same
+    assert math.isnan(row.difference)
+    assert row.relation == "neither has a finite number"
+
+
+def test_a_nan_in_one_of_them_is_counted():
+    row = compare(torch.zeros(3, 2), torch.tensor([[0, math.nan], [0, 0], [math.inf, 0]]))
+    assert not row.same
+    assert row.relation == "of 6 elements, 0 of A and 2 of B are NaN or infinite"
+
+
+def test_beside_equal_nans_the_numbers_are_compared():
+    first = torch.tensor([math.nan, -math.inf, 4.0, 8.0])
+    assert compare(first, first * (1 + 1e-7)).same
+    row = compare(first, torch.tensor([math.nan, -math.inf, 4.0, 6.0]))
+    assert (row.same, row.difference) == (False, 0.25)
+
+
 def test_other_shapes_cannot_be_compared():
     X = torch.randn(4, 3)
     row = compare(X, X.T)

@@ -15,9 +15,16 @@ import torch
 from torch import nn
 
 import gradbook
-from gradbook import Classifier, DataModule, LinearRegressionScratch, SyntheticRegressionData
+from gradbook import (
+    Classifier,
+    DataModule,
+    LinearRegression,
+    LinearRegressionScratch,
+    SyntheticRegressionData,
+)
 from gradbook.cli import main
 from gradbook.errors import ConfigError
+from gradbook.runs.recorder import locked
 from gradbook.sweeps import load, log_range, sweep
 
 
@@ -102,6 +109,7 @@ def test_the_folder_has_the_runs_the_table_and_the_figure():
     done = run(lr=[0.1, 0.3])
     assert done.folder == Path("runs/net-sweep-1")
     assert sorted(path.name for path in done.folder.iterdir()) == [
+        "lock",
         "member-1",
         "member-2",
         "sweep.json",
@@ -180,6 +188,65 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped():
     done = run(Stopping, lr=[0.1, 0.3], max_epochs=3, resume=folder)
     assert finals(done) == pytest.approx(finals(whole), rel=1e-4)
     assert [r.epochs for r in done.runs] == [3, 3]
+
+
+def test_members_that_were_not_yet_at_work_go_on_from_their_own_beginning(monkeypatch):
+    monkeypatch.setattr("gradbook.sweeps.stackable._LARGE_BATCH", 0)  # a stack for each seed
+    settings = {"lr": [0.1, 0.3], "seed": [1, 2], "max_epochs": 3}
+    whole = run(Stopping, **settings)
+    Path("stop").touch()
+    with pytest.raises(KeyboardInterrupt) as stop:
+        run(Stopping, **settings)
+    folder = Path("runs/stopping-sweep-2")
+    assert stop.value.__notes__ == [f"The sweep goes on with resume='{folder}'."]
+    assert [run.epochs for run in load(folder).runs] == [2, 0, 2, 0]
+    assert finals(run(Stopping, **settings, resume=folder)) == pytest.approx(
+        finals(whole), rel=1e-5
+    )
+
+
+def test_two_programs_cannot_train_one_sweep():
+    done = run(lr=[0.1, 0.3])
+    lock = locked(done.folder)
+    try:
+        with pytest.raises(ConfigError, match="trained by another process"):
+            run(lr=[0.1, 0.3], resume=done.folder)
+    finally:
+        lock.release()
+
+
+def test_data_arguments_that_look_alike_give_each_member_its_own_data():
+    class Scaled(SyntheticRegressionData):
+        def __init__(self, scale=None, **rest):
+            super().__init__(**rest)
+            self.y = scale(self.y)
+
+    done = sweep(
+        LinearRegression,
+        Scaled,
+        scale=[lambda y: y, lambda y: 100 * y],
+        lr=0.01,
+        max_epochs=1,
+        display="off",
+        on="here",
+    )
+    assert len(done.settings) == 2
+    small, large = (setting.finals("val_loss")[0] for setting in done.settings)
+    assert large > 1000 * small
+
+
+def test_a_member_that_ends_the_program_is_only_a_member_that_failed():
+    class Exiting(LinearRegression):
+        def __init__(self, lr=0.1, code=0):
+            super().__init__(lr)
+            if code:
+                sys.exit(code)
+
+    done = run(Exiting, data=SyntheticRegressionData, code=[0, 3], on="here")
+    assert [member.error for member in done.members] == [
+        None,
+        "its code ended the program with sys.exit(3)",
+    ]
 
 
 def test_what_is_done_is_not_trained_again():

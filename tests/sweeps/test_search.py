@@ -17,9 +17,9 @@ from gradbook import LinearRegressionScratch, Module, SyntheticRegressionData
 from gradbook.cli import main
 from gradbook.errors import ConfigError, CorruptFileError, MissingExtraError
 from gradbook.sweeps import lin_range, load, log_range, sweep
-from gradbook.sweeps.members import train_members
 from gradbook.sweeps.format import write_sweep
-from gradbook.sweeps.search import STUDY_FILE
+from gradbook.sweeps.members import train_members
+from gradbook.sweeps.study import STUDY_FILE
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -389,18 +389,13 @@ def test_optuna_says_nothing_and_keeps_its_settings(data, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_optuna_is_loaded_only_for_a_search():
-    code = "import sys, gradbook.sweeps.search; assert 'optuna' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 # Bad input
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lr": 0.1}, "nothing to search: no setting has several values"),
+        ({"lr": 0.1}, "nothing to sweep: no setting has several values"),
         ({"lr": 0.1, "seed": [0, 1]}, "nothing to search"),
         ({"search": "optunna"}, "Did you mean 'optuna'?"),
         ({"seed": lin_range(0, 5)}, "does not say how many values it has"),
@@ -456,33 +451,6 @@ def test_the_command_searches_and_tells_its_trials_as_json(capsys):
     assert facts["best"]["lr"] in [member["lr"] for member in facts["members"]]
 
 
-def test_the_command_tells_that_there_is_nothing_to_search(capsys):
+def test_the_command_tells_that_nothing_has_several_values(capsys):
     assert main(["sweep", "linear-regression-scratch", "--search", "optuna"]) == 2
-    assert "there is nothing to search" in capsys.readouterr().err
-
-
-# The figure
-
-
-def test_pruned_settings_are_hollow_and_no_line_goes_through_them(data):
-    found = search(data, num_trials=14)
-    last = found.figure().axes[-1]
-    hollow = [line for line in last.lines if line.get_markerfacecolor() == "white"]
-    assert len(hollow) == sum(member.is_pruned for member in found.members)
-    [through] = [line for line in last.lines if line.get_color() == "0.5"]
-    assert len(through.get_xdata()) == 14 - len(hollow)
-    assert "hollow: pruned" in last.get_title()
-
-
-def test_no_line_joins_settings_that_differ_in_two_numbers(data):
-    found = search(data, num=lin_range(1, 1000), num_trials=6, pruner="none")
-    last = found.figure().axes[-1]
-    joined = [line for line in last.lines if line.get_color() == "0.5"]
-    assert all(len(line.get_xdata()) == 1 for line in joined)
-    assert {line.get_linestyle() for line in found.figure().axes[0].lines} == {"-"}
-
-
-def test_the_legend_is_in_the_order_of_the_numbers(data):
-    found = search(data, num_trials=5)
-    texts = [text.get_text() for text in found.figure().legends[0].get_texts()]
-    assert texts == [f"lr {rate:g}" for rate in sorted(rates(found))]
+    assert "There is nothing to sweep" in capsys.readouterr().err

@@ -1,68 +1,32 @@
 """Training in a stack: to each member as if it had been alone."""
 
-import copy
 import math
 import os
 import signal
 
 import pytest
 import torch
+from tests.sweeps.stacking import (
+    Blobs,
+    Images,
+    Keeper,
+    Line,
+    Net,
+    Same,
+    assert_close,
+    assert_same_training,
+    assert_stacked_as_alone,
+    member,
+    trained_alone,
+)
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
-from gradbook import Classifier, DataModule, HyperParameters, Sink, Trainer, snapshot
-from gradbook.data import TensorLoader
+from gradbook import Classifier, HyperParameters, Sink, Trainer
 from gradbook.runs.recorder import Run
-from gradbook.seeds import seed_everything
-from gradbook.sweeps.stacked import Training, fit_stacked, why_alone
+from gradbook.sweeps.stacked import fit_stacked, why_alone
 
-# Data
-
-
-class Blobs(DataModule):
-    """Three classes of points; batches of 8, the last of 4; their own for each seed."""
-
-    def __init__(self, num_train=28, num_val=8, batch_size=8, dtype=torch.float32):
-        super().__init__()
-        self.save_hyperparameters()
-        self.y = torch.arange(num_train + num_val) % 3
-        self.X = (torch.randn(len(self.y), 4) + 2 * torch.eye(4)[self.y]).to(dtype)
-
-    def get_dataloader(self, train):
-        rows = slice(0, self.num_train) if train else slice(self.num_train, None)
-        if not train and not self.num_val:
-            return None
-        return self.get_tensorloader((self.X, self.y), train, rows)
-
-
-class Same(Blobs):
-    """The same points for every seed."""
-
-    def __init__(self, **arguments):
-        with torch.random.fork_rng():
-            torch.manual_seed(9)
-            super().__init__(**arguments)
-
-
-class Images(Same):
-    def get_dataloader(self, train):
-        loader = super().get_dataloader(train)
-        images = loader.tensors[0].repeat_interleave(16, 1).reshape(-1, 1, 8, 8)
-        return TensorLoader((images, loader.tensors[1]), 8, train)
-
-
-class Line(DataModule):
-    def __init__(self, batch_size=8):
-        super().__init__()
-        self.save_hyperparameters()
-        self.X = torch.randn(40, 2)
-        self.y = self.X @ torch.tensor([[2.0], [-3.4]]) + 4.2
-
-    def get_dataloader(self, train):
-        return self.get_tensorloader(
-            (self.X, self.y), train, slice(0, 28) if train else slice(28, 40)
-        )
+# Data and models
 
 
 class Pairs(Same):
@@ -70,24 +34,6 @@ class Pairs(Same):
 
     def get_dataloader(self, train):
         return self.get_tensorloader((self.X, self.X.flip(1), self.y), train)
-
-
-# Models
-
-
-class Net(Classifier):
-    """A small network; its optimizer is made by the function `optimizer`."""
-
-    def __init__(self, lr=0.1, optimizer=None, **settings):
-        super().__init__()
-        self.save_hyperparameters(ignore=["optimizer"])
-        self.optimizer, self.settings = optimizer, settings
-        self.net = nn.Sequential(nn.Linear(4, 5), nn.ReLU(inplace=True), nn.Linear(5, 3))
-
-    def configure_optimizers(self):
-        if self.optimizer is None:
-            return super().configure_optimizers()
-        return self.optimizer(self.parameters(), lr=self.lr, **self.settings)
 
 
 class Frozen(Net):
@@ -158,6 +104,20 @@ class Double(Net):
         self.double()
 
 
+class Dropping(Net):
+    def __init__(self, lr=0.1):
+        super().__init__(lr=lr)
+        self.net.insert(2, nn.Dropout(0.5))
+
+
+class Flat(Net):
+    """The fewest operations, for what does not depend on them."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.net = nn.Linear(4, 3)
+
+
 class OwnSGD(HyperParameters):
     """The homework's."""
 
@@ -173,98 +133,6 @@ class OwnSGD(HyperParameters):
         for param in self.params:
             if param.grad is not None:
                 param.grad.zero_()
-
-
-# Training alone and in a stack
-
-
-class Keeper(Sink):
-    """Keeps what a checkpoint would hold, after every epoch."""
-
-    def __init__(self):
-        self.states = []
-
-    def end_epoch(self, trainer):
-        self.states.append(copy.deepcopy(snapshot.take(trainer)))
-
-
-def member(Model=Net, data=Same, seed=0, trainer=None, resume=None, **arguments):
-    """A function that makes one training; each call makes it anew."""
-
-    def build():
-        seed_everything(seed)
-        made = data() if isinstance(data, type) else data
-        model = Model(**arguments)
-        settings = {"max_epochs": 3, "display": "off", "sinks": Keeper(), **(trainer or {})}
-        return Training(Trainer(**settings), model, made, resume)
-
-    return build
-
-
-def trained_alone(builders):
-    trainings = []
-    for build in builders:
-        training = build()
-        training.trainer.fit(training.model, training.data, training.resume)
-        trainings.append(training)
-    return trainings
-
-
-def assert_close(one, other, path="state"):
-    """Two states are equal, floating point numbers to rounding."""
-    assert type(one) is type(other), path
-    if isinstance(one, torch.Tensor):
-        assert (one.shape, one.dtype) == (other.shape, other.dtype), path
-        if one.is_floating_point():
-            torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-6, equal_nan=True, msg=path)
-        else:
-            assert torch.equal(one, other), path
-    elif isinstance(one, dict):
-        assert list(one) == list(other), path
-        for key in one:
-            assert_close(one[key], other[key], f"{path}.{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), path
-        for place, pair in enumerate(zip(one, other, strict=True)):
-            assert_close(*pair, f"{path}[{place}]")
-    elif isinstance(one, float):
-        assert other == pytest.approx(one, rel=2e-4, abs=2e-6, nan_ok=True), path
-    else:
-        assert one == other, path
-
-
-def assert_same_training(one, other):
-    assert one.trainer.status == other.trainer.status
-    for name in ("epoch", "train_batch_idx", "val_batch_idx", "stopped_early"):
-        assert getattr(one.trainer, name) == getattr(other.trainer, name)
-    assert one.trainer.best.epoch == other.trainer.best.epoch
-    assert_close(one.trainer.history.rows, other.trainer.history.rows)
-    assert_close(
-        {label: [(p.x, p.y) for p in points] for label, points in one.model.board.data.items()},
-        {label: [(p.x, p.y) for p in points] for label, points in other.model.board.data.items()},
-    )
-    assert_close(dict(one.model.state_dict()), dict(other.model.state_dict()))
-    states = [[vars(sink).get("states") for sink in t.trainer.sinks] for t in (one, other)]
-    assert_close(*states)
-
-
-def assert_stacked_as_alone(builders):
-    alone = trained_alone(builders)
-    stacked = fit_stacked(builders)
-    for one, other in zip(alone, stacked, strict=True):
-        assert other.error is None
-        assert other.alone is None
-        assert_same_training(one, other)
-    return stacked
-
-
-def assert_fallback(builders, reason):
-    alone = trained_alone(builders)
-    stacked = fit_stacked(builders)
-    for one, other in zip(alone, stacked, strict=True):
-        assert other.error is None
-        assert reason in (other.alone or "stacked")
-        assert_same_training(one, other)
 
 
 # Equality
@@ -295,6 +163,15 @@ def test_every_model_trains_as_it_would_alone(Model, data):
 def test_members_may_have_one_seed_or_each_its_own(Model, data, seeds):
     members = zip(seeds, (0.01, 0.05, 0.2), strict=True)
     assert_stacked_as_alone([member(Model, data, seed, lr=lr) for seed, lr in members])
+
+
+@pytest.mark.parametrize(("Model", "data"), [(Scratch, Same), (Net, Blobs)])
+def test_the_last_batch_may_be_smaller(Model, data):
+    def uneven():
+        return data(num_train=28, num_val=12)
+
+    stacked = assert_stacked_as_alone([member(Model, uneven, k, lr=0.1 + k) for k in (0, 1)])
+    assert stacked[0].trainer.num_train_batches == 4
 
 
 @pytest.mark.parametrize(
@@ -349,7 +226,7 @@ def test_every_optimizer_takes_the_steps_it_would_take_alone(name):
     optimizer, settings = OPTIMIZERS[name]
     assert_stacked_as_alone(
         [
-            member(Net, Blobs, seed=k % 2, optimizer=optimizer, lr=0.01 * (k + 1), **each)
+            member(Flat, Blobs, seed=k % 2, optimizer=optimizer, lr=0.01 * (k + 1), **each)
             for k, each in enumerate(settings)
         ]
     )
@@ -405,22 +282,8 @@ def test_settings_of_the_trainer_work_as_alone(settings):
     assert_stacked_as_alone([member(trainer=settings, lr=lr) for lr in (0.1, 3.0)])
 
 
-def test_large_batches_are_shared_only_by_members_that_see_the_same(monkeypatch):
-    monkeypatch.setattr("gradbook.sweeps.stackable._LARGE_BATCH", 10)
-    builders = [member(seed=seed, lr=lr) for seed in (0, 1) for lr in (0.1, 0.3)]
-    assert_stacked_as_alone([*builders, member(seed=2), member(seed=3)])
-
-
 def test_each_form_has_a_stack_of_its_own():
     assert_stacked_as_alone([member(Model, lr=lr) for Model in (Net, Tied) for lr in (0.1, 0.3)])
-
-
-def test_who_is_like_nobody_else_is_trained_alone():
-    builders = [member(lr=0.1), member(lr=0.3), member(Tied)]
-    alone, stacked = trained_alone(builders), fit_stacked(builders)
-    for pair in zip(alone, stacked, strict=True):
-        assert_same_training(*pair)
-    assert [t.alone for t in stacked] == [None, None, "no other member does the same operations"]
 
 
 # Independence
@@ -492,246 +355,6 @@ def test_of_members_that_share_parameters_each_is_trained_alone():
 # Fallbacks
 
 
-class OwnStep(Net):
-    def training_step(self, batch):
-        loss = self.loss(self(*batch[:-1]), batch[-1])
-        self.plot("loss", 2 * loss, train=True)
-        return loss
-
-
-class OwnValidation(Net):
-    def validation_step(self, batch):
-        self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
-        self.plot("more", 1.0, train=False)
-
-
-class Dropping(Net):
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.net.insert(2, nn.Dropout(0.5))
-
-
-class Normalizing(Net):
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.net.insert(1, nn.BatchNorm1d(5))
-
-
-class Looking(Net):
-    def forward(self, X):
-        return self.net(X) if float(X.sum()) > -1e9 else X
-
-
-class LookingWhenScored(Net):
-    def accuracy(self, Y_hat, Y, averaged=True):
-        right = super().accuracy(Y_hat, Y, averaged)
-        return right if float(right.sum()) >= 0 else -right
-
-
-class Timed(Net):
-    def forward(self, X):
-        return self.net(X) * (1 + 0.1 * self.trainer.epoch)
-
-
-class Counting(Net):
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.count = 0
-
-    def forward(self, X):
-        self.count += 1
-        return self.net(X) / (1 + 0.01 * self.count)
-
-
-class CountingInABuffer(Net):
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.register_buffer("count", torch.zeros(()))
-
-    def forward(self, X):
-        self.count = self.count + 1
-        return self.net(X)
-
-
-class Hooked(Net):
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.net[0].register_forward_hook(lambda *_: None)
-
-
-class Unused(Net):
-    """A layer takes no part; weight decay must not shrink it."""
-
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.spare = nn.Linear(2, 2)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), lr=self.lr, weight_decay=0.5)
-
-
-class Elsewhere(Net):
-    """The optimizer holds a tensor that the model does not list."""
-
-    def __init__(self, lr=0.1):
-        super().__init__(lr=lr)
-        self.held = {"scale": torch.ones(1, requires_grad=True)}
-
-    def forward(self, X):
-        return self.net(X) * self.held["scale"]
-
-    def configure_optimizers(self):
-        return torch.optim.SGD([*self.parameters(), self.held["scale"]], lr=self.lr)
-
-
-class Penalized(Net):
-    def __init__(self, lr=0.1, lambd=0.0):
-        super().__init__(lr=lr)
-        self.lambd = lambd
-
-    def loss(self, y_hat, y):
-        return super().loss(y_hat, y) + self.lambd * (self.net[0].weight ** 2).sum()
-
-
-class PerStep(Net):
-    def configure_optimizers(self):
-        optimizer = super().configure_optimizers()
-        scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.9)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
-        }
-
-
-class Loaded(Same):
-    def get_dataloader(self, train):
-        return DataLoader(TensorDataset(self.X, self.y), 8, shuffle=train)
-
-
-class Noisy(Same):
-    """Its batches are changed at random, as where images are turned."""
-
-    def get_dataloader(self, train):
-        loader = super().get_dataloader(train)
-        loader.transform = lambda batch: [batch[0] + 0.1 * torch.randn_like(batch[0]), batch[1]]
-        return loader
-
-
-@pytest.mark.parametrize(
-    ("Model", "data", "reason"),
-    [
-        (OwnStep, Same, "OwnStep.training_step is the learner's own"),
-        (OwnValidation, Same, "OwnValidation.validation_step is the learner's own"),
-        (Dropping, Same, "random numbers"),
-        (Normalizing, Same, "change a buffer"),
-        (Looking, Same, "cannot be traced"),
-        (LookingWhenScored, Same, "cannot be traced"),
-        (Timed, Same, "look at the trainer"),
-        (Counting, Same, "count in an attribute"),
-        (CountingInABuffer, Same, "change a buffer"),
-        (Hooked, Same, "has hooks"),
-        (Unused, Same, "takes no part in its loss"),
-        (Elsewhere, Same, "no parameters of Elsewhere"),
-        (PerStep, Same, "changes with every step"),
-        (Net, Loaded, "tensors in memory"),
-        (Net, Noisy, "random numbers"),
-    ],
-)
-def test_what_cannot_be_stacked_is_trained_alone_and_says_why(Model, data, reason):
-    assert_fallback([member(Model, data, seed=seed, lr=0.1) for seed in (0, 1)], reason)
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"gradient_clip_val": 0.5}, "gradient_clip_val"),
-        ({"accumulate_grad_batches": 2}, "accumulate_grad_batches"),
-        ({"precision": "bf16-mixed"}, "precision"),
-        ({"patience": 1}, "patience"),
-        ({"deterministic": True}, "deterministic"),
-        ({"watch": "gradients"}, "gradients are watched"),
-    ],
-)
-def test_settings_that_work_on_one_model_at_a_time_keep_it_alone(settings, reason):
-    assert_fallback([member(trainer=settings, lr=lr) for lr in (0.1, 0.2)], reason)
-
-
-def test_a_number_that_the_loss_reads_keeps_members_apart():
-    builders = [member(Penalized, lambd=lambd) for lambd in (0.0, 0.1)]
-    assert_fallback(builders, "no other member does the same operations")
-
-
-def test_members_with_the_same_number_in_the_loss_are_stacked():
-    builders = [member(Penalized, lr=lr, lambd=0.1) for lr in (0.1, 0.2)]
-    assert_stacked_as_alone(builders)
-
-
-def test_a_replaced_loop_is_kept(undo_patches):
-    @gradbook.add_to_class(Trainer)
-    def fit_epoch(self):
-        self.model.train()
-        for batch in self.train_dataloader:
-            loss = 2 * self.model.training_step(batch)
-            self.optim.zero_grad()
-            loss.backward()
-            self.optim.step()
-            self.train_batch_idx += 1
-
-    assert_fallback([member(lr=lr) for lr in (0.1, 0.2)], "fit_epoch was replaced")
-
-
-class Scaled(Same):
-    """What differs is what its transform does."""
-
-    def __init__(self, factor=1.0):
-        super().__init__()
-        self.factor = factor
-
-    def get_dataloader(self, train):
-        loader = super().get_dataloader(train)
-        loader.transform = self.scale
-        return loader
-
-    def scale(self, batch):
-        return [self.factor * batch[0], batch[1]]
-
-
-def test_each_member_sees_the_batches_that_its_own_transform_makes():
-    assert_stacked_as_alone([member(data=Scaled(factor)) for factor in (1.0, 2.0)])
-
-
-class Widened(Scaled):
-    def scale(self, batch):
-        return [batch[0].repeat(1, int(self.factor)), batch[1]]
-
-
-class Averaging(Net):
-    def forward(self, X):
-        return self.net(X.reshape(len(X), -1, 4).mean(1))
-
-
-def test_batches_of_another_shape_keep_members_apart():
-    builders = [member(Averaging, Widened(factor)) for factor in (1.0, 2.0)]
-    assert_fallback(builders, "no other member does the same operations")
-
-
-class Partly(Net):
-    def __init__(self, lr=0.1, layer=0):
-        super().__init__(lr=lr)
-        self.net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3))
-        self.trained = self.net[layer]
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.trained.parameters(), lr=self.lr)
-
-
-def test_optimizers_of_other_parameters_keep_members_apart():
-    assert_fallback(
-        [member(Partly, layer=layer) for layer in (0, 1)],
-        "no other member does the same operations",
-    )
-
-
 def test_why_alone_answers_before_anything_is_trained():
     assert why_alone(member()()) is None
     assert "random numbers" in why_alone(member(Dropping)())
@@ -754,18 +377,31 @@ def test_the_models_are_ordinary_afterwards():
     assert torch.equal(stacked[1].model.net[1].weight, before)
 
 
+class Wide(Net):
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.net = nn.Sequential(nn.Linear(4, 500), nn.ReLU(), nn.Linear(500, 3))
+
+
 def test_a_checkpoint_holds_only_the_member_s_own_numbers(tmp_path):
-    settings = {"lr": 0.01, "optimizer": torch.optim.Adam}
-    alone, *_ = trained_alone([member(trainer={"run": Run(folder=tmp_path / "alone")}, **settings)])
-    builders = [
-        member(trainer={"run": Run(folder=tmp_path / str(k))}, **settings) for k in range(20)
-    ]
-    fit_stacked(builders)
-    del alone
-    size = (tmp_path / "alone/checkpoints/last.pt").stat().st_size
-    for k in range(20):
-        kept = (tmp_path / str(k) / "checkpoints/last.pt").stat().st_size
-        assert abs(kept - size) < 2000
+    def members(*folders):
+        return [
+            member(
+                Wide,
+                optimizer=torch.optim.Adam,
+                trainer={"max_epochs": 1, "run": Run(folder=tmp_path / folder, pictures=False)},
+            )
+            for folder in folders
+        ]
+
+    trained_alone(members("alone"))
+    fit_stacked(members("first", "second", "third"))
+    size, *sizes = (
+        (tmp_path / folder / "checkpoints/last.pt").stat().st_size
+        for folder in ("alone", "first", "second", "third")
+    )
+    assert size > 40_000
+    assert all(abs(each - size) < 2000 for each in sizes)
 
 
 # Going on
@@ -784,7 +420,7 @@ def test_what_was_stacked_can_go_on_alone_and_the_other_way_round(tmp_path, opti
                 trainer={
                     "max_epochs": epochs,
                     "sinks": Keeper(),
-                    "run": folder and Run(folder=tmp_path / folder / str(seed)),
+                    "run": folder and Run(folder=tmp_path / folder / str(seed), pictures=False),
                 },
                 resume=resume and tmp_path / resume / str(seed),
                 **settings,
@@ -822,7 +458,7 @@ class PressingSGD(OwnSGD):
     def step(self):
         super().step()
         self.steps += 1
-        if self.steps == 6:
+        if self.steps == 5:  # in the second epoch
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
 
@@ -840,6 +476,11 @@ def own_memory(model):
     )
 
 
+def keeping(build, made):
+    """A function that builds a training and keeps it in a list: Ctrl-C lets nothing be returned."""
+    return lambda: made.append(build()) or made[-1]
+
+
 @pytest.fixture
 def catching():
     """Python's own answer to Ctrl-C."""
@@ -850,21 +491,18 @@ def catching():
 
 def test_the_first_ctrl_c_ends_all_members_after_the_same_epoch(catching, tmp_path):
     made = []
-
-    def keeping(build):
-        return lambda: made.append(build()) or made[-1]
-
     builders = [
         member(
             lr=lr,
-            trainer={"sinks": Interrupting(), "run": Run(folder=tmp_path / str(lr))}
-            if lr == 0.1
-            else {"run": Run(folder=tmp_path / str(lr))},
+            trainer={
+                "run": Run(folder=tmp_path / str(lr), pictures=False),
+                "sinks": Interrupting() if lr == 0.1 else (),
+            },
         )
         for lr in (0.05, 0.1, 0.2)
     ]
     with pytest.raises(KeyboardInterrupt):
-        fit_stacked([keeping(build) for build in builders])
+        fit_stacked([keeping(build, made) for build in builders])
     for training in made:
         assert training.trainer.status == "interrupted"
         assert len(training.trainer.history) == 1
@@ -875,16 +513,12 @@ def test_the_first_ctrl_c_ends_all_members_after_the_same_epoch(catching, tmp_pa
 
 def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_epoch(catching, tmp_path):
     made = []
-
-    def keeping(build):
-        return lambda: made.append(build()) or made[-1]
-
     builders = [
-        member(Pressing, lr=lr, trainer={"run": Run(folder=tmp_path / str(lr))})
+        member(Pressing, lr=lr, trainer={"run": Run(folder=tmp_path / str(lr), pictures=False)})
         for lr in (0.05, 0.1)
     ]
     with pytest.raises(KeyboardInterrupt):
-        fit_stacked([keeping(build) for build in builders])
+        fit_stacked([keeping(build, made) for build in builders])
     for training in made:
         assert training.trainer.status == "interrupted"
         assert own_memory(training.model)
@@ -896,11 +530,7 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_epoch(catching, tmp_pa
 
 def test_ctrl_c_in_the_last_epoch_lets_all_finish(catching):
     made = []
-
-    def keeping(build):
-        return lambda: made.append(build()) or made[-1]
-
     builders = [member(lr=0.1, trainer={"sinks": Interrupting(2)}), member(lr=0.2)]
     with pytest.raises(KeyboardInterrupt):
-        fit_stacked([keeping(build) for build in builders])
+        fit_stacked([keeping(build, made) for build in builders])
     assert [training.trainer.status for training in made] == ["finished", "finished"]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from tests.verdicts.trainings import regression
 
 from gradbook.errors import ConfigError
@@ -136,6 +137,58 @@ def test_a_finite_explosion_counts_as_diverged():
     good = {"train_loss": [1.0, 0.5], "val_loss": [1.0, 0.5]}
     found = compare_settings([exploded, good], [good, good])
     assert "1 of 2 seeds of a diverged" in found.reason
+
+
+def test_a_loss_that_rises_by_little_is_not_left_out():
+    rising = {"train_loss": [2, 1, 0.5, 0.3, 0.4, 0.6, 0.8, 1, 1.2, 1.4]}
+    good = {"train_loss": [1.0, 0.5]}
+    found = compare_settings([rising, rising], [good, good])
+    assert found.difference == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("exponent", [-1000, -600, 600, 1000])
+@pytest.mark.parametrize("paired", [False, True])
+def test_values_may_be_as_large_or_small_as_floats_are(exponent, paired):
+    a, b, unit = np.array([1.0, 2.0, 4.0]), np.array([3.0, 5.0, 5.5]), 2.0**exponent
+    found = compare_settings(unit * a, unit * b, "val_loss", paired=paired)
+    same = compare_settings(a, b, "val_loss", paired=paired)
+    assert (found.p_value, found.better) == (same.p_value, same.better)
+    assert found.difference == unit * same.difference
+    assert found.interval == tuple(unit * end for end in same.interval)
+
+
+def test_large_and_small_values_are_compared_without_nan():
+    found = compare_settings([1e200, 1.1e200, 1.2e200], [1e-200, 1.1e-200, 1.3e-200], "val_loss")
+    assert found.better == "b"
+    assert str(found).startswith("b is better than a by 1.1e+200 ± 2.5e+199")
+
+
+def test_rounding_is_no_spread_of_seeds():
+    for paired, a, b in [(False, [0.1] * 3, [0.2] * 3), (True, [1.0, 1.1, 1.2], [0.9, 1.0, 1.1])]:
+        assert compare_settings(a, b, "val_loss", paired=paired).better is None
+
+
+@pytest.mark.parametrize("read", [torch.tensor, np.array, lambda ys: [torch.tensor(y) for y in ys]])
+def test_final_values_may_be_tensors_or_arrays(read):
+    a, b = [1.0, 1.125, 1.25], [2.0, 2.25, 2.5]
+    assert compare_settings(read(a), read(b), "val_loss") == compare_settings(a, b, "val_loss")
+
+
+def test_a_name_does_not_reach_the_terminal_raw():
+    found = compare_settings([1.0, 1.1], [2.0, 2.2], "val_loss", names=("a\x1b[31m", "b\n"))
+    assert str(found).startswith(r"a\x1b[31m is better than b\n by")
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c"), "ab", None])
+def test_there_must_be_a_name_for_each_setting(names):
+    with pytest.raises(ConfigError, match="names must be two"):
+        compare_settings([1.0], [2.0], "val_loss", names=names)
+
+
+@pytest.mark.parametrize("wrong", [0.5, "val_loss", {"val_loss": [1.0, 0.5]}, torch.tensor(0.5)])
+def test_one_training_that_is_not_in_a_list_is_refused(wrong):
+    with pytest.raises(ConfigError, match="a list of its trainings"):
+        compare_settings([1.0], wrong, "val_loss")
 
 
 def test_trainings_are_compared_by_their_headline():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from tests.verdicts.trainings import regression
 
 from gradbook.errors import ConfigError
@@ -43,7 +44,33 @@ def test_what_is_no_training_is_refused(wrong):
         verdict(wrong)
 
 
-@pytest.mark.parametrize("wrong", [0.5, "abc", ["a"], [True], [None]])
+CURVE = [1.0, 0.5, 0.25, 0.125, 0.0625]
+
+
+@pytest.mark.parametrize(
+    "curve",
+    [
+        torch.tensor(CURVE, requires_grad=True),
+        np.array(CURVE),
+        [torch.tensor(y) for y in CURVE],
+        [np.float32(y) for y in CURVE],
+        tuple(CURVE),
+    ],
+)
+def test_a_curve_may_be_a_tensor_or_an_array_or_a_list_of_them(curve):
+    assert verdict({"train_loss": curve}) == verdict({"train_loss": CURVE})
+
+
+def test_a_name_does_not_reach_the_terminal_raw():
+    found = verdict({"\x1b[31m\n_loss": [1.0, 0.5, 0.2]})
+    assert r"\x1b[31m\n_loss" in str(found)
+    assert str(found).isprintable()
+
+
+WRONG = [0.5, "abc", ["a"], [True], [None], torch.tensor(1.0), np.ones((2, 2))]
+
+
+@pytest.mark.parametrize("wrong", WRONG)
 def test_a_curve_of_other_things_than_numbers_is_refused(wrong):
     with pytest.raises(ConfigError, match="'val_loss' must be a list of numbers"):
         verdict({"val_loss": wrong})

@@ -32,6 +32,15 @@ def rates(make, num=NUM):
     return Counter({label: 100 * count / num for label, count in counts.items()})
 
 
+def false_alarms(seen):
+    """How many percent of curves of noise are said to go somewhere."""
+    return seen["still improving"] + seen["overfitting"] + seen["diverged"]
+
+
+def both(curve):
+    return {"train_loss": curve, "val_loss": curve}
+
+
 def noisy(values, size, generator):
     """A curve times lognormal noise."""
     return list(np.asarray(values) * np.exp(size * generator.standard_normal(len(values))))
@@ -42,7 +51,7 @@ def noisy(values, size, generator):
 
 @pytest.mark.parametrize("num_epochs", [4, 6, 10, 30])
 @pytest.mark.parametrize("size", [0.005, 0.05, 0.3])
-def test_noise_about_a_level_neither_improves_nor_overfits(num_epochs, size):
+def test_noise_about_a_level_neither_improves_nor_gets_worse(num_epochs, size):
     level = np.full(num_epochs, 0.7)
     seen = rates(
         lambda generator: {
@@ -50,13 +59,12 @@ def test_noise_about_a_level_neither_improves_nor_overfits(num_epochs, size):
             "val_loss": noisy(level, size, generator),
         }
     )
-    assert seen["still improving"] + seen["overfitting"] <= SEEN
-    assert seen["diverged"] <= 1
+    assert false_alarms(seen) <= SEEN
 
 
 @pytest.mark.parametrize("num_epochs", [5, 8, 10, 30])
 @pytest.mark.parametrize("size", [0.005, 0.05, 0.15])
-def test_noise_after_a_fall_neither_improves_nor_overfits(num_epochs, size):
+def test_noise_after_a_fall_neither_improves_nor_gets_worse(num_epochs, size):
     curve = np.array([2.3] + [0.5] * (num_epochs - 1))
     seen = rates(
         lambda generator: {
@@ -64,7 +72,7 @@ def test_noise_after_a_fall_neither_improves_nor_overfits(num_epochs, size):
             "val_loss": noisy(curve, size, generator),
         }
     )
-    assert seen["still improving"] + seen["overfitting"] <= SEEN
+    assert false_alarms(seen) <= SEEN
     if size < 0.1:
         assert seen["converged"] > 85
 
@@ -95,9 +103,158 @@ def test_a_validation_that_rises_while_training_falls_is_overfitting(num_epochs)
     assert seen["overfitting"] > 95
 
 
-def test_a_validation_that_rises_with_the_training_is_not_overfitting():
-    rising = [1.0, 0.5, 0.4, 0.42, 0.45, 0.47, 0.50, 0.53]
-    assert verdict({"train_loss": rising, "val_loss": rising}).label == "oscillating"
+@pytest.mark.parametrize("num_epochs", [6, 10, 30])
+@pytest.mark.parametrize("size", [0.05, 0.3])
+def test_noise_in_the_training_alone_is_seldom_called_diverged(num_epochs, size):
+    curve = np.array([1.5] + [0.5] * (num_epochs - 1))
+    seen = rates(lambda generator: {"train_loss": noisy(curve, size, generator)}, num=400)
+    assert false_alarms(seen) <= 5 + 3 * math.sqrt(5 * 95 / 400)
+
+
+def test_a_validation_that_rises_after_training_has_come_to_a_level_is_overfitting():
+    val = [1.0, 0.6, 0.5, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8]
+    found = verdict({"train_loss": [1.0, 0.5] + [0.3] * 8, "val_loss": val})
+    assert (found.label, found.curve) == ("overfitting", "val_loss")
+    assert "while train_loss went from 1 to 0.3" in found.reason
+    assert found.reason.endswith("val_loss was best in epoch 3, with 0.5, and is now 0.8.")
+
+
+@pytest.mark.parametrize("train_falls", [True, False])
+@pytest.mark.parametrize("size", [0, 0.03])
+def test_a_validation_that_has_risen_to_a_plateau_is_overfitting(size, train_falls):
+    epochs = np.arange(60)
+    train = 2 * 0.01 ** (epochs / 59) if train_falls else 0.1 + 2 * np.exp(-epochs)
+    plateau = 0.6 * (1 - np.exp(-0.2 * np.maximum(0, epochs - 5)))
+    seen = rates(
+        lambda generator: {
+            "train_loss": noisy(train, size, generator),
+            "val_loss": noisy(2 * np.exp(-0.5 * epochs) + 0.4 + plateau, size, generator),
+        },
+        num=1 if size == 0 else 100,
+    )
+    assert seen["overfitting"] > 95
+
+
+def test_a_plateau_above_the_best_names_the_best():
+    curve = [2.0, 1.0, 0.6, 0.5, 0.51, 0.6, 0.7, 0.8, *[0.9, 0.89, 0.91] * 4]
+    found = verdict({"train_loss": list(2 * 0.8 ** np.arange(20)), "val_loss": curve})
+    assert found.label == "overfitting"
+    mean = math.exp(np.mean(np.log([0.6, 0.5, 0.51])))
+    worse = math.exp(np.mean(np.log(curve[10:]))) / mean - 1
+    assert f"over the last 10 of 20 epochs, {100 * worse:.2g}% worse than at its best" in str(found)
+    assert "best in epoch 4, with 0.5" in found.reason
+
+
+@pytest.mark.parametrize("size", [0.05, 0.2])
+def test_a_lucky_epoch_on_a_noisy_level_is_no_best_that_was_left(size):
+    epochs = np.arange(40)
+    seen = rates(
+        lambda generator: {
+            "train_loss": noisy(0.2 + 2 * np.exp(-epochs), 0.01, generator),
+            "val_loss": noisy(0.5 + 2 * np.exp(-epochs), size, generator),
+        },
+        num=300,
+    )
+    assert seen["overfitting"] + seen["diverged"] <= SEEN
+
+
+def test_a_validation_that_comes_down_again_is_still_improving():
+    val = [2.0, 1.0, 0.6, 0.5, 0.5, 0.6, 0.8, 1.0, *np.linspace(1.0, 0.7, 17)]
+    found = verdict({"train_loss": list(2 * 0.9 ** np.arange(25)), "val_loss": val})
+    assert found.label == "still improving"
+
+
+def test_an_accuracy_that_falls_in_validation_alone_is_overfitting():
+    train = [0.5, 0.7, 0.9, 0.95, 0.99, 1.0, 1.0, 1.0]
+    val = [0.5, 0.6, 0.65, 0.64, 0.62, 0.6, 0.58, 0.55]
+    found = verdict({"train_acc": train, "val_acc": val})
+    assert found.label == "overfitting"
+    assert "val_acc falls by 0.023 an epoch" in found.reason
+    assert "val_acc was best in epoch 3, with 0.65" in found.reason
+
+
+RISING = {
+    "after a fall": [2, 1, 0.5, 0.3, 0.4, 0.6, 0.8, 1, 1.2, 1.4],
+    "a little after a fall": [1.0, 0.5, 0.4, 0.42, 0.45, 0.47, 0.50, 0.53],
+    "from the first epoch": list(np.arange(1, 1.81, 0.05)),
+    "to a plateau": [2, 1, 0.5, 0.3, 0.4, 0.6, 0.8, *[1.0] * 12],
+    "below zero": list(np.arange(-2.0, -1.0, 0.1)),
+}
+
+
+@pytest.mark.parametrize("curve", RISING.values(), ids=RISING)
+@pytest.mark.parametrize("splits", [["train_loss"], ["train_loss", "val_loss"]])
+def test_a_loss_that_rises_in_training_has_diverged(curve, splits):
+    found = verdict(dict.fromkeys(splits, curve))
+    assert (found.label, found.curve) == ("diverged", "train_loss")
+    best = int(np.argmin(curve))
+    assert f"best in epoch {best + 1}, with {curve[best]:.4g}, and is now" in found.reason
+
+
+def test_a_rise_beyond_its_noise_is_diverged_with_noise_too():
+    curve = np.array(RISING["after a fall"])
+    seen = rates(
+        lambda generator: {
+            "train_loss": noisy(curve, 0.03, generator),
+            "val_loss": noisy(curve, 0.03, generator),
+        },
+        num=200,
+    )
+    assert seen["diverged"] > 95
+
+
+@pytest.mark.parametrize("splits", [["val_acc"], ["train_acc", "val_acc"]])
+def test_an_accuracy_that_falls_from_the_first_epoch_has_diverged(splits):
+    found = verdict(dict.fromkeys(splits, [0.9, 0.8, 0.6, 0.4, 0.2, 0.1]))
+    assert (found.label, found.curve) == ("diverged", splits[0])
+    assert f"{splits[0]} was best in epoch 1, with 0.9, and is now 0.1" in found.reason
+
+
+def test_what_has_lost_a_small_part_of_its_gain_has_neither_converged_nor_diverged():
+    found = verdict(both([2.0, 0.5, 0.4, 0.4, *[0.6] * 8]))
+    assert found.label == "cannot tell"
+    assert "best in epoch 3, with 0.4, and is now 0.6" in found.reason
+
+
+def test_a_rise_by_a_trifle_is_stuck():
+    assert verdict(both([1 + 0.002 * n for n in range(10)])).label == "stuck"
+
+
+def test_what_is_stuck_above_its_first_epoch_is_said_to_be_worse():
+    found = verdict(both([1.0, 2.5, 2.4, 2.6, 2.5, 2.5, 2.45]))
+    assert found.label == "stuck"
+    assert "a factor of 2.5 worse" in found.reason
+
+
+def test_a_training_that_rises_while_validation_falls_cannot_be_told():
+    rising, falling = [1 + 0.05 * n for n in range(10)], [2 * 0.9**n for n in range(10)]
+    found = verdict({"train_loss": rising, "val_loss": falling})
+    assert found.label == "cannot tell"
+    assert "train_loss rises by" in found.reason
+    assert "while val_loss does not" in found.reason
+
+
+def test_a_validation_that_rises_while_training_is_stuck_cannot_be_told():
+    found = verdict({"train_loss": [1.0] * 10, "val_loss": [1 + 0.1 * n for n in range(10)]})
+    assert found.label == "cannot tell"
+    assert "val_loss rises by" in found.reason
+
+
+def test_a_fall_that_becomes_steeper_is_still_improving():
+    found = verdict(both([-1, -2, -30, -500, -1e4, -1e6]))
+    assert found.label == "still improving"
+    assert "in every one of them" in found.reason
+
+
+def test_a_fall_in_order_that_slows_down_need_not_go_on():
+    assert verdict(both([5.35, 0.134, 0.005, 2e-4, 5.21e-5, 5.12e-5])).label != "still improving"
+
+
+@pytest.mark.parametrize("curve", [[1.0, 0.9, 0.5], [3.0, 4.5, 1.0, 3.0]])
+def test_what_noise_hides_is_not_said_to_be_no_better(curve):
+    found = verdict({"val_loss": curve})
+    assert found.label == "cannot tell"
+    assert "hides whether it is better than at first" in found.reason
 
 
 def test_a_validation_alone_cannot_show_overfitting():
@@ -226,7 +383,9 @@ def test_permuted_noise_that_is_small_changes_nothing(noise):
 def test_any_numbers_get_a_verdict(recorded):
     found = verdict(recorded)
     assert str(found).startswith(found.label)
-    assert found.label != "diverged" or "NaN" in found.reason or "times" in found.reason
+    assert found.label != "diverged" or any(
+        word in found.reason for word in ("NaN", "times", "was best")
+    )
 
 
 def test_a_verdict_shows_its_words():

@@ -1,6 +1,7 @@
 """Causes: each injected into several models."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -11,14 +12,17 @@ from torch.nn import functional as F
 from gradbook import (
     MLP,
     Classifier,
+    DataModule,
     LinearRegression,
     LinearRegressionScratch,
     MLPScratch,
     Module,
     SoftmaxRegression,
     SoftmaxRegressionScratch,
+    Trainer,
 )
 from gradbook.watching import postmortem
+from gradbook.watching.diagnosis import smaller_rate
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +55,93 @@ def test_a_rate_too_high_is_recognised_and_the_proposed_one_trains(make, data, t
     trainer = fit(make(proposed), data(), max_epochs=8)
     assert trainer.status == "finished"
     assert trainer.postmortem is None
+
+
+class Curve(DataModule):
+    """A linear function of four numbers, a few units high."""
+
+    def __init__(self):
+        super().__init__()
+        self.batch_size = 16
+        generator = torch.Generator().manual_seed(1)
+        self.X = torch.randn(128, 4, generator=generator)
+        self.y = self.X @ torch.tensor([[1.0], [2], [3], [4]])
+
+    def get_dataloader(self, train):
+        return self.get_tensorloader((self.X, self.y), train)
+
+
+class Network(Module):
+    def __init__(self, lr, optimizer=torch.optim.SGD, middle=nn.ReLU, bias=0.0):
+        super().__init__()
+        self.lr, self.optimizer = lr, optimizer
+        self.net = nn.Sequential(nn.Linear(4, 32), middle(), nn.Linear(32, 1))
+        self.net[-1].bias.data += bias
+
+    def loss(self, y_hat, y):
+        return F.mse_loss(y_hat, y)
+
+    def configure_optimizers(self):
+        return self.optimizer(self.parameters(), lr=self.lr)
+
+
+def normed_relu():
+    return nn.Sequential(nn.BatchNorm1d(32), nn.ReLU())
+
+
+def dropped_relu():
+    return nn.Sequential(nn.ReLU(), nn.Dropout())
+
+
+@pytest.mark.parametrize(
+    ("make", "lowest", "highest"),
+    [
+        (lambda: Network(5.0), 0.005, 0.1),
+        (lambda: Network(50.0, middle=dropped_relu), 0.05, 0.1),
+        (lambda: Network(1e6, middle=normed_relu), 0.1, 0.1),
+        (lambda: Network(1.0, bias=-100), 0.001, 0.1),
+        (lambda: Network(0.05, bias=-100), 5e-5, 0.005),
+        (lambda: Network(1e30, torch.optim.Adam), 0.001, 0.001),
+        (lambda: Network(1e12, torch.optim.RMSprop), 0.001, 0.001),
+    ],
+)
+def test_a_network_is_proposed_a_usual_rate_or_a_part_of_its_own(make, lowest, highest):
+    found = examined(make(), Curve(), max_epochs=8)
+    assert found.cause == "rate too high"
+    proposed = float(found.edit.partition("lr=")[2].partition(",")[0])
+    assert lowest <= proposed <= highest
+    if proposed != found.lr / 10:
+        assert "`gradbook.lr_range` or the command `gradbook lr-range`" in found.edit
+
+
+def test_a_network_trains_at_the_rate_proposed_for_it():
+    found = examined(Network(5.0), Curve(), max_epochs=8)
+    proposed = float(found.edit.partition("lr=")[2].partition(",")[0])
+    assert fit(Network(proposed), Curve(), max_epochs=8).postmortem is None
+
+
+def test_the_rate_of_a_linear_model_follows_from_the_steady_growth_of_its_gradient():
+    data = Curve()
+    data.X *= 1000
+    found = examined(LinearRegression(0.03), data)
+    proposed = float(found.edit.partition("lr=")[2].partition(",")[0])
+    # The curvature of the mean squared error is twice that of the features.
+    curvature = 2 * torch.linalg.eigvalsh(data.X.T @ data.X / len(data.X)).max().item()
+    assert 0.1 < proposed * curvature < 2
+    assert "a gradient that grows" in found.edit
+
+
+@pytest.mark.parametrize("rate", [math.inf, math.nan, 2.0, 1e38])
+def test_beyond_the_usual_rates_a_usual_one_is_proposed(rate):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    assert smaller_rate(optimizer, rate).startswith("lr=0.1, a usual rate for gradient descent; ")
+
+
+@pytest.mark.parametrize("growth", [0.0, 3.0, 99.0, 1e4, 1e19, math.inf])
+def test_no_rate_is_made_more_than_a_thousand_times_smaller(growth):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.5)
+    text = smaller_rate(optimizer, 0.5, growth)
+    assert 0.0005 <= float(text.partition("lr=")[2].partition(",")[0]) <= 0.05
 
 
 def test_the_proposed_rate_is_a_tenth_where_that_is_enough():
@@ -227,3 +318,362 @@ def test_a_target_of_zero_that_is_divided_by():
     found = examined(Relative(0.001), data)
     assert found.cause == "division by zero"
     assert found.line.text == "return ((y_hat - y).abs() / y).mean()"
+
+
+def test_a_softmax_whose_exponentials_are_all_zero():
+    model = BookSoftmax()
+    model.b = torch.full((3,), -200.0, requires_grad=True)
+    found = examined(model, Blobs())
+    assert (found.cause, found.operation) == ("division by zero", "/")
+    assert found.reason == "16 of 16 divisors are 0."
+    assert "amax" in found.edit
+
+
+def test_a_divisor_so_small_that_its_derivative_overflows():
+    model = BookSoftmax()
+    model.b = torch.full((3,), -100.0, requires_grad=True)
+    found = examined(model, Blobs())
+    assert (found.cause, found.phase) == ("division by zero", "backward")
+    assert "16 of 16 divisors are almost 0, down to 1.0" in found.reason
+    assert "e-43" in found.reason
+
+
+# Arguments and constants
+
+
+class Lossy(LinearRegression):
+    """A loss that goes wrong by itself; `zero` is 0, and depends on the weights."""
+
+    def __init__(self, made):
+        super().__init__(0.01)
+        self.made = made
+
+    def loss(self, y_hat, y):
+        return self.made(0 * y_hat.sum()).mean()
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "interval", "num_outside", "farthest", "bound"),
+    [
+        ("acos", [0.5, 2, -3.5], "from -1 to 1", 2, "-3.5", ".clamp(-0.999999, 0.999999)"),
+        ("asin", [1, -1, 1.5], "from -1 to 1", 1, "1.5", ".clamp(-0.999999, 0.999999)"),
+        ("atanh", [0, 1, -0.5], "between -1 and 1", 1, "1", ".clamp(-0.999999, 0.999999)"),
+        ("erfinv", [0, 1.25, -1.5], "between -1 and 1", 2, "-1.5", ".clamp(-0.999999, 0.999999)"),
+        ("acosh", [1, 2, 0], "from 1 on", 1, "0", ".clamp(min=1.000001)"),
+        ("log1p", [-1, 0, -5], "above -1", 2, "-5", ".clamp(min=-0.999999)"),
+        ("logit", [1, 0.5, 0], "between 0 and 1", 2, "1", ".clamp(1e-6, 0.999999)"),
+        ("rsqrt", [0, 1, 2], "above 0", 1, "0", ".clamp(min=1e-8)"),
+    ],
+)
+def test_an_argument_outside_the_domain(name, values, interval, num_outside, farthest, bound):
+    operation, values = getattr(torch, name), torch.tensor(values, dtype=torch.float32)
+    found = examined(Lossy(lambda zero: operation(values + zero)), regression())
+    assert (found.cause, found.operation, found.step) == ("outside the domain", name, 1)
+    assert found.reason == (
+        f"`{name}` is defined {interval}, and {num_outside} of 3 arguments are outside; the "
+        f"farthest is {farthest}."
+    )
+    assert f"`{bound}`" in found.edit
+    # What is proposed is finite, and so is its derivative.
+    argument = values.clone().requires_grad_()
+    result = operation(eval(f"argument{bound}"))
+    result.sum().backward()
+    assert result.isfinite().all()
+    assert argument.grad.isfinite().all()
+
+
+def test_an_operation_of_which_no_domain_is_known():
+    points = torch.tensor([-1.0, 2])
+    found = examined(Lossy(lambda zero: torch.digamma(points + zero)), regression())
+    assert (found.cause, found.operation) == ("outside the domain", "digamma")
+    assert "numbers up to 2. `digamma` is not defined for some of them" in found.reason
+
+
+@pytest.mark.parametrize("name", ["sqrt", "rsqrt"])
+def test_a_root_of_negative_numbers(name):
+    values = torch.tensor([4.0, -9, -1])
+    found = examined(Lossy(lambda zero: getattr(values + zero, name)()), regression())
+    assert found.cause == "outside the domain"
+    assert found.reason == f"2 of 3 arguments of `{name}` are negative, down to -9."
+    assert "`.clamp(min=1e-8)`" in found.edit
+
+
+def test_arguments_outside_the_domain_whose_results_are_not_used():
+    values = torch.tensor([0.5, 2])
+
+    def made(zero):
+        x = values + zero
+        return torch.where(x < 1, torch.acos(x), x)
+
+    found = examined(Lossy(made), regression())
+    assert (found.cause, found.phase) == ("outside the domain", "backward")
+    assert "even where the result is not used" in found.reason
+    assert "before the operation" in found.edit
+
+
+def test_the_logarithm_of_negative_numbers_needs_another_layer_before_it():
+    values = torch.tensor([2.0, -3, 1])
+    found = examined(Lossy(lambda zero: torch.log(values + zero)), regression())
+    assert found.reason == "1 of 3 arguments of `log` are negative, down to -3."
+    assert "softmax, sigmoid or softplus" in found.edit
+    assert ".clamp(min=1e-8)" in found.edit
+    assert "add" not in found.edit
+
+
+def test_the_logarithm_of_logits_needs_the_cross_entropy():
+    class LogOfLogits(SoftmaxRegression):
+        def loss(self, y_hat, y):
+            return F.nll_loss(y_hat.log(), y)
+
+    found = examined(LogOfLogits(3), Blobs())
+    assert (found.cause, found.operation) == ("outside the domain", "log")
+    assert "F.cross_entropy" in found.edit
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda z: torch.log(torch.exp(z).sum()),
+        lambda z: z.exp().sum(0).log(),
+        lambda z: torch.log(torch.exp(z.reshape(1, -1)).sum(1)),
+        lambda z: torch.exp(z).mean().log(),
+    ],
+)
+def test_the_logarithm_of_a_sum_of_exponentials(made):
+    values = torch.tensor([1.0, 200])
+    found = examined(Lossy(lambda zero: made(values + zero)), regression())
+    assert (found.cause, found.operation) == ("exp overflow", "exp")
+    assert "reached 200" in found.reason
+    assert "torch.logsumexp" in found.edit
+
+
+@pytest.mark.parametrize("power", [-1, -0.5, torch.tensor([-2.0, -1, 1])])
+def test_zero_to_a_negative_power(power):
+    values = torch.tensor([0.0, 0, 1])
+    found = examined(Lossy(lambda zero: (values + zero) ** power), regression())
+    assert (found.cause, found.operation) == ("division by zero", "**")
+    assert found.reason.startswith("2 of 3 bases of `**` are 0")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [lambda zero: (zero + torch.tensor([-2.0, 3])) ** 1.5, lambda zero: (-2.0) ** (zero + 0.5)],
+)
+def test_a_negative_base_with_a_power_that_is_no_whole_number(made):
+    found = examined(Lossy(made), regression())
+    assert (found.cause, found.operation) == ("outside the domain", "**")
+    assert "are negative, down to -2, and the exponent is no whole number" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("made", "name"),
+    [
+        (lambda zero: F.normalize(zero + torch.zeros(1, 3), eps=0), "normalize"),
+        (lambda zero: F.layer_norm(zero + torch.ones(2, 3), (3,), eps=0), "layer_norm"),
+    ],
+)
+def test_a_norm_or_deviation_of_zero_with_no_eps(made, name):
+    found = examined(Lossy(made), regression())
+    assert (found.cause, found.operation) == ("division by zero", name)
+    assert f"`{name}` divides by is 0" in found.reason
+    assert "eps" in found.edit
+
+
+@pytest.mark.parametrize("name", ["mean", "std"])
+def test_the_mean_of_nothing(name):
+    class Selected(LinearRegression):
+        def loss(self, y_hat, y):
+            return getattr(y_hat[y_hat > 1e9], name)()
+
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=1, display="off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(Selected(0.01), regression())
+    found = trainer.postmortem
+    assert (found.cause, found.operation) == ("too few numbers", name)
+    assert f"`{name}` was given a tensor of shape (0,)" in found.reason
+
+
+@pytest.mark.parametrize("name", ["std", "var"])
+def test_the_deviation_of_a_last_batch_of_one_example(name):
+    class Centred(SoftmaxRegression):
+        def forward(self, X):
+            h = super().forward(X)
+            return h / (getattr(h, name)(0) + 1)
+
+    data = Blobs()
+    data.X, data.y = data.X[:113], data.y[:113]
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=1, display="off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(Centred(3), data)
+    found = trainer.postmortem
+    assert (found.cause, found.operation, found.step) == ("too few numbers", name, 8)
+    assert "last batch of one example" in found.edit
+
+
+def test_a_loss_for_which_no_label_counts():
+    class NoneCounts(SoftmaxRegression):
+        def loss(self, y_hat, y):
+            return F.cross_entropy(y_hat, y * 0 + 9, ignore_index=9)
+
+    found = examined(NoneCounts(3), Blobs())
+    assert (found.cause, found.operation) == ("too few numbers", "cross_entropy")
+    assert found.reason.startswith("All labels are 9")
+
+
+@pytest.mark.parametrize(
+    ("made", "operation"),
+    [
+        (lambda zero: (zero + 2).mul(1e40), "*"),
+        (lambda zero: 1e40 * (zero + 2), "*"),
+        (lambda zero: zero + 1e40, "+"),
+    ],
+)
+def test_a_constant_that_is_too_large(made, operation):
+    found = examined(Lossy(made), regression())
+    assert (found.cause, found.operation) == ("bad constant", operation)
+    assert found.reason.startswith("1e+40, which the code itself gives to the operation, is inf")
+    assert "float32, which ends at 3.4e+38" in found.reason
+    assert "weights" not in found.edit
+
+
+def test_a_constant_that_is_too_small():
+    found = examined(Lossy(lambda zero: (zero + 2) / 1e-46), regression())
+    assert (found.cause, found.operation) == ("bad constant", "/")
+    assert "1e-46, which the code itself gives to the operation, is 0 in float32" in found.reason
+
+
+def test_a_mask_that_is_multiplied_with_infinity():
+    ones = torch.ones(3)
+    found = examined(Lossy(lambda zero: zero + (1 - ones) * -math.inf), regression())
+    assert (found.cause, found.operation) == ("bad constant", "*")
+    assert "0 times infinity is NaN" in found.reason
+    assert "masked_fill" in found.edit
+
+
+def test_a_tensor_made_with_nan():
+    found = examined(Lossy(lambda zero: zero * torch.tensor(math.nan)), regression())
+    assert (found.cause, found.operation) == ("bad constant", "tensor")
+    assert "holds nan" in found.reason
+
+
+# Masks
+
+
+class Attention(Classifier):
+    """Each number attends to the others; in the first example one may attend to none.
+
+    The masked row is what the loss sees, or, with `is_used=False`, a row that it leaves out.
+    """
+
+    def __init__(self, mask, is_used=True):
+        super().__init__()
+        self.lr, self.mask, self.is_used = 0.1, mask, is_used
+        self.net = nn.Linear(4, 3)
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, X):
+        where = torch.zeros(len(X), 4, 4, dtype=torch.bool)
+        where[0, 3] = True
+        weights = self.mask(self.scale * X[:, :, None] * X[:, None, :], where)
+        mixed = (weights @ self.net(X)[:, :1, None].expand(-1, 4, 1))[..., 0]
+        return self.net(X) + mixed[:, -3 if self.is_used else 0 : None if self.is_used else 3]
+
+
+def filled(scores, where):
+    return torch.softmax(scores.masked_fill(where, -math.inf), -1)
+
+
+def set_in_place(scores, where):
+    scores = scores.clone()
+    scores[where] = -math.inf
+    return F.softmax(scores, dim=-1)
+
+
+def chosen(scores, where):
+    return torch.where(where, torch.tensor(-math.inf), scores).softmax(dim=2)
+
+
+def added(scores, where):
+    return (scores + torch.zeros(scores.shape).masked_fill(where, -math.inf)).softmax(-1)
+
+
+@pytest.mark.parametrize("mask", [filled, set_in_place, chosen, added])
+def test_a_row_of_attention_that_is_masked_from_end_to_end(mask):
+    found = examined(Attention(mask), Blobs())
+    assert (found.cause, found.phase, found.step) == ("fully masked row", "forward", 1)
+    assert found.operation == "softmax"
+    assert "softmax" in found.line.text
+    assert found.reason.startswith("1 of 64 rows that `softmax` was given is -inf")
+    assert "a large finite number, such as -1e9, or leave one position of each row open" in (
+        found.edit
+    )
+
+
+def test_a_masked_row_that_the_loss_leaves_out_spoils_the_gradient():
+    found = examined(Attention(filled, is_used=False), Blobs())
+    assert (found.cause, found.phase, found.operation) == (
+        "fully masked row",
+        "backward",
+        "softmax",
+    )
+
+
+@pytest.mark.parametrize("value", [-1e9, -math.inf])
+def test_a_mask_that_leaves_a_position_open_is_no_fault(value):
+    def open_one(scores, where):
+        return torch.softmax(scores.masked_fill(where & (torch.arange(4) > 0), value), -1)
+
+    assert fit(Attention(open_one), Blobs()).postmortem is None
+
+
+def test_pytorch_s_own_attention_with_a_masked_row():
+    class Own(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.lr = 0.1
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.net = nn.Linear(4, 3)
+
+        def forward(self, X):
+            where = torch.zeros(len(X), 1, dtype=torch.bool)
+            where[0] = True
+            Q = X[:, None]
+            return self.net(self.attention(Q, Q, Q, key_padding_mask=where)[0][:, 0])
+
+    found = examined(Own(), Blobs())
+    assert (found.cause, found.layer) == ("fully masked row", "attention")
+    assert found.operation == "multi_head_attention_forward"
+
+
+def test_a_mask_that_hides_the_label_s_class():
+    class Hidden(SoftmaxRegression):
+        def loss(self, y_hat, y):
+            return F.cross_entropy(y_hat.masked_fill(torch.arange(3) == 2, -math.inf), y)
+
+    found = examined(Hidden(3), Blobs())
+    assert (found.cause, found.operation) == ("bad constant", "cross_entropy")
+    assert found.reason.startswith("`cross_entropy` made inf of the -inf that it was given")
+
+
+# Sixteen bits
+
+
+@pytest.mark.parametrize(
+    ("made", "cause"),
+    [
+        (lambda h: h * 6e4, "float16 overflow"),
+        (lambda h: (h + 20).exp(), "float16 overflow"),
+        (lambda h: h * 1e5, "bad constant"),
+        (lambda h: (h - 30).sqrt(), "outside the domain"),
+    ],
+)
+def test_float16_is_blamed_only_for_its_range(made, cause):
+    class Half(SoftmaxRegression):
+        def forward(self, X):
+            return made(super().forward(X).half()).float()
+
+    assert examined(Half(3), Blobs()).cause == cause

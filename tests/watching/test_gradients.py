@@ -19,6 +19,13 @@ def test_the_default_is_a_few_steps_of_an_epoch_the_last_among_them():
     assert _places(1, None, is_first=True) == [0]
 
 
+@pytest.mark.parametrize(("num_train", "last"), [(1280, 39), (1290, 39), (1308, 40)])
+def test_a_last_batch_of_less_than_half_the_size_is_not_the_one_that_is_sampled(num_train, last):
+    trainer = fit(MLP(), Images(num_train))
+    places = [round(x * -(-num_train // 32)) for x, _ in trainer.gradients.totals]
+    assert places == [0, last]
+
+
 def test_an_interval_can_be_given():
     trainer = fit(MLP(), every_n_steps=10)
     assert [round(40 * x) for x, _ in trainer.gradients.totals] == [0, 10, 20, 30]

@@ -1,7 +1,11 @@
 """The layers of a model."""
 
+import copy
+
+import numpy as np
+import pytest
 import torch
-from tests.watching.watched import fit
+from tests.watching.watched import Images, fit
 from torch import nn
 
 from gradbook import MLP, Classifier, MLPScratch, ProgressBoard, SyntheticRegressionData
@@ -11,6 +15,29 @@ def test_a_scratch_models_parameters_are_layers_with_their_biases():
     trainer = fit(MLPScratch(48))
     assert [row.layer for row in trainer.gradients.rows] == ["W1", "W2"]
     assert [row.num_weights for row in trainer.gradients.rows] == [48 * 256 + 256, 2560 + 10]
+
+
+def test_complex_weights_are_watched():
+    class Complex(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.lr = 0.01
+            self.W1 = (torch.randn(48, 8, dtype=torch.complex64) / 7).requires_grad_()
+            self.W2 = torch.randn(8, 10, dtype=torch.complex64).requires_grad_()
+
+        def forward(self, X):
+            return (torch.tanh(X.to(torch.complex64) @ self.W1) @ self.W2).abs()
+
+    model, data = Complex(), Images(num_train=32)
+    twin = copy.deepcopy(model)
+    trainer = fit(model, data)
+    loss = twin.loss(twin(data.X[:32]), data.y[:32])
+    gradient = torch.autograd.grad(loss, twin.W1)[0].numpy()
+    row = trainer.gradients.rows[0]
+    assert (row.layer, row.num_weights) == ("W1", 48 * 8)
+    assert row.grad_norm == pytest.approx(np.sqrt((np.abs(gradient) ** 2).sum()), rel=1e-4)
+    assert row.update_ratio > 0
+    assert row.activation_rms > 0
 
 
 def test_shared_weights_are_one_layer():

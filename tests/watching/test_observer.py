@@ -1,16 +1,16 @@
 """Where a wrong number comes from: traced through the operations of a step."""
 
+import linecache
 import math
 
 import pytest
 import torch
-from tests.watching.trainings import Blobs, examined
+from tests.watching.trainings import Blobs, examined, regression
 from torch import nn
 
-from gradbook import (
-    Classifier,
-)
+from gradbook import Classifier, LinearRegression, SoftmaxRegression
 from gradbook.watching import postmortem
+from gradbook.watching.observer import CodeLine
 
 
 @pytest.fixture(autouse=True)
@@ -64,3 +64,66 @@ def test_the_layer_is_named():
     found = examined(Net(), Blobs())
     assert (found.layer, found.operation) == ("net.1", "exp")
     assert "`exp` of layer net.1 in line" in str(found)
+
+
+def test_nan_that_the_loss_leaves_out_is_followed_to_where_it_came_from():
+    class LeftOut(SoftmaxRegression):
+        def loss(self, y_hat, y):
+            inner = torch.sqrt(-1 - y_hat**2)
+            return torch.where(y_hat > 1e9, torch.log(inner), y_hat**2).mean()
+
+    found = examined(LeftOut(3), Blobs())
+    assert (found.operation, found.phase) == ("sqrt", "backward")
+    assert found.line.text == "inner = torch.sqrt(-1 - y_hat**2)"
+
+
+def test_a_loss_that_is_plotted_as_a_number_is_found_behind_a_mask():
+    class Plain(SoftmaxRegression):
+        def training_step(self, batch):
+            X, y = batch
+            scores = self(X).masked_fill(torch.ones(3, dtype=torch.bool), -math.inf)
+            loss = scores.softmax(dim=1).sum()
+            self.board.draw(0, loss.item(), "train_loss")
+            return self.loss(self(X), y)
+
+    found = examined(Plain(3), Blobs())
+    assert (found.cause, found.operation) == ("fully masked row", "softmax")
+
+
+def test_what_only_goes_wrong_unobserved_is_said_to():
+    class Shy(LinearRegression):
+        def loss(self, y_hat, y):
+            is_observed = torch.overrides._get_current_function_mode() is not None
+            return (y_hat - y).square().mean() * (1.0 if is_observed else math.nan)
+
+    found = examined(Shy(0.01), regression())
+    assert (found.cause, found.operation) == ("unknown", None)
+    assert "when all were looked at one by one" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("/tmp/ipykernel_4242/2234189995.py", "line 18 of a notebook's cell"),
+        ("/tmp/xpython_7/31.py", "line 18 of a notebook's cell"),
+        ("<ipython-input-3-0f1e>", "line 18 of the cell"),
+        ("/home/me/softmax.py", "line 18 of softmax.py"),
+    ],
+)
+def test_a_line_s_file_is_named_unless_it_is_a_cell(file, place):
+    assert str(CodeLine(file, 18, "")) == place
+    assert str(CodeLine(file, 18, "x = 1")) == f"{place}, `x = 1`"
+
+
+def test_a_cell_s_line_is_shown_in_the_post_mortem():
+    file = "/tmp/ipykernel_4242/2234189995.py"
+    code = """
+class OfCell(SoftmaxRegression):
+    def loss(self, y_hat, y):
+        return torch.log(y_hat - 1e3).mean()
+"""
+    linecache.cache[file] = len(code), None, code.splitlines(keepends=True), file
+    names = {"__name__": "__main__", "torch": torch, "SoftmaxRegression": SoftmaxRegression}
+    exec(compile(code, file, "exec"), names)
+    found = examined(names["OfCell"](3), Blobs())
+    assert "`log` in line 4 of a notebook's cell, `return torch.log(y" in str(found)

@@ -192,3 +192,10 @@ def test_what_was_not_repeated_is_drawn_empty():
     found = postmortem.PostMortem("train_loss", "unknown", "No reason.", "less.")
     assert len(found.figure().axes) == 2
     assert "Likely cause: not known. No reason." in str(found)
+
+
+def test_without_a_repetition_no_rate_beyond_the_usual_ones_is_proposed(monkeypatch):
+    monkeypatch.setattr(postmortem, "state_of", lambda trainer: 1 / 0)
+    found = examined(LinearRegression(3e9), regression())
+    assert found.cause == "unknown"
+    assert found.edit.startswith("lr=0.1, a usual rate for gradient descent; ")

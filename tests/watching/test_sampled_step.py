@@ -134,6 +134,37 @@ def test_saturated_units_are_counted(function, flat):
     assert row_of(fit(Flat()), "hidden").saturated == 0.5
 
 
+@pytest.mark.parametrize(
+    ("function", "biases", "lost"),
+    [
+        (nn.ReLU6(), [-1.0, 7.0, 3.0, 0.1], 0.5),
+        (lambda X: nn.functional.relu6(X), [-1.0, 7.0, 3.0, 0.1], 0.5),
+        (lambda X: X.clamp(0, 6), [-1.0, 7.0, 3.0, 0.1], 0.5),
+        (nn.Hardtanh(), [-1.5, 1.5, 0.9, 0.0], 0.5),
+        (nn.Hardtanh(-2, 2), [-1.5, 1.5, 2.5, 0.0], 0.25),
+        (nn.Hardtanh(0, 2), [-1.5, 1.5, 2.5, 0.5], 0.5),
+        (nn.SiLU(), [-100.0, -9.0, -3.0, 0.0], 0.5),
+        (nn.GELU(), [-100.0, -4.0, -1.0, 0.0], 0.5),
+        (nn.GELU("tanh"), [-100.0, -4.0, -1.0, 0.0], 0.5),
+        (nn.Mish(), [-100.0, -9.0, -3.0, 0.0], 0.5),
+    ],
+)
+def test_units_are_flat_where_their_function_is(function, biases, lost):
+    class Flat(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.lr = 1e-6
+            self.hidden, self.out = nn.Linear(48, 4), nn.Linear(4, 10)
+            nn.init.zeros_(self.hidden.weight)
+            self.hidden.bias.data = torch.tensor(biases)
+
+        def forward(self, X):
+            return self.out(function(self.hidden(X)))
+
+    row = row_of(fit(Flat()), "hidden")
+    assert [part for part in (row.dead, row.saturated) if not math.isnan(part)] == [lost]
+
+
 def test_the_units_of_a_convolution_are_its_channels():
     class Net(Classifier):
         def __init__(self):

@@ -90,9 +90,10 @@ def test_nothing_is_said_of_a_linear_regression(Model):
 
 def symptoms_of(*sizes, **facts):
     """What is said of layers with gradients of such sizes."""
-    facts = {"function": "", "num_units": 0, "dead": math.nan, "saturated": math.nan} | facts
+    defaults = {"function": "", "num_units": 0, "dead": math.nan, "saturated": math.nan}
+    facts = defaults | {"num_examples": 1000} | facts
     return GradientReport(
-        LayerRow(1, f"W{i}", "", 1, True, 1, size, *[1.0] * 3, num_examples=32, **facts)
+        LayerRow(1, f"W{i}", "", 1, True, 1, size, *[1.0] * 3, **facts)
         for i, size in enumerate(sizes, start=1)
     ).findings
 
@@ -127,6 +128,66 @@ def test_gradients_vanish_or_explode_from_layer_to_layer(sizes, kind, layer):
 def test_the_narrower_a_layer_the_more_of_it_may_be_dead_by_chance(dead, num_units, kinds):
     found = symptoms_of(1, 1, 1, dead=dead, num_units=num_units, function="relu")
     assert [each.kind for each in found] == kinds
+
+
+@pytest.mark.parametrize(
+    ("lost", "num_examples", "is_told"),
+    [(1.0, 1, False), (1.0, 8, False), (1.0, 16, True), (0.6, 16, False), (0.6, 100, True)],
+)
+@pytest.mark.parametrize("kind", ["dead", "saturated"])
+def test_of_a_few_examples_only_more_is_said(kind, lost, num_examples, is_told):
+    function = "relu" if kind == "dead" else "tanh"
+    facts = {kind: lost, "num_examples": num_examples, "num_units": 64, "function": function}
+    assert [each.kind for each in symptoms_of(1, 1, 1, **facts)] == ([kind] if is_told else [])
+
+
+class Small(SyntheticRegressionData):
+    """193 examples in batches of 16, of which the last one has a single example."""
+
+    def __init__(self):
+        super().__init__(w=[1.0, -2.0, 3.0, 0.5], num_train=193, num_val=16, batch_size=16)
+
+
+class Regression(Module):
+    def __init__(self, *layers):
+        super().__init__()
+        self.net, self.lr = nn.Sequential(*layers), 0.01
+
+    def loss(self, y_hat, y):
+        return (y_hat - y).square().mean()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_is_said_of_a_healthy_model_on_a_small_last_batch(seed):
+    seed_everything(seed)
+    hidden = [nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU()]
+    trainer = Trainer(3, watch="gradients")
+    trainer.fit(Regression(*hidden, nn.Linear(64, 1)), Small())  # a warning would be an error
+    assert {row.num_examples for row in trainer.gradients.rows if row.function} == {16}
+
+
+@pytest.mark.parametrize(
+    ("function", "kind", "text"),
+    [
+        (nn.ReLU, "dead", "Dead ReLUs in epoch 1: 100% of the 64 units of net.0 (Linear) gave 0 "),
+        (nn.ReLU6, "dead", "Dead ReLU6 units in epoch 1: 100% of the 64 units of net.0"),
+        (nn.SiLU, "dead", "Dead SiLUs in epoch 1: 100% of the 64 units of net.0"),
+        (nn.GELU, "dead", "Dead GELUs in epoch 1: 100% of the 64 units of net.0"),
+        (nn.Mish, "dead", "Dead Mish units in epoch 1: 100% of the 64 units of net.0"),
+        (nn.Hardtanh, "saturated", "Saturated Hardtanh units in epoch 1: 100% of the 64 units"),
+    ],
+)
+def test_units_that_a_bias_of_minus_100_makes_flat_are_found(function, kind, text):
+    model = Deep(function, num_layers=3)
+    nn.init.constant_(model.net[0].bias, -100.0)
+    (found,) = [each for each in fit(model).gradients.findings if each.kind == kind]
+    assert found.layer == "net.0"
+    assert found.text.startswith(text)
+
+
+@pytest.mark.parametrize("function", [nn.ReLU6, nn.SiLU, nn.GELU, nn.Mish, nn.Hardtanh])
+def test_nothing_is_said_of_the_same_functions_in_a_healthy_model(function):
+    assert kinds(fit(Deep(function, num_layers=3), max_epochs=4)) == set()
 
 
 def test_what_dead_units_let_through_is_not_said_to_vanish_as_well():

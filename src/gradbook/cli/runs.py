@@ -146,7 +146,7 @@ def run(arguments: list[str]) -> Outcome:
     if num_runs and not rows:
         lines.append(f"None of the runs in {asked.runs!r} meets the conditions.")
     if sweeps:
-        lines += ["", f"sweeps: {', '.join(sweeps)} (gradbook show {sweeps[-1]})"]
+        lines += [*[""] * bool(lines), f"sweeps: {', '.join(sweeps)} (gradbook show {sweeps[-1]})"]
     elif not num_runs and not damaged:
         lines.append(f"There are no runs in {asked.runs!r} yet. Make one: gradbook train mlp")
     for each in damaged:

@@ -319,6 +319,8 @@ def _chain(
                 )
             (slope,) = torch.autograd.grad(outer.sum(), inner, allow_unused=True)
         so_far = so_far * (torch.zeros_like(x) if slope is None else slope)
+        # PyTorch's derivative of a logarithm is 1 / x below 0, too.
+        so_far = so_far.masked_fill(outer.isnan(), math.nan)
         values.append(outer.detach().double())
         derivatives.append(so_far)
         inner = outer.detach().double()

@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
+#: A negative eigenvalue below this part of the largest is not spoken of.
+_UNIMPORTANT = 0.01
+#: How exactly the smallest eigenvalue is looked for.
+_SMALLEST_TOLERANCE = 0.1
+
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Sharpness(Finding):
@@ -43,7 +48,7 @@ class Sharpness(Finding):
         residual: The length of Hv - eigenvalue v for the unit vector v that was found, divided by
             the eigenvalue's size: the largest possible relative error.
         converged: Whether the residual came below the tolerance.
-        num_products: The Hessian-vector products that were computed.
+        num_products: The Hessian-vector products that led to it.
         num_examples: The examples that the loss was averaged over.
         num_available: The examples of the training set; None if their number is not known.
         loss: The training loss over these examples.
@@ -54,8 +59,8 @@ class Sharpness(Finding):
             decay shift; None unless that is stochastic gradient descent.
         distances, losses: The loss at so many places along v, measured from the weights.
         slope: The derivative of the loss along v at the weights.
-        smallest: About the smallest eigenvalue, and certainly none below it. Where it is negative,
-            the loss curves downward in a direction.
+        smallest: The smallest eigenvalue to about a tenth, or a number above it. Where it is
+            negative, the loss curves downward in a direction.
         notes: What else the figures depend on, in words.
     """
 
@@ -89,10 +94,10 @@ class Sharpness(Finding):
             f"where the loss is {self.loss:.4g}",
             *(f"  {note}" for note in self.notes),
         ]
-        if self.eigenvalue > 0 and self.smallest < -_DOWNWARD * self.eigenvalue:
+        if self._curves_downward():
             lines.append(
-                f"the smallest eigenvalue is about {self.smallest:.4g}: there the loss curves "
-                f"downward"
+                f"  the smallest eigenvalue is about {self.smallest:.3g}: along its direction the "
+                f"loss curves downward"
             )
         return "\n".join([*lines, *textwrap.wrap(self._verdict(), 88, subsequent_indent="  ")])
 
@@ -126,14 +131,19 @@ class Sharpness(Finding):
             )
         if -self.smallest > self.eigenvalue:
             return (
-                f"{share}: stable along the sharpest direction, but not here as a whole. Along "
-                f"that of the eigenvalue {self.smallest:.3g} the loss curves downward more than it "
-                f"curves upward anywhere, and steps of any rate lead away from these weights."
+                f"{share}: stable along the sharpest direction, and nevertheless not stable here. "
+                f"Along that of the eigenvalue {self.smallest:.3g} the loss curves downward, more "
+                f"than it curves upward anywhere, and steps of any rate lead away from here."
             )
+        where = "along the sharpest direction" if self._curves_downward() else "here"
         return (
-            f"{share}: stable here, with the gradient of all examples. The noise of small "
+            f"{share}: stable {where}, with the gradient of all examples. The noise of small "
             f"minibatches lowers the edge, and sharpness changes while a network trains."
         )
+
+    def _curves_downward(self) -> bool:
+        """Whether the loss also curves downward, by more than an unimportant part."""
+        return 0 < _UNIMPORTANT * self.eigenvalue < -self.smallest
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
@@ -223,6 +233,8 @@ def sharpness(
     weights alone: without dropout, and with the running statistics of batch normalization. What
     does not require a gradient is held fixed.
 
+    Of the smallest eigenvalue it tells whether the loss curves downward, too, in another direction.
+
     The model is left as it is. Layers that have no shape yet get, in a copy, the weights with
     which `Trainer.fit` would begin if it came next.
 
@@ -235,7 +247,8 @@ def sharpness(
             models, and otherwise a sample: about 10,000 for an MLP with 200,000 parameters.
         tolerance: The relative error at which to stop.
         max_products: The most Hessian-vector products. Each costs about two training passes over
-            the examples.
+            the examples. As many as lead to the largest eigenvalue, or fewer, then look for the
+            smallest.
         seed: Which examples are drawn, and where the search starts.
 
     Returns:
@@ -263,6 +276,9 @@ def sharpness(
                 f"The second derivative of the loss of {type(model).__name__} is not finite at "
                 f"these weights, as that of a square root is at 0."
             )
+        opposite = largest_eigenpair(
+            lambda v: -landscape.product(v), start, _SMALLEST_TOLERANCE, found.num_products
+        )
         width = math.sqrt(2 * abs(loss / value)) if loss and value else 1.0
         distances = np.linspace(-width, width, 21).tolist()
         losses = landscape.losses_along(found.vector, distances)
@@ -286,6 +302,7 @@ def sharpness(
         distances=tuple(distances),
         losses=tuple(losses),
         slope=float(gradient @ found.vector),
+        smallest=-opposite.value,
         notes=tuple(landscape.notes),
     )
 

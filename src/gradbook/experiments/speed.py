@@ -170,8 +170,8 @@ def _ones(size: int) -> torch.Tensor:
     """A vector of ones, if there is memory for two of them and their sum."""
     needed = 3 * 4 * size
     error = ConfigError(
-        f"Two vectors of length {size:,} and their sum take {needed:,} bytes ({bytes_text(needed)}), "
-        f"which do not fit in memory. Give a smaller n."
+        f"Two vectors of length {size:,} and their sum take {needed:,} bytes, which is "
+        f"{bytes_text(needed)} and does not fit in memory. Give a smaller n."
     )
     if needed > _memory_bytes():
         raise error

@@ -99,8 +99,8 @@ def _without_numbers(x: torch.Tensor, y: torch.Tensor) -> str:
     if torch.equal(x[lost_x].nan_to_num(), y[lost_x].nan_to_num()) and torch.equal(lost_x, lost_y):
         return ""
     return (
-        f"of {x.numel()} elements, {int(lost_x.sum())} of A and {int(lost_y.sum())} of B are NaN or "
-        f"infinite"
+        f"of {x.numel()} elements, {int(lost_x.sum())} of A and {int(lost_y.sum())} of B are NaN "
+        f"or infinite"
     )
 
 

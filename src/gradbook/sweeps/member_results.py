@@ -25,6 +25,7 @@ class MemberResult:
         error: What ended it, in words, or None.
         alone: Why it was not trained in a stack with others, or None.
         is_pruned: Whether a search ended it early, because others did better.
+        share: Its share of the seconds that a stack took, or None.
     """
 
     values: dict[str, Any]
@@ -32,6 +33,19 @@ class MemberResult:
     error: str | None
     alone: str | None
     is_pruned: bool = False
+    share: float | None = None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; of a stack, its share. None if that is not known."""
+        if self.share is not None or self.run is None:
+            return self.share
+        return self.run.seconds
+
+    @property
+    def findings(self) -> list[str]:
+        """What was noticed about it, in words."""
+        return [] if self.run is None else list(self.run.facts.get("findings", ()))
 
     @cached_property
     def verdict(self) -> Verdict | None:
@@ -50,7 +64,7 @@ class MemberResult:
             return f"pruned (epoch {self.run.epochs})"
         if self.run.status in ("finished", "diverged") and self.verdict is not None:
             return self.verdict.label
-        return self.run.status
+        return "damaged" if self.run.status == "finished" else self.run.status
 
     @property
     def start(self) -> float | None:
@@ -81,7 +95,7 @@ class MemberResult:
             return []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SettingResult:
     """What one setting reached, over its seeds.
 
@@ -92,6 +106,9 @@ class SettingResult:
 
     values: dict[str, Any]
     members: list[MemberResult]
+
+    def __repr__(self) -> str:
+        return f"{self.name}: {self.verdict}"
 
     @property
     def name(self) -> str:
@@ -133,6 +150,6 @@ class SettingResult:
 
     @property
     def seconds(self) -> float:
-        """The mean duration of its trainings; in a stack, of the whole stack."""
-        known = [m.run.seconds for m in self.members if m.run is not None]
+        """The mean duration of its trainings; in a stack, their share of it."""
+        known = [member.seconds for member in self.members]
         return statistics.fmean([s for s in known if s is not None] or [math.nan])

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 _CEILING = 10
 
 #: Axes are logarithmic where values differ by more than these factors.
-_MANY_TIMES, _MANY_TIMES_SWEPT = 30, 8
+_MANY_TIMES = 8
 
 _MOST_IN_LEGEND = 14
 _STYLES = ("-", "--", ":", "-.")
+_MARKERS = ("o", "s", "^", "D")
+
+#: The names of two values on the axis are so far apart, as a part of its length.
+_LEAST_DISTANCE = 0.09
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,10 @@ def _draw_finals(
         axes.axvspan(*usable, color="0.92", zorder=0, label="usable")
     if limit is not None:
         axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+        place = axes.get_yaxis_transform()
+        axes.text(
+            0.02, limit, "usable below", transform=place, fontsize=7, color="0.4", va="bottom"
+        )
     pairs = list(zip(sweep.settings, looks, strict=True))
     lines: dict[tuple[int, Any], list[tuple[float, float]]] = {}
     for setting, look in pairs:
@@ -162,15 +170,14 @@ def _draw_finals(
     edge = axes.get_xaxis_transform()
     for setting, look in pairs:
         x, color = setting.values[axis], look.color
+        marker = _MARKERS[look.kind % len(_MARKERS)] if look.style != "-" or look.kind else "o"
         for y in setting.finals(label):
             if math.isfinite(y) and y <= ceiling:
                 inside = "white" if setting.is_pruned else color
-                axes.plot([x], [y], "o", color=color, markersize=4, markerfacecolor=inside)
+                axes.plot([x], [y], marker, color=color, markersize=4, markerfacecolor=inside)
             else:  # at the upper edge, wherever that is
                 axes.plot([x], [1], "x", color=color, markersize=6, clip_on=False, transform=edge)
-    values = sorted({setting.values[axis] for setting in sweep.settings})
-    if values[0] > 0 and values[-1] / values[0] >= _MANY_TIMES_SWEPT:
-        axes.set_xscale("log")
+    _name_values(axes, sorted({setting.values[axis] for setting in sweep.settings}))
     axes.set_xlabel(printable(axis), parse_math=False)
     _dress(axes, label, f"final {label}", ceiling)
     told = []
@@ -180,6 +187,23 @@ def _draw_finals(
     if any(setting.is_pruned for setting in sweep.settings):
         told.append("hollow: pruned")
     axes.set_title("; ".join(told), fontsize=9)
+
+
+def _name_values(axes: "Axes", values: Sequence[float]) -> None:
+    """Names the swept values on the axis, those left out that would run into others."""
+    is_log = values[0] > 0 and values[-1] / values[0] >= _MANY_TIMES
+    if is_log:
+        axes.set_xscale("log")
+    places = [math.log(value) if is_log else value for value in values]
+    span = places[-1] - places[0]
+    shown = [values[-1]]
+    last = places[-1]
+    for value, place in zip(values[-2::-1], places[-2::-1], strict=True):
+        if last - place >= _LEAST_DISTANCE * span:
+            shown.append(value)
+            last = place
+    axes.set_xticks(shown, [f"{value:g}" for value in shown], fontsize=8)
+    axes.set_xticks([], minor=True)
 
 
 def _ceiling(sweep: "Sweep", label: str) -> float:

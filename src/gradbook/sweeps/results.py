@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 #: A setting is usable if its loss ends within this part of the way from the best to the start.
 USABLE_PART = 0.25
+
+#: Of more members than this that diverged, nothing more is said than that.
+_MOST_TOLD = 2
 
 
 class Sweep(Finding):
@@ -78,7 +81,11 @@ class Sweep(Finding):
             except CorruptFileError as damage:
                 error = error or str(damage)
             is_pruned = facts.get("pruned") is True
-            found.append(MemberResult(facts["values"], run, error, facts["alone"], is_pruned))
+            found.append(
+                MemberResult(
+                    facts["values"], run, error, facts["alone"], is_pruned, facts["seconds"]
+                )
+            )
         return found
 
     @property
@@ -89,16 +96,12 @@ class Sweep(Finding):
     @cached_property
     def settings(self) -> list[SettingResult]:
         """The settings, each with the trainings of its seeds."""
-        found: list[SettingResult] = []
-        for member in self.members:
+        found: dict[int, SettingResult] = {}
+        for member, facts in zip(self.members, self.facts["members"], strict=True):
             values = {name: value for name, value in member.values.items() if name != "seed"}
-            for setting in found:
-                if setting.values == values:
-                    setting.members.append(member)
-                    break
-            else:
-                found.append(SettingResult(values, [member]))
-        return found
+            place = facts["setting"]
+            found.setdefault(place, SettingResult(values, [])).members.append(member)
+        return list(found.values())
 
     @cached_property
     def label(self) -> str | None:
@@ -194,27 +197,38 @@ class Sweep(Finding):
         return "lr" if "lr" in numeric else next(iter(numeric), None)
 
     def usable_range(self) -> tuple[float, float] | None:
-        """The lowest and highest usable value of `axis` around the best; None if there is none."""
-        axis, label = self.axis, self.loss_label
-        if axis is None or label is None:
+        """The lowest and highest usable value of `axis` around the best; None if there is none.
+
+        Where something else is swept as well, it is that of the best setting: see `line`.
+        """
+        axis = self.axis
+        line = self.line()
+        usable = [self.is_usable(setting) for setting in line]
+        if axis is None or not any(usable):
             return None
-        usable: dict[float, bool] = {}
-        finals: dict[float, float] = {}
-        for setting in self.settings:
-            value = setting.values[axis]
-            usable[value] = usable.get(value, False) or self.is_usable(setting)
-            if self.is_usable(setting):
-                final = statistics.fmean(setting.finals(label))
-                finals[value] = min(final, finals.get(value, math.inf))
-        if not finals:
-            return None
-        values = sorted(usable)
-        first = last = values.index(min(finals, key=lambda value: finals[value]))
-        while first > 0 and usable[values[first - 1]]:
+        first = last = line.index(self._lowest(line))
+        while first > 0 and usable[first - 1]:
             first -= 1
-        while last < len(values) - 1 and usable[values[last + 1]]:
+        while last < len(line) - 1 and usable[last + 1]:
             last += 1
-        return values[first], values[last]
+        return line[first].values[axis], line[last].values[axis]
+
+    def line(self) -> list[SettingResult]:
+        """The settings that differ from the one with the lowest loss in `axis` only, in order."""
+        axis = self.axis
+        able = [setting for setting in self.settings if self.is_usable(setting)]
+        if axis is None or not able:
+            return []
+        others = _without(self._lowest(able).values, axis)
+        line = [s for s in self.settings if _without(s.values, axis) == others]
+        return sorted(line, key=lambda setting: float(setting.values[axis]))
+
+    def _lowest(self, settings: Sequence[SettingResult]) -> SettingResult:
+        """The usable one with the lowest final loss."""
+        label = self.loss_label
+        assert label is not None
+        able = [setting for setting in settings if self.is_usable(setting)]
+        return min(able, key=lambda setting: statistics.fmean(setting.finals(label)))
 
     # Tables
 
@@ -267,7 +281,7 @@ class Sweep(Finding):
         if run is not None:
             row |= {label: member.final(label) for label in run.final}
             row |= {f"best_{label}": best["value"] for label, best in run.best.items()}
-            row |= {"epochs": run.epochs, "seconds": run.seconds}
+            row |= {"epochs": run.epochs, "seconds": member.seconds}
         if self.is_search:
             row["pruned"] = member.is_pruned
         row["verdict"] = None if member.verdict is None else member.verdict.label
@@ -308,6 +322,11 @@ class Sweep(Finding):
             lines.append(
                 f"Best: {best.name}, with {label} {_with_spread(best.finals(label))} at the end."
             )
+            if len(best.members) == 1 and len(self.settings) > 1 and not self.is_search:
+                lines.append(
+                    "One seed each: another may put them in another order. Several seeds "
+                    "(--seeds 3) tell."
+                )
             rival = self._rival(best, label)
             if rival is not None:
                 a, b = self.settings.index(best), self.settings.index(rival)
@@ -322,10 +341,16 @@ class Sweep(Finding):
                 f"others did better."
             )
         usable, axis = self.usable_range(), self.axis
-        if usable and axis and len({setting.values[axis] for setting in self.settings}) > 1:
+        line = self.line()
+        if usable and axis and len(line) > 1:
             low, high = usable
             span = f"{axis} from {low:g} to {high:g}" if low < high else f"{axis} {low:g}"
-            lines.append(f"Usable: {span}; {self._ends(axis, low, high)}.")
+            others = settings_text(_without(line[0].values, axis))
+            beside = f" with {others}" if others else ""
+            lines.append(f"Usable{beside}: {span}; {self._ends(axis, low, high)}.")
+        diverged = [member for member in self.members if member.told == "diverged"]
+        for member in (member for member in diverged[:_MOST_TOLD] if member.findings):
+            lines.append(f"Diverged: {settings_text(member.values)}: {member.findings[-1]}")
         failed = [member for member in self.members if member.error]
         lines += [f"Failed: {settings_text(member.values)}: {member.error}" for member in failed]
         reasons = Counter(member.alone for member in self.members if member.alone)
@@ -345,8 +370,8 @@ class Sweep(Finding):
         """What happens beyond the usable range."""
         told = []
         for side, beyond in (
-            ("below", [s for s in self.settings if s.values[axis] < low]),
-            ("above", [s for s in self.settings if s.values[axis] > high]),
+            ("below", [s for s in self.line() if s.values[axis] < low]),
+            ("above", [s for s in self.line() if s.values[axis] > high]),
         ):
             if beyond:
                 counts = Counter(member.told for setting in beyond for member in setting.members)
@@ -365,6 +390,10 @@ class Sweep(Finding):
             ConfigError: If no run has finished an epoch.
         """
         return draw(self)
+
+
+def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
 
 
 def load(sweep: Path | str, runs: Path | str = "runs") -> Sweep:

@@ -7,26 +7,15 @@ processes and on other machines do as one in this process does.
 
 import math
 import random
-import re
 import statistics
-import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gradbook import checks
-from gradbook.errors import (
-    ConfigError,
-    CorruptFileError,
-    GradbookError,
-    GradbookWarning,
-    MissingExtraError,
-    warn,
-)
+from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
 from gradbook.hparams import plain
 from gradbook.record import Sink, headline, higher_is_better
 from gradbook.runs.stored import StoredRun
@@ -35,20 +24,9 @@ from gradbook.sweeps.engines import Done, run_all
 from gradbook.sweeps.members import MadeData, Member, train_members
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.progress import Progress
-from gradbook.sweeps.values import Range, Values
+from gradbook.sweeps.search_space import SearchSpace, end_of, listed
+from gradbook.sweeps.study import Study, optuna, quietly
 from gradbook.trainer import Trainer
-
-#: The study, unless it is in a storage of the user's own: a log to which each process appends.
-STUDY_FILE = "search.journal"
-
-#: What may end a trial before its last epoch.
-PRUNERS = ("median", "halving", "hyperband", "none")
-
-#: The first trials, and the first epoch of each, are never judged against others.
-_NUM_UNJUDGED_TRIALS, _NUM_UNJUDGED_EPOCHS = 5, 1
-
-#: Who has held the study's lock for longer was killed: an entry takes milliseconds.
-_LOCK_SECONDS = 5
 
 # Names of what is kept with a trial in the study.
 _PLACE, _PRUNED, _ERROR, _REPEATS = "gradbook:place", "pruned", "error", "repeats"
@@ -69,6 +47,8 @@ class Search:
         pruner: What ends trials early that do badly: "median", "halving", "hyperband" or "none".
 
     Attributes:
+        plan: The same.
+        study: In what its trials are kept.
         label: By what trials are judged; None before `begin` or `go_on`.
 
     Raises:
@@ -77,21 +57,13 @@ class Search:
     """
 
     def __init__(self, plan: Plan, storage: str | None = None, pruner: str = "median") -> None:
-        checks.check_choice(pruner, "pruner", PRUNERS)
-        self.plan, self._url, self._pruner = plan, storage, pruner
-        self._folder, self._name = Path(), ""
+        self.plan, self.study = plan, Study(storage, pruner)
         self.label: str | None = None
-        self._seeds = _listed(plan.swept.get("seed", [plan.fixed.get("seed", 0)]))
-        _optuna()
-        if storage is not None:
-            if not isinstance(storage, str) or "://" not in storage:
-                raise ConfigError(
-                    f"storage is the URL of a database, such as 'sqlite:///studies.db', but it is "
-                    f"{storage!r}."
-                )
-            self._storage()
-
-    # The study
+        self._folder = Path()
+        self._seeds = listed(plan.swept.get("seed", [plan.fixed.get("seed", 0)]))
+        self._space = SearchSpace(
+            {name: each for name, each in plan.swept.items() if name != "seed"}
+        )
 
     def rehearse(self) -> None:
         """Finds out with one batch what a training records, and so what is the best.
@@ -102,10 +74,10 @@ class Search:
         """
         failure: Exception | None = None
         for lowest in (True, False):
-            values = {key: _end(each, lowest) for key, each in self.plan.swept.items()}
+            values = {key: end_of(each, lowest) for key, each in self.plan.swept.items()}
             member = self.plan.member(0, values, Path())
             settings = {"max_epochs": 1, "limit_batches": 1, "compile": False, "watch": ()}
-            member = replace(member, trainer_arguments={**member.trainer_arguments, **settings})
+            member = replace(member, trainer_arguments=member.trainer_arguments | settings)
             try:
                 with untouched_generators(), warnings.catch_warnings():
                     warnings.simplefilter("ignore")
@@ -129,14 +101,8 @@ class Search:
     def begin(self, folder: Path) -> None:
         """Makes the study of a new sweep."""
         assert self.label is not None
-        self._folder, self._name = folder, f"{folder.name}-{uuid.uuid4().hex[:8]}"
-        optuna = _optuna()
-        with _quietly():
-            optuna.create_study(
-                study_name=self._name,
-                storage=self._storage(),
-                direction="maximize" if higher_is_better(self.label) else "minimize",
-            )
+        self._folder = folder
+        self.study.create(folder, "maximize" if higher_is_better(self.label) else "minimize")
 
     def go_on(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Finds the study of a search that was stopped.
@@ -145,82 +111,17 @@ class Search:
             ConfigError: If it is not where it should be.
             CorruptFileError: If its file is damaged.
         """
-        study = facts.get("study")
-        if not isinstance(study, dict) or not {"name", "label", "in_folder"} <= set(study):
+        known = facts.get("study")
+        if not isinstance(known, dict) or not {"name", "label", "in_folder"} <= set(known):
             raise CorruptFileError(f"{folder} has a damaged sweep.json: it names no study.")
-        if study["in_folder"] != (self._url is None):
-            raise ConfigError(
-                f"The study of {folder} is "
-                + (
-                    "in its folder. Leave storage out."
-                    if study["in_folder"]
-                    else "in a storage of your own. Give storage (--storage) as it was given then."
-                )
-            )
-        if study["in_folder"] and not (folder / STUDY_FILE).is_file():
-            raise ConfigError(f"{folder} has lost its study: there is no {STUDY_FILE}.")
-        self._folder, self._name, self.label = folder, study["name"], study["label"]
-        optuna, study = _optuna(), self._study()
-        with _quietly():
+        self.study.find(folder, known)
+        self._folder, self.label = folder, known["label"]
+        states, study = optuna().trial.TrialState, self.study.open()
+        with quietly():
             for trial in study.get_trials(deepcopy=False):
                 # Its process was killed while it chose the values.
-                if (
-                    trial.state == optuna.trial.TrialState.RUNNING
-                    and _PLACE not in trial.user_attrs
-                ):
-                    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-
-    def _storage(self) -> Any:
-        optuna = _optuna()
-        with _quietly():
-            if self._url is not None:
-                try:
-                    return optuna.storages.get_storage(self._url)
-                except Exception as error:  # that of whichever database it is
-                    shown = re.sub(r"//[^/]*@", "//", self._url)
-                    reason = str(error).replace(self._url, shown).strip().partition("\n")[0]
-                    raise ConfigError(
-                        f"The storage {shown!r} cannot be used: {reason}. A URL that can is "
-                        f"'sqlite:///studies.db'."
-                    ) from None
-            journal = import_module("optuna.storages.journal")
-            path = str(self._folder / STUDY_FILE)
-            # It needs no links, which Windows has not for all, and no locks of a file system.
-            lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
-            return optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock))
-
-    def _study(self) -> Any:
-        optuna = _optuna()
-        try:
-            with _quietly():
-                return optuna.load_study(
-                    study_name=self._name,
-                    storage=self._storage(),
-                    pruner=self._made_pruner(),
-                )
-        except KeyError:
-            raise ConfigError(
-                f"The storage has no study {self._name!r}. Give that in which the search was begun."
-            ) from None
-        except ValueError as error:
-            if isinstance(error, GradbookError):
-                raise
-            path = self._folder / STUDY_FILE
-            raise CorruptFileError(
-                f"{path} is damaged: {error}. Put a copy in its place, or begin a new search."
-            ) from None
-
-    def _made_pruner(self) -> Any:
-        pruners = _optuna().pruners
-        if self._pruner == "median":
-            return pruners.MedianPruner(
-                n_startup_trials=_NUM_UNJUDGED_TRIALS, n_warmup_steps=_NUM_UNJUDGED_EPOCHS + 1
-            )
-        if self._pruner == "halving":
-            return pruners.SuccessiveHalvingPruner()
-        if self._pruner == "hyperband":
-            return pruners.HyperbandPruner()
-        return pruners.NopPruner()
+                if trial.state == states.RUNNING and _PLACE not in trial.user_attrs:
+                    study.tell(trial.number, state=states.FAIL)
 
     # Trials
 
@@ -258,20 +159,20 @@ class Search:
         Raises:
             KeyboardInterrupt: If it is stopped. It can be gone on with.
         """
-        states = _optuna().trial.TrialState
-        study = self._study()
-        with _quietly():
+        states = optuna().trial.TrialState
+        study = self.study.open()
+        with quietly():
             trial = self._begun(study, place) or self._chosen(study, place)
         if trial is None:
             return
         assert self.label is not None
         finals = []
-        for seed_idx, member in enumerate(self._trainings(place, self._values(trial.params))):
+        for seed_idx, member in enumerate(self._trainings(place, self._space.values(trial.params))):
             if not member.is_done:
                 # Seeds are told apart by no step: the first alone is compared with other trials.
                 if seed_idx == 0:
-                    sinks = [_Reporter(trial, self.label)]
-                    member = _with(member, sinks=sinks)
+                    arguments = {"sinks": [_Reporter(trial, self.label)]}
+                    member = replace(member, trainer_arguments=member.trainer_arguments | arguments)
                 [result] = train_members([member])
                 if result["error"] is not None:
                     self._tell(trial, states.FAIL, error=result["error"], seed_idx=seed_idx)
@@ -292,17 +193,16 @@ class Search:
         """The trial at a place, if it was stopped; None if it was not begun."""
         for frozen in study.get_trials(deepcopy=False):
             if frozen.user_attrs.get(_PLACE) == place and not frozen.state.is_finished():
-                return _optuna().trial.Trial(study, frozen._trial_id)
+                return optuna().trial.Trial(study, frozen._trial_id)
         return None
 
     def _chosen(self, study: Any, place: int) -> Any:
         """A new trial; None if its values were tried before, so that there is nothing to train."""
-        optuna = _optuna()
         # Of its own for each trial: a search that was stopped goes on as it would have.
         seed = random.Random(f"{int(self._seeds[0])}/{place}").getrandbits(32)
-        study.sampler = optuna.samplers.TPESampler(seed=seed)
-        trial = study.ask(self._distributions())
-        values = plain(self._values(trial.params))
+        study.sampler = optuna().samplers.TPESampler(seed=seed)
+        trial = study.ask(self._space.distributions())
+        values = plain(self._space.values(trial.params))
         twin = next(
             (
                 other
@@ -310,7 +210,7 @@ class Search:
                 if other.number != trial.number
                 and _PLACE in other.user_attrs
                 and _REPEATS not in other.user_attrs
-                and plain(self._values(other.params)) == values
+                and plain(self._space.values(other.params)) == values
             ),
             None,
         )
@@ -319,7 +219,7 @@ class Search:
         trial.set_user_attr(_PLACE, place)  # last: with it a trial is whole
         if twin is None:
             return trial
-        states = optuna.trial.TrialState
+        states = optuna().trial.TrialState
         if twin.state == states.COMPLETE:
             study.tell(trial, twin.value)
         else:
@@ -334,49 +234,18 @@ class Search:
         error: str | None = None,
         seed_idx: int = 0,
     ) -> None:
-        with _quietly():
+        with quietly():
             if error is not None:
                 trial.set_user_attr(_ERROR, [seed_idx, error])
             trial.study.tell(trial, value, state=state)
 
     def _give_up(self, place: int, error: str) -> None:
         """Tells the study that a trial's worker did not come to its end."""
-        with _quietly():
-            trial = self._begun(self._study(), place)
+        with quietly():
+            trial = self._begun(self.study.open(), place)
         if trial is None:
             raise ConfigError(f"Trial {place + 1} could not be begun: {error}")
-        self._tell(trial, _optuna().trial.TrialState.FAIL, error=error)
-
-    # Values
-
-    @property
-    def _searched(self) -> dict[str, Values]:
-        return {name: each for name, each in self.plan.swept.items() if name != "seed"}
-
-    def _distributions(self) -> dict[str, Any]:
-        kinds = _optuna().distributions
-        found: dict[str, Any] = {}
-        for name, each in self._searched.items():
-            if not isinstance(each, Range) or each.num is not None:
-                found[name] = kinds.CategoricalDistribution(_choices(each))
-            elif each.is_whole:
-                found[name] = kinds.IntDistribution(int(each.low), int(each.high), log=each.is_log)
-            else:
-                found[name] = kinds.FloatDistribution(each.low, each.high, log=each.is_log)
-        return found
-
-    def _values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that a trial's parameters stand for."""
-        found = {}
-        for name, each in self._searched.items():
-            value = params[name]
-            if not isinstance(each, Range) or each.num is not None:
-                found[name] = _listed(each)[_choices(each).index(value)]
-            elif each.is_whole:
-                found[name] = int(value)
-            else:  # as people write rates, so that what a table shows is what was tried
-                found[name] = min(max(float(f"{value:.4g}"), each.low), each.high)
-        return found
+        self._tell(trial, optuna().trial.TrialState.FAIL, error=error)
 
     # Members
 
@@ -391,8 +260,8 @@ class Search:
         return members
 
     def _by_place(self) -> dict[int, Any]:
-        with _quietly():
-            trials = self._study().get_trials(deepcopy=False)
+        with quietly():
+            trials = self.study.open().get_trials(deepcopy=False)
         return {trial.user_attrs[_PLACE]: trial for trial in trials if _PLACE in trial.user_attrs}
 
     def facts(self) -> dict[str, Any]:
@@ -401,12 +270,11 @@ class Search:
         repeats = [place for place, trial in trials.items() if _REPEATS in trial.user_attrs]
         return {
             "study": {
-                "name": self._name,
+                **self.study.facts(),
                 "label": self.label,
                 "num_trials": self.plan.num_trials,
                 "num_repeated": len(repeats),
-                "pruner": self._pruner,
-                "in_folder": self._url is None,  # without the URL, in which a password may be
+                "pruner": self.study.pruner,
             },
             "members": self._member_facts(trials),
         }
@@ -417,7 +285,9 @@ class Search:
             if _REPEATS in trial.user_attrs:
                 continue
             failed_idx, error = trial.user_attrs.get(_ERROR, (None, None))
-            for seed_idx, member in enumerate(self._trainings(place, self._values(trial.params))):
+            for seed_idx, member in enumerate(
+                self._trainings(place, self._space.values(trial.params))
+            ):
                 is_failed = seed_idx == failed_idx
                 if seed_idx and not is_failed and not member.folder.exists():
                     continue  # the seed before was pruned, or has failed
@@ -439,7 +309,7 @@ class Search:
         """The trainings as their progress is shown, before it is known what they will try."""
         assert self.plan.num_trials is not None
         several = len(self._seeds) > 1
-        values = {name: _end(each, lowest=True) for name, each in self._searched.items()}
+        values = {name: end_of(each, lowest=True) for name, each in self._space.swept.items()}
         members = []
         for place in range(self.plan.num_trials):
             for member in self._trainings(place, values):
@@ -459,7 +329,7 @@ class _Reporter(Sink):
         epoch, trial = trainer.position.epoch, self._trial
         row = trainer.history[-1] if trainer.history else {}
         value = math.nan if trainer.history.diverged else row.get(self._label, math.nan)
-        with _quietly(), warnings.catch_warnings():
+        with quietly(), warnings.catch_warnings():
             # A training that was killed before its checkpoint reports an epoch twice, the same.
             warnings.filterwarnings("ignore", "The reported value is ignored")
             trial.report(value, epoch)
@@ -472,49 +342,5 @@ class _Reporter(Sink):
                 trainer.stop()
 
 
-def _with(member: Member, **trainer_arguments: Any) -> Member:
-    return replace(member, trainer_arguments={**member.trainer_arguments, **trainer_arguments})
-
-
 def _index(folder: str) -> int:
     return int(folder.rpartition("-")[2]) - 1
-
-
-def _end(values: Values, lowest: bool) -> Any:
-    if isinstance(values, Range):
-        return values.low if lowest else values.high
-    return values[0 if lowest else -1]
-
-
-def _listed(values: Values) -> list[Any]:
-    return values.values() if isinstance(values, Range) else list(values)
-
-
-def _choices(values: Values) -> list[Any]:
-    """What stands for a list's values in the study, where each is a number, a text or None."""
-    listed = _listed(values)
-    is_simple = all(isinstance(value, bool | int | float | str | None) for value in listed)
-    if is_simple and len(set(listed)) == len(listed):  # 1 and True are the same to the study
-        return listed
-    return [f"{place}: {plain(value)}" for place, value in enumerate(listed, start=1)]
-
-
-def _optuna() -> Any:
-    try:
-        return import_module("optuna")
-    except ModuleNotFoundError:
-        raise MissingExtraError.of("optuna", "A search", "optuna") from None
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Optuna says nothing meanwhile of its trials, and of what it may change one day."""
-    optuna = _optuna()
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -49,7 +49,7 @@ def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | B
                 interrupts.raise_pending()
                 try:
                     training = build()
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     results.append(error)
                     continue
                 results.append(training)
@@ -80,7 +80,7 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
             alone += _Stack(group, interrupts).train()
         except CannotStack as why:
             alone += [(training, str(why)) for training in group]
-        except Exception as error:  # nothing is known of how far each has come
+        except (Exception, SystemExit) as error:  # nothing is known of how far each has come
             for training in group:
                 training.end(error)
     for training, reason in alone:
@@ -123,6 +123,8 @@ class _Stack:
             next(i for i, stream in enumerate(self._streams) if training in stream)
             for training in trainings
         ]
+        #: The loaders of each stream, which outlast a training that ends before the others.
+        self._loaders = [stream[0].loaders for stream in self._streams]
         self._programs: dict[tuple[Any, ...], Program] = {}
         models = [training.model for training in trainings]
         self._parameters = [[p for p in model.parameters() if p.requires_grad] for model in models]
@@ -240,9 +242,9 @@ class _Stack:
     def _batches(self, split: int, num_batches: int) -> Iterator[list[torch.Tensor]]:
         """The batches of a pass: what all see, or for each model its own, stacked."""
         passes = []
-        for stream in self._streams:
+        for stream, loaders in zip(self._streams, self._loaders, strict=True):
             restore_random_state(stream[0].random_state)
-            batches = iter(stream[0].loaders[split])
+            batches = iter(loaders[split])
             first = next(batches)  # draws the order
             state = random_state()
             for training in stream:
@@ -290,7 +292,7 @@ class _Stack:
                     continue
                 try:
                     training.trainer.end_epoch()
-                except Exception as error:  # such as a full disk, or a learner's scheduler
+                except (Exception, SystemExit) as error:  # a full disk, or a learner's scheduler
                     training.end(error)
 
     # Steps

@@ -49,7 +49,7 @@ class Training:
         context = self.trainer.fitting(self.model, self.data, self.resume, interrupts)
         try:
             context.__enter__()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.error = error
             return False
         self._context = context
@@ -62,12 +62,15 @@ class Training:
         if context is None:
             return
         self.error = error
+        if error is not None and self.alone is None:
+            # What is kept of it now is to go on from its own state, and not from another's.
+            restore_random_state(self.random_state)
         trace = None if error is None else error.__traceback__
         try:
             context.__exit__(None if error is None else type(error), error, trace)
         except BaseException as raised:
             self.error = raised
-            if not isinstance(raised, Exception) and raised is not error:
+            if not isinstance(raised, Exception | SystemExit) and raised is not error:
                 raise
 
     @contextmanager
@@ -77,7 +80,7 @@ class Training:
             yield
         except BaseException as error:
             self.end(error)
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception | SystemExit):
                 raise
         else:
             self.end(None)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any, Literal
 
@@ -10,9 +10,12 @@ import numpy as np
 
 from gradbook.errors import ConfigError, did_you_mean
 from gradbook.record import headline, higher_is_better
-from gradbook.verdicts.recorded import Recorded
-from gradbook.verdicts.rules import verdict
+from gradbook.verdicts.recorded import Recorded, listed, on_one_line
+from gradbook.verdicts.rules import explosion
 from gradbook.verdicts.student_t import t_quantile, t_test
+
+#: A standard error that is no larger, as a part of the largest value, comes from rounding alone.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, repr=False)
@@ -61,7 +64,7 @@ def compare_settings(
 
     Args:
         a: The trainings of the first setting, one per seed, as `verdict` takes them, or their
-            final values as numbers.
+            final values as numbers, in a list, an array or a tensor.
         b: The same of the second setting.
         label: What to compare, such as "val_acc"; None takes the headline of the trainings. With
             numbers it must be given, because it says which way is better.
@@ -72,8 +75,17 @@ def compare_settings(
 
     Raises:
         ConfigError: If there is nothing to compare, the label is not recorded, its name does not
-            tell which way is better, or pairs are incomplete.
+            tell which way is better, pairs are incomplete, or there are not two names.
     """
+    a, b = listed(a), listed(b)
+    for group in (a, b):
+        if not isinstance(group, Sequence) or isinstance(group, str):
+            raise ConfigError(
+                f"A setting is compared by a list of its trainings, or of their final values, but "
+                f"got {type(group).__name__} {group!r:.60}. One alone stands in a list, too."
+            )
+    if not isinstance(names, Sequence) or isinstance(names, str) or len(names) != 2:
+        raise ConfigError(f"names must be two, one for each setting, but it is {names!r}.")
     if not 0 < alpha < 1:
         raise ConfigError(f"alpha must be between 0 and 1, such as 0.05, but it is {alpha!r}.")
     if len(a) == 0 or len(b) == 0:
@@ -95,21 +107,23 @@ def compare_settings(
             f"a word such as loss, error or acc."
         )
     finals = [[_final_value(training, label) for training in group] for group in (a, b)]
-    return _compare(finals, label, rises, paired, alpha, names)
+    with np.errstate(all="ignore"):  # a difference may be too large for a float
+        found = _compare(finals, label, rises, paired, alpha, names)
+    return replace(found, reason=on_one_line(found.reason))
 
 
 def _final_value(training: Any, label: str) -> float:
-    """The last epoch's mean of a training, NaN if it diverged; or the number that is given."""
+    """The last epoch's mean of a training, NaN if it exploded; or the number that is given."""
     if isinstance(training, Real):
         return float(training)
-    judged = verdict(training)
-    curves = Recorded.of(training).curves
+    recorded = Recorded.of(training)
+    curves = recorded.curves
     if label not in curves:
         raise ConfigError(
             f"{label!r} was not recorded in every training.{did_you_mean(label, curves)} "
             f"There are {', '.join(curves) or 'no values'}."
         )
-    return math.nan if judged.label == "diverged" else float(curves[label].ys[-1])
+    return float(curves[label].ys[-1]) if explosion(recorded) is None else math.nan
 
 
 def _common_headline(trainings: Sequence[Any]) -> str:
@@ -145,25 +159,35 @@ def _compare(
     if len(a) == 0 or len(b) == 0:
         reason = f"cannot tell: there is nothing to compare in {label}{lost}."
         return SettingsComparison(label, None, None, None, None, reason)
-    difference = float(a.mean() - b.mean())
+    # Squares of large or small values are no floats: all is computed in a unit that fits them.
+    exponent = int(np.frexp(max(abs(a).max(), abs(b).max()))[1])
+    a, b = np.ldexp(a, -exponent), np.ldexp(b, -exponent)
+
+    def in_full(scaled: float) -> float:
+        return float(np.ldexp(scaled, exponent))
+
+    mean_a, mean_b = in_full(a.mean()), in_full(b.mean())
+    scaled_difference = float(a.mean() - b.mean())
+    difference = in_full(scaled_difference)
     if len(a) < 2 or len(b) < 2:
         one = "one seed" if max(len(a), len(b)) == 1 else "one seed of a setting"
         reason = (
-            f"cannot tell from {one}: {names[0]} gives {a.mean():.4g} and {names[1]} "
-            f"{b.mean():.4g} in {label}, and how far seeds spread is not known{lost}."
+            f"cannot tell from {one}: {names[0]} gives {mean_a:.4g} and {names[1]} "
+            f"{mean_b:.4g} in {label}, and how far seeds spread is not known{lost}."
         )
         return SettingsComparison(label, difference, None, None, None, reason)
     error, freedom = _paired_error(a - b) if paired else _unpaired_error(a, b)
-    if error == 0:
+    if error < _ROUNDING:
         every = "every pair of seeds differs by as much" if paired else "every seed gives the same"
         reason = (
-            f"cannot tell: {every} ({names[0]} {a.mean():.4g}, {names[1]} {b.mean():.4g} in "
+            f"cannot tell: {every} ({names[0]} {mean_a:.4g}, {names[1]} {mean_b:.4g} in "
             f"{label}). Were they different seeds?{lost}"
         )
         return SettingsComparison(label, difference, None, None, None, reason)
-    p_value = t_test(difference / error, freedom)
-    half = t_quantile(alpha, freedom) * error
-    interval = (difference - half, difference + half)
+    p_value = t_test(scaled_difference / error, freedom)
+    reach = t_quantile(alpha, freedom) * error
+    half = in_full(reach)
+    interval = (in_full(scaled_difference - reach), in_full(scaled_difference + reach))
     percent = f"{100 * (1 - alpha):.4g}%"
     seeds = f"{len(a)}" if len(a) == len(b) else f"{len(a)} and {len(b)}"
     seeds += " pairs of seeds" if paired else " seeds"

@@ -65,13 +65,25 @@ class Recorded:
         return cls(curves, epochs, points, diverged)
 
 
+def listed(values: Any) -> Any:
+    """A tensor, an array or a list with some in it, as a list; anything else as it is."""
+    if hasattr(values, "tolist"):
+        return values.tolist()
+    return list(map(listed, values)) if isinstance(values, list | tuple) else values
+
+
+def on_one_line(text: str) -> str:
+    """A text that a terminal shows, and never obeys, whatever names are in it."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _numbers(name: Any, values: Any) -> np.ndarray:
-    listed = list(values) if isinstance(values, Sequence | np.ndarray) else None
-    if listed is None or any(not isinstance(y, Real) or isinstance(y, bool) for y in listed):
+    ys = listed(values)
+    if not isinstance(ys, list) or any(not isinstance(y, Real) or isinstance(y, bool) for y in ys):
         raise ConfigError(
-            f"{name!r} must be a list of numbers, one for each epoch, but it is {values!r}."
+            f"{name!r} must be a list of numbers, one for each epoch, but it is {values!r:.200}."
         )
-    return np.array(listed, float)
+    return np.array(ys, float)
 
 
 def _curves_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Curve]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gradbook.record import higher_is_better
-from gradbook.verdicts.recorded import Curve, Recorded, to_judge_by
+from gradbook.verdicts.recorded import Curve, Recorded, on_one_line, to_judge_by
 from gradbook.verdicts.trends import GAINED, LARGE, TELLING_EPOCHS, Trend
 
 Label = Literal[
@@ -22,6 +22,8 @@ Label = Literal[
 
 #: An explosion: a loss so many times its start; or so many times, where it rises beyond noise.
 _EXPLODED, _RISEN = 10, 2
+#: A training that stays behind its best has diverged if so much of what it gained is lost.
+_LOST = 0.5
 #: An accuracy above this is not one by chance, if the classes are about as frequent.
 _BY_CHANCE = 0.6
 
@@ -79,10 +81,31 @@ def verdict(training: Any) -> Verdict:
         ConfigError: If it is none of these.
     """
     recorded = Recorded.of(training)
+    with np.errstate(all="ignore"):  # a loss of 1e200 is for the verdict to tell
+        found = explosion(recorded) or _judge(recorded)
+    return replace(found, reason=on_one_line(found.reason))
+
+
+def explosion(recorded: Recorded) -> Verdict | None:
+    """The verdict on a loss that is not finite, or many times what it was at first."""
     epochs = recorded.epochs
     if recorded.diverged is not None:
         reason = f"A value became NaN or infinite: {recorded.diverged}."
         return Verdict("diverged", reason, epochs)
+    train, val = to_judge_by(recorded.curves) or (None, None)
+    curve = train or val
+    start = _start_of(recorded, train, val)
+    if curve is None or higher_is_better(curve.label) is not False or not start > 0:
+        return None
+    last = float(curve.ys[-1])
+    if last < _EXPLODED * start:
+        return None
+    reason = f"{curve.label} began at {start:.4g} and is {last:.4g}, {last / start:.2g} times that."
+    return Verdict("diverged", reason, epochs, curve=curve.label, start=start, level=last)
+
+
+def _judge(recorded: Recorded) -> Verdict:
+    epochs = recorded.epochs
     judged = to_judge_by(recorded.curves)
     if judged is None:
         names = ", ".join(recorded.curves) or "no values"
@@ -90,22 +113,13 @@ def verdict(training: Any) -> Verdict:
             f"cannot tell from {_count(epochs)} without a loss or an accuracy. There are {names}."
         )
         return Verdict("cannot tell", reason, epochs)
-    with np.errstate(all="ignore"):  # a loss of 1e200 is for the verdict to tell
-        return _judge(recorded, *judged)
-
-
-def _judge(recorded: Recorded, train: Curve | None, val: Curve | None) -> Verdict:
-    epochs, start = recorded.epochs, _start_of(recorded, train, val)
-    exploded = _explosion(train or val, start, epochs)
-    if exploded is not None:
-        return exploded
-    trends = _trends(recorded, train, val, start) if epochs >= 3 else []
+    start = _start_of(recorded, *judged)
+    trends = _trends(recorded, *judged, start) if epochs >= 3 else []
     if not trends:
         reason = f"cannot tell from {_count(epochs)}. It takes 3 to know a trend from noise."
         return Verdict("cannot tell", reason, epochs)
     by_split = {trend.curve.label.startswith("val_"): trend for trend in trends}
     trained, validated = by_split.get(False), by_split.get(True)
-    decider = validated or trends[0]  # where both say the same
 
     def told(label: Label, trend: Trend, reason: str) -> Verdict:
         return _told(label, trend, reason, epochs, start)
@@ -113,13 +127,10 @@ def _judge(recorded: Recorded, train: Curve | None, val: Curve | None) -> Verdic
     if trained is not None and trained.rises and trained.level >= _RISEN * start > 0:
         reason = f"{trained.pace(epochs)}, and is {trained.level / start:.2g} times its start."
         return told("diverged", trained, reason)
-    if trained and validated and validated.rises and trained.is_falling:
-        best = int(np.argmin(validated.zs))
-        reason = (
-            f"{validated.pace(epochs)}, beyond its noise of {validated.noise}, while "
-            f"{trained.pace()}. It was best in epoch {validated.curve.xs[best]:g}, with "
-            f"{validated.curve.ys[best]:.4g}, and is now {validated.curve.ys[-1]:.4g}."
-        )
+    if trained and validated and _overfits(trained, validated):
+        fell = f"{trained.curve.label} went from {start:.4g} to {trained.level:.4g}"
+        meanwhile = trained.pace() if trained.is_falling else fell
+        reason = f"{validated.worsening(epochs)}, while {meanwhile}. {validated.turn}"
         return told("overfitting", validated, reason)
     for trend in (validated, trained):
         if trend is not None and trend.oscillates:
@@ -129,15 +140,20 @@ def _judge(recorded: Recorded, train: Curve | None, val: Curve | None) -> Verdic
             )
             swing = trend.swing * trend.factor
             return replace(told("oscillating", trend, reason), noise=swing)
+    if _diverges(trained, validated):
+        trend = trained or trends[0]
+        return told("diverged", trend, f"{trend.worsening(epochs)}. {trend.turn}")
+    for trend in (validated, trained):
+        if trend is not None and (trend.climbs or trend.climb > 0):
+            reason = f"cannot tell from {epochs} epochs. {trend.worsening(epochs)}"
+            if trend is validated:
+                reason += ", while no training loss falls"
+            elif validated is not None:
+                reason += f", while {validated.curve.label} does not"
+            return told("cannot tell", trend, f"{reason}. {trend.turn}")
+    decider = validated or trends[0]  # where both say the same
     if all(trend.is_no_better and not trend.is_falling for trend in trends):
         return _unmoved(recorded, decider, start)
-    if trained is not None and trained.rises and trained.returns:
-        best = int(np.argmin(trained.zs))
-        reason = (
-            f"{trained.pace(epochs)}, back towards its start: it was best in epoch "
-            f"{trained.curve.xs[best]:.3g}, with {trained.curve.ys[best]:.4g}."
-        )
-        return told("oscillating", trained, reason)
     falling = [trend for trend in (trained, validated) if trend is not None and trend.falls]
     if trained and validated and falling == [trained]:
         line = validated.line
@@ -145,15 +161,17 @@ def _judge(recorded: Recorded, train: Curve | None, val: Curve | None) -> Verdic
             reason = f"{validated.levelled(epochs, start)}. Meanwhile {trained.pace()}."
             return told("converged", validated, reason)
     if falling:
-        reason = f"{falling[0].pace(epochs)}, beyond its noise of {falling[0].noise}"
+        reason = f"{falling[0].pace(epochs)}, {falling[0].evidence}"
         if len(falling) == 2:
             reason += f"; {falling[1].pace()}"
         elif validated and validated not in falling:
             reason += f"; {validated.curve.label}, with a noise of {validated.noise}, may follow"
         return told("still improving", falling[0], f"{reason}.")
     level = [trend for trend in (validated, trained) if trend and trend.is_level]
+    rising = [f" Meanwhile {trend.pace()}." for trend in trends if trend.rises]
     if level:
-        return told("converged", level[0], f"{level[0].levelled(epochs, start)}.")
+        reason = f"{level[0].levelled(epochs, start)}.{''.join(rising)}"
+        return told("converged", level[0], reason)
     why = (
         f"{decider.pace(epochs)}, while no training loss falls"
         if decider.rises
@@ -161,6 +179,28 @@ def _judge(recorded: Recorded, train: Curve | None, val: Curve | None) -> Verdic
     )
     reason = f"cannot tell from {epochs} epochs. {why}."
     return told("cannot tell", decider, reason)
+
+
+def _overfits(trained: Trend, validated: Trend) -> bool:
+    """Whether validation has become worse while training went on, or kept what it had gained."""
+    if validated.rises:
+        apart = validated.line.slope > trained.line.slope + trained.line.error
+        return trained.is_falling or (apart and trained.has_fallen and not trained.rises)
+    if validated.climb == 0 or not trained.has_fallen:
+        return False
+    then = np.interp(validated.best_x, trained.curve.xs, trained.zs)
+    now = float(trained.zs[-trained.phase :].mean())
+    return now < float(then) + max(trained.doubt, GAINED * trained.unit)
+
+
+def _diverges(trained: Trend | None, validated: Trend | None) -> bool:
+    """Whether training gets worse, and validation does not deny it, or gets worse than it began."""
+    if trained is None:
+        return validated is not None and validated.climbs and validated.fall < 0
+    if validated is not None and validated.climb == 0 and validated.line.slope <= 0:
+        return False
+    lost = trained.climb > 0 and trained.climb > _LOST * (trained.fall + trained.climb)
+    return trained.climbs or lost
 
 
 def _told(label: Label, trend: Trend, reason: str, epochs: int, start: float) -> Verdict:
@@ -199,17 +239,6 @@ def _training_points(recorded: Recorded, train: Curve | None) -> Curve | None:
     return points if np.isfinite(points.ys).all() else None
 
 
-def _explosion(curve: Curve | None, start: float, epochs: int) -> Verdict | None:
-    """The verdict on a loss that is finite, but many times what it was at first."""
-    if curve is None or higher_is_better(curve.label) is not False or not start > 0:
-        return None
-    last = float(curve.ys[-1])
-    if last < _EXPLODED * start:
-        return None
-    reason = f"{curve.label} began at {start:.4g} and is {last:.4g}, {last / start:.2g} times that."
-    return Verdict("diverged", reason, epochs, curve=curve.label, start=start, level=last)
-
-
 def _trends(
     recorded: Recorded, train: Curve | None, val: Curve | None, start: float
 ) -> list[Trend]:
@@ -235,8 +264,8 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
     unsure = trend.gain if epochs >= TELLING_EPOCHS else trend.doubt
     if unsure > LARGE * trend.unit:
         reason = (
-            f"cannot tell from {epochs} epochs. {name} is no better than at first, but its noise "
-            f"of {trend.noise} could hide that."
+            f"cannot tell from {epochs} epochs. The noise of {name}, {trend.noise}, hides whether "
+            f"it is better than at first."
         )
         return _told("cannot tell", trend, reason, epochs, start)
     scores = [name for name in ("val_acc", "train_acc") if name in recorded.curves]
@@ -248,6 +277,9 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
     if score > _BY_CHANCE:
         reason = f"{same}. With {scores[0]} at {score:.3g}, it got there in the first epoch."
         return _told("converged", trend, reason, epochs, start)
-    reason = f"{same}: no improvement beyond {GAINED:.0%} and its noise of {trend.noise}"
+    if trend.gain < -max(GAINED * trend.unit, trend.doubt):
+        reason = f"{same}: {trend.amount(trend.gain)} worse, beyond its noise of {trend.noise}"
+    else:
+        reason = f"{same}: no improvement beyond {GAINED:.0%} and its noise of {trend.noise}"
     reason += f", and {scores[0]} is {score:.3g}." if scores else "."
     return _told("stuck", trend, reason, epochs, start)

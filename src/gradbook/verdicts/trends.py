@@ -21,8 +21,8 @@ _WORTHWHILE = 0.02
 #: Swings: their least size as parts of the level and of the whole fall; as a part of the level
 #: alone; and how many epochs show them.
 LARGE, _LARGE_IN_FALL, _HUGE, TELLING_EPOCHS = 0.1, 0.15, 1, 5
-#: So many values after the first, each better than the one before, are a trend of any shape: noise
-#: orders so many in that way once in 120 cases.
+#: So many values after the first, each better than the one before, are a trend that need not be
+#: straight: noise orders so many in that way once in 120 cases.
 _IN_ORDER = 5
 #: How often noise may seem to leave a best level for good.
 _LEAVES = 0.01
@@ -140,16 +140,15 @@ class Trend:
         return self.line.p_value < _SIGNIFICANT or self._is_in_order(sign)
 
     def _is_in_order(self, sign: int) -> bool:
-        # The first value is left out: most curves fall after it, whatever they do then.
+        # The first value is left out: most curves fall after it, whatever they do then. Steps
+        # that become smaller may be the last ones on the way to a level.
         steps = sign * np.diff(self.zs[1:])
-        return len(steps) >= _IN_ORDER - 1 and bool((steps > 0).all())
+        return len(steps) >= _IN_ORDER - 1 and steps.min() > 0 and steps[0] < steps[-1]
 
     @property
     def climbs(self) -> bool:
         """Whether the curve rises, by much of its level and a good part of the whole fall."""
-        return self.rises and self.change > max(
-            LARGE * self.unit, _LARGE_IN_FALL * abs(self.fall)
-        )
+        return self.rises and self.change > max(LARGE * self.unit, _LARGE_IN_FALL * abs(self.fall))
 
     @property
     def gain(self) -> float:
@@ -163,6 +162,11 @@ class Trend:
         return quantile * self.line.noise * math.sqrt(1 + 1 / self.phase)
 
     @property
+    def has_fallen(self) -> bool:
+        """Whether the final phase is better than the start, by more than a trifle or noise."""
+        return self.fall > max(GAINED * self.unit, self.doubt)
+
+    @property
     def is_no_better(self) -> bool:
         """Whether the final phase is no better than the first value, as far as can be seen."""
         return self.gain < max(GAINED * self.unit, self.doubt)
@@ -174,22 +178,23 @@ class Trend:
         return not self.rises and most < _HIDDEN * self.fall
 
     @property
-    def best(self) -> int:
-        """The place of the best value."""
-        return int(np.argmin(self.zs))
+    def best_x(self) -> float:
+        """Where the best value stands, in epochs."""
+        return float(self.curve.xs[np.argmin(self.zs)])
 
     @property
     def climb(self) -> float:
         """By how much the final phase is worse than the best three values in a row before it.
 
-        It is 0 if there were not as many, or if the best of them may have been best by noise.
+        It is 0 if there were not as many, if the best of them may have been best by noise, or if
+        the curve is on its way back.
         """
         before = self.zs[: -self.phase]
-        if len(before) < 3:
+        if len(before) < 3 or self.is_falling:
             return 0.0
         means = np.convolve(before, np.full(3, 1 / 3), "valid")
         climb = float(self.zs[-self.phase :].mean() - means.min())
-        noise = max(self.line.noise, _roughness(self.zs[1:]))
+        noise = max(self.line.noise, _usual_roughness(self.zs[1:]))
         # The best was chosen: each of those that it was chosen from could have been it by noise.
         quantile = t_quantile(_LEAVES / len(means), self.phase - 2)
         error = quantile * noise * math.sqrt(1 / 3 + 1 / self.phase)
@@ -245,7 +250,7 @@ class Trend:
         """Why the trend of the final phase is one, in words."""
         if self.line.p_value < _SIGNIFICANT:
             return f"beyond its noise of {self.noise}"
-        return "and did so from each epoch to the next"
+        return "in every one of them"
 
     def pace(self, epochs: int | None = None) -> str:
         """How the curve moves in the final phase, which is named if `epochs` are given."""
@@ -255,6 +260,20 @@ class Trend:
         if epochs is None:
             return text
         return f"{text} over the last {self.last(epochs)} of {epochs} epochs"
+
+    def worsening(self, epochs: int) -> str:
+        """That the curve gets worse, or is worse than it was, in words."""
+        if self.rises:
+            return f"{self.pace(epochs)}, {self.evidence}"
+        text = f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of"
+        return f"{text} {epochs} epochs, {self.amount(self.climb)} worse than at its best"
+
+    @property
+    def turn(self) -> str:
+        """Where the curve was best, as a sentence that follows one about the curve."""
+        best = self.curve.ys[np.argmin(self.zs)]
+        text = f"{self.curve.label} was best in epoch {self.best_x:.3g}, with {best:.4g}"
+        return f"{text}, and is now {self.curve.ys[-1]:.4g}."
 
     def levelled(self, epochs: int, start: float) -> str:
         """That the curve has come to a level, in words."""
@@ -276,3 +295,11 @@ def _roughness(zs: np.ndarray) -> float:
     variance 6v.
     """
     return math.sqrt(float(np.mean(np.diff(zs, n=2) ** 2)) / 6)
+
+
+def _usual_roughness(zs: np.ndarray) -> float:
+    """The same from their median, in which a few turns of the curve leave no trace.
+
+    Half of what is normally distributed is within 0.6745 standard deviations.
+    """
+    return float(np.median(np.abs(np.diff(zs, n=2)))) / (0.6745 * math.sqrt(6))

@@ -64,11 +64,16 @@ _DOMAINS = {
     "logit": (0.0, 1.0, False),
 }
 _SOFTMAXES = {"softmax", "log_softmax", "softmin"}
+_WITH_SOFTMAX = {"cross_entropy", "multi_head_attention_forward", "scaled_dot_product_attention"}
 _SYMBOLS = {
     **{"add": "+", "radd": "+", "sub": "-", "rsub": "-", "mul": "*", "rmul": "*", "div": "/"},
     **{"truediv": "/", "rdiv": "/", "rtruediv": "/", "pow": "**", "rpow": "**", "matmul": "@"},
 }
 
+_LARGEST_OFF = (
+    "take the largest of each row off first, `X - X.amax(dim=-1, keepdim=True)`, which changes no "
+    "softmax (book: 4.5.2)."
+)
 _CROSS_ENTROPY = (
     "let the network give logits and take F.cross_entropy as the loss, which needs no logarithm "
     "of a probability (book: 4.5.2)."
@@ -99,6 +104,8 @@ class Diagnosis:
             origin = observer.origin()
         self.call = origin if isinstance(origin, Call) else None
         self.source = origin if isinstance(origin, torch.Tensor) else None
+        if self.call is not observer.caller:
+            self.node = None
 
     @property
     def operation(self) -> str | None:
@@ -169,7 +176,9 @@ class Diagnosis:
 
     def _masked(self) -> tuple[Cause, str, str] | None:
         call = self.call
-        if call is None or not (call.is_misled or (self.node and call.name in _SOFTMAXES)):
+        if call is None or not (
+            call.is_misled or (self.node is not None and call.name in _SOFTMAXES)
+        ):
             return None
         edit = (
             "mask with a large finite number, such as -1e9, or leave one position of each row open."
@@ -177,7 +186,7 @@ class Diagnosis:
         for x in call.wrong_inputs:
             rows = (x == -math.inf).all(dim=self._masked_dim(call, x))
             num_rows = int(rows.sum())
-            if num_rows:
+            if num_rows and call.name in _SOFTMAXES | _WITH_SOFTMAX:
                 are = "is" if num_rows == 1 else "are"
                 reason = (
                     f"{num_rows} of {rows.numel()} rows that `{call.name}` was given {are} -inf "
@@ -186,9 +195,11 @@ class Diagnosis:
                 return "fully masked row", reason, edit
         if self.node is not None:
             return None
+        wrong = next(t for t in call.results if not are_finite([t]))
         return (
             "bad constant",
-            f"`{self.operation}` was given -inf, as a mask has it, and cannot work with it there.",
+            f"`{self.operation}` made {_not_finite(wrong)} of the -inf that it was given, which a "
+            f"mask holds.",
             "mask with a large finite number, such as -1e9, or leave open what is needed here.",
         )
 
@@ -202,7 +213,7 @@ class Diagnosis:
         call = self.call
         if call is None or self.node is not None or not call.inputs:
             return None
-        x, labels = call.inputs[0], call.inputs[-1]
+        x, labels = call.inputs[0], call.inputs[1:2]
         if not x.numel():
             return (
                 "too few numbers",
@@ -218,7 +229,7 @@ class Diagnosis:
                 "leave out a last batch of one example, or take it with `correction=0`.",
             )
         ignored = call.kwargs.get("ignore_index", -100)
-        if call.name in ("cross_entropy", "nll_loss") and bool((labels == ignored).all()):
+        if call.name in ("cross_entropy", "nll_loss") and bool((labels[0] == ignored).all()):
             return (
                 "too few numbers",
                 f"All labels are {ignored}, which `{call.name}` leaves out, so that nothing is "
@@ -233,10 +244,9 @@ class Diagnosis:
             return None
         wrong = next(t for t in call.results if not are_finite([t]))
         if not call.inputs:
-            value = float(wrong[~wrong.isfinite()][0])
             return (
                 "bad constant",
-                f"The tensor that `{call.name}` makes holds {value}.",
+                f"The tensor that `{call.name}` makes holds {_not_finite(wrong)}.",
                 "look where that number comes from.",
             )
         limits = torch.finfo(wrong.dtype)
@@ -254,7 +264,7 @@ class Diagnosis:
                     "bad constant",
                     f"{number:g}, which the code itself gives to the operation, is infinite in "
                     f"{name}, which ends at {limits.max:.3g}.",
-                    "take a smaller number, or convert to torch.float64 before.",
+                    "take a smaller number, or a dtype that holds it.",
                 )
             if number and not float(torch.tensor(float(number), dtype=wrong.dtype)):
                 return (
@@ -297,6 +307,10 @@ class Diagnosis:
             )
         if not zeros:
             return None
+        exponentials = [c for c in self.calls if c.name in _EXPONENTIALS]
+        sums = [t for c in exponentials for sum_ in self._uses(c, "sum") for t in sum_.results]
+        if any(tensor is t for tensor in call.inputs for t in sums):
+            return "division by zero", reason, _LARGEST_OFF
         return "division by zero", reason, "add a small number to the divisor, such as 1e-5."
 
     def _power(self) -> tuple[Cause, str, str] | None:
@@ -312,8 +326,8 @@ class Diagnosis:
         if zeros:
             return (
                 "division by zero",
-                f"{zeros} of {num_powers} bases of `**` are 0, and a negative "
-                f"exponent divides by them.",
+                f"{zeros} of {num_powers} bases of `**` are 0, and a negative exponent divides by "
+                f"them.",
                 "add a small number to the base, such as 1e-5.",
             )
         negative = int(((base < 0) & (exponent % 1 != 0)).sum())
@@ -339,10 +353,11 @@ class Diagnosis:
         zeros = int((of == 0).sum())
         if not zeros:
             return None
+        name = _SYMBOLS.get(self.call.name, self.call.name)
         return (
             "root of zero",
             f"The derivative of a root at 0 is infinite, and {zeros} of {of.numel()} "
-            f"{'arguments' if of is x else 'results'} of `{_SYMBOLS.get(self.call.name, self.call.name)}` are 0.",
+            f"{'arguments' if of is x else 'results'} of `{name}` are 0.",
             "add a small number under the root, such as 1e-8.",
         )
 
@@ -351,6 +366,8 @@ class Diagnosis:
         name = self.call.name if self.call is not None else ""
         if x is None or name not in _DOMAINS:
             return None
+        if name in _LOGARITHMS and self.phase == "backward":
+            return None  # its derivative is defined for negative numbers
         low, high, with_ends = _DOMAINS[name]
         outside = (x < low) | (x > high)
         # A logarithm of 0 is a cause of its own.
@@ -361,10 +378,10 @@ class Diagnosis:
             return None
         values = x[outside]
         middle = low if math.isinf(high) else (low + high) / 2
-        farthest = float(values[(values - middle).abs().argmax()])
+        farthest = float(values[(values - middle).abs().argmax()]) + 0.0  # no -0
         reason = (
             f"`{name}` is defined {_interval(low, high, with_ends)}, and {num_outside} of "
-            f"{x.numel()} arguments are not there; the farthest is {farthest:.3g}."
+            f"{x.numel()} arguments are outside; the farthest is {farthest:.3g}."
         )
         negative = int((x < 0).sum())
         if low == 0 and math.isinf(high) and negative:
@@ -384,10 +401,10 @@ class Diagnosis:
     def _into_domain(self, name: str, low: float, high: float, farthest: float) -> str:
         """What brings the arguments of an operation to where it is defined."""
         if math.isfinite(high):
-            bounds = f"{low + 1e-6:.7g}, {high - 1e-6:.7g}"
+            bounds = f"{_short(low + 1e-6)}, {_short(high - 1e-6)}"
             return f"bring the argument into that range, or bound it by `.clamp({bounds})`."
         # So that the derivative of a root stays finite, too.
-        bound = f"`.clamp(min={low + 1e-6 if low else 1e-8:.7g})`"
+        bound = f"`.clamp(min={_short(low + 1e-6 if low else 1e-8)})`"
         if name in _LOGARITHMS and self._has_classes():
             return _CROSS_ENTROPY
         if name in _LOGARITHMS and farthest < -1e-5:
@@ -486,10 +503,7 @@ class Diagnosis:
                 "exponential (of a mean, take off the logarithm of their number as well)."
             )
         elif sums and x.dim() > 1 and x.shape[-1] > 1:
-            edit = (
-                "take the largest of each row off first, `X - X.amax(dim=-1, keepdim=True)`, "
-                "which changes no softmax (book: 4.5.2)."
-            )
+            edit = _LARGEST_OFF
         return (
             "exp overflow",
             f"The argument of `{self.call.name}` reached {float(x.max()):.4g}, and {dtype} "
@@ -550,6 +564,14 @@ class Diagnosis:
                 f"{given}`{self.operation}` is not defined for some of them.",
                 "look at what it is given, and keep it to where the operation is defined.",
             )
+        if self.phase == "forward" and self.call is None:
+            return (
+                "unknown",
+                "No operation gave a wrong number when all were looked at one by one. PyTorch has "
+                "faster ways for some layers, such as attention in evaluation, which it does not "
+                "take then.",
+                "look at such layers: a row of attention that is masked from end to end is NaN.",
+            )
         reason = f"{given}The largest number in the batch was "
         reason += f"{at.largest_input if at else math.nan:.3g}."
         if at is not None and at.largest_input > _BLOWN_UP:
@@ -570,6 +592,15 @@ class Diagnosis:
 
 def _divisors(divisor: torch.Tensor) -> str:
     return "divisors is" if divisor.numel() == 1 else "divisors are"
+
+
+def _not_finite(tensor: torch.Tensor) -> float:
+    """The first number of a tensor that is not finite."""
+    return float(tensor.detach()[~tensor.isfinite()][0])
+
+
+def _short(number: float) -> str:
+    return f"{number:.7g}".replace("e-0", "e-")
 
 
 def _interval(low: float, high: float, with_ends: bool) -> str:

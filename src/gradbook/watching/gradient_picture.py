@@ -57,7 +57,7 @@ def draw_gradients(rows: Sequence[LayerRow]) -> "Figure":
     axes[3].set(ylabel=f"{' or '.join(lost_kinds) or 'dead or saturated'} units")
     if not lost_kinds:
         place = {"ha": "center", "va": "center", "transform": axes[3].transAxes}
-        axes[3].text(0.5, 0.5, "no ReLU, sigmoid or tanh was seen", **place)
+        axes[3].text(0.5, 0.5, "no ReLU, sigmoid or the like was seen", **place)
     axes[3].set_ylim(-0.03, 1.03)
     axes[3].yaxis.set_major_formatter(PercentFormatter(1))
     for panel in axes:

@@ -8,7 +8,7 @@ from itertools import islice
 import torch
 
 from gradbook.watching.layers import Layer
-from gradbook.watching.sampled_step import SampledStep
+from gradbook.watching.sampled_step import SATURATING, SampledStep
 
 #: What was seen of a layer in a step, as `SampledStep.seen` has it: for each parameter or call, one
 #: number or one for each unit.
@@ -33,12 +33,13 @@ class LayerRow:
         weight_norm: That of its parameters.
         update_ratio: The norm of a step's change divided by that of the parameters.
         activation_rms: The root mean square of its output, after the activation function.
-        function: The activation function that follows it: "relu", "sigmoid" or "tanh", or "".
+        function: The activation function that follows it, of those that docs/gradients.md names,
+            as "relu"; or "".
         num_units: The outputs of that function for an example, or its channels.
         num_examples: For how many examples they were looked at, toward the end of the epoch.
-        dead: The part of the units whose ReLU gave 0 for all of these examples.
-        saturated: The part of the units whose sigmoid or tanh had less than 5% of its largest
-            slope for most of these examples.
+        dead: The part of the units whose ReLU, or the like, was flat for all of these examples.
+        saturated: The part of the units whose sigmoid, tanh or Hardtanh had less than 5% of its
+            largest slope for most of these examples.
     """
 
     epoch: int
@@ -103,8 +104,9 @@ def _row(epoch: int, layer: Layer, steps: Sequence[SampledStep], seen: Sequence[
     useful = [units for each in seen[late] for units in each.get("useful", [])]
     shares = [sum(unit) / len(unit) for unit in zip(*useful, strict=False)]
     function = next((f for step in steps if (f := step.functions.get(layer.name))), "")
-    dead = [share == 0 for share in shares if function == "relu"]
-    flat = [share < 0.5 for share in shares if function != "relu"]
+    saturates = function in SATURATING
+    dead = [share == 0 for share in shares if not saturates]
+    flat = [share < 0.5 for share in shares if saturates]
     return LayerRow(
         epoch=epoch,
         layer=layer.name,

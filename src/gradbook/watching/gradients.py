@@ -16,6 +16,7 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.record import Sink
+from gradbook.resumable_loader import batch_sizes
 from gradbook.watching.gradient_report import GradientReport
 from gradbook.watching.gradient_rows import summarize
 from gradbook.watching.layers import layers_of, modules_held
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from gradbook.board import ProgressBoard
     from gradbook.trainer import Trainer
 
-#: At most so many steps of an epoch are sampled, and at most one in so many; but always the last.
+#: At most so many steps of an epoch are sampled, and at most one in so many; but always one at its
+#: end.
 MOST_SAMPLES, DENSEST = 8, 24
 
 
@@ -37,8 +39,8 @@ class GradientWatcher(Sink):
 
     Args:
         every_n_steps: Sample each epoch's first step, and then one in so many. None takes up to
-            8 steps spread over the epoch, at most one in 24; its last step is always one, and the
-            first of the training.
+            8 steps spread over the epoch, at most one in 24; its last step is always one, unless
+            its batch is less than half as large as the others, and the first of the training.
 
     Attributes:
         report: What was seen, epoch by epoch.
@@ -111,7 +113,11 @@ class GradientWatcher(Sink):
         every = self.every_n_steps
         if every is not None:
             every *= trainer.accumulate_grad_batches
-        places = _places(trainer.num_train_batches, every, is_first=trainer.position.epoch == 0)
+        num_batches = trainer.num_train_batches
+        sizes = batch_sizes(trainer.train_dataloader)
+        if every is None and len(sizes) > 1 and 2 * sizes[-1] < sizes[0]:
+            num_batches -= 1  # a few examples tell little about what is dead
+        places = _places(num_batches, every, is_first=trainer.position.epoch == 0)
         done = trainer.position.batches  # not 0 where an epoch is gone on with
         self._due = [place for place in places if place >= done]
         self._prepare_if_due(trainer)

@@ -42,7 +42,7 @@ def layers_of(model: Any, optimizer: Any) -> list[Layer]:
             for name, param in own.items()
             if id(param) not in taken
             and not is_lazy(param)
-            and param.is_floating_point()
+            and (param.is_floating_point() or param.is_complex())
             and (param.is_leaf or not param.requires_grad)
         }
         taken |= {id(param) for param in params.values()}

@@ -68,6 +68,12 @@ class Call:
         return not self.inputs or any(math.isinf(number) for number in self.numbers)
 
     @property
+    def is_first(self) -> bool:
+        """Whether its result is wrong, its arguments are not, and it makes no mask."""
+        makes_mask = self.is_intended and all(map(_is_masked, self.results))
+        return self.is_wrong and not self.wrong_inputs and not makes_mask
+
+    @property
     def is_misled(self) -> bool:
         """Whether it turns the infinities of a mask, -inf, into something else."""
         of_a_mask = bool(self.wrong_inputs) and all(map(_is_masked, self.wrong_inputs))
@@ -166,14 +172,25 @@ class Observer(TorchFunctionMode):
 
         From the loss it is traced back through what is wrong. A call whose result is infinite,
         but does not reach the loss, is none: a mask may be made of infinities. Nor is the call
-        that makes a mask, if a later one cannot work with it.
+        that makes a mask, if a later one cannot work with it. A node that was given NaN forward,
+        where the loss did not need it, has it from another call.
         """
-        if self.node is not None:
-            return self._caller_of[self.node]
+        call = self.caller
+        if call is not None:
+            given = [tensor for tensor in call.wrong_inputs if bool(tensor.isnan().any())]
+            return self._traced(given[0], call.index) if given else call
         if self.root is None:
-            return next((c for c in self.calls if c.is_wrong and not c.wrong_inputs), None)
-        tensor, misled = self.root, None
-        index = len(self.calls)
+            return next((c for c in self.calls if c.is_misled or c.is_first), None)
+        return self._traced(self.root, len(self.calls))
+
+    @property
+    def caller(self) -> "Call | None":
+        """The call that the wrong node of the graph belongs to."""
+        return None if self.node is None else self._caller_of[self.node]
+
+    def _traced(self, tensor: torch.Tensor, index: int) -> "Call | torch.Tensor":
+        """Where a tensor that the first calls gave has its wrong number from."""
+        misled = None
         while True:
             made = [c for c in self.calls[:index] if any(t is tensor for t in c.results)]
             if not made:

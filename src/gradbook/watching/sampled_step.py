@@ -1,5 +1,6 @@
 """One sampled step of a training: the gradients, weights and activations of each layer in it."""
 
+import math
 from typing import Any
 
 import torch
@@ -15,12 +16,25 @@ from gradbook.watching.observer import tensors_in
 
 #: A sigmoid or tanh is saturated where its slope is below this part of its largest.
 FLAT = 0.05
+#: The functions whose units are called saturated where they are flat; others are called dead.
+SATURATING = ("sigmoid", "tanh", "hardtanh")
 
 #: Activation functions by the name of PyTorch's function.
 _ACTIVATIONS = {
-    **{"relu": "relu", "relu6": "relu", "sigmoid": "sigmoid", "expit": "sigmoid", "tanh": "tanh"},
-    **dict.fromkeys(("gelu", "silu", "elu", "selu", "leaky_relu", "softplus", "mish"), "other"),
+    **{name: name for name in ("relu", "relu6", "sigmoid", "tanh", "gelu", "silu", "mish")},
+    **{"expit": "sigmoid", **dict.fromkeys(("elu", "selu", "leaky_relu", "softplus"), "other")},
 }
+#: Between which outputs a function is not flat. A sigmoid y has the slope y (1 - y), of which the
+#: largest is 1/4, and a tanh 1 - y^2.
+_ACTIVE = {
+    "relu": (0.0, math.inf),
+    "relu6": (0.0, 6.0),
+    "sigmoid": ((1 - math.sqrt(1 - FLAT)) / 2, (1 + math.sqrt(1 - FLAT)) / 2),
+    "tanh": (-math.sqrt(1 - FLAT), math.sqrt(1 - FLAT)),
+}
+#: A GELU, SiLU or Mish is flat where it gives no less than this and less than 0: far to the left.
+_FLAT_TAIL = -0.01
+_RELU = ("relu", _ACTIVE["relu"])
 
 
 class SampledStep:
@@ -38,8 +52,8 @@ class SampledStep:
     Attributes:
         seen: By (layer, what), tensors that are still on their devices: of "gradient", "weight"
             and "update" the norms for each parameter, of "activation" the mean square for each
-            call, and of "useful" for each unit the part of the examples for which it was neither
-            0 nor flat.
+            call, and of "useful" for each unit the part of the examples for which it was not
+            flat.
         functions: By layer, the activation function that follows it.
         num_examples: By layer, the examples for which its units were looked at.
         order: The names of the layers in the order in which they were called.
@@ -167,7 +181,7 @@ class _ObservedCalls:
 class _ObservedFunctions(TorchFunctionMode):
     """Sees every function of PyTorch's that one call of the model calls.
 
-    A function of a parameter and of something else is a layer, and a ReLU, sigmoid or tanh that
+    A function of a parameter and of something else is a layer, and a ReLU, sigmoid or the like that
     comes next is its activation function. So a model written with tensors only is seen as well as
     one of modules.
     """
@@ -201,14 +215,14 @@ class _ObservedFunctions(TorchFunctionMode):
         if known and len(known) == len(layers):
             self._kept.append(output)
             self._layer_of[id(output)] = known[-1]
-        elif known and output.is_floating_point():
+        elif known and (output.is_floating_point() or output.is_complex()):
             for layer in known:  # a fused function has several
                 self._step.order.setdefault(layer.name)
             self._begin_layer(known[-1], output)
         elif self._last is not None and output.dim() > 1:
-            function = self._function(name, args, kwargs)
+            function, active = self._function(name, args, kwargs)
             if function:
-                self._activate(self._last[0], function, output)
+                self._activate(self._last[0], function, active, output)
 
     def _begin_layer(self, layer: Layer, output: torch.Tensor) -> None:
         """A layer has given its output. Another of the same may follow, when a bias is added."""
@@ -216,16 +230,19 @@ class _ObservedFunctions(TorchFunctionMode):
             self.end_layer()
         self._last, self._is_activated = (layer, output.detach()), False
 
-    def _activate(self, layer: Layer, function: str, output: torch.Tensor) -> None:
+    def _activate(
+        self, layer: Layer, function: str, active: tuple[float, float] | None, output: torch.Tensor
+    ) -> None:
         output = output.detach()
         self._last, self._is_activated = (layer, output), True
-        # NaN is neither dead nor flat: it is another matter.
-        if function == "relu":
-            useful = ~(output <= 0)
-        elif function == "sigmoid":
-            useful = ~(output * (1 - output) <= FLAT / 4)  # its largest slope is 1/4
-        elif function == "tanh":
-            useful = ~(1 - output * output <= FLAT)
+        if output.is_complex():
+            return
+        # NaN is not flat: it is another matter.
+        if active is not None:
+            useful = ~((output <= active[0]) | (output >= active[1]))
+        elif function in ("gelu", "silu", "mish"):
+            # Of their zeros, that at 0 is positive and those far to the left are negative.
+            useful = ~((output >= _FLAT_TAIL) & output.signbit())
         else:
             return
         # A convolution's units are its channels.
@@ -239,18 +256,26 @@ class _ObservedFunctions(TorchFunctionMode):
             self._step.note(layer.name, "activation", _norm(output) ** 2 / max(output.numel(), 1))
         self._last = None
 
-    def _function(self, name: str, args: Any, kwargs: Any) -> str:
-        """The activation function that a call is of, or ""."""
+    def _function(
+        self, name: str, args: Any, kwargs: Any
+    ) -> tuple[str, tuple[float, float] | None]:
+        """The activation function that a call is of, or "", and between what it is not flat."""
         name = name.removesuffix("_")
-        if name in _ACTIVATIONS:
-            return _ACTIVATIONS[name]
+        if name == "hardtanh":
+            low = args[1] if len(args) > 1 else kwargs.get("min_val", -1.0)
+            high = args[2] if len(args) > 2 else kwargs.get("max_val", 1.0)
+            return "hardtanh" if low < 0 else "relu6", (low, high)
         if name in ("clamp", "clip", "clamp_min"):
             low = args[1] if len(args) > 1 else kwargs.get("min")
-            return "relu" if self._is_zero(low) else ""
+            high = args[2] if len(args) > 2 else kwargs.get("max")
+            if not self._is_zero(low):
+                return "", None
+            return ("relu6", (0.0, high)) if isinstance(high, int | float) else _RELU
         if name in ("max", "maximum"):
             both = [*args, *kwargs.values()]
-            return "relu" if len(both) == 2 and any(map(self._is_zero, both)) else ""
-        return ""
+            return _RELU if len(both) == 2 and any(map(self._is_zero, both)) else ("", None)
+        function = _ACTIVATIONS.get(name, "")
+        return function, _ACTIVE.get(function)
 
     def _is_zero(self, value: Any) -> bool:
         if id(value) in self._zeros:

@@ -17,6 +17,18 @@ EXPLODED = 10.0  # the same, as a multiple
 GROWN, LARGE = 1000.0, 100.0  # all gradients of a step: as a multiple of the first's, and at least
 DEAD = 0.4  # the part of a layer's units, and in a narrow layer a little more
 SATURATED = 0.5  # the part of a layer's units
+FEW = 5.0  # both are higher by so much, divided by the number of examples
+
+_NAMES = {
+    "relu": "ReLUs",
+    "relu6": "ReLU6 units",
+    "gelu": "GELUs",
+    "silu": "SiLUs",
+    "mish": "Mish units",
+    "sigmoid": "sigmoids",
+    "tanh": "tanh units",
+    "hardtanh": "Hardtanh units",
+}
 
 
 @dataclass(frozen=True)
@@ -165,28 +177,45 @@ def _dead(rows: Sequence[LayerRow], rate: str) -> Symptom | None:
     worst, others = _affected(rows, _dead_part, DEAD)
     if worst is None:
         return None
+    name = _NAMES[worst.function]
+    if worst.function == "relu":
+        gave, reason = "gave 0", "Where a ReLU gives 0 no gradient passes"
+    elif worst.function == "relu6":
+        gave = "gave 0 or the largest value"
+        reason = "There the function is flat and no gradient passes"
+    else:
+        gave = "gave about 0"
+        reason = "So far to the left the function is flat and hardly a gradient passes"
     return Symptom(
         "dead",
         worst.layer,
         worst.epoch,
-        f"Dead ReLUs in epoch {worst.epoch}: {worst.dead:.0%} of the {worst.num_units} units "
-        f"of {worst.title} gave 0 for each of {worst.num_examples} examples{others}. Where a "
-        f"ReLU gives 0 no gradient passes, so these units learn no more. Usual remedies: a "
-        f"smaller learning rate, He initialization (book 5.4), leaky ReLU (book 5.1)."
-        f"{rate}",
+        f"Dead {name} in epoch {worst.epoch}: {worst.dead:.0%} of the {worst.num_units} units "
+        f"of {worst.title} {gave} for each of {worst.num_examples} examples{others}. {reason}, "
+        f"so these units learn no more. Usual remedies: a smaller learning rate, He "
+        f"initialization (book 5.4), leaky ReLU (book 5.1).{rate}",
     )
 
 
 def _dead_part(row: LayerRow) -> float:
     """The part that is dead, less what chance alone may add in a layer of few units."""
-    return row.dead - 0.5 / math.sqrt(max(row.num_units, 1))
+    return row.dead - 0.5 / math.sqrt(max(row.num_units, 1)) - _by_chance(row)
+
+
+def _by_chance(row: LayerRow) -> float:
+    """What a few examples may add to a part.
+
+    A unit that is active for a part p of the examples is off for all of n with the probability
+    (1 - p)^n. Over all p that is 1 / (n + 1) on average, and more where units are sparse.
+    """
+    return FEW / max(row.num_examples, 1)
 
 
 def _saturated(rows: Sequence[LayerRow]) -> Symptom | None:
-    worst, others = _affected(rows, lambda row: row.saturated, SATURATED)
+    worst, others = _affected(rows, lambda row: row.saturated - _by_chance(row), SATURATED)
     if worst is None:
         return None
-    name = {"sigmoid": "sigmoids", "tanh": "tanh units"}[worst.function]
+    name = _NAMES[worst.function]
     return Symptom(
         "saturated",
         worst.layer,

@@ -1,0 +1,178 @@
+"""The study in which Optuna keeps a search: where it is kept, and how it is opened."""
+
+import re
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gradbook import checks
+from gradbook.errors import ConfigError, CorruptFileError, GradbookError, MissingExtraError
+
+#: The study, unless it is in a storage of the user's own: a log to which each process appends.
+STUDY_FILE = "search.journal"
+
+#: What may end a trial before its last epoch.
+PRUNERS = ("median", "halving", "hyperband", "none")
+
+#: The first trials, and the first epoch of each, are never judged against others.
+_NUM_UNJUDGED_TRIALS, _NUM_UNJUDGED_EPOCHS = 5, 1
+
+#: Who has held the study's lock for longer was killed: an entry takes milliseconds.
+_LOCK_SECONDS = 5
+
+
+class Study:
+    """A study as it can be sent to another process, which opens it for itself.
+
+    Args:
+        storage: The URL of a database, such as "sqlite:///studies.db"; None keeps the study in
+            the sweep's folder.
+        pruner: What ends trials early that do badly, one of `PRUNERS`.
+
+    Attributes:
+        pruner: The same.
+
+    Raises:
+        ConfigError: If there is no such pruner, or the storage cannot be used.
+        MissingExtraError: If Optuna is not installed.
+    """
+
+    def __init__(self, storage: str | None, pruner: str) -> None:
+        checks.check_choice(pruner, "pruner", PRUNERS)
+        self.pruner, self._url = pruner, storage
+        self._folder, self._name = Path(), ""
+        optuna()
+        if storage is not None:
+            if not isinstance(storage, str) or "://" not in storage:
+                raise ConfigError(
+                    f"storage is the URL of a database, such as 'sqlite:///studies.db', but it is "
+                    f"{storage!r}."
+                )
+            self._storage()
+
+    def create(self, folder: Path, direction: str) -> None:
+        """Makes the study of a new sweep.
+
+        Args:
+            folder: The sweep's folder.
+            direction: "maximize" or "minimize".
+        """
+        self._folder, self._name = folder, f"{folder.name}-{uuid.uuid4().hex[:8]}"
+        with quietly():
+            optuna().create_study(
+                study_name=self._name, storage=self._storage(), direction=direction
+            )
+
+    def find(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Finds the study of a sweep that was stopped.
+
+        Args:
+            folder: The sweep's folder.
+            facts: What `facts` has told of the study then.
+
+        Raises:
+            ConfigError: If it is not where it should be.
+        """
+        if facts["in_folder"] != (self._url is None):
+            raise ConfigError(
+                f"The study of {folder} is "
+                + (
+                    "in its folder. Leave storage out."
+                    if facts["in_folder"]
+                    else "in a storage of your own. Give storage (--storage) as it was given then."
+                )
+            )
+        if facts["in_folder"] and not (folder / STUDY_FILE).is_file():
+            raise ConfigError(f"{folder} has lost its study: there is no {STUDY_FILE}.")
+        self._folder, self._name = folder, facts["name"]
+
+    def facts(self) -> dict[str, Any]:
+        """What has to be known to find it again, as JSON values."""
+        return {
+            "name": self._name,
+            "in_folder": self._url is None,  # without the URL, in which a password may be
+        }
+
+    def open(self) -> Any:
+        """Optuna's own study.
+
+        Raises:
+            ConfigError: If the storage does not have it.
+            CorruptFileError: If its file is damaged.
+        """
+        try:
+            with quietly():
+                return optuna().load_study(
+                    study_name=self._name, storage=self._storage(), pruner=self._made_pruner()
+                )
+        except KeyError:
+            raise ConfigError(
+                f"The storage has no study {self._name!r}. Give that in which the search was begun."
+            ) from None
+        except ValueError as error:
+            if isinstance(error, GradbookError):
+                raise
+            path = self._folder / STUDY_FILE
+            raise CorruptFileError(
+                f"{path} is damaged: {error}. Put a copy in its place, or begin a new search."
+            ) from None
+
+    def _storage(self) -> Any:
+        with quietly():
+            if self._url is None:
+                journal = import_module("optuna.storages.journal")
+                path = str(self._folder / STUDY_FILE)
+                # It needs no links, which Windows has not for all, and no locks of a file system.
+                lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
+                return optuna().storages.JournalStorage(journal.JournalFileBackend(path, lock))
+            try:
+                return optuna().storages.get_storage(self._url)
+            except Exception as error:  # that of whichever database it is
+                shown = re.sub(r"//[^/]*@", "//", self._url)
+                reason = str(error).replace(self._url, shown).strip().partition("\n")[0]
+                raise ConfigError(
+                    f"The storage {shown!r} cannot be used: {reason}. A URL that can is "
+                    f"'sqlite:///studies.db'."
+                ) from None
+
+    def _made_pruner(self) -> Any:
+        pruners = optuna().pruners
+        if self.pruner == "median":
+            return pruners.MedianPruner(
+                n_startup_trials=_NUM_UNJUDGED_TRIALS, n_warmup_steps=_NUM_UNJUDGED_EPOCHS + 1
+            )
+        if self.pruner == "halving":
+            return pruners.SuccessiveHalvingPruner()
+        if self.pruner == "hyperband":
+            return pruners.HyperbandPruner()
+        return pruners.NopPruner()
+
+
+def optuna() -> Any:
+    """The package, loaded when a search needs it.
+
+    Raises:
+        MissingExtraError: If it is not installed.
+    """
+    try:
+        return import_module("optuna")
+    except ModuleNotFoundError:
+        raise MissingExtraError.of("optuna", "A search", "optuna") from None
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Optuna says nothing meanwhile of its trials, and of what it may change one day."""
+    logging, exceptions = optuna().logging, optuna().exceptions
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
+            yield
+    finally:
+        logging.set_verbosity(before)
