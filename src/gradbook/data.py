@@ -145,7 +145,13 @@ class DataModule(HyperParameters):
                 f"{name} has no batch_size. Give its __init__ an argument `batch_size` that "
                 f"save_hyperparameters() keeps, or set `self.batch_size`."
             )
-        return TensorLoader([tensor[indices] for tensor in tensors], self.batch_size, train)
+        chosen = [tensor[indices] for tensor in tensors]
+        if chosen and len(chosen[0]) == 0:
+            raise DataError(
+                f"The {'training' if train else 'validation'} set of {type(self).__name__} is "
+                f"empty: it has no examples to make a batch of."
+            )
+        return TensorLoader(chosen, self.batch_size, train)
 
 
 def to_device(value: Any, device: torch.device) -> Any:

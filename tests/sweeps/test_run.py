@@ -121,13 +121,16 @@ def test_the_folder_has_the_runs_the_table_and_the_figure():
     assert run(lr=[0.1]).folder == Path("runs/net-sweep-2")
 
 
-@pytest.mark.parametrize("settings", [{"on": "here", "stack": False}, {"on": "processes"}])
-def test_results_are_the_same_however_it_is_trained(settings):
-    usual = run(lr=[0.1, 0.3], num_hiddens=[4, 6])
-    other = run(lr=[0.1, 0.3], num_hiddens=[4, 6], **settings)
-    assert finals(other) == pytest.approx(finals(usual), rel=1e-4)
-    for one, two in zip(parameters(usual), parameters(other), strict=True):
-        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
+def test_results_are_the_same_however_it_is_trained():
+    usual, single, sent = (
+        run(lr=[0.1, 0.3], num_hiddens=[4, 6], **settings)
+        for settings in ({}, {"stack": False}, {"on": "processes", "num_workers": 2})
+    )
+    assert os.getpid() not in {run.facts["process"]["pid"] for run in sent.runs}
+    for other in (single, sent):
+        assert finals(other) == pytest.approx(finals(usual), rel=1e-4)
+        for one, two in zip(parameters(usual), parameters(other), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
 
 
 def test_each_member_is_what_a_script_with_its_seed_gives():
@@ -250,7 +253,7 @@ def test_a_member_that_ends_the_program_is_only_a_member_that_failed():
 
 
 def test_what_is_done_is_not_trained_again():
-    done = run(lr=[0.1, 0.3])
+    done = run(lr=[0.1, 0.3], stack=False)
     before = [(r.folder / "run.json").read_bytes() for r in done.runs]
     again = run(lr=[0.1, 0.3], resume=done.folder)
     assert [(r.folder / "run.json").read_bytes() for r in again.runs] == before
@@ -267,7 +270,7 @@ def test_what_is_done_is_not_trained_again():
     ],
 )
 def test_another_sweep_is_not_gone_on_with(changes, words):
-    done = run(lr=[0.1, 0.3])
+    done = run(lr=[0.1, 0.3], stack=False)
     with pytest.raises(ConfigError, match=words):
         run(**{"lr": [0.1, 0.3], "resume": done.folder, **changes})
 
@@ -302,7 +305,7 @@ def test_members_are_runs_for_every_command(capsys):
 
 
 SCRIPT = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 import torch
 from gradbook import LinearRegressionScratch, SyntheticRegressionData
@@ -317,15 +320,22 @@ class Slow(LinearRegressionScratch):
         if Path("slow").exists():
             time.sleep(0.05)
 
-if __name__ == "__main__":
+def train(on, resume=None):
     torch.manual_seed(0)
     data = SyntheticRegressionData(num_train=64, num_val=8, batch_size=8)
     done = sweep(
-        Slow, data, lr=[0.03, 0.1], max_epochs=8, on=sys.argv[1], num_workers=2, display="off",
-        resume=Path("runs/slow-sweep-1") if len(sys.argv) > 2 else None,
+        Slow, data, lr=[0.03, 0.1], max_epochs=8, on=on, num_workers=2, display="off",
+        resume=resume,
     )
     assert not any(member.error for member in done.members), str(done)
-    print([member.final("val_loss") for member in done.members])
+    return [member.final("val_loss") for member in done.members]
+
+if __name__ == "__main__":
+    on, *resume = sys.argv[1:]
+    if resume:
+        print(json.dumps([train(on, *resume), train("here")]))
+    else:
+        train(on)
 """
 
 
@@ -348,8 +358,11 @@ def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     Path("slow").unlink()
-    command = [sys.executable, "script.py", on]
-    again = subprocess.run([*command, "resume"], capture_output=True, text=True, check=True)
-    Path("runs").rename("killed")
-    whole = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(again.stdout) == json.loads(whole.stdout)
+    again = subprocess.run(
+        [sys.executable, "script.py", on, "runs/slow-sweep-1"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    resumed, whole = json.loads(again.stdout)
+    assert resumed == whole

@@ -185,7 +185,7 @@ RISING = {
 @pytest.mark.parametrize("curve", RISING.values(), ids=RISING)
 @pytest.mark.parametrize("splits", [["train_loss"], ["train_loss", "val_loss"]])
 def test_a_loss_that_rises_in_training_has_diverged(curve, splits):
-    found = verdict(dict.fromkeys(splits, curve))
+    found = verdict({split: curve for split in splits})
     assert (found.label, found.curve) == ("diverged", "train_loss")
     best = int(np.argmin(curve))
     assert f"best in epoch {best + 1}, with {curve[best]:.4g}, and is now" in found.reason
@@ -205,7 +205,7 @@ def test_a_rise_beyond_its_noise_is_diverged_with_noise_too():
 
 @pytest.mark.parametrize("splits", [["val_acc"], ["train_acc", "val_acc"]])
 def test_an_accuracy_that_falls_from_the_first_epoch_has_diverged(splits):
-    found = verdict(dict.fromkeys(splits, [0.9, 0.8, 0.6, 0.4, 0.2, 0.1]))
+    found = verdict({split: [0.9, 0.8, 0.6, 0.4, 0.2, 0.1] for split in splits})
     assert (found.label, found.curve) == ("diverged", splits[0])
     assert f"{splits[0]} was best in epoch 1, with 0.9, and is now 0.1" in found.reason
 

@@ -188,6 +188,14 @@ def test_the_figure_shows_losses_and_gradients_up_to_the_step():
     assert (loss.get_yscale(), norm.get_xlabel()) == ("log", "step")
 
 
+def test_a_first_step_that_has_no_finite_value_is_drawn_without_a_scale():
+    loss, norm = examined(BookSoftmax(), Blobs(scale=1e4)).figure().axes
+    for panel in (loss, norm):
+        assert [text.get_text() for text in panel.texts] == ["no finite value"]
+        assert not panel.get_yticks().size
+    assert norm.get_xlim() == (0, 2)
+
+
 def test_what_was_not_repeated_is_drawn_empty():
     found = postmortem.PostMortem("train_loss", "unknown", "No reason.", "less.")
     assert len(found.figure().axes) == 2

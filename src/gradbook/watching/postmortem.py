@@ -134,10 +134,15 @@ class PostMortem(Finding):
             if any(y > 0 for _, y in finite):
                 panel.set_yscale("log")
             panel.set_ylabel(name.replace("_", " "))
+            if not finite:
+                panel.set_yticks([])
+                panel.text(0.05, 0.5, "no finite value", transform=panel.transAxes)
             if self.at is not None:
                 label = "first NaN or infinite"
                 panel.axvline(self.at.step, color="black", linestyle=":", label=label)
         axes[-1].set_xlabel("step")
+        if len(shown) == 1:
+            axes[-1].set_xlim(shown[0].step - 1, shown[0].step + 1)
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         if self.at is not None:
             axes[0].legend()
