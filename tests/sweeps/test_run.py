@@ -124,7 +124,7 @@ def test_the_folder_has_the_runs_the_table_and_the_figure():
 def test_results_are_the_same_however_it_is_trained():
     usual, single, sent = (
         run(lr=[0.1, 0.3], num_hiddens=[4, 6], **settings)
-        for settings in ({}, {"stack": False}, {"on": "processes", "num_workers": 2})
+        for settings in ({}, {"stack": False}, {"on": "processes", "num_workers": 1})
     )
     assert os.getpid() not in {run.facts["process"]["pid"] for run in sent.runs}
     for other in (single, sent):

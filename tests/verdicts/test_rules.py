@@ -158,6 +158,37 @@ def test_a_lucky_epoch_on_a_noisy_level_is_no_best_that_was_left(size):
     assert seen["overfitting"] + seen["diverged"] <= SEEN
 
 
+def test_noise_that_begins_late_leaves_no_best():
+    train = 0.2 + 2 * np.exp(-np.arange(40.0))
+    seen = rates(
+        lambda generator: {
+            "train_loss": noisy(train, 0.01, generator),
+            "val_loss": noisy(np.full(20, 0.5), 0.001, generator)
+            + noisy(np.full(20, 0.5), 0.8, generator),
+        },
+        num=200,
+    )
+    assert seen["overfitting"] + seen["diverged"] <= SEEN
+
+
+def test_a_validation_that_has_risen_while_training_was_stuck_is_not_overfitting():
+    val = [1.0] * 4 + [1.5] * 16
+    assert verdict({"train_loss": [1.0] * 20, "val_loss": val}).label == "cannot tell"
+
+
+def test_a_rise_that_is_little_against_the_fall_before_it_is_no_divergence():
+    found = verdict(both([10.0, 0.01, *(1e-4 * 1.05 ** np.arange(10))]))
+    assert found.label == "cannot tell"
+    assert "rises by 5% an epoch" in found.reason
+
+
+def test_what_has_converged_does_not_hide_a_training_that_rises_a_little():
+    rising, level = list(1e-4 * 1.005 ** np.arange(10)), [1e-4, 1.001e-4] * 5
+    found = verdict({"train_loss": [10.0, 0.01, *rising], "val_loss": [10.0, 0.01, *level]})
+    assert (found.label, found.curve) == ("converged", "val_loss")
+    assert "Meanwhile train_loss rises by 0.5%" in found.reason
+
+
 def test_a_validation_that_comes_down_again_is_still_improving():
     val = [2.0, 1.0, 0.6, 0.5, 0.5, 0.6, 0.8, 1.0, *np.linspace(1.0, 0.7, 17)]
     found = verdict({"train_loss": list(2 * 0.9 ** np.arange(25)), "val_loss": val})
@@ -185,7 +216,7 @@ RISING = {
 @pytest.mark.parametrize("curve", RISING.values(), ids=RISING)
 @pytest.mark.parametrize("splits", [["train_loss"], ["train_loss", "val_loss"]])
 def test_a_loss_that_rises_in_training_has_diverged(curve, splits):
-    found = verdict({split: curve for split in splits})
+    found = verdict(dict.fromkeys(splits, curve))
     assert (found.label, found.curve) == ("diverged", "train_loss")
     best = int(np.argmin(curve))
     assert f"best in epoch {best + 1}, with {curve[best]:.4g}, and is now" in found.reason

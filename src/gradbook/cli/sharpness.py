@@ -12,6 +12,7 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
+from gradbook.display.words import counted
 
 SUMMARY = """\
 Measures the sharpness of a model's training loss, the largest eigenvalue of its Hessian, and the
@@ -78,7 +79,7 @@ def run(arguments: list[str]) -> Outcome:
         **found.facts(),
         "pictures": pictures,
     }
-    trained = f", after {own.epochs} epochs of training" if own.epochs else ""
+    trained = f", after {counted(own.epochs, 'epoch')} of training" if own.epochs else ""
     head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}{trained}"
     text = "\n".join([head, "", repr(found), "", told_pictures(paths, own.output)])
     return Outcome(facts, text)

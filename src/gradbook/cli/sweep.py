@@ -91,7 +91,7 @@ def run(arguments: list[str]) -> Outcome:
         words = ["gradbook", "sweep", subject.model.name, "--resume", str(done.folder)]
         if not _is_known(subject.data.name):
             words += ["--data", subject.data.name]
-        go_on = shlex.join(words)
+        go_on = shlex.join(words) + (" --storage URL" if own.storage else "")
         text = f"\n{done}\n\ngo on: {go_on}"
         return Outcome({**done.summary(), "resume": go_on}, text, error=stop)
     facts = done.summary()
@@ -187,6 +187,10 @@ def _words(subject: Subject) -> list[str]:
         value = getattr(own, flag)
         if value is not None:
             words += [f"--{flag}", str(value)]
+    if own.pruner != "median":
+        words += ["--pruner", own.pruner]
+    if not own.stack:
+        words.append("--no-stack")
     if subject.is_seed_given:
         words += ["--seed", str(subject.seed)]
     return words

@@ -1,7 +1,7 @@
 """What an experiment found: words, and a figure that shows why."""
 
 import io
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Finding:
+class Finding(ABC):
     """The base of results that are told in words and drawn.
 
     As the last line of a notebook's cell, a finding shows its figure and its words; printed, its
@@ -51,7 +51,12 @@ class Finding:
         save_figure(self.figure(), files)
 
     def _repr_html_(self) -> str:
+        words = f"<pre>{escape(repr(self))}</pre>"
+        try:
+            figure = self.figure()
+        except ConfigError:  # there is nothing to draw yet
+            return words
         buffer = io.StringIO()
-        self.figure().savefig(buffer, format="svg")
+        figure.savefig(buffer, format="svg")
         svg = buffer.getvalue()
-        return f"<div>{svg[svg.index('<svg') :]}</div><pre>{escape(repr(self))}</pre>"
+        return f"<div>{svg[svg.index('<svg') :]}</div>{words}"

@@ -52,7 +52,8 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         isinstance(members, list)
         and isinstance(facts.get("swept"), dict)
         and _is_number(facts.get("seconds"))
-        and (facts.get("level", "") is None or _is_number(facts["level"]))
+        and (facts.get("level", "") is None or _is_number(facts.get("level")))
+        and isinstance(facts.get("study", {}), dict)
         and (command is None or (isinstance(command, list) and all(map(_is_text, command))))
         and all(_is_member(member, facts["swept"]) for member in members)
     )
@@ -68,7 +69,7 @@ def _is_member(member: Any, swept: Mapping[str, Any]) -> bool:
         and isinstance(member.get("folder"), str)
         and re.fullmatch(r"[\w-]+", member["folder"]) is not None  # it leads nowhere else
         and all(isinstance(member.get(name, 0), str | None) for name in ("error", "alone"))
-        and (member.get("seconds") is None or _is_number(member["seconds"]))
+        and (member.get("seconds", "") is None or _is_number(member.get("seconds")))
         and isinstance(member.get("setting"), int)
         and set(swept) <= {*member["values"], "seed"}
     )

@@ -34,7 +34,6 @@ class Member:
         seed: What the random generators begin with.
         folder: Its run's folder.
         model_name, data_name: What the command calls them; None takes their classes.
-        command: The words of the command that repeats it, if one does.
     """
 
     index: int
@@ -48,7 +47,6 @@ class Member:
     folder: Path
     model_name: str | None = None
     data_name: str | None = None
-    command: list[str] | None = None
 
     @property
     def is_done(self) -> bool:
@@ -79,7 +77,6 @@ class Member:
         model = self.Model(**self.model_arguments)
         run = Run(
             folder=self.folder,
-            command=self.command,
             model_name=self.model_name,
             data_name=self.data_name,
             pictures=False,  # drawing takes longer than training many a member

@@ -70,9 +70,11 @@ class Plan:
             if is_swept(value)
         }
         self.fixed = {key: value for key, value in settings.items() if key not in self.swept}
-        for key, value in settings.items():
-            for item in _each(value) if key in self.swept else [value]:
-                self._check_value(key, item)
+        for key, value in self.fixed.items():
+            self._check_value(key, value)
+        for key, values in self.swept.items():
+            for value in _each(values):
+                self._check_value(key, value)
         self._check_trainer()
         if not self.swept:
             raise ConfigError(
@@ -178,7 +180,7 @@ class Plan:
         )
 
     def _check_value(self, key: str, value: Any) -> None:
-        """Whether a value can be what the setting's default is."""
+        """Raises ConfigError if a value cannot be what the setting's default is."""
         if key == "seed":
             checks.check_whole_number(value, "seed", at_least=0)
             if value >= SEED_LIMIT:
@@ -211,7 +213,10 @@ class Plan:
     def _typed(self, key: str, values: Any) -> Any:
         """Whole numbers as decimal ones where those are meant: 1 is a rate like any other."""
         is_decimal = key == "lr" or (key != "seed" and type(self._default(key)) is float)
-        if isinstance(values, Range) or not is_decimal:
+        if isinstance(values, Range):
+            return values
+        values = values.tolist() if hasattr(values, "tolist") else list(values)
+        if not is_decimal:
             return values
         return [float(value) if type(value) is int else value for value in values]
 

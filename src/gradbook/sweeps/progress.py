@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,11 @@ class Progress:
     def __enter__(self) -> "Progress":
         if self._place == "off":
             return self
-        count, begun = len(self._watched), sum(watched.is_ended for watched in self._watched)
-        done = f", {begun} of them done" if begun else ""
+        count, ended = len(self._watched), sum(watched.is_ended for watched in self._watched)
+        done = f", {ended} of them done" if ended else ""
         print(f"{count} runs in {self._folder}{done}", flush=True)
+        if self._place == "lines":  # which come with `note`
+            return self
         self._show()
         self._thread = threading.Thread(target=self._keep_showing, daemon=True)
         self._thread.start()
@@ -64,14 +67,18 @@ class Progress:
     def note(self, index: int, error: str | None) -> None:
         """A member has ended, with an error or without."""
         watched = self._watched[index]
-        watched.read()
-        watched.is_ended, watched.error = True, error
+        with self._lock:
+            watched.read()
+            watched.is_ended, watched.error = True, error
         if self._place == "lines":
             print(printable(f"  {watched.name}: {watched.told}"), flush=True)
 
-    def _keep_showing(self) -> None:
-        import time
+    def settle(self) -> None:
+        """All have ended, those included of which there was nothing to note."""
+        for watched in self._watched:
+            watched.is_ended = True
 
+    def _keep_showing(self) -> None:
         pause = _SECONDS
         while not self._stop.wait(pause):
             begun = time.perf_counter()
@@ -79,9 +86,10 @@ class Progress:
             pause = max(_SECONDS, (time.perf_counter() - begun) / _PART)
 
     def _show(self) -> None:
-        for watched in self._watched:
-            if not watched.is_ended:
-                watched.read()
+        with self._lock:
+            for watched in self._watched:
+                if not watched.is_ended:
+                    watched.read()
         if self._place == "terminal":
             width = max(20, _columns() - 1)
             sys.stdout.write("\r\x1b[K" + printable(self._line())[:width])

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: A setting is usable if its loss ends within this part of the way from the best to the start.
 USABLE_PART = 0.25
 
-#: Of more members than this that diverged, nothing more is said than that.
+#: Of so many members that diverged it is said where they did.
 _MOST_TOLD = 2
 
 
@@ -153,7 +153,7 @@ class Sweep(Finding):
 
     # Usable range
 
-    @property
+    @cached_property
     def usable_loss(self) -> float | None:
         """The largest final loss that counts as usable.
 
@@ -163,7 +163,8 @@ class Sweep(Finding):
         label = self.loss_label
         if label is None or higher_is_better(label):
             return None
-        finals = [statistics.fmean(setting.finals(label)) for setting in self.settings]
+        whole = [setting for setting in self.settings if not setting.is_pruned]
+        finals = [statistics.fmean(setting.finals(label)) for setting in whole]
         finals = [final for final in finals if math.isfinite(final)]
         start = self.start
         if start is None or not finals:
@@ -178,9 +179,12 @@ class Sweep(Finding):
         return statistics.median(starts) if starts else None
 
     def is_usable(self, setting: SettingResult) -> bool:
-        """Whether a setting's mean final loss is at most `usable_loss`, and no seed diverged."""
+        """Whether a setting's mean final loss is at most `usable_loss`, and no seed diverged.
+
+        What a search has pruned is not.
+        """
         limit, label = self.usable_loss, self.loss_label
-        if limit is None or label is None:
+        if limit is None or label is None or setting.is_pruned:
             return False
         return all(map(math.isfinite, setting.finals(label))) and (
             statistics.fmean(setting.finals(label)) <= limit

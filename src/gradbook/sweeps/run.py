@@ -166,7 +166,8 @@ def run_sweep(
                     for found in search.run(on, num_workers, progress):
                         facts |= found
                         write_sweep(folder, facts)
-                    pending = []
+                    progress.settle()
+                pending = []
                 for result in _train(pending, on, num_workers, stack, progress):
                     told = {name: result[name] for name in ("error", "alone", "seconds")}
                     facts["members"][result["index"]] |= told

@@ -169,7 +169,7 @@ class Search:
         finals = []
         for seed_idx, member in enumerate(self._trainings(place, self._space.values(trial.params))):
             if not member.is_done:
-                # Seeds are told apart by no step: the first alone is compared with other trials.
+                # Only the first seed is compared with other trials, epoch by epoch.
                 if seed_idx == 0:
                     arguments = {"sinks": [_Reporter(trial, self.label)]}
                     member = replace(member, trainer_arguments=member.trainer_arguments | arguments)

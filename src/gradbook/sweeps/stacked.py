@@ -269,6 +269,8 @@ class _Stack:
         train = losses.t().tolist()
         val = None if results is None else results.permute(2, 1, 0).tolist()
         for k, training in enumerate(self.trainings):
+            if not training.is_running:  # it has failed
+                continue
             trainer, model = training.trainer, training.model
             begin, n = trainer.train_batch_idx, trainer.num_train_batches
             model.board.xlabel = "epoch"
