@@ -167,7 +167,7 @@ def run_sweep(
                         facts |= found
                         write_sweep(folder, facts)
                     progress.settle()
-                pending = []
+                    pending = []
                 for result in _train(pending, on, num_workers, stack, progress):
                     told = {name: result[name] for name in ("error", "alone", "seconds")}
                     facts["members"][result["index"]] |= told

@@ -145,12 +145,9 @@ def _judge(recorded: Recorded) -> Verdict:
         return told("diverged", trend, f"{trend.worsening(epochs)}. {trend.turn}")
     for trend in (validated, trained):
         if trend is not None and (trend.climbs or trend.climb > 0):
-            reason = f"cannot tell from {epochs} epochs. {trend.worsening(epochs)}"
-            if trend is validated:
-                reason += ", while no training loss falls"
-            elif validated is not None:
-                reason += f", while {validated.curve.label} does not"
-            return told("cannot tell", trend, f"{reason}. {trend.turn}")
+            beside = _beside(trend, trained if trend is validated else validated)
+            reason = f"cannot tell from {epochs} epochs. {trend.worsening(epochs)}{beside}."
+            return told("cannot tell", trend, f"{reason} {trend.turn}")
     decider = validated or trends[0]  # where both say the same
     if all(trend.is_no_better and not trend.is_falling for trend in trends):
         return _unmoved(recorded, decider, start)
@@ -201,6 +198,16 @@ def _diverges(trained: Trend | None, validated: Trend | None) -> bool:
         return False
     lost = trained.climb > 0 and trained.climb > _LOST * (trained.fall + trained.climb)
     return trained.climbs or lost
+
+
+def _beside(trend: Trend, other: Trend | None) -> str:
+    """What the other curve does while one gets worse, as the end of a sentence."""
+    if other is None:
+        alone = trend.curve.label.startswith("val_")
+        return ", and there is no curve of the training to tell why" if alone else ""
+    if other.is_falling or other.rises:
+        return f", while {other.pace()}"
+    return f", while {other.curve.label} is {other.level:.4g}"
 
 
 def _told(label: Label, trend: Trend, reason: str, epochs: int, start: float) -> Verdict:

@@ -266,7 +266,7 @@ class Trend:
         if self.rises:
             return f"{self.pace(epochs)}, {self.evidence}"
         text = f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of"
-        return f"{text} {epochs} epochs, {self.amount(self.climb)} worse than at its best"
+        return f"{text} {epochs} epochs, {self.amount(self.climb)} worse than over its best three"
 
     @property
     def turn(self) -> str:
