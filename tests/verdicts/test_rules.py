@@ -141,7 +141,8 @@ def test_a_plateau_above_the_best_names_the_best():
     assert found.label == "overfitting"
     mean = math.exp(np.mean(np.log([0.6, 0.5, 0.51])))
     worse = math.exp(np.mean(np.log(curve[10:]))) / mean - 1
-    assert f"over the last 10 of 20 epochs, {100 * worse:.2g}% worse than over its best three" in str(found)
+    told = f"over the last 10 of 20 epochs, {100 * worse:.2g}% worse than over its best three"
+    assert told in str(found)
     assert "best in epoch 4, with 0.5" in found.reason
 
 
