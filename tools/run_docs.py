@@ -21,6 +21,7 @@ _BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?:\n```text\n.*?```\n)?", re
 
 
 def main() -> None:
+    """Runs the page that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("page", type=Path)
     page = parser.parse_args().page
