@@ -238,6 +238,23 @@ def test_data_arguments_that_look_alike_give_each_member_its_own_data():
     assert large > 1000 * small
 
 
+def test_what_making_a_member_changes_for_all_does_not_reach_the_others():
+    class Penalized(LinearRegression):
+        weight = 0.0
+
+        def __init__(self, penalty=0.0, lr=0.01):
+            super().__init__(lr)
+            type(self).weight = penalty
+
+        def loss(self, y_hat, y):
+            return super().loss(y_hat, y) + type(self).weight * (y_hat**2).mean()
+
+    settings = {"data": SyntheticRegressionData, "penalty": [0.0, 1.0], "max_epochs": 1}
+    done, alone = run(Penalized, **settings), run(Penalized, **settings, stack=False)
+    assert finals(done) == finals(alone)
+    assert "making another member changes" in done.members[0].alone
+
+
 def test_a_member_that_ends_the_program_is_only_a_member_that_failed():
     class Exiting(LinearRegression):
         def __init__(self, lr=0.1, code=0):

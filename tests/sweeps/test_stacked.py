@@ -356,9 +356,9 @@ def test_of_members_that_share_parameters_each_is_trained_alone():
 
 
 def test_why_alone_answers_before_anything_is_trained():
-    assert why_alone(member()()) is None
-    assert "random numbers" in why_alone(member(Dropping)())
-    assert why_alone(member(lr=-1.0)()) == "it cannot be begun"
+    assert why_alone(member()(), list) is None
+    assert "random numbers" in why_alone(member(Dropping)(), list)
+    assert why_alone(member(lr=-1.0)(), list) == "it cannot be begun"
 
 
 # Afterwards

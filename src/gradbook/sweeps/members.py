@@ -4,6 +4,7 @@ import shutil
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -171,8 +172,13 @@ def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
                 training = member.prepare(made, kept=False)
             except (Exception, SystemExit):  # it will be told when it is trained
                 continue
-            return why_alone(training)
+            return why_alone(training, partial(_make, members[-1], made))
     return None
+
+
+def _make(member: Member, made: MadeData) -> None:
+    with suppress(Exception, SystemExit):  # it will be told when it is trained
+        member.prepare(made, kept=False)
 
 
 def _words(error: BaseException | None) -> str | None:

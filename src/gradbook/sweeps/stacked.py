@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
+from gradbook.checks import at_rest
 from gradbook.data import Batch
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
@@ -89,14 +90,30 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
             training.train_alone(reason)
 
 
-def why_alone(training: Training) -> str | None:
-    """Why a training cannot be one of a stack; None if it can. It is begun for that, and ended."""
+def why_alone(training: Training, make_another: Callable[[], Any]) -> str | None:
+    """Why a training cannot be one of a stack; None if it can. It is begun for that, and ended.
+
+    Args:
+        training: The training.
+        make_another: Makes another member, as all are made before the first step of a stack.
+    """
     if not training.begin(Interrupts()):
         return "it cannot be begun"
     with training.ending_with():
         check_alone(training)
+        before = _own_loss(training)
+        make_another()
+        if _own_loss(training) != before:
+            raise CannotStack("its loss depends on something that making another member changes")
         _Stack([training], Interrupts()).part()
     return None if training.error is None else str(training.error)
+
+
+def _own_loss(training: Training) -> str:
+    """The loss of a first batch, as text, so that NaN is equal to NaN."""
+    *X, y = training.loaders[0].first()
+    with at_rest(training.model):
+        return repr(float(training.model.loss(training.model(*X), y)))
 
 
 class _Stack:
