@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from gradbook import (
     MLP,
+    Classifier,
     DataModule,
     LinearRegression,
     LinearRegressionScratch,
@@ -510,3 +511,21 @@ def test_a_parameter_that_gets_no_gradient_is_no_row():
     comparison = compare_models(Unused(), Unused(), batch())
     assert comparison.same
     assert len(rows_of(comparison, "gradient")) == 2
+
+
+def test_a_layer_that_one_model_has_more_does_not_shift_the_others():
+    class Three(Classifier):
+        def __init__(self, has_more=False):
+            super().__init__()
+            self.l1, self.l2, self.l3 = nn.Linear(4, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+            self.more = nn.Linear(6, 6) if has_more else None
+            self.lr = 0.1
+
+        def forward(self, X):
+            H = self.l2(self.l1(X))
+            return self.l3(H if self.more is None else self.more(H))
+
+    batch = torch.randn(8, 4), torch.arange(8) % 3
+    rows = compare_models(Three(), Three(True), batch).rows
+    outputs = {row.name_a: row.name_b for row in rows if row.stage == "activation"}
+    assert outputs == {"l1": "l1", "l2": "l2", "l3": "l3"}

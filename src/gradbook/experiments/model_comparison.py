@@ -330,9 +330,15 @@ def _unpaired(a: _Side, b: _Side, pairs: Sequence[_Pair]) -> list[ComparedTensor
 
 
 def _activations(a: _Side, b: _Side) -> list[ComparedTensor]:
-    """The outputs of the layers, of which those of a kind and shape are paired in their order."""
-    kinds_a = [(kind, *t.shape) for _, kind, t in a.activations]
-    kinds_b = [(kind, *t.shape) for _, kind, t in b.activations]
+    """The outputs of the layers, paired in their order if they are of a kind and shape.
+
+    A layer whose name both models have belongs to the one of that name.
+    """
+    common = {name for name, _, _ in a.activations} & {name for name, _, _ in b.activations}
+    kinds_a, kinds_b = (
+        [(name if name in common else None, kind, *t.shape) for name, kind, t in side.activations]
+        for side in (a, b)
+    )
     rows = []
     matcher = SequenceMatcher(a=kinds_a, b=kinds_b, autojunk=False)
     for block in matcher.get_matching_blocks():
