@@ -42,7 +42,8 @@ def clean_environment(monkeypatch, tmp_path, request):
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
     deadline = time.monotonic() + 2
-    left = set(threading.enumerate()) - before
+    # The progress bars of other libraries keep a thread until the program ends.
+    left = {t for t in threading.enumerate() if type(t).__name__ != "TMonitor"} - before
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
         left = {thread for thread in left if thread.is_alive()}
