@@ -95,6 +95,17 @@ def restore_random_state(state: dict[str, Any], generators: Sequence[Any] = ()) 
         _accelerator().set_rng_state(state["accelerator"])
 
 
+def same_random_state(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two states of the global random generators are the same."""
+    numpy_one, numpy_other = one["numpy"], other["numpy"]
+    return bool(
+        torch.equal(one["torch"], other["torch"])
+        and one["python"] == other["python"]
+        and numpy_one[2] == numpy_other[2]
+        and (numpy_one[1] == numpy_other[1]).all()
+    )
+
+
 def to_plain(state: dict[str, Any]) -> dict[str, Any]:
     """A random state as tensors and plain values, as a checkpoint holds them."""
     return {

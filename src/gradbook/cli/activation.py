@@ -6,9 +6,9 @@ from gradbook.cli.options import (
     Parser,
     add_common_options,
     add_output_option,
+    drawn,
     picture_files,
     positive_number,
-    told_pictures,
 )
 from gradbook.cli.report import Outcome
 
@@ -49,8 +49,4 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.experiments.activations import activation
 
     found = activation(asked.function, asked.compose, low=asked.low, high=asked.high)
-    found.save(*files)
-    pictures = [str(file) for file in files]
-    return Outcome(
-        {**found.facts(), "pictures": pictures}, f"{found}\n\n{told_pictures(files, asked.output)}"
-    )
+    return drawn(found, files, asked.output, found.facts())

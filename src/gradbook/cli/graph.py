@@ -2,7 +2,7 @@
 
 import argparse
 
-from gradbook.cli.options import add_common_options, add_output_option, picture_files, told_pictures
+from gradbook.cli.options import add_common_options, add_output_option, drawn, picture_files
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
 
@@ -28,10 +28,7 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.experiments.graphs import graph
 
     found = graph(model, data, group=own.group, values=own.values, gradients=own.gradients)
-    found.save(*files)
-    pictures = [str(file) for file in files]
-    facts = {**found.facts(), "seed": subject.seed, "pictures": pictures}
-    return Outcome(facts, f"{found}\n\n{told_pictures(files, own.output)}")
+    return drawn(found, files, own.output, {**found.facts(), "seed": subject.seed})
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:

@@ -5,9 +5,9 @@ import argparse
 from gradbook.cli.options import (
     add_common_options,
     add_output_option,
+    drawn,
     picture_files,
     positive_number,
-    told_pictures,
 )
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
@@ -47,18 +47,14 @@ def run(arguments: list[str]) -> Outcome:
         num_steps=own.steps,
         seed=subject.seed,
     )
-    found.save(*paths)
-    pictures = [str(path) for path in paths]
     facts = {
         "model": subject.model.name,
         "data": subject.data.name,
         "seed": subject.seed,
         **found.facts(),
-        "pictures": pictures,
     }
     head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}"
-    text = "\n".join([head, "", repr(found), "", told_pictures(paths, own.output)])
-    return Outcome(facts, text)
+    return drawn(found, paths, own.output, facts, head)
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:

@@ -17,9 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Union
 
-from gradbook.cli.report import HelpRequest, UsageError
+from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean
+
+if typing.TYPE_CHECKING:
+    from gradbook.display.finding import Finding
 
 #: Marks an argument without a default.
 REQUIRED: Any = inspect.Parameter.empty
@@ -165,10 +168,28 @@ def picture_files(output: str | None, name: str) -> list[Path]:
     return [Path(output)]
 
 
-def told_pictures(files: Iterable[Path], output: str | None) -> str:
-    """The line that says where a picture is."""
+def drawn(
+    found: "Finding",
+    files: Sequence[Path],
+    output: str | None,
+    facts: dict[str, Any],
+    head: str | None = None,
+) -> Outcome:
+    """Saves the picture of what a command has found, and says it.
+
+    Args:
+        found: What was found.
+        files: What `picture_files` gave.
+        output: What was given for --output.
+        facts: All of it for --json, but the pictures.
+        head: A line that says what was looked at.
+    """
+    found.save(*files)
+    pictures = [str(file) for file in files]
     note = "" if output else " (the next one takes its place; --output FILE keeps it)"
-    return f"picture: {', '.join(map(str, files))}{note}"
+    told = [] if head is None else [head, ""]
+    told += [repr(found), "", f"picture: {', '.join(pictures)}{note}"]
+    return Outcome({**facts, "pictures": pictures}, "\n".join(told))
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:

@@ -6,9 +6,9 @@ from gradbook.cli.options import (
     add_common_options,
     add_display_options,
     add_output_option,
+    drawn,
     picture_files,
     positive_number,
-    told_pictures,
 )
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
@@ -69,20 +69,16 @@ def run(arguments: list[str]) -> Outcome:
             seed=subject.seed,
             display=display,
         )
-    found.save(*paths)
-    pictures = [str(path) for path in paths]
     facts = {
         "model": subject.model.name,
         "data": subject.data.name,
         "seed": subject.seed,
         "epochs": own.epochs or 0,
         **found.facts(),
-        "pictures": pictures,
     }
     trained = f", after {counted(own.epochs, 'epoch')} of training" if own.epochs else ""
     head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}{trained}"
-    text = "\n".join([head, "", repr(found), "", told_pictures(paths, own.output)])
-    return Outcome(facts, text)
+    return drawn(found, paths, own.output, facts, head)
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:

@@ -14,8 +14,12 @@ from gradbook.errors import DivergenceWarning, GradbookError
 from gradbook.runs.format import CHECKPOINT_FILES
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
-from gradbook.seeds import random_state, restore_random_state, seed_everything
-from gradbook.sweeps.stackable import same_random_state
+from gradbook.seeds import (
+    random_state,
+    restore_random_state,
+    same_random_state,
+    seed_everything,
+)
 from gradbook.sweeps.stacked import fit_stacked, why_alone
 from gradbook.sweeps.training import Training
 from gradbook.sweeps.values import are_equal

@@ -8,6 +8,7 @@ import torch
 
 from gradbook.data import TensorLoader
 from gradbook.module import Classifier, Module
+from gradbook.seeds import same_random_state
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
 from gradbook.sweeps.training import Training
@@ -260,14 +261,3 @@ def _see_the_same(one: Training, other: Training) -> bool:
         if not all(s is t or torch.equal(s, t) for s, t in zip(a.tensors, b.tensors, strict=True)):
             return False
     return True
-
-
-def same_random_state(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two states of the global random generators are the same."""
-    numpy_one, numpy_other = one["numpy"], other["numpy"]
-    return bool(
-        torch.equal(one["torch"], other["torch"])
-        and one["python"] == other["python"]
-        and numpy_one[2] == numpy_other[2]
-        and (numpy_one[1] == numpy_other[1]).all()
-    )

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from gradbook.display.finding import Finding
 from gradbook.display.table import Table
-from gradbook.errors import ConfigError, CorruptFileError, MissingExtraError
+from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.record import data_frame
 from gradbook.storage import inside, write_atomically
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow
@@ -87,11 +88,7 @@ class GradientReport(Finding):
         Raises:
             MissingExtraError: If pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError:
-            raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
-        return pd.DataFrame([{**asdict(row), "grad_rms": row.grad_rms} for row in self.rows])
+        return data_frame([{**asdict(row), "grad_rms": row.grad_rms} for row in self.rows])
 
     def facts(self) -> dict[str, Any]:
         """All of it as plain values, for JSON; NaN stays NaN."""
