@@ -15,9 +15,10 @@ SOURCE = Path(gradbook.__file__).parent
 
 #: A file may import from lower floors only; a package may also import within itself.
 FLOORS = {
+    -1: {"escape"},
     0: {"errors", "hparams"},
     1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "interrupts"},
+    | {"storage", "untrusted", "interrupts"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts"},
     3: {"module", "resumable_loader", "resumption"},

@@ -47,7 +47,7 @@ def pair(request, tmp_path, monkeypatch):
         monkeypatch.setattr(os, "link", refuse)
     source, target = tmp_path / "last", tmp_path / "best"
     write_atomically(source, b"first")
-    link_atomically(source, target)
+    link_atomically(source, target, b"first")
     return source, target
 
 
@@ -64,9 +64,9 @@ def test_what_is_written_to_one_name_does_not_reach_the_other(pair, written):
 
 def test_a_name_can_be_given_again(pair):
     source, target = pair
-    link_atomically(source, target)
+    link_atomically(source, target, b"first")
     write_atomically(source, b"second")
-    link_atomically(source, target)
+    link_atomically(source, target, b"second")
     assert target.read_bytes() == b"second"
     assert sorted(path.name for path in source.parent.glob("*") if path.is_file()) == [
         "best", "last",
@@ -75,20 +75,20 @@ def test_a_name_can_be_given_again(pair):
 
 def test_where_there_are_links_the_content_is_not_written_twice(tmp_path):
     write_atomically(tmp_path / "a", b"first")
-    link_atomically(tmp_path / "a", tmp_path / "b")
+    link_atomically(tmp_path / "a", tmp_path / "b", b"first")
     assert os.path.samefile(tmp_path / "a", tmp_path / "b")
 
 
 def test_a_rest_of_a_killed_process_is_no_obstacle(tmp_path):
     write_atomically(tmp_path / "a", b"first")
     (tmp_path / f"b.{os.getpid()}.part").write_bytes(b"rest")
-    link_atomically(tmp_path / "a", tmp_path / "b")
+    link_atomically(tmp_path / "a", tmp_path / "b", b"first")
     assert (tmp_path / "b").read_bytes() == b"first"
 
 
 def test_a_second_name_in_a_folder_that_is_gone_makes_the_folder(tmp_path):
     write_atomically(tmp_path / "a", b"first")
-    link_atomically(tmp_path / "a", tmp_path / "new" / "b")
+    link_atomically(tmp_path / "a", tmp_path / "new" / "b", b"first")
     assert (tmp_path / "new" / "b").read_bytes() == b"first"
 
 
@@ -96,12 +96,12 @@ def test_a_second_name_that_cannot_be_given_is_explained(tmp_path):
     write_atomically(tmp_path / "a", b"first")
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="b cannot be written"):
-        link_atomically(tmp_path / "a", tmp_path / "file" / "b")
+        link_atomically(tmp_path / "a", tmp_path / "file" / "b", b"first")
 
 
-def test_a_second_name_for_a_file_that_is_gone_is_explained(tmp_path):
-    with pytest.raises(StorageError):
-        link_atomically(tmp_path / "gone", tmp_path / "b")
+def test_a_second_name_for_a_file_that_is_gone_has_its_content(tmp_path):
+    link_atomically(tmp_path / "gone", tmp_path / "b", b"first")
+    assert (tmp_path / "b").read_bytes() == b"first"
 
 
 def test_folders_are_numbered(tmp_path):

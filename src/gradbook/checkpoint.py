@@ -8,9 +8,9 @@ step with it: the two replace what was there in one rename.
 
 import hashlib
 import io
-import os
 import pickle
 import re
+import zipfile
 from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 
 from gradbook.errors import CheckpointError, ConfigError, CorruptFileError
 from gradbook.storage import write_atomically
+from gradbook.untrusted import open_file, read_file
 
 FORMAT = "gradbook checkpoint"
 VERSION = 1
@@ -80,16 +81,14 @@ def load(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():  # such as a pipe, which would be waited for
-            raise CorruptFileError(f"{path} cannot be read: it is not a file.")
-        content = path.read_bytes()
+        content = read_file(path)
     except FileNotFoundError:
         raise ConfigError(f"There is no checkpoint {str(path)!r}.") from None
     except MemoryError:
         raise CorruptFileError(f"{path} is larger than this machine's memory.") from None
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     _verify(path, content)
+    if _is_packed(content):
+        raise CorruptFileError(f"{path} claims more content than the file holds.")
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -115,12 +114,10 @@ def load(path: Path | str) -> dict[str, Any]:
 def digest_of(path: Path | str) -> bytes:
     """The checksum with which a checkpoint's file ends, unverified; empty if there is none."""
     try:
-        if not os.path.isfile(path):
-            return b""
-        with open(path, "rb") as stream:
+        with open_file(path) as stream:
             stream.seek(-_COMMENT_BYTES, io.SEEK_END)
             return stream.read()
-    except OSError:
+    except (OSError, CorruptFileError):
         return b""
 
 
@@ -145,6 +142,15 @@ _ADVICE = " Use another checkpoint of the run, or a copy."
 def _refused(error: Exception) -> str:
     name = re.search(r"GLOBAL ([\w.]+)", str(error))
     return f" It asks for {name[1]}." if name else ""
+
+
+def _is_packed(content: bytes) -> bool:
+    """Whether an archive's files are larger than it is. Ours are not compressed."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return sum(file.file_size for file in archive.infolist()) > len(content)
+    except Exception:  # PyTorch's reader says what is wrong with it
+        return False
 
 
 def _is_real(value: Any) -> bool:

@@ -27,9 +27,14 @@ import sys
 import warnings
 from collections.abc import Iterable
 
+from gradbook.escape import printable
+
 
 class GradbookError(Exception):
     """The base of every error that gradbook raises on purpose."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())  # a traceback shows it, whatever a message quotes
 
 
 class ConfigError(GradbookError, ValueError):
@@ -110,7 +115,7 @@ def warn(message: str, category: type[GradbookWarning]) -> None:
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=level)
+    warnings.warn(printable(message), category, stacklevel=level)
 
 
 def _is_ours(module: str) -> bool:

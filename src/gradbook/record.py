@@ -17,6 +17,7 @@ from gradbook.errors import (
     did_you_mean,
     warn,
 )
+from gradbook.escape import on_one_line
 
 if TYPE_CHECKING:
     import pandas
@@ -192,7 +193,7 @@ class History(Sink):
     def _cells(self) -> list[list[str]]:
         names = ["epoch", *self.labels]
         body = [[_cell(name, row.get(name, math.nan)) for name in names] for row in self.rows]
-        return [names, *body]
+        return [list(map(on_one_line, names)), *body]
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The epochs as a DataFrame with a column for each label, indexed by "epoch".

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradbook import checkpoint
 from gradbook.errors import ConfigError
-from gradbook.storage import inside
+from gradbook.untrusted import inside
 
 
 @dataclass
@@ -52,6 +52,7 @@ class Resumption:
             resumption.folder = None
         elif folder is None and os.path.isfile(path.parent.parent / "run.json"):
             resumption.folder = path.parent.parent
+            inside(resumption.folder, f"{path.parent.name}/{path.name}")
         return resumption
 
     def check_unchanged(self) -> None:

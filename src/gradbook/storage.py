@@ -2,10 +2,11 @@
 
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from gradbook.errors import ConfigError, CorruptFileError, StorageError
+from gradbook.errors import ConfigError, StorageError
 
 
 def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
@@ -35,30 +36,10 @@ def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
             part.unlink(missing_ok=True)
 
 
-def inside(folder: Path | str, name: str) -> Path:
-    """The path of a file in a folder from somewhere else. The file may not exist.
+def link_atomically(source: Path, target: Path, content: bytes | memoryview) -> None:
+    """Makes `target` the same file as `source`, or writes its content where there are no links.
 
-    Args:
-        folder: The folder.
-        name: The file, such as "checkpoints/best.pt".
-
-    Raises:
-        CorruptFileError: If symbolic links lead out of the folder.
-    """
-    path, root = Path(folder, name), os.path.realpath(folder)
-    real = os.path.realpath(path)
-    if not Path(real).is_relative_to(root):
-        raise CorruptFileError(
-            f"{path} is a link that leads out of the run's folder, to {real}. It is not "
-            f"followed. If you trust it, put the file itself in its place."
-        )
-    return path
-
-
-def link_atomically(source: Path, target: Path) -> None:
-    """Makes `target` the same file as `source`, or a copy of it where there are no links.
-
-    The content is not written twice. Neither name sees what `write_atomically` does to the other.
+    With links it is not written twice. Neither name sees what `write_atomically` does to the other.
 
     Raises:
         StorageError: If that cannot be done. What was there before is untouched.
@@ -69,13 +50,9 @@ def link_atomically(source: Path, target: Path) -> None:
         os.link(source, part)
         os.replace(part, target)
         part.unlink(missing_ok=True)  # renaming a link to the same file does nothing
-    except OSError as no_link:  # a file system without links, perhaps
+    except OSError:  # a file system without links, perhaps
         with suppress(OSError):
             part.unlink(missing_ok=True)
-        try:
-            content = source.read_bytes()
-        except OSError:
-            raise unwritable(target, no_link) from no_link
         write_atomically(target, content)
 
 
@@ -122,23 +99,23 @@ def claim_folder(root: Path | str, name: str) -> Path:
         ) from error
 
 
-def new_folder(path: Path | str) -> Path:
-    """Makes a folder, which may exist if it is empty.
+def new_folder(path: Path | str, names: Iterable[str]) -> Path:
+    """Makes a folder, which may exist if nothing lies there under one of `names`.
 
     Raises:
-        ConfigError: If it cannot be made, or holds something.
+        ConfigError: If it cannot be made, or something does.
     """
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        held = next(path.iterdir(), None)
+        held = next((name for name in names if os.path.lexists(path / name)), None)
     except OSError as error:
         raise ConfigError(
             f"The folder {str(path)!r} cannot be made: {error.strerror or error}. "
             f"Choose a folder that can be written to."
         ) from error
     if held is not None:
-        raise ConfigError(f"The folder {str(path)!r} is not empty: it holds {held.name}.")
+        raise ConfigError(f"The folder {str(path)!r} is taken: it holds {held}.")
     return path
 
 

@@ -8,7 +8,7 @@ from gradbook.errors import ConfigError
 
 
 class Slope(Finding):
-    def __str__(self):
+    def _words(self):
         return "slope <2>\x1b[31m"
 
     def figure(self):
@@ -18,7 +18,7 @@ class Slope(Finding):
 
 
 def test_a_terminal_gets_the_words_without_control_characters():
-    assert repr(Slope()) == r"slope <2>\x1b[31m"
+    assert repr(Slope()) == str(Slope()) == r"slope <2>\x1b[31m"
 
 
 def test_a_notebook_gets_figure_and_words():

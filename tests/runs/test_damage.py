@@ -4,6 +4,7 @@ Damage gets a message, and no wrong figure. No text of a run reaches the termina
 """
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -146,14 +147,14 @@ def test_a_damaged_run_can_be_removed_unless_a_file_has_become_a_folder(run_comm
 def test_a_file_that_may_not_be_read_is_named(run_command, monkeypatch, command, name):
     make_run("mlp-1")
     make_run("mlp-2")
-    read_bytes = Path.read_bytes
+    open_file = os.open
 
-    def refuse(path):
-        if path.name == name:
+    def refuse(path, *arguments, **options):
+        if Path(path).name == name:
             raise PermissionError(13, "Permission denied", str(path))
-        return read_bytes(path)
+        return open_file(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     code, told = run_command(*COMMANDS[command])
     assert code == 1
     assert f"mlp-1/{name} cannot be read: Permission denied" in told

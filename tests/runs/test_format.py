@@ -20,7 +20,7 @@ from gradbook.runs.format import (
     results_of,
     write_run,
 )
-from gradbook.storage import inside
+from gradbook.untrusted import inside
 from gradbook.watching import gradient_report
 
 OPEN = facts_of("a", status="running")

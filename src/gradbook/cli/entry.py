@@ -19,8 +19,8 @@ from typing import Any, NoReturn
 import gradbook
 from gradbook.cli import report
 from gradbook.cli.options import asks_for_help, normalized
-from gradbook.display.escape import printable
 from gradbook.errors import did_you_mean
+from gradbook.escape import printable
 from gradbook.interrupts import SIGNALS, Terminated
 
 COMMANDS = {

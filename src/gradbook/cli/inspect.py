@@ -10,11 +10,9 @@ from gradbook.cli.report import Outcome
 from gradbook.cli.restored import Restored, add_run_options, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.display.file import PICTURE_KINDS, save_figure
-from gradbook.runs.format import INSPECT_FOLDER
-from gradbook.storage import inside, unwritable
-
-#: The pictures that there may be, by name.
-PICTURES = ("confusion", "calibration", "mistakes", "weights", "predicted", "residuals")
+from gradbook.runs.format import INSPECT_FOLDER, INSPECT_PICTURES
+from gradbook.storage import unwritable
+from gradbook.untrusted import inside
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -97,7 +95,7 @@ def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> lis
 
 def _clear(folder: Path, suffix: str) -> None:
     """Removes earlier pictures, of which the next report may have no successors."""
-    for name in PICTURES:
+    for name in INSPECT_PICTURES:
         for kind in PICTURE_KINDS:
             path = folder / f"{name}{suffix}.{kind}"
             try:

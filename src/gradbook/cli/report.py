@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from gradbook.display.escape import printable
 from gradbook.errors import ConfigError, GradbookError
+from gradbook.escape import printable
 from gradbook.interrupts import Terminated
 
 

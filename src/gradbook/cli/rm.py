@@ -1,15 +1,14 @@
 """`gradbook rm`: removes runs, and nothing else."""
 
 import os
-import re
 import sys
 from pathlib import Path
 
 from gradbook.cli.options import Parser, add_common_options, add_runs_option
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.display.escape import printable
 from gradbook.errors import ConfigError, GradbookError, StorageError
-from gradbook.runs.format import FILES, FOLDERS, INSPECT_FOLDER, RUN_FILE, files_in
+from gradbook.escape import printable
+from gradbook.runs.format import FOLDERS, RUN_FILE, files_in, is_of_a_run, remove_files
 from gradbook.runs.stored import find_folder, is_being_trained
 
 
@@ -56,7 +55,7 @@ def _check(folder: Path) -> None:
             f"{folder} has no {RUN_FILE}, so that it may be no run. If it is to go, remove it "
             f"yourself."
         )
-    unknown = [name for name in files_in(folder) if not _is_known(name)]
+    unknown = [name for name in files_in(folder) if not is_of_a_run(name) and name not in FOLDERS]
     unknown += [
         path.relative_to(folder).as_posix()
         for place, names, _ in os.walk(folder)
@@ -75,13 +74,6 @@ def _check(folder: Path) -> None:
         )
 
 
-def _is_known(name: str) -> bool:
-    """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
-    name = re.sub(r"\.\d+\.part$", "", name)
-    is_picture = re.fullmatch(rf"{INSPECT_FOLDER}/[\w-]+\.(svg|png)", name)
-    return name in (*FILES, *FOLDERS) or is_picture is not None
-
-
 def _confirmed(folders: list[Path]) -> bool:
     if not (sys.stdin and sys.stdin.isatty()):
         raise UsageError("There is no terminal to ask on. Give --yes to remove without a question.")
@@ -91,15 +83,14 @@ def _confirmed(folders: list[Path]) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    # run.json is the last: until then, what is left over can still be removed with this command.
-    names = sorted(files_in(folder), key=lambda name: name == RUN_FILE)
     try:
-        for name in names:
-            Path(folder, name).unlink()
-        for name in FOLDERS:
-            if Path(folder, name).is_dir():
-                Path(folder, name).rmdir()
+        for path in (folder / name for name in FOLDERS):
+            if path.is_symlink():  # what it leads to is not the run's
+                path.unlink()
+        remove_files(folder)
         folder.rmdir()
+    except StorageError:
+        raise
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder} cannot be removed: {error.strerror or error}."

@@ -16,8 +16,8 @@ from gradbook.display.words import bytes_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
 from gradbook.runs.stored import StoredRun, load
-from gradbook.storage import inside
 from gradbook.sweeps.format import SWEEP_FILE
+from gradbook.untrusted import inside
 from gradbook.verdicts import verdict
 
 #: Of more epochs than this, only the first and the last are listed.

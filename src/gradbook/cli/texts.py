@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from gradbook.cli.options import show
-from gradbook.display.escape import printable
 from gradbook.display.table import Table
+from gradbook.escape import on_one_line
 from gradbook.runs.stored import StoredRun
 
 
@@ -14,7 +14,7 @@ def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
     """Columns, by their headings, as aligned lines. Numbers stand on the right."""
     # A run may come from anywhere: no text of it may look like a row of its own.
     heading, *rows = [
-        [printable(text).replace("\n", r"\n") for text in texts]
+        list(map(on_one_line, texts))
         for texts in (list(columns), *zip(*columns.values(), strict=True))
     ]
     return repr(Table(heading, rows)).split("\n")

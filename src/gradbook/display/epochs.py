@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gradbook.escape import on_one_line
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -25,9 +27,11 @@ def draw_history(history: "History", labels: Sequence[str], axes: "Axes | None" 
     epochs = [row["epoch"] for row in history]
     for label in labels:
         y = np.array([row.get(label, np.nan) for row in history], float)
-        axes.plot(epochs, np.where(np.isfinite(y), y, np.nan), label=label, marker=".")
+        shown = on_one_line(label)
+        axes.plot(epochs, np.where(np.isfinite(y), y, np.nan), label=shown, marker=".")
     axes.set_xlabel("epoch")
     if labels:
-        axes.legend()
+        for text in axes.legend().get_texts():
+            text.set_parse_math(False)  # a label may hold a $
     axes.grid(True)
     return axes

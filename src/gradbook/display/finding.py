@@ -6,9 +6,9 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradbook.display.escape import printable
 from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.errors import ConfigError
+from gradbook.escape import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,15 +22,18 @@ class Finding(ABC):
     """
 
     @abstractmethod
-    def __str__(self) -> str:
+    def _words(self) -> str:
         """The findings in a few lines, plain numbers with their units."""
 
     @abstractmethod
     def figure(self) -> "Figure":
         """Draws it: a new figure, which pyplot does not know of."""
 
+    def __str__(self) -> str:
+        return printable(self._words())
+
     def __repr__(self) -> str:
-        return printable(str(self))
+        return str(self)
 
     def save(self, *paths: Path | str) -> None:
         """Saves the figure in files.

@@ -11,6 +11,7 @@ from gradbook.display.curves import short
 from gradbook.display.file import save_curve
 from gradbook.display.shell import afterwards
 from gradbook.errors import ConfigError, GradbookWarning, StorageError
+from gradbook.escape import printable
 from gradbook.record import Metric, Sink
 from gradbook.storage import claim_folder, kebab_case
 
@@ -111,4 +112,4 @@ class LinesDisplay(Sink):
         stream = self._stream or sys.stdout
         if stream is None:  # a program without any output, such as pythonw
             return
-        print(text, file=stream, flush=True)
+        print(printable(text), file=stream, flush=True)

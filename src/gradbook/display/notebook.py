@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gradbook.display.curves import curves_of, short
 from gradbook.display.shell import afterwards
 from gradbook.errors import GradbookWarning
+from gradbook.escape import on_one_line
 from gradbook.record import Metric, Sink
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class NotebookDisplay(Sink):
     def _in_words(self) -> str:
         """What stands in for the figure where no image can be shown."""
         finals = [f"{c.label} {short(float(c.y[-1]))}" for c in curves_of(self._board) if len(c.y)]
-        return ", ".join(finals)
+        return on_one_line(", ".join(finals))
 
 
 def _new_picture(board: "ProgressBoard") -> "Picture":

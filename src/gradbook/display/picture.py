@@ -9,6 +9,7 @@ from weakref import WeakSet
 import numpy as np
 
 from gradbook.display.curves import Curve, combination, curves_of, limits
+from gradbook.escape import on_one_line
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -74,7 +75,8 @@ class Picture:
             # Alone, a point makes no line. Its mark goes as soon as there is a second one.
             self._lines[curve.label].set_marker("o" if shown.sum() == 1 else "")
             trouble = curve.trouble(board.xlabel, ylog)
-            legend.append(f"{curve.label} ({trouble})" if trouble else curve.label)
+            name = on_one_line(curve.label)
+            legend.append(f"{name} ({trouble})" if trouble else name)
         axes.relim()
         axes.autoscale(True)
         axes.autoscale_view()

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from gradbook.escape import on_one_line
+
 #: How the cell of a number begins, or the whole cell where there is none.
 _NUMBER = re.compile(r"[-+]?(\.?\d|(nan|inf)\b)|-$", re.IGNORECASE)
 
@@ -22,7 +24,7 @@ class Table:
     rows: Sequence[Sequence[str]]
 
     def __repr__(self) -> str:
-        lines = [self.heading, *self.rows]
+        lines = [list(map(on_one_line, line)) for line in (self.heading, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         places = list(zip(self._sides(), widths, strict=True))
         return "\n".join(
@@ -46,7 +48,7 @@ class Table:
         return (
             "<tr>"
             + "".join(
-                f'<{tag} style="text-align: {side}">{escape(cell)}</{tag}>'
+                f'<{tag} style="text-align: {side}">{escape(on_one_line(cell))}</{tag}>'
                 for cell, side in zip(cells, self._sides(), strict=True)
             )
             + "</tr>"

@@ -108,7 +108,7 @@ class Activation(Finding):
             ],
         }
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         low, high = float(self.x[0]), float(self.x[-1])
         lines = [f"{self.name} for x from {low:g} to {high:g}:"]
         told = self._told()

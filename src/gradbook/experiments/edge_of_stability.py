@@ -62,7 +62,7 @@ class EdgeOfStability(Finding):
         pairs = zip(self.steps, self.sharpness, strict=True)
         return next((step for step, value in pairs if value >= 0.95 * self.edge), None)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         num_steps = len(self.losses) - 1
         first, last = self.losses[0], self.losses[-1]
         return "\n".join(

@@ -106,7 +106,7 @@ class ComputationGraph(Finding):
             paths[operation.name] = (*max(before, key=len, default=()), operation.name)
         return paths[self.operations[-1].name]
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         operations, parameters = self.operations, self.parameters
         num_numbers = sum(math.prod(variable.shape) for variable in parameters)
         with_gradient = [operation for operation in operations if operation.backward]

@@ -82,7 +82,7 @@ class Sharpness(Finding):
     smallest: float
     notes: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         critical = f"2 / {self.eigenvalue:.4g} = {self.critical_lr:.4g}"
         if math.isinf(self.critical_lr):
             critical = "none: the loss curves upward in no direction"

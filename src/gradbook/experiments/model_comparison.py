@@ -17,9 +17,9 @@ from torch.nn import functional as F  # noqa: N812
 from gradbook import checks
 from gradbook.data import Batch, to_device
 from gradbook.devices import cpu
-from gradbook.display.escape import printable
 from gradbook.display.table import Table
 from gradbook.errors import BatchError, ConfigError, ModelError
+from gradbook.escape import printable
 from gradbook.experiments.tensor_comparison import (
     NO_NUMBER,
     ComparedTensor,
@@ -93,10 +93,10 @@ class ModelComparison:
         return data_frame([vars(row) for row in self.rows])
 
     def __str__(self) -> str:
-        return "\n".join([*self.findings, "", repr(self.table)])
+        return printable("\n".join([*self.findings, "", repr(self.table)]))
 
     def __repr__(self) -> str:
-        return printable(str(self))
+        return str(self)
 
 
 def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> ModelComparison:

@@ -62,7 +62,7 @@ class RateRange(Finding):
     reason: str
     status: str
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         ends = {
             "finished": "up to the highest rate",
             "exploded": "then the loss had exploded",

@@ -134,7 +134,7 @@ class Memory(Finding):
             f"state of {self.optimizer}": self.optimizer_bytes,
         }
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         ratio = self.training_bytes / max(self.prediction_bytes, 1)
         lines = [
             f"{self.model} on a batch of {self.batch_size}: training needs "

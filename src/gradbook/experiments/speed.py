@@ -61,7 +61,7 @@ class Vectorization(Finding):
         pairs = zip(self.loop_seconds, self.vector_seconds, strict=True)
         return tuple(loop / vector for loop, vector in pairs)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         n, loop, vector = self.sizes[-1], self.loop_seconds[-1], self.vector_seconds[-1]
         lines = [
             f"adding two vectors of length {n:,}: {seconds_text(loop)} in a loop, "

@@ -25,6 +25,7 @@ from gradbook.errors import (
 from gradbook.hparams import qualified_name
 from gradbook.inspection.predictions import device_of, explain_not_one_tensor
 from gradbook.storage import write_atomically
+from gradbook.untrusted import check_file
 
 Format = Literal["safetensors", "onnx", "torch-export"]
 
@@ -134,7 +135,7 @@ def load_safetensors(model: torch.nn.Module, path: Path | str) -> dict[str, str]
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(path, framework="pt") as stream:
+        with safe_open(check_file(path), framework="pt") as stream:
             metadata: dict[str, str] = stream.metadata() or {}
             names = stream.keys()
             tensors = {name: stream.get_tensor(name) for name in names}

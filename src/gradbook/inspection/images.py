@@ -8,6 +8,7 @@ import torch
 
 from gradbook.checks import first_batch
 from gradbook.errors import CorruptFileError, DataError
+from gradbook.untrusted import open_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 #: How much brighter than expected a border is, beyond what inverting would leave, before an image
 #: counts as inverted. On a scale from 0 to 1.
 _MARGIN = 0.3
+
+#: A file that is larger is not read: no image that is small enough has as many bytes.
+_MAX_BYTES = 1 << 30
 
 
 def image_shape(data: Any) -> tuple[int, int, int]:
@@ -79,17 +83,21 @@ def read_image(
 
     Raises:
         DataError: If there is no such file, it is no image, or it is too big.
-        CorruptFileError: If it is damaged.
+        CorruptFileError: If it is damaged, or a pipe or device.
     """
     from PIL import Image, UnidentifiedImageError
 
+    try:
+        stream = open_file(path, _MAX_BYTES)
+    except FileNotFoundError:
+        raise DataError(f"There is no file {str(path)!r}.") from None
     channels, height, width = shape
-    with warnings.catch_warnings():
+    with stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as those about a photo's damaged EXIF block
         # Whoever packs that many pixels into a small file means harm.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
-            with Image.open(path, formats=("PNG", "JPEG")) as opened:
+            with Image.open(stream, formats=("PNG", "JPEG")) as opened:
                 opened.load()
                 image = _flattened(opened, "L" if channels == 1 else "RGB")
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -99,8 +107,6 @@ def read_image(
             ) from None
         except UnidentifiedImageError:
             raise DataError(f"{path} is not a PNG or JPEG image. Give it as one.") from None
-        except FileNotFoundError:
-            raise DataError(f"There is no file {str(path)!r}.") from None
         except OSError as error:
             if error.errno is not None:  # not of the image, but of the file
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error

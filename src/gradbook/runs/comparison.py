@@ -5,10 +5,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradbook.display.escape import printable
 from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError
+from gradbook.escape import printable
 from gradbook.record import higher_is_better
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun

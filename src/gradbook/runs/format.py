@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,7 +18,8 @@ from typing import Any, NoReturn
 
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.record import History, Metric
-from gradbook.storage import inside, unwritable, write_atomically
+from gradbook.storage import unwritable, write_atomically
+from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, open_to_append, read_file
 
 FORMAT = "gradbook run"
 VERSION = 1
@@ -38,12 +40,26 @@ GRADIENT_FILES = ("gradients.svg", "gradients.png", "gradients.json")
 
 #: What `gradbook inspect` and `gradbook export` add to a run.
 INSPECT_FOLDER = "inspect"
+INSPECT_PICTURES = (
+    "confusion",
+    "calibration",
+    "mistakes",
+    "weights",
+    "predicted",
+    "residuals",
+)
 EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
 
-#: Every file that a run may have, beside the pictures in the folder `INSPECT_FOLDER`.
+#: Every file that a run may have. What else lies in its folder is somebody's own.
 FILES = (
     *(RUN_FILE, METRICS_FILE, *CURVE_FILES, *GRADIENT_FILES, *CHECKPOINT_FILES.values()),
     *(LOCK_FILE, *EXPORT_FILES),
+    *(
+        f"{INSPECT_FOLDER}/{picture}{split}.{kind}"
+        for picture in INSPECT_PICTURES
+        for split in ("", "-train")
+        for kind in ("svg", "png")
+    ),
 )
 
 #: The folders that a run may have.
@@ -52,8 +68,8 @@ FOLDERS = (CHECKPOINT_FOLDER, INSPECT_FOLDER)
 #: How the label of a loss or an accuracy begins. Others, as "lr", are of settings that change.
 SPLITS = ("train_", "val_")
 
-#: A file of a run that is larger is not read: some ten million values.
-_MAX_BYTES = 1 << 30
+#: A metrics.jsonl that is larger is not read: some ten million values.
+_MAX_METRICS_BYTES = 1 << 30
 
 #: A run with one of these may have lost its last line, when its process or its disk gave up.
 _CUT_SHORT = ("running", "interrupted", "failed")
@@ -74,6 +90,39 @@ def files_in(folder: Path | str) -> dict[str, int]:
             path = Path(place, name)
             sizes[path.relative_to(folder).as_posix()] = path.lstat().st_size
     return sizes
+
+
+def is_of_a_run(name: str) -> bool:
+    """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
+    return re.sub(r"\.\d+\.part$", "", name) in FILES
+
+
+def remove_files(folder: Path | str) -> None:
+    """Removes the files of a run and the folders that this leaves empty, and nothing else.
+
+    Raises:
+        StorageError: If one cannot be removed.
+    """
+    # run.json is the last: until then, what is left over can still be removed as a run.
+    names = sorted(filter(is_of_a_run, files_in(folder)), key=lambda name: name == RUN_FILE)
+    try:
+        for name in names:
+            Path(folder, name).unlink()
+        for path in (Path(folder, name) for name in FOLDERS):
+            if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
+                path.rmdir()
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder} cannot be removed: {error.strerror or error}."
+        ) from error
+
+
+def remove_half_written(folder: Path | str) -> None:
+    """Removes what a killed process was writing, as large as a checkpoint may be."""
+    for name in files_in(folder):
+        if name.endswith(".part") and is_of_a_run(name):
+            with suppress(OSError):
+                Path(folder, name).unlink()
 
 
 # run.json
@@ -104,7 +153,7 @@ def read_run(folder: Path | str) -> dict[str, Any]:
         CorruptFileError: If the file is missing, damaged, or of a newer format.
     """
     path = inside(folder, RUN_FILE)
-    content = _content(path)
+    content = _content(path, MAX_SETTINGS_BYTES)
     if content is None:
         if os.path.lexists(path):
             _report_damage(path, "it is a link to nothing")
@@ -212,9 +261,8 @@ class MetricsLog:
         self.crc = str(entries[-1]["crc"]) if entries else ""
         if resume_at is not None and resume_at > self.lines:
             _report_lost(self._path, self.lines, resume_at)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
         try:
-            self._file = os.open(self._path, flags, 0o666)
+            self._file = open_to_append(self._path)
         except OSError as error:
             raise unwritable(self._path, error) from error
         self._size = len(whole)
@@ -373,27 +421,12 @@ def _crc(before: str, body: str) -> str:
 # Both
 
 
-def _content(path: Path) -> bytes | None:
+def _content(path: Path, max_bytes: int = _MAX_METRICS_BYTES) -> bytes | None:
     """What a file holds, or None if it does not exist."""
     try:
-        if path.exists() and not path.is_file():  # such as a pipe, which would be waited for
-            raise CorruptFileError(
-                f"{path} is not a file, so that it cannot be read. Put the run's own file in its "
-                f"place, or remove the run's folder."
-            )
-        if path.exists() and path.stat().st_size > _MAX_BYTES:
-            raise CorruptFileError(
-                f"{path} has {path.stat().st_size:,} bytes, more than any run has written. Put the "
-                f"run's own file in its place, or remove the run's folder."
-            )
-        return path.read_bytes()
+        return read_file(path, max_bytes)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise CorruptFileError(
-            f"{path} cannot be read: {error.strerror or error}. See to it that it can be, or that "
-            f"the run's own file is in its place."
-        ) from error
 
 
 def _parsed(content: bytes) -> Any:

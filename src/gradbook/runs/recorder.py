@@ -38,6 +38,7 @@ from gradbook.runs.format import (
     VERSION,
     MetricsLog,
     read_run,
+    remove_half_written,
     results_of,
     write_run,
 )
@@ -45,13 +46,13 @@ from gradbook.seeds import last_seed
 from gradbook.stopping import BestSoFar
 from gradbook.storage import (
     claim_folder,
-    inside,
     kebab_case,
     link_atomically,
     new_folder,
     unwritable,
     write_atomically,
 )
+from gradbook.untrusted import check_file, inside
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
@@ -70,7 +71,7 @@ class Run(Sink):
     Args:
         root: The folder for runs.
         name: What the folder is called, before its number; None takes the model's class.
-        folder: A new folder to take instead; `root` and `name` then say nothing.
+        folder: A folder without a run to take instead; `root` and `name` then say nothing.
         every_n_steps: Take a checkpoint also after so many updates of the optimizer; None does not.
         command: The words of the command that repeats it, if one does.
         model_name, data_name: What the command calls them; None takes their classes.
@@ -119,7 +120,7 @@ class Run(Sink):
         if self._exactly is None:
             self.folder = claim_folder(self.root, self.name or name)
         else:
-            self.folder = new_folder(self._exactly)
+            self.folder = new_folder(self._exactly, FILES)
         self._is_claimed = True
         return self.folder
 
@@ -172,7 +173,7 @@ class Run(Sink):
         log = MetricsLog(folder, resumption.state["recorded_lines"])
         write_run(folder, self._facts)
         self._log = log
-        self._remove_half_written()
+        remove_half_written(folder)
 
     def write(self, metric: Metric) -> None:
         """Appends a value to metrics.jsonl."""
@@ -263,7 +264,7 @@ class Run(Sink):
         first, *others = (inside(self.folder, CHECKPOINT_FILES[name]) for name in names)
         write_atomically(first, content)
         for path in others:
-            link_atomically(first, path)
+            link_atomically(first, path, content)
 
     def _hand_over(self, work: Callable[[], None]) -> None:
         """Gives work to the writing thread when it is done with what it had."""
@@ -285,14 +286,6 @@ class Run(Sink):
 
     def _seconds(self) -> float:
         return float(self._seconds_before + time.perf_counter() - self._begin)
-
-    def _remove_half_written(self) -> None:
-        """Removes what a killed process was writing, as large as a checkpoint may be."""
-        assert self.folder is not None
-        for name in FILES:
-            for path in self.folder.glob(f"{name}.*.part"):
-                with suppress(OSError):
-                    path.unlink()
 
     # run.json
 
@@ -466,8 +459,10 @@ def locked(folder: Path) -> FileLock | None:
     Raises:
         ConfigError: If another process holds it.
         StorageError: If its file cannot be written.
+        CorruptFileError: If its file is a link that leads out, or no file.
     """
     path = inside(folder, LOCK_FILE)
+    check_file(path)
     lock = FileLock(path, timeout=1)  # who lists runs holds it for a moment
     try:
         lock.acquire()

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradbook.display.escape import printable
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
+from gradbook.escape import printable
 from gradbook.record import History, Metric, headline
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
@@ -21,7 +21,7 @@ from gradbook.runs.format import (
     read_run,
     results_of,
 )
-from gradbook.storage import inside
+from gradbook.untrusted import inside
 
 if TYPE_CHECKING:
     import pandas

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.errors import ConfigError, CorruptFileError
-from gradbook.storage import inside, write_atomically
+from gradbook.storage import write_atomically
+from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, read_file
 
 FORMAT, VERSION = "gradbook sweep", 1
 SWEEP_FILE = "sweep.json"
@@ -34,12 +35,14 @@ def read_sweep(folder: Path) -> dict[str, Any]:
     """
     path = inside(folder, SWEEP_FILE)
     try:
-        facts = json.loads(path.read_bytes(), parse_int=_whole_number)
+        content = read_file(path, MAX_SETTINGS_BYTES)
     except FileNotFoundError:
         raise ConfigError(
             f"There is no sweep in {str(folder)!r}: it has no {SWEEP_FILE}."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
+    try:
+        facts = json.loads(content, parse_int=_whole_number)
+    except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. A copy repairs it.") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise CorruptFileError(f"{path} is not the file of a sweep.")
@@ -53,13 +56,23 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         and isinstance(facts.get("swept"), dict)
         and _is_number(facts.get("seconds"))
         and (facts.get("level", "") is None or _is_number(facts.get("level")))
-        and isinstance(facts.get("study", {}), dict)
+        and _is_study(facts.get("study"))
         and (command is None or (isinstance(command, list) and all(map(_is_text, command))))
         and all(_is_member(member, facts["swept"]) for member in members)
     )
     if not is_whole:
         raise CorruptFileError(f"{path} is damaged: its members or values are missing.")
     return facts
+
+
+def _is_study(study: Any) -> bool:
+    """Whether it says where a search's study is, and nothing of another kind; or nothing at all."""
+    return study is None or (
+        isinstance(study, dict)
+        and all(isinstance(study.get(name, ""), str | None) for name in ("name", "label"))
+        and isinstance(study.get("in_folder", False), bool)
+        and isinstance(study.get("num_repeated", 0), int)
+    )
 
 
 def _is_member(member: Any, swept: Mapping[str, Any]) -> bool:

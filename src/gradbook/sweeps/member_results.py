@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from gradbook.display.escape import printable
 from gradbook.display.words import settings_text
 from gradbook.errors import GradbookError
+from gradbook.escape import printable
 from gradbook.record import higher_is_better
 from gradbook.runs.stored import StoredRun
 from gradbook.verdicts import Verdict, verdict
@@ -108,7 +108,7 @@ class SettingResult:
     members: list[MemberResult]
 
     def __repr__(self) -> str:
-        return f"{self.name}: {self.verdict}"
+        return printable(f"{self.name}: {self.verdict}")
 
     @property
     def name(self) -> str:

@@ -1,6 +1,5 @@
 """The members of a sweep: what each trains, and how it is trained, alone or in a stack."""
 
-import shutil
 import time
 import warnings
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.errors import DivergenceWarning, GradbookError
-from gradbook.runs.format import CHECKPOINT_FILES
+from gradbook.runs.format import CHECKPOINT_FILES, remove_files
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import (
@@ -76,7 +75,7 @@ class Member:
         """
         resume = self.resume if kept else None
         if kept and resume is None and self.folder.exists():
-            shutil.rmtree(self.folder)  # it was killed before it had anything to go on with
+            remove_files(self.folder)  # it was killed before it had anything to go on with
         seed_everything(self.seed)
         data = made.of(self)
         model = self.Model(**self.model_arguments)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gradbook.display.escape import printable
 from gradbook.errors import ConfigError
+from gradbook.escape import printable
 from gradbook.record import higher_is_better
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """How far the members of a sweep have come, wherever they are trained: read from their folders."""
 
 import json
+import math
 import os
 import sys
 import threading
@@ -10,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.display.choose import place
-from gradbook.display.escape import printable
 from gradbook.display.words import settings_text
+from gradbook.errors import CorruptFileError
+from gradbook.escape import printable
 from gradbook.record import headline, higher_is_better
 from gradbook.runs.format import METRICS_FILE
 from gradbook.sweeps.members import Member
+from gradbook.untrusted import inside, open_file
 
 #: Reading and drawing may take this long, and this part of the time.
 _SECONDS, _PART = 0.5, 0.02
+
+#: Of a record that is larger, nothing is shown.
+_MAX_BYTES = 1 << 30
 
 
 class Progress:
@@ -46,7 +52,7 @@ class Progress:
             return self
         count, ended = len(self._watched), sum(watched.is_ended for watched in self._watched)
         done = f", {ended} of them done" if ended else ""
-        print(f"{count} runs in {self._folder}{done}", flush=True)
+        print(printable(f"{count} runs in {self._folder}{done}"), flush=True)
         if self._place == "lines":  # which come with `note`
             return self
         self._show()
@@ -116,11 +122,11 @@ class Progress:
 
         rows = [
             f"<tr><td>{escape(watched.name)}</td><td>{watched.epochs}/{watched.max_epochs}</td>"
-            f"<td>{escape(watched.told)}</td></tr>"
+            f"<td>{escape(printable(watched.told))}</td></tr>"
             for watched in self._watched
         ]
         return (
-            f"<p>{escape(self._line())}</p><table><thead><tr><th>run</th><th>epochs</th>"
+            f"<p>{escape(printable(self._line()))}</p><table><thead><tr><th>run</th><th>epochs</th>"
             f"<th>last</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
         )
 
@@ -134,27 +140,27 @@ class _Watched:
         self.epochs, self.last, self.best = 0, {}, None  # type: int, dict[str, Any], Any
         self.label: str | None = None
         self.is_ended, self.error = member.is_done, None  # type: bool, str | None
-        self._path = member.folder / METRICS_FILE
+        self._folder = member.folder
         self._offset = 0
         self.read()
 
     def read(self) -> None:
         """Reads what was added to the member's metrics since the last look."""
         try:
-            with open(self._path, "rb") as stream:
+            with open_file(inside(self._folder, METRICS_FILE), _MAX_BYTES) as stream:
                 stream.seek(self._offset)
                 content = stream.read()
-        except OSError:  # not begun
+        except (OSError, CorruptFileError):  # not begun, or nothing that can be shown
             return
         lines = content.split(b"\n")
         self._offset += len(content) - len(lines[-1])
         for line in lines[:-1]:
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             x = entry.get("x") if isinstance(entry, dict) else None
-            if isinstance(x, int | float) and entry.get("kind") == "epoch":
+            if isinstance(x, int | float) and math.isfinite(x) and entry.get("kind") == "epoch":
                 self.epochs = max(self.epochs, int(x))
                 self.last[str(entry.get("label"))] = entry.get("y")
         self.label = headline(self.last)

@@ -8,17 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradbook.display.escape import printable
 from gradbook.display.finding import Finding
 from gradbook.display.table import Table
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.escape import printable
 from gradbook.record import data_frame, headline, higher_is_better
 from gradbook.runs.stored import StoredRun
-from gradbook.storage import inside
 from gradbook.sweeps.format import PICTURE_FILES, SWEEP_FILE, read_sweep
 from gradbook.sweeps.member_results import MemberResult, SettingResult
 from gradbook.sweeps.picture import draw
+from gradbook.untrusted import inside
 from gradbook.verdicts import SettingsComparison, compare_settings
 
 if TYPE_CHECKING:
@@ -257,9 +257,7 @@ class Sweep(Finding):
         heading += ["seconds", "verdict"]
         rows = []
         for setting in self.settings:
-            row = [printable(value_text(setting.values[name])) for name in self.swept] or [
-                "as it is"
-            ]
+            row = [value_text(setting.values[name]) for name in self.swept] or ["as it is"]
             if label is not None:
                 row += [_with_spread(setting.bests(label)), _with_spread(setting.finals(label))]
                 if level is not None:
@@ -313,7 +311,7 @@ class Sweep(Finding):
             "usable_range": None if usable is None else {self.axis or "": list(usable)},
         }
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         lines = [repr(self.table()), ""]
         lines += self.findings()
         return "\n".join(lines).rstrip()

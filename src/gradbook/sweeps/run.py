@@ -19,6 +19,7 @@ from gradbook.sweeps.progress import Progress
 from gradbook.sweeps.results import Sweep
 from gradbook.sweeps.search import Search
 from gradbook.sweeps.values import are_equal
+from gradbook.untrusted import inside
 
 #: What must be the same when a sweep is gone on with, and what it is called.
 _SAME = {
@@ -147,6 +148,8 @@ def run_sweep(
         plan.member(index, values, folder / f"member-{index + 1}")
         for index, values in enumerate(combinations)
     ]
+    for member in members:
+        inside(folder, member.folder.name)
     lock, plan.folder = locked(folder), folder
     try:
         facts = _first_facts(plan, members, level) if resume is None else read_sweep(folder)

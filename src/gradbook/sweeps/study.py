@@ -11,6 +11,7 @@ from typing import Any
 
 from gradbook import checks
 from gradbook.errors import ConfigError, CorruptFileError, GradbookError, MissingExtraError
+from gradbook.untrusted import check_file, inside
 
 #: The study, unless it is in a storage of the user's own: a log to which each process appends.
 STUDY_FILE = "search.journal"
@@ -125,7 +126,8 @@ class Study:
         with quietly():
             if self._url is None:
                 journal = import_module("optuna.storages.journal")
-                path = str(self._folder / STUDY_FILE)
+                # Optuna opens it by its name, so that it is looked at before.
+                path = str(check_file(inside(self._folder, STUDY_FILE)))
                 # It needs no links, which Windows has not for all, and no locks of a file system.
                 lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
                 return optuna().storages.JournalStorage(journal.JournalFileBackend(path, lock))

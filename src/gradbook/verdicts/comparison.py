@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gradbook.errors import ConfigError, did_you_mean
+from gradbook.escape import on_one_line
 from gradbook.record import headline, higher_is_better
-from gradbook.verdicts.recorded import Recorded, listed, on_one_line
+from gradbook.verdicts.recorded import Recorded, listed
 from gradbook.verdicts.rules import explosion
 from gradbook.verdicts.student_t import t_quantile, t_test
 

@@ -72,11 +72,6 @@ def listed(values: Any) -> Any:
     return list(map(listed, values)) if isinstance(values, list | tuple) else values
 
 
-def on_one_line(text: str) -> str:
-    """A text that a terminal shows, and never obeys, whatever names are in it."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def _numbers(name: Any, values: Any) -> np.ndarray:
     ys = listed(values)
     if not isinstance(ys, list) or any(not isinstance(y, Real) or isinstance(y, bool) for y in ys):

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,8 @@ from gradbook.display.finding import Finding
 from gradbook.display.table import Table
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import data_frame
-from gradbook.storage import inside, write_atomically
+from gradbook.storage import write_atomically
+from gradbook.untrusted import inside, read_file
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow
 from gradbook.watching.symptoms import Symptom, find_symptoms
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: The names of the files in a run's folder.
 FILES = ("gradients.svg", "gradients.png", "gradients.json")
+
+#: A gradients.json that is larger is not read: a hundred layers in thousands of epochs have less.
+_MAX_BYTES = 1 << 28
 
 
 class GradientReport(Finding):
@@ -57,7 +61,7 @@ class GradientReport(Finding):
         """What is wrong, each kind once, where it was first seen; empty if nothing is."""
         return find_symptoms(self.rows, self.totals, self.clip, self.lr)
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         if not self.rows:
             return "Gradients: no step was sampled."
         epoch = self.epochs[-1]
@@ -120,15 +124,18 @@ class GradientReport(Finding):
             ConfigError: If there is nothing.
             CorruptFileError: If the file is damaged.
         """
-        path = Path(folder, FILES[-1])
+        path = inside(folder, FILES[-1])
         try:
-            facts = json.loads(path.read_bytes())
-            rows = [LayerRow(**_with_nan(row)) for row in facts["rows"]]
-            totals = [(x, math.nan if total is None else total) for x, total in facts["totals"]]
-            return cls(rows, totals, facts["clip"], facts["lr"])
+            content = read_file(path, _MAX_BYTES)
         except FileNotFoundError:
             raise ConfigError(f"There is no {path}. Train with watch='gradients'.") from None
-        except (ValueError, TypeError, KeyError) as error:
+        try:
+            facts = json.loads(content)
+            rows = [_row(row) for row in facts["rows"]]
+            totals = [(_float(x), _float(total)) for x, total in facts["totals"]]
+            lr = facts["lr"]
+            return cls(rows, totals, _float(facts["clip"]), None if lr is None else _float(lr))
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise CorruptFileError(
                 f"{path} cannot be read: {error!r}. It is damaged; a training that is watched "
                 f"again writes it anew."
@@ -151,5 +158,24 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_nan(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: math.nan if value is None else value for name, value in row.items()}
+def _row(facts: dict[str, Any]) -> LayerRow:
+    """A row as `asdict` gives it, each value of the type that it has to have."""
+    values = dict(facts)
+    for each in fields(LayerRow):
+        value = values[each.name]
+        if each.type is float:
+            values[each.name] = _float(value)
+        elif type(value) is not each.type:
+            raise TypeError(f"{each.name} is {value!r:.60}")
+    row = LayerRow(**values)
+    if row.num_weights < 1:
+        raise ValueError(f"the layer {row.layer} has no weights")
+    return row
+
+
+def _float(value: Any) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise TypeError(f"{value!r:.60} is no number")

@@ -4,13 +4,13 @@ A few steps of each epoch are looked at. Nothing hangs on the model in the other
 what they cost without a watcher. Book: 5.4.1 (sec_numerical_stability).
 """
 
-from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradbook.checks import check_whole_number
 from gradbook.errors import (
     ConfigError,
-    GradbookError,
+    CorruptFileError,
     GradbookWarning,
     IgnoredSettingWarning,
     warn,
@@ -69,10 +69,7 @@ class GradientWatcher(Sink):
         )
         resumed = trainer.resumption
         if resumed is not None and resumed.folder is not None:
-            with suppress(GradbookError):  # it was not watched before
-                before, done = GradientReport.read(resumed.folder), trainer.position.epoch
-                self.report.rows = [row for row in before.rows if row.epoch <= done]
-                self.report.totals = [total for total in before.totals if total[0] < done]
+            self._go_on(resumed.folder, trainer.position.epoch)
         modules = [each for _, held in modules_held(trainer.model) for each in held.modules()]
         self._modules = {id(module) for module in modules}
         if any(each._compiled_call_impl or hasattr(each, "_orig_mod") for each in modules):
@@ -83,6 +80,18 @@ class GradientWatcher(Sink):
                 IgnoredSettingWarning,
             )
         self._begin_epoch(trainer)
+
+    def _go_on(self, folder: Path, done: int) -> None:
+        """Takes over what was seen of the epochs that are done."""
+        try:
+            before = GradientReport.read(folder)
+        except CorruptFileError as error:
+            warn(f"{error} What was seen of the gradients begins anew.", GradbookWarning)
+            return
+        except ConfigError:  # it was not watched before
+            return
+        self.report.rows = [row for row in before.rows if row.epoch <= done]
+        self.report.totals = [total for total in before.totals if total[0] < done]
 
     def end_step(self, trainer: "Trainer") -> None:
         """Reads a sampled step, and prepares the next if it is to be one."""

@@ -108,7 +108,7 @@ class PostMortem(Finding):
         through = f", {self._operation()}" if self.operation else ""
         return f"{self.what} became NaN or infinite{where}{through}{cause}. To try: {self.edit}"
 
-    def __str__(self) -> str:
+    def _words(self) -> str:
         lines = [f"{self.what} became NaN or infinite {self._place()}."]
         if self.operation:
             lines.append(f"Where: {self._operation()}.")

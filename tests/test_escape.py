@@ -1,6 +1,6 @@
 import pytest
 
-from gradbook.display.escape import printable
+from gradbook.escape import printable
 
 
 @pytest.mark.parametrize(

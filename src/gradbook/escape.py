@@ -9,6 +9,13 @@ def printable(text: str) -> str:
 
     Lines stay lines, and spaces and joiners that scripts need stay what they are.
     """
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() or char in _HARMLESS else ascii(char)[1:-1] for char in text
     )
+
+
+def on_one_line(text: str) -> str:
+    """The same for a name, which must not look like a line or a row of its own."""
+    return printable(text).replace("\n", r"\n").replace("\t", r"\t")

@@ -1,0 +1,146 @@
+"""The one way to a file that somebody else may have made: in a run's folder, or named by a person.
+
+A pipe or a device in a file's place would be waited for, or never end; a link may lead anywhere;
+and a file may be larger than the memory. Every file of a run or a sweep is opened here, whether it
+is read or added to.
+"""
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from gradbook.errors import CorruptFileError
+
+#: What a file of settings may have, in bytes: as JSON a hundred times what any has.
+MAX_SETTINGS_BYTES = 1 << 26
+
+# Nothing is waited for, no link is followed, and bytes stay what they are. Windows lacks the first.
+_FLAGS = (
+    getattr(os, "O_NONBLOCK", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+
+def inside(folder: Path | str, name: str) -> Path:
+    """The path of a file in a folder from somewhere else. The file may not exist.
+
+    Args:
+        folder: The folder.
+        name: The file, such as "checkpoints/best.pt".
+
+    Raises:
+        CorruptFileError: If symbolic links lead out of the folder.
+    """
+    path, root = Path(folder, name), os.path.realpath(folder)
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(root):
+        raise CorruptFileError(
+            f"{path} is a link that leads out of the run's folder, to {real}. It is not "
+            f"followed. If you trust it, put the file itself in its place."
+        )
+    return path
+
+
+def open_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> BinaryIO:
+    """Opens a file to read it. One in a run's or sweep's folder is named by `inside`.
+
+    Args:
+        path: The file.
+        max_bytes: The largest size, in bytes; None takes any that fits into this machine's memory.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or it is a link to nothing.
+        CorruptFileError: If it is a pipe, a device or a folder, is too large, or cannot be read.
+    """
+    try:
+        descriptor = _opened(path, os.O_RDONLY)
+        size = os.fstat(descriptor).st_size
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CorruptFileError(
+            f"{path} cannot be read: {error.strerror or error}. See to it that it can be, or put "
+            f"a copy in its place."
+        ) from error
+    if size > (_memory_bytes() if max_bytes is None else max_bytes):
+        os.close(descriptor)
+        what = "more than any such file" if max_bytes else "more than this machine's memory"
+        raise CorruptFileError(
+            f"{path} has {size:,} bytes, {what}. Put a copy of the right file in its place."
+        )
+    return os.fdopen(descriptor, "rb")
+
+
+def read_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> bytes:
+    """The content of a file, opened by `open_file`, whose errors it raises."""
+    with open_file(path, max_bytes) as stream:
+        try:
+            return stream.read()
+        except OSError as error:
+            raise CorruptFileError(
+                f"{path} cannot be read: {error.strerror or error}. Put a copy in its place."
+            ) from error
+
+
+def open_to_append(path: str | os.PathLike[str]) -> int:
+    """The descriptor of a file to which each write is added; it is made if it does not exist.
+
+    Raises:
+        CorruptFileError: If it is a pipe, a device or a folder.
+        OSError: If it cannot be written to.
+    """
+    return _opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def check_file(path: str | os.PathLike[str]) -> Path:
+    """The path, for a library that opens a file itself. It may not exist.
+
+    Returns:
+        The path of the file that it leads to, without links.
+
+    Raises:
+        CorruptFileError: If it is a pipe, a device or a folder.
+    """
+    real = Path(os.path.realpath(path))
+    try:
+        mode = os.stat(real, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return real
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+    _check_regular(path, mode)
+    return real
+
+
+def _opened(path: str | os.PathLike[str], flags: int) -> int:
+    # Looked at twice: opening a device can already do something, and only what is open stays the
+    # same while it is looked at.
+    real = check_file(path)
+    descriptor = os.open(real, flags | _FLAGS, 0o666)
+    try:
+        _check_regular(path, os.fstat(descriptor).st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
+    if stat.S_ISREG(mode):
+        return
+    kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFLNK: "a link to itself"}
+    what = kinds.get(stat.S_IFMT(mode), "a device or a socket")
+    raise CorruptFileError(
+        f"{path} is not a file, but {what}, so that it cannot be read or written. Put a copy of "
+        f"the right file in its place."
+    )
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # not every system tells
+        return 1 << 40
