@@ -241,7 +241,7 @@ def test_a_command_that_makes_no_sense_is_told_with_its_file(words, failed):
 def asked(**options):
     return Namespace(
         **{"run": "linear-regression-1", "runs": "runs", "model": None, "data": None}
-        | {"checkpoint": None}
+        | {"checkpoint": None, "set": []}
         | options
     )
 

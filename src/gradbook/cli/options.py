@@ -89,23 +89,35 @@ class Parser(argparse.ArgumentParser):
         # "argument --lr: expected ..." reads better without its first word.
         raise UsageError(message.removeprefix("argument "))
 
-    def read_known(self, arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    def read_known(
+        self, arguments: Sequence[str], before: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
         """Parses what is known of `arguments`, and returns the rest.
+
+        Args:
+            arguments: The words.
+            before: Values for options that these do not name.
 
         Raises:
             HelpRequest: If they ask for the help, whatever else they say.
         """
         if asks_for_help(arguments):
             raise HelpRequest(self.format_help().rstrip())
-        return self.parse_known_args(arguments)
+        return self.parse_known_args(arguments, before)
 
-    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+    def read(
+        self, arguments: Sequence[str], before: argparse.Namespace | None = None
+    ) -> argparse.Namespace:
         """Parses all of `arguments`, or says which of them is unknown.
+
+        Args:
+            arguments: The words.
+            before: Values for options that these do not name.
 
         Raises:
             HelpRequest: If they ask for the help, whatever else they say.
         """
-        values, unknown = self.read_known(arguments)
+        values, unknown = self.read_known(arguments, before)
         if not unknown:
             return values
         flag = unknown[0].partition("=")[0]
@@ -406,7 +418,7 @@ def _read_list(text: str, kind: Any, arguments: Sequence[Any]) -> Any:
 def _numbers(text: str) -> Any:
     try:
         values = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         raise ValueError("numbers with commas between them") from None
     return _as_floats(values)
 
@@ -426,7 +438,7 @@ def _guess(text: str) -> Any:
         return words[text.lower()]
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):  # nested too deeply
         return text
     # 256,128 is a tuple to Python, but a list to everybody else.
     return list(value) if isinstance(value, tuple) and not text.startswith("(") else value

@@ -22,7 +22,7 @@ def run(arguments: list[str]) -> Outcome:
 
     from gradbook.runs.stored import load
 
-    plan = plan_of(load(asked.run, asked.runs), asked.model, asked.data, options)
+    plan = plan_of(load(asked.run, asked.runs), asked, options)
     from gradbook.cli.fit import fit
 
     return fit(plan)

@@ -1,22 +1,24 @@
 """From a run's folder back to its model and data.
 
 No command runs code because a folder names it: a class that is not gradbook's own is loaded only
-if the command line itself names it, with --model or --data.
+if the command line itself names it, with --model or --data. `recorded.py` says what else is taken.
 """
 
 import argparse
 import inspect
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gradbook.cli import classes
-from gradbook.cli.options import add_runs_option, asks_for_help
+from gradbook.cli.options import REQUIRED, Given, Option, add_runs_option, options_of, show
+from gradbook.cli.recorded import Recorded, add_set_option, is_a_place
 from gradbook.cli.report import UsageError
 from gradbook.cli.subject import NOT_OPTIONS
-from gradbook.cli.train import Plan, read_plan
+from gradbook.cli.train import Plan, add_checkpoint_option, read_plan
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -26,6 +28,7 @@ from gradbook.errors import (
 )
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun, load
+from gradbook.storage import check_folder_name
 
 
 @dataclass
@@ -63,6 +66,7 @@ def add_class_options(parser: argparse._ActionsContainer) -> None:
         parser.add_argument(
             flag, metavar="FILE:CLASS", help=f"the run's {what}, if it is a class of your own"
         )
+    add_set_option(parser)
 
 
 def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
@@ -85,7 +89,7 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
     run = load(asked.run, asked.runs)
     path = _checkpoint_path(run, asked.checkpoint)
     state = checkpoint.load(path)
-    plan = plan_of(run, asked.model, asked.data)
+    plan = plan_of(run, asked)
     seed_everything(plan.seed)  # data that are drawn are drawn again
     data = plan.data.Class(**plan.arguments["data"]) if need_data else None
     model = plan.model.Class(**plan.arguments["model"])
@@ -107,8 +111,7 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
 
 def plan_of(
     run: StoredRun,
-    model: str | None,
-    data: str | None,
+    asked: argparse.Namespace,
     options: Sequence[str] = (),
     max_epochs: int | None = None,
 ) -> Plan:
@@ -116,8 +119,7 @@ def plan_of(
 
     Args:
         run: The run.
-        model: The model that the command line names, or None for the run's own.
-        data: The data set, likewise.
+        asked: The options of `add_class_options`.
         options: Further options of `gradbook train`, which take precedence.
         max_epochs: What replaces the run's own, if it is to be trained further.
 
@@ -125,29 +127,35 @@ def plan_of(
         ConfigError: If the run has a class that the command line must name.
         CorruptFileError: If the run's command cannot be used.
     """
-    facts = run.facts
+    facts, model, data = run.facts, asked.model, asked.data
     names = {
-        "model": model or _known(facts["model"], classes.MODELS),
-        "data": data or _known(facts["data"], classes.DATA),
+        "model": model or known_name(facts["model"]["class"], classes.MODELS),
+        "data": data or known_name(facts["data"]["class"], classes.DATA),
     }
     unnamed = [kind for kind, name in names.items() if not name]
     if unnamed:
-        raise UsageError(_must_be_named(run, unnamed))
+        told = [(kind, facts[kind]["class"], facts[kind]["name"]) for kind in unnamed]
+        raise UsageError(must_be_named(run.name, told))
     words, runs = facts["command"], str(run.parent)
+    recorded = Recorded(
+        run.folder / RUN_FILE, (words or ())[2:], add_checkpoint_option, dict(asked.set)
+    )
     if words is None:
-        return _plan_of_a_script(run, names, options, runs, max_epochs or facts["max_epochs"])
-    if len(words) < 2 or words[0] != "train" or asks_for_help(words):
-        raise CorruptFileError(_unusable(run, "it is not one that trains"))
-    kept = _without(_without(words[2:], "--data"), "--runs")
-    arguments = [names["model"], *kept, "--data", names["data"], "--runs", runs]
+        return _plan_of_a_script(
+            run, recorded, names, options, runs, max_epochs or facts["max_epochs"]
+        )
+    recorded.check_command(words, "train")
+    arguments = [names["model"], "--data", names["data"], "--runs", runs]
+    with suppress(ConfigError):
+        arguments += ["--name", check_folder_name(_name_of(run))]
     if max_epochs is not None:
         arguments += ["--max-epochs", str(max_epochs)]
     try:
-        plan = read_plan([*arguments, *options])
+        plan = read_plan([*arguments, *options], recorded)
     except UsageError as error:
         if options:
             raise
-        raise CorruptFileError(_unusable(run, str(error))) from error
+        recorded.refuse(str(error))
     assert isinstance(plan, Plan)
     return plan
 
@@ -156,30 +164,45 @@ def resume_command(run: StoredRun) -> str:
     """The command that goes on with a run. It names what is a learner's own code."""
     words = ["gradbook", "resume", str(run.folder)]
     for kind, known in (("model", classes.MODELS), ("data", classes.DATA)):
-        if not _known(run.facts[kind], known):
+        if not known_name(run.facts[kind]["class"], known):
             words += [f"--{kind}", _as_written(run.facts[kind]["name"])]
+        for name, value in run.facts[kind]["hyperparameters"].items():
+            if is_a_place(name, value) and _was_given(run, kind, name, value):
+                words += ["--set", f"{name}={show(value)}"]
     return shlex.join(words)
 
 
-def _known(facts: Mapping[str, Any], known: Mapping[str, tuple[str, str]]) -> str:
-    """The name of the finished class that `facts` tell of; empty if it is none of these."""
+def _was_given(run: StoredRun, kind: str, name: str, value: Any) -> bool:
+    """Whether a run was given a setting, as far as can be known without its class."""
+    if run.facts["command"] is None:
+        return bool(value != "../data")  # the book's
+    flag = name.strip("_").replace("_", "-")
+    given = {word.partition("=")[0] for word in run.facts["command"]}
+    return bool({f"--{flag}", f"--{kind}-{flag}"} & given)
+
+
+def known_name(written: str, known: Mapping[str, tuple[str, str]]) -> str:
+    """The name of the finished class that a file tells of; empty if it is none of these."""
     for name, (place, _) in known.items():
         module, _, class_name = place.partition(":")
-        written = facts["class"]
         if written.startswith(f"{module}.") and written.endswith(f".{class_name}"):
             return name
     return ""
 
 
-def _must_be_named(run: StoredRun, kinds: Sequence[str]) -> str:
-    told = " and ".join(
-        f"its {kind} is {run.facts[kind]['class']}, a class of your own" for kind in kinds
-    )
+def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
+    """Why code has to be named, and how.
+
+    Args:
+        name: The run or sweep.
+        classes: What has to be named: "model" or "data", the class, and how it was named.
+    """
+    told = " and ".join(f"its {kind} is {where}, a class of your own" for kind, where, _ in classes)
     flags = shlex.join(
-        word for kind in kinds for word in (f"--{kind}", _as_written(run.facts[kind]["name"]))
+        word for kind, _, named in classes for word in (f"--{kind}", _as_written(named))
     )
     return (
-        f"{run.name} needs you to name code: {told}. gradbook runs no code because a folder names "
+        f"{name} needs you to name code: {told}. gradbook runs no code because a folder names "
         f"it. If you trust that file, add: {flags}"
     )
 
@@ -188,29 +211,14 @@ def _as_written(name: str) -> str:
     return name if ":" in name else f"my_file.py:{name}"
 
 
-def _unusable(run: StoredRun, reason: str) -> str:
-    return (
-        f"{run.folder / RUN_FILE} holds a command that cannot be used: {reason} "
-        f"If its code has changed since, bring back the code that it was trained with."
-    )
-
-
-def _without(words: Sequence[str], flag: str) -> list[str]:
-    """The words of a command without an option and its value."""
-    kept: list[str] = []
-    skip = False
-    for word in words:
-        if skip:
-            skip = False
-        elif word == flag:
-            skip = True
-        elif not word.startswith(f"{flag}="):
-            kept.append(word)
-    return kept
+def _name_of(run: StoredRun) -> str:
+    """What a new run beside this one is called, before its number."""
+    return run.name.rpartition("-")[0] or run.name
 
 
 def _plan_of_a_script(
     run: StoredRun,
+    recorded: Recorded,
     names: Mapping[str, str],
     options: Sequence[str],
     runs: str,
@@ -230,7 +238,7 @@ def _plan_of_a_script(
         "data": classes.find(names["data"], classes.DATA_SET),
     }
     arguments = {
-        group: _arguments_of(Class, run.facts[group]["hyperparameters"])
+        group: _arguments_of(Class, group, run.facts[group]["hyperparameters"], recorded)
         for group, Class in (
             ("model", found["model"].Class),
             ("data", found["data"].Class),
@@ -244,16 +252,25 @@ def _plan_of_a_script(
         settings=arguments,
         seed=seed_everything(run.facts["seed"]),
         runs=runs,
-        name=run.name.rpartition("-")[0] or run.name,
+        name=_name_of(run),
         display="auto",
         checkpoint_steps=None,
         words=None,
     )
 
 
-def _arguments_of(Class: type, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments_of(
+    Class: type, group: str, hyperparameters: Mapping[str, Any], recorded: Recorded
+) -> dict[str, Any]:
     known = set(inspect.signature(Class).parameters) - set(NOT_OPTIONS)
-    return {name: value for name, value in hyperparameters.items() if name in known}
+    options = {option.name: option for option in options_of(Class, group)}
+    found = {}
+    for name, value in hyperparameters.items():
+        if name in known:
+            option = options.get(name) or Option(name, group, Any, REQUIRED)
+            value = recorded.trusted(option, value)
+            found[name] = value.value if isinstance(value, Given) else value
+    return found
 
 
 def _checkpoint_path(run: StoredRun, asked: Any) -> Path:

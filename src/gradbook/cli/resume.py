@@ -28,7 +28,7 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.runs.stored import load
 
     stored = load(asked.run, asked.runs)
-    plan = plan_of(stored, asked.model, asked.data, max_epochs=asked.max_epochs)
+    plan = plan_of(stored, asked, max_epochs=asked.max_epochs)
     plan.display = "off" if asked.quiet else asked.display
     from gradbook.cli.fit import fit
 

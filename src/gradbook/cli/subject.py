@@ -17,6 +17,7 @@ from gradbook.cli.options import (
     options_of,
     show,
 )
+from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 
 #: What the command takes where the book's classes have another default, or none.
@@ -75,6 +76,7 @@ def read_subject(
     summary: str,
     with_trainer: bool = True,
     read_swept: "Callable[[Option, str], Any] | None" = None,
+    before: Recorded | None = None,
 ) -> Subject | Outcome:
     """What the words after `gradbook COMMAND` name: MODEL, and options for all its parts.
 
@@ -86,6 +88,8 @@ def read_subject(
         summary: What the command does, for the help where no model is named.
         with_trainer: Whether the trainer's settings are options as well.
         read_swept: Reads an option's text in the place of `Option.read`.
+        before: What holds for options that the words do not name: those of a run or sweep that
+            is trained again.
 
     Returns:
         The subject; or, if the words ask for help, the help.
@@ -107,6 +111,8 @@ def read_subject(
     early.add_argument("--data")
     early.add_argument("--seed", type=_seed)
     asked, _ = early.parse_known_args(rest)
+    if before is not None and asked.seed is None:
+        asked.seed = before.seed(_seed)
     from gradbook.seeds import seed_everything
 
     # Before a learner's file is loaded: what it draws meanwhile is to be repeated too.
@@ -143,7 +149,15 @@ def read_subject(
             text=f"usage: gradbook {command} {model.name} [options]\n\n{_in_order(parser, title)}"
         )
 
-    values = parser.read(rest)
+    if before is None:
+        values = parser.read(rest)
+    else:
+        recorded = before.read(every, read_swept)
+        values = parser.read(rest, argparse.Namespace(**vars(recorded)))
+        for option in every:
+            value = getattr(recorded, option.dest, None)
+            if value is not None and getattr(values, option.dest) is value:
+                setattr(values, option.dest, before.trusted(option, value))
     given = vars(values)
     _check_complete(every, given, {"model": model.Class, "data": data.Class})
     chosen: dict[str, dict[str, Any]] = {"model": {}, **{k: dict(v) for k, v in defaults.items()}}

@@ -18,7 +18,9 @@ from gradbook.cli.options import (
     asks_for_help,
     positive_number,
 )
-from gradbook.cli.report import Outcome
+from gradbook.cli.recorded import Recorded
+from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.restored import known_name, must_be_named
 from gradbook.cli.subject import Subject, read_subject
 from gradbook.cli.train import folder_name
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
@@ -44,9 +46,15 @@ _RANGE = re.compile(r"(log|lin):([^:]+):([^:]+)(?::([^:]+))?")
 
 def run(arguments: list[str]) -> Outcome:
     """Trains the settings that `arguments` name."""
-    arguments = _as_before(arguments)
+    arguments, before = _as_before(arguments)
     subject = read_subject(
-        "sweep", arguments, _add_options, title="Sweep", summary=SUMMARY, read_swept=_read
+        "sweep",
+        arguments,
+        _add_options,
+        title="Sweep",
+        summary=SUMMARY,
+        read_swept=_read,
+        before=before,
     )
     if isinstance(subject, Outcome):
         return subject
@@ -103,6 +111,34 @@ def run(arguments: list[str]) -> Outcome:
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
+    _add_what_is_tried(group)
+    group.add_argument(
+        "--storage",
+        metavar="URL",
+        help="a database for the search's study, such as sqlite:///studies.db (default: a file in "
+        "the sweep's folder)",
+    )
+    group.add_argument(
+        "--on",
+        default="auto",
+        metavar="WHERE",
+        help="processes, here, ray or dask; ray:HOST:PORT or dask:tcp://HOST:PORT is a cluster "
+        "that runs (default: auto)",
+    )
+    group.add_argument(
+        "--workers", type=positive_number, metavar="INT", help="how many trainings at once"
+    )
+    group.add_argument("--resume", metavar="DIR", help="go on with a sweep that was stopped")
+    add_runs_option(group)
+    group.add_argument(
+        "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
+    )
+    add_display_options(group)
+    add_common_options(group)
+
+
+def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
+    """Adds what a sweep that was stopped takes from its file: nothing of it leads anywhere."""
     group.add_argument(
         "--seeds",
         type=positive_number,
@@ -126,22 +162,6 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         help="what ends a search's trials early that do badly (default: median)",
     )
     group.add_argument(
-        "--storage",
-        metavar="URL",
-        help="a database for the search's study, such as sqlite:///studies.db (default: a file in "
-        "the sweep's folder)",
-    )
-    group.add_argument(
-        "--on",
-        default="auto",
-        metavar="WHERE",
-        help="processes, here, ray or dask; ray:HOST:PORT or dask:tcp://HOST:PORT is a cluster "
-        "that runs (default: auto)",
-    )
-    group.add_argument(
-        "--workers", type=positive_number, metavar="INT", help="how many trainings at once"
-    )
-    group.add_argument(
         "--stack",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -150,30 +170,35 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--level", type=float, metavar="FLOAT", help='the level for "epochs to" in the table'
     )
-    group.add_argument("--resume", metavar="DIR", help="go on with a sweep that was stopped")
-    add_runs_option(group)
-    group.add_argument(
-        "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
-    )
-    add_display_options(group)
-    add_common_options(group)
 
 
-def _as_before(arguments: list[str]) -> list[str]:
-    """With --resume, what the sweep was begun with is given once more, and need not be."""
+def _as_before(arguments: list[str]) -> tuple[list[str], Recorded | None]:
+    """With --resume, what the sweep was begun with holds once more, and need not be given.
+
+    Returns:
+        The words, with the data set if that is one of gradbook's, and what sweep.json holds.
+    """
     early = Parser("sweep")
     early.add_argument("--resume")
+    early.add_argument("--data")
     asked, _ = early.parse_known_args(arguments)
     if not asked.resume or asks_for_help(arguments) or arguments[0].startswith("-"):
-        return arguments
+        return arguments, None
+    folder = Path(asked.resume)
+    facts = read_sweep(folder)
+    command = facts.get("command") or ()
+    recorded = Recorded(folder / SWEEP_FILE, command[2:], _add_what_is_tried)
+    if command:
+        recorded.check_command(command, "sweep")
     model, *rest = arguments
-    kept = list(read_sweep(Path(asked.resume)).get("command") or ())[2:]
-    # A learner's class is taken from the command line only: no code because a folder names it.
-    for index, word in enumerate(kept[:-1]):
-        if word == "--data" and not _is_known(kept[index + 1]):
-            del kept[index : index + 2]
-            break
-    return [model, *kept, *rest]
+    if asked.data is None:
+        written = str(facts.get("data"))
+        known = known_name(written, classes.DATA)
+        if not known:
+            name = written.rpartition(".")[2]
+            raise UsageError(must_be_named(folder.name, [("data", written, name)]))
+        rest = ["--data", known, *rest]
+    return [model, *rest], recorded
 
 
 def _is_known(data: str) -> bool:

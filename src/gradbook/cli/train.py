@@ -12,6 +12,7 @@ from gradbook.cli.options import (
     add_runs_option,
     positive_number,
 )
+from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
 from gradbook.errors import ConfigError
@@ -66,9 +67,16 @@ def run(arguments: list[str]) -> Outcome:
     return fit(plan)
 
 
-def read_plan(arguments: list[str]) -> Plan | Outcome:
-    """The plan that the arguments ask for, or the help if they ask for that."""
-    subject = read_subject("train", arguments, _add_options, title="Run", summary=SUMMARY)
+def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan | Outcome:
+    """The plan that the arguments ask for, or the help if they ask for that.
+
+    Args:
+        arguments: The words after `gradbook train`.
+        before: What holds for options that these do not name.
+    """
+    subject = read_subject(
+        "train", arguments, _add_options, title="Run", summary=SUMMARY, before=before
+    )
     if isinstance(subject, Outcome):
         return subject
     own, model = subject.own, subject.model
@@ -99,14 +107,19 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--name", type=folder_name, help="name of the run's folder (default: the model's)"
     )
+    add_checkpoint_option(group)
+    add_display_options(group)
+    add_common_options(group)
+
+
+def add_checkpoint_option(group: argparse._ActionsContainer) -> None:
+    """Adds how often a checkpoint is taken."""
     group.add_argument(
         "--checkpoint-steps",
         type=positive_number,
         metavar="INT",
         help="take a checkpoint also after so many steps (default: after each epoch)",
     )
-    add_display_options(group)
-    add_common_options(group)
 
 
 def folder_name(text: str) -> str:

@@ -1,0 +1,144 @@
+"""What is taken from the file of a run or a sweep, which may be a stranger's: settings, no more.
+
+The settings of model, data set and trainer, and what is tried of them. What names code, a place to
+read or write, an address or an engine comes from the command line alone.
+"""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, NoReturn
+
+from gradbook.cli.options import Given, Option, Parser, add_options, show
+from gradbook.cli.report import UsageError
+from gradbook.errors import ConfigError, CorruptFileError
+
+#: What a command that was recorded may also say. It is passed over: the command line says it anew.
+_PASSED_OVER = ("--data", "--runs", "--name")
+
+#: Words in the name of a setting whose text is a place or an address.
+_PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
+_PLACES |= {"url", "uri", "address", "host", "storage"}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The options of a command as run.json or sweep.json holds them.
+
+    Attributes:
+        file: The file, for messages.
+        words: The options.
+        add_own: Adds those of the command's own options that are taken from the file.
+        given: Settings by name that the command line gives with --set, as texts; None where it
+            can give each as an option.
+    """
+
+    file: PurePath
+    words: Sequence[str]
+    add_own: Callable[[argparse._ActionsContainer], None]
+    given: Mapping[str, str] | None = None
+
+    def check_command(self, command: Sequence[str], verb: str) -> None:
+        """Raises CorruptFileError unless a command is `gradbook VERB MODEL` with options."""
+        if len(command) < 2 or command[0] != verb:
+            self.refuse(f"it is not one of `gradbook {verb}`.")
+
+    def read(
+        self,
+        options: Sequence[Option] = (),
+        read_swept: "Callable[[Option, str], Any] | None" = None,
+    ) -> argparse.Namespace:
+        """The values of what is taken from the file; an option that it lacks leaves no trace.
+
+        Args:
+            options: The settings of model, data set and trainer.
+            read_swept: Reads an option's text in the place of `Option.read`.
+
+        Raises:
+            CorruptFileError: If the file says anything else.
+        """
+        parser = Parser("", None)
+        parser.add_argument(*_PASSED_OVER, "--seed", dest="passed_over")
+        self.add_own(parser)
+        for action in parser._actions:
+            action.default = argparse.SUPPRESS
+        add_options(parser, "", options, read_swept)
+        try:
+            values, unknown = parser.parse_known_args(self.words)
+        except UsageError as error:
+            self.refuse(str(error))
+        if unknown:
+            self.refuse(
+                f"it says {unknown[0]!r}, which is no setting of the model, the data set or the "
+                f"trainer. Only those are taken from a file."
+            )
+        vars(values).pop("passed_over", None)
+        return values
+
+    def seed(self, kind: Callable[[str], int]) -> int | None:
+        """The seed, which is needed before it is known which other options there are."""
+        parser = Parser("")
+        parser.add_argument("--seed", type=kind)
+        try:
+            seed: int | None = parser.parse_known_args(self.words)[0].seed
+        except UsageError as error:
+            self.refuse(str(error))
+        return seed
+
+    def trusted(self, option: Option, value: Any) -> Any:
+        """A setting's value from the file; that of --set in its stead where it is a place.
+
+        Raises:
+            ConfigError: If it is a place, and nobody else has named one.
+        """
+        text, plain = value if isinstance(value, Given) else (show(value), value)
+        if plain == option.default or not is_a_place(option.name, plain):
+            return value
+        if self.given is not None and option.name in self.given:
+            return option.read(self.given[option.name])
+        words = [option.flag, text] if self.given is None else ["--set", f"{option.name}={text}"]
+        raise ConfigError(
+            f"{self.file} names a place: {option.name} is {text!r}. gradbook reads and writes "
+            f"nowhere because a folder names it. If you trust it, add: {shlex.join(words)}"
+        )
+
+    def refuse(self, reason: str) -> NoReturn:
+        """Raises the error for a command that cannot be used."""
+        raise CorruptFileError(
+            f"{self.file} holds a command that cannot be used: {reason} If its code has changed "
+            f"since, bring back the code that it was trained with."
+        )
+
+
+def is_a_place(name: str, value: Any) -> bool:
+    """Whether a setting's value may be a file, a folder or an address."""
+    if isinstance(value, list | tuple):
+        return any(is_a_place(name, item) for item in value)
+    if isinstance(value, PurePath):
+        return True
+    if not isinstance(value, str):
+        return False
+    says_so = bool(_PLACES & set(name.lower().split("_")))
+    return says_so or re.search(r"[/\\:]|^~", value) is not None
+
+
+def add_set_option(group: argparse._ActionsContainer) -> None:
+    """Adds how a place that a run was trained with is given once more."""
+    group.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        type=_name_and_value,
+        action="append",
+        default=[],
+        help="a file, a folder or an address that the run was given: none is taken from its file",
+    )
+
+
+def _name_and_value(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"expected NAME=VALUE, but got {text!r}")
+    return name.replace("-", "_"), value
