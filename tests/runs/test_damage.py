@@ -14,7 +14,13 @@ from tests.runs.folders import facts_of, make_run, metrics_of
 
 from gradbook import checkpoint
 from gradbook.cli.entry import main
+from gradbook.display.table import Table
+from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
+from gradbook.inspection.images import read_image
 from gradbook.record import Metric
+from gradbook.runs.stored import load
+from gradbook.sweeps.format import write_sweep
+from gradbook.sweeps.results import load as load_sweep
 
 
 def truncate(path):
@@ -42,7 +48,28 @@ def link_to_itself(path):
     path.symlink_to(path.name)
 
 
-DAMAGES = [truncate, empty, flip, replace_by_folder, link_to_itself]
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def link_to_a_device(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def link_out(path):
+    path.replace("outside")
+    path.symlink_to(Path("outside").absolute())
+
+
+def enlarge(path):
+    os.truncate(path, 1 << 41)  # takes no room on the disk
+
+
+#: What would be waited for, would never end, is somebody else's, or fills the memory.
+TRAPS = [pipe, link_to_a_device, link_out, enlarge] if hasattr(os, "mkfifo") else [link_out]
+DAMAGES = [truncate, empty, flip, replace_by_folder, link_to_itself, *TRAPS]
 COMMANDS = {
     "runs": ["runs"],
     "show": ["show", "mlp-1"],
@@ -96,7 +123,7 @@ def test_a_list_shows_the_figures_of_run_json_though_the_values_are_damaged(run_
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-@pytest.mark.parametrize("damage", [flip, replace_by_folder, link_to_itself])
+@pytest.mark.parametrize("damage", [flip, replace_by_folder, link_to_itself, *TRAPS])
 def test_damage_to_the_values_of_a_killed_run_is_named(run_command, command, damage):
     folder = make_run("mlp-1", status="running")
     make_run("mlp-2")
@@ -116,7 +143,7 @@ def test_what_is_left_of_a_killed_run_is_what_is_shown(run_command):
 
 
 @pytest.mark.parametrize("name", ["curve.svg", "curve.png", "checkpoints/last.pt"])
-@pytest.mark.parametrize("damage", [empty, replace_by_folder, link_to_itself])
+@pytest.mark.parametrize("damage", [empty, replace_by_folder, link_to_itself, pipe, link_out])
 def test_a_picture_or_checkpoint_that_can_be_none_is_named(run_command, name, damage):
     folder = make_run("mlp-1")
     damage(folder / name)
@@ -175,6 +202,104 @@ def test_a_checkpoint_folder_that_leads_out_is_named(run_command):
     (folder / "checkpoints").symlink_to(Path("elsewhere").absolute())
     code, told = run_command("show", "mlp-1")
     assert (code, "leads out of the run's folder" in told) == (1, True)
+
+
+# Commands that open a run's files to go on with it
+
+LINE = ("linear-regression", "--num-train", "32", "--num-val", "16", "--max-epochs", "1")
+OUTSIDE = b"nothing of a run"
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """A run whose gradients were watched, and a sweep."""
+    folder = tmp_path_factory.mktemp("trained")
+    where = ["--runs", str(folder), "--quiet"]
+    assert main(["train", *LINE, "--watch", "gradients", *where]) == 0
+    assert main(["sweep", *LINE, "--lr", "0.1,0.2", "--on", "here", *where]) == 0
+    return folder
+
+
+@pytest.fixture
+def trained(trained_once):
+    """The same in the folder "runs" of the test."""
+    shutil.copytree(trained_once, "runs")
+
+
+@pytest.mark.parametrize("damage", TRAPS)
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("metrics.jsonl", ["resume", "--max-epochs", "2"]),
+        ("checkpoints/last.pt", ["resume", "--max-epochs", "2"]),
+        ("checkpoints/best.pt", ["inspect"]),
+        ("checkpoints/best.pt", ["export", "--to", "safetensors"]),
+        ("checkpoints/best.pt", ["predict", "image.png"]),
+        ("run.json", ["rerun"]),
+    ],
+)
+def test_a_trap_in_a_run_is_named_and_nothing_is_written_through_it(
+    run_command, trained, damage, name, command
+):
+    path = Path("runs/linear-regression-1", name)
+    damage(path)
+    if damage is link_out:
+        Path("outside").write_bytes(OUTSIDE)
+    verb, *options = command
+    code, told = run_command(verb, "linear-regression-1", *options)
+    assert code == 1
+    assert f"linear-regression-1/{name}" in told
+    assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
+
+
+@pytest.mark.filterwarnings("always::gradbook.errors.GradbookWarning")
+@pytest.mark.parametrize("damage", TRAPS)
+def test_a_trap_in_the_place_of_the_gradients_is_told_and_replaced(run_command, trained, damage):
+    path = Path("runs/linear-regression-1/gradients.json")
+    damage(path)
+    if damage is link_out:
+        Path("outside").write_bytes(OUTSIDE)
+    code, told = run_command("resume", "linear-regression-1", "--max-epochs", "2")
+    assert "gradients.json" in told
+    if damage in (link_out, link_to_a_device):
+        assert code == 1
+        assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
+    else:
+        assert (code, "begins anew" in told) == (0, True)
+        assert json.loads(path.read_text())["rows"]
+
+
+@pytest.mark.parametrize("damage", TRAPS)
+@pytest.mark.parametrize("name", ["sweep.json", "member-1/run.json", "member-1/metrics.jsonl"])
+def test_a_trap_in_a_sweep_is_not_sprung_by_going_on_with_it(run_command, trained, damage, name):
+    folder = Path("runs/linear-regression-sweep-1")
+    damage(folder / name)
+    if damage is link_out:
+        Path("outside").write_bytes(OUTSIDE)
+    code, told = run_command(
+        "sweep", "linear-regression", "--resume", str(folder), "--on", "here", "--quiet"
+    )
+    assert code in (0, 1)
+    assert name != "sweep.json" or "sweep.json" in told
+    assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
+
+
+def test_a_member_s_folder_that_leads_out_is_refused(run_command, trained):
+    folder = Path("runs/linear-regression-sweep-1")
+    (folder / "member-2").rename("elsewhere")
+    (folder / "member-2").symlink_to(Path("elsewhere").absolute())
+    (Path("elsewhere") / "run.json").unlink()
+    before = sorted(Path("elsewhere").rglob("*"))
+    code, told = run_command("sweep", "linear-regression", "--resume", str(folder), "--quiet")
+    assert (code, "member-2 is a link that leads out" in told) == (1, True)
+    assert sorted(Path("elsewhere").rglob("*")) == before
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_in_the_place_of_an_image_is_not_waited_for():
+    os.mkfifo("image.png")
+    with pytest.raises(CorruptFileError, match=r"image\.png is not a file, but a pipe"):
+        read_image("image.png", (1, 28, 28))
 
 
 # Hostile texts
@@ -261,6 +386,47 @@ def test_no_name_of_a_file_is_obeyed_by_the_terminal(run_command):
     folder = make_run()
     (folder / EVIL).touch()
     assert_harmless(run_command("rm", "mlp-1", "--yes")[1])
+
+
+# The same through Python
+
+
+def test_nothing_that_shows_a_run_obeys_its_texts(hostile_run):
+    run = load("mlp-1")
+    for shown in (run, run.history, Table([EVIL], [[EVIL]]), ConfigError(EVIL)):
+        assert all(char.isprintable() or char == "\n" for char in f"{shown}{shown!r}")
+    assert_harmless(str(run.history))
+    assert "\x1b" not in run.history._repr_html_()
+    with pytest.raises(ConfigError) as raised:
+        run.plot("nothing")
+    assert_harmless(str(raised.value))
+
+
+def test_nothing_that_shows_a_sweep_obeys_its_texts(hostile_run):
+    folder = Path("runs/mlp-sweep-1")
+    folder.mkdir()
+    Path("runs/mlp-1").rename(folder / "member-1")
+    member = {
+        "folder": "member-1",
+        "values": {EVIL: EVIL, "seed": 0},
+        "setting": 0,
+        "error": EVIL,
+        "alone": EVIL,
+        "seconds": None,
+    }
+    facts = {"model": EVIL, "data": EVIL, "swept": {EVIL: [EVIL]}, "fixed": {}}
+    write_sweep(folder, facts | {"level": None, "seconds": 1.0, "members": [member]})
+    sweep = load_sweep("mlp-sweep-1")
+    for shown in (sweep, sweep.table(), sweep.settings[0], sweep.members[0], sweep.runs[0]):
+        assert all(char.isprintable() or char == "\n" for char in f"{shown}{shown!r}")
+    assert_harmless(str(sweep.table()))
+    assert "\x1b" not in sweep.table()._repr_html_()
+
+
+def test_no_text_of_a_warning_is_obeyed():
+    with pytest.warns(GradbookWarning) as caught:
+        warn(f"{EVIL} is wrong", GradbookWarning)
+    assert_harmless(str(caught[0].message))
 
 
 def test_a_text_of_run_json_makes_no_row_of_its_own(run_command):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gradbook.cli.options import Parser, add_common_options, add_runs_option
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.errors import ConfigError, GradbookError, StorageError
+from gradbook.errors import ConfigError, CorruptFileError, GradbookError, StorageError
 from gradbook.escape import printable
 from gradbook.runs.format import FOLDERS, RUN_FILE, files_in, is_of_a_run, remove_files
 from gradbook.runs.stored import find_folder, is_being_trained
@@ -68,7 +68,11 @@ def _check(folder: Path) -> None:
             f"{folder} holds what is not of a run: {listed}. Nothing was removed. Move it "
             f"elsewhere, and try again."
         )
-    if is_being_trained(folder):
+    try:
+        is_trained = is_being_trained(folder)
+    except CorruptFileError:  # with a lock that is elsewhere, nobody trains here
+        is_trained = False
+    if is_trained:
         raise GradbookError(
             f"{folder} is being trained. Nothing was removed. Stop the training first, with Ctrl-C."
         )
