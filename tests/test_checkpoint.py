@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import re
+import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 
@@ -281,6 +282,15 @@ def test_a_tensor_that_claims_more_values_than_the_file_holds_is_refused(tmp_pat
     checkpoint.save(tmp_path / "a.pt", {"model": {"W": torch.zeros(1).expand(10**9)}})
     with pytest.raises(CorruptFileError, match=r"a\.pt has tensors that claim more values"):
         checkpoint.load(tmp_path / "a.pt")
+
+
+def test_a_packed_archive_is_not_unpacked(tmp_path):
+    plain, packed = io.BytesIO(stranger({"W": torch.zeros(10**6)})), io.BytesIO()
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", 8) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    message = refused(tmp_path / "a.pt", signed(packed.getvalue()))
+    assert "claims more content than the file holds" in message
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")

@@ -100,7 +100,8 @@ def test_one_run_that_cannot_go_keeps_all(capsys):
 
 
 @pytest.mark.parametrize(
-    "name", ["notes.txt", "checkpoints/mine.pt", "run.json.txt", "sub/run.json"]
+    "name",
+    ["notes.txt", "checkpoints/mine.pt", "run.json.txt", "sub/run.json", "inspect/mine.png"],
 )
 def test_a_file_that_is_not_a_run_s_keeps_everything(capsys, name):
     folder = make_run()

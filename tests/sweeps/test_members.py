@@ -121,3 +121,18 @@ def test_a_member_that_cannot_be_made_does_not_keep_the_others_from_being_stacke
     members = [member(k, lr=lr) for k, lr in enumerate(rates)]
     assert reason_alone(members, MadeData()) is None
     assert not list(Path().iterdir())  # nothing was kept
+
+
+def test_what_a_member_did_not_write_is_kept_where_it_is_trained():
+    one = member()
+    (one.folder / "checkpoints").mkdir(parents=True)
+    theirs = ("NOTES.txt", "checkpoints/mine.pt", "run.json.old")
+    for name in theirs:
+        (one.folder / name).write_text("mine")
+    for name in ("metrics.jsonl", "run.json.123.part"):  # what a killed process leaves
+        (one.folder / name).write_text("{")
+    [result] = train_members([one])
+    assert result["error"] is None
+    assert [(one.folder / name).read_text() for name in theirs] == ["mine"] * 3
+    assert not (one.folder / "run.json.123.part").exists()
+    assert one.is_done

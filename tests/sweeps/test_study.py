@@ -1,5 +1,6 @@
 """A search's study: where it is kept, and what is told if it is not there."""
 
+import os
 import pickle
 import subprocess
 import sys
@@ -74,6 +75,24 @@ def test_a_damaged_study_is_told(study, folder):
     path = folder / STUDY_FILE
     path.write_bytes(b"{nothing\n" + path.read_bytes())
     with pytest.raises(CorruptFileError, match=f"{STUDY_FILE} is damaged"):
+        study.open()
+
+
+def test_a_study_that_is_a_link_out_of_the_folder_is_not_added_to(study, folder, tmp_path):
+    outside = tmp_path / "outside"
+    (folder / STUDY_FILE).rename(outside)
+    (folder / STUDY_FILE).symlink_to(outside)
+    before = outside.read_bytes()
+    with pytest.raises(CorruptFileError, match=f"{STUDY_FILE} is a link that leads out"):
+        study.open()
+    with pytest.raises(CorruptFileError, match=f"{STUDY_FILE} is a link that leads out"):
+        study.create(folder, "maximize")
+    assert outside.read_bytes() == before
+
+
+def test_a_study_that_fills_the_memory_is_not_read(study, folder):
+    os.truncate(folder / STUDY_FILE, 1 << 41)
+    with pytest.raises(CorruptFileError, match=f"{STUDY_FILE} has .* bytes"):
         study.open()
 
 

@@ -39,7 +39,7 @@ class SearchSpace:
             if not isinstance(each, Range) or each.num is not None:
                 found[name] = listed(each)[_choices(each).index(value)]
             elif each.is_whole:
-                found[name] = int(value)
+                found[name] = min(max(int(value), int(each.low)), int(each.high))
             else:  # as people write rates, so that what a table shows is what was tried
                 found[name] = min(max(float(f"{value:.4g}"), each.low), each.high)
         return found

@@ -1,17 +1,18 @@
 """The study in which Optuna keeps a search: where it is kept, and how it is opened."""
 
+import os
 import re
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from gradbook import checks
 from gradbook.errors import ConfigError, CorruptFileError, GradbookError, MissingExtraError
-from gradbook.untrusted import check_file, inside
+from gradbook.untrusted import inside, open_file
 
 #: The study, unless it is in a storage of the user's own: a log to which each process appends.
 STUDY_FILE = "search.journal"
@@ -24,6 +25,9 @@ _NUM_UNJUDGED_TRIALS, _NUM_UNJUDGED_EPOCHS = 5, 1
 
 #: Who has held the study's lock for longer was killed: an entry takes milliseconds.
 _LOCK_SECONDS = 5
+
+#: A study that is larger is not read: a million trials have less.
+_MAX_BYTES = 1 << 30
 
 
 class Study:
@@ -126,8 +130,10 @@ class Study:
         with quietly():
             if self._url is None:
                 journal = import_module("optuna.storages.journal")
-                # Optuna opens it by its name, so that it is looked at before.
-                path = str(check_file(inside(self._folder, STUDY_FILE)))
+                path = inside(self._folder, STUDY_FILE)
+                with suppress(FileNotFoundError):  # Optuna opens it by name: we look before
+                    open_file(path, _MAX_BYTES).close()
+                path = os.path.realpath(path)
                 # It needs no links, which Windows has not for all, and no locks of a file system.
                 lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
                 return optuna().storages.JournalStorage(journal.JournalFileBackend(path, lock))
