@@ -130,10 +130,10 @@ class Study:
         with quietly():
             if self._url is None:
                 journal = import_module("optuna.storages.journal")
-                path = inside(self._folder, STUDY_FILE)
+                file = inside(self._folder, STUDY_FILE)
                 with suppress(FileNotFoundError):  # Optuna opens it by name: we look before
-                    open_file(path, _MAX_BYTES).close()
-                path = os.path.realpath(path)
+                    open_file(file, _MAX_BYTES).close()
+                path = os.path.realpath(file)
                 # It needs no links, which Windows has not for all, and no locks of a file system.
                 lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
                 return optuna().storages.JournalStorage(journal.JournalFileBackend(path, lock))
