@@ -1,5 +1,9 @@
+import datetime
 import sys
+from decimal import Decimal
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 
@@ -207,3 +211,143 @@ def test_without_pandas_the_message_holds_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingExtraError, match=r"gradbook\[tabular\]"):
         TabularEncoder()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [Decimal("1.5"), Decimal(0), None],
+        [Fraction(3, 2), 0, None],
+        [np.float32(1.5), np.int8(0), None],
+        [1.5, False, None],
+        ["1.5", 0, None],
+    ],
+)
+def test_numbers_in_any_form_are_numbers(values):
+    frame = pd.DataFrame({"a": pd.Series(values, dtype="object")})
+    encoder = TabularEncoder()
+    assert encoder.fit_transform(frame).flatten().tolist() == [1.5, 0, 0.75]
+    assert encoder.columns == ["a"]
+
+
+def test_whole_numbers_beyond_64_bits_are_numbers():
+    X = TabularEncoder().fit_transform(pd.DataFrame({"a": [2**70, 0]}))
+    assert X.flatten().tolist() == [2**70, 0]
+
+
+def test_whole_numbers_beyond_a_float_are_refused():
+    with pytest.raises(DataError, match="'a' holds an infinite number in row 0, or one too large"):
+        TabularEncoder().fit(pd.DataFrame({"a": pd.Series([10**400, 0], dtype="object")}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [datetime.date(2020, 1, 1), None],
+        [datetime.datetime(2020, 1, 1), None],
+        [datetime.time(12), None],
+        pd.period_range("2020", periods=2, freq="M"),
+        pd.to_timedelta([1, 2], unit="s"),
+        pd.to_datetime(["2020-01-01", "2021-01-01"], utc=True),
+        pd.Series(pd.period_range("2020", periods=2, freq="M"), dtype="object"),
+    ],
+)
+def test_times_of_every_kind_are_refused(values):
+    with pytest.raises(DataError, match="'when' holds times"):
+        TabularEncoder().fit(pd.DataFrame({"when": values}))
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, b"x", object(), torch.ones(2)])
+def test_what_is_neither_number_nor_text_is_refused(value):
+    frame = pd.DataFrame({"a": pd.Series([value, value], dtype="object")})
+    with pytest.raises(DataError, match="neither a number nor a text"):
+        TabularEncoder().fit(frame)
+
+
+@pytest.mark.parametrize("mark", ["?", "n/a", "NA", "-", " ", "None"])
+def test_a_mark_of_a_missing_value_among_numbers_is_a_gap(mark):
+    frame = pd.DataFrame({"a": ["1", mark, "3"], "b": [0, 0, 1]})
+    encoder = TabularEncoder()
+    with pytest.warns(GradbookWarning, match=r"'a' holds numbers, and .* a missing value") as told:
+        X = encoder.fit_transform(frame)
+    assert len(told) == 1
+    assert X.tolist() == [[1, 0], [2, 0], [3, 1]]
+
+
+def test_a_mark_that_comes_in_new_rows_only_is_a_gap():
+    encoder = TabularEncoder().fit(pd.DataFrame({"a": [1.0, 3.0]}))
+    with pytest.warns(GradbookWarning, match=r"'a' holds numbers, and '\?'"):
+        X = encoder.transform(pd.DataFrame({"a": ["?", "7"]}))
+    assert X.flatten().tolist() == [2, 7]
+
+
+def test_numbers_with_a_few_other_texts_are_refused():
+    frame = pd.DataFrame({"a": [*map(str, range(20)), "two"]})
+    with pytest.raises(DataError, match=r"1 other texts, such as 'two'.*errors='coerce'"):
+        TabularEncoder().fit(frame)
+
+
+def test_real_numbers_and_texts_in_one_column_are_refused():
+    with pytest.raises(DataError, match=r"holds numbers and 1 other texts, such as 'x'"):
+        TabularEncoder().fit(pd.DataFrame({"a": [1, "x"]}))
+
+
+def test_texts_of_digits_are_categories():
+    encoder = TabularEncoder().fit(pd.DataFrame({"zip": ["01234", "10115"]}))
+    assert encoder.columns == ["zip_01234", "zip_10115", "zip_nan"]
+
+
+def test_codes_of_letters_and_digits_are_categories():
+    encoder = TabularEncoder().fit(pd.DataFrame({"a": ["1", "2", "A", "B"]}))
+    assert encoder.columns == ["a_1", "a_2", "a_A", "a_B", "a_nan"]
+
+
+def test_a_category_that_is_a_whole_number_is_the_same_as_a_float():
+    encoder = TabularEncoder().fit(pd.DataFrame({"a": pd.Series([20, 60]).astype("category")}))
+    new = pd.DataFrame({"a": pd.Series([60.0, None]).astype("category")})
+    assert encoder.transform(new).tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+def test_very_many_categories_are_refused_unless_they_are_wanted():
+    frame = pd.DataFrame({"name": [f"n{i}" for i in range(1001)]})
+    with pytest.raises(DataError, match=r"'name' has 1,001 categories.*max_categories=1001"):
+        TabularEncoder().fit(frame)
+    assert len(TabularEncoder(max_categories=1001).fit(frame).columns) == 1002
+
+
+def test_standardized_numbers_that_overflow_are_refused():
+    encoder = TabularEncoder(standardize=True).fit(pd.DataFrame({"a": [1e-30, 2e-30]}))
+    with pytest.raises(DataError, match=r"'a' holds 1e\+30 in row 1.*too far"):
+        encoder.transform(pd.DataFrame({"a": [1e-30, 1e30]}))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame([[1, 2]], columns=[1, "1"]),
+        pd.DataFrame({"a": ["nan", "x"]}),
+        pd.DataFrame({"a": ["b_c", "x"], "a_b": ["c", "y"]}),
+    ],
+    ids=["number", "nan", "joined"],
+)
+def test_two_features_of_one_name_are_refused(frame):
+    with pytest.raises(DataError, match="2 features would be called"):
+        TabularEncoder().fit(frame)
+
+
+def test_names_of_several_levels_are_refused():
+    frame = pd.DataFrame([[1, 2]], columns=pd.MultiIndex.from_tuples([("a", "x"), ("a", "y")]))
+    with pytest.raises(DataError, match="names of several levels"):
+        TabularEncoder("a").fit(frame)
+
+
+def test_the_order_of_the_columns_in_new_rows_does_not_matter():
+    encoder = TabularEncoder().fit(pd.DataFrame({"a": [1, 2], "b": [3, 4]}))
+    assert encoder.transform(pd.DataFrame({"b": [30], "a": [10]})).tolist() == [[10, 30]]
+
+
+def test_an_encoder_that_failed_to_learn_keeps_what_it_knew():
+    encoder = TabularEncoder().fit(pd.DataFrame({"a": [1, 2]}))
+    with pytest.raises(DataError):
+        encoder.fit(pd.DataFrame({"a": [datetime.date(2020, 1, 1)]}))
+    assert encoder.transform(pd.DataFrame({"a": [3]})).item() == 3

@@ -3,18 +3,25 @@
 Book: 2.2 (sec_pandas), 5.7 (sec_kaggle_house).
 """
 
-import warnings
+import datetime
+import math
+from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from numbers import Complex
+from typing import TYPE_CHECKING, Any, NoReturn
 
+import numpy as np
 import torch
 
+from gradbook.checks import check_whole_number
 from gradbook.errors import (
     ConfigError,
     DataError,
     GradbookWarning,
     MissingExtraError,
     did_you_mean,
+    warn,
 )
 
 if TYPE_CHECKING:
@@ -23,13 +30,26 @@ if TYPE_CHECKING:
 #: A standard deviation below this part of the largest number is one of rounding only.
 _ROUNDING = 1e-12
 
+#: Texts that mean "no value" among numbers, in small letters.
+_MARKS = frozenset(("", "?", "-", "--", ".", "na", "n/a", "#n/a", "nan", "none", "null", "missing"))
+
+#: A column of texts of which so many are numbers was meant to hold numbers.
+_NEARLY_ALL = 0.9
+
+_TIMES = (datetime.date, datetime.time, datetime.timedelta)
+
 
 class TabularEncoder:
     """Turns the rows of a table into vectors, by what it learned from the training rows.
 
     Numbers (and truth values, as 0 and 1) come first, in the table's order; a gap is filled with
-    the mean of the training rows. Every other column becomes one column of 0 and 1 per category,
-    in alphabetical order, and one more for a missing value, called "COLUMN_nan".
+    the mean of the training rows. Texts and categories become one column of 0 and 1 per category,
+    in alphabetical order, and one more for a missing value, called "COLUMN_nan". Times, and what
+    else is neither a number nor a text, are refused.
+
+    A column of numbers stays one if a few texts in it only mark a missing value, such as "?" or
+    "n/a", with a warning; other texts among numbers are refused. Texts that are all digits are
+    categories, and so is every column of pandas' type "category".
 
     A category that no training row had becomes zeros, with a warning: the model has learned
     nothing about it, whereas "missing" may mean something in the training rows.
@@ -39,6 +59,8 @@ class TabularEncoder:
         ignore: Columns that are left out, such as a row's number.
         standardize: Whether numbers are shifted and scaled to mean 0 and standard deviation 1 over
             the training rows. A column that is constant becomes 0.
+        max_categories: The most categories that a column may have; more are refused, because each
+            becomes a column.
 
     Attributes:
         columns: The names of the features, one for each column of the result.
@@ -57,6 +79,7 @@ class TabularEncoder:
         *,
         ignore: Sequence[str] = (),
         standardize: bool = False,
+        max_categories: int = 1000,
     ) -> None:
         _import_pandas()
         if isinstance(ignore, str):
@@ -64,16 +87,20 @@ class TabularEncoder:
         self.target = target
         self.ignore = list(ignore)
         self.standardize = standardize
+        self.max_categories = check_whole_number(max_categories, "max_categories", at_least=1)
         # By column: mean and scale of numbers; categories of the others.
         self._numbers: dict[Any, tuple[float, float]] | None = None
         self._categories: dict[Any, list[str]] = {}
+        #: The columns of numbers that came with texts among them, of which `fit` has told.
+        self._as_texts: set[Any] = set()
 
     def fit(self, frame: "pd.DataFrame") -> "TabularEncoder":
         """Learns means, scales and categories from the training rows, and returns itself.
 
         Raises:
             ConfigError: If `target` or a column in `ignore` is not in the table.
-            DataError: If the table is empty, or a column cannot be turned into numbers.
+            DataError: If the table is empty, a column cannot be turned into numbers or has more
+                than `max_categories` categories, or two features would have one name.
         """
         pd = _import_pandas()
         _check_frame(frame)
@@ -97,7 +124,7 @@ class TabularEncoder:
                     f"so that there is nothing to learn from it. Leave it out: "
                     f"ignore=[{name!r}]."
                 )
-            if pd.api.types.is_numeric_dtype(column):
+            if _holds_numbers(name, column):
                 values = _as_numbers(name, column)
                 known = values[~values.isnan()]
                 mean, deviation = known.mean().item(), known.std(correction=0).item()
@@ -106,17 +133,22 @@ class TabularEncoder:
                     numbers[name] = (known[0].item(), 1.0)
                 else:
                     numbers[name] = (mean, known.std().item())
-            elif _is_time(column):
-                raise DataError(
-                    f"The column {name!r} holds times ({column.dtype}). Turn it into numbers "
-                    f"first, such as the year, or leave it out: ignore=[{name!r}]."
-                )
             else:
-                categories[name] = sorted({str(value) for value in column.dropna()})
-        self._numbers, self._categories = numbers, categories
-        self.columns = [str(name) for name in numbers]
+                categories[name] = sorted(set(map(_text, column.dropna())))
+                self._check_number_of(name, categories[name], len(frame))
+        columns = [str(name) for name in numbers]
         for name, values_of in categories.items():
-            self.columns += [f"{name}_{value}" for value in (*values_of, "nan")]
+            columns += [f"{name}_{value}" for value in (*values_of, "nan")]
+        twice, count = Counter(columns).most_common(1)[0] if columns else ("", 0)
+        if count > 1:
+            raise DataError(
+                f"{count} features would be called {twice!r}, from the names of columns and "
+                f"categories. Rename a column, or a category; a text 'nan' is better a missing "
+                f"value."
+            )
+        self._numbers, self._categories, self.columns = numbers, categories, columns
+        numeric = pd.api.types.is_numeric_dtype
+        self._as_texts = {name for name in numbers if not numeric(frame[name])}
         return self
 
     def transform(self, frame: "pd.DataFrame") -> torch.Tensor:
@@ -148,10 +180,17 @@ class TabularEncoder:
         X = torch.zeros(len(frame), len(self.columns))
         j = 0
         for name, (mean, scale) in self._numbers.items():
-            values = _as_numbers(name, frame[name])
+            values = _as_numbers(name, frame[name], tell_marks=name not in self._as_texts)
             values = torch.where(values.isnan(), mean, values)
             # In float64 up to here: large numbers lose their differences in float32.
             X[:, j] = ((values - mean) / scale if self.standardize else values).float()
+            if not X[:, j].isfinite().all():
+                row = int((~X[:, j].isfinite()).nonzero()[0])
+                raise DataError(
+                    f"The column {name!r} holds {values[row].item():g} in row {row}, which is too "
+                    f"far from the training rows to be standardized: their standard deviation is "
+                    f"{scale:g}."
+                )
             j += 1
         for name, categories in self._categories.items():
             place = {value: j + i for i, value in enumerate(categories)}
@@ -187,6 +226,14 @@ class TabularEncoder:
             )
         return y.float().reshape(-1, 1)
 
+    def _check_number_of(self, name: Any, categories: Sequence[str], num_rows: int) -> None:
+        if len(categories) > self.max_categories:
+            raise DataError(
+                f"The column {name!r} has {len(categories):,} categories in {num_rows:,} rows, of "
+                f"which each would become a column. Leave it out (ignore=[{name!r}]), put rare "
+                f"values together, or allow as many with max_categories={len(categories)}."
+            )
+
     def _encode(
         self,
         name: Any,
@@ -198,18 +245,17 @@ class TabularEncoder:
         """Sets the ones of a column of categories."""
         unseen = set()
         for i, (value, gap) in enumerate(zip(column, column.isna(), strict=True)):
-            j = missing if gap else place.get(str(value))
+            j = missing if gap else place.get(_text(value))
             if j is None:
-                unseen.add(str(value))
+                unseen.add(_text(value))
             else:
                 X[i, j] = 1
         if unseen:
             shown = ", ".join(map(repr, sorted(unseen)[:5]))
-            warnings.warn(
+            warn(
                 f"The column {name!r} has {len(unseen)} categories that no training row had "
                 f"({shown}); they become zeros.",
                 GradbookWarning,
-                stacklevel=3,
             )
 
 
@@ -229,35 +275,122 @@ def _check_frame(frame: Any) -> None:
         raise DataError(
             f"The table is empty: it has {frame.shape[0]} rows, {frame.shape[1]} columns."
         )
+    if frame.columns.nlevels > 1:
+        raise DataError(
+            "The columns of the table have names of several levels. Give them plain ones: "
+            "frame.columns = ['_'.join(map(str, name)) for name in frame.columns]."
+        )
     twice = frame.columns[frame.columns.duplicated()]
     if len(twice):
         raise DataError(f"The table has more than one column named {twice[0]!r}.")
 
 
-def _is_time(column: "pd.Series[Any]") -> bool:
-    return column.dtype.kind in "mM" if hasattr(column.dtype, "kind") else False
+def _holds_numbers(name: Any, column: "pd.Series[Any]") -> bool:
+    """Whether a column of the training rows holds numbers, and not categories.
 
-
-def _as_numbers(name: Any, column: "pd.Series[Any]") -> torch.Tensor:
-    """A column as float64 (n,), with NaN for a gap."""
+    Raises:
+        DataError: If it holds neither.
+    """
     pd = _import_pandas()
-    objects = column if pd.api.types.is_object_dtype(column) else ()
-    if pd.api.types.is_complex_dtype(column) or any(isinstance(v, complex) for v in objects):
+    if pd.api.types.is_numeric_dtype(column):
+        return True
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return False
+    dtype = str(column.dtype)
+    if getattr(column.dtype, "kind", "O") in "mM" or dtype.startswith(("period", "date", "time")):
+        _refuse_times(name, dtype)
+    known = column.dropna()
+    for value in known:
+        if isinstance(value, _TIMES) or type(value).__name__ == "Period":
+            _refuse_times(name, type(value).__name__)
+        if not isinstance(value, str) and not _is_number(value):
+            raise DataError(
+                f"The column {name!r} holds {type(value).__name__} {value!r:.60}, which is neither "
+                f"a number nor a text. Turn the column into one of these, such as with "
+                f".astype(str), or leave it out: ignore=[{name!r}]."
+            )
+    texts = [value for value in known if isinstance(value, str)]
+    if not texts:
+        return True
+    odd = [text for text in texts if not _reads_as_number(text)]
+    others = [text for text in odd if not _is_mark(text)]
+    num_numbers = len(known) - len(odd)
+    if not others and odd and num_numbers:
+        return True  # numbers, of which some are marked as missing
+    if len(texts) < len(known) or (odd and num_numbers >= _NEARLY_ALL * len(known)):
+        if not others:  # numbers, some of them written as texts
+            return True
+        raise DataError(
+            f"The column {name!r} holds numbers and {len(others)} other texts, such as "
+            f"{others[0]!r}. If these are missing values: "
+            f"frame[{name!r}] = pd.to_numeric(frame[{name!r}], errors='coerce'); if all values are "
+            f"categories: .astype('category')."
+        )
+    return False
+
+
+def _refuse_times(name: Any, kind: str) -> NoReturn:
+    raise DataError(
+        f"The column {name!r} holds times ({kind}). Turn it into numbers first, such as the year "
+        f"or the days since a day, or leave it out: ignore=[{name!r}]."
+    )
+
+
+def _is_number(value: Any) -> bool:
+    # NumPy's truth values and decimal.Decimal are registered as no kind of number.
+    return isinstance(value, Complex | Decimal | np.bool_)
+
+
+def _is_mark(text: str) -> bool:
+    return text.strip().lower() in _MARKS
+
+
+def _reads_as_number(text: str) -> bool:
+    try:
+        return not _is_mark(text) and "_" not in text and not math.isnan(float(text))
+    except ValueError:
+        return False
+
+
+def _text(value: Any) -> str:
+    """A category's name. Whole numbers have one, however they are stored."""
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _as_numbers(name: Any, column: "pd.Series[Any]", tell_marks: bool = True) -> torch.Tensor:
+    """A column as float64 (n,), with NaN for a gap.
+
+    Args:
+        name: The column's name.
+        column: The column.
+        tell_marks: Whether to warn of texts that are taken for missing values.
+    """
+    pd = _import_pandas()
+    is_numeric = pd.api.types.is_numeric_dtype(column)
+    if pd.api.types.is_complex_dtype(column) or (
+        not is_numeric and any(isinstance(v, complex | np.complexfloating) for v in column)
+    ):
         raise DataError(
             f"The column {name!r} holds complex numbers. Turn them into real ones first, such as "
             f"their absolute values, or leave it out: ignore=[{name!r}]."
         )
-    try:
-        numbers = pd.to_numeric(column, errors="raise")
+    if is_numeric:
         # Through pandas' own conversion, because its nullable types do not give in to NumPy's.
-        array = numbers.to_numpy(dtype="float64", na_value=float("nan"))
-    except (TypeError, ValueError):
-        array = pd.to_numeric(column.astype("object"), errors="coerce").to_numpy(dtype="float64")
-        odd = column[pd.isna(array) & column.notna().to_numpy()]
-        first = odd.iloc[0] if len(odd) else column.dtype
-        raise DataError(
-            f"The column {name!r} must hold numbers, but there is {first!r} in it."
-        ) from None
+        array = column.to_numpy(dtype="float64", na_value=float("nan"))
+    else:
+        gaps = column.isna()
+        pairs = zip(column, gaps, strict=True)
+        array = np.array([math.nan if gap else _as_number(name, value) for value, gap in pairs])
+        marks = sorted({value for value in column if isinstance(value, str) and _is_mark(value)})
+        if marks and tell_marks:
+            warn(
+                f"The column {name!r} holds numbers, and {', '.join(map(repr, marks))}, which is "
+                f"taken for a missing value. If the column holds categories: "
+                f".astype('category').",
+                GradbookWarning,
+            )
     values = torch.tensor(array)  # a copy: pandas may hand out memory that cannot be written
     infinite = values.abs() > torch.finfo(torch.float32).max
     if infinite.any():
@@ -267,3 +400,15 @@ def _as_numbers(name: Any, column: "pd.Series[Any]") -> torch.Tensor:
             f"float32: {values[row].item()}."
         )
     return values
+
+
+def _as_number(name: Any, value: Any) -> float:
+    """A number in any form, or a text that is one; NaN for a mark of a missing value."""
+    if isinstance(value, str) and _is_mark(value):
+        return math.nan
+    if not (_reads_as_number(value) if isinstance(value, str) else _is_number(value)):
+        raise DataError(f"The column {name!r} must hold numbers, but there is {value!r} in it.")
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond float64
+        return math.inf if value > 0 else -math.inf
