@@ -7,11 +7,17 @@ import sys
 import threading
 import time
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from tests.patience import LONGEST
 
 torch.set_num_threads(1)  # tests run side by side
+
+# An example takes as long as it takes where other programs have the processors.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)
@@ -41,13 +47,15 @@ def clean_environment(monkeypatch, tmp_path, request):
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
-    deadline = time.monotonic() + 2
+    deadline = time.monotonic() + LONGEST
     # The progress bars of other libraries keep a thread until the program ends.
     left = {t for t in threading.enumerate() if type(t).__name__ != "TMonitor"} - before
     while left and time.monotonic() < deadline:
         time.sleep(0.02)
         left = {thread for thread in left if thread.is_alive()}
     assert not left, f"threads left running: {left}"
+    while multiprocessing.active_children() and time.monotonic() < deadline:
+        time.sleep(0.02)
     assert not multiprocessing.active_children(), "processes left running"
 
 

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.patience import LONGEST
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "training.py"
 
@@ -15,7 +16,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, str(SCRIPT), *arguments],
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=LONGEST,
         check=False,
     )
 

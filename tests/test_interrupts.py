@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from tests.patience import LONGEST
 
 from gradbook.interrupts import SIGNALS, Interrupts, Terminated, undisturbed
 
@@ -29,7 +30,7 @@ def run(code):
     """Runs a script in another process."""
     head = "import os, signal, sys, threading\nfrom gradbook.interrupts import *\n"
     return subprocess.run(
-        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=LONGEST
     )
 
 
@@ -296,15 +297,17 @@ def test_a_forked_process_ends_at_once():
 import os, signal, time
 from gradbook.interrupts import Interrupts
 with Interrupts():
+    reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        time.sleep(30)
-    time.sleep(0.3)
+        os.write(writer, b"begun")
+        time.sleep(600)
+    os.read(reader, 5)
     os.kill(child, signal.SIGTERM)
     print(os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGTERM)
 """
     code = "import signal\nsignal.signal(signal.SIGTERM, lambda *_: None)\n" + code
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=20
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LONGEST
     )
     assert done.stdout == "True\n", done.stderr

@@ -590,7 +590,7 @@ class Still(Module):
 
 @pytest.mark.usefixtures("undo_patches")
 @pytest.mark.parametrize("replaced", [False, True], ids=["ours", "the book's fit_epoch"])
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(num_train=st.integers(1, 12), num_val=st.integers(0, 12), batch_size=st.integers(1, 13))
 def test_the_mean_of_an_epoch_counts_every_example_once(replaced, num_train, num_val, batch_size):
     if replaced:

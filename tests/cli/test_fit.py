@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.patience import LONGEST
 
 from gradbook.cli import fit, main
 from gradbook.errors import StorageError
@@ -18,6 +19,7 @@ from gradbook.runs import recorder
 #: A model and data that take no time. `HOOK` is put into the training step.
 OWN = """
 import random, signal, time, os
+from pathlib import Path
 import torch
 from torch import nn
 import gradbook
@@ -37,6 +39,10 @@ class MyNet(gradbook.Module):
     def training_step(self, batch):
         HOOK
         return super().training_step(batch)
+
+def wait_for(name):
+    while not Path(name).exists():
+        time.sleep(0.01)
 
 class MyData(gradbook.DataModule):
     def __init__(self, batch_size=4, num_inputs=2):
@@ -272,17 +278,18 @@ def test_a_second_ctrl_c_costs_no_curve(own, trained, monkeypatch, number):
 def test_ctrl_c_gives_the_cursor_back(own):
     import pexpect
 
-    arguments = own("time.sleep(0.2); print('step')")
+    arguments = own("print('step', flush=True); wait_for('interrupted')")
     child = pexpect.spawn(
         sys.executable,
         ["-m", "gradbook", *arguments, "--display", "terminal"],
         encoding="utf-8",
-        timeout=60,
+        timeout=LONGEST,
         env={**os.environ, "TERM": "xterm-256color"},
     )
     child.logfile_read = io.StringIO()
     child.expect("step")
     child.sendintr()
+    Path("interrupted").touch()
     child.expect(pexpect.EOF)
     child.close()
     shown = child.logfile_read.getvalue()
@@ -294,12 +301,14 @@ def test_ctrl_c_gives_the_cursor_back(own):
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 def test_a_reader_that_goes_away_costs_no_curve(own):
     reader, writer = os.pipe()
-    command = [sys.executable, "-m", "gradbook", *own("time.sleep(0.1)"), "--display", "lines"]
+    hook = "if self.trainer.epoch: wait_for('closed')"
+    command = [sys.executable, "-m", "gradbook", *own(hook), "--display", "lines"]
     with os.fdopen(writer, "wb") as stream:
         process = subprocess.Popen(command, stdout=stream, stderr=subprocess.PIPE)
     with os.fdopen(reader, "rb") as stream:
         while not stream.readline().startswith(b"epoch 1"):
             pass
+    Path("closed").touch()
     _, err = process.communicate()
     assert (process.returncode, err) == (141, b"")
     assert Path("runs/my-net-1/curve.svg").exists()

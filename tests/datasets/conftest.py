@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.patience import LONGEST
 
 from gradbook.datasets import fashion_mnist
 
@@ -70,7 +71,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             half = len(body) // 2
             with contextlib.suppress(ConnectionError):  # a client may have heard enough
                 self.wfile.write(body[:half])
-                served.together.wait(30)
+                served.together.wait(LONGEST)
                 self.wfile.write(body[half:])
 
         def log_message(self, *args: object) -> None:

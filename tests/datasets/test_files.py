@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.patience import LONGEST
 
 from gradbook.datasets import files
 from gradbook.errors import ConfigError, CorruptFileError, DataError, DownloadError
@@ -266,7 +267,7 @@ def test_two_processes_at_once_do_not_spoil_the_file(server, folder):
         for _ in range(2)
     ]
     for process in processes:
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=LONGEST)
         assert process.returncode == 0, err
         assert int(out) == len(CONTENT)
     assert len(server.requested) == 2

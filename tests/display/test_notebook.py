@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import nbclient
 import nbformat
 import pytest
+from tests.patience import LONGEST
 
 from gradbook.display.notebook import NotebookDisplay
 from gradbook.errors import GradbookWarning
@@ -167,7 +168,7 @@ def test_a_saved_notebook_has_one_figure_for_each_cell_that_draws(monkeypatch):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     kernel = {"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}}
     notebook.metadata.update(kernel)
-    nbclient.NotebookClient(notebook, timeout=100).execute()
+    nbclient.NotebookClient(notebook, timeout=LONGEST).execute()
     outputs = [
         [set(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
         for cell in notebook.cells

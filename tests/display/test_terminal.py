@@ -8,6 +8,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from rich.console import Console
+from tests.patience import LONGEST
 
 from gradbook.display.terminal import TerminalDisplay, duration
 
@@ -319,7 +320,12 @@ def test_in_a_real_terminal_it_follows_a_resize_and_an_interrupt(tmp_path):
     env.pop("COLUMNS", None)
     env.pop("LINES", None)
     child = pexpect.spawn(
-        sys.executable, [str(script)], env=env, dimensions=(30, 80), encoding="utf-8", timeout=60
+        sys.executable,
+        [str(script)],
+        env=env,
+        dimensions=(30, 80),
+        encoding="utf-8",
+        timeout=LONGEST,
     )
     child.expect("epoch 1/9")
     child.sendline("one")

@@ -15,6 +15,8 @@ import sys
 import textwrap
 from pathlib import Path
 
+from tests.patience import LONGEST
+
 HERE = Path(__file__).parent
 SOURCE = HERE.parent.parent / "src"
 SECTIONS = tuple(
@@ -108,7 +110,7 @@ import nbformat
 from nbclient import NotebookClient
 cells = [nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)]
 notebook = nbformat.v4.new_notebook(cells=cells)
-NotebookClient(notebook, timeout=100, kernel_name="python3").execute()
+NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
 for cell in notebook.cells:
     for output in cell.outputs:
         print(output.get("text", ""))
@@ -145,7 +147,7 @@ def _python(*args: str, given: str | None = None) -> str:
         input=given or "",
         capture_output=True,
         text=True,
-        timeout=115,
+        timeout=LONGEST,
         env=environment,
     )
     output = done.stdout + done.stderr

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import time
 from contextlib import chdir, contextmanager, redirect_stdout, suppress
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from tests.patience import LONGEST, await_true
 
 from gradbook import checkpoint, cli, runs
 from gradbook.data import DataModule
@@ -130,20 +132,36 @@ def fit_and_hang(step, **arguments):
         left -= training
         if left < 0:
             Path("hanging").touch()
-            time.sleep(60)
+            time.sleep(2 * LONGEST)
         return dropped
 
     torch.nn.functional.dropout = hang
     fit(**arguments)
 
 
+def fit_and_wait(num_values, **arguments):
+    """Trains, and stands still when so many values are recorded, until there is a file "go"."""
+    report, recorded = recorder.Run.write, count(1)
+
+    def wait(run, metric):
+        report(run, metric)
+        if next(recorded) == num_values:
+            await_true(Path("go").exists)
+
+    recorder.Run.write = wait
+    fit(**arguments)
+
+
 def fit_and_draw_slowly(**arguments):
-    """Trains, makes the file "drawing" while the curves are drawn, and "after" in the end."""
+    """Trains, makes the file "drawing" while the curves are drawn, and "after" in the end.
+
+    It draws until there is a file "signalled".
+    """
     save_curve = recorder.save_curve
 
     def draw(*where):
         Path("drawing").touch()
-        time.sleep(0.5)
+        await_true(Path("signalled").exists)
         return save_curve(*where)
 
     recorder.save_curve = draw
@@ -174,6 +192,7 @@ _TASKS = {
         fit_and_hang,
         fit_and_stop_at_the_end,
         fit_and_draw_slowly,
+        fit_and_wait,
     )
 }
 
@@ -302,15 +321,7 @@ def reported(folder):
 
 def await_reports(folder, number):
     """Waits until a training has recorded so many values."""
-    await_true(lambda: len(reported(folder)) >= number)
-
-
-def await_true(condition):
-    """Waits until a condition holds."""
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.001)
+    await_true(lambda: len(reported(folder)) >= number, pause=0.001)
 
 
 # What is left in a folder

@@ -35,13 +35,16 @@ class Net(LinearRegression):
 HAPPENS = """
 import os, resource, shutil, time
 from pathlib import Path
+from gradbook import checkpoint
 epoch = {epoch}
 def limit(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 def now(run):
     global epoch
-    epoch = None  # once is enough
-    time.sleep(0.5)  # the checkpoint of the epoch before is written meanwhile
+    done, epoch = epoch, None  # once is enough
+    # The checkpoint of the epoch before is being written.
+    while checkpoint.load(run / "checkpoints/last.pt")["position"]["epoch"] < done:
+        time.sleep(0.01)
     {now}
 {at_once}
 """

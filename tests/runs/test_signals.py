@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.patience import await_true
 from tests.runs.forked import (
     OUTPUT,
+    ROOT,
     RUN,
     await_reports,
-    await_true,
     can_go_on,
     check_same,
     reported,
@@ -81,7 +82,13 @@ def test_the_program_ends_with_the_code_of_its_signal(server, monkeypatch, name,
     assert server.do(whole, "command", *words) == 0
     place.mkdir()
     command = [sys.executable, "-m", "gradbook", *words, "--display", "lines"]
-    with subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, text=True) as program:
+    with subprocess.Popen(
+        command,
+        cwd=place,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as program:
         assert any(re.match(r"epoch +2/", line) for line in program.stdout)
         program.send_signal(getattr(signal, name))
         text = program.stdout.read()
@@ -113,9 +120,10 @@ def test_a_second_ctrl_c_stops_a_hanging_step_at_once(server):
 def test_a_script_ends_by_the_signal_with_its_checkpoint_written(server, name):
     whole, place = Path("whole"), Path("stopped")
     assert server.do(whole, "fit") == 0
-    process = server.start(place, "fit")
+    process = server.start(place, "fit_and_wait", 10)
     await_reports(place, 10)
     os.kill(process, getattr(signal, name))
+    (place / "go").touch()
     assert server.wait(process) == -getattr(signal, name)
     assert load(place / RUN).status == "interrupted"
     assert server.do(place, "fit", resume=str(RUN)) == 0
@@ -127,6 +135,7 @@ def test_a_script_that_is_asked_to_end_while_its_curves_are_drawn_ends_when_they
     process = server.start(place, "fit_and_draw_slowly", max_epochs=2)
     await_true((place / "drawing").exists)
     os.kill(process, signal.SIGTERM)
+    (place / "signalled").touch()
     assert server.wait(process) == -signal.SIGTERM
     assert not (place / "after").exists()
     assert load(place / RUN).status == "finished"

@@ -20,6 +20,7 @@ import cloudpickle
 import psutil
 import pytest
 import torch
+from tests.patience import LONGEST, await_true
 
 from gradbook.cli.classes import MODEL, find
 from gradbook.errors import ConfigError, MissingExtraError
@@ -101,14 +102,14 @@ def draw_but_wait_at_2(folder, seed):
         part = folder / "part"
         part.write_text(str(os.getpid()))
         part.rename(folder / "pid")
-        time.sleep(60)
+        time.sleep(2 * LONGEST)
     return draw(seed)
 
 
 def wait_if(folder, waits):
     (folder / f"pid-{os.getpid()}").touch()
     if waits:
-        time.sleep(60)
+        time.sleep(2 * LONGEST)
 
 
 def overlap(folder, item):
@@ -125,13 +126,6 @@ def module_of(thing):
 
 
 # Clusters, as a user has them
-
-
-def await_true(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +156,7 @@ def dask_address(tmp_path_factory):
         from distributed import Client
 
         with Client(address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+            client.wait_for_workers(2, timeout=LONGEST)
         yield address
     finally:
         for process in (workers, scheduler):
@@ -258,7 +252,10 @@ def test_a_killed_worker_is_replaced_and_its_call_begun_anew(on, tmp_path):
     killer.join()
     assert found == [Done(seed, draw(seed)) for seed in range(5)]
     begun = {path.name[-1]: len(path.read_text()) for path in tmp_path.glob("begun-*")}
-    assert begun == {"0": 1, "1": 1, "2": 2, "3": 1, "4": 1}
+    assert begun.pop("2") == 2
+    # What ran beside it, and had not been handed over, may have been begun anew as well.
+    assert begun.keys() == set("0134")
+    assert set(begun.values()) <= {1, 2}
 
 
 def test_a_call_that_kills_its_worker_each_time_is_reported_and_the_rest_goes_on(on, tmp_path):
@@ -482,9 +479,9 @@ def test_a_client_of_dasks_is_used_and_left_open(dask_address):
 
 @pytest.mark.slow
 def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
-    monkeypatch.setattr(dask, "ANSWER_SECONDS", 3)
-    with closing(run_all(time.sleep, [0, 60, 60], on="dask", num_workers=2)) as found:
+    with closing(run_all(time.sleep, [0, 600, 600], on="dask", num_workers=2)) as found:
         assert next(found) == Done(0, None)
+        monkeypatch.setattr(dask, "ANSWER_SECONDS", 3)
         ours = [
             p
             for p in psutil.Process().children()
@@ -503,7 +500,7 @@ from gradbook.sweeps.engines import run_all
 print([done.value for done in run_all(abs, [-3], on=sys.argv[1])])
 """
     command = [sys.executable, "-c", script, f"ray:{ray_address}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST)
     assert done.stdout == "[3]\n", done.stderr
 
 
@@ -525,7 +522,7 @@ def work(item):
         return Number(2 * item.value)
     Path(f"{item}-begun").touch()
     try:
-        for _ in range(6000):
+        for _ in range(60000):
             time.sleep(0.01)
     except KeyboardInterrupt:
         Path(f"{item}-stopped").touch()
@@ -565,12 +562,12 @@ class Program:
                 family = process.poll() is None and psutil.Process(process.pid).children(True)
                 if family:
                     os.killpg(process.pid, number)  # as a terminal does
-                self.stdout, self.stderr = process.communicate(timeout=60)
+                self.stdout, self.stderr = process.communicate(timeout=LONGEST)
                 assert family, self.stderr
             finally:
                 process.kill()
             # A helper of Python's own ends when it sees that its program has.
-            _, self.left = psutil.wait_procs(family, timeout=20)
+            _, self.left = psutil.wait_procs(family, timeout=LONGEST)
             self.left_files = [p for p in Path(temporary.name).rglob("*") if not p.is_dir()]
         self.pid, self.code, self.num_processes = process.pid, process.returncode, len(family)
 
@@ -604,11 +601,11 @@ def test_a_program_that_never_closes_its_outcomes_ends(tmp_path):
     script = """
 import os, time
 from gradbook.sweeps.engines import run_all
-outcomes = run_all(lambda wait: time.sleep(wait) or os.getpid(), [0, 60, 60], num_workers=2)
+outcomes = run_all(lambda wait: time.sleep(wait) or os.getpid(), [0, 600, 600], num_workers=2)
 print(next(outcomes).value)
 """
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LONGEST, check=True)
     assert done.stderr == ""
     assert not psutil.pid_exists(int(done.stdout))
 

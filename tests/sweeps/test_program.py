@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from gradbook.sweeps.program import Program
 
 sizes = st.integers(1, 5)
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=15)
 
 
 def assert_same_results(function, *inputs, others=()):

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cloudpickle
 import pytest
 import torch
+from tests.patience import await_true
 from torch import nn
 
 import gradbook
@@ -356,13 +356,6 @@ if __name__ == "__main__":
 """
 
 
-def wait_for(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
 @pytest.mark.slow
 @pytest.mark.parametrize("on", ["here", "processes"])
@@ -371,7 +364,7 @@ def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
     Path("slow").touch()
     process = subprocess.Popen([sys.executable, "script.py", on], start_new_session=True)
     kept = Path("runs/slow-sweep-1/member-1/metrics.jsonl")
-    wait_for(lambda: kept.is_file() and kept.read_text().count('"epoch"') >= 4)
+    await_true(lambda: kept.is_file() and kept.read_text().count('"epoch"') >= 4)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     Path("slow").unlink()

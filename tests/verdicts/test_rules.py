@@ -388,7 +388,7 @@ def test_a_loss_that_may_be_negative_is_judged_too():
 curves = st.lists(st.floats(0.01, 100), min_size=3, max_size=15)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(curves, st.sampled_from([2.0**-20, 2.0**-3, 4.0, 2.0**30]))
 def test_the_unit_of_a_loss_does_not_matter(curve, unit):
     before = verdict({"train_loss": curve, "val_loss": curve[::-1]})
@@ -397,7 +397,7 @@ def test_the_unit_of_a_loss_does_not_matter(curve, unit):
     assert after.label == before.label
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.permutations(list(np.linspace(-1, 1, 9))))
 def test_permuted_noise_that_is_small_changes_nothing(noise):
     small = 0.5 * np.exp(0.001 * np.array(noise))
@@ -407,7 +407,7 @@ def test_permuted_noise_that_is_small_changes_nothing(noise):
     assert verdict({"train_loss": list(falling)}).label == "still improving"
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(
         st.sampled_from(["train_loss", "val_loss", "val_acc"]),
