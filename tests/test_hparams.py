@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradbook.errors import ConfigError
 from gradbook.hparams import HyperParameters, add_to_class, plain, qualified_name
 
 
@@ -173,6 +174,31 @@ def test_add_to_class_gives_the_function_back():
         return 1
 
     assert speak is Thing.speak
+
+
+def test_add_to_class_without_a_class_says_how_it_is_written():
+    with pytest.raises(ConfigError, match=r"function 'greet'.*`@add_to_class\(Module\)`"):
+
+        @add_to_class
+        def greet(self):
+            return "hello"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Plain(1), r"object of the class Plain.*`@add_to_class\(Plain\)`"),
+        ("Plain", r"'Plain'.*`@add_to_class\(Plain\)`"),
+        ("no name", r"'no name'.*`@add_to_class\(Module\)`"),
+        (None, r"None.*`@add_to_class\(Module\)`"),
+        (lambda self: 1, r"function '<lambda>'.*`@add_to_class\(Module\)`"),
+        ([Plain], r"object of the class list"),
+    ],
+    ids=["instance", "name", "text", "None", "lambda", "list"],
+)
+def test_add_to_class_takes_nothing_but_a_class(given, told):
+    with pytest.raises(ConfigError, match=told):
+        add_to_class(given)
 
 
 def test_add_to_class_can_replace_init():

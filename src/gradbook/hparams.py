@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, TypeVar
 
+from gradbook.errors import ConfigError
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -17,7 +19,22 @@ def add_to_class(Class: type) -> Callable[[F], F]:
     """Makes the decorated function a method of `Class`, for instances that already exist too.
 
     A second definition under the same name replaces the first. Book: 3.2.1.
+
+    Raises:
+        ConfigError: If `Class` is no class, as when the decorator was written without one.
     """
+    if not isinstance(Class, type):
+        found, name = f"{Class!r:.60}", "Module"
+        if inspect.isroutine(Class):  # the decorator itself, without parentheses
+            found = f"the function {Class.__name__!r}, which would then be added to nothing"
+        elif isinstance(Class, str):
+            name = Class if Class.isidentifier() else name
+        elif Class is not None:
+            found, name = f"an object of the class {type(Class).__name__}", type(Class).__name__
+        raise ConfigError(
+            f"add_to_class needs the class that is to have the method, but got {found}. Write the "
+            f"class itself in parentheses, as in `@add_to_class({name})`."
+        )
 
     def register(method: F) -> F:
         setattr(Class, method.__name__, method)
