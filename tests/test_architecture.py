@@ -18,7 +18,10 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts"},
+    -1: {"escape"},
+    0: {"errors"},
+    1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
+    | {"storage", "untrusted", "interrupts", "near_misses"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts"},
     3: {"module", "resumable_loader", "resumption"},

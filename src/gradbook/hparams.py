@@ -23,14 +23,15 @@ def add_to_class(Class: type) -> Callable[[F], F]:
     Raises:
         ConfigError: If `Class` is no class, as when the decorator was written without one.
     """
-    if not isinstance(Class, type):
-        found, name = f"{Class!r:.60}", "Module"
-        if inspect.isroutine(Class):  # the decorator itself, without parentheses
-            found = f"the function {Class.__name__!r}, which would then be added to nothing"
-        elif isinstance(Class, str):
-            name = Class if Class.isidentifier() else name
-        elif Class is not None:
-            found, name = f"an object of the class {type(Class).__name__}", type(Class).__name__
+    given: Any = Class
+    if not isinstance(given, type):
+        found, name = f"{given!r:.60}", "Module"
+        if inspect.isroutine(given):  # the decorator itself, without parentheses
+            found = f"the function {given.__name__!r}, which would then be added to nothing"
+        elif isinstance(given, str):
+            name = given if given.isidentifier() else name
+        elif given is not None:
+            found, name = f"an object of the class {type(given).__name__}", type(given).__name__
         raise ConfigError(
             f"add_to_class needs the class that is to have the method, but got {found}. Write the "
             f"class itself in parentheses, as in `@add_to_class({name})`."

@@ -30,6 +30,7 @@ from gradbook.fingerprint import describe_beginning, describe_setup, model_tenso
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
+from gradbook.near_misses import warn_of_near_misses
 from gradbook.record import History, Sink
 from gradbook.resumable_loader import (
     Position,
@@ -286,6 +287,7 @@ class Trainer(HyperParameters):
         self.findings, self.gradients, self.postmortem = [], None, None
         try:
             checks.check_model(model)
+            warn_of_near_misses(model, data, self)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
             recorder = self._recorder()
             runs = None if self.run is None else Path(getattr(self.run, "root", self.run))
