@@ -29,7 +29,7 @@ from gradbook.execution import Name as PrecisionName
 from gradbook.fingerprint import describe_beginning, describe_setup, model_tensors
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
-from gradbook.module import Classifier, Module
+from gradbook.module import Classifier, Module, adopt_late
 from gradbook.near_misses import warn_of_near_misses
 from gradbook.record import History, Sink
 from gradbook.resumable_loader import (
@@ -495,6 +495,8 @@ class Trainer(HyperParameters):
         self.num_val_batches = limited(self.val_dataloader, self.limit_batches)
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
         self._rehearse()
+        if isinstance(model, torch.nn.Module):
+            adopt_late(model)
         self.optim, self.schedules = read_optimizers(model.configure_optimizers(), model)
         if type(self).fit_epoch is _OWN_FIT_EPOCH and needs_closure(self.optim.step):
             raise ModelError(
