@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from gradbook import checkpoint, checks, devices, evaluation, execution, snapshot
+from gradbook import checkpoint, checks, devices, evaluation, execution, snapshot, untrained
 from gradbook.board import ProgressBoard
 from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import (
@@ -302,6 +302,7 @@ class Trainer(HyperParameters):
                     self._check_left_to_do()
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
+                    stack.enter_context(untrained.told(model, self.optim))
                     if interrupts is None:
                         interrupts = Interrupts(terminations=bool(recorder))
                         stack.enter_context(interrupts)

@@ -1,0 +1,258 @@
+"""What takes part in the loss of a training, and is not trained: told after the first step.
+
+The optimizer holds what it was given. A layer in a plain list, a tensor in a dictionary or a second
+network are not among a model's parameters, and stay as they are without a word from PyTorch.
+"""
+
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradbook.errors import GradbookWarning, warn
+
+#: How deep is looked for names, and into how large collections.
+_DEEPEST, _LONGEST = 8, 200
+
+#: Attributes that lead out of a model.
+_NOT_ITS_OWN = ("trainer", "board", "hparams", "training_step")
+
+
+@contextmanager
+def told(model: Any, optimizer: Any) -> Iterator[None]:
+    """While it lasts, the first loss is looked at, in whatever loop it is computed.
+
+    A tensor that was not there before the first step may be made anew in each, as the change of an
+    attacked input is: it is told only when the second loss depends on it, too.
+
+    Args:
+        model: The model, whose `training_step` returns the loss.
+        optimizer: What updates its parameters.
+    """
+    held = _reachable(optimizer, "", longest=None)
+    if not held:  # it keeps them where nobody can look, so that nothing is known
+        yield
+        return
+    look = _Look(model, held)
+    vars(model)["training_step"] = look
+    try:
+        yield
+        if not look.num_losses:  # a loop that computes the loss in another way
+            look.tell([tensor for _, tensor in look.there.values() if tensor.grad is not None])
+    finally:
+        look.leave()
+
+
+class _Look:
+    """Stands before a model's `training_step` until it has seen enough of what that returns."""
+
+    def __init__(self, model: Any, held: Mapping[int, tuple[str, torch.Tensor]]) -> None:
+        self.model, self.step = model, model.training_step
+        # Where a learner replaced it on the model itself.
+        self.before = {k: v for k, v in vars(model).items() if k == "training_step"}
+        self.there = _of_model(model)
+        self.num_held, self.held = len(held), set(held)
+        for value in list(vars(model).values()):
+            if hasattr(value, "param_groups"):  # a second one, for a part of the model
+                self.held |= _reachable(value, "", longest=None).keys()
+        self.num_losses = 0
+        self.doubtful: dict[int, torch.Tensor] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy of the model has a step of its own."""
+        return getattr, (self.model, "training_step")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        loss = self.step(*args, **kwargs)
+        self.num_losses += 1
+        leaves, is_whole = _leaves_of(loss)
+        inputs = {_place_of(tensor) for tensor in _tensors_in([*args, *kwargs.values()])}
+        foreign = {
+            key: tensor
+            for key, tensor in leaves.items()
+            if key not in self.held and _place_of(tensor) not in inputs
+        }
+        if self.num_losses == 1:
+            nothing = is_whole and bool(leaves) and not leaves.keys() & self.held
+            self.doubtful = {k: t for k, t in foreign.items() if k not in self.there}
+            self.tell([foreign[k] for k in self.there if k in foreign], nothing=nothing)
+        else:
+            self.tell([foreign[k] for k in self.doubtful if k in foreign])
+            self.doubtful = {}
+        if not self.doubtful:
+            self.leave()
+        return loss
+
+    def leave(self) -> None:
+        """Makes way for the step itself."""
+        attributes = vars(self.model)
+        if attributes.get("training_step") is self:
+            del attributes["training_step"]
+            attributes.update(self.before)
+
+    def tell(self, tensors: Iterable[torch.Tensor], nothing: bool = False) -> None:
+        """Warns that these are not trained; with `nothing`, that no tensor at all is."""
+        tensors = [tensor for tensor in tensors if id(tensor) not in self.held]
+        name = type(self.model).__name__
+        if nothing:
+            warn(
+                f"{name} learns nothing: none of the {self.num_held} tensors that its optimizer "
+                f"holds takes part in the loss. Make the optimizer in configure_optimizers, of "
+                f"`self.parameters()`.",
+                GradbookWarning,
+            )
+        if not tensors:
+            return
+        registered = set()
+        if isinstance(self.model, nn.Module):
+            registered = {id(parameter) for parameter in self.model.parameters()}
+        advice = []
+        if any(id(tensor) in registered for tensor in tensors):
+            advice.append("give the optimizer all of `self.parameters()`")
+        loose = [tensor for tensor in tensors if id(tensor) not in registered]
+        if any(isinstance(tensor, nn.Parameter) for tensor in loose):
+            advice.append(
+                "set layers as attributes in __init__, or keep them in an nn.ModuleList or "
+                "nn.ModuleDict"
+            )
+        if any(not isinstance(tensor, nn.Parameter) for tensor in loose):
+            advice.append(
+                "set tensors as attributes in __init__, or keep them in an nn.ParameterList or "
+                "nn.ParameterDict"
+            )
+        places = {**_of_model(self.model), **self.there}
+        unnamed = "a tensor of shape {}"
+        listed = [
+            places[id(t)][0] if id(t) in places else unnamed.format(tuple(t.shape)) for t in tensors
+        ]
+        more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+        warn(
+            f"The loss of {name} depends on what its optimizer does not train: "
+            f"{', '.join(listed[:6])}{more}. To train it, {'; '.join(advice)}. If it is meant to "
+            f"stay as it is, call requires_grad_(False) on it.",
+            GradbookWarning,
+        )
+
+
+def _leaves_of(loss: Any) -> tuple[dict[int, torch.Tensor], bool]:
+    """The tensors that a backward pass from here would reach, and whether these are all."""
+    nodes = [tensor.grad_fn for tensor in _tensors_in([loss]) if tensor.grad_fn is not None]
+    seen, leaves, is_whole = set(nodes), {}, True
+    while nodes:
+        node = nodes.pop()
+        variable = getattr(node, "variable", None)
+        if isinstance(variable, torch.Tensor):
+            leaves[id(variable)] = variable
+        # Whose inside is computed anew in the backward pass.
+        is_whole &= not type(node).__name__.startswith("CheckpointFunction")
+        for inner, _ in node.next_functions:
+            if inner is not None and inner not in seen:
+                seen.add(inner)
+                nodes.append(inner)
+    return leaves, is_whole
+
+
+def _place_of(tensor: torch.Tensor) -> int:
+    """Where a tensor's values are: the same for what shares them."""
+    return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
+
+
+def _tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _tensors_in(value.values())
+        elif isinstance(value, list | tuple):
+            yield from _tensors_in(value)
+
+
+# Where a tensor is kept
+
+
+def _of_model(model: Any) -> dict[int, tuple[str, torch.Tensor]]:
+    """The trainable tensors that a model holds, or its methods use, with their names."""
+    found = _reachable(model, "")
+    for Class in type(model).__mro__:
+        for function in vars(Class).values():
+            if isinstance(function, types.FunctionType) and not _is_library(function.__module__):
+                for name, value in _outside(function):
+                    if isinstance(value, torch.Tensor | nn.Module | list | tuple | dict):
+                        found = {**_reachable(value, name), **found}
+    return found
+
+
+def _outside(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+    """The globals that a function uses, and the variables of the functions around it."""
+    for name in function.__code__.co_names:
+        if name in function.__globals__:
+            yield name, function.__globals__[name]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # one that is empty yet
+            continue
+
+
+def _reachable(
+    root: Any, name: str, longest: int | None = _LONGEST
+) -> dict[int, tuple[str, torch.Tensor]]:
+    """The tensors that require a gradient which an object holds, by identity, with names."""
+    found: dict[int, tuple[str, torch.Tensor]] = {}
+    seen: set[int] = set()
+
+    def look(value: Any, name: str, depth: int) -> None:
+        if depth > _DEEPEST or id(value) in seen or isinstance(value, _HOLDS_NONE):
+            return
+        seen.add(id(value))
+        if isinstance(value, torch.Tensor):
+            if value.is_leaf and value.requires_grad:
+                found[id(value)] = name, value
+            elif value.grad_fn is not None:  # a result, whose source nothing else may hold
+                for key, leaf in _leaves_of(value)[0].items():
+                    found.setdefault(key, (f"what {name} was computed from", leaf))
+        elif isinstance(value, nn.Module):
+            own = {k: v for k, v in vars(value).items() if k not in _OF_EVERY_MODULE}
+            look_in({**value._parameters, **value._modules, **own}, name, depth)
+        elif isinstance(value, Mapping | list | tuple | set | frozenset):
+            if longest is None or len(value) <= longest:
+                items = value.items() if isinstance(value, Mapping) else enumerate(value)
+                for key, item in list(items):
+                    look(key, name, depth + 1)
+                    look(item, f"{name}[{key!r:.40}]", depth + 1)
+        elif isinstance(value, types.FunctionType | types.MethodType):
+            function = getattr(value, "__func__", value)
+            for cell in getattr(function, "__closure__", None) or ():
+                try:
+                    look(cell.cell_contents, name, depth + 1)
+                except ValueError:
+                    continue
+            look(getattr(value, "__self__", None), name, depth + 1)
+        elif not _is_library(type(value).__module__) or hasattr(value, "param_groups"):
+            look_in(getattr(value, "__dict__", {}), name, depth)
+
+    def look_in(attributes: Mapping[str, Any], name: str, depth: int) -> None:
+        for key, item in list(attributes.items()):
+            if key not in _NOT_ITS_OWN:
+                look(item, _attribute(name, key), depth + 1)
+
+    look(root, name, 0)
+    return found
+
+
+_OF_EVERY_MODULE = vars(nn.Module())
+_HOLDS_NONE = (str, bytes, int, float, type, types.ModuleType, types.NoneType)
+
+
+def _attribute(of: str, name: str) -> str:
+    """An attribute's name: "net.weight", and "net[0]" for a layer that has a number."""
+    if name.isdecimal():
+        return f"{of}[{name}]"
+    return f"{of}.{name}" if of else name
+
+
+def _is_library(module: str | None) -> bool:
+    return (module or "").partition(".")[0] in ("torch", "numpy", "builtins")
