@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
+from gradbook.attributes import Keeper
 from gradbook.data import Batch, TensorLoader
 from gradbook.errors import DataError, GradbookWarning, warn
 from gradbook.seeds import generators_in, random_state, restore_random_state
@@ -32,6 +33,8 @@ class Position:
         labels: A checksum of the labels of the pass, of a loader whose order may not come again.
         between_steps: Whether the state is that between two steps, from which a training can go
             on exactly: the next batch is not being fetched, and no step is running.
+        elsewhere: What owners may hold, and a checkpoint has in another place, as the optimizer.
+        told: What was told not to be kept.
     """
 
     owners: Sequence[Any] = ()
@@ -42,6 +45,16 @@ class Position:
     resumed: dict[str, Any] | None = None
     labels: int = 0
     between_steps: bool = True
+    elsewhere: Sequence[Any] = ()
+    told: set[str] = field(default_factory=set)
+
+    @cached_property
+    def keeper(self) -> Keeper:
+        """Who takes what the owners keep in attributes."""
+        # Of a loader itself nothing is state; how many workers fetch may change.
+        loaders = [o for o in self.owners if isinstance(o, DataLoader | TensorLoader)]
+        owners = [o for o in self.owners if not isinstance(o, DataLoader | TensorLoader)]
+        return Keeper(owners, [*loaders, *self.elsewhere])
 
     @cached_property
     def generators(self) -> list[Any]:
@@ -49,30 +62,19 @@ class Position:
         return generators_in(self.owners)
 
     def sources(self) -> dict[str, Any]:
-        """The state of every random generator, and the numbers that the owners count with."""
-        return {**random_state(self.generators), "numbers": [_numbers(o) for o in self.owners]}
+        """The state of every random generator, and what the owners count and collect."""
+        return {**random_state(self.generators), "numbers": self.keeper.take()}
 
-    def restore_sources(self, sources: dict[str, Any]) -> None:
-        """Puts back what `sources` gave."""
+    def restore_sources(self, sources: dict[str, Any]) -> list[str]:
+        """Puts back what `sources` gave; returns the names of what there is no place for."""
         restore_random_state(sources, self.generators)
-        for owner, numbers in zip(self.owners, sources["numbers"], strict=True):
-            for name, value in numbers.items():
-                if vars(owner).get(name) != value:
-                    setattr(owner, name, value)
+        return self.keeper.put_back(sources["numbers"])
 
     def end_epoch(self) -> None:
         """The next epoch is about to begin."""
         self.epoch += 1
         self.split, self.batches, self.pass_start = "train", 0, {}
         self.between_steps = True
-
-
-def _numbers(owner: Any) -> dict[str, int | float]:
-    """The numbers that an object may count with, by attribute. How many workers fetch is none."""
-    if isinstance(owner, DataLoader | TensorLoader) or not hasattr(owner, "__dict__"):
-        return {}
-    attributes = vars(owner).items()
-    return {k: v for k, v in attributes if type(v) in (int, float, bool) and k != "num_workers"}
 
 
 class ResumableLoader:

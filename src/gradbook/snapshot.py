@@ -11,9 +11,9 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
-from gradbook import checkpoint
+from gradbook import attributes, checkpoint
 from gradbook.board import ProgressBoard
-from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
+from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, warn
 from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
@@ -38,8 +38,8 @@ def take(trainer: Any) -> dict[str, Any]:
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
-        "sources": to_plain(position.resumed or position.sources()),
-        "pass_start": to_plain(position.pass_start) if position.batches else None,
+        "sources": _sources_to_plain(position.resumed or position.sources()),
+        "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
         "position": {
             "epoch": position.epoch,
             "split": position.split,
@@ -168,12 +168,42 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     if trainer.schedules and trainer.train_batch_idx:
         # A scheduler warns if it steps before the optimizer has, as it may in this process.
         trainer.optim._opt_called = True
-    sources = from_plain(state["sources"])
+    sources = _sources_from_plain(state["sources"])
     if position.batches:
-        position.pass_start = from_plain(state["pass_start"])
+        position.pass_start = _sources_from_plain(state["pass_start"])
         position.resumed = sources
-    else:
-        position.restore_sources(sources)
+        # A pass that is resumed puts it back once more; what does not fit is told here and now.
+        position.restore_sources(position.pass_start)
+    lost = position.restore_sources(sources)
+    if lost:
+        warn(
+            f"The checkpoint has values of {', '.join(lost)}, which nothing here can take: objects "
+            f"are not made from a file. Make them in __init__, and what is read is put into them.",
+            GradbookWarning,
+        )
+
+
+def _sources_to_plain(sources: dict[str, Any]) -> dict[str, Any]:
+    return {**to_plain(sources), "numbers": attributes.to_plain(sources["numbers"])}
+
+
+def _sources_from_plain(plain: dict[str, Any]) -> dict[str, Any]:
+    return {**from_plain(plain), "numbers": attributes.from_plain(plain["numbers"])}
+
+
+def warn_of_unkept(trainer: Any) -> None:
+    """Says, once each, what may change in a training and cannot be kept in a checkpoint."""
+    position: Position = trainer.position
+    unkept = [name for name in position.keeper.unkept() if name not in position.told]
+    position.told.update(unkept)
+    if unkept:
+        warn(
+            f"A checkpoint cannot hold {'; '.join(unkept)}, so that a training which goes on from "
+            f"one may give other numbers. Keep what changes in numbers, lists, dictionaries or "
+            f"tensors that are attributes (a buffer, in a layer), or give the layer the methods "
+            f"get_extra_state() and set_extra_state().",
+            IgnoredSettingWarning,
+        )
 
 
 # What `state_dict` does not list as a tensor

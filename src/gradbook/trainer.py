@@ -300,6 +300,8 @@ class Trainer(HyperParameters):
                 if self.resumption is not None:
                     snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
+                if recorder:
+                    snapshot.warn_of_unkept(self)
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
                     stack.enter_context(untrained.told(model, self.optim))
@@ -421,6 +423,7 @@ class Trainer(HyperParameters):
                 "A checkpoint can be saved between two steps, as in a sink's end_step or "
                 "end_epoch, but this training is within one, or was ended there."
             )
+        snapshot.warn_of_unkept(self)
         checkpoint.save(Path(path), snapshot.take(self))
 
     def _check_left_to_do(self) -> None:
@@ -526,9 +529,10 @@ class Trainer(HyperParameters):
         """While training, the loaders know where they are, and can be stopped and gone on with."""
         loaders = self.train_dataloader, self.val_dataloader
         owners = [self.data, *(part for loader in loaders for part in parts_of(loader))]
-        if isinstance(self.model, torch.nn.Module):
-            owners += self.model.modules()
-        self.position = Position(owners)
+        is_module = isinstance(self.model, torch.nn.Module)
+        owners += self.model.modules() if is_module else [self.model]
+        steppers = self.optim, *(schedule.scheduler for schedule in self.schedules)
+        self.position = Position(owners, elsewhere=steppers)
         train, val = loaders
         self.train_dataloader = self._pass(train, "train", self.num_train_batches)
         if val is not None:

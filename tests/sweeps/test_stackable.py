@@ -257,6 +257,7 @@ class Partly(Net):
         return torch.optim.SGD(self.trained.parameters(), lr=self.lr)
 
 
+@pytest.mark.filterwarnings("ignore:The loss of Partly depends on what its optimizer does not")
 def test_optimizers_of_other_parameters_keep_members_apart():
     assert_fallback(
         [member(Partly, layer=layer) for layer in (0, 1)],

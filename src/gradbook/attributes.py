@@ -1,0 +1,577 @@
+"""What objects keep in plain attributes: taken between two steps, and put back in place.
+
+A model, its data and its loaders may count, collect and average in attributes that PyTorch does not
+know. What was taken stays what it was; `to_plain` makes of it what a checkpoint can hold. Nothing
+of a checkpoint makes an object: it fills those that are there.
+"""
+
+import ast
+import dis
+import io
+import itertools
+import operator
+import os
+import sys
+import types
+from collections import Counter, OrderedDict, defaultdict, deque
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from functools import lru_cache
+from inspect import getattr_static
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+#: So many things in one attribute are kept of a model, and of anything else, which may be data.
+LONGEST, LONGEST_OF_DATA = 100_000, 1_000
+#: A tensor or an array of a model with more elements than this is not kept.
+LARGEST = 2**24
+_DEEPEST = 12
+
+#: Attributes that are no state: they lead elsewhere, or say where things are on this machine.
+_NO_STATE = {"trainer", "board", "hparams", "root", "num_workers", "training_step"}
+_NO_STATE |= {"_may_be_trained"}
+_OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
+
+_PLAIN = (type(None), bool, int, float, str)
+_SEQUENCES: dict[str, Callable[..., Any]] = {
+    **{"list": list, "tuple": tuple, "deque": deque, "set": set, "frozenset": frozenset}
+}
+_MAPPINGS: dict[str, Any] = {
+    **{"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
+}
+_BUILT = {Decimal: "Decimal", Fraction: "Fraction", complex: "complex"}
+
+
+class Kept:
+    """A tensor or an object that was taken, and is no plain value.
+
+    Args:
+        value: A copy of a tensor, or an object itself.
+        source: The tensor that was copied.
+    """
+
+    def __init__(self, value: Any, source: Any = None) -> None:
+        self.value, self.source = value, source
+
+    def __eq__(self, other: object) -> bool:
+        mine, theirs = self.value, getattr(other, "value", None)
+        if not isinstance(mine, torch.Tensor) or not isinstance(theirs, torch.Tensor):
+            return mine is theirs
+        if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+            return False
+        return bool(((mine == theirs) | ((mine != mine) & (theirs != theirs))).all())
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Lost(Exception):  # noqa: N818 - no error: the rest is put back
+    """Something that is not there any more, and that nothing of a checkpoint can make anew."""
+
+
+class _TooLong(Exception):  # noqa: N818
+    """An attribute that holds more than is kept."""
+
+
+class Keeper:
+    """Takes what owners keep in plain attributes, and puts it back.
+
+    Args:
+        owners: The data, the parts of the loaders, the model's layers.
+        elsewhere: What is kept in another way, such as the optimizer.
+    """
+
+    def __init__(self, owners: Any, elsewhere: Any = ()) -> None:
+        self._owners = list(owners)
+        self._known = {id(thing) for thing in (*owners, *elsewhere)}
+
+    def take(self) -> list[dict[str, Any]]:
+        """The state of each owner, which later steps do not change."""
+        return self._take([])
+
+    def unkept(self) -> list[str]:
+        """What can change, and cannot be kept, by name."""
+        found: list[str] = []
+        self._take(found)
+        for Class in dict.fromkeys(type(owner) for owner in self._owners):
+            for base in Class.__mro__:
+                found += _globals_written(base) if is_learners(base) else ()
+        return list(dict.fromkeys(found))
+
+    def put_back(self, states: list[dict[str, Any]]) -> list[str]:
+        """Puts back what `take` gave, and returns the names of what there is no place for."""
+        lost: list[str] = []
+        for owner, state in zip(self._owners, states, strict=True):
+            restoring = _Restoring(lost, owner, "source" in state)
+            restoring.attributes(owner, state["attributes"], type(owner).__name__)
+            classes = {_name(base): base for base in type(owner).__mro__ if is_learners(base)}
+            for name, kept in state["classes"].items():
+                if name in classes:
+                    restoring.of_class(classes[name], kept)
+                else:
+                    lost += [f"{name}.{attribute}" for attribute in kept]
+        return lost
+
+    def _take(self, unkept: list[str]) -> list[dict[str, Any]]:
+        registered = {
+            id(tensor)
+            for owner in self._owners
+            if isinstance(owner, nn.Module)
+            for tensor in (*owner._parameters.values(), *owner._buffers.values())
+        }
+        return [self._of(owner, self._known | registered, unkept) for owner in self._owners]
+
+    def _of(self, owner: Any, known: set[int], unkept: list[str]) -> dict[str, Any]:
+        # Who says what of a layer is to be kept knows better.
+        is_model = isinstance(owner, nn.Module)
+        extra = is_model and type(owner).get_extra_state is not nn.Module.get_extra_state
+        taking = _Taking(known, [] if extra else unkept, is_model)
+        name = type(owner).__name__
+        if _root(type(owner)) == "torch":
+            # A layer of PyTorch's counts in numbers, if at all.
+            own = {k: v for k, v in _attributes(owner).items() if _is_number(v)}
+            states = taking.attributes(own, name)
+            return {"attributes": states, "classes": {}, "source": Kept(owner)}
+        classes = {
+            _name(base): taking.attributes(_of_class(base), base.__name__)
+            for base in type(owner).__mro__
+            if is_learners(base)
+        }
+        states = taking.attributes(_attributes(owner), name)
+        return {"attributes": states, "classes": classes, "source": Kept(owner)}
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float, bool) or isinstance(value, np.generic)
+
+
+def _name(Class: type) -> str:
+    return f"{Class.__module__}.{Class.__qualname__}"
+
+
+def _root(Class: type) -> str:
+    return (Class.__module__ or "").partition(".")[0]
+
+
+@lru_cache(maxsize=1024)
+def is_learners(Class: type) -> bool:
+    """Whether a class was written by a learner, and not by Python, a library or us."""
+    root = _root(Class)
+    if root in ("torch", "numpy", "gradbook", "d2l") or root in sys.stdlib_module_names:
+        return False
+    places = (getattr(sys.modules.get(root), "__file__", None) or "").split(os.sep)
+    return "site-packages" not in places and "dist-packages" not in places
+
+
+def _is_entered(Class: type) -> bool:
+    """Whether objects of a class are looked into: a learner's own, but no trainer or board."""
+    is_ours = any(
+        _root(base) == "gradbook" and base.__module__ != "gradbook.hparams"
+        for base in Class.__mro__
+    )
+    return is_learners(Class) and not is_ours and not issubclass(Class, type)
+
+
+def _attributes(thing: Any) -> dict[str, Any]:
+    """The attributes of an object that may be state, those in slots too."""
+    own = dict(getattr(thing, "__dict__", {}))
+    for base in type(thing).__mro__:
+        slots = vars(base).get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else tuple(slots):
+            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
+                own.setdefault(name, getattr(thing, name))
+    left_out = _NO_STATE | _OF_EVERY_MODULE if isinstance(thing, nn.Module) else _NO_STATE
+    return {name: value for name, value in own.items() if name not in left_out}
+
+
+def _of_class(Class: type) -> dict[str, Any]:
+    """What a class itself counts or collects in."""
+    return {
+        name: value
+        for name, value in vars(Class).items()
+        if not name.startswith("__") and type(value) in _TAKEN and type(value) is not str
+    }
+
+
+#: What is looked at at all; other values, such as functions and layers, are no state.
+_TAKEN = {*_PLAIN, *_BUILT, list, tuple, deque, set, frozenset, *_MAPPINGS.values(), np.ndarray}
+_TAKEN |= {torch.Tensor, nn.Parameter, itertools.count}
+
+
+class _Taking:
+    """One look at an owner."""
+
+    def __init__(self, known: set[int], unkept: list[str], is_model: bool) -> None:
+        self._known, self._unkept, self._is_model = known, unkept, is_model
+        self._inside: set[int] = set()
+        self._left = 0
+
+    def attributes(self, own: dict[str, Any], of: str) -> dict[str, Any]:
+        """Values by name."""
+        states = {}
+        for name, value in own.items():
+            self._left = LONGEST if self._is_model else LONGEST_OF_DATA
+            try:
+                state = self.value(value, f"{of}.{name}")
+            except _TooLong:
+                state = {"is": "other", "source": Kept(value)}
+                if self._is_model:
+                    self._say(f"{of}.{name}", f"more than {LONGEST:,} values")
+            if state is not None:
+                states[name] = state
+        return states
+
+    def _say(self, place: str, why: str) -> None:
+        self._unkept.append(f"{place} ({why})")
+
+    def value(self, value: Any, place: str) -> Any:
+        """A value as plain values and `Kept`; None of what is no state."""
+        kind = type(value)
+        self._left -= 1
+        if self._left < 0 or len(self._inside) > _DEEPEST:
+            raise _TooLong
+        other = {"is": "other", "source": Kept(value)}
+        if kind in _PLAIN:
+            if kind is str and (os.sep in value or "/" in value):
+                return other  # a place on this machine
+            if kind is str and not self._is_model and len(value) > LONGEST_OF_DATA:
+                return other
+            return value if value is not None else {"is": "None"}
+        if isinstance(value, np.generic):
+            if value.dtype.kind not in "biuf":
+                return other
+            return {"is": "number", "dtype": value.dtype.str, "value": value.item()}
+        if kind in _BUILT:
+            return {"is": _BUILT[kind], "value": str(value)}
+        if isinstance(value, Enum):
+            return {"is": "enum", "name": value.name, "source": Kept(value)}
+        if id(value) in self._known or id(value) in self._inside:
+            return other
+        if isinstance(value, torch.Tensor | np.ndarray):
+            return self._array(value, place, other)
+        self._inside.add(id(value))
+        try:
+            return self._holder(value, place, other)
+        finally:
+            self._inside.discard(id(value))
+
+    def _array(self, value: Any, place: str, other: Any) -> Any:
+        if not self._is_model:
+            return other  # data, which no checkpoint repeats
+        if isinstance(value, np.ndarray):
+            if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8 or value.size > LARGEST:
+                self._say(place, f"an array {value.shape} of {value.dtype}")
+                return other
+            source, tensor = Kept(value), torch.from_numpy(_widened(value))
+            return {
+                **{"is": "array", "dtype": value.dtype.str, "source": source},
+                "content": Kept(tensor),
+            }
+        if is_lazy(value) or value.layout is not torch.strided or value.numel() > LARGEST:
+            self._say(place, f"a tensor {tuple(value.shape)}")
+            return other
+        content = Kept(value.detach().clone(), value)
+        on_cpu = value.device.type == "cpu"
+        requires = value.requires_grad and value.is_leaf
+        return {"is": "tensor", "content": content, "requires": requires, "on_cpu": on_cpu}
+
+    def _holder(self, value: Any, place: str, other: Any) -> Any:
+        kind, source = type(value), Kept(value)
+        if kind.__name__ in _SEQUENCES and kind is _SEQUENCES[kind.__name__]:
+            items = sorted(value, key=repr) if kind in (set, frozenset) else list(value)
+            states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(items)]
+            state: dict[str, Any] = {"is": kind.__name__, "items": states, "source": source}
+            return {**state, "maxlen": value.maxlen} if kind is deque else state
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(value)]
+            return {"is": "record", "class": _name(kind), "items": states, "source": source}
+        if kind.__name__ in _MAPPINGS and kind is _MAPPINGS[kind.__name__]:
+            keys = [self._item(key, place) for key in value]
+            values = [self._item(item, f"{place}[{key!r:.30}]") for key, item in value.items()]
+            return {"is": kind.__name__, "keys": keys, "values": values, "source": source}
+        if kind is itertools.count:
+            numbers = ast.literal_eval(f"({repr(value)[len('count(') : -1]},)")
+            return {"is": "count", "value": [*numbers, 1][:2], "source": source}
+        if isinstance(value, io.IOBase):
+            if value.closed or not value.readable():
+                return None
+            self._say(place, "an open file")
+            return other
+        if hasattr(kind, "__next__"):
+            self._say(place, f"a {kind.__name__}, which cannot be taken apart")
+            return other
+        if hasattr(kind, "state_dict") and hasattr(kind, "load_state_dict"):
+            inner = self.value(_plain_dict(value.state_dict()), place)
+            return {"is": "state", "class": _name(kind), "state": inner, "source": source}
+        if not _is_entered(kind):
+            return None
+        if isinstance(value, list | dict | set | deque):
+            self._say(place, f"a {kind.__name__}, which is derived from a collection")
+            return other
+        states_of = {
+            name: state
+            for name, item in _attributes(value).items()
+            if (state := self.value(item, f"{place}.{name}")) is not None
+        }
+        return {"is": "object", "class": _name(kind), "attributes": states_of, "source": source}
+
+    def _item(self, item: Any, place: str) -> Any:
+        state = self.value(item, place)
+        return {"is": "other", "source": Kept(item)} if state is None else state
+
+
+def _plain_dict(state: Any) -> Any:
+    return dict(state) if isinstance(state, dict) else state
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """A copy in a type that PyTorch has, in Python's own order of bytes."""
+    wide = {"u": np.int64, "i": np.int64, "b": np.bool_, "f": np.float64}[array.dtype.kind]
+    return array.astype(wide)
+
+
+class _Restoring:
+    """Puts the state of one owner back."""
+
+    def __init__(self, lost: list[str], owner: Any, is_same_process: bool) -> None:
+        self._lost, self._owner, self._is_same_process = lost, owner, is_same_process
+
+    def attributes(self, thing: Any, states: dict[str, Any], place: str) -> None:
+        now = _attributes(thing)
+        for name, state in states.items():
+            _check_is_attribute(thing, name)
+            current = now.get(name, _MISSING)
+            try:
+                value = self.value(current, state, f"{place}.{name}")
+            except _Lost:
+                if not (isinstance(state, dict) and state.get("is") == "other"):
+                    self._lost.append(f"{place}.{name}")
+                continue
+            if value is not current:
+                _set(thing, name, value)
+        if not self._is_same_process or _root(type(thing)) == "torch":
+            return
+        for name, value in now.items():
+            if name not in states and type(value) in _TAKEN:  # it was not there yet
+                _delete(thing, name)
+
+    def of_class(self, Class: type, states: dict[str, Any]) -> None:
+        now = _of_class(Class)
+        for name, state in states.items():
+            if name not in now and getattr_static(Class, name, _MISSING) is not _MISSING:
+                raise ValueError(f"{Class.__name__}.{name} is no attribute that is kept")
+            current = now.get(name, _MISSING)
+            try:
+                value = self.value(current, state, f"{Class.__name__}.{name}")
+            except _Lost:
+                continue
+            if value is not current:
+                setattr(Class, name, value)
+
+    def value(self, current: Any, state: Any, place: str) -> Any:
+        if type(state) in _PLAIN and state is not None:
+            return current if type(current) is type(state) and current == state else state
+        kind = state["is"]
+        if kind == "None":
+            return None
+        source = state.get("source")
+        target = source.value if isinstance(source, Kept) else current
+        if kind == "other":
+            if target is _MISSING:
+                raise _Lost
+            return target
+        if kind == "number":
+            return _dtype(state["dtype"]).type(state["value"])
+        if kind in ("Decimal", "complex"):
+            return (Decimal if kind == "Decimal" else complex)(state["value"])
+        if kind == "Fraction":
+            return Fraction(*map(int, state["value"].split("/")))
+        if kind == "enum":
+            if not isinstance(target, Enum):
+                raise _Lost
+            return type(target)[state["name"]]
+        if kind == "count":
+            same = type(target) is itertools.count and repr(target) == _repr_of_count(state)
+            return target if same else itertools.count(*state["value"])
+        if kind == "tensor":
+            return self._tensor(current, state)
+        if kind == "array":
+            array = state["content"].value.numpy().astype(_dtype(state["dtype"]))
+            form = array.shape, array.dtype
+            if type(target) is np.ndarray and (target.shape, target.dtype) == form:
+                if not np.array_equal(target, array, equal_nan=array.dtype.kind == "f"):
+                    target[...] = array
+                return target
+            return array
+        if kind in _SEQUENCES:
+            return self._sequence(target, state, _SEQUENCES[kind], place)
+        if kind == "record":
+            if not isinstance(target, tuple) or _name(type(target)) != state["class"]:
+                raise _Lost
+            items = self._items(target, state["items"], place)
+            return type(target)(*items)
+        if kind in _MAPPINGS:
+            return self._mapping(target, state, _MAPPINGS[kind], place)
+        if target is _MISSING or _name(type(target)) != state["class"]:
+            raise _Lost
+        if kind == "state":
+            target.load_state_dict(self.value(_MISSING, state["state"], place))
+        elif kind == "object":
+            if not _is_entered(type(target)):
+                raise ValueError(f"{place} is no object that is kept")
+            self.attributes(target, state["attributes"], place)
+        else:
+            raise ValueError(f"{place} is of the unknown kind {kind!r}")
+        return target
+
+    def _tensor(self, current: Any, state: dict[str, Any]) -> torch.Tensor:
+        content: Kept = state["content"]
+        target = current if content.source is None else content.source
+        saved: torch.Tensor = content.value
+        if isinstance(target, torch.Tensor) and _form(target) == _form(saved):
+            if Kept(target.detach()) == Kept(saved.to(target.device)):
+                return target  # unchanged, and perhaps part of a graph that is still needed
+            if target.is_leaf and not target.is_inference():
+                with torch.no_grad():
+                    return target.copy_(saved)
+        device = torch.device("cpu")
+        if not state["on_cpu"] and isinstance(self._owner, nn.Module):
+            device = next((tensor.device for tensor in self._owner.parameters()), device)
+        return saved.to(device, copy=True).requires_grad_(state["requires"])
+
+    def _items(self, target: Any, states: list[Any], place: str) -> list[Any]:
+        current = list(target) if isinstance(target, list | tuple | deque) else []
+        return [
+            self.value(current[i] if i < len(current) else _MISSING, state, f"{place}[{i}]")
+            for i, state in enumerate(states)
+        ]
+
+    def _sequence(self, target: Any, state: Any, kind: Any, place: str) -> Any:
+        items = self._items(target, state["items"], place)
+        if type(target) is not kind:
+            return deque(items, state["maxlen"]) if kind is deque else kind(items)
+        if len(items) == len(target) and (
+            target == kind(items)
+            if kind in (set, frozenset)
+            else all(map(operator.is_, items, target))
+        ):
+            return target
+        if kind in (tuple, frozenset):
+            return kind(items)
+        if kind is list:
+            target[:] = items
+        else:
+            target.clear()
+            (target.update if kind is set else target.extend)(items)
+        return target
+
+    def _mapping(self, target: Any, state: Any, kind: Any, place: str) -> Any:
+        is_there = type(target) is kind
+        if not is_there and kind is defaultdict:
+            raise _Lost  # what makes its values is not known
+        keys = [self.value(_MISSING, key, place) for key in state["keys"]]
+        now = dict(target) if is_there else {}
+        values = [
+            self.value(now.get(key, _MISSING), item, f"{place}[{key!r:.30}]")
+            for key, item in zip(keys, state["values"], strict=True)
+        ]
+        if is_there and list(now) == keys and all(map(operator.is_, values, now.values())):
+            return target
+        mapping = target if is_there else kind()
+        mapping.clear()
+        mapping.update(dict(zip(keys, values, strict=True)))
+        return mapping
+
+
+_MISSING = object()
+
+
+def _repr_of_count(state: dict[str, Any]) -> str:
+    return repr(itertools.count(*state["value"]))
+
+
+def _dtype(name: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(name)
+    if dtype.kind not in "biuf":  # a forged file may ask for enormous ones
+        raise ValueError(f"{name!r} is no type of a number")
+    return dtype
+
+
+def _form(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What two tensors have in common when one can take the values of the other."""
+    return tuple(tensor.shape), tensor.dtype
+
+
+def _check_is_attribute(thing: Any, name: Any) -> None:
+    """Raises ValueError for a name under which no state is kept, as a forged file may have one."""
+    wrong = not isinstance(name, str) or name.startswith("__") or name in _NO_STATE
+    if not wrong and isinstance(thing, nn.Module):
+        places = (_OF_EVERY_MODULE, thing._parameters, thing._buffers, thing._modules)
+        wrong = any(name in place for place in places)
+    if not wrong:
+        of_class = getattr_static(type(thing), name, None)
+        is_slot = isinstance(of_class, types.MemberDescriptorType)
+        wrong = not is_slot and (callable(of_class) or hasattr(type(of_class), "__set__"))
+    if wrong:
+        raise ValueError(f"{type(thing).__name__}.{name} is no attribute that is kept")
+
+
+def _set(thing: Any, name: str, value: Any) -> None:
+    # Beside `__setattr__`, which would make a tensor a parameter, and refuses to change a frozen
+    # dataclass.
+    if hasattr(thing, "__dict__") and name not in _slots(thing):
+        vars(thing)[name] = value
+    else:
+        object.__setattr__(thing, name, value)
+
+
+def _delete(thing: Any, name: str) -> None:
+    if name in getattr(thing, "__dict__", {}):
+        del vars(thing)[name]
+    else:
+        object.__delattr__(thing, name)
+
+
+def _slots(thing: Any) -> set[str]:
+    return {name for base in type(thing).__mro__ for name in vars(base).get("__slots__", ())}
+
+
+def _globals_written(Class: type) -> Iterator[str]:
+    """The global variables that methods of a class set."""
+    for name, value in vars(Class).items():
+        function = getattr(value, "__func__", value)
+        if isinstance(function, types.FunctionType):
+            for instruction in dis.get_instructions(function):
+                if instruction.opname == "STORE_GLOBAL":
+                    where = f"{Class.__name__}.{name}"
+                    yield f"{instruction.argval} (a global variable, which {where} sets)"
+
+
+# In a checkpoint
+
+
+def to_plain(value: Any) -> Any:
+    """What `Keeper.take` gave, as plain values and tensors."""
+    if isinstance(value, Kept):
+        return value.value
+    if isinstance(value, dict):
+        return {
+            key: to_plain(item)
+            for key, item in value.items()
+            if not (key == "source" and isinstance(item, Kept))
+        }
+    return [to_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def from_plain(value: Any) -> Any:
+    """The opposite of `to_plain`, but for what only this process knows."""
+    if isinstance(value, torch.Tensor):
+        return Kept(value)
+    if isinstance(value, dict):
+        return {key: from_plain(item) for key, item in value.items()}
+    return [from_plain(item) for item in value] if isinstance(value, list) else value

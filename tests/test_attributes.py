@@ -1,0 +1,437 @@
+"""What is kept of plain attributes: taken, written down, and put back in place."""
+
+import io
+import itertools
+import re
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from gradbook import checkpoint
+from gradbook.attributes import LARGEST, LONGEST, Keeper, from_plain, to_plain
+
+
+class Phase(Enum):
+    WARM_UP = 1
+    FULL = 2
+
+
+@dataclass
+class Statistics:
+    count: int = 0
+    means: list = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Frozen:
+    count: int = 0
+
+
+@dataclass(slots=True)
+class Slots:
+    count: int = 0
+
+
+class Inner:
+    def __init__(self):
+        self.count = 0
+
+
+Pair = namedtuple("Pair", "a b")
+
+
+class Net(nn.Module):
+    """Has one attribute, called `t`."""
+
+    def __init__(self, t):
+        super().__init__()
+        self.net = nn.Linear(2, 1)
+        self.t = t
+
+
+class Data:
+    def __init__(self, t):
+        self.t = t
+
+
+def set_count(inner):
+    inner.count += 5
+    return inner
+
+
+def grown(values):
+    values.append(7)
+    return values
+
+
+def counted(values):
+    values["new"] = 7
+    return values
+
+
+def filled(values):
+    values += 3
+    return values
+
+
+def averaged(averages):
+    for average in averages.values():
+        average.mul_(0.5)
+    averages["new"] = torch.full((3,), 9.0)
+    return averages
+
+
+#: What an attribute is at first, and how a training changes it.
+CASES = {
+    "int": (lambda: 0, lambda t: t + 1),
+    "float": (lambda: 0.0, lambda t: t + 0.1),
+    "bool": (lambda: False, lambda t: True),
+    "None": (lambda: None, lambda t: 3),
+    "to None": (lambda: 3, lambda t: None),
+    "text": (lambda: "warm-up", lambda t: "full"),
+    "large": (lambda: 0, lambda t: 2**100),
+    "complex": (lambda: 0j, lambda t: t + 2 - 1j),
+    "float64": (lambda: np.float64(0), lambda t: t + 1),
+    "int8": (lambda: np.int8(0), lambda t: np.int8(5)),
+    "numpy bool": (lambda: np.bool_(False), lambda t: np.bool_(True)),
+    "float16": (lambda: np.float16(0), lambda t: np.float16(0.1)),
+    "Decimal": (lambda: Decimal(0), lambda t: t + Decimal("0.1")),
+    "Fraction": (lambda: Fraction(0), lambda t: t + Fraction(-1, 3)),
+    "array": (lambda: np.zeros(3, np.float32), filled),
+    "array of integers": (lambda: np.zeros((2, 2), np.uint8), filled),
+    "array without dimensions": (lambda: np.array(0.0), lambda t: np.array(3.0)),
+    "list": (lambda: [1, 2.0], grown),
+    "nested": (lambda: {"a": [1, {"b": 2}]}, lambda t: {"a": [5, {"b": 7}, (1,)]}),
+    "dict": (lambda: {"steps": 0}, lambda t: {**t, "steps": 4, 3: "x", (1, 2): None}),
+    "dict in place": (lambda: {"steps": 0}, counted),
+    "tuple": (lambda: (0, 0), lambda t: (1, 2, 3)),
+    "set": (lambda: {1}, lambda t: {1, 5, "x"}),
+    "frozenset": (lambda: frozenset(), lambda t: frozenset({1, (2, 3)})),
+    "deque": (lambda: deque([1], maxlen=3), grown),
+    "Counter": (lambda: Counter("ab"), lambda t: t + Counter("aab")),
+    "defaultdict": (lambda: defaultdict(int), counted),
+    "OrderedDict": (lambda: OrderedDict(b=1), counted),
+    "count": (lambda: itertools.count(5, 2), lambda t: [next(t), t][1]),
+    "enum": (lambda: Phase.WARM_UP, lambda t: Phase.FULL),
+    "dataclass": (lambda: Statistics(), lambda t: Statistics(3, [0.5])),
+    "frozen dataclass": (lambda: Frozen(), lambda t: Frozen(3)),
+    "slots": (lambda: Slots(), set_count),
+    "named tuple": (lambda: Pair(0, 1), lambda t: Pair(5, 1)),
+}
+TENSORS = {
+    "tensor": (lambda: torch.zeros(3), lambda t: t + 1),
+    "tensor in place": (lambda: torch.zeros(3), lambda t: t.add_(1)),
+    "bfloat16": (lambda: torch.zeros(3, dtype=torch.bfloat16), lambda t: t + 1),
+    "new form": (lambda: torch.zeros(3), lambda t: torch.ones(4, dtype=torch.int64)),
+    "averages": (lambda: {"w": torch.ones(3)}, averaged),
+    "list of tensors": (lambda: [torch.ones(2)], lambda t: [t[0] * 3, torch.zeros(1)]),
+}
+
+
+def plainly(value):
+    """A value as something that two can be compared by, types included."""
+    if isinstance(value, torch.Tensor | np.ndarray):
+        return type(value), str(value.dtype), value.tolist()
+    if isinstance(value, dict):
+        return type(value), [(key, plainly(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple | deque):
+        return type(value), [plainly(item) for item in value]
+    return type(value), repr(value) if isinstance(value, itertools.count) else value
+
+
+def through_a_file(states, tmp_path):
+    checkpoint.save(tmp_path / "a.pt", {"numbers": to_plain(states)})
+    return from_plain(checkpoint.load(tmp_path / "a.pt")["numbers"])
+
+
+@pytest.mark.parametrize("name", [*CASES, *TENSORS])
+def test_a_new_model_takes_it_from_a_checkpoint(name, tmp_path):
+    make, change = {**CASES, **TENSORS}[name]
+    old, new = Net(make()), Net(make())
+    old.t = change(old.t)
+    states = Keeper([old]).take()
+    assert Keeper([new]).put_back(through_a_file(states, tmp_path)) == []
+    assert plainly(new.t) == plainly(old.t)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_so_do_new_data_but_for_arrays(name, tmp_path):
+    make, change = CASES[name]
+    old, new = Data(make()), Data(make())
+    old.t = change(old.t)
+    states = Keeper([old]).take()
+    Keeper([new]).put_back(through_a_file(states, tmp_path))
+    assert plainly(new.t) == plainly(make() if isinstance(make(), np.ndarray) else old.t)
+
+
+@pytest.mark.parametrize("name", [*CASES, *TENSORS])
+def test_what_was_taken_is_put_back_whatever_has_happened_since(name):
+    make, change = {**CASES, **TENSORS}[name]
+    net, keeper = Net(make()), None
+    keeper = Keeper([net])
+    before, states = net.t, keeper.take()
+    net.t = change(net.t)
+    net.late = 3
+    keeper.put_back(states)
+    assert plainly(net.t) == plainly(make())
+    assert not hasattr(net, "late")
+    if isinstance(before, list | dict | deque | torch.Tensor | np.ndarray):
+        assert net.t is before
+
+
+@pytest.mark.parametrize("name", [*CASES, *TENSORS])
+def test_a_change_is_seen_by_comparing(name):
+    make, change = {**CASES, **TENSORS}[name]
+    net = Net(make())
+    keeper = Keeper([net])
+    before = keeper.take()
+    assert keeper.take() == before
+    net.t = change(net.t)
+    assert keeper.take() != before
+
+
+def test_objects_and_collections_are_filled_in_place(tmp_path):
+    def make():
+        net = Net([1])
+        net.alias = net.t
+        net.inner = Inner()
+        net.average = torch.zeros(2)
+        return net
+
+    old, new = make(), make()
+    old.t.append(2)
+    old.inner.count = 5
+    old.average += 1
+    held = new.t, new.inner, new.average
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert (new.t, new.inner, new.average) == held
+    assert new.alias is new.t == [1, 2]
+    assert new.inner.count == 5
+    assert new.average.tolist() == [1, 1]
+
+
+def test_unregistered_layers_and_optimizers_are_kept_by_their_own_state(tmp_path):
+    def make():
+        net = Net([nn.Linear(2, 2)])
+        net.second = torch.optim.Adam(net.t[0].parameters())
+        return net
+
+    old, new = make(), make()
+    old.t[0](torch.ones(1, 2)).sum().backward()
+    old.second.step()
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert torch.equal(new.t[0].weight, old.t[0].weight)
+    assert new.second.state_dict()["state"][0]["step"] == 1
+
+
+def test_a_class_counts_on(tmp_path):
+    class Counting(Net):
+        seen = 0
+        parts: list = []  # noqa: RUF012 - a fault that learners make
+
+        def shout(self):
+            return "!"
+
+    Counting.seen, net = 5, Counting(0)
+    Counting.parts.append(1)
+    states = through_a_file(Keeper([net]).take(), tmp_path)
+    Counting.seen = 0
+    Counting.parts.clear()
+    Keeper([net]).put_back(states)
+    assert (Counting.seen, Counting.parts) == (5, [1])
+
+
+def test_where_things_are_is_no_state(tmp_path):
+    old, new = Data("/data/old"), Data("/data/new")
+    old.root, new.root = "old", "new"
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert (new.t, new.root) == ("/data/new", "new")
+
+
+def test_data_are_not_repeated():
+    data = Data([1.0] * 2000)
+    data.X, data.parts = torch.zeros(5), {"X": np.zeros(5), "rows": list(range(1500))}
+    assert "0.0" not in str(to_plain(Keeper([data]).take()))
+    assert len(str(to_plain(Keeper([data]).take()))) < 500
+
+
+def test_what_is_the_same_object_is_not_followed_for_ever():
+    net = Net([1])
+    net.t.append(net.t)
+    net.inner = Inner()
+    net.inner.itself = net.inner
+    keeper = Keeper([net])
+    states = keeper.take()
+    keeper.put_back(states)
+    assert net.t[1] is net.t
+    assert net.inner.itself is net.inner
+
+
+def test_results_of_a_graph_are_left_alone_if_they_have_not_changed():
+    net = Net(0)
+    net.cached = net.net(torch.ones(1, 2))
+    keeper = Keeper([net])
+    states = keeper.take()
+    cached = net.cached
+    net.cached = None
+    keeper.put_back(states)
+    assert net.cached is cached
+    net.cached.sum().backward()
+
+
+def test_a_tensor_that_a_new_model_lacks_is_made(tmp_path):
+    old, new = Net(0), Net(0)
+    old.average = torch.ones(2)
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert torch.equal(new.average, old.average)
+
+
+# What cannot be kept
+
+
+def generator():
+    yield 1
+
+
+class Own(list):
+    pass
+
+
+UNKEPT = {
+    "generator": (lambda: generator(), "generator"),
+    "iterator": (lambda: iter([1, 2]), "list_iterator"),
+    "zip": (lambda: zip([1], [2], strict=True), "zip"),
+    "within": (lambda: {"batches": [generator()]}, r"t\['batches'\]\[0\]"),
+    "cycle": (lambda: itertools.cycle([1]), "cycle"),
+    "own list": (lambda: Own([1]), "derived from a collection"),
+    "dates": (lambda: np.zeros(2, "datetime64[s]"), "array"),
+    "sparse": (lambda: torch.eye(2).to_sparse(), "tensor"),
+    "large": (lambda: torch.zeros(1).expand(LARGEST + 1), "tensor"),
+    "long": (lambda: [0] * (LONGEST + 1), "more than 100,000 values"),
+}
+
+
+@pytest.mark.parametrize("name", UNKEPT)
+def test_what_cannot_be_kept_is_named(name):
+    make, told = UNKEPT[name]
+    net = Net(make())
+    keeper, t = Keeper([net]), net.t
+    (text,) = keeper.unkept()
+    assert text.startswith("Net.t")
+    assert re.search(told, text)
+    keeper.put_back(keeper.take())
+    assert net.t is t
+
+
+def test_a_file_that_is_read_is_named_and_one_that_is_written_is_not(tmp_path):
+    path = tmp_path / "log"
+    with path.open("w") as log, path.open() as read:
+        assert Keeper([Net(log)]).unkept() == []
+        assert Keeper([Net(read)]).unkept() == ["Net.t (an open file)"]
+    assert Keeper([Net(io.BytesIO())]).unkept() == ["Net.t (an open file)"]
+
+
+calls = 0
+
+
+def test_a_global_counter_is_named():
+    class Counting(Net):
+        def forward(self, X):
+            global calls
+            calls += 1
+            return X
+
+    assert Keeper([Counting(0)]).unkept() == [
+        "calls (a global variable, which Counting.forward sets)"
+    ]
+
+
+def test_who_says_what_is_to_be_kept_knows_better():
+    class Extra(Net):
+        def get_extra_state(self):
+            return {}
+
+    assert Keeper([Extra(generator())]).unkept() == []
+
+
+class Transform:
+    def __call__(self, X):
+        return X
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(torch.relu, len, Inner, io, nn.ReLU(), nn.CrossEntropyLoss(), lambda X: X, Transform()),
+        *([Transform(), torch.relu], torch.Generator(), np.random.default_rng(1), torch.float32),
+        *(torch.device("cpu"), range(3), slice(2), Phase, object(), b"x", np.random.RandomState(1)),
+        *({"activation": nn.ReLU}, torch.Size([2]), vars(io), np.dtype("f4"), "a/b"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_no_false_alarm_of_what_configures(value):
+    for owner in (Net(value), Data(value)):
+        keeper = Keeper([owner])
+        assert keeper.unkept() == []
+        keeper.put_back(keeper.take())
+        assert owner.t is value
+
+
+def test_objects_that_are_not_there_are_told(tmp_path):
+    old, new = Net([]), Net([])
+    old.t.append(Inner())
+    lost = Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert lost == ["Net.t"]
+    assert new.t == []
+
+
+# Forged
+
+
+ERRORS = (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"forward": 3},
+        {"__class__": 3},
+        {"net": 3},
+        {"_modules": {"is": "dict", "keys": [], "values": []}},
+        {"trainer": 3},
+        {"t": {"is": "code"}},
+        {"t": {"kind": "list"}},
+        {"t": [1]},
+        {"t": {"is": "list"}},
+        {"t": {"is": "list", "items": 5}},
+        {"t": {"is": "set", "items": [{"is": "list", "items": []}]}},
+        {"t": {"is": "number", "dtype": "O", "value": 1}},
+        {"t": {"is": "number", "dtype": "V999999999", "value": 1}},
+        {"t": {"is": "array", "dtype": "U999999999", "content": torch.zeros(2)}},
+        {"t": {"is": "array", "dtype": "<f8", "content": 3}},
+        {"t": {"is": "Fraction", "value": "1e999999999"}},
+        {"t": {"is": "count", "value": ["a"]}},
+        {"t": {"is": "tensor", "content": torch.ones(2)}},
+        {"t": {"is": "tensor", "content": torch.ones(2).long(), "requires": True, "on_cpu": True}},
+        {3: 4},
+    ],
+    ids=str,
+)
+def test_a_forged_state_is_an_error_that_a_checkpoint_knows(attributes):
+    net = Net(0)
+    with pytest.raises(ERRORS):
+        Keeper([net]).put_back([from_plain({"attributes": attributes, "classes": {}})])
+    assert type(net.net) is nn.Linear
+
+
+def test_a_forged_state_deletes_nothing():
+    net = Net(0)
+    Keeper([net]).put_back([{"attributes": {}, "classes": {}}])
+    assert net.t == 0
