@@ -1,6 +1,8 @@
 """A training that goes on from a checkpoint gives the same numbers as one that never stopped."""
 
+import itertools
 import random
+from collections import deque
 
 import numpy as np
 import pytest
@@ -185,6 +187,72 @@ class ListOfTensors(gradbook.SoftmaxRegressionScratch):
         return gradbook.SGD(self.weights, self.lr)
 
 
+class Sums:
+    """An ordinary object that a learner counts in."""
+
+    def __init__(self):
+        self.total = 0.0
+
+
+class Collecting(DropoutMLP):
+    """Counts, collects and averages in every kind of attribute; each weighs in the loss."""
+
+    num_seen = 0
+
+    def __init__(self):
+        super().__init__()
+        self.t = np.float64(0)
+        self.array = np.zeros(2)
+        self.counts, self.losses, self.recent = {"steps": 0}, [], deque(maxlen=3)
+        self.sums, self.phase, self.seen = Sums(), "warm-up", None
+        self.average, self.averages = torch.zeros(3), {"X": [torch.zeros(1, 3, 3)]}
+        self.numbers = itertools.count(1)
+        self.teachers = [nn.Linear(9, 3).requires_grad_(False)]
+        type(self).num_seen = 0  # as in a new process
+
+    def training_step(self, batch):
+        type(self).num_seen += 1
+        self.t += 1
+        self.array += 0.5
+        self.counts["steps"] += 1
+        self.sums.total += 0.25
+        self.phase = "full" if self.t > 5 else self.phase
+        self.seen = (self.seen or 0) + 1
+        with torch.no_grad():
+            self.average += 1
+            self.averages["X"][0] = 0.9 * self.averages["X"][0] + 0.1 * batch[0].mean(0)
+            self.teachers[0].weight += 0.01
+        weight = sum((self.t, self.array.sum(), self.counts["steps"], self.sums.total, self.seen))
+        weight += next(self.numbers) + len(self.losses) + sum(self.recent) + self.num_seen
+        weight += self.average.sum() + self.averages["X"][0].sum() + (self.phase == "full")
+        loss = super().training_step(batch) * (1 + 0.001 * (weight + self.teachers[0].weight.sum()))
+        self.losses.append(loss.item())
+        self.recent.append(loss.item())
+        return loss
+
+
+class CurriculumImages(Images):
+    """Data that count what was asked of them, in a scalar of NumPy's and a dictionary."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.by_split = np.int64(0), {"train": 0}
+
+    def get_dataloader(self, train):
+        dataset = TensorDataset(self.X[: self.n], self.y[: self.n])
+
+        def collate(examples):
+            self.asked += 1
+            self.by_split["train"] += train
+            X, y = (torch.stack(part) for part in zip(*examples, strict=True))
+            return X + float(0.01 * self.asked + 0.02 * self.by_split["train"]), y
+
+        generator = torch.Generator().manual_seed(5)
+        return DataLoader(
+            dataset, self.batch_size, shuffle=train, generator=generator, collate_fn=collate
+        )
+
+
 class FrozenMidway(DropoutMLP):
     def training_step(self, batch):
         if self.trainer.train_batch_idx == 3:
@@ -238,6 +306,8 @@ MODELS = {
     "loader-with-generator": (DropoutMLP, LoaderImages),
     "counts-of-its-own": (Counted, Images),
     "list-of-tensors": (ListOfTensors, Images),
+    "collecting": (Collecting, Images),
+    "data-that-count": (DropoutMLP, CurriculumImages),
     "frozen-midway": (FrozenMidway, Images),
     "transform-with-generator": (DropoutMLP, ComposedImages),
 }
@@ -536,6 +606,68 @@ def test_an_optimizer_whose_state_cannot_be_kept_is_told(tmp_path):
     trainer.fit(Model(9, 3), Images())
     with pytest.warns(IgnoredSettingWarning, match=r"Keyed\.by_parameter cannot be kept"):
         trainer.save_checkpoint(tmp_path / "a.pt")
+
+
+# What cannot be kept
+
+
+class Streaming(DropoutMLP):
+    def __init__(self, kept=True):
+        super().__init__()
+        self.kept = [] if kept else (i for i in range(99))
+
+
+def test_what_cannot_be_kept_is_told_before_a_training_with_a_run_begins(tmp_path):
+    class Started(Sink):
+        def open(self, board, trainer):
+            raise KeyboardInterrupt
+
+    with (
+        pytest.warns(IgnoredSettingWarning, match=r"cannot hold Streaming\.kept \(a generator"),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        Trainer(2, run=tmp_path, sinks=[Started()]).fit(Streaming(kept=False), Images())
+
+
+def test_without_checkpoints_nothing_is_said():
+    Trainer(1).fit(Streaming(kept=False), Images())
+
+
+def test_a_checkpoint_says_once_what_it_cannot_hold(tmp_path):
+    trainer = Trainer(1)
+    trainer.fit(Streaming(kept=False), Images())
+    with pytest.warns(IgnoredSettingWarning, match=r"Streaming\.kept"):
+        trainer.save_checkpoint(tmp_path / "a.pt")
+    trainer.save_checkpoint(tmp_path / "b.pt")
+
+
+def test_what_comes_to_it_later_is_told_then(tmp_path):
+    trainer = Trainer(1)
+    trainer.fit(Streaming(), Images())
+    trainer.save_checkpoint(tmp_path / "a.pt")
+    trainer.model.kept.append(iter([1]))
+    with pytest.warns(IgnoredSettingWarning, match=r"Streaming\.kept\[0\]"):
+        trainer.save_checkpoint(tmp_path / "b.pt")
+
+
+def test_objects_that_a_new_model_lacks_are_told_when_it_resumes(tmp_path):
+    trainer, model = Trainer(1), Streaming()
+    model.kept.append(Sums())
+    trainer.fit(model, Images())
+    trainer.save_checkpoint(tmp_path / "a.pt")
+    with pytest.warns(GradbookWarning, match=r"has values of Streaming\.kept, which nothing"):
+        Trainer(2).fit(Streaming(), Images(), resume=tmp_path / "a.pt")
+
+
+@pytest.mark.parametrize("after", [4, 6], ids=["at an end", "in mid-epoch"])
+@pytest.mark.parametrize("place", ["sources", "pass_start"])
+def test_a_forged_attribute_is_refused_before_anything_is_trained(after, place, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(4, sinks=[Stop(tmp_path / "a.pt", after)]).fit(DropoutMLP(), Images())
+    state = checkpoint.load(tmp_path / "a.pt")
+    state[place]["numbers"][-1]["attributes"]["forward"] = 3
+    with pytest.raises(CheckpointError, match="does not hold what a training needs"):
+        Trainer(4).fit(DropoutMLP(), Images(), resume=state)
 
 
 # Parameters alone

@@ -84,24 +84,31 @@ class Keeper:
     Args:
         owners: The data, the parts of the loaders, the model's layers.
         elsewhere: What is kept in another way, such as the optimizer.
+
+    Attributes:
+        unkept: What could not be kept when it was last taken, in words.
     """
 
     def __init__(self, owners: Any, elsewhere: Any = ()) -> None:
         self._owners = list(owners)
+        self.unkept: list[str] = []
         self._known = {id(thing) for thing in (*owners, *elsewhere)}
 
     def take(self) -> list[dict[str, Any]]:
         """The state of each owner, which later steps do not change."""
-        return self._take([])
+        self.unkept = []
+        registered = {
+            id(tensor)
+            for owner in self._owners
+            if isinstance(owner, nn.Module)
+            for tensor in (*owner._parameters.values(), *owner._buffers.values())
+        }
+        return [self._of(owner, self._known | registered) for owner in self._owners]
 
-    def unkept(self) -> list[str]:
-        """What can change, and cannot be kept, by name."""
-        found: list[str] = []
-        self._take(found)
-        for Class in dict.fromkeys(type(owner) for owner in self._owners):
-            for base in Class.__mro__:
-                found += _globals_written(base) if is_learners(base) else ()
-        return list(dict.fromkeys(found))
+    def written_globals(self) -> list[str]:
+        """The global variables that the owners' methods set, in words."""
+        classes = dict.fromkeys(base for o in self._owners for base in type(o).__mro__)
+        return [text for base in classes if is_learners(base) for text in _globals_written(base)]
 
     def put_back(self, states: list[dict[str, Any]]) -> list[str]:
         """Puts back what `take` gave, and returns the names of what there is no place for."""
@@ -117,20 +124,11 @@ class Keeper:
                     lost += [f"{name}.{attribute}" for attribute in kept]
         return lost
 
-    def _take(self, unkept: list[str]) -> list[dict[str, Any]]:
-        registered = {
-            id(tensor)
-            for owner in self._owners
-            if isinstance(owner, nn.Module)
-            for tensor in (*owner._parameters.values(), *owner._buffers.values())
-        }
-        return [self._of(owner, self._known | registered, unkept) for owner in self._owners]
-
-    def _of(self, owner: Any, known: set[int], unkept: list[str]) -> dict[str, Any]:
+    def _of(self, owner: Any, known: set[int]) -> dict[str, Any]:
         # Who says what of a layer is to be kept knows better.
         is_model = isinstance(owner, nn.Module)
         extra = is_model and type(owner).get_extra_state is not nn.Module.get_extra_state
-        taking = _Taking(known, [] if extra else unkept, is_model)
+        taking = _Taking(known, [] if extra else self.unkept, is_model)
         name = type(owner).__name__
         if _root(type(owner)) == "torch":
             # A layer of PyTorch's counts in numbers, if at all.

@@ -34,7 +34,7 @@ class Position:
         between_steps: Whether the state is that between two steps, from which a training can go
             on exactly: the next batch is not being fetched, and no step is running.
         elsewhere: What owners may hold, and a checkpoint has in another place, as the optimizer.
-        told: What was told not to be kept.
+        told: What was told not to be kept; None where no checkpoint is.
     """
 
     owners: Sequence[Any] = ()
@@ -46,7 +46,7 @@ class Position:
     labels: int = 0
     between_steps: bool = True
     elsewhere: Sequence[Any] = ()
-    told: set[str] = field(default_factory=set)
+    told: set[str] | None = None
 
     @cached_property
     def keeper(self) -> Keeper:

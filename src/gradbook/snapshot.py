@@ -4,7 +4,7 @@ What is here is all that the rest of the training depends on, so that a training
 from it gives the same numbers to the last bit as one that was never stopped.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -27,6 +27,9 @@ def take(trainer: Any) -> dict[str, Any]:
         trainer: A trainer that trains, between two steps.
     """
     position: Position = trainer.position
+    sources = position.resumed or position.sources()
+    if position.told is not None:
+        _tell(position, position.keeper.unkept)
     model, history, board = trainer.model, trainer.history, trainer.model.board
     scaler, tensors = trainer.arithmetic.scaler, model_tensors(model)
     state: dict[str, Any] = {
@@ -38,7 +41,7 @@ def take(trainer: Any) -> dict[str, Any]:
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
-        "sources": _sources_to_plain(position.resumed or position.sources()),
+        "sources": _sources_to_plain(sources),
         "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
         "position": {
             "epoch": position.epoch,
@@ -191,14 +194,23 @@ def _sources_from_plain(plain: dict[str, Any]) -> dict[str, Any]:
     return {**from_plain(plain), "numbers": attributes.from_plain(plain["numbers"])}
 
 
-def warn_of_unkept(trainer: Any) -> None:
-    """Says, once each, what may change in a training and cannot be kept in a checkpoint."""
-    position: Position = trainer.position
-    unkept = [name for name in position.keeper.unkept() if name not in position.told]
-    position.told.update(unkept)
-    if unkept:
+def warn_of_unkept(position: Position) -> None:
+    """Says what may change in a training and cannot be kept in its checkpoints.
+
+    It is said once, and from now on of each thing that comes to it.
+    """
+    if position.told is None:
+        position.told = set()
+        position.keeper.take()
+        _tell(position, [*position.keeper.unkept, *position.keeper.written_globals()])
+
+
+def _tell(position: Position, unkept: Sequence[str]) -> None:
+    new = [name for name in dict.fromkeys(unkept) if name not in (position.told or ())]
+    position.told = {*(position.told or ()), *new}
+    if new:
         warn(
-            f"A checkpoint cannot hold {'; '.join(unkept)}, so that a training which goes on from "
+            f"A checkpoint cannot hold {'; '.join(new)}, so that a training which goes on from "
             f"one may give other numbers. Keep what changes in numbers, lists, dictionaries or "
             f"tensors that are attributes (a buffer, in a layer), or give the layer the methods "
             f"get_extra_state() and set_extra_state().",

@@ -301,7 +301,7 @@ class Trainer(HyperParameters):
                     snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
                 if recorder:
-                    snapshot.warn_of_unkept(self)
+                    snapshot.warn_of_unkept(self.position)
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
                     stack.enter_context(untrained.told(model, self.optim))
@@ -423,7 +423,7 @@ class Trainer(HyperParameters):
                 "A checkpoint can be saved between two steps, as in a sink's end_step or "
                 "end_epoch, but this training is within one, or was ended there."
             )
-        snapshot.warn_of_unkept(self)
+        snapshot.warn_of_unkept(self.position)
         checkpoint.save(Path(path), snapshot.take(self))
 
     def _check_left_to_do(self) -> None:
