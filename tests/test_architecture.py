@@ -18,9 +18,6 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    -1: {"escape"},
-    0: {"errors"},
-    1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts"},

@@ -282,7 +282,13 @@ class _Taking:
         kind, source = type(value), Kept(value)
         if kind.__name__ in _SEQUENCES and kind is _SEQUENCES[kind.__name__]:
             items = sorted(value, key=repr) if kind in (set, frozenset) else list(value)
-            states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(items)]
+            if set(map(type, items)) <= {bool, int, float}:  # a long record of losses is quick
+                self._left -= len(items)
+                if self._left < 0:
+                    raise _TooLong
+                states = items
+            else:
+                states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(items)]
             state: dict[str, Any] = {"is": kind.__name__, "items": states, "source": source}
             return {**state, "maxlen": value.maxlen} if kind is deque else state
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -342,7 +348,6 @@ class _Restoring:
     def attributes(self, thing: Any, states: dict[str, Any], place: str) -> None:
         now = _attributes(thing)
         for name, state in states.items():
-            _check_is_attribute(thing, name)
             current = now.get(name, _MISSING)
             try:
                 value = self.value(current, state, f"{place}.{name}")
@@ -351,6 +356,7 @@ class _Restoring:
                     self._lost.append(f"{place}.{name}")
                 continue
             if value is not current:
+                _check_is_attribute(thing, name)
                 _set(thing, name, value)
         if not self._is_same_process or _root(type(thing)) == "torch":
             return
@@ -443,6 +449,8 @@ class _Restoring:
         return saved.to(device, copy=True).requires_grad_(state["requires"])
 
     def _items(self, target: Any, states: list[Any], place: str) -> list[Any]:
+        if set(map(type, states)) <= {bool, int, float}:
+            return states
         current = list(target) if isinstance(target, list | tuple | deque) else []
         return [
             self.value(current[i] if i < len(current) else _MISSING, state, f"{place}[{i}]")
