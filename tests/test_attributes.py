@@ -1,8 +1,10 @@
 """What is kept of plain attributes: taken, written down, and put back in place."""
 
+import importlib
 import io
 import itertools
 import re
+import sys
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,7 +17,7 @@ import torch
 from torch import nn
 
 from gradbook import checkpoint
-from gradbook.attributes import LARGEST, LONGEST, Keeper, from_plain, to_plain
+from gradbook.attributes import LARGEST, LONGEST, Keeper, from_plain, is_learners, to_plain
 
 
 class Phase(Enum):
@@ -395,6 +397,24 @@ def test_objects_that_are_not_there_are_told(tmp_path):
     lost = Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
     assert lost == ["Net.t"]
     assert new.t == []
+
+
+@pytest.mark.parametrize(
+    "Class", [int, io.BytesIO, Counter, nn.Linear, np.ndarray, Keeper, type(pytest), re.Pattern]
+)
+def test_a_library_s_class_is_no_learner_s(Class):
+    assert not is_learners(Class)
+
+
+def test_a_learner_s_file_may_have_a_name_of_python_s(tmp_path, monkeypatch):
+    (tmp_path / "colorsys.py").write_text("class Net:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    module = importlib.import_module("colorsys")
+    monkeypatch.setitem(sys.modules, "colorsys", module)
+    assert is_learners(module.Net)
+    assert is_learners(Inner)
+    assert is_learners(type("Cell", (), {"__module__": "__main__"}))
 
 
 # Forged

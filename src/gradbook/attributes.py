@@ -160,10 +160,14 @@ def _root(Class: type) -> str:
 def is_learners(Class: type) -> bool:
     """Whether a class was written by a learner, and not by Python, a library or us."""
     root = _root(Class)
-    if root in ("torch", "numpy", "gradbook", "d2l") or root in sys.stdlib_module_names:
+    if root in ("torch", "numpy", "gradbook", "d2l"):
         return False
-    places = (getattr(sys.modules.get(root), "__file__", None) or "").split(os.sep)
-    return "site-packages" not in places and "dist-packages" not in places
+    file = getattr(sys.modules.get(root), "__file__", None)
+    if root == "__main__" or file is None:  # a script, a notebook, or what is built into Python
+        return root not in sys.stdlib_module_names
+    # By its place, because a learner's file may be called test.py, as one of Python's own is.
+    is_installed = {"site-packages", "dist-packages"} & set(file.split(os.sep))
+    return not is_installed and not file.startswith(os.path.dirname(os.__file__) + os.sep)
 
 
 def _is_entered(Class: type) -> bool:
