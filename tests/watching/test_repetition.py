@@ -148,14 +148,39 @@ def test_a_model_that_only_looks_like_ours():
     assert found.line.text == "loss = ((X @ self.w - y) ** 2).mean()"
 
 
-def test_data_that_differ_each_time_are_said_to():
+def test_data_that_count_in_an_attribute_are_repeated():
     class Once(Blobs):
-        bad = [True]  # noqa: RUF012
+        def __init__(self):
+            super().__init__()
+            self.bad = [True]
 
         def get_dataloader(self, train):
             if not train:
                 return super().get_dataloader(train)
             batches, bad = list(super().get_dataloader(train)), self.bad
+
+            class Loader:
+                def __len__(self):
+                    return len(batches)
+
+                def __iter__(self):
+                    for i, (X, y) in enumerate(batches):
+                        yield X * (bad.pop() * math.nan if i == 3 and bad else 1), y
+
+            return Loader()
+
+    trainer = fit(SoftmaxRegression(3), Once())
+    assert trainer.postmortem.step == 4
+
+
+def test_data_that_differ_each_time_are_said_to():
+    bad = [True]  # where nobody finds it: what is in an attribute is put back
+
+    class Once(Blobs):
+        def get_dataloader(self, train):
+            if not train:
+                return super().get_dataloader(train)
+            batches = list(super().get_dataloader(train))
 
             class Loader:
                 def __len__(self):
