@@ -15,10 +15,9 @@ import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from decimal import Decimal
 from enum import Enum
-from fractions import Fraction
 from functools import lru_cache
+from importlib import import_module
 from inspect import getattr_static
 from typing import Any
 
@@ -45,7 +44,8 @@ _SEQUENCES: dict[str, Callable[..., Any]] = {
 _MAPPINGS: dict[str, Any] = {
     **{"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
 }
-_BUILT = {Decimal: "Decimal", Fraction: "Fraction", complex: "complex"}
+#: Numbers that a text makes, by name, because to import their modules would take time.
+_WRITTEN = ("builtins.complex", "decimal.Decimal", "fractions.Fraction")
 
 
 class Kept:
@@ -196,13 +196,17 @@ def _of_class(Class: type) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(Class).items()
-        if not name.startswith("__") and type(value) in _TAKEN and type(value) is not str
+        if not name.startswith("__") and _is_taken(value) and type(value) is not str
     }
 
 
 #: What is looked at at all; other values, such as functions and layers, are no state.
-_TAKEN = {*_PLAIN, *_BUILT, list, tuple, deque, set, frozenset, *_MAPPINGS.values(), np.ndarray}
+_TAKEN = {*_PLAIN, list, tuple, deque, set, frozenset, *_MAPPINGS.values(), np.ndarray}
 _TAKEN |= {torch.Tensor, nn.Parameter, itertools.count}
+
+
+def _is_taken(value: Any) -> bool:
+    return type(value) in _TAKEN or isinstance(value, np.generic) or _name(type(value)) in _WRITTEN
 
 
 class _Taking:
@@ -248,8 +252,8 @@ class _Taking:
             if value.dtype.kind not in "biuf":
                 return other
             return {"is": "number", "dtype": value.dtype.str, "value": value.item()}
-        if kind in _BUILT:
-            return {"is": _BUILT[kind], "value": str(value)}
+        if _name(kind) in _WRITTEN:
+            return {"is": kind.__name__, "value": str(value)}
         if isinstance(value, Enum):
             return {"is": "enum", "name": value.name, "source": Kept(value)}
         if id(value) in self._known or id(value) in self._inside:
@@ -365,7 +369,7 @@ class _Restoring:
         if not self._is_same_process or _root(type(thing)) == "torch":
             return
         for name, value in now.items():
-            if name not in states and type(value) in _TAKEN:  # it was not there yet
+            if name not in states and _is_taken(value):  # it was not there yet
                 _delete(thing, name)
 
     def of_class(self, Class: type, states: dict[str, Any]) -> None:
@@ -395,10 +399,12 @@ class _Restoring:
             return target
         if kind == "number":
             return _dtype(state["dtype"]).type(state["value"])
-        if kind in ("Decimal", "complex"):
-            return (Decimal if kind == "Decimal" else complex)(state["value"])
+        if kind == "complex":
+            return complex(state["value"])
+        if kind == "Decimal":
+            return import_module("decimal").Decimal(state["value"])
         if kind == "Fraction":
-            return Fraction(*map(int, state["value"].split("/")))
+            return import_module("fractions").Fraction(*map(int, state["value"].split("/")))
         if kind == "enum":
             if not isinstance(target, Enum):
                 raise _Lost
