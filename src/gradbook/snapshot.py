@@ -13,7 +13,7 @@ import torch
 
 from gradbook import checkpoint
 from gradbook.board import ProgressBoard
-from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
+from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, warn
 from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
@@ -45,6 +45,16 @@ def take(trainer: Any) -> dict[str, Any]:
             "split": position.split,
             "batches": position.batches,
             "labels": position.labels,
+            "earlier": [list(before) for before in position.earlier],
+            "sizes": {
+                split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
+                for split, sizes in position.sizes.items()
+            },
+            "given": dict(position.given),
+            "has_inner": position.inner > 0,
+            "steps": position.steps,
+            "num_train_batches": trainer.num_train_batches,
+            "num_val_batches": trainer.num_val_batches,
             "train_batch_idx": trainer.train_batch_idx,
             "val_batch_idx": trainer.val_batch_idx,
         },
@@ -161,7 +171,22 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     saved, position = state["position"], trainer.position
     position.labels = saved["labels"]
     position.epoch, position.split = saved["epoch"], saved["split"]
-    position.batches = saved["batches"]
+    position.batches, position.steps = saved["batches"], saved["steps"]
+    position.earlier = [(split, batches) for split, batches in saved["earlier"]]
+    position.sizes = {
+        split: [(size, own) for size, own in sizes.tolist()]
+        for split, sizes in saved["sizes"].items()
+    }
+    position.given = dict(saved["given"])
+    for name in ("num_train_batches", "num_val_batches"):
+        setattr(trainer, name, saved[name])
+    if saved["has_inner"]:
+        warn(
+            "When this checkpoint was taken, an iterator over a set was open beside the pass that "
+            "is resumed. It begins anew, so that its batches may be others than in a training "
+            "that was never stopped.",
+            GradbookWarning,
+        )
     trainer.epoch = saved["epoch"]
     trainer.train_batch_idx = saved["train_batch_idx"]
     trainer.val_batch_idx = saved["val_batch_idx"]
