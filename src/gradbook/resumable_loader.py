@@ -46,6 +46,8 @@ class Position:
         sizes: For each set, the number of examples in each batch that it gave in this epoch (0 if
             it cannot be told), and 1 if that was in a pass of the epoch's own, otherwise 0.
         given: For each set, the batches of its last pass that came to an end in this epoch.
+        counted: For each set, the batches by which epochs are counted.
+        told: The sets of which was said that they give another number, each time it was.
     """
 
     owners: Sequence[Any] = ()
@@ -62,6 +64,8 @@ class Position:
     steps: int = 0
     sizes: dict[Split, list[tuple[int, int]]] = field(default_factory=_lists)
     given: dict[Split, int] = field(default_factory=dict)
+    counted: dict[Split, int] = field(default_factory=dict)
+    told: list[Split] = field(default_factory=list)
     _again: int = 0  # of `earlier`, those that a resumed training has come to once more
 
     @cached_property

@@ -51,6 +51,8 @@ def take(trainer: Any) -> dict[str, Any]:
                 for split, sizes in position.sizes.items()
             },
             "given": dict(position.given),
+            "counted": dict(position.counted),
+            "told": list(position.told),
             "has_inner": position.inner > 0,
             "steps": position.steps,
             "num_train_batches": trainer.num_train_batches,
@@ -177,7 +179,8 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
         split: [(size, own) for size, own in sizes.tolist()]
         for split, sizes in saved["sizes"].items()
     }
-    position.given = dict(saved["given"])
+    position.given, position.counted = dict(saved["given"]), dict(saved["counted"])
+    position.told = list(saved["told"])
     for name in ("num_train_batches", "num_val_batches"):
         setattr(trainer, name, saved[name])
     if saved["has_inner"]:

@@ -300,11 +300,10 @@ class Trainer(HyperParameters):
                 if self.resumption is not None:
                     snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
+                    self._warn_of_counters()
                 if self.max_epochs - self.position.epoch > 1:
                     for loader in (self.train_dataloader, self.val_dataloader):
-                        check_begins_anew(loader)
-                self._counted = {"train": self.num_train_batches, "val": self.num_val_batches}
-                self._told: tuple[Split, ...] = ()
+                        check_begins_anew(getattr(loader, "loader", loader))
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
                     if interrupts is None:
@@ -522,6 +521,7 @@ class Trainer(HyperParameters):
         if isinstance(self.model, torch.nn.Module):
             owners += self.model.modules()
         self.position = Position(owners, running=self)  # until the first epoch begins
+        self.position.counted = {"train": self.num_train_batches, "val": self.num_val_batches}
         train, val = loaders
         self.train_dataloader = self._pass(train, "train", self.num_train_batches)
         if val is not None:
@@ -654,20 +654,21 @@ class Trainer(HyperParameters):
 
     def _recount(self) -> None:
         """At the end of an epoch, goes by the batches that its loaders gave, not by their len()."""
-        texts = []
-        for split, given in self.position.given.items():
-            if given != getattr(self, f"num_{split}_batches"):
-                self._count(split, given)
-                if _draws(self.model):
-                    self.model.board.close_windows(f"{split}_")
-            before = self._counted[split]
-            if given == before or self._told.count(split) > 1:
+        texts, position = [], self.position
+        for split, given in position.given.items():
+            before = position.counted[split]
+            if given == before == getattr(self, f"num_{split}_batches"):
                 continue
-            self._counted = {**self._counted, split: given}
+            self._count(split, given)
+            position.counted[split] = given
+            if _draws(self.model):
+                self.model.board.close_windows(f"{split}_")
+            if given == before or position.told.count(split) > 1:
+                continue
             loader = self.train_dataloader if split == "train" else self.val_dataloader
             name = {"train": "training", "val": "validation"}[split]
-            told = f"The {name} set gave {given} batches in epoch {self.position.epoch + 1}"
-            if split in self._told:
+            told = f"The {name} set gave {given} batches in epoch {position.epoch + 1}"
+            if split in position.told:
                 texts.append(f"{told}, after {before} in the one before: it varies.")
             else:
                 texts.append(f"{told}, but its len() is {len(loader)}.")
@@ -676,7 +677,7 @@ class Trainer(HyperParameters):
                         "Each of its workers may give all examples: see get_worker_info() in "
                         "torch.utils.data."
                     )
-            self._told = (*self._told, split)
+            position.told.append(split)
         if texts:
             texts.append("From here on, an epoch is as many batches as came in the last.")
             warn(" ".join(texts), GradbookWarning)
@@ -717,6 +718,18 @@ class Trainer(HyperParameters):
                     f"method that does not know it. Bring back the library's own, or do without.",
                     IgnoredSettingWarning,
                 )
+
+    def _warn_of_counters(self) -> None:
+        """Says what the rest of an epoch cannot know of its beginning."""
+        code = getattr(type(self).fit_epoch, "__code__", None)
+        if self.position.resumed is not None and "enumerate" in getattr(code, "co_names", ()):
+            warn(
+                f"{type(self).__name__}.fit_epoch counts with enumerate, and this training goes on "
+                f"in the middle of an epoch, whose rest is counted from 0. If what it does depends "
+                f"on that number, count with self.train_batch_idx, or go on from the end of an "
+                f"epoch.",
+                GradbookWarning,
+            )
 
     def _warn_of_unkept(self, recorder: Sequence[Sink]) -> None:
         folder = self.resumption.folder if self.resumption is not None else None
