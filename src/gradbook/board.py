@@ -157,6 +157,11 @@ class ProgressBoard(HyperParameters):
         finally:
             self.is_flushing = False
 
+    def close_windows(self, prefix: str) -> None:
+        """Makes points of what waits for the rest of a window, where labels begin with `prefix`."""
+        for label in [label for label in self.windows if label.startswith(prefix)]:
+            self._close_window(label)
+
     def _close_window(self, label: str) -> None:
         self._draw_point(label, self.windows.pop(label))
 

@@ -149,7 +149,7 @@ class History(Sink):
         self.rows: list[dict[str, float]] = [dict(row) for row in rows]
         self.diverged: str | None = None
         self.meters: dict[str, Meter] = {}
-        self._steps_per_epoch = 0
+        self.steps_per_epoch = 0
         self._lr: Any = None
 
     def __len__(self) -> int:
@@ -230,7 +230,7 @@ class History(Sink):
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Notes what is needed to name a step."""
         if trainer is not None:
-            self._steps_per_epoch = trainer.num_train_batches
+            self.steps_per_epoch = trainer.num_train_batches
             self._lr = getattr(trainer.model, "lr", None)
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
@@ -294,7 +294,7 @@ class History(Sink):
         elif label.startswith("val_"):
             where = f"in the validation of epoch {x:g}"
         else:
-            where = f"at step {round(x * self._steps_per_epoch) + 1} (epoch {x:.3g})"
+            where = f"at step {round(x * self.steps_per_epoch) + 1} (epoch {x:.3g})"
         self.diverged = f"{label} {where}"
         rate = f" Here lr={self._lr:g}." if isinstance(self._lr, float | int) else ""
         warn(

@@ -1,7 +1,7 @@
 """One pass after another over a loader: limited, interrupted between batches, and gone on with."""
 
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -16,6 +16,10 @@ from gradbook.errors import DataError, GradbookWarning, warn
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
 Split = Literal["train", "val"]
+
+
+def _lists() -> dict[Split, list[tuple[int, int]]]:
+    return {"train": [], "val": []}
 
 
 @dataclass
@@ -34,7 +38,19 @@ class Position:
         between_steps: Whether the state is that between two steps, from which a training can go
             on exactly: the next batch is not being fetched, and no step is running.
         elsewhere: What owners may hold, and a checkpoint has in another place, as the optimizer.
-        told: What was told not to be kept; None where no checkpoint is.
+        told_unkept: What was told not to be kept; None where no checkpoint is.
+        earlier: The passes of this epoch that came before, each with its set and its batches that
+            were done.
+        running: Who holds the place: the pass that is running, or whoever wants none to begin.
+            What is iterated over meanwhile is an inner pass, and moves nothing here. None between
+            the passes of an epoch.
+        inner: The inner passes that are open.
+        steps: The updates of the optimizer since the training began.
+        sizes: For each set, the number of examples in each batch that it gave in this epoch (0 if
+            it cannot be told), and 1 if that was in a pass of the epoch's own, otherwise 0.
+        given: For each set, the batches of its last pass that came to an end in this epoch.
+        counted: For each set, the batches by which epochs are counted.
+        told: The sets of which was said that they give another number, each time it was.
     """
 
     owners: Sequence[Any] = ()
@@ -46,7 +62,16 @@ class Position:
     labels: int = 0
     between_steps: bool = True
     elsewhere: Sequence[Any] = ()
-    told: set[str] | None = None
+    told_unkept: set[str] | None = None
+    earlier: list[tuple[Split, int]] = field(default_factory=list)
+    running: object | None = None
+    inner: int = 0
+    steps: int = 0
+    sizes: dict[Split, list[tuple[int, int]]] = field(default_factory=_lists)
+    given: dict[Split, int] = field(default_factory=dict)
+    counted: dict[Split, int] = field(default_factory=dict)
+    told: list[Split] = field(default_factory=list)
+    _again: int = 0  # of `earlier`, those that a resumed training has come to once more
 
     @cached_property
     def keeper(self) -> Keeper:
@@ -70,11 +95,63 @@ class Position:
         restore_random_state(sources, self.generators)
         return self.keeper.put_back(sources["numbers"])
 
+    def begin_epoch(self) -> None:
+        """The passes that begin from here on are the epoch's own."""
+        self.running = None
+
+    def begin_pass(self, split: Split) -> None:
+        """A pass begins that is not the rest of one."""
+        if self.pass_start:
+            self.earlier.append((self.split, self.batches))
+        self.split, self.batches, self.labels = split, 0, 0
+        self.pass_start = self.sources()
+
+    def come_again(self, split: Split) -> Literal["rest", "done", "look"]:
+        """What a pass is that begins in a resumed epoch before the one that was stopped goes on.
+
+        Returns:
+            "rest" if it is the one that was stopped; "done" if it was done before; "look" if only
+            its first batch was taken then.
+
+        Raises:
+            DataError: If the epoch goes through its sets in another order than before.
+        """
+        if self._again == len(self.earlier):
+            return "rest" if split == self.split else "done"
+        before, batches = self.earlier[self._again]
+        self._again += 1
+        if before != split:
+            raise DataError(
+                f"Epoch {self.epoch + 1} is resumed, and now goes through the {split} set where it "
+                f"went through the {before} set before. Go on from the end of an epoch."
+            )
+        if batches:
+            return "done"
+        warn(
+            f"Before the training was stopped, this epoch had taken the first batch of the {split} "
+            f"set and left the pass, as `next(iter(...))` does. It takes one again: it may be "
+            f"another, and if it was trained on, it is so twice.",
+            GradbookWarning,
+        )
+        return "look"
+
     def end_epoch(self) -> None:
-        """The next epoch is about to begin."""
+        """The next epoch is about to begin. Until then, no pass is one of the training."""
+        passes = [*self.earlier, (self.split, self.batches)]
+        trained = any(split == "train" and batches for split, batches in passes)
+        if not trained and not all(own for _, own in self.sizes["train"]):
+            warn(
+                "The training set was gone through while another iterator over a set was kept "
+                "open, which counts as the epoch's pass instead. So Ctrl-C waits for the end of an "
+                "epoch, and no schedule steps with each batch. Begin no other iterator before the "
+                "training set's, or close it, as `next(iter(...))` does by itself.",
+                GradbookWarning,
+            )
         self.epoch += 1
         self.split, self.batches, self.pass_start = "train", 0, {}
         self.between_steps = True
+        self.earlier, self._again, self.running = [], 0, self
+        self.sizes, self.given = _lists(), {}
 
 
 class ResumableLoader:
@@ -87,6 +164,9 @@ class ResumableLoader:
     A pass that is resumed begins with the generators' state of its own beginning, so that the
     loader draws the same order again. The batches that were done are passed over, and the
     generators then go on from where they were when it was stopped.
+
+    A pass that begins while another one is running is an inner one: a step that looks at a batch,
+    or at all of them. It gives what the loader gives, and leaves the place as it is.
 
     Args:
         loader: The minibatches.
@@ -105,12 +185,13 @@ class ResumableLoader:
         after_batch: Callable[[Split], None],
     ) -> None:
         self.loader = loader
-        self._split, self._position, self._limit = split, position, limit
+        self.limit = limit
+        self._split, self._position = split, position
         self._after_batch = after_batch
         self._is_foreign = not isinstance(loader, TensorLoader)  # ours draws before it gives any
 
     def __len__(self) -> int:
-        return len(self.loader) if self._limit is None else min(len(self.loader), self._limit)
+        return len(self.loader) if self.limit is None else min(len(self.loader), self.limit)
 
     def __getattr__(self, name: str) -> Any:
         if name == "loader":  # not there yet, as while a copy is made
@@ -118,28 +199,81 @@ class ResumableLoader:
         return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Batch]:
+        # A generator, so that this is asked when the first batch is: zip() makes all its iterators
+        # before it takes of any.
         position = self._position
-        resumed = position.resumed
-        if resumed is not None and self._split != position.split:
-            return  # this epoch's pass of the other set was done before the training was stopped
-        position.between_steps = False
-        if resumed is None:
-            position.split, position.batches, position.labels = self._split, 0, 0
-            position.pass_start = position.sources()
-            batches = iter(self.loader)
-        else:
-            position.resumed = None
-            position.restore_sources(position.pass_start)
-            batches = iter(self.loader)
-            self._pass_over(batches)
-            position.restore_sources(resumed)
-        left = None if self._limit is None else len(self) - position.batches
-        for batch in islice(batches, left):
-            if self._is_foreign:
-                position.labels = _checksum(batch, position.labels)
-            yield batch
-            position.batches += 1
-            self._after_batch(self._split)
+        if position.running is not None:
+            yield from self._inner_pass()
+            return
+        kind = "new" if position.resumed is None else position.come_again(self._split)
+        if kind == "look":
+            yield from self._inner_pass()
+        elif kind != "done":
+            yield from self._own_pass()
+
+    def _own_pass(self) -> Iterator[Batch]:
+        """One of the epoch's passes, whose place is known."""
+        position, me = self._position, object()
+        position.running, position.between_steps = me, False
+        try:
+            if position.resumed is None:
+                position.begin_pass(self._split)
+                batches = iter(self.loader)
+            else:
+                resumed, position.resumed = position.resumed, None
+                position.restore_sources(position.pass_start)
+                batches = iter(self.loader)
+                self._pass_over(batches)
+                position.restore_sources(resumed)
+            left = None if self.limit is None else self.limit - position.batches
+            rest = islice(batches, left)
+            for batch in rest:
+                if self._is_foreign:
+                    position.labels = _checksum(batch, position.labels)
+                self._note(batch, own=True)
+                yield batch
+                if position.running is not me:  # it was kept from an epoch that is over
+                    yield from rest
+                    return
+                position.batches += 1
+                self._after_batch(self._split)
+            self._ended(position.batches)
+        finally:
+            if position.running is me:
+                position.running = None
+
+    def _inner_pass(self) -> Iterator[Batch]:
+        """A pass within another one."""
+        position, given = self._position, 0
+        position.inner += 1
+        try:
+            for batch in islice(self.loader, self.limit):
+                given += 1
+                self._note(batch, own=False)
+                yield batch
+            self._ended(given)
+        finally:
+            position.inner -= 1
+
+    def _note(self, batch: Any, own: bool) -> None:
+        """Notes how many examples a batch has."""
+        try:
+            size = batch[-1].shape[0]
+        except (AttributeError, LookupError, TypeError):
+            size = 0
+        self._position.sizes[self._split].append((size, own))
+
+    def _ended(self, given: int) -> None:
+        """A pass has come to its end."""
+        position = self._position
+        if not given and len(self):
+            name = {"train": "training", "val": "validation"}[self._split]
+            raise DataError(
+                f"The {name} set gave no batch in epoch {position.epoch + 1}. What "
+                f"`{self._split}_dataloader()` returns must begin anew each time it is iterated "
+                f"over."
+            )
+        position.given[self._split] = given
 
     def _pass_over(self, batches: Iterator[Batch]) -> None:
         """Fetches the batches that were done before the training was stopped."""
@@ -198,6 +332,49 @@ def batch_sizes(loader: Any) -> list[int]:
     except (AttributeError, TypeError):
         return []
     return [size] * (num_batches - 1) + [last]
+
+
+def weights_of(
+    loader: Any, given: Sequence[tuple[int, int]], meters: Mapping[str, Sized], prefix: str
+) -> list[int]:
+    """The number of examples in each batch of an epoch whose values were recorded.
+
+    Args:
+        loader: The minibatches.
+        given: What `Position.sizes` has of them.
+        meters: The values, by label.
+        prefix: What the labels of this set begin with.
+
+    Returns:
+        As many numbers as there are values of a label; empty where they cannot be known.
+    """
+    own, all_given = [size for size, own in given if own], [size for size, _ in given]
+    if not all(all_given) or max(all_given, default=0) != getattr(loader, "batch_size", None):
+        # The first dimension of the labels may not be the one that counts examples.
+        one_pass = batch_sizes(loader)
+        own, all_given = one_pass, one_pass * (len(given) // max(len(one_pass), 1))
+    counts = {len(meter) for label, meter in meters.items() if label.startswith(prefix)}
+    return next((sizes for sizes in (own, all_given) if len(sizes) in counts), [])
+
+
+def check_begins_anew(loader: Any) -> None:
+    """Raises DataError of a loader that can be seen to give its batches only once."""
+    streams = [loader]
+    if not getattr(loader, "num_workers", 0):  # each worker begins with a copy
+        streams.append(getattr(loader, "dataset", None))
+    for stream in streams:
+        begin = getattr(type(stream), "__iter__", None)
+        code = getattr(begin, "__code__", None)
+        # An iterator returns itself and does no more; what does, may go back to its beginning.
+        if hasattr(stream, "__next__") and (code is None or code.co_code == _RETURNS_ITSELF):
+            raise DataError(
+                f"{type(stream).__name__} gives its batches only once: it is an iterator, and "
+                f"training goes through them in every epoch. Keep them in a list, or give it an "
+                f"`__iter__` that begins anew, as one written with `yield` does."
+            )
+
+
+_RETURNS_ITSELF = Iterator.__iter__.__code__.co_code
 
 
 def limited(loader: Any, limit: int | float | None) -> int:

@@ -28,7 +28,7 @@ def take(trainer: Any) -> dict[str, Any]:
     """
     position: Position = trainer.position
     sources = position.resumed or position.sources()
-    if position.told is not None:
+    if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
     model, history, board = trainer.model, trainer.history, trainer.model.board
     scaler, tensors = trainer.arithmetic.scaler, model_tensors(model)
@@ -48,6 +48,18 @@ def take(trainer: Any) -> dict[str, Any]:
             "split": position.split,
             "batches": position.batches,
             "labels": position.labels,
+            "earlier": [list(before) for before in position.earlier],
+            "sizes": {
+                split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
+                for split, sizes in position.sizes.items()
+            },
+            "given": dict(position.given),
+            "counted": dict(position.counted),
+            "told": list(position.told),
+            "has_inner": position.inner > 0,
+            "steps": position.steps,
+            "num_train_batches": trainer.num_train_batches,
+            "num_val_batches": trainer.num_val_batches,
             "train_batch_idx": trainer.train_batch_idx,
             "val_batch_idx": trainer.val_batch_idx,
         },
@@ -164,7 +176,23 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     saved, position = state["position"], trainer.position
     position.labels = saved["labels"]
     position.epoch, position.split = saved["epoch"], saved["split"]
-    position.batches = saved["batches"]
+    position.batches, position.steps = saved["batches"], saved["steps"]
+    position.earlier = [(split, batches) for split, batches in saved["earlier"]]
+    position.sizes = {
+        split: [(size, own) for size, own in sizes.tolist()]
+        for split, sizes in saved["sizes"].items()
+    }
+    position.given, position.counted = dict(saved["given"]), dict(saved["counted"])
+    position.told = list(saved["told"])
+    for name in ("num_train_batches", "num_val_batches"):
+        setattr(trainer, name, saved[name])
+    if saved["has_inner"]:
+        warn(
+            "When this checkpoint was taken, an iterator over a set was open beside the pass that "
+            "is resumed. It begins anew, so that its batches may be others than in a training "
+            "that was never stopped.",
+            GradbookWarning,
+        )
     trainer.epoch = saved["epoch"]
     trainer.train_batch_idx = saved["train_batch_idx"]
     trainer.val_batch_idx = saved["val_batch_idx"]
@@ -199,15 +227,15 @@ def warn_of_unkept(position: Position) -> None:
 
     It is said once, and from now on of each thing that comes to it.
     """
-    if position.told is None:
-        position.told = set()
+    if position.told_unkept is None:
+        position.told_unkept = set()
         position.keeper.take()
         _tell(position, [*position.keeper.unkept, *position.keeper.written_globals()])
 
 
 def _tell(position: Position, unkept: Sequence[str]) -> None:
-    new = [name for name in dict.fromkeys(unkept) if name not in (position.told or ())]
-    position.told = {*(position.told or ()), *new}
+    new = [name for name in dict.fromkeys(unkept) if name not in (position.told_unkept or ())]
+    position.told_unkept = {*(position.told_unkept or ()), *new}
     if new:
         warn(
             f"A checkpoint cannot hold {'; '.join(new)}, so that a training which goes on from "

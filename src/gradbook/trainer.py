@@ -17,7 +17,6 @@ from gradbook.board import ProgressBoard
 from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import (
     ConfigError,
-    DataError,
     GradbookError,
     GradbookWarning,
     IgnoredSettingWarning,
@@ -37,9 +36,10 @@ from gradbook.resumable_loader import (
     ResumableLoader,
     Split,
     always_the_same,
-    batch_sizes,
+    check_begins_anew,
     limited,
     parts_of,
+    weights_of,
 )
 from gradbook.resumption import Resumption
 from gradbook.schedules import learning_rate, needs_closure, read_optimizers
@@ -132,6 +132,8 @@ class Trainer(HyperParameters):
     position: Position = Position()
     _setup: dict[str, Any] | None = None
     _is_own_loop: bool | None = None
+    _waiting: int = 0  # batches whose gradients wait for the rest of their group
+    _group: int = 1
 
     max_epochs: int
     gradient_clip_val: float
@@ -300,8 +302,12 @@ class Trainer(HyperParameters):
                 if self.resumption is not None:
                     snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
+                    self._warn_of_counters()
                 if recorder:
                     snapshot.warn_of_unkept(self.position)
+                if self.max_epochs - self.position.epoch > 1:
+                    for loader in (self.train_dataloader, self.val_dataloader):
+                        check_begins_anew(getattr(loader, "loader", loader))
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
                     stack.enter_context(untrained.told(model, self.optim))
@@ -324,6 +330,7 @@ class Trainer(HyperParameters):
                 self.stopped_early = True
                 break
             self.epoch = epoch
+            self.position.begin_epoch()
             self.fit_epoch()
             self.end_epoch()
         self.take_best()
@@ -335,7 +342,7 @@ class Trainer(HyperParameters):
     def fit_epoch(self) -> None:
         """One pass over the training set, then one over the validation set."""
         self.model.train()
-        before = self.train_batch_idx
+        self._waiting = 0
         for batch in self.train_dataloader:
             with self.arithmetic.autocast():
                 loss = self.model.training_step(self.prepare_batch(batch))
@@ -343,12 +350,7 @@ class Trainer(HyperParameters):
                 raise ModelError(checks.useless_loss(self.model, loss))
             self._update(loss)
             self.train_batch_idx += 1
-        resumed_at_its_end = self.position.batches or self.position.split == "val"
-        if self.train_batch_idx == before and not resumed_at_its_end:
-            raise DataError(
-                f"The training set gave no batch in epoch {self.epoch + 1}. What "
-                f"`train_dataloader()` returns must begin anew each time it is iterated over."
-            )
+        self._finish_group()
         if self.val_dataloader is None:
             return
         self.model.eval()
@@ -465,12 +467,7 @@ class Trainer(HyperParameters):
     @property
     def num_steps(self) -> int:
         """The updates of the optimizer since the training began."""
-        together = self._batches_a_step
-        an_epoch = -(-self.num_train_batches // together)
-        done = self.position.epoch * an_epoch
-        return done + (
-            an_epoch if self.position.split == "val" else -(-self.position.batches // together)
-        )
+        return self.position.steps
 
     @property
     def device(self) -> torch.device:
@@ -532,7 +529,9 @@ class Trainer(HyperParameters):
         is_module = isinstance(self.model, torch.nn.Module)
         owners += self.model.modules() if is_module else [self.model]
         steppers = self.optim, *(schedule.scheduler for schedule in self.schedules)
-        self.position = Position(owners, elsewhere=steppers)
+        # Running until the first epoch begins.
+        self.position = Position(owners, running=self, elsewhere=steppers)
+        self.position.counted = {"train": self.num_train_batches, "val": self.num_val_batches}
         train, val = loaders
         self.train_dataloader = self._pass(train, "train", self.num_train_batches)
         if val is not None:
@@ -543,7 +542,9 @@ class Trainer(HyperParameters):
             self.train_dataloader, self.val_dataloader = loaders
 
     def _pass(self, loader: Any, split: Split, num_batches: int) -> ResumableLoader:
-        limit = num_batches if num_batches < len(loader) else None
+        limit = self.limit_batches
+        if limit is not None:  # also where the loader says that it has fewer
+            limit = num_batches if limit < 1 else int(limit)
         return ResumableLoader(loader, split, self.position, limit, self._after_batch)
 
     def _rehearse(self) -> None:
@@ -586,18 +587,35 @@ class Trainer(HyperParameters):
 
     def _update(self, loss: torch.Tensor) -> None:
         """Adds a batch's gradients; when a group of batches is complete, takes a step."""
-        in_fit = isinstance(self.train_dataloader, ResumableLoader)  # and not in the book's fit
-        batch_idx = self.position.batches if in_fit else self.train_batch_idx
-        batch_idx %= self.num_train_batches
-        together = self.accumulate_grad_batches
-        place = batch_idx % together
-        size = min(together, self.num_train_batches - batch_idx + place)
-        self._is_own_loop = True
-        if place == 0:
+        if not self._waiting:
+            self._is_own_loop = True
+            in_fit = isinstance(self.train_dataloader, ResumableLoader)  # and not the book's fit
+            n = self.num_train_batches
+            left = n - (self.position.batches if in_fit else self.train_batch_idx % n)
+            together = self.accumulate_grad_batches
+            # A loader that gives more than it said gives nobody knows how many.
+            self._group = min(together, left) if left > 0 else together
             self.optim.zero_grad()
-        self.arithmetic.backward(loss if size == 1 else loss / size)
-        if place < size - 1:
+        self.arithmetic.backward(loss if self._group == 1 else loss / self._group)
+        self._waiting += 1
+        if self._waiting == self._group:
+            self._step()
+
+    def _finish_group(self) -> None:
+        """Takes the last step of a pass that gave fewer batches than its group was to have."""
+        if not self._waiting:
             return
+        too_small = self._group / self._waiting  # the gradient, which was divided by the group
+        for parameter in _trained(self.model, self.optim):
+            if parameter.grad is not None:
+                parameter.grad.mul_(too_small)
+        self._step()
+        if isinstance(self.train_dataloader, ResumableLoader):
+            self._after_step()
+
+    def _step(self) -> None:
+        """Updates the parameters with the gradients of a group."""
+        self._waiting = 0
         with torch.no_grad():
             if self.gradient_clip_val > 0:
                 self.arithmetic.unscale(self.optim)
@@ -606,31 +624,81 @@ class Trainer(HyperParameters):
 
     def _after_batch(self, split: Split) -> None:
         """A batch was used, by whatever loop. Training may end here, and be gone on with."""
-        if split == "train":
-            if self._is_own_loop is None:
-                self._is_own_loop = False
-                self._warn_of_ignored(_SETTINGS_OF_FIT_EPOCH, "fit_epoch")
-            done = self.position.batches
-            if done % self._batches_a_step and done < self.num_train_batches:
-                return  # gradients are waiting for more
-            for schedule in self.schedules:
-                schedule.end("step", self.num_steps)
+        if split == "val":
+            self._between_steps()
+            return
+        if self._is_own_loop is None:
+            self._is_own_loop = False
+            self._warn_of_ignored(_SETTINGS_OF_FIT_EPOCH, "fit_epoch")
+        if self.position.batches > self.num_train_batches:
+            self._count("train", self.position.batches)
+        if not self._waiting:  # otherwise gradients are waiting for more
+            self._after_step()
+
+    def _after_step(self) -> None:
+        self.position.steps += 1
+        for schedule in self.schedules:
+            schedule.end("step", self.num_steps)
+        self._between_steps(self._steppers)
+
+    def _between_steps(self, told: Sequence[Sink] = ()) -> None:
         self.position.between_steps = True
-        if split == "train":
-            for sink in self._steppers:
-                sink.end_step(self)
+        for sink in told:
+            sink.end_step(self)
         self._interrupts.raise_pending()
         self.position.between_steps = False
 
-    @property
-    def _batches_a_step(self) -> int:
-        return self.accumulate_grad_batches if self._is_own_loop else 1
+    def _count(self, split: Split, num_batches: int) -> None:
+        """Takes the batches that a pass has given so far for those of every epoch.
+
+        What has been counted is counted anew, so that x is the epoch and no more than its end.
+        """
+        _ = self.setup  # which tells of the loaders by what they said
+        epoch, before = self.position.epoch, getattr(self, f"num_{split}_batches")
+        setattr(self, f"num_{split}_batches", num_batches)
+        if split == "train":
+            self.history.steps_per_epoch = num_batches
+        # A loop of the learner's own may count in its own way, or not at all.
+        if getattr(self, f"{split}_batch_idx") == epoch * before + num_batches:
+            setattr(self, f"{split}_batch_idx", (epoch + 1) * num_batches)
+
+    def _recount(self) -> None:
+        """At the end of an epoch, goes by the batches that its loaders gave, not by their len()."""
+        texts, position = [], self.position
+        for split, given in position.given.items():
+            before = position.counted[split]
+            if given == before == getattr(self, f"num_{split}_batches"):
+                continue
+            self._count(split, given)
+            position.counted[split] = given
+            if _draws(self.model):
+                self.model.board.close_windows(f"{split}_")
+            if given == before or position.told.count(split) > 1:
+                continue
+            loader = self.train_dataloader if split == "train" else self.val_dataloader
+            name = {"train": "training", "val": "validation"}[split]
+            told = f"The {name} set gave {given} batches in epoch {position.epoch + 1}"
+            if split in position.told:
+                texts.append(f"{told}, after {before} in the one before: it varies.")
+            else:
+                texts.append(f"{told}, but its len() is {len(loader)}.")
+                if given > before and getattr(loader, "num_workers", 0) > 1:
+                    texts.append(
+                        "Each of its workers may give all examples: see get_worker_info() in "
+                        "torch.utils.data."
+                    )
+            position.told.append(split)
+        if texts:
+            texts.append("From here on, an epoch is as many batches as came in the last.")
+            warn(" ".join(texts), GradbookWarning)
 
     def end_epoch(self) -> None:
         """Closes an epoch whose batches are done: exact means, schedules, the best, the sinks."""
+        self._recount()
+        sizes, meters = self.position.sizes, self.history.meters
         weights = {
-            "train": batch_sizes(self.train_dataloader),
-            "val": batch_sizes(self.val_dataloader),
+            "train": weights_of(self.train_dataloader, sizes["train"], meters, "train_"),
+            "val": weights_of(self.val_dataloader, sizes["val"], meters, "val_"),
         }
         metrics = self.history.close_epoch(self.epoch + 1, weights)
         rate = learning_rate(self.optim) if self.schedules else None
@@ -660,6 +728,18 @@ class Trainer(HyperParameters):
                     f"method that does not know it. Bring back the library's own, or do without.",
                     IgnoredSettingWarning,
                 )
+
+    def _warn_of_counters(self) -> None:
+        """Says what the rest of an epoch cannot know of its beginning."""
+        code = getattr(type(self).fit_epoch, "__code__", None)
+        if self.position.resumed is not None and "enumerate" in getattr(code, "co_names", ()):
+            warn(
+                f"{type(self).__name__}.fit_epoch counts with enumerate, and this training goes on "
+                f"in the middle of an epoch, whose rest is counted from 0. If what it does depends "
+                f"on that number, count with self.train_batch_idx, or go on from the end of an "
+                f"epoch.",
+                GradbookWarning,
+            )
 
     def _warn_of_unkept(self, recorder: Sequence[Sink]) -> None:
         folder = self.resumption.folder if self.resumption is not None else None
@@ -735,6 +815,13 @@ _SETTINGS_OF_FIT_EPOCH = ("accumulate_grad_batches", "precision")
 
 def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _trained(model: Any, optimizer: Any) -> list[torch.Tensor]:
+    """The tensors that have gradients, each once."""
+    groups = getattr(optimizer, "param_groups", None)
+    held = [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
+    return list({id(p): p for p in (*model.parameters(), *held)}.values())
 
 
 def _draws(model: Any) -> bool:

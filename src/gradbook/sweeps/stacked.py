@@ -295,6 +295,7 @@ class _Stack:
             every_n = int(n / model.plot_train_per_epoch)
             model.board.draw_many(xs, train[k], "train_loss", every_n)
             trainer.train_batch_idx += len(losses)
+            trainer.position.steps += len(losses)
             if val is not None and results is not None:
                 every_n = int(trainer.num_val_batches / model.plot_valid_per_epoch)
                 for label, ys in zip(("val_loss", "val_acc"), val[k], strict=False):

@@ -74,8 +74,8 @@ class _Loader(ResumableLoader):
 
     before_batch: Callable[[Batch], None]
 
-    def __iter__(self) -> Iterator[Batch]:
-        for batch in super().__iter__():
+    def _own_pass(self) -> Iterator[Batch]:
+        for batch in super()._own_pass():
             self.before_batch(batch)
             yield batch
 
@@ -112,8 +112,8 @@ class Repetition:
         for split in ("train", "val"):
             loader = getattr(copied, f"{split}_dataloader")
             if loader is not None:
-                limit = len(loader)
-                again = _Loader(loader.loader, split, copied.position, limit, self._after_batch)
+                limit, do = loader.limit, self._after_batch
+                again = _Loader(loader.loader, split, copied.position, limit, do)
                 again.before_batch = self._before_batch
                 setattr(copied, f"{split}_dataloader", again)
         # Of the step that runs.
@@ -138,6 +138,7 @@ class Repetition:
         try:
             for epoch in range(copied.position.epoch, self.trainer.epoch + 1):
                 copied.epoch = epoch
+                copied.position.begin_epoch()
                 copied.fit_epoch()
                 copied.end_epoch()
         except Stop:
