@@ -1,5 +1,4 @@
 import math
-import sys
 import warnings
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbook.errors import ConfigError, DivergenceWarning, MissingExtraError
+from gradbook.errors import ConfigError, DivergenceWarning
 from gradbook.record import History, Meter, Metric, Sink
 
 numbers = st.floats(-1e6, 1e6)
@@ -279,12 +278,6 @@ def test_a_data_frame_without_an_epoch_is_empty():
     frame = History().to_pandas()
     assert frame.empty
     assert frame.index.name == "epoch"
-
-
-def test_without_pandas_the_command_that_installs_it_is_shown(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match=r"gradbook\[tabular\]"):
-        History(TWO).to_pandas()
 
 
 def test_a_history_draws_everything_unless_told_otherwise():

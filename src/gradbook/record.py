@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from gradbook.errors import (
     ConfigError,
     DivergenceWarning,
-    MissingExtraError,
     did_you_mean,
     warn,
 )
@@ -196,11 +195,7 @@ class History(Sink):
         return [list(map(on_one_line, names)), *body]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The epochs as a DataFrame with a column for each label, indexed by "epoch".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The epochs as a DataFrame with a column for each label, indexed by "epoch"."""
         return data_frame(self.rows, "epoch", ["epoch", *self.labels])
 
     def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":
@@ -342,14 +337,9 @@ def data_frame(
         rows: The rows, by the names of their columns.
         index: The column that becomes the index, if any.
         columns: The columns and their order; None takes those of the rows.
-
-    Raises:
-        MissingExtraError: If pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
+    import pandas as pd
+
     frame = pd.DataFrame(rows, columns=columns)
     return frame if index is None else frame.set_index(index)
 

@@ -184,7 +184,7 @@ class Trainer(HyperParameters):
             checks.check_positive(limit_batches, "limit_batches")
             if limit_batches >= 1:
                 checks.check_whole_number(limit_batches, "limit_batches", at_least=1)
-        self.gpus = devices.try_all_gpus()[: min(num_gpus, 1)]
+        self.gpus = [devices.gpu()] if num_gpus and devices.num_gpus() else []
         if num_gpus > len(self.gpus):
             offered = f"this machine offers {devices.num_gpus()} to PyTorch"
             limit = "a Trainer uses one" if self.gpus else offered
