@@ -16,8 +16,8 @@ SOURCE = Path(gradbook.__file__).parent
 #: A file may import from lower floors only; a package may also import within itself.
 FLOORS = {
     -1: {"escape"},
-    0: {"errors", "hparams"},
-    1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
+    0: {"errors"},
+    1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts"},
