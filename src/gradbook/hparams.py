@@ -293,14 +293,18 @@ def _parameters_of(base: type) -> list[inspect.Parameter]:
     if isinstance(declared, inspect.Signature):
         return list(declared.parameters.values())
     function = vars(base)["__init__"]
-    parameters = list(inspect.signature(function).parameters.values())
-    if parameters and parameters[0].kind not in _STARS:  # a wrapper may have its self in *args
-        del parameters[0]
+    parameters = _without_self(function)
     try:
         hints = typing.get_type_hints(function)
     except Exception:  # an annotation that cannot be evaluated says nothing to us
         hints = {}
     return [p.replace(annotation=hints.get(p.name, p.empty)) for p in parameters]
+
+
+def _without_self(function: Any) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(function).parameters.values())
+    has_self = parameters and parameters[0].kind not in _STARS  # a wrapper may have it in *args
+    return parameters[1:] if has_self else parameters
 
 
 def _check_made_by_init(Class: type) -> None:
@@ -310,8 +314,7 @@ def _check_made_by_init(Class: type) -> None:
         by = f"its metaclass {type(Class).__name__} has a __call__ of its own"
     elif next(base for base in Class.__mro__ if "__new__" in vars(base)) is not object:
         with suppress(TypeError, ValueError):
-            parameters = list(inspect.signature(Class.__new__).parameters.values())[1:]
-            if [parameter.kind for parameter in parameters] != list(_STARS):
+            if [p.kind for p in _without_self(Class.__new__)] != list(_STARS):
                 by = "it has a __new__ with arguments of its own"
     if by:
         raise ConfigError(

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Union
 from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean
+from gradbook.hparams import constructor_of
 
 if typing.TYPE_CHECKING:
     from gradbook.display.finding import Finding
@@ -235,10 +236,14 @@ def options_of(
         group: Whose options they are.
         defaults: The command's own defaults, which replace those of the class.
         skip: Arguments that are not to be options.
+
+    Raises:
+        ConfigError: If it cannot be known what it is constructed from.
     """
     texts = _argument_help(Class)
     options = []
-    for name, parameter, annotation in _parameters(Class):
+    for name, parameter in constructor_of(Class).parameters.items():
+        annotation = parameter.annotation
         if name in skip or name.startswith("_"):
             continue
         default = (defaults or {}).get(name, parameter.default)
@@ -445,35 +450,6 @@ def _guess(text: str) -> Any:
 
 
 # What a signature and a docstring say
-
-
-def _parameters(Class: type) -> list[tuple[str, inspect.Parameter, Any]]:
-    """Name, parameter and annotation of what `Class` takes by name.
-
-    A class whose `__init__` ends in `**kwargs` hands these on, so its base's are added.
-    """
-    found: dict[str, tuple[str, inspect.Parameter, Any]] = {}
-    for base in Class.__mro__:
-        constructor: Callable[..., Any] | None = vars(base).get("__init__")
-        if constructor is None:
-            continue
-        if base is object:
-            break
-        try:
-            parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        except (TypeError, ValueError):
-            break
-        try:
-            annotations = typing.get_type_hints(constructor)
-        except Exception:  # an annotation that cannot be evaluated says nothing to us
-            annotations = {}
-        for parameter in parameters:
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                annotation = annotations.get(parameter.name, _NO_ANNOTATION)
-                found.setdefault(parameter.name, (parameter.name, parameter, annotation))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return list(found.values())
 
 
 def _kind_of(default: Any) -> Any:

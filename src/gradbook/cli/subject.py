@@ -19,6 +19,7 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
+from gradbook.hparams import make
 
 #: What the command takes where the book's classes have another default, or none.
 TRAINER_DEFAULTS = {"max_epochs": 10}
@@ -63,8 +64,8 @@ class Subject:
         from gradbook.seeds import seed_everything
 
         seed_everything(self.seed)
-        data = self.data.Class(**self.arguments["data"])
-        return self.model.Class(**self.arguments["model"]), data
+        data = make(self.data.Class, self.arguments["data"])
+        return make(self.model.Class, self.arguments["model"]), data
 
 
 def read_subject(

@@ -8,7 +8,7 @@ from typing import Any
 
 from gradbook import checks
 from gradbook.errors import ConfigError, did_you_mean
-from gradbook.hparams import plain, qualified_name
+from gradbook.hparams import constructor_of, plain, qualified_name
 from gradbook.seeds import SEED_LIMIT
 from gradbook.sweeps.members import Member
 from gradbook.sweeps.values import Range, Values, grid, is_swept, read_values, sampled
@@ -174,6 +174,11 @@ class Plan:
                 f"{kind} instead of a {kind}."
             )
         known = [*self._owners, "seed"]
+        if constructor_of(self.Model).is_open:
+            raise ConfigError(
+                f"Whether {name} has a setting {key!r} cannot be known, because it takes **kwargs "
+                f"that it does not only hand on to its base. Name {key} in {name}.__init__."
+            )
         raise ConfigError(
             f"{name} has no setting {key!r}, nor have Trainer and the data."
             f"{did_you_mean(key, known)} There are {', '.join(known)}."
@@ -243,18 +248,7 @@ def _owners(Model: type, data: Any) -> dict[str, str]:
 
 
 def _parameters(Class: type) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters, those included that it hands on to its base classes."""
-    found: dict[str, inspect.Parameter] = {}
-    for base in Class.__mro__:
-        if "__init__" not in vars(base) or base is object:
-            continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]
-        for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                found.setdefault(parameter.name, parameter)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
+    return constructor_of(Class).parameters
 
 
 def _each(value: Any) -> list[Any]:
