@@ -187,6 +187,7 @@ def test_arguments_that_are_handed_on_are_options_and_kept(write, told):
     assert (code, result["settings"]["model"]) == (0, {"scale": 3.0, "lr": 0.03})
 
 
+@pytest.mark.filterwarnings("default")
 def test_an_argument_that_a_run_does_not_keep_is_told(write, capsys):
     place = fit_by_script(write, "Unkept", scale=2.0)
     assert main(["resume", "unkept-1", "--max-epochs", "2", "--model", place]) == 0
