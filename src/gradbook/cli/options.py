@@ -44,6 +44,8 @@ class Option:
         help: What its docstring says.
         flag: How it is written on the command line.
         declared: Whether `kind` is an annotation.
+        full: The flag with its group, by which it is known whoever has the same name.
+        rivals: The flags of what has the same name: another owner's, or the command's own.
     """
 
     name: str
@@ -53,6 +55,18 @@ class Option:
     help: str = ""
     flag: str = field(default="", compare=False)
     declared: bool = True
+    full: str = field(default="", compare=False)
+    rivals: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def plain(self) -> str:
+        """The flag that it would have if nothing else were called so."""
+        return "--" + self.name.strip("_").replace("_", "-")
+
+    @property
+    def written(self) -> str:
+        """Its flag in a command that is to mean the same for everybody."""
+        return self.full if self.rivals and self.full else self.flag
 
     @property
     def dest(self) -> str:
@@ -258,6 +272,8 @@ def options_of(
 def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> list[list[Option]]:
     """Gives every option its flag. The first to ask gets the plain name, later ones a prefix.
 
+    With the prefix of its group each is known, too.
+
     Args:
         groups: The options, the group that comes first first.
         taken: Flags of the command itself.
@@ -267,13 +283,28 @@ def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> l
     for group in groups:
         flagged = []
         for option in group:
-            flag = "--" + option.name.strip("_").replace("_", "-")
+            flag = option.plain
             while (spellings := _spellings(flag, option.kind)) & used:
                 flag = f"--{option.group}-{flag[2:]}"
             used |= spellings
             flagged.append(replace(option, flag=flag))
         named.append(flagged)
-    return named
+    every = [option for group in named for option in group]
+    return [[_with_full_flag(option, every, taken, used) for option in group] for group in named]
+
+
+def _with_full_flag(
+    option: Option, every: Iterable[Option], taken: Collection[str], used: set[str]
+) -> Option:
+    rivals = [other.flag for other in every if other.plain == option.plain and other != option]
+    rivals += [option.plain] if option.plain in taken else []
+    full = option.flag
+    if full == option.plain:
+        full = f"--{option.group}-{option.plain[2:]}"
+        spellings = _spellings(full, option.kind)
+        full = "" if spellings & used else full
+        used |= spellings
+    return replace(option, full=full, rivals=tuple(rivals))
 
 
 def _spellings(flag: str, kind: Any) -> set[str]:
@@ -297,27 +328,37 @@ def add_options(
     group = parser.add_argument_group(title)
     for option in options:
         shown = "required" if option.default is REQUIRED else f"default: {show(option.default)}"
-        text = f"{option.help} ({shown})".strip().replace("%", "%%")
-        common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
-        if option.kind is bool and read is not None:  # one of several values, or both
-            group.add_argument(
-                option.flag,
-                type=partial(read, option),
-                nargs="?",
-                const=Given("true", True),
-                metavar="BOOL",
-                help=text,
-                **common,
-            )
-        elif option.kind is bool:
-            group.add_argument(
-                option.flag, action=argparse.BooleanOptionalAction, help=text, **common
-            )
-        else:
-            reader = option.read if read is None else partial(read, option)
-            group.add_argument(
-                option.flag, type=reader, metavar=option.metavar, help=text, **common
-            )
+        others = f"; not {', '.join(option.rivals)}" if option.rivals else ""
+        text = f"{option.help} ({shown}{others})".strip().replace("%", "%%")
+        flags = list(dict.fromkeys(flag for flag in (option.flag, option.full) if flag))
+        # The full flag is shown where it tells options apart, and understood everywhere.
+        _add_option(group, option, flags if option.rivals else flags[:1], text, read)
+        if not option.rivals and flags[1:]:
+            _add_option(group, option, flags[1:], argparse.SUPPRESS, read)
+
+
+def _add_option(
+    group: argparse._ActionsContainer,
+    option: Option,
+    flags: Sequence[str],
+    text: str,
+    read: "Callable[[Option, str], Any] | None",
+) -> None:
+    common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
+    if option.kind is bool and read is not None:  # one of several values, or both
+        group.add_argument(
+            *flags,
+            type=partial(read, option),
+            nargs="?",
+            const=Given("true", True),
+            metavar="BOOL",
+            **common,
+        )
+    elif option.kind is bool:
+        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
+    else:
+        reader = option.read if read is None else partial(read, option)
+        group.add_argument(*flags, type=reader, metavar=option.metavar, **common)
 
 
 def show(value: Any) -> str:

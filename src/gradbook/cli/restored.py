@@ -149,7 +149,7 @@ def plan_of(
     with suppress(ConfigError):
         arguments += ["--name", check_folder_name(_name_of(run))]
     if max_epochs is not None:
-        arguments += ["--max-epochs", str(max_epochs)]
+        arguments += ["--trainer-max-epochs", str(max_epochs)]
     try:
         plan = read_plan([*arguments, *options], recorded)
     except UsageError as error:
