@@ -3,8 +3,9 @@
 Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 """
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,7 @@ from gradbook.fingerprint import describe_beginning, describe_setup, model_tenso
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
-from gradbook.record import History, Sink
+from gradbook.record import History, Sink, is_loss
 from gradbook.resumable_loader import (
     Position,
     ResumableLoader,
@@ -98,7 +99,8 @@ class Trainer(HyperParameters):
         stopped_early: Whether patience, or `stop`, ended the training before `max_epochs`.
         findings: What was noticed about the training, in words.
         gradients: With `watch="gradients"`, a `gradbook.watching.GradientReport`.
-        postmortem: If the training diverged, a `gradbook.watching.PostMortem`, or None.
+        postmortem: If the training diverged, or a validation loss was NaN or infinite, a
+            `gradbook.watching.PostMortem`, or None.
     """
 
     # Defaults of the class, because the book replaces `__init__` by one that knows only its own.
@@ -131,6 +133,7 @@ class Trainer(HyperParameters):
     position: Position = Position()
     _setup: dict[str, Any] | None = None
     _is_own_loop: bool | None = None
+    _last_loss: torch.Tensor | None = None
 
     max_epochs: int
     gradient_clip_val: float
@@ -284,6 +287,7 @@ class Trainer(HyperParameters):
         self.status = "failed"  # until it has ended in another way
         self.stopped_early = self.is_stopping = False
         self.findings, self.gradients, self.postmortem = [], None, None
+        self._last_loss = None
         try:
             checks.check_model(model)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
@@ -338,6 +342,8 @@ class Trainer(HyperParameters):
                 raise ModelError(checks.useless_loss(self.model, loss))
             self._update(loss)
             self.train_batch_idx += 1
+        if self.train_batch_idx > before:
+            self._last_loss = loss.detach()
         resumed_at_its_end = self.position.batches or self.position.split == "val"
         if self.train_batch_idx == before and not resumed_at_its_end:
             raise DataError(
@@ -628,9 +634,15 @@ class Trainer(HyperParameters):
         if rate is not None:
             metrics.append(self.history.note(self.epoch + 1, "lr", rate))
         row = self.history[-1] if metrics else {}
+        is_broken = False
+        if self.history.diverged is None:
+            self.history.diverged = self._what_broke(row)
+            is_broken = self.history.diverged is not None
         for schedule in self.schedules:
             schedule.end("epoch", self.epoch + 1, row)
-        if self.best.update(row) and self.keep_best:
+        # Parameters that are no numbers are not the best, whatever was measured before they broke.
+        seen = dict.fromkeys(row, math.nan) if is_broken else row
+        if self.best.update(seen) and self.keep_best:
             self.best_model = _copied(model_tensors(self.model))
         for metric in metrics:
             for sink in self._listeners:
@@ -640,6 +652,20 @@ class Trainer(HyperParameters):
             sink.end_epoch(self)
         if self.epoch + 1 < self.max_epochs:  # otherwise it finishes, and then passes it on
             self._interrupts.raise_pending()
+
+    def _what_broke(self, row: Mapping[str, float]) -> str | None:
+        """What is NaN or infinite at the end of an epoch of finite training losses, or None."""
+        # Imported late and by name: what looks at a training stands above it.
+        parameters_of = import_module("gradbook.watching.repetition").parameters_of
+        where = f"at the end of epoch {self.epoch + 1}"
+        for name, parameter in parameters_of(self).items():
+            if not parameter.isfinite().all():
+                return f"the parameter {name} {where}"
+        loss = self._last_loss
+        is_plotted = any(is_loss(label) and not label.startswith("val_") for label in row)
+        if loss is not None and not is_plotted and not loss.isfinite().all():
+            return f"the training loss {where}"
+        return None
 
     def _warn_of_ignored(self, settings: Sequence[str], method: str) -> None:
         """Says which settings a replaced method leaves without effect."""
