@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbook.errors import ConfigError, DivergenceWarning
+from gradbook.errors import ConfigError, DivergenceWarning, GradbookWarning
 from gradbook.record import History, Meter, Metric, Sink
 
 numbers = st.floats(-1e6, 1e6)
@@ -151,7 +151,7 @@ def test_the_best_accuracy_is_the_highest():
 
 
 def test_the_best_is_never_a_value_that_is_not_finite():
-    with pytest.warns(DivergenceWarning):
+    with pytest.warns(GradbookWarning):
         history = recorded({"val_acc": [math.nan]}, {"val_acc": [0.1]})
     assert history.best("val_acc")["epoch"] == 2
 
@@ -192,7 +192,36 @@ def test_divergence_in_validation_names_the_epoch():
 
 def test_divergence_of_a_value_that_was_only_written_is_reported_too():
     with pytest.warns(DivergenceWarning, match="during training"):
-        opened().write(Metric("norm", 0, math.inf))
+        opened().write(Metric("loss", 0, math.inf))
+
+
+@pytest.mark.parametrize("label", ["val_f1", "train_acc", "norm"])
+@pytest.mark.parametrize(("value", "told"), [(math.nan, "NaN"), (math.inf, "infinite")])
+def test_a_value_that_is_no_loss_is_no_divergence_and_is_told_once(label, value, told):
+    history = opened()
+    with pytest.warns(GradbookWarning, match=f"{label} became {told} during") as seen:
+        history.write(Metric(label, 1, value))
+    history.write(Metric(label, 2, value))  # a warning here would be an error
+    assert not issubclass(seen[0].category, DivergenceWarning)
+    assert history.diverged is None
+    assert history.undefined == {label: "during training"}
+
+
+@pytest.mark.parametrize("label", ["train_loss", "train_nll", "mse", "train_kl_loss"])
+def test_a_training_loss_by_any_name_is_divergence(label):
+    history = opened()
+    with pytest.warns(DivergenceWarning):
+        history.write(Metric(label, 1, math.nan))
+    assert history.diverged == f"{label} during training"
+
+
+def test_a_validation_loss_alone_is_no_divergence():
+    history = opened()
+    history.add("val_loss", 2, math.nan)
+    with pytest.warns(DivergenceWarning, match="has not diverged as long as its parameters"):
+        history.write(Metric("val_loss", 2, math.nan))
+    assert history.diverged is None
+    assert history.undefined == {"val_loss": "in the validation of epoch 2"}
 
 
 def test_divergence_is_reported_once():
