@@ -42,7 +42,13 @@ from gradbook.resumable_loader import (
     parts_of,
 )
 from gradbook.resumption import Resumption
-from gradbook.schedules import learning_rate, needs_closure, read_optimizers
+from gradbook.schedules import (
+    Length,
+    check_schedules,
+    learning_rate,
+    needs_closure,
+    read_optimizers,
+)
 from gradbook.stopping import BestSoFar, Mode
 
 #: What `watch` may name.
@@ -302,6 +308,7 @@ class Trainer(HyperParameters):
                 if self.resumption is not None:
                     snapshot.put_back(self.resumption.state, self)
                     self._check_left_to_do()
+                self._check_schedules()
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
                     if interrupts is None:
@@ -521,6 +528,19 @@ class Trainer(HyperParameters):
         self.last_model: dict[str, torch.Tensor] | None = None
         self._setup = None
         self._is_own_loop = None  # until a batch was used
+
+    def _check_schedules(self) -> None:
+        """Says which schedules cannot do what they were meant to in the steps to come."""
+        is_own = type(self).fit_epoch is _OWN_FIT_EPOCH
+        together = self.accumulate_grad_batches if is_own else 1
+        length = Length(
+            self.max_epochs,
+            -(-self.num_train_batches // together),
+            is_cut=self.limit_batches is not None or self.overfit_batches is not None,
+            has_validation=self.val_dataloader is not None,
+            is_resumed=self.resumption is not None,
+        )
+        check_schedules(self.optim, self.schedules, length)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
