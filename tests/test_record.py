@@ -190,6 +190,32 @@ def test_divergence_in_validation_names_the_epoch():
         history.write(Metric("val_loss", 2, math.nan))
 
 
+@pytest.mark.parametrize(
+    ("other", "where"), [(math.inf, "in the validation of epoch 2"), (1.0, "")]
+)
+def test_a_validation_loss_that_is_lost_in_every_batch_is_divergence(other, where):
+    history = opened()
+    history.add("val_loss", 1, 0.5)
+    history.close_epoch(1, {})
+    for value in (math.nan, other):
+        history.add("val_loss", 2, value)
+    with pytest.warns(DivergenceWarning) as seen:
+        history.close_epoch(2, {})
+    assert len(seen) == 1
+    assert history.diverged == (f"val_loss {where}" if where else None)
+
+
+def test_a_validation_loss_is_judged_when_all_batches_are_known():
+    history = History()
+    model = SimpleNamespace(lr=0.1)
+    history.open(None, SimpleNamespace(num_train_batches=4, num_val_batches=2, model=model))
+    history.add("val_loss", 1, math.nan)
+    history.write(Metric("val_loss", 1, math.nan))  # a warning here would be an error
+    history.add("val_loss", 1, 0.5)
+    with pytest.warns(DivergenceWarning, match="has not diverged"):
+        history.close_epoch(1, {})
+
+
 def test_divergence_of_a_value_that_was_only_written_is_reported_too():
     with pytest.warns(DivergenceWarning, match="during training"):
         opened().write(Metric("loss", 0, math.inf))

@@ -845,10 +845,13 @@ def test_a_metric_that_is_nan_once_harms_nothing(at, best):
 
 
 class BreaksAfter(LinearRegression):
-    """Plots no loss in training, and has a parameter that is no number after an epoch."""
+    """Plots no loss, and has a parameter that is no number after an epoch."""
 
     def training_step(self, batch):
         return self.loss(self(*batch[:-1]), batch[-1])
+
+    def validation_step(self, batch):
+        self.plot("size", len(batch[0]), train=False)
 
     def on_last_step(self):
         with torch.no_grad():

@@ -144,7 +144,9 @@ class History(Sink):
         rows: The epochs, oldest first.
         diverged: What of the training was first NaN or infinite, and where: the label of a loss,
             or a parameter at the end of an epoch. None while all of it is finite. Another value
-            may be NaN all the same, as an F1 without positives, and so may a validation loss.
+            may be NaN all the same, as an F1 without positives, and so may a validation loss, as
+            with a batch without a valid label; it counts where it was finite, and is so in no
+            batch any more.
         has_warned: Whether it has warned that the training has diverged.
         undefined: Where other values were first NaN or infinite, by label.
     """
@@ -155,7 +157,7 @@ class History(Sink):
         self.has_warned = False
         self.undefined: dict[str, str] = {}
         self.meters: dict[str, Meter] = {}
-        self._steps_per_epoch = 0
+        self._steps_per_epoch = self._num_val_batches = 0
         self._lr: Any = None
 
     def __len__(self) -> int:
@@ -233,6 +235,7 @@ class History(Sink):
         """Notes what is needed to name a step."""
         if trainer is not None:
             self._steps_per_epoch = trainer.num_train_batches
+            self._num_val_batches = getattr(trainer, "num_val_batches", 0)
             self._lr = getattr(trainer.model, "lr", None)
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
@@ -250,10 +253,24 @@ class History(Sink):
         """Looks, whenever a mean is known, whether training has gone wrong."""
         if self.diverged is not None or math.isfinite(metric.y):
             return
-        if is_loss(metric.label) and not metric.label.startswith("val_"):
-            self._report_divergence(metric.label)
-        elif metric.label not in self.undefined:
+        label, is_validated = metric.label, metric.label.startswith("val_")
+        is_part = len(self.meters.get(label, ())) < self._num_val_batches
+        if is_loss(label) and is_validated and metric.kind == "point" and is_part:
+            return  # the other batches of the epoch have a say in it
+        if is_loss(label) and (not is_validated or self._is_lost(label)):
+            self._report_divergence(label)
+        elif label not in self.undefined:
             self._report_undefined(metric)
+
+    def _is_lost(self, label: str) -> bool:
+        """Whether a validation loss that was finite before is so in no batch any more.
+
+        The data are the same, so that the model has changed. A batch without a valid label among
+        others says nothing of the model.
+        """
+        meter = self.meters.get(label)
+        was_finite = any(math.isfinite(row.get(label, math.nan)) for row in self.rows)
+        return was_finite and meter is not None and not meter.read().isfinite().any()
 
     def close_epoch(self, epoch: int, weights: Mapping[str, Sequence[float]]) -> list[Metric]:
         """Closes an epoch and returns its means.

@@ -41,6 +41,7 @@ class Recorded:
         """
         points: dict[str, Curve] = {}
         diverged, is_history = None, not isinstance(training, Mapping)
+        went_on = is_history and getattr(training, "status", None) != "diverged"
         if not is_history:
             values = {str(name): _numbers(name, training[name]) for name in training}
             curves = {
@@ -67,7 +68,7 @@ class Recorded:
             losses = {
                 name: curve
                 for name, curve in curves.items()
-                if is_loss(name) and not (is_history and name.startswith("val_"))
+                if is_loss(name) and not (went_on and name.startswith("val_"))
             }
             diverged = _first_nonfinite(losses)
         if diverged is None:

@@ -206,7 +206,8 @@ class Repetition:
 
     def _is_looked_for(self, label: str) -> bool:
         """Whether a value that is not finite is what the training is repeated for."""
-        in_training = self.trainer.history.diverged is not None
+        diverged = self.trainer.history.diverged
+        in_training = diverged is not None and not diverged.startswith("val_")
         return is_loss(label) and not (in_training and label.startswith("val_"))
 
     def _found(self, split: Split, phase: Phase, what: str) -> None:
