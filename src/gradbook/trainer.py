@@ -679,7 +679,7 @@ class Trainer(HyperParameters):
         parameters_of = import_module("gradbook.watching.repetition").parameters_of
         where = f"at the end of epoch {self.epoch + 1}"
         for name, parameter in parameters_of(self).items():
-            if not parameter.isfinite().all():
+            if parameter.layout == torch.strided and not parameter.isfinite().all():
                 return f"the parameter {name} {where}"
         loss = self._last_loss
         is_plotted = any(is_loss(label) and not label.startswith("val_") for label in row)
