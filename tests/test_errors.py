@@ -58,10 +58,10 @@ def test_an_error_survives_a_process_boundary(name):
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it():
-    error = errors.MissingExtraError.of("pandas", "Reading tables", "tabular")
-    assert "'pandas'" in str(error)
-    assert str(error).startswith("Reading tables needs")
-    assert 'pip install "gradbook[tabular]"' in str(error)
+    error = errors.MissingExtraError.of("onnx", "Exporting", "onnx")
+    assert "'onnx'" in str(error)
+    assert str(error).startswith("Exporting needs")
+    assert 'pip install "gradbook[onnx]"' in str(error)
 
 
 def test_the_nearest_known_name_is_suggested():

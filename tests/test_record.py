@@ -1,5 +1,4 @@
 import math
-import sys
 import warnings
 from types import SimpleNamespace
 
@@ -8,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradbook.errors import ConfigError, DivergenceWarning, MissingExtraError
+from gradbook.errors import ConfigError, DivergenceWarning, GradbookWarning
 from gradbook.record import History, Meter, Metric, Sink
 
 numbers = st.floats(-1e6, 1e6)
@@ -152,7 +151,7 @@ def test_the_best_accuracy_is_the_highest():
 
 
 def test_the_best_is_never_a_value_that_is_not_finite():
-    with pytest.warns(DivergenceWarning):
+    with pytest.warns(GradbookWarning):
         history = recorded({"val_acc": [math.nan]}, {"val_acc": [0.1]})
     assert history.best("val_acc")["epoch"] == 2
 
@@ -191,9 +190,64 @@ def test_divergence_in_validation_names_the_epoch():
         history.write(Metric("val_loss", 2, math.nan))
 
 
+@pytest.mark.parametrize(
+    ("other", "where"), [(math.inf, "in the validation of epoch 2"), (1.0, "")]
+)
+def test_a_validation_loss_that_is_lost_in_every_batch_is_divergence(other, where):
+    history = opened()
+    history.add("val_loss", 1, 0.5)
+    history.close_epoch(1, {})
+    for value in (math.nan, other):
+        history.add("val_loss", 2, value)
+    with pytest.warns(DivergenceWarning) as seen:
+        history.close_epoch(2, {})
+    assert len(seen) == 1
+    assert history.diverged == (f"val_loss {where}" if where else None)
+
+
+def test_a_validation_loss_is_judged_when_all_batches_are_known():
+    history = History()
+    model = SimpleNamespace(lr=0.1)
+    history.open(None, SimpleNamespace(num_train_batches=4, num_val_batches=2, model=model))
+    history.add("val_loss", 1, math.nan)
+    history.write(Metric("val_loss", 1, math.nan))  # a warning here would be an error
+    history.add("val_loss", 1, 0.5)
+    with pytest.warns(DivergenceWarning, match="has not diverged"):
+        history.close_epoch(1, {})
+
+
 def test_divergence_of_a_value_that_was_only_written_is_reported_too():
     with pytest.warns(DivergenceWarning, match="during training"):
-        opened().write(Metric("norm", 0, math.inf))
+        opened().write(Metric("loss", 0, math.inf))
+
+
+@pytest.mark.parametrize("label", ["val_f1", "train_acc", "norm"])
+@pytest.mark.parametrize(("value", "told"), [(math.nan, "NaN"), (math.inf, "infinite")])
+def test_a_value_that_is_no_loss_is_no_divergence_and_is_told_once(label, value, told):
+    history = opened()
+    with pytest.warns(GradbookWarning, match=f"{label} became {told} during") as seen:
+        history.write(Metric(label, 1, value))
+    history.write(Metric(label, 2, value))  # a warning here would be an error
+    assert not issubclass(seen[0].category, DivergenceWarning)
+    assert history.diverged is None
+    assert history.undefined == {label: "during training"}
+
+
+@pytest.mark.parametrize("label", ["train_loss", "train_nll", "mse", "train_kl_loss"])
+def test_a_training_loss_by_any_name_is_divergence(label):
+    history = opened()
+    with pytest.warns(DivergenceWarning):
+        history.write(Metric(label, 1, math.nan))
+    assert history.diverged == f"{label} during training"
+
+
+def test_a_validation_loss_alone_is_no_divergence():
+    history = opened()
+    history.add("val_loss", 2, math.nan)
+    with pytest.warns(DivergenceWarning, match="has not diverged as long as its parameters"):
+        history.write(Metric("val_loss", 2, math.nan))
+    assert history.diverged is None
+    assert history.undefined == {"val_loss": "in the validation of epoch 2"}
 
 
 def test_divergence_is_reported_once():
@@ -279,12 +333,6 @@ def test_a_data_frame_without_an_epoch_is_empty():
     frame = History().to_pandas()
     assert frame.empty
     assert frame.index.name == "epoch"
-
-
-def test_without_pandas_the_command_that_installs_it_is_shown(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match=r"gradbook\[tabular\]"):
-        History(TWO).to_pandas()
 
 
 def test_a_history_draws_everything_unless_told_otherwise():

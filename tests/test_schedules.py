@@ -1,12 +1,22 @@
 """What `configure_optimizers` may return, and when a scheduler is asked for the next rate."""
 
+import math
+import warnings
+
 import pytest
 import torch
+from torch.optim import lr_scheduler as S
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from gradbook.errors import ConfigError, IgnoredSettingWarning, ModelError
 from gradbook.optim import SGD
-from gradbook.schedules import Schedule, learning_rate, read_optimizers
+from gradbook.schedules import (
+    Length,
+    Schedule,
+    check_schedules,
+    learning_rate,
+    read_optimizers,
+)
 
 
 class Mine:
@@ -247,3 +257,172 @@ def test_an_optimizer_without_groups_may_have_a_rate_as_an_attribute():
     assert learning_rate(own) is None
     own.lr = 0.1
     assert learning_rate(own) == 0.1
+
+
+# What cannot do what was meant
+
+
+def told(optimizer, *schedulers, epochs=10, updates=20, **settings):
+    """What is said of schedulers, or of one with the keys of a `Schedule`."""
+    options = {
+        k: settings.pop(k) for k in ("is_cut", "has_validation", "is_resumed") if k in settings
+    }
+    schedules = [Schedule(scheduler, **settings) for scheduler in schedulers]
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        check_schedules(optimizer, schedules, Length(epochs, updates, **options))
+    assert all(issubclass(one.category, IgnoredSettingWarning) for one in seen)
+    return [str(one.message) for one in seen]
+
+
+@pytest.mark.parametrize(
+    ("make", "interval", "said"),
+    [
+        (
+            lambda o: S.OneCycleLR(o, 1, total_steps=200),
+            "epoch",
+            "(after each epoch, in 10 epochs): it is not carried to its end. Return it with "
+            '"interval": "step" if updates are meant, or give it total_steps=10.',
+        ),
+        (
+            lambda o: S.OneCycleLR(o, 1, total_steps=201),
+            "step",
+            "it is not carried to its end. Give it total_steps=200.",
+        ),
+        (lambda o: S.OneCycleLR(o, 1, total_steps=199), "step", "it raises an error beyond them"),
+        (
+            lambda o: S.CosineAnnealingLR(o, 10),
+            "step",
+            'beyond it the rate goes up again. Return it with "interval": "epoch"',
+        ),
+        (
+            lambda o: S.CosineAnnealingLR(o, 200),
+            "epoch",
+            'not carried to its end. Return it with "interval": "step"',
+        ),
+        (lambda o: S.PolynomialLR(o, 5), "epoch", "beyond it the rate is 0"),
+        (lambda o: S.LinearLR(o, 1.0, 0.0, 5), "epoch", "beyond it the rate is 0"),
+        (lambda o: S.LinearLR(o, 0.1, 1.0, 12), "epoch", "total_iters=12, but is stepped 10 times"),
+        (
+            lambda o: S.SequentialLR(
+                o, [S.LinearLR(o, 0.1, 1.0, 50), S.CosineAnnealingLR(o, 150)], [50]
+            ),
+            "epoch",
+            "comes to its last part after 50 steps",
+        ),
+        (
+            lambda o: S.SequentialLR(
+                o, [S.LinearLR(o, 0.1, 1.0, 2), S.CosineAnnealingLR(o, 6)], [2]
+            ),
+            "epoch",
+            "CosineAnnealingLR has T_max=6, but is stepped 8 times",
+        ),
+        (
+            lambda o: S.ChainedScheduler([S.ExponentialLR(o, 0.9), S.CosineAnnealingLR(o, 6)]),
+            "epoch",
+            "T_max=6, but is stepped 10 times",
+        ),
+        (lambda o: S.LambdaLR(o, lambda i: 1 - i / 8), "epoch", "gives the factor -0.125 at 9"),
+        (
+            lambda o: S.LambdaLR(o, lambda i: math.inf if i > 3 else 1),
+            "epoch",
+            "gives the factor inf at 4",
+        ),
+        (lambda o: S.LambdaLR(o, lambda i: [1, 0.5, 0.1][i]), "epoch", "raises IndexError at 3"),
+        (lambda o: S.MultiplicativeLR(o, lambda i: -1), "epoch", "gives the factor -1 at 0"),
+    ],
+)
+def test_a_schedule_of_another_length_or_without_a_rate_is_told(make, interval, said, optimizer):
+    [message] = told(optimizer, make(optimizer), interval=interval)
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    ("make", "interval"),
+    [
+        (lambda o: S.OneCycleLR(o, 1, total_steps=200), "step"),
+        (lambda o: S.CosineAnnealingLR(o, 10), "epoch"),
+        (lambda o: S.CosineAnnealingLR(o, 200), "step"),
+        (lambda o: S.CosineAnnealingLR(o, 15), "epoch"),  # not carried to its end on purpose
+        (lambda o: S.CosineAnnealingWarmRestarts(o, 3), "epoch"),
+        (lambda o: S.LinearLR(o, 0.1, 1.0, 5), "epoch"),
+        (lambda o: S.LinearLR(o, 1.0, 0.1, 5), "epoch"),
+        (
+            lambda o: S.SequentialLR(
+                o, [S.LinearLR(o, 0.1, 1.0, 2), S.CosineAnnealingLR(o, 8)], [2]
+            ),
+            "epoch",
+        ),
+        (lambda o: S.StepLR(o, 100), "epoch"),
+        (lambda o: S.MultiStepLR(o, [30, 60]), "epoch"),
+        (lambda o: S.ExponentialLR(o, 0.9), "step"),
+        (lambda o: S.CyclicLR(o, 0.1, 1), "step"),
+        (lambda o: S.LambdaLR(o, lambda i: 1 / (1 + i)), "step"),
+        (lambda o: ReduceLROnPlateau(o), "epoch"),
+    ],
+)
+def test_a_schedule_that_fits_gets_no_word(make, interval, optimizer):
+    assert told(optimizer, make(optimizer), interval=interval) == []
+
+
+@pytest.mark.parametrize(
+    ("mode", "monitor", "wanted"), [("min", "val_acc", "max"), ("max", "val_loss", "min")]
+)
+def test_a_plateau_in_the_wrong_direction_is_told(mode, monitor, wanted, optimizer):
+    plateau = ReduceLROnPlateau(optimizer, mode=mode)
+    [message] = told(optimizer, plateau, monitor=monitor)
+    assert f"watches {monitor!r}" in message
+    assert message.endswith(f'Make it with mode="{wanted}".')
+    assert told(optimizer, plateau, monitor="val_something") == []
+
+
+def test_a_plateau_that_watches_a_validation_that_is_not_there_is_told(optimizer):
+    [message] = told(optimizer, ReduceLROnPlateau(optimizer), has_validation=False)
+    assert "watches 'val_loss', but there is no validation set" in message
+
+
+def test_a_scheduler_of_another_optimizer_is_told(optimizer):
+    other = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
+    [message] = told(optimizer, StepLR(other, 1))
+    assert (
+        "StepLR sets the rate of another optimizer (Adam) than the one that trains (SGD)" in message
+    )
+
+
+def test_an_optimizer_that_wraps_the_scheduler_s_is_the_same(optimizer, scheduler):
+    class Wraps:
+        param_groups = optimizer.param_groups
+
+    assert told(Wraps(), scheduler) == []
+
+
+def test_a_scheduler_that_was_stepped_before_is_told(optimizer, scheduler):
+    optimizer.step()
+    scheduler.step()
+    [message] = told(optimizer, scheduler)
+    assert "StepLR was stepped 1 times before the training" in message
+    assert told(optimizer, scheduler, is_resumed=True) == []
+
+
+def test_an_object_with_a_state_is_not_asked_for_its_factors(optimizer):
+    class Factors:
+        asked = 0
+
+        def __call__(self, step):
+            self.asked += 1
+            return 1.0
+
+    factors = Factors()
+    schedule = S.LambdaLR(optimizer, factors)
+    before = factors.asked
+    assert told(optimizer, schedule) == []
+    assert factors.asked == before
+
+
+def test_asking_for_factors_leaves_the_random_state(optimizer):
+    schedule = S.LambdaLR(optimizer, lambda step: torch.rand(1).item())
+    torch.manual_seed(0)
+    told(optimizer, schedule)
+    after = torch.rand(1)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(1), after)

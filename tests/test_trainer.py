@@ -820,6 +820,86 @@ def test_divergence_is_reported_once_with_its_step_and_training_goes_on(at, wher
     assert trainer.train_batch_idx == 12
 
 
+class UndefinedOnce(LinearRegression):
+    """Its metric is NaN in one epoch."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def validation_step(self, batch):
+        super().validation_step(batch)
+        self.plot("f1", math.nan if self.trainer.epoch == self.at else 0.5, train=False)
+
+
+@pytest.mark.parametrize(("at", "best"), [(0, 2), (2, 1)])
+def test_a_metric_that_is_nan_once_harms_nothing(at, best):
+    with pytest.warns(GradbookWarning, match=f"val_f1 became NaN .* epoch {at + 1}") as seen:
+        trainer = fit(
+            UndefinedOnce(at), regression(), max_epochs=3, monitor="val_f1", keep_best=True
+        )
+    assert len(seen) == 1
+    assert (trainer.status, trainer.history.diverged) == ("finished", None)
+    assert (trainer.best.epoch, trainer.postmortem) == (best, None)
+    assert math.isnan(trainer.history["val_f1"][at])
+
+
+class BreaksAfter(LinearRegression):
+    """Plots no loss, and has a parameter that is no number after an epoch."""
+
+    def training_step(self, batch):
+        return self.loss(self(*batch[:-1]), batch[-1])
+
+    def validation_step(self, batch):
+        self.plot("size", len(batch[0]), train=False)
+
+    def on_last_step(self):
+        with torch.no_grad():
+            self.net.weight.fill_(math.nan)
+
+
+class Breaks(Sink):
+    def end_step(self, trainer):
+        if trainer.epoch == 1 and trainer.train_batch_idx == 2 * trainer.num_train_batches:
+            trainer.model.on_last_step()
+
+
+def test_a_parameter_that_is_no_number_is_divergence_whatever_was_plotted():
+    with pytest.warns(DivergenceWarning):
+        trainer = fit(BreaksAfter(), regression(), max_epochs=3, sinks=[Breaks()])
+    assert trainer.status == "diverged"
+    assert trainer.history.diverged == "the parameter net.weight at the end of epoch 2"
+
+
+def test_parameters_that_are_no_numbers_are_never_the_best():
+    class LastStepBreaks(Diverges):
+        def on_last_step(self):
+            with torch.no_grad():
+                self.net.weight.fill_(math.nan)
+
+    y = torch.ones(12, 1)
+    with pytest.warns(DivergenceWarning):
+        trainer = fit(
+            LastStepBreaks(99, lr=0.01),
+            Data(y, y, num_train=12),
+            max_epochs=2,
+            sinks=[Breaks()],
+            keep_best=True,
+        )
+    assert trainer.best.epoch == 1
+    assert trainer.model.net.weight.isfinite().all()
+
+
+def test_a_training_loss_that_is_not_plotted_counts_as_well():
+    class Unplotted(LinearRegression):
+        def training_step(self, batch):
+            return self.loss(self(*batch[:-1]), batch[-1]) + math.inf
+
+    with pytest.warns(DivergenceWarning):
+        trainer = fit(Unplotted(), regression(), max_epochs=1)
+    assert trainer.history.diverged == "the training loss at the end of epoch 1"
+
+
 def test_sinks_hear_that_a_training_diverged():
     sink, y = Keep(), torch.ones(12, 1)
     with pytest.warns(DivergenceWarning):

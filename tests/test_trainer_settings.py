@@ -364,6 +364,7 @@ def test_a_scheduler_in_every_form_steps_once_an_epoch(form):
 )
 @pytest.mark.parametrize("frequency", [1, 3])
 @pytest.mark.parametrize(("interval", "count"), [("epoch", 5), ("step", 10)])
+@pytest.mark.filterwarnings("ignore:(OneCycleLR|CosineAnnealingLR) has")  # of another length
 def test_rates_are_those_of_the_scheduler_stepped_by_hand(make, frequency, interval, count):
     def form(optimizer):
         settings = {"scheduler": make(optimizer), "interval": interval, "frequency": frequency}
@@ -411,9 +412,46 @@ def test_a_plateau_watches_the_epoch_means(key, settings):
 
 
 def test_a_plateau_that_watches_what_is_not_recorded_warns():
-    with pytest.warns(IgnoredSettingWarning, match=r"'val_acc', which was not recorded"):
-        trainer = fit(Plateau(3, monitor="val_acc"))
+    with pytest.warns(IgnoredSettingWarning, match=r"'val_error', which was not recorded"):
+        trainer = fit(Plateau(3, 2, monitor="val_error"), max_epochs=2)  # said once
     assert rate_of(trainer) == 0.8
+
+
+def one_cycle(total):
+    def form(optimizer):
+        cycle = lr_scheduler.OneCycleLR(optimizer, 0.4, total_steps=total)
+        return optimizer, {"scheduler": cycle, "interval": "step"}
+
+    return form
+
+
+def test_a_schedule_of_the_length_of_the_training_gets_no_word():
+    fit(Scheduled(one_cycle(10)), max_epochs=5)  # a warning would be an error
+    fit(Scheduled(one_cycle(5)), max_epochs=5, accumulate_grad_batches=2)
+    fit(Scheduled(one_cycle(20)), max_epochs=2, limit_batches=1)  # a quick look
+
+
+def test_updates_are_counted_and_not_batches():
+    said = r"total_steps=10, but is stepped 5 times \(after each update, in 5 epochs of 1 updates\)"
+    with pytest.warns(IgnoredSettingWarning, match=said):
+        fit(Scheduled(one_cycle(10)), max_epochs=5, accumulate_grad_batches=2)
+
+
+def test_a_schedule_that_is_too_short_is_told_before_the_first_step():
+    watch = Watch(rate_of, after="step")
+    said = "is stepped 6 times .* it raises an error beyond them. Give it total_steps=6"
+    with pytest.warns(IgnoredSettingWarning, match=said), pytest.raises(ValueError, match="step 5"):
+        fit(Scheduled(one_cycle(4)), max_epochs=3, sinks=[watch])
+
+
+def test_a_training_that_is_resumed_for_longer_is_told_too(tmp_path):
+    def cosine(optimizer):
+        return optimizer, lr_scheduler.CosineAnnealingLR(optimizer, 2)
+
+    first = fit(Scheduled(cosine), max_epochs=2)
+    first.save_checkpoint(tmp_path / "two.pt")
+    with pytest.warns(IgnoredSettingWarning, match="T_max=2, but is stepped 4 times"):
+        Trainer(4).fit(Scheduled(cosine), Data(), resume=tmp_path / "two.pt")
 
 
 def test_the_rate_with_which_an_epoch_ended_is_recorded():

@@ -174,7 +174,7 @@ _HOMES = {
     ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_EXTRAS = {"IPython": "notebook", "pandas": "tabular"}
+_EXTRAS = {"IPython": "notebook"}
 _NAMES = sorted(
     {name for name in globals() if not name.startswith("_") and name != "TYPE_CHECKING"}
     | {*_MODULES, *_HOME_OF}

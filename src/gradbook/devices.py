@@ -29,5 +29,5 @@ def try_gpu(i: int = 0) -> torch.device:
 
 
 def try_all_gpus() -> list[torch.device]:
-    """All accelerators, as a list. Empty if there is none."""
-    return [gpu(i) for i in range(num_gpus())]
+    """All accelerators, as a list; that of the CPU alone if there is none."""
+    return [gpu(i) for i in range(num_gpus())] or [cpu()]

@@ -19,7 +19,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
     GradbookWarning        (UserWarning)
     ├── IgnoredSettingWarning                     a setting that cannot apply here
     ├── SampleDataWarning                         the bundled sample stands in for the full data set
-    └── DivergenceWarning                         a recorded value became NaN or infinite
+    └── DivergenceWarning                         a loss or a parameter became NaN or infinite
 """
 
 import difflib
@@ -102,7 +102,7 @@ class SampleDataWarning(GradbookWarning):
 
 
 class DivergenceWarning(GradbookWarning):
-    """A recorded value became NaN or infinite during training."""
+    """A recorded loss, or a parameter, became NaN or infinite during training."""
 
 
 # Each time, not once for each place in the code: a cell that is run again has the same fault.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from gradbook.errors import (
     ConfigError,
     DivergenceWarning,
-    MissingExtraError,
+    GradbookWarning,
     did_you_mean,
     warn,
 )
@@ -142,14 +142,22 @@ class History(Sink):
 
     Attributes:
         rows: The epochs, oldest first.
-        diverged: The label and the place of the first value that was NaN or infinite, or None.
+        diverged: What of the training was first NaN or infinite, and where: the label of a loss,
+            or a parameter at the end of an epoch. None while all of it is finite. Another value
+            may be NaN all the same, as an F1 without positives, and so may a validation loss, as
+            with a batch without a valid label; it counts where it was finite, and is so in no
+            batch any more.
+        has_warned: Whether it has warned that the training has diverged.
+        undefined: Where other values were first NaN or infinite, by label.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
         self.rows: list[dict[str, float]] = [dict(row) for row in rows]
         self.diverged: str | None = None
+        self.has_warned = False
+        self.undefined: dict[str, str] = {}
         self.meters: dict[str, Meter] = {}
-        self.steps_per_epoch = 0
+        self.steps_per_epoch = self._num_val_batches = 0
         self._lr: Any = None
 
     def __len__(self) -> int:
@@ -196,11 +204,7 @@ class History(Sink):
         return [list(map(on_one_line, names)), *body]
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The epochs as a DataFrame with a column for each label, indexed by "epoch".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The epochs as a DataFrame with a column for each label, indexed by "epoch"."""
         return data_frame(self.rows, "epoch", ["epoch", *self.labels])
 
     def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":
@@ -231,6 +235,7 @@ class History(Sink):
         """Notes what is needed to name a step."""
         if trainer is not None:
             self.steps_per_epoch = trainer.num_train_batches
+            self._num_val_batches = getattr(trainer, "num_val_batches", 0)
             self._lr = getattr(trainer.model, "lr", None)
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
@@ -246,8 +251,26 @@ class History(Sink):
 
     def write(self, metric: Metric) -> None:
         """Looks, whenever a mean is known, whether training has gone wrong."""
-        if self.diverged is None and not math.isfinite(metric.y):
-            self._report_divergence(metric.label)
+        if self.diverged is not None or math.isfinite(metric.y):
+            return
+        label, is_validated = metric.label, metric.label.startswith("val_")
+        is_part = len(self.meters.get(label, ())) < self._num_val_batches
+        if is_loss(label) and is_validated and metric.kind == "point" and is_part:
+            return  # the other batches of the epoch have a say in it
+        if is_loss(label) and (not is_validated or self._is_lost(label)):
+            self._report_divergence(label)
+        elif label not in self.undefined:
+            self._report_undefined(metric)
+
+    def _is_lost(self, label: str) -> bool:
+        """Whether a validation loss that was finite before is so in no batch any more.
+
+        The data are the same, so that the model has changed. A batch without a valid label among
+        others says nothing of the model.
+        """
+        meter = self.meters.get(label)
+        was_finite = any(math.isfinite(row.get(label, math.nan)) for row in self.rows)
+        return was_finite and meter is not None and not meter.read().isfinite().any()
 
     def close_epoch(self, epoch: int, weights: Mapping[str, Sequence[float]]) -> list[Metric]:
         """Closes an epoch and returns its means.
@@ -286,15 +309,38 @@ class History(Sink):
         pick = max if higher_is_better(label) else min
         return pick(rows, key=lambda row: row[label])
 
-    def _report_divergence(self, label: str) -> None:
+    def _report_undefined(self, metric: Metric) -> None:
+        label, where = metric.label, self._place(metric.label)
+        self.undefined[label] = where
+        value = "NaN" if math.isnan(metric.y) else "infinite"
+        if is_loss(label):
+            # The parameters show at the epoch's end whether there is more to it.
+            warn(
+                f"{label} became {value} {where}, while no recorded training loss was NaN or "
+                f"infinite: the training goes on, and has not diverged as long as its parameters "
+                f"are finite. The usual causes are a batch without a valid label, the logarithm "
+                f"or quotient of a zero, and NaN in the validation data.",
+                DivergenceWarning,
+            )
+        else:
+            warn(
+                f"{label} became {value} {where}. That alone is no divergence: most often such a "
+                f"value is not defined for a batch, as an F1 without positives. It is recorded as "
+                f"it is, no epoch with it is the best one, and the curve has a gap.",
+                GradbookWarning,
+            )
+
+    def _place(self, label: str) -> str:
         meter = self.meters.get(label)
         x = meter.first_nonfinite() if meter is not None else None
         if x is None:
-            where = "during training"
-        elif label.startswith("val_"):
-            where = f"in the validation of epoch {x:g}"
-        else:
-            where = f"at step {round(x * self.steps_per_epoch) + 1} (epoch {x:.3g})"
+            return "during training"
+        if label.startswith("val_"):
+            return f"in the validation of epoch {x:g}"
+        return f"at step {round(x * self.steps_per_epoch) + 1} (epoch {x:.3g})"
+
+    def _report_divergence(self, label: str) -> None:
+        where, self.has_warned = self._place(label), True
         self.diverged = f"{label} {where}"
         rate = f" Here lr={self._lr:g}." if isinstance(self._lr, float | int) else ""
         warn(
@@ -314,6 +360,14 @@ def higher_is_better(label: str) -> bool | None:
     if name in _HIGHER:
         return True
     return False if name in _LOWER else None
+
+
+def is_loss(label: str) -> bool:
+    """Whether a training whose value of `label` is NaN or infinite has gone wrong.
+
+    By its name it is a loss, or a measure of error, which is lowest where training is best.
+    """
+    return higher_is_better(label) is False
 
 
 def headline(labels: Iterable[str]) -> str | None:
@@ -342,14 +396,9 @@ def data_frame(
         rows: The rows, by the names of their columns.
         index: The column that becomes the index, if any.
         columns: The columns and their order; None takes those of the rows.
-
-    Raises:
-        MissingExtraError: If pandas is not installed.
     """
-    try:
-        import pandas as pd
-    except ModuleNotFoundError:
-        raise MissingExtraError.of("pandas", "A table as a DataFrame", "tabular") from None
+    import pandas as pd
+
     frame = pd.DataFrame(rows, columns=columns)
     return frame if index is None else frame.set_index(index)
 

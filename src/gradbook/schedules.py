@@ -1,14 +1,28 @@
 """What `configure_optimizers` may return: an optimizer, alone or with learning-rate schedulers."""
 
 import inspect
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Any
 
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.lr_scheduler import (
+    ChainedScheduler,
+    CosineAnnealingLR,
+    LambdaLR,
+    LinearLR,
+    MultiplicativeLR,
+    OneCycleLR,
+    PolynomialLR,
+    ReduceLROnPlateau,
+    SequentialLR,
+)
 
 from gradbook.checks import check_whole_number, missing_optimizer
 from gradbook.errors import ConfigError, IgnoredSettingWarning, ModelError, did_you_mean, warn
+from gradbook.record import higher_is_better
+from gradbook.seeds import random_state, restore_random_state
 
 _KEYS = ("scheduler", "interval", "frequency", "monitor")
 
@@ -22,12 +36,14 @@ class Schedule:
         interval: "epoch" or "step", which is an update of the optimizer.
         frequency: It steps once in so many epochs or steps.
         monitor: The label that `ReduceLROnPlateau` watches.
+        has_warned: Whether it was said that this label is not recorded.
     """
 
     scheduler: Any
     interval: str = "epoch"
     frequency: int = 1
     monitor: str = "val_loss"
+    has_warned: bool = False
 
     def end(self, interval: str, count: int, row: Mapping[str, float] | None = None) -> None:
         """An epoch or a step is over; `count` of them are, and `row` has the epoch's means."""
@@ -37,14 +53,205 @@ class Schedule:
             self.scheduler.step()
         elif row is not None and self.monitor in row:
             self.scheduler.step(row[self.monitor])
-        else:
+        elif not self.has_warned:
             labels = [label for label in row or () if label != "epoch"]
+            self.has_warned = True
             warn(
                 f"The learning rate stays as it is: {type(self.scheduler).__name__} watches "
                 f"{self.monitor!r}, which was not recorded.{did_you_mean(self.monitor, labels)} "
                 f"There are {', '.join(labels) or 'no values'}.",
                 IgnoredSettingWarning,
             )
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long a training is, for what is planned ahead.
+
+    Attributes:
+        epochs: All its epochs, those included that were done before it was resumed.
+        updates: The updates of the optimizer in an epoch.
+        is_cut: Whether the epochs are shorter than the data for a quick look.
+        has_validation: Whether there is a validation set.
+        is_resumed: Whether it goes on from a checkpoint.
+    """
+
+    epochs: int
+    updates: int
+    is_cut: bool = False
+    has_validation: bool = True
+    is_resumed: bool = False
+
+    def steps(self, schedule: Schedule) -> int:
+        """How often a scheduler is stepped in all."""
+        per_epoch = self.updates if schedule.interval == "step" else 1
+        return self.epochs * per_epoch // schedule.frequency
+
+
+def check_schedules(optimizer: Any, schedules: Iterable[Schedule], length: Length) -> None:
+    """Warns of schedules that cannot do what they were meant to, before the first step."""
+    for schedule in schedules:
+        for problem in _problems(optimizer, schedule, length):
+            warn(problem, IgnoredSettingWarning)
+
+
+def _problems(optimizer: Any, schedule: Schedule, length: Length) -> Iterator[str]:
+    scheduler, name = schedule.scheduler, type(schedule.scheduler).__name__
+    theirs = getattr(scheduler, "optimizer", None)
+    if theirs is not None and not _share_groups(theirs, optimizer):
+        yield (
+            f"{name} sets the rate of another optimizer ({type(theirs).__name__}) than the one "
+            f"that trains ({type(optimizer).__name__}), which keeps its own. Make it with the "
+            f"optimizer that configure_optimizers returns."
+        )
+        return
+    if isinstance(scheduler, ReduceLROnPlateau):
+        yield from _problems_of_plateau(scheduler, schedule, length)
+    done = getattr(scheduler, "last_epoch", 0)
+    if not length.is_resumed and isinstance(done, int) and done > 0:
+        yield (
+            f"{name} was stepped {done} times before the training, and goes on from "
+            f"there. Make a new one in configure_optimizers, and leave the steps to the Trainer."
+        )
+    elif not isinstance(scheduler, ReduceLROnPlateau):
+        yield from _problems_of_length(scheduler, length.steps(schedule), schedule, length)
+
+
+def _problems_of_plateau(scheduler: Any, schedule: Schedule, length: Length) -> Iterator[str]:
+    monitor = schedule.monitor
+    if monitor.startswith("val_") and not length.has_validation:
+        schedule.has_warned = True
+        yield (
+            f"The learning rate stays as it is: ReduceLROnPlateau watches {monitor!r}, but there "
+            f'is no validation set. Watch another value, such as "monitor": "train_loss".'
+        )
+        return
+    is_highest = higher_is_better(monitor)
+    wanted = None if is_highest is None else "max" if is_highest else "min"
+    mode = getattr(scheduler, "mode", wanted)
+    if wanted is not None and mode != wanted:
+        best = "highest" if is_highest else "lowest"
+        yield (
+            f'ReduceLROnPlateau(mode="{mode}") watches {monitor!r}, of which the {best} is the '
+            f'best, so that the rate falls while it improves. Make it with mode="{wanted}".'
+        )
+
+
+def _problems_of_length(
+    scheduler: Any, steps: int, schedule: Schedule, length: Length
+) -> Iterator[str]:
+    """What is wrong with a scheduler, or with its parts, that is stepped so many times."""
+    name = type(scheduler).__name__
+    parts = getattr(scheduler, "_schedulers", None)
+    if isinstance(scheduler, ChainedScheduler) and parts:
+        for part in parts:
+            yield from _problems_of_length(part, steps, schedule, length)
+        return
+    if isinstance(scheduler, SequentialLR) and parts:
+        ends = [*scheduler._milestones, steps]
+        if steps <= ends[-2] and not length.is_cut:
+            yield (
+                f"{name} comes to its last part after {ends[-2]} steps, but "
+                f"{_to_come(steps, schedule, length)}. {_remedy(ends[-2], schedule, length)}."
+            )
+            return
+        for part, begin, end in zip(parts, [0, *ends], ends, strict=False):
+            yield from _problems_of_length(part, end - begin, schedule, length)
+        return
+    if isinstance(scheduler, LambdaLR | MultiplicativeLR):
+        yield from _problems_of_factors(scheduler, steps)
+        return
+    found = next((k for k in _PLANNED if isinstance(scheduler, k)), None)
+    if found is None or steps == 0:
+        return
+    setting, then, is_exact = _PLANNED[found]
+    planned = getattr(scheduler, setting)
+    if planned < steps:
+        if then is None or (found is LinearLR and scheduler.end_factor != 0):
+            return
+        problem = then
+    elif planned == steps or length.is_cut:
+        return
+    elif is_exact or 2 * steps < planned or _is_warm_up(scheduler):
+        problem = "it is not carried to its end"
+    else:
+        return
+    yield (
+        f"{name} has {setting}={planned}, but {_to_come(steps, schedule, length)}: {problem}. "
+        f"{_remedy(planned, schedule, length, f'{setting}={steps}')}."
+    )
+
+
+def _problems_of_factors(scheduler: Any, steps: int) -> Iterator[str]:
+    """What is wrong with the factors of functions. Objects with a state are not asked."""
+    name = type(scheduler).__name__
+    asked = range(0, steps + 1, 1 + steps // _MOST_FACTORS)
+    before = random_state()
+    try:
+        for function in scheduler.lr_lambdas:
+            if not isinstance(function, FunctionType):
+                continue
+            for step in asked:
+                try:
+                    factor = float(function(step))
+                except Exception as error:
+                    yield f"{name}'s function raises {type(error).__name__} at {step}: {error}."
+                    break
+                if not math.isfinite(factor) or factor < 0:
+                    yield (
+                        f"{name}'s function gives the factor {factor:g} at {step}: a learning "
+                        f"rate is finite, and at least 0. Keep it there, as with "
+                        f"max(0, factor)."
+                    )
+                    break
+    finally:
+        restore_random_state(before)
+
+
+def _is_warm_up(scheduler: Any) -> bool:
+    return isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
+
+
+def _to_come(steps: int, schedule: Schedule, length: Length) -> str:
+    updates = f" of {length.updates} updates" if schedule.interval == "step" else ""
+    unit = "update" if schedule.interval == "step" else "epoch"
+    n = schedule.frequency
+    each = f"each {unit}" if n == 1 else f"every {n} {unit}s"
+    times = "once" if steps == 1 else f"{steps} times"
+    epochs = "1 epoch" if length.epochs == 1 else f"{length.epochs} epochs"
+    return f"is stepped {times} (after {each}, in {epochs}{updates})"
+
+
+def _remedy(planned: int, schedule: Schedule, length: Length, instead: str = "") -> str:
+    """What to do: step it in the unit that it was planned in, or plan it anew."""
+    updates = length.epochs * length.updates
+    if schedule.interval == "epoch" and length.epochs < planned <= updates:
+        unit = 'Return it with "interval": "step" if updates are meant'
+        return f"{unit}, or give it {instead}" if instead else unit
+    if schedule.interval == "step" and planned == length.epochs:
+        unit = 'Return it with "interval": "epoch" if epochs are meant'
+        return f"{unit}, or give it {instead}" if instead else unit
+    return f"Give it {instead}" if instead else "Train longer, or give it earlier milestones"
+
+
+def _share_groups(one: Any, other: Any) -> bool:
+    """Whether two optimizers set the same rates; one may be wrapped in the other."""
+    mine = {id(group) for group in getattr(other, "param_groups", ())}
+    groups = getattr(one, "param_groups", None)
+    return one is other or groups is None or any(id(group) in mine for group in groups)
+
+
+#: The setting that says how long a scheduler is to be, what happens if the training is longer, and
+#: whether it makes sense with no other length.
+_PLANNED: dict[type, tuple[str, str | None, bool]] = {
+    OneCycleLR: ("total_steps", "it raises an error beyond them", True),
+    CosineAnnealingLR: ("T_max", "beyond it the rate goes up again", False),
+    PolynomialLR: ("total_iters", "beyond it the rate is 0", False),
+    LinearLR: ("total_iters", "beyond it the rate is 0", False),
+}
+
+#: So many factors of a function are looked at.
+_MOST_FACTORS = 10_000
 
 
 def read_optimizers(returned: Any, model: Any) -> tuple[Any, list[Schedule]]:

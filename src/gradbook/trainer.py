@@ -3,8 +3,9 @@
 Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 """
 
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -30,7 +31,7 @@ from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module, adopt_late
 from gradbook.near_misses import warn_of_near_misses
-from gradbook.record import History, Sink
+from gradbook.record import History, Sink, is_loss
 from gradbook.resumable_loader import (
     Position,
     ResumableLoader,
@@ -42,7 +43,13 @@ from gradbook.resumable_loader import (
     weights_of,
 )
 from gradbook.resumption import Resumption
-from gradbook.schedules import learning_rate, needs_closure, read_optimizers
+from gradbook.schedules import (
+    Length,
+    check_schedules,
+    learning_rate,
+    needs_closure,
+    read_optimizers,
+)
 from gradbook.stopping import BestSoFar, Mode
 
 #: What `watch` may name.
@@ -99,7 +106,8 @@ class Trainer(HyperParameters):
         stopped_early: Whether patience, or `stop`, ended the training before `max_epochs`.
         findings: What was noticed about the training, in words.
         gradients: With `watch="gradients"`, a `gradbook.watching.GradientReport`.
-        postmortem: If the training diverged, a `gradbook.watching.PostMortem`, or None.
+        postmortem: If the training diverged, or a validation loss was NaN or infinite, a
+            `gradbook.watching.PostMortem`, or None.
     """
 
     # Defaults of the class, because the book replaces `__init__` by one that knows only its own.
@@ -134,6 +142,7 @@ class Trainer(HyperParameters):
     _is_own_loop: bool | None = None
     _waiting: int = 0  # batches whose gradients wait for the rest of their group
     _group: int = 1
+    _last_loss: torch.Tensor | None = None
 
     max_epochs: int
     gradient_clip_val: float
@@ -187,7 +196,7 @@ class Trainer(HyperParameters):
             checks.check_positive(limit_batches, "limit_batches")
             if limit_batches >= 1:
                 checks.check_whole_number(limit_batches, "limit_batches", at_least=1)
-        self.gpus = devices.try_all_gpus()[: min(num_gpus, 1)]
+        self.gpus = [devices.gpu()] if num_gpus and devices.num_gpus() else []
         if num_gpus > len(self.gpus):
             offered = f"this machine offers {devices.num_gpus()} to PyTorch"
             limit = "a Trainer uses one" if self.gpus else offered
@@ -287,6 +296,7 @@ class Trainer(HyperParameters):
         self.status = "failed"  # until it has ended in another way
         self.stopped_early = self.is_stopping = False
         self.findings, self.gradients, self.postmortem = [], None, None
+        self._last_loss = None
         try:
             checks.check_model(model)
             warn_of_near_misses(model, data, self)
@@ -308,6 +318,7 @@ class Trainer(HyperParameters):
                 if self.max_epochs - self.position.epoch > 1:
                     for loader in (self.train_dataloader, self.val_dataloader):
                         check_begins_anew(getattr(loader, "loader", loader))
+                self._check_schedules()
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
                     stack.enter_context(untrained.told(model, self.optim))
@@ -342,7 +353,7 @@ class Trainer(HyperParameters):
     def fit_epoch(self) -> None:
         """One pass over the training set, then one over the validation set."""
         self.model.train()
-        self._waiting = 0
+        self._waiting, loss = 0, None
         for batch in self.train_dataloader:
             with self.arithmetic.autocast():
                 loss = self.model.training_step(self.prepare_batch(batch))
@@ -350,6 +361,8 @@ class Trainer(HyperParameters):
                 raise ModelError(checks.useless_loss(self.model, loss))
             self._update(loss)
             self.train_batch_idx += 1
+        if loss is not None:
+            self._last_loss = loss.detach()
         self._finish_group()
         if self.val_dataloader is None:
             return
@@ -520,6 +533,19 @@ class Trainer(HyperParameters):
         self.last_model: dict[str, torch.Tensor] | None = None
         self._setup = None
         self._is_own_loop = None  # until a batch was used
+
+    def _check_schedules(self) -> None:
+        """Says which schedules cannot do what they were meant to in the steps to come."""
+        is_own = type(self).fit_epoch is _OWN_FIT_EPOCH
+        together = self.accumulate_grad_batches if is_own else 1
+        length = Length(
+            self.max_epochs,
+            -(-self.num_train_batches // together),
+            is_cut=self.limit_batches is not None or self.overfit_batches is not None,
+            has_validation=self.val_dataloader is not None,
+            is_resumed=self.resumption is not None,
+        )
+        check_schedules(self.optim, self.schedules, length)
 
     @contextmanager
     def _passing(self) -> Iterator[None]:
@@ -705,9 +731,15 @@ class Trainer(HyperParameters):
         if rate is not None:
             metrics.append(self.history.note(self.epoch + 1, "lr", rate))
         row = self.history[-1] if metrics else {}
+        is_broken = False
+        if self.history.diverged is None:
+            self.history.diverged = self._what_broke(row)
+            is_broken = self.history.diverged is not None
         for schedule in self.schedules:
             schedule.end("epoch", self.epoch + 1, row)
-        if self.best.update(row) and self.keep_best:
+        # Parameters that are no numbers are not the best, whatever was measured before they broke.
+        seen = dict.fromkeys(row, math.nan) if is_broken else row
+        if self.best.update(seen) and self.keep_best:
             self.best_model = _copied(model_tensors(self.model))
         for metric in metrics:
             for sink in self._listeners:
@@ -717,6 +749,20 @@ class Trainer(HyperParameters):
             sink.end_epoch(self)
         if self.epoch + 1 < self.max_epochs:  # otherwise it finishes, and then passes it on
             self._interrupts.raise_pending()
+
+    def _what_broke(self, row: Mapping[str, float]) -> str | None:
+        """What is NaN or infinite at the end of an epoch of finite training losses, or None."""
+        # Imported late and by name: what looks at a training stands above it.
+        parameters_of = import_module("gradbook.watching.repetition").parameters_of
+        where = f"at the end of epoch {self.epoch + 1}"
+        for name, parameter in parameters_of(self).items():
+            if parameter.layout == torch.strided and not parameter.isfinite().all():
+                return f"the parameter {name} {where}"
+        loss = self._last_loss
+        is_plotted = any(is_loss(label) and not label.startswith("val_") for label in row)
+        if loss is not None and not is_plotted and not loss.isfinite().all():
+            return f"the training loss {where}"
+        return None
 
     def _warn_of_ignored(self, settings: Sequence[str], method: str) -> None:
         """Says which settings a replaced method leaves without effect."""

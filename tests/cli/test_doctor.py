@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,16 +70,25 @@ def test_the_facts_are_there_as_json(capsys):
     assert told["terminal"]["is_terminal"] is False
 
 
-def test_a_needed_package_that_is_missing_is_a_problem(versions, capsys):
-    versions["rich"] = None
+@pytest.mark.parametrize("name", ["rich", "pandas"])
+def test_a_needed_package_that_is_missing_is_a_problem(versions, capsys, name):
+    versions[name] = None
     assert main(["doctor"]) == 1
-    assert "problem: rich is not installed. Install it: pip install rich" in capsys.readouterr().out
+    told = f"problem: {name} is not installed. Install it: pip install {name}"
+    assert told in capsys.readouterr().out
+
+
+def test_what_is_needed_is_what_every_installation_brings():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    brought = {re.split(r"[^\w-]", line)[0] for line in project["dependencies"]}
+    assert set(doctor.NEEDED) <= brought
+    assert "pandas" in brought  # section 2.2 of the book reads a table with it
 
 
 def test_an_optional_package_that_is_missing_is_none(versions):
-    versions["pandas"] = None
+    versions["ray"] = None
     problems = []
-    assert doctor.packages(problems)["pandas"] is None
+    assert doctor.packages(problems)["ray"] is None
     assert problems == []
 
 

@@ -12,6 +12,7 @@ import torch
 from gradbook.cli import options
 from gradbook.cli.options import (
     REQUIRED,
+    Given,
     Option,
     Parser,
     add_common_options,
@@ -258,6 +259,21 @@ def option(name: str, group: str, kind: Any = int, default: Any = 1) -> Option:
 def test_the_first_group_gets_the_plain_name() -> None:
     groups = give_flags([[option("size", "model")], [option("size", "data")]])
     assert [[o.flag for o in group] for group in groups] == [["--size"], ["--data-size"]]
+
+
+def test_what_several_have_is_written_with_its_owner() -> None:
+    [[model], [data]] = give_flags([[option("size", "model")], [option("size", "data")]])
+    assert (model.written, model.rivals) == ("--model-size", ("--data-size",))
+    assert (data.written, data.rivals) == ("--data-size", ("--size",))
+
+
+def test_what_one_has_alone_is_written_plainly_and_understood_with_its_owner() -> None:
+    [[alone]] = give_flags([[option("size", "model")]])
+    assert alone.written == "--size"
+    parser = Parser("test")
+    add_options(parser, "", [alone])
+    assert vars(parser.read(["--model-size", "3"])) == {"model.size": Given("3", 3)}
+    assert "--model-size" not in parser.format_help()
 
 
 def test_the_commands_own_flags_go_before_a_model_s() -> None:

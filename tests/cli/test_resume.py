@@ -10,7 +10,7 @@ import torch
 
 import gradbook
 from gradbook import checkpoint, runs
-from gradbook.cli import main
+from gradbook.cli import classes, main
 from gradbook.cli.restored import restore
 from gradbook.errors import (
     CheckpointError,
@@ -142,6 +142,64 @@ def test_a_run_of_a_script_goes_on_with_the_finished_classes(told):
     gradbook.Trainer(1, run="runs").fit(model, data)
     code, result = told("resume", "linear-regression-1", "--max-epochs", "2")
     assert (code, result["epochs"], result["repeat"]) == (0, 2, None)
+
+
+HANDS_ON = (
+    OWN
+    + """
+class Wide(MyNet):
+    def __init__(self, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.save_hyperparameters()
+
+class Unkept(MyNet):
+    def __init__(self, scale=1.0, **kwargs):
+        super().__init__(**kwargs)
+
+class Lost(MyNet):
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+"""
+)
+
+
+def fit_by_script(write, name, **arguments):
+    """Trains a class of a learner's file as a script does; returns how it is named."""
+    place = f"{write(HANDS_ON)}:{name}"
+    gradbook.seed_everything(3)
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    model = classes.find(place, classes.MODEL).Class(**arguments)
+    gradbook.Trainer(1, run="runs").fit(model, data)
+    return place
+
+
+def test_arguments_that_a_script_s_model_hands_on_to_its_base_are_given_again(write, told):
+    place = fit_by_script(write, "Wide", scale=2.0, lr=0.03)
+    code, result = told("resume", "wide-1", "--max-epochs", "2", "--model", place)
+    assert (code, result["epochs"]) == (0, 2)
+    assert result["settings"]["model"] == {"scale": 2.0, "lr": 0.03}
+
+
+def test_arguments_that_are_handed_on_are_options_and_kept(write, told):
+    place = f"{write(HANDS_ON)}:Wide"
+    train(place, "--max-epochs", "1", "--seed", "2", "--lr", "0.03", "--scale", "3")
+    code, result = told("resume", "wide-1", "--max-epochs", "2", "--model", place)
+    assert (code, result["settings"]["model"]) == (0, {"scale": 3.0, "lr": 0.03})
+
+
+@pytest.mark.filterwarnings("default")
+def test_an_argument_that_a_run_does_not_keep_is_told(write, capsys):
+    place = fit_by_script(write, "Unkept", scale=2.0)
+    assert main(["resume", "unkept-1", "--max-epochs", "2", "--model", place]) == 0
+    assert "does not keep scale of Unkept: the default is taken" in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_be_made_again_is_told(write, failed):
+    place = fit_by_script(write, "Lost", scale=2.0)
+    code, message = failed("resume", "lost-1", "--max-epochs", "2", "--model", place)
+    assert code == 2
+    assert "Lost cannot be made again" in message
+    assert "does not keep its scale" in message
 
 
 # rerun

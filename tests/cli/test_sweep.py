@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from gradbook.cli import main
+from gradbook.sweeps.format import read_sweep
 
 LINE = ("linear-regression-scratch", "--num-train", "64", "--num-val", "16", "--batch-size", "8")
 USUAL = (*LINE, "--max-epochs", "2", "--on", "here")
@@ -107,3 +108,18 @@ def test_a_failed_member_gives_the_exit_code_one(capsys, write):
     options = [*USUAL[1:], "--lr", "0.1,2.0"]
     assert main(["sweep", "my_file.py:Picky", *options]) == 1
     assert "ValueError: no such rate" in capsys.readouterr().out
+
+
+def test_settings_that_model_and_trainer_share_are_kept_apart(capsys, write):
+    place = write(
+        "import gradbook\n"
+        "class Net(gradbook.LinearRegression):\n"
+        "    def __init__(self, max_epochs=7, lr=0.1):\n"
+        "        super().__init__(lr)\n"
+        "        self.save_hyperparameters()\n"
+    )
+    facts = facts_of(capsys, place, "--model-max-epochs", "2,3", "--trainer-max-epochs", "1")
+    assert values(facts, "model_max_epochs") == [2, 3]
+    kept = read_sweep(Path("runs", "net-sweep-1"))
+    assert kept["fixed"]["trainer_max_epochs"] == 1
+    assert "--model-max-epochs 2,3 --trainer-max-epochs 1" in " ".join(kept["command"])

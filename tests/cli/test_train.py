@@ -9,7 +9,7 @@ from gradbook.cli import classes, main, subject
 from gradbook.cli.options import normalized
 from gradbook.cli.report import UsageError
 from gradbook.cli.train import Plan, read_plan
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning
 
 UNDECLARED = """
 import gradbook
@@ -209,6 +209,16 @@ def test_all_that_is_missing_is_named(write):
     assert "num_outputs, num_hiddens, which have no defaults" in text
 
 
+SHARED = """
+import gradbook
+
+class Shared(gradbook.Module):
+    def __init__(self, max_epochs=7, deterministic=True):
+        super().__init__()
+        self.save_hyperparameters()
+"""
+
+
 def complete(write: Any, *arguments: str) -> Plan:
     required = ("--num-outputs", "1", "--num-hiddens", "1")
     return plan(write(UNDECLARED), *required, "--data", "my_file.py:MyData", *arguments)
@@ -218,6 +228,43 @@ def test_a_name_of_both_means_the_model_s(write):
     made = complete(write, "--batch-size", "7", "--data-batch-size", "8")
     assert made.arguments["model"]["batch_size"] == 7
     assert made.arguments["data"]["batch_size"] == 8
+
+
+def test_where_an_option_of_both_went_is_said_and_how_to_name_the_other(write):
+    said = r"--batch-size went to the model, MyNet \(--model-batch-size\). Write --data-batch-size"
+    with pytest.warns(GradbookWarning, match=said + " for the data set, MyData."):
+        complete(write, "--batch-size", "7")
+
+
+def test_an_option_of_the_command_that_the_model_has_too_is_said(write):
+    said = "--name is the command's own. Write --model-name for the model, MyNet."
+    with pytest.warns(GradbookWarning, match=said):
+        complete(write, "--name", "run")
+
+
+def test_the_trainer_s_own_can_be_named_whatever_the_model_has(write):
+    made = plan(write(SHARED), "--trainer-max-epochs", "3", "--no-model-deterministic")
+    assert made.arguments["trainer"]["max_epochs"] == 3
+    assert made.arguments["model"] == {"deterministic": False}
+    assert made.words[2:-2] == ["--no-model-deterministic", "--trainer-max-epochs", "3"]
+
+
+def test_an_owner_may_be_named_where_there_is_no_doubt():
+    made = plan("mlp", "--model-lr", "0.5", "--trainer-max-epochs", "3", "--data-batch-size", "8")
+    assert words("mlp", "--model-lr", "0.5") == ["mlp", "--lr", "0.5"]
+    assert (made.arguments["model"], made.arguments["data"]["batch_size"]) == ({"lr": 0.5}, 8)
+
+
+def test_the_help_shows_both_names_of_what_several_have(write):
+    text = read_plan([write(SHARED), "--help"]).text
+    assert "--max-epochs INT, --model-max-epochs INT" in text
+    assert "(default: 7; not --trainer-max-epochs)" in text
+
+
+def test_what_repeats_a_run_names_the_owner_of_what_several_have(write):
+    first = plan(write(SHARED), "--model-max-epochs", "2", "--trainer-max-epochs", "3")
+    assert "--model-max-epochs 2 --trainer-max-epochs 3" in first.repeat
+    assert plan(*shlex.split(first.repeat)[2:]) == first
 
 
 def test_a_name_of_the_command_is_prefixed_for_the_model(write):

@@ -1,16 +1,14 @@
 import datetime
-import sys
 from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from gradbook.datasets import TabularEncoder
-from gradbook.errors import ConfigError, DataError, GradbookWarning, MissingExtraError
-
-pd = pytest.importorskip("pandas")
+from gradbook.errors import ConfigError, DataError, GradbookWarning
 
 
 @pytest.fixture
@@ -205,12 +203,6 @@ def test_transform_comes_after_fit(houses):
 def test_ignore_is_a_list():
     with pytest.raises(ConfigError, match="must be a list"):
         TabularEncoder(ignore="Id")
-
-
-def test_without_pandas_the_message_holds_the_command(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MissingExtraError, match=r"gradbook\[tabular\]"):
-        TabularEncoder()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradbook import LinearRegression, Module, SyntheticRegressionData
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.values import log_range
 
@@ -63,6 +63,55 @@ def test_a_model_that_takes_a_seed_is_given_it():
 
     made = plan(Seeded, seed=[3, 4])
     assert made.member(0, {"seed": 4}, Path("x")).model_arguments["seed"] == 4
+
+
+class Shared(LinearRegression):
+    def __init__(self, max_epochs=7, batch_size=3, seed=5, level=1, lr=0.1):
+        super().__init__(lr)
+
+
+def arguments(made, **values):
+    member = made.member(0, {"seed": 4, **values}, Path("x"))
+    return member.model_arguments, member.trainer_arguments, member.data_arguments
+
+
+def test_what_several_have_is_told_apart_by_its_owner():
+    made = plan(
+        Shared, lr=[0.1], model_max_epochs=2, trainer_max_epochs=3, data_batch_size=8, model_level=9
+    )
+    model = {"max_epochs": 2, "seed": 4, "level": 9, "lr": 0.1}
+    assert arguments(made, lr=0.1) == (model, {"max_epochs": 3}, {"batch_size": 8})
+
+
+def test_what_several_have_is_the_model_s_without_a_prefix_and_that_is_said():
+    said = r"max_epochs went to the model \(model_max_epochs\). Write trainer_max_epochs for"
+    with pytest.warns(GradbookWarning, match=said):
+        made = plan(Shared, max_epochs=[2, 3])
+    assert made.swept == {"model_max_epochs": [2, 3]}
+    assert made.fixed["trainer_max_epochs"] == 10
+
+
+def test_a_model_s_own_seed_can_be_given_apart_from_the_sweep_s():
+    made = plan(Shared, lr=[0.1], model_seed=1)
+    assert arguments(made, lr=0.1)[0]["seed"] == 1
+
+
+def test_a_setting_that_may_be_hidden_in_kwargs_is_refused():
+    class Hidden(LinearRegression):
+        def __init__(self, **options):
+            super().__init__(options.get("lr", 0.1))
+
+    with pytest.raises(ConfigError, match="Whether Hidden has a setting 'lr' cannot be known"):
+        plan(Hidden, lr=[0.1])
+
+
+def test_a_class_whose_arguments_cannot_be_known_is_refused():
+    class Made(LinearRegression):
+        def __new__(cls, lr):
+            return super().__new__(cls)
+
+    with pytest.raises(ConfigError, match="What Made is made from cannot be known"):
+        plan(Made, lr=[0.1])
 
 
 def test_what_can_be_iterated_over_may_be_one_value():

@@ -77,6 +77,13 @@ def test_a_value_that_is_not_finite_has_diverged(members, capsys):
     assert "val_loss diverged" in capsys.readouterr().out
 
 
+def test_another_value_that_is_not_finite_is_no_divergence(members, capsys):
+    with Progress(members, Path("sweep"), "lines") as progress:
+        record(members[0], 0.5, float("nan"), label="val_f1")
+        progress.note(0, None)
+    assert "val_f1 nan" in capsys.readouterr().out
+
+
 def test_a_line_that_is_half_written_is_read_when_it_is_whole(members, capsys):
     with Progress(members, Path("sweep"), "lines") as progress:
         record(members[0], 0.5, 0.4)

@@ -16,8 +16,10 @@ from tests.verdicts.trainings import regression, trained
 from gradbook.data import DataModule
 from gradbook.datasets import SyntheticRegressionData
 from gradbook.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
+from gradbook.record import History
 from gradbook.runs import load
 from gradbook.verdicts import verdict
+from gradbook.verdicts.recorded import Recorded
 
 #: What errs 5 times in 100 is seen to err at most so often, in percent, in so many simulations:
 #: three standard deviations more.
@@ -353,6 +355,20 @@ def test_a_slow_but_steady_fall_is_not_stuck():
 
 def test_what_three_epochs_leave_open_is_not_called_stuck():
     assert verdict({"train_loss": [1.0, 0.85, 0.8]}).label == "cannot tell"
+
+
+@pytest.mark.parametrize("label", ["val_loss", "val_f1"])
+def test_what_is_nan_in_a_training_that_went_on_is_left_out(label):
+    rows = [{"epoch": i, "train_loss": 1 / i, label: 1 / i} for i in range(1, 9)]
+    rows[3][label] = math.nan
+    history = History(rows)
+    assert verdict(history).label != "diverged"
+    assert len(Recorded.of(history).curves[label].ys) == 7
+
+
+def test_a_metric_that_is_nan_is_no_divergence_in_a_mapping():
+    assert verdict({"val_f1": [0.5, math.nan, 0.6]}).label != "diverged"
+    assert verdict({"val_loss": [0.5, math.nan, 0.6]}).label == "diverged"
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])

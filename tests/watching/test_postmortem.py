@@ -19,7 +19,7 @@ from gradbook import (
     SoftmaxRegressionScratch,
     Trainer,
 )
-from gradbook.errors import DivergenceWarning
+from gradbook.errors import DivergenceWarning, GradbookWarning
 from gradbook.watching import postmortem
 
 
@@ -144,7 +144,55 @@ def test_parameters_that_overflow_in_the_last_step_are_warned_of():
     with pytest.warns(DivergenceWarning, match="in the optimizer's update") as seen:
         trainer.fit(SoftmaxRegressionScratch(4, 3, lr=3e38), LastStep(scale=30))
     assert len(seen) == 1
-    assert trainer.history.diverged is None
+    assert trainer.history.diverged == "the parameter W at the end of epoch 1"
+    assert trainer.status == "diverged"
+
+
+class NoLabels(MLP):
+    """In its second epoch a batch of the validation has no valid label."""
+
+    def validation_step(self, batch):
+        is_first = self.trainer.val_batch_idx == self.trainer.num_val_batches
+        y = torch.full_like(batch[1], -100) if is_first else batch[1]
+        self.plot("loss", torch.nn.functional.cross_entropy(self(batch[0]), y), train=False)
+
+
+def test_a_validation_loss_that_is_not_defined_is_explained_and_the_training_has_finished():
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=4, display="off")
+    with pytest.warns(DivergenceWarning) as seen:
+        trainer.fit(NoLabels(3, 16), Blobs())
+    assert (trainer.status, trainer.history.diverged) == ("finished", None)
+    assert [str(warning.message) for warning in seen][1:] == [trainer.postmortem.sentence]
+    assert trainer.postmortem.cause == "too few numbers"
+    assert "in the validation of epoch 2" in trainer.findings[0]
+
+
+def test_a_training_that_diverges_later_is_examined_once_more():
+    class Both(NoLabels):
+        def loss(self, y_hat, y):
+            late = self.training and self.trainer.epoch == 3
+            return super().loss(y_hat, y) * (math.nan if late else 1)
+
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=4, display="off")
+    with pytest.warns(DivergenceWarning):
+        trainer.fit(Both(3, 16), Blobs())
+    assert trainer.status == "diverged"
+    assert (trainer.postmortem.what, trainer.postmortem.epoch) == ("train_loss", 4)
+
+
+def test_a_metric_without_a_value_does_not_hide_where_the_loss_went_wrong():
+    class Undefined(MLP):
+        def training_step(self, batch):
+            self.plot("f1", math.nan, train=True)
+            return super().training_step(batch) * (math.nan if self.trainer.epoch == 1 else 1)
+
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=2, display="off")
+    with pytest.warns(GradbookWarning):
+        trainer.fit(Undefined(3, 16), Blobs())
+    assert trainer.postmortem.epoch == 2
 
 
 def test_the_findings_stand_before_the_recorder_closes():

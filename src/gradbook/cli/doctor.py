@@ -37,7 +37,7 @@ PACKAGES = (
     "ray",
     "torchvision",
 )
-NEEDED = PACKAGES[: PACKAGES.index("pandas")]
+NEEDED = PACKAGES[: PACKAGES.index("ipython")]
 
 
 def run(arguments: list[str]) -> Outcome:

@@ -14,6 +14,7 @@ from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.errors import GradbookError
+from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
 from gradbook.record import History, Sink
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
@@ -74,8 +75,8 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         if resume is None:
             recorder.claim(plan.name)  # a folder that cannot be written costs no work
         seed_everything(plan.seed)
-        data = plan.data.Class(**plan.arguments["data"])
-        model = plan.model.Class(**plan.arguments["model"])
+        data = make(plan.data.Class, plan.arguments["data"])
+        model = make(plan.model.Class, plan.arguments["model"])
         # The display is closed first: what it leaves on the screen comes before the summary.
         sinks = [clock, _display(plan.display)]
         trainer = Trainer(**plan.arguments["trainer"], display="off", sinks=sinks, run=recorder)

@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Union
 from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean
+from gradbook.hparams import constructor_of
 
 if typing.TYPE_CHECKING:
     from gradbook.display.finding import Finding
@@ -43,6 +44,8 @@ class Option:
         help: What its docstring says.
         flag: How it is written on the command line.
         declared: Whether `kind` is an annotation.
+        full: The flag with its group, by which it is known whoever has the same name.
+        rivals: The flags of what has the same name: another owner's, or the command's own.
     """
 
     name: str
@@ -52,6 +55,18 @@ class Option:
     help: str = ""
     flag: str = field(default="", compare=False)
     declared: bool = True
+    full: str = field(default="", compare=False)
+    rivals: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def plain(self) -> str:
+        """The flag that it would have if nothing else were called so."""
+        return "--" + self.name.strip("_").replace("_", "-")
+
+    @property
+    def written(self) -> str:
+        """Its flag in a command that is to mean the same for everybody."""
+        return self.full if self.rivals and self.full else self.flag
 
     @property
     def dest(self) -> str:
@@ -235,10 +250,14 @@ def options_of(
         group: Whose options they are.
         defaults: The command's own defaults, which replace those of the class.
         skip: Arguments that are not to be options.
+
+    Raises:
+        ConfigError: If it cannot be known what it is constructed from.
     """
     texts = _argument_help(Class)
     options = []
-    for name, parameter, annotation in _parameters(Class):
+    for name, parameter in constructor_of(Class).parameters.items():
+        annotation = parameter.annotation
         if name in skip or name.startswith("_"):
             continue
         default = (defaults or {}).get(name, parameter.default)
@@ -253,6 +272,8 @@ def options_of(
 def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> list[list[Option]]:
     """Gives every option its flag. The first to ask gets the plain name, later ones a prefix.
 
+    With the prefix of its group each is known, too.
+
     Args:
         groups: The options, the group that comes first first.
         taken: Flags of the command itself.
@@ -262,13 +283,28 @@ def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> l
     for group in groups:
         flagged = []
         for option in group:
-            flag = "--" + option.name.strip("_").replace("_", "-")
+            flag = option.plain
             while (spellings := _spellings(flag, option.kind)) & used:
                 flag = f"--{option.group}-{flag[2:]}"
             used |= spellings
             flagged.append(replace(option, flag=flag))
         named.append(flagged)
-    return named
+    every = [option for group in named for option in group]
+    return [[_with_full_flag(option, every, taken, used) for option in group] for group in named]
+
+
+def _with_full_flag(
+    option: Option, every: Iterable[Option], taken: Collection[str], used: set[str]
+) -> Option:
+    rivals = [other.flag for other in every if other.plain == option.plain and other != option]
+    rivals += [option.plain] if option.plain in taken else []
+    full = option.flag
+    if full == option.plain:
+        full = f"--{option.group}-{option.plain[2:]}"
+        spellings = _spellings(full, option.kind)
+        full = "" if spellings & used else full
+        used |= spellings
+    return replace(option, full=full, rivals=tuple(rivals))
 
 
 def _spellings(flag: str, kind: Any) -> set[str]:
@@ -292,27 +328,37 @@ def add_options(
     group = parser.add_argument_group(title)
     for option in options:
         shown = "required" if option.default is REQUIRED else f"default: {show(option.default)}"
-        text = f"{option.help} ({shown})".strip().replace("%", "%%")
-        common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS}
-        if option.kind is bool and read is not None:  # one of several values, or both
-            group.add_argument(
-                option.flag,
-                type=partial(read, option),
-                nargs="?",
-                const=Given("true", True),
-                metavar="BOOL",
-                help=text,
-                **common,
-            )
-        elif option.kind is bool:
-            group.add_argument(
-                option.flag, action=argparse.BooleanOptionalAction, help=text, **common
-            )
-        else:
-            reader = option.read if read is None else partial(read, option)
-            group.add_argument(
-                option.flag, type=reader, metavar=option.metavar, help=text, **common
-            )
+        others = f"; not {', '.join(option.rivals)}" if option.rivals else ""
+        text = f"{option.help} ({shown}{others})".strip().replace("%", "%%")
+        flags = list(dict.fromkeys(flag for flag in (option.flag, option.full) if flag))
+        # The full flag is shown where it tells options apart, and understood everywhere.
+        _add_option(group, option, flags if option.rivals else flags[:1], text, read)
+        if not option.rivals and flags[1:]:
+            _add_option(group, option, flags[1:], argparse.SUPPRESS, read)
+
+
+def _add_option(
+    group: argparse._ActionsContainer,
+    option: Option,
+    flags: Sequence[str],
+    text: str,
+    read: "Callable[[Option, str], Any] | None",
+) -> None:
+    common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
+    if option.kind is bool and read is not None:  # one of several values, or both
+        group.add_argument(
+            *flags,
+            type=partial(read, option),
+            nargs="?",
+            const=Given("true", True),
+            metavar="BOOL",
+            **common,
+        )
+    elif option.kind is bool:
+        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
+    else:
+        reader = option.read if read is None else partial(read, option)
+        group.add_argument(*flags, type=reader, metavar=option.metavar, **common)
 
 
 def show(value: Any) -> str:
@@ -445,35 +491,6 @@ def _guess(text: str) -> Any:
 
 
 # What a signature and a docstring say
-
-
-def _parameters(Class: type) -> list[tuple[str, inspect.Parameter, Any]]:
-    """Name, parameter and annotation of what `Class` takes by name.
-
-    A class whose `__init__` ends in `**kwargs` hands these on, so its base's are added.
-    """
-    found: dict[str, tuple[str, inspect.Parameter, Any]] = {}
-    for base in Class.__mro__:
-        constructor: Callable[..., Any] | None = vars(base).get("__init__")
-        if constructor is None:
-            continue
-        if base is object:
-            break
-        try:
-            parameters = list(inspect.signature(constructor).parameters.values())[1:]
-        except (TypeError, ValueError):
-            break
-        try:
-            annotations = typing.get_type_hints(constructor)
-        except Exception:  # an annotation that cannot be evaluated says nothing to us
-            annotations = {}
-        for parameter in parameters:
-            if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
-                annotation = annotations.get(parameter.name, _NO_ANNOTATION)
-                found.setdefault(parameter.name, (parameter.name, parameter, annotation))
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return list(found.values())
 
 
 def _kind_of(default: Any) -> Any:

@@ -5,7 +5,6 @@ if the command line itself names it, with --model or --data. `recorded.py` says 
 """
 
 import argparse
-import inspect
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from gradbook.errors import (
     GradbookWarning,
     warn,
 )
+from gradbook.hparams import constructor_of, make
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import check_folder_name
@@ -91,8 +91,8 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
     state = checkpoint.load(path)
     plan = plan_of(run, asked)
     seed_everything(plan.seed)  # data that are drawn are drawn again
-    data = plan.data.Class(**plan.arguments["data"]) if need_data else None
-    model = plan.model.Class(**plan.arguments["model"])
+    data = make(plan.data.Class, plan.arguments["data"]) if need_data else None
+    model = make(plan.model.Class, plan.arguments["model"])
     check_same_run(state, run.facts, path)
     if state.get("loose"):
         raise CheckpointError(
@@ -149,7 +149,7 @@ def plan_of(
     with suppress(ConfigError):
         arguments += ["--name", check_folder_name(_name_of(run))]
     if max_epochs is not None:
-        arguments += ["--max-epochs", str(max_epochs)]
+        arguments += ["--trainer-max-epochs", str(max_epochs)]
     try:
         plan = read_plan([*arguments, *options], recorded)
     except UsageError as error:
@@ -262,14 +262,32 @@ def _plan_of_a_script(
 def _arguments_of(
     Class: type, group: str, hyperparameters: Mapping[str, Any], recorded: Recorded
 ) -> dict[str, Any]:
-    known = set(inspect.signature(Class).parameters) - set(NOT_OPTIONS)
+    """What a run's file keeps of the arguments that `Class` was made with."""
+    constructor = constructor_of(Class)
+    skip = NOT_OPTIONS if group == "trainer" else ()
     options = {option.name: option for option in options_of(Class, group)}
     found = {}
-    for name, value in hyperparameters.items():
-        if name in known:
+    for name, value in constructor.among(hyperparameters).items():
+        if name not in skip:
             option = options.get(name) or Option(name, group, Any, REQUIRED)
             value = recorded.trusted(option, value)
             found[name] = value.value if isinstance(value, Given) else value
+    kept = {**found, **dict.fromkeys(skip)}
+    missing = constructor.missing(kept)
+    if missing:
+        raise ConfigError(
+            f"{Class.__name__} cannot be made again: {recorded.file} does not keep its "
+            f"{', '.join(missing)}. Call save_hyperparameters() in {Class.__name__}.__init__, "
+            f"and train again."
+        )
+    unkept = [name for name in constructor.parameters if name not in kept]
+    if unkept and not Class.__module__.startswith("gradbook."):
+        warn(
+            f"{recorded.file} does not keep {', '.join(unkept)} of {Class.__name__}: the default "
+            f"is taken, whatever it was trained with. Call save_hyperparameters() in "
+            f"{Class.__name__}.__init__ to keep it.",
+            GradbookWarning,
+        )
     return found
 
 

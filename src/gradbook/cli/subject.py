@@ -1,7 +1,7 @@
 """What a command is about: the model, the data set and the settings that its words name."""
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
+from gradbook.errors import GradbookWarning, warn
+from gradbook.hparams import make
 
 #: What the command takes where the book's classes have another default, or none.
 TRAINER_DEFAULTS = {"max_epochs": 10}
@@ -26,6 +28,9 @@ DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
 
 #: Arguments of the trainer that are not options: the command has its own.
 NOT_OPTIONS = ("display", "sinks", "run")
+
+#: Options of the commands that rebuild a run, which take those of `train` as well.
+_OF_OTHER_COMMANDS = ("--model", "--set")
 
 #: Adds the options of a command's own to a group of the parser.
 AddOptions = Callable[[argparse._ArgumentGroup], None]
@@ -63,8 +68,8 @@ class Subject:
         from gradbook.seeds import seed_everything
 
         seed_everything(self.seed)
-        data = self.data.Class(**self.arguments["data"])
-        return self.model.Class(**self.arguments["model"]), data
+        data = make(self.data.Class, self.arguments["data"])
+        return make(self.model.Class, self.arguments["model"]), data
 
 
 def read_subject(
@@ -129,6 +134,7 @@ def read_subject(
     )
     add_own(group)
     own_flags = [flag for action in group._group_actions for flag in action.option_strings]
+    own_flags += _OF_OTHER_COMMANDS
     defaults = {"data": DATA_DEFAULTS.get(data.name, {}), "trainer": TRAINER_DEFAULTS}
     titles = [f"Model: {model.name}", f"Data: {data.name}"]
     groups = [
@@ -158,6 +164,9 @@ def read_subject(
             value = getattr(recorded, option.dest, None)
             if value is not None and getattr(values, option.dest) is value:
                 setattr(values, option.dest, before.trusted(option, value))
+    # What holds from before brings options of the command's own that nobody has written here.
+    skipped = [] if before is None else own_flags
+    _tell_whose(every, rest, {"model": model.Class, "data": data.Class}, skipped)
     given = vars(values)
     _check_complete(every, given, {"model": model.Class, "data": data.Class})
     chosen: dict[str, dict[str, Any]] = {"model": {}, **{k: dict(v) for k, v in defaults.items()}}
@@ -240,6 +249,36 @@ def _check_complete(
     )
 
 
+def _tell_whose(
+    options: Iterable[Option],
+    words: Iterable[str],
+    owners: dict[str, type],
+    skipped: Collection[str],
+) -> None:
+    """Says which of several owners got an option that was written without saying whose it is."""
+    flags = {word.partition("=")[0].replace("--no-", "--", 1) for word in words}
+    flags -= set(skipped)
+    by_plain: dict[str, list[Option]] = {}
+    for option in options:
+        by_plain.setdefault(option.plain, []).append(option)
+    for plain, shared in by_plain.items():
+        others = [option for option in shared if option.flag != plain]
+        if plain not in flags or not others or all(option.flag in flags for option in others):
+            continue
+        taker = next((option for option in shared if option.flag == plain), None)
+        whose = "is the command's own"
+        if taker is not None:
+            whose = f"went to {_owner(taker, owners)} ({taker.written})"
+        theirs = ", ".join(f"{option.flag} for {_owner(option, owners)}" for option in others)
+        warn(f"{plain} {whose}. Write {theirs}.", GradbookWarning)
+
+
+def _owner(option: Option, owners: dict[str, type]) -> str:
+    kinds = {"model": "the model", "data": "the data set", "trainer": "the trainer"}
+    named = f", {owners[option.group].__name__}" if option.group in owners else ""
+    return kinds[option.group] + named
+
+
 def _text_and_value(given: Any) -> tuple[str, Any]:
     return given if isinstance(given, Given) else (show(given), given)
 
@@ -247,8 +286,8 @@ def _text_and_value(given: Any) -> tuple[str, Any]:
 def _words(option: Option, text: str, value: Any) -> list[str]:
     """An option as it is written in a command."""
     if option.kind is bool:
-        return [option.flag if value else f"--no-{option.flag[2:]}"]
-    return [f"{option.flag}={text}"] if text.startswith("-") else [option.flag, text]
+        return [option.written if value else f"--no-{option.written[2:]}"]
+    return [f"{option.written}={text}"] if text.startswith("-") else [option.written, text]
 
 
 def _same(value: Any, default: Any) -> bool:

@@ -59,13 +59,16 @@ def run(arguments: list[str]) -> Outcome:
     if isinstance(subject, Outcome):
         return subject
     own = subject.own
-    from gradbook.sweeps.plan import Plan
+    from gradbook.sweeps.plan import Plan, owners_of
     from gradbook.sweeps.results import load
     from gradbook.sweeps.run import run_sweep
 
-    settings: dict[str, Any] = {}
-    for group in ("data", "trainer", "model"):  # a model's setting comes before the others'
-        settings |= subject.arguments[group]
+    owners = owners_of(subject.model.Class, subject.data.Class)
+    settings = {
+        key: subject.arguments[group][name]
+        for key, (group, name) in owners.items()
+        if name in subject.arguments[group]
+    }
     settings["seed"] = _seeds(subject)
     plan = Plan(
         subject.model.Class,

@@ -19,7 +19,6 @@ from gradbook.errors import (
     ConfigError,
     DataError,
     GradbookWarning,
-    MissingExtraError,
     did_you_mean,
     warn,
 )
@@ -65,9 +64,6 @@ class TabularEncoder:
     Attributes:
         columns: The names of the features, one for each column of the result.
 
-    Raises:
-        MissingExtraError: If pandas is not installed.
-
     Book: 2.2.2, 5.7.3.
     """
 
@@ -81,7 +77,6 @@ class TabularEncoder:
         standardize: bool = False,
         max_categories: int = 1000,
     ) -> None:
-        _import_pandas()
         if isinstance(ignore, str):
             raise ConfigError(f"ignore must be a list of columns, not the text {ignore!r}.")
         self.target = target
@@ -260,10 +255,8 @@ class TabularEncoder:
 
 
 def _import_pandas() -> Any:
-    try:
-        import pandas as pd
-    except ImportError as error:
-        raise MissingExtraError.of("pandas", "A table", "tabular") from error
+    import pandas as pd  # when it is first needed: it takes long to load
+
     return pd
 
 

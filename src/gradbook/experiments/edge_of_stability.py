@@ -127,11 +127,7 @@ class EdgeOfStability(Finding):
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row for each step, indexed by "step": "loss", and "sharpness" where it was measured.
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """A row for each step, indexed by "step": "loss", and "sharpness" where it was measured."""
         known = dict(zip(self.steps, self.sharpness, strict=True))
         rows = [
             {"step": step, "loss": loss, "sharpness": known.get(step, math.nan)}

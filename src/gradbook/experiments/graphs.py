@@ -152,11 +152,7 @@ class ComputationGraph(Finding):
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The operations as a DataFrame, a row each, indexed by "name".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The operations as a DataFrame, a row each, indexed by "name"."""
         rows = []
         for operation in self.operations:
             row = {**_plain(operation), "layer": operation.layer}

@@ -164,11 +164,7 @@ class Sharpness(Finding):
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The loss along the sharpest direction: a column "loss", indexed by "distance".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The loss along the sharpest direction: a column "loss", indexed by "distance"."""
         pairs = zip(self.distances, self.losses, strict=True)
         return data_frame([{"distance": x, "loss": loss} for x, loss in pairs], "distance")
 

@@ -85,11 +85,7 @@ class ModelComparison:
         return Table(heading, cells)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The rows as a DataFrame, a column for each attribute of `ComparedTensor`.
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The rows as a DataFrame, a column for each attribute of `ComparedTensor`."""
         return data_frame([vars(row) for row in self.rows])
 
     def __str__(self) -> str:

@@ -98,11 +98,7 @@ class RateRange(Finding):
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row for each step, indexed by "rate": "loss" and "smoothed".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """A row for each step, indexed by "rate": "loss" and "smoothed"."""
         steps = zip(self.rates, self.losses, self.smoothed, strict=True)
         rows = [{"rate": rate, "loss": loss, "smoothed": mean} for rate, loss, mean in steps]
         return data_frame(rows, "rate")

@@ -178,11 +178,7 @@ class Memory(Finding):
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The operations as a DataFrame, a row each, indexed by "name".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The operations as a DataFrame, a row each, indexed by "name"."""
         return data_frame(list(map(asdict, self.operations)), "name")
 
     def figure(self) -> "Figure":

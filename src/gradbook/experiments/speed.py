@@ -80,11 +80,7 @@ class Vectorization(Finding):
         return {**vars(self), "ratio": self.ratio}
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The times as a DataFrame, a row a length, indexed by "n".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The times as a DataFrame, a row a length, indexed by "n"."""
         columns = zip(self.sizes, self.loop_seconds, self.vector_seconds, self.ratio, strict=True)
         names = ["n", "loop_seconds", "vector_seconds", "ratio"]
         return data_frame([dict(zip(names, row, strict=True)) for row in columns], "n")

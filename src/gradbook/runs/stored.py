@@ -138,11 +138,7 @@ class StoredRun:
         return self.epochs if which == "last" and ended else None
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The epochs as a DataFrame with a column for each label, indexed by "epoch".
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The epochs as a DataFrame with a column for each label, indexed by "epoch"."""
         return self.history.to_pandas()
 
     def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.errors import DivergenceWarning, GradbookError
+from gradbook.hparams import make
 from gradbook.runs.format import CHECKPOINT_FILES, remove_files
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
@@ -78,7 +79,7 @@ class Member:
             remove_files(self.folder)  # it was killed before it had anything to go on with
         seed_everything(self.seed)
         data = made.of(self)
-        model = self.Model(**self.model_arguments)
+        model = make(self.Model, self.model_arguments)
         run = Run(
             folder=self.folder,
             model_name=self.model_name,
@@ -111,7 +112,7 @@ class MadeData:
                 restore_random_state(after)
             return data
         before = random_state()
-        data = member.data(**member.data_arguments)
+        data = make(member.data, member.data_arguments)
         after = random_state()
         draws = not same_random_state(before, after)  # otherwise the same for every seed
         self.known.append((member, draws, data, after))

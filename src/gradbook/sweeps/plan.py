@@ -2,13 +2,14 @@
 
 import inspect
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gradbook import checks
-from gradbook.errors import ConfigError, did_you_mean
-from gradbook.hparams import plain, qualified_name
+from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
+from gradbook.hparams import constructor_of, plain, qualified_name
 from gradbook.seeds import SEED_LIMIT
 from gradbook.sweeps.members import Member
 from gradbook.sweeps.values import Range, Values, grid, is_swept, read_values, sampled
@@ -22,6 +23,11 @@ _NUM_TRIALS = 20
 
 #: Settings of the trainer that belong to the sweep.
 _SWEEPS_OWN = ("display", "sinks", "run")
+
+#: What `sweep` itself takes under these names. A model's or a data set's own have a prefix.
+_SWEEPS_ARGUMENTS = {"Model", "data", "runs", "name", "num_samples", "search", "num_trials"}
+_SWEEPS_ARGUMENTS |= {"pruner", "storage", "on", "num_workers", "stack", "level", "resume", "seed"}
+_SWEEPS_ARGUMENTS |= set(_SWEEPS_OWN)
 
 
 class Plan:
@@ -60,8 +66,10 @@ class Plan:
         #: The sweep's folder, once it is known.
         self.folder: Path | None = None
         _check_classes(Model, data)
-        self._owners = _owners(Model, data)
-        settings = {"max_epochs": 10, **settings, "seed": settings.get("seed", 0)}
+        self._owners = owners_of(Model, data)
+        settings = self._told_apart(settings)
+        epochs = next(key for key, one in self._owners.items() if one == ("trainer", "max_epochs"))
+        settings = {epochs: 10, **settings, "seed": settings.get("seed", 0)}
         for key, value in settings.items():
             self._check_known(key, value)
         self.swept: dict[str, Values] = {
@@ -144,9 +152,10 @@ class Plan:
         seed = int(given.pop("seed"))
         arguments: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "trainer": {}}
         for key, value in given.items():
-            arguments[self._owners[key]][key] = value
-        if self._owners.get("seed") == "model":
-            arguments["model"]["seed"] = seed
+            group, name = self._owners[key]
+            arguments[group][name] = value
+        if ("model", "seed") in self._owners.values():
+            arguments["model"].setdefault("seed", seed)
         return Member(
             index,
             {**values, "seed": seed},
@@ -161,6 +170,24 @@ class Plan:
             self.data_name,
         )
 
+    def _told_apart(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings by the names of `owners_of`, and a word about one that several have."""
+        found = {}
+        for key, value in settings.items():
+            shared = [full for full, (_, name) in self._owners.items() if name == key != full]
+            if key in self._owners or key == "seed" or not shared:
+                found[key] = value
+                continue
+            first, *others = shared
+            found[first] = value
+            if not set(others) <= set(settings):
+                warn(
+                    f"{key} went to the {self._owners[first][0]} ({first}). Write "
+                    f"{', '.join(f'{full} for the {self._owners[full][0]}' for full in others)}.",
+                    GradbookWarning,
+                )
+        return found
+
     def _check_known(self, key: str, value: Any) -> None:
         if key == "seed" or key in self._owners:
             return
@@ -174,6 +201,11 @@ class Plan:
                 f"{kind} instead of a {kind}."
             )
         known = [*self._owners, "seed"]
+        if constructor_of(self.Model).is_open:
+            raise ConfigError(
+                f"Whether {name} has a setting {key!r} cannot be known, because it takes **kwargs "
+                f"that it does not only hand on to its base. Name {key} in {name}.__init__."
+            )
         raise ConfigError(
             f"{name} has no setting {key!r}, nor have Trainer and the data."
             f"{did_you_mean(key, known)} There are {', '.join(known)}."
@@ -186,7 +218,7 @@ class Plan:
             if value >= SEED_LIMIT:
                 raise ConfigError(f"A seed is less than {SEED_LIMIT}, but one is {value}.")
             return
-        if key == "lr":
+        if self._owners[key][1] == "lr":
             checks.check_rate(value)
             return
         default = self._default(key)
@@ -198,21 +230,29 @@ class Plan:
 
     def _check_trainer(self) -> None:
         """Raises ConfigError if a setting of the trainer cannot be one."""
-        ours = {key for key, owner in self._owners.items() if owner == "trainer"}
-        fixed = {key: value for key, value in self.fixed.items() if key in ours}
-        varied = [{key: item} for key in ours & set(self.swept) for item in _each(self.swept[key])]
+        ours = {key: name for key, (group, name) in self._owners.items() if group == "trainer"}
+        fixed = {ours[key]: value for key, value in self.fixed.items() if key in ours}
+        varied = [
+            {ours[key]: item}
+            for key in ours
+            if key in self.swept
+            for item in _each(self.swept[key])
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for arguments in varied or [{}]:
                 Trainer(**{"max_epochs": 1, **fixed, **arguments})
 
     def _default(self, key: str) -> Any:
-        owner = {"model": self.Model, "trainer": Trainer}.get(self._owners[key], self.data)
-        return _parameters(owner if isinstance(owner, type) else type(owner))[key].default
+        group, name = self._owners[key]
+        owner = {"model": self.Model, "trainer": Trainer}.get(group, self.data)
+        return _parameters(owner if isinstance(owner, type) else type(owner))[name].default
 
     def _typed(self, key: str, values: Any) -> Any:
         """Whole numbers as decimal ones where those are meant: 1 is a rate like any other."""
-        is_decimal = key == "lr" or (key != "seed" and type(self._default(key)) is float)
+        is_decimal = key != "seed" and (
+            self._owners[key][1] == "lr" or type(self._default(key)) is float
+        )
         if isinstance(values, Range):
             return values
         values = values.tolist() if hasattr(values, "tolist") else list(values)
@@ -231,30 +271,26 @@ def _check_classes(Model: Any, data: Any) -> None:
         raise ConfigError(f"data is a data set or the class of one, but it is {data!r:.60}.")
 
 
-def _owners(Model: type, data: Any) -> dict[str, str]:
-    """Whose each setting is; where several have it, the model's comes first."""
-    owners = dict.fromkeys(_parameters(Model), "model")
-    for name in _parameters(Trainer):
-        if name not in _SWEEPS_OWN:
-            owners.setdefault(name, "trainer")
-    for name in _parameters(data) if isinstance(data, type) else ():
-        owners.setdefault(name, "data")
-    return owners
+def owners_of(Model: type, data: Any) -> dict[str, tuple[str, str]]:
+    """Whose each setting is, and what it is called there, by its name in a sweep.
+
+    What several have, or the sweep itself, has the group before its name: "model_max_epochs".
+    """
+    groups = {
+        "model": list(_parameters(Model)),
+        "trainer": [name for name in _parameters(Trainer) if name not in _SWEEPS_OWN],
+        "data": list(_parameters(data)) if isinstance(data, type) else [],
+    }
+    times = Counter(name for names in groups.values() for name in names)
+    return {
+        f"{group}_{name}" if times[name] > 1 or name in _SWEEPS_ARGUMENTS else name: (group, name)
+        for group, names in groups.items()
+        for name in names
+    }
 
 
 def _parameters(Class: type) -> dict[str, inspect.Parameter]:
-    """The constructor's parameters, those included that it hands on to its base classes."""
-    found: dict[str, inspect.Parameter] = {}
-    for base in Class.__mro__:
-        if "__init__" not in vars(base) or base is object:
-            continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]  # type: ignore[misc]
-        for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
-                found.setdefault(parameter.name, parameter)
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
-    return found
+    return constructor_of(Class).parameters
 
 
 def _each(value: Any) -> list[Any]:

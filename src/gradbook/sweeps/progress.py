@@ -14,7 +14,7 @@ from gradbook.display.choose import place
 from gradbook.display.words import settings_text
 from gradbook.errors import CorruptFileError
 from gradbook.escape import printable
-from gradbook.record import headline, higher_is_better
+from gradbook.record import headline, higher_is_better, is_loss
 from gradbook.runs.format import METRICS_FILE
 from gradbook.sweeps.members import Member
 from gradbook.untrusted import inside, open_file
@@ -176,7 +176,9 @@ class _Watched:
         if self.error:
             return f"failed: {self.error}"
         values = [
-            f"{label} {value:.4g}" if isinstance(value, int | float) else f"{label} diverged"
+            f"{label} {value:.4g}"
+            if isinstance(value, int | float)
+            else f"{label} {'diverged' if is_loss(label) else 'nan'}"
             for label, value in self.last.items()
         ]
         return ", ".join(values) or "waiting"

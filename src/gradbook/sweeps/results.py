@@ -269,11 +269,7 @@ class Sweep(Finding):
         return Table(heading, rows)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """A row for each training: its values, status, last and best means, seconds, verdict.
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """A row for each training: its values, status, last and best means, seconds, verdict."""
         return data_frame([self._row(member) for member in self.members])
 
     def _row(self, member: MemberResult) -> dict[str, Any]:

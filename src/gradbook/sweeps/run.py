@@ -82,7 +82,10 @@ def sweep(
         **settings: Arguments of the model, the trainer and the data set, by name: one value, or
             a list, range or `log_range` of values to try. A list that is one value is written
             within another: `num_hiddens=[[256, 128]]`. "seed" is one number (0 if it is not
-            given) or several; "max_epochs" is 10 if it is not given.
+            given) or several; "max_epochs" is 10 if it is not given. What several of them have
+            is told apart by a prefix, as in `trainer_max_epochs` and `data_batch_size`; so is
+            what `sweep` itself takes, as in `model_level`. Without it the model's is meant, and
+            else the trainer's, and that is said.
 
     Returns:
         The sweep, with `.table()`, `.figure()`, `.runs`, `.settings`, `.best`.

@@ -182,8 +182,8 @@ class Search:
             if run.status == "diverged" or trial.user_attrs.get(_PRUNED):
                 self._tell(trial, states.PRUNED)
                 return
-            if final is None:
-                error = f"it recorded no {self.label} in its last epoch"
+            if final is None or not math.isfinite(final):
+                error = f"it has no finite {self.label} in its last epoch"
                 self._tell(trial, states.FAIL, error=error, seed_idx=seed_idx)
                 return
             finals.append(final)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradbook.errors import ConfigError
-from gradbook.record import higher_is_better
+from gradbook.record import higher_is_better, is_loss
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What is known of a training; its curves hold finite values only if `diverged` is None."""
+    """What is known of a training; its curves hold finite values only if `diverged` is None.
+
+    A value that was NaN or infinite without a divergence, as an F1 without positives, is left out.
+    """
 
     curves: dict[str, Curve]
     epochs: int
@@ -37,8 +40,9 @@ class Recorded:
             ConfigError: If it is no training.
         """
         points: dict[str, Curve] = {}
-        diverged = None
-        if isinstance(training, Mapping):
+        diverged, is_history = None, not isinstance(training, Mapping)
+        went_on = is_history and getattr(training, "status", None) != "diverged"
+        if not is_history:
             values = {str(name): _numbers(name, training[name]) for name in training}
             curves = {
                 name: Curve(name, np.arange(1.0, len(ys) + 1), ys) for name, ys in values.items()
@@ -60,7 +64,15 @@ class Recorded:
             if name not in ("epoch", "lr") and len(curve.ys)
         }
         if diverged is None:
-            diverged = _first_nonfinite(curves)
+            # A History knows whether its training went on in spite of a validation loss.
+            losses = {
+                name: curve
+                for name, curve in curves.items()
+                if is_loss(name) and not (went_on and name.startswith("val_"))
+            }
+            diverged = _first_nonfinite(losses)
+        if diverged is None:
+            curves = {name: kept for name, one in curves.items() if len((kept := _finite(one)).ys)}
         epochs = round(max((curve.xs[-1] for curve in curves.values()), default=0))
         return cls(curves, epochs, points, diverged)
 
@@ -99,6 +111,11 @@ def _points_of(training: Any) -> dict[str, Curve]:
         points = getattr(board, "data", None) or {}
     found = {name: np.array([(p.x, p.y) for p in curve], float) for name, curve in points.items()}
     return {name: Curve(name, xy[:, 0], xy[:, 1]) for name, xy in found.items() if len(xy)}
+
+
+def _finite(curve: Curve) -> Curve:
+    known = np.isfinite(curve.ys)
+    return Curve(curve.label, curve.xs[known], curve.ys[known])
 
 
 def _first_nonfinite(curves: Mapping[str, Curve]) -> str | None:

@@ -87,11 +87,7 @@ class GradientReport(Finding):
         return draw_gradients(self.rows)
 
     def to_pandas(self) -> "pandas.DataFrame":
-        """The rows as a DataFrame with the columns of `LayerRow`.
-
-        Raises:
-            MissingExtraError: If pandas is not installed.
-        """
+        """The rows as a DataFrame with the columns of `LayerRow`."""
         return data_frame([{**asdict(row), "grad_rms": row.grad_rms} for row in self.rows])
 
     def facts(self) -> dict[str, Any]:

@@ -21,16 +21,15 @@ from gradbook.board import ProgressBoard
 from gradbook.display.finding import Finding
 from gradbook.errors import DivergenceWarning, warn
 from gradbook.fingerprint import named_parameters
-from gradbook.record import Sink
+from gradbook.record import Sink, is_loss
 from gradbook.resumable_loader import Split
 from gradbook.schedules import learning_rate
 from gradbook.watching.diagnosis import Cause, Diagnosis, smaller_rate
-from gradbook.watching.observer import CodeLine, are_finite
+from gradbook.watching.observer import CodeLine
 from gradbook.watching.repetition import (
     Phase,
     Repetition,
     Step,
-    parameters_of,
     state_of,
     undisturbed,
 )
@@ -183,6 +182,8 @@ class PostMortem(Finding):
 class DivergenceWatcher(Sink):
     """Keeps states of a training, and makes its post-mortem if it turns NaN or infinite.
 
+    A validation loss is looked into as well where the training itself has not diverged.
+
     Attributes:
         share: How many trainings go on at once: each then keeps its state as many times more
             rarely.
@@ -193,9 +194,11 @@ class DivergenceWatcher(Sink):
         self._kept: dict[str, Any] | None = None
         self._kept_at = 0.0
         self._is_over = False
+        self._num_undefined = 0
 
     def open(self, board: ProgressBoard, trainer: "Trainer | None" = None) -> None:
         """Keeps the state of the beginning."""
+        self._num_undefined = 0
         # What goes on from numbers that are wrong already has met the first one before.
         self._is_over = trainer is None or trainer.history.diverged is not None
         if trainer is not None and not self._is_over:
@@ -205,19 +208,22 @@ class DivergenceWatcher(Sink):
         """Keeps the state if all is well; otherwise finds out what is not."""
         if self._is_over:
             return
+        history = trainer.history
         is_last = trainer.epoch + 1 >= trainer.max_epochs
         is_last = is_last or trainer.best.is_spent or trainer.is_stopping
         is_due = time.perf_counter() - self._kept_at >= _INTERVAL_SECONDS * self.share
-        is_wrong = trainer.history.diverged is not None
-        if is_wrong or ((is_last or is_due) and not are_finite(parameters_of(trainer).values())):
-            self._is_over = True
+        self._is_over = history.diverged is not None
+        losses = [label for label in history.undefined if is_loss(label)]
+        if self._is_over or len(losses) > self._num_undefined:
+            self._num_undefined = len(losses)
             trainer.postmortem = examine(trainer, self._kept)
             trainer.findings = [*trainer.findings, trainer.postmortem.sentence]
             # The history has warned of a rate that is too high, if it has seen anything.
-            if not is_wrong or trainer.postmortem.cause not in _SAID_ALREADY:
+            has_warned = history.has_warned or not self._is_over
+            if not has_warned or trainer.postmortem.cause not in _SAID_ALREADY:
                 warn(trainer.postmortem.sentence, DivergenceWarning)
             self._kept = None
-        elif is_due and not is_last:
+        if not self._is_over and not is_last and (is_due or self._kept is None):
             self._keep(trainer)
 
     def close(self, status: str) -> None:
@@ -278,15 +284,17 @@ def examine(trainer: "Trainer", kept: dict[str, Any] | None) -> PostMortem:
 
 def _not_repeated(trainer: "Trainer", why: str) -> PostMortem:
     """What can be said without a repetition."""
+    history = trainer.history
+    first = f"The first operation is not known, because {why}."
+    causes = "the logarithm or quotient of a zero, and NaN in the data"
+    if history.diverged is None:
+        what = next(label for label in history.undefined if is_loss(label))
+        reason = f"{first} The usual causes are a batch without a valid label, {causes}."
+        edit = "a look at the batches of the validation set."
+        return PostMortem(what, "unknown", reason, edit, split="val")
     rate = learning_rate(trainer.optim)
-    known = trainer.history.diverged
     edit = "a smaller learning rate."
     if rate is not None and rate > 0:
         edit = smaller_rate(trainer.optim, rate)
-    return PostMortem(
-        known or "a parameter",
-        "unknown",
-        f"The first operation is not known, because {why}. The usual causes are a learning rate "
-        f"that is too high, the logarithm or quotient of a zero, and NaN in the data.",
-        edit,
-    )
+    reason = f"{first} The usual causes are a learning rate that is too high, {causes}."
+    return PostMortem(history.diverged, "unknown", reason, edit)

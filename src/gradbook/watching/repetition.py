@@ -20,7 +20,7 @@ from gradbook.board import ProgressBoard
 from gradbook.data import Batch
 from gradbook.execution import Precision
 from gradbook.fingerprint import model_tensors, named_parameters
-from gradbook.record import History
+from gradbook.record import History, is_loss
 from gradbook.resumable_loader import Position, ResumableLoader, Split
 from gradbook.schedules import learning_rate, read_optimizers
 from gradbook.watching.observer import (
@@ -189,6 +189,7 @@ class Repetition:
                 gradient_norm=math.hypot(*self.norms.values()) / scale if self.norms else math.nan,
             )
         wrong = [label for label, value in values.items() if not math.isfinite(value)]
+        wrong = [label for label in wrong if self._is_looked_for(label)]
         # A scaler leaves out a step whose scaled gradients have overflowed.
         grads = [] if scaler else [n for n, norm in self.norms.items() if not math.isfinite(norm)]
         params = [n for n, p in self.parameters.items() if not are_finite([p])]
@@ -203,6 +204,12 @@ class Repetition:
         if split == "train":
             self.steps.append(self.at)
         copied._after_batch(split)
+
+    def _is_looked_for(self, label: str) -> bool:
+        """Whether a value that is not finite is what the training is repeated for."""
+        diverged = self.trainer.history.diverged
+        in_training = diverged is not None and not diverged.startswith("val_")
+        return is_loss(label) and not (in_training and label.startswith("val_"))
 
     def _found(self, split: Split, phase: Phase, what: str) -> None:
         self.split, self.phase, self.what = split, phase, what
@@ -231,7 +238,8 @@ class Repetition:
         except Stop:
             pass
         if observer.root is None:
-            values = [m.values[-1] for m in copied.history.meters.values()]
+            meters = copied.history.meters.items()
+            values = [m.values[-1] for label, m in meters if self._is_looked_for(label)]
             tensors = [value for value in values if isinstance(value, torch.Tensor)]
             observer.root = next((t for t in tensors if not are_finite([t])), None)
 
@@ -299,7 +307,7 @@ def parameters_of(trainer: Any) -> dict[str, torch.Tensor]:
     known = set(map(id, named.values()))
     loose = [p for p in listed if isinstance(p, torch.Tensor) and id(p) not in known]
     named |= {f"number {i} of the optimizer": p for i, p in enumerate(loose)}
-    return {name: p for name, p in named.items() if not is_lazy(p)}
+    return {name: p for name, p in named.items() if p.requires_grad and not is_lazy(p)}
 
 
 def _changed_by_steps(trainer: Any) -> list[torch.Tensor]:
