@@ -18,7 +18,7 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors", "hparams"},
     1: {"record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts"},
+    | {"storage", "untrusted", "interrupts", "settings"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts"},
     3: {"module", "resumable_loader", "resumption"},
