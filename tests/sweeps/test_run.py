@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import cloudpickle
 import numpy as np
@@ -199,7 +200,8 @@ def test_data_that_exist_come_to_each_member_as_they_were(Data):
     model = Net(num_hiddens=5, lr=0.3)
     trainer = gradbook.Trainer(2, display="off")
     trainer.fit(model, copy.deepcopy(settings["data"]))
-    assert trainer.history["val_loss"][-1] == pytest.approx(finals(sweeps[0])[-1], rel=1e-4)
+    final = trainer.history[sweeps[0].label][-1]
+    assert final == pytest.approx(finals(sweeps[0])[-1], rel=1e-4)
 
 
 def test_an_interrupted_sweep_goes_on_with_data_that_exist_as_they_were():
@@ -311,6 +313,22 @@ def test_what_making_a_member_changes_for_all_does_not_reach_the_others():
     done, alone = run(Penalized, **settings), run(Penalized, **settings, stack=False)
     assert finals(done) == finals(alone)
     assert "making another member changes" in done.members[0].alone
+
+
+def test_looking_at_members_leaves_no_trace_in_what_they_share():
+    class Warmed(LinearRegression):
+        calls: ClassVar = [0]
+
+        def loss(self, y_hat, y):
+            self.calls[0] += 1
+            return super().loss(y_hat, y) * (1 + 0.01 * self.calls[0])
+
+    settings = {"data": SyntheticRegressionData, "lr": [0.01, 0.02], "max_epochs": 1}
+    alone = run(Warmed, **settings, stack=False)
+    Warmed.calls[0] = 0
+    done = run(Warmed, **settings)
+    assert "change Warmed.calls[0]" in done.members[0].alone
+    assert finals(done) == finals(alone)
 
 
 def test_a_member_that_ends_the_program_is_only_a_member_that_failed():
