@@ -2,6 +2,7 @@
 
 import contextvars
 import functools
+import importlib
 import itertools
 import math
 import os
@@ -781,6 +782,22 @@ def test_members_that_read_different_numbers_by_another_way_are_kept_apart():
 
     builders = [member(Sly, weight=weight) for weight in (0.0, 1e-5)]
     assert_fallback(builders, "no other member does the same operations")
+
+
+def test_a_learner_s_file_may_have_the_name_of_a_standard_one(tmp_path, monkeypatch):
+    (tmp_path / "chunk.py").write_text("calls = [0]\ndef count():\n    calls[0] += 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "stdlib_module_names", {*sys.stdlib_module_names, "chunk"})
+    monkeypatch.delitem(sys.modules, "chunk", raising=False)
+    count = importlib.import_module("chunk").count
+
+    class Counting(Net):
+        def forward(self, X):
+            count()
+            return super().forward(X)
+
+    assert "change calls[0]" in why_alone(member(Counting)(), list)
+    del sys.modules["chunk"]
 
 
 def test_the_patched_methods_of_a_base_class_count_as_a_learner_s(undo_patches):

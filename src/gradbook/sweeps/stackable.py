@@ -11,8 +11,9 @@ from gradbook.data import TensorLoader
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state, same_random_state
 from gradbook.settings import unstackable_setting
+from gradbook.sweeps.calls import Calls, Writes
 from gradbook.sweeps.copies import are_copies
-from gradbook.sweeps.effects import Calls, Reached, Writes
+from gradbook.sweeps.effects import Reached
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
 from gradbook.sweeps.training import Training
