@@ -196,7 +196,7 @@ def _take_steps(training: Training, writes: Writes | None = None) -> bool:
 
     Args:
         training: Whose steps they are.
-        writes: What sees whether a batch is written into.
+        writes: What sees whether a batch is written into; gradients are not computed then.
 
     Returns:
         Whether a step has switched a layer between training and validation.
@@ -217,7 +217,8 @@ def _take_steps(training: Training, writes: Writes | None = None) -> bool:
             with torch.set_grad_enabled(step):
                 Y_hat = model(*inputs)
                 loss = model.loss(Y_hat, Y)
-                if step and isinstance(loss, torch.Tensor) and loss.requires_grad:
+                has_gradients = isinstance(loss, torch.Tensor) and loss.requires_grad
+                if step and has_gradients and writes is None:  # once is enough
                     torch.autograd.grad(loss.reshape(()), trained, allow_unused=True)
                 if not step and isinstance(model, Classifier):
                     model.accuracy(Y_hat, Y)
