@@ -2,6 +2,7 @@
 
 import contextvars
 import functools
+import gc
 import importlib
 import itertools
 import math
@@ -769,6 +770,23 @@ def test_what_a_step_does_not_touch_keeps_nobody_out_of_a_stack():
             print(next(NUMBERS) if False else time.time())
 
     assert why_alone(member(Busy)(), list) is None
+
+
+def test_what_others_do_at_a_garbage_collection_is_not_taken_for_a_step_s():
+    def timed(phase, info):
+        time.perf_counter()
+
+    class Allocating(Net):
+        def forward(self, X):
+            [[] for _ in range(5000)]  # enough for a collection
+            return super().forward(X)
+
+    gc.callbacks.append(timed)
+    try:
+        assert why_alone(member(Allocating)(), list) is None
+    finally:
+        gc.callbacks.remove(timed)
+    assert gc.isenabled()
 
 
 def test_members_that_read_different_numbers_by_another_way_are_kept_apart():

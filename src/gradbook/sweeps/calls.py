@@ -1,6 +1,7 @@
 """What a learner's code calls, and what it writes into, while it runs."""
 
 import dis
+import gc
 import sys
 import sysconfig
 import types
@@ -198,11 +199,15 @@ class Calls:
             self.doubts.append("a profiler, beside which nothing else can see what they call")
             yield
             return
+        collects = gc.isenabled()
+        gc.disable()  # or what others let it call would count as called by the step
         sys.setprofile(self._note)
         try:
             yield
         finally:
             sys.setprofile(before)
+            if collects:
+                gc.enable()
 
     def _note(self, frame: types.FrameType, event: str, called: Any) -> None:
         if event == "call":
