@@ -14,21 +14,7 @@ from torch.nn.parameter import is_lazy
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
-
-#: The settings of a trainer on which the result depends.
-TRAINER_SETTINGS = (
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "accumulate_grad_batches",
-    "precision",
-    "limit_batches",
-    "overfit_batches",
-    "monitor",
-    "mode",
-    "min_delta",
-    "patience",
-    "keep_best",
-)
+from gradbook.settings import compared_settings
 
 #: So many rows of a data set stand for all of it.
 _NUM_ROWS = 1024
@@ -65,7 +51,7 @@ def describe_setup(
         "optimizer": beginning["optimizer"],
         "trainer": {
             "class": qualified_name(type(trainer)),
-            **{name: plain(getattr(trainer, name)) for name in TRAINER_SETTINGS},
+            **compared_settings(trainer),
         },
         "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer)}),
         "place": {

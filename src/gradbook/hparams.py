@@ -17,8 +17,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from gradbook.errors import ConfigError
 
-from gradbook.errors import ConfigError
-
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 

@@ -1,12 +1,16 @@
 """One training of a sweep: what it is made with, and whether it is done."""
 
 import pickle
+import random
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gradbook import LinearRegressionScratch, SyntheticRegressionData, Trainer
+from gradbook.errors import GradbookWarning
 from gradbook.seeds import seed_everything
 from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
 
@@ -95,7 +99,8 @@ def test_data_that_draw_nothing_are_made_once():
         made.of(member(data=Still, seed=1)),
         made.of(member(data=Still, seed=1, num_train=16)),
     )
-    assert one is other is not third
+    assert torch.equal(one.X, other.X)
+    assert len(third.X) < len(one.X)
     assert Still.made == 2
 
 
@@ -106,14 +111,79 @@ def test_data_that_draw_are_made_for_each_seed_and_leave_the_generators_alike():
         seed_everything(seed)
         sets.append(made.of(member(seed=seed)))
         states.append(torch.get_rng_state())
-    assert sets[0] is sets[2] is not sets[1]
+    assert torch.equal(sets[0].X, sets[2].X)
+    assert not torch.equal(sets[0].X, sets[1].X)
     assert torch.equal(states[0], states[2])
     assert not torch.equal(states[0], states[1])
 
 
-def test_data_that_exist_are_taken_as_they_are():
-    data = Still()
-    assert MadeData().of(member(data=data)) is data
+class Lively(SyntheticRegressionData):
+    """Counts, and draws from generators of its own."""
+
+    def __init__(self):
+        super().__init__(num_train=40, num_val=8, batch_size=8)
+        self.torch, self.numpy = torch.Generator().manual_seed(1), np.random.default_rng(1)
+        self.python, self.count, self.tally = random.Random(1), 0, {"calls": [0]}
+        self.counted, self.images = torch.zeros(2), torch.zeros(30_000)
+
+    def get_dataloader(self, train):
+        self.count += 1
+        self.tally["calls"][0] += 1
+        self.counted += 1
+        noise = torch.rand(len(self.X), generator=self.torch).reshape(-1, 1)
+        noise = noise + self.numpy.random() + self.python.random()
+        i = slice(0, self.num_train) if train else slice(self.num_train, None)
+        return self.get_tensorloader((self.X, self.y + noise), train, i)
+
+    def state(self):
+        drawn = [self.python.random(), self.numpy.random()]
+        drawn += torch.rand(1, generator=self.torch).tolist()
+        return [self.count, self.tally["calls"][0], self.counted.tolist(), drawn]
+
+
+def test_each_member_gets_the_data_as_they_were_given():
+    data, made = Lively(), MadeData()
+    first = made.of(member(data=data))
+    first.get_dataloader(True)
+    used = first.state()
+    second = made.of(member(1, data=data))
+    assert second.state() == made.of(member(2, data=data)).state() == data.state() != used
+
+
+def test_copies_of_data_share_what_is_large():
+    data, made = Lively(), MadeData()
+    copies = [made.of(member(k, data=data)) for k in range(2)]
+    assert {copy.images.data_ptr() for copy in copies} == {data.images.data_ptr()}
+    assert copies[0].counted.data_ptr() != copies[1].counted.data_ptr()
+
+
+def test_data_made_of_a_class_come_to_each_member_as_they_were_made():
+    made = MadeData()
+    first = made.of(member(data=Lively))
+    first.get_dataloader(True)
+    assert made.of(member(1, data=Lively)).count == 0
+
+
+class Locked(Lively):
+    """Cannot be copied."""
+
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+
+def test_data_that_cannot_be_copied_are_shared_set_back_and_told_of():
+    data, made = Locked(), MadeData()
+    with pytest.warns(GradbookWarning, match="Locked cannot be copied for each member"):
+        first = made.of(member(data=data))
+    assert first is data
+    data.get_dataloader(True)
+    drawn = [data.python.random(), data.numpy.random()]
+    made.of(member(1, data=data)).get_dataloader(True)
+    assert data.count == 1
+    assert [data.python.random(), data.numpy.random()] == drawn
+    made.close()
+    assert data.count == 0
 
 
 @pytest.mark.parametrize("rates", [(0.1, 0.2), (2.0, 0.1)])

@@ -1,18 +1,23 @@
 """Sweeps from beginning to end."""
 
+import copy
 import json
 import math
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import cloudpickle
+import numpy as np
 import pytest
 import torch
 from tests.patience import await_true
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
 from gradbook import (
@@ -155,6 +160,61 @@ def test_data_that_exist_are_shared_by_all():
     assert len(done.runs) == 4
 
 
+class Lively(Blobs):
+    """Its labels change with every loader, by generators and a counter of its own."""
+
+    def __init__(self, batch_size=8):
+        super().__init__(batch_size)
+        self.torch, self.numpy = torch.Generator().manual_seed(1), np.random.default_rng(1)
+        self.python, self.loaders = random.Random(1), [0]
+
+    def get_dataloader(self, train):
+        self.loaders[0] += 1
+        X = self.X + torch.rand(self.X.shape, generator=self.torch)
+        X = X * self.numpy.uniform(0.5, 2) * self.python.uniform(0.5, 2) + self.loaders[0]
+        rows = slice(0, 32) if train else slice(32, None)
+        return self.get_tensorloader((X, self.y), train, rows)
+
+
+class Drawing(Blobs):
+    """Its batches are drawn with a generator of its own, by one loader that it keeps."""
+
+    def __init__(self, batch_size=8):
+        super().__init__(batch_size)
+        generator = torch.Generator().manual_seed(1)
+        examples = TensorDataset(self.X, self.y)
+        self.loader = DataLoader(examples, batch_size, shuffle=True, generator=generator)
+
+    def get_dataloader(self, train):
+        return self.loader
+
+
+@pytest.mark.parametrize("Data", [Lively, Drawing])
+def test_data_that_exist_come_to_each_member_as_they_were(Data):
+    settings = {"data": Data(), "lr": [0.1, 0.3], "num_hiddens": [4, 5]}
+    sweeps = [run(**settings), run(**settings, stack=False)]
+    sweeps.append(run(**settings, on="processes", num_workers=1))
+    for done in sweeps[1:]:
+        assert finals(done) == pytest.approx(finals(sweeps[0]), rel=1e-4)
+    gradbook.seed_everything(0)
+    model = Net(num_hiddens=5, lr=0.3)
+    trainer = gradbook.Trainer(2, display="off")
+    trainer.fit(model, copy.deepcopy(settings["data"]))
+    final = trainer.history[sweeps[0].label][-1]
+    assert final == pytest.approx(finals(sweeps[0])[-1], rel=1e-4)
+
+
+def test_an_interrupted_sweep_goes_on_with_data_that_exist_as_they_were():
+    data = Drawing()
+    whole = run(Stopping, data=data, lr=[0.1, 0.3], max_epochs=3)
+    Path("stop").touch()
+    with pytest.raises(KeyboardInterrupt):
+        run(Stopping, data=data, lr=[0.1, 0.3], max_epochs=3)
+    folder = Path("runs/stopping-sweep-2")
+    done = run(Stopping, data=data, lr=[0.1, 0.3], max_epochs=3, resume=folder)
+    assert finals(done) == pytest.approx(finals(whole), rel=1e-4)
+
+
 def test_arguments_of_the_data_are_swept_where_their_class_is_given():
     done = run(batch_size=[8, 16])
     assert [r.facts["steps"] for r in done.runs] == [8, 4]
@@ -253,6 +313,22 @@ def test_what_making_a_member_changes_for_all_does_not_reach_the_others():
     done, alone = run(Penalized, **settings), run(Penalized, **settings, stack=False)
     assert finals(done) == finals(alone)
     assert "making another member changes" in done.members[0].alone
+
+
+def test_looking_at_members_leaves_no_trace_in_what_they_share():
+    class Warmed(LinearRegression):
+        calls: ClassVar = [0]
+
+        def loss(self, y_hat, y):
+            self.calls[0] += 1
+            return super().loss(y_hat, y) * (1 + 0.01 * self.calls[0])
+
+    settings = {"data": SyntheticRegressionData, "lr": [0.01, 0.02], "max_epochs": 1}
+    alone = run(Warmed, **settings, stack=False)
+    Warmed.calls[0] = 0
+    done = run(Warmed, **settings)
+    assert "change Warmed.calls[0]" in done.members[0].alone
+    assert finals(done) == finals(alone)
 
 
 def test_a_member_that_ends_the_program_is_only_a_member_that_failed():

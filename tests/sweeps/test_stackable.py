@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import gradbook
 from gradbook import Trainer
 from gradbook.sweeps.stacked import fit_stacked
+from gradbook.sweeps.training import Training
 
 # Each by itself
 
@@ -174,6 +175,33 @@ def test_what_cannot_be_stacked_is_trained_alone_and_says_why(Model, data, reaso
 )
 def test_settings_that_work_on_one_model_at_a_time_keep_it_alone(settings, reason):
     assert_fallback([member(trainer=settings, lr=lr) for lr in (0.1, 0.2)], reason)
+
+
+class NoisyTrainer(Trainer):
+    """Takes a setting that nothing else knows, and applies it in its own way."""
+
+    def __init__(self, max_epochs, gradient_noise=0.1, **settings):
+        super().__init__(max_epochs, **settings)
+        self.save_hyperparameters()
+
+
+def test_a_setting_that_is_not_declared_keeps_its_training_alone():
+    def build():
+        one = member()()
+        trainer = NoisyTrainer(1, gradient_noise=0.5, display="off")
+        return Training(trainer, one.model, one.data)
+
+    trained = fit_stacked([build, build])
+    reason = "its gradient_noise is 0.5, which works on one model at a time"
+    assert [training.alone for training in trained] == [reason] * 2
+
+
+@pytest.mark.parametrize("method", ["_update", "run_epochs", "_after_batch"])
+def test_a_replaced_method_that_a_stack_does_without_keeps_its_training_alone(method, undo_patches):
+    own = getattr(Trainer, method)
+    setattr(Trainer, method, lambda self, *arguments: own(self, *arguments))
+    builders = [member(lr=lr) for lr in (0.1, 0.2)]
+    assert_fallback(builders, f"Trainer.{method} was replaced")
 
 
 def test_a_replaced_loop_is_kept(undo_patches):

@@ -3,14 +3,15 @@
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gradbook.errors import DivergenceWarning, GradbookError
+from gradbook.errors import DivergenceWarning, GradbookError, GradbookWarning, warn
 from gradbook.hparams import make
+from gradbook.resumable_loader import Position
 from gradbook.runs.format import CHECKPOINT_FILES, remove_files
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
@@ -19,7 +20,10 @@ from gradbook.seeds import (
     restore_random_state,
     same_random_state,
     seed_everything,
+    untouched_generators,
 )
+from gradbook.sweeps.copies import Original
+from gradbook.sweeps.effects import Reached
 from gradbook.sweeps.stacked import fit_stacked, why_alone
 from gradbook.sweeps.training import Training
 from gradbook.sweeps.values import are_equal
@@ -34,7 +38,8 @@ class Member:
         index: Its place in the sweep.
         values: What it was given, by name, its seed included.
         Model: The class of its model.
-        data: A data set, or the class of one, which is then made anew for each member.
+        data: A data set, of which each member gets a copy; or the class of one, which is then
+            made anew for each.
         model_arguments, data_arguments, trainer_arguments: What each is made with.
         seed: What the random generators begin with.
         folder: Its run's folder.
@@ -92,31 +97,80 @@ class Member:
 
 @dataclass
 class MadeData:
-    """Data sets that were made, each for all members that get the same.
+    """The data of members: for each a copy of its own, as they were given or have been made.
 
     Attributes:
-        known: For whom each was made, whether that drew random numbers, the data, and the state
-            of the random generators after it.
+        known: For whom data were made, whether that drew random numbers, the data as they were
+            then, and the state of the random generators after it.
+        given: Data sets that were given, as they were.
     """
 
-    known: list[tuple[Member, bool, Any, dict[str, Any]]] = field(default_factory=list)
+    known: list[tuple[Member, bool, Original, dict[str, Any]]] = field(default_factory=list)
+    given: list[tuple[Any, "Original | _Uncopied"]] = field(default_factory=list)
 
     def of(self, member: Member) -> Any:
         """The data of a member, with the random generators as making them leaves them."""
         if not isinstance(member.data, type):
-            return member.data
-        for like, draws, data, after in self.known:
+            return self._as_given(member.data)
+        for like, draws, original, after in self.known:
             if not _are_given_the_same(like, member) or (draws and like.seed != member.seed):
                 continue
             if draws:
                 restore_random_state(after)
-            return data
+            return original.copy()
         before = random_state()
         data = make(member.data, member.data_arguments)
         after = random_state()
         draws = not same_random_state(before, after)  # otherwise the same for every seed
-        self.known.append((member, draws, data, after))
+        with suppress(Exception):  # what cannot be copied is made anew for each member
+            self.known.append((member, draws, Original(data), after))
         return data
+
+    def _as_given(self, data: Any) -> Any:
+        for known, original in self.given:
+            if known is data:
+                return original.copy()
+        kept: Original | _Uncopied
+        try:
+            kept = Original(data)
+            copy = kept.copy()
+        except Exception as error:  # what may go wrong in copying a learner's data is not limited
+            warn(
+                f"{type(data).__name__} cannot be copied for each member of the sweep "
+                f"({type(error).__name__}: {error}): the members share it. Only its random "
+                f"generators and the numbers it counts with are set back before each. Give the "
+                f"class instead of an object.",
+                GradbookWarning,
+            )
+            kept = _Uncopied(data)
+            copy = kept.copy()
+        self.given.append((data, kept))
+        return copy
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether members share data that cannot be copied."""
+        return any(isinstance(original, _Uncopied) for _, original in self.given)
+
+    def close(self) -> None:
+        """Leaves what was given as it was."""
+        for _, original in self.given:
+            if isinstance(original, _Uncopied):
+                original.copy()
+
+
+class _Uncopied:
+    """Data that all members share, because they cannot be copied."""
+
+    def __init__(self, data: Any) -> None:
+        self._data, self._position = data, Position([data])
+        self._sources = self._position.sources()
+
+    def copy(self) -> Any:
+        """The data themselves, with their generators and numbers as they were."""
+        with untouched_generators():
+            self._position.restore_sources(self._sources)
+        return self._data
 
 
 def _are_given_the_same(one: Member, other: Member) -> bool:
@@ -134,8 +188,7 @@ def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
     Raises:
         KeyboardInterrupt: After each has kept what it has reached.
     """
-    made = MadeData()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), closing(MadeData()) as made:
         # Which members diverge is what a sweep finds out, and its table tells.
         warnings.simplefilter("ignore", DivergenceWarning)
         if len(members) == 1:
@@ -169,15 +222,25 @@ def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
 
     Its model is made and looked at, and nothing is trained or kept.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for member in members:
-            try:
-                training = member.prepare(made, kept=False)
-            except (Exception, SystemExit):  # it will be told when it is trained
-                continue
-            return why_alone(training, partial(_make, members[-1], made))
-    return None
+    # Making and looking at a model runs its code, whose counts in a class or a module are not to
+    # have been moved when the members are trained.
+    noted = Reached([(members[0].Model.__name__, members[0].Model)])
+    if noted.iterators:
+        return f"it is not known whether its steps use up {noted.iterators[0]}"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for member in members:
+                try:
+                    training = member.prepare(made, kept=False)
+                except (Exception, SystemExit):  # it will be told when it is trained
+                    continue
+                if made.is_shared:
+                    return "its data cannot be copied for each member"
+                return why_alone(training, partial(_make, members[-1], made))
+        return None
+    finally:
+        noted.put_back()
 
 
 def _make(member: Member, made: MadeData) -> None:

@@ -249,14 +249,14 @@ def _items(pending: Sequence[Member], stack: bool) -> tuple[list[list[Member]], 
             groups.append((key, [member]))
     items: list[list[Member]] = []
     reasons: dict[int, str] = {}
-    made = MadeData()
-    for _, group in groups:
-        reason = reason_alone(group, made) if len(group) > 1 else None
-        if reason is None:
-            items.append(group)
-        else:
-            items += [[member] for member in group]
-            reasons |= {member.index: reason for member in group}
+    with contextlib.closing(MadeData()) as made:
+        for _, group in groups:
+            reason = reason_alone(group, made) if len(group) > 1 else None
+            if reason is None:
+                items.append(group)
+            else:
+                items += [[member] for member in group]
+                reasons |= {member.index: reason for member in group}
     return items, reasons
 
 

@@ -79,9 +79,13 @@ class Search:
             settings = {"max_epochs": 1, "limit_batches": 1, "compile": False, "watch": ()}
             member = replace(member, trainer_arguments=member.trainer_arguments | settings)
             try:
-                with untouched_generators(), warnings.catch_warnings():
+                with (
+                    untouched_generators(),
+                    warnings.catch_warnings(),
+                    closing(MadeData()) as made,
+                ):
                     warnings.simplefilter("ignore")
-                    training = member.prepare(MadeData(), kept=False)
+                    training = member.prepare(made, kept=False)
                     training.trainer.fit(training.model, training.data)
             except Exception as error:  # a learner's code may raise anything
                 failure = failure or error

@@ -1,5 +1,6 @@
 """What can be trained in a stack, and who goes together: found out before anything is trained."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -8,7 +9,11 @@ import torch
 
 from gradbook.data import TensorLoader
 from gradbook.module import Classifier, Module
-from gradbook.seeds import same_random_state
+from gradbook.seeds import random_state, restore_random_state, same_random_state
+from gradbook.settings import unstackable_setting
+from gradbook.sweeps.calls import Calls, Writes
+from gradbook.sweeps.copies import are_copies
+from gradbook.sweeps.effects import Reached
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
 from gradbook.sweeps.training import Training
@@ -22,17 +27,13 @@ _LARGE_BATCH = 4096
 #: Attributes of every layer, and of a model beside its network, that no result depends on.
 _UNCOUNTED = {*vars(torch.nn.Module()), "board", "plot_train_per_epoch", "plot_valid_per_epoch"}
 
-#: The library's own, which `add_to_class` may have replaced since.
-_FIT_EPOCH, _PREPARE = Trainer.fit_epoch, Trainer.prepare_batch
+_BATCH = "their batch"
 
-#: Settings of the trainer, and their values, with which all models do what one does.
-_NEUTRAL: dict[str, Any] = {
-    "gradient_clip_val": 0,
-    "accumulate_grad_batches": 1,
-    "precision": "32",
-    "compile": False,
-    "deterministic": False,
-    "patience": None,
+#: The methods of a trainer, and those that a stack calls as one alone does, or has no use for.
+_METHODS_OF_TRAINER = [n for n, v in vars(Trainer).items() if inspect.isfunction(v)]
+_FREE_METHODS = {
+    *("__init__", "prepare_data", "prepare_model", "fitting", "end_epoch", "clip_gradients"),
+    *("validate", "predict", "save_checkpoint", "stop"),
 }
 
 
@@ -52,23 +53,28 @@ def check_alone(training: Training) -> None:
     name = type(model).__name__
     if not isinstance(model, Module):
         raise CannotStack(f"{name} is not derived from Module")
-    for method, known in (
-        ("training_step", (Module.training_step,)),
-        ("validation_step", (Module.validation_step, Classifier.validation_step)),
-        ("plot", (Module.plot,)),
-    ):
-        if getattr(type(model), method) not in known:
+    for method in ("training_step", "validation_step", "plot"):
+        if not _is_ours(getattr(type(model), method)):
             raise CannotStack(f"{name}.{method} is the learner's own")
-    Trainers = type(trainer)
-    if Trainers.fit_epoch is not _FIT_EPOCH and not is_usual_epoch(Trainers.fit_epoch):
-        raise CannotStack("Trainer.fit_epoch was replaced by another loop")
-    if Trainers.prepare_batch is not _PREPARE and not is_usual_preparation(Trainers.prepare_batch):
-        raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
-    for setting, neutral in _NEUTRAL.items():
-        if getattr(trainer, setting) != neutral:
-            raise CannotStack(f"{setting} works on one model at a time")
+    for method in _METHODS_OF_TRAINER:
+        own = inspect.getattr_static(type(trainer), method)
+        if _is_ours(own) or method in _FREE_METHODS:
+            continue
+        if method == "fit_epoch":
+            if not is_usual_epoch(own):
+                raise CannotStack("Trainer.fit_epoch was replaced by another loop")
+        elif method == "prepare_batch":
+            if not is_usual_preparation(own):
+                raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
+        else:
+            raise CannotStack(f"Trainer.{method} was replaced")
     if trainer.watch:
         raise CannotStack("its gradients are watched")
+    setting = unstackable_setting(trainer)
+    if setting is not None:
+        raise CannotStack(setting)
+    if not all(_is_ours(type(sink)) for sink in trainer._steppers):
+        raise CannotStack("a sink of the learner's is told of every step")
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
     listed = {id(parameter) for parameter in model.parameters()}
@@ -76,6 +82,8 @@ def check_alone(training: Training) -> None:
         raise CannotStack(f"its optimizer updates tensors that are no parameters of {name}")
     if any(hook for module in model.modules() for hook in _hooks(module)):
         raise CannotStack(f"{name} has hooks")
+    if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters()):
+        raise CannotStack(f"parameters of {name} have hooks")
     if trainer.position.batches or trainer.position.split != "train":
         raise CannotStack("it goes on in the middle of an epoch")
     if trainer.position.generators:
@@ -83,7 +91,7 @@ def check_alone(training: Training) -> None:
     for loader in training.loaders:
         if type(loader) is not TensorLoader:
             raise CannotStack("its minibatches do not come from tensors in memory")
-    training.reads = _reads(training)
+    _look_at_steps(training)
 
 
 def _updated(optimizer: Any) -> list[Any]:
@@ -100,53 +108,129 @@ def _hooks(module: torch.nn.Module) -> Iterator[Any]:
         yield from getattr(module, name).values()
 
 
-def _reads(training: Training) -> list[tuple[int, str, Any]]:
-    """What a step of this model reads, as `Training.reads` has it."""
+def _is_ours(code: Any) -> bool:
+    """Whether a method or class is the library's own, and not one that a learner put there."""
+    module = getattr(getattr(code, "fget", code), "__module__", None)
+    return str(module).partition(".")[0] == "gradbook"
+
+
+def _look_at_steps(training: Training) -> None:
+    """Takes steps that change nothing, to see what they read and what they would change.
+
+    Sets `Training.reads` and `Training.reached`.
+    """
     model, trainer = training.model, training.trainer
     modules = list(model.modules())
-    before = trainer.position.sources()
-    buffers = [
-        (module, name, buffer, buffer.clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
+    code = [loader.transform for loader in training.loaders if loader.transform is not None]
+    roots = [(type(model).__name__, model), *(("the transform of its data", own) for own in code)]
+    parameters = [id(parameter) for parameter in model.parameters()]
+    unseen = [id(trainer), id(getattr(model, "board", None))]
+    noted = Reached(roots, parameters=parameters, unseen=unseen)
+    if noted.iterators:
+        raise CannotStack(f"it is not known whether its steps use up {noted.iterators[0]}")
+    modes = [module.training for module in modules]
+    before, calls = random_state(), Calls(modules)
+    switches, written = False, []
     try:
-        batches = [trainer.prepare_batch(loader.first()) for loader in training.loaders]
-        with _listening(modules) as names, torch.no_grad():
-            for step in (True, False):
-                model.train(step)
-                batch = batches[0] if step else batches[-1]
-                Y_hat = model(*batch[:-1])
-                model.loss(Y_hat, batch[-1])
-                if not step and isinstance(model, Classifier):
-                    model.accuracy(Y_hat, batch[-1])
+        with calls.watching():
+            switches = _take_steps(training)
+        with _listening(modules) as calls.heard, Writes(noted.tensors) as writes:
+            _take_steps(training, writes)
+        written = writes.found
     except Exception as error:
         raise CannotStack(f"a first step failed ({first_line(error)})") from error
     finally:
-        after = trainer.position.sources()
-        trainer.position.restore_sources(before)
-        changed = [
-            (module, name, buffer, kept)
-            for module, name, buffer, kept in buffers
-            if module._buffers[name] is not buffer or not torch.equal(buffer, kept)
-        ]
-        with torch.no_grad():
-            for module, name, buffer, kept in changed:
-                module._buffers[name] = buffer.copy_(kept)
+        after = random_state()
+        changed = noted.changed()
+        noted.put_back()
+        restore_random_state(before)
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
     if not same_random_state(before, after):
         raise CannotStack("its steps draw random numbers, as dropout does")
-    if changed:
-        raise CannotStack("its steps change a buffer, as batch normalization does")
-    if before["numbers"] != after["numbers"]:
-        raise CannotStack("its steps count in an attribute")
-    if any(name == "trainer" for _, name in names):
-        raise CannotStack("its steps look at the trainer")
-    return [
-        (place, name, vars(modules[place])[name])
-        for place, name in sorted(names)
-        if name in vars(modules[place]) and name not in _UNCOUNTED
+    if changed is not None or written:
+        raise CannotStack(_words_of(changed or written[0], model))
+    if switches:
+        raise CannotStack("its steps switch between training and validation")
+    for name in ("trainer", "board"):
+        if any(read == name for _, read in calls.heard):
+            raise CannotStack(f"its steps look at the {name}")
+    if calls.doubts:
+        raise CannotStack(f"its steps call {calls.doubts[0]}")
+    if not calls.codes <= noted.codes:
+        unknown = min(code.co_qualname for code in calls.codes - noted.codes)
+        raise CannotStack(f"its steps call {unknown}, of which not all can be seen")
+    reached = Reached(roots, calls, parameters, unseen)
+    if reached.doubts:
+        raise CannotStack(f"its steps may depend on {reached.doubts[0]}")
+    if reached.shares_with(Reached([("its optimizer", trainer.optim)], parameters=parameters)):
+        raise CannotStack("its steps depend on something that its optimizer has")
+    training.reached = reached
+    named = calls.names
+    training.reads = [
+        (place, name, value)
+        for place, module in enumerate(modules)
+        for name, value in sorted(vars(module).items())
+        if name not in _UNCOUNTED
+        and ((place, name) in calls.heard or named is None or name in named)
     ]
+
+
+def _words_of(changed: str, model: Module) -> str:
+    """Why a model whose steps change something is trained alone."""
+    if changed == _BATCH:
+        return "its steps change their batch"
+    if "._buffers" in changed:
+        return "its steps change a buffer, as batch normalization does"
+    if "._parameters" in changed:
+        return "its steps change a parameter"
+    owner, _, name = changed.partition(".")
+    layers = [vars(layer) for layer in model.modules() if type(layer).__name__ == owner]
+    if any(isinstance(layer.get(name), int | float) for layer in layers):
+        return f"its steps count in an attribute, {changed}"
+    return f"its steps change {changed}"
+
+
+def _take_steps(training: Training, writes: Writes | None = None) -> bool:
+    """Computes what steps compute, of whole batches and of those as small as the last.
+
+    Args:
+        training: Whose steps they are.
+        writes: What sees whether a batch is written into; gradients are not computed then.
+
+    Returns:
+        Whether a step has switched a layer between training and validation.
+    """
+    model, trainer = training.model, training.trainer
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    switches = False
+    for step in (True, False):
+        loader = training.loaders[0] if step else training.loaders[-1]
+        model.train(step)
+        modes = [module.training for module in model.modules()]
+        for size in sizes_of(loader):
+            batch = [item[:size].clone() for item in loader.first()]
+            if writes is not None:
+                for item in batch:
+                    writes.add(_BATCH, item)
+            *inputs, Y = trainer.prepare_batch(batch)
+            with torch.set_grad_enabled(step):
+                Y_hat = model(*inputs)
+                loss = model.loss(Y_hat, Y)
+                has_gradients = isinstance(loss, torch.Tensor) and loss.requires_grad
+                if step and has_gradients and writes is None:  # once is enough
+                    torch.autograd.grad(loss.reshape(()), trained, allow_unused=True)
+                if not step and isinstance(model, Classifier):
+                    model.accuracy(Y_hat, Y)
+            switches |= modes != [module.training for module in model.modules()]
+    return switches
+
+
+def sizes_of(loader: TensorLoader) -> list[int]:
+    """How many examples a loader's batches have: the first ones, and the last if it is smaller."""
+    num_examples, size = len(loader.tensors[0]), loader.batch_size
+    left = num_examples % size
+    return [size, left] if left and num_examples > size else [min(size, num_examples)]
 
 
 @contextmanager
@@ -256,7 +340,9 @@ def _see_the_same(one: Training, other: Training) -> bool:
     if not same_random_state(one.random_state, other.random_state):
         return False
     for a, b in zip(one.loaders, other.loaders, strict=True):
-        if (a.batch_size, a.shuffle, a.transform) != (b.batch_size, b.shuffle, b.transform):
+        if (a.batch_size, a.shuffle) != (b.batch_size, b.shuffle):
+            return False
+        if not are_copies(a.transform, b.transform):
             return False
         if not all(s is t or torch.equal(s, t) for s, t in zip(a.tensors, b.tensors, strict=True)):
             return False

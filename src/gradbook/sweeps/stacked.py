@@ -14,14 +14,20 @@ from typing import Any
 import torch
 from torch.func import functional_call, grad_and_value, vmap
 
-from gradbook.checks import at_rest
 from gradbook.data import Batch
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state
 from gradbook.sweeps.optimizers import stacked_optimizer
 from gradbook.sweeps.program import Program
-from gradbook.sweeps.stackable import CannotStack, check_alone, first_line, groups_of, streams_of
+from gradbook.sweeps.stackable import (
+    CannotStack,
+    check_alone,
+    first_line,
+    groups_of,
+    sizes_of,
+    streams_of,
+)
 from gradbook.sweeps.training import Training
 from gradbook.watching import DivergenceWatcher
 
@@ -101,19 +107,15 @@ def why_alone(training: Training, make_another: Callable[[], Any]) -> str | None
         return "it cannot be begun"
     with training.ending_with():
         check_alone(training)
-        before = _own_loss(training)
+        assert training.reached is not None
         make_another()
-        if _own_loss(training) != before:
-            raise CannotStack("its loss depends on something that making another member changes")
+        changed = training.reached.changed()
+        if changed is not None:
+            raise CannotStack(
+                f"its loss depends on {changed}, something that making another member changes"
+            )
         _Stack([training], Interrupts()).part()
     return None if training.error is None else str(training.error)
-
-
-def _own_loss(training: Training) -> str:
-    """The loss of a first batch, as text, so that NaN is equal to NaN."""
-    *X, y = training.loaders[0].first()
-    with at_rest(training.model):
-        return repr(float(training.model.loss(training.model(*X), y)))
 
 
 class _Stack:
@@ -375,11 +377,9 @@ class _Stack:
 
     def _first_batches(self, split: int) -> Iterator[list[torch.Tensor]]:
         """A batch of a set, and one as small as its last."""
-        yield (batch := self._first_batch(split))
-        loader = self.trainings[0].loaders[split]
-        left = len(loader.tensors[0]) % loader.batch_size
-        if left and loader.batch_size < len(loader.tensors[0]):
-            yield [item[:left] if self._is_shared else item[:, :left] for item in batch]
+        batch = self._first_batch(split)
+        for size in sizes_of(self.trainings[0].loaders[split]):
+            yield [item[:size] if self._is_shared else item[:, :size] for item in batch]
 
     def _check_all(self) -> None:
         """Traces all steps, and compares a first one with what each model itself gives.
@@ -405,7 +405,11 @@ class _Stack:
                 raise CannotStack("a stacked step gave other numbers than the model's own")
 
     def _check_one(self, epoch: int) -> None:
-        """Compares one model's loss at the beginning of each epoch: its code may count epochs."""
+        """Compares what steps depend on, and one model's loss, at the beginning of each epoch."""
+        for training in self.trainings:
+            changed = None if training.reached is None else training.reached.changed()
+            if changed is not None:  # a scheduler or a sink of the learner's may have done it
+                raise CannotStack(f"its step has changed since the training began ({changed})")
         k = epoch % len(self.trainings)
         batch = self._first_batch()
         self.trainings[k].model.train()

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradbook.interrupts import Interrupts
 from gradbook.seeds import random_state, restore_random_state
+from gradbook.sweeps.effects import Reached
 from gradbook.trainer import Trainer
 
 
@@ -21,6 +22,7 @@ class Training:
         error: What ended it, if something did.
         random_state: What the global random generators go on from in its next epoch.
         reads: The attributes that its steps read: the layer's place, the name, the value.
+        reached: All that its steps depend on, as it was before the first one.
     """
 
     trainer: Trainer
@@ -31,6 +33,7 @@ class Training:
     error: BaseException | None = None
     random_state: dict[str, Any] = field(default_factory=dict)
     reads: list[tuple[int, str, Any]] = field(default_factory=list)
+    reached: Reached | None = None
     _context: Any = None
 
     @property

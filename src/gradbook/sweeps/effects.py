@@ -1,0 +1,429 @@
+"""What a step of a model does beside its result, and what it depends on.
+
+A stack traces a step once, and Python code does not run again. That is right only for steps that
+change nothing and read nothing that changes, which nobody can prove of any code. So a step is
+watched while it runs: what its code can reach is noted before and compared after, and every call
+that it makes is seen. What is not known to be harmless counts as doubt.
+"""
+
+import enum
+import sys
+import types
+import weakref
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterable
+from datetime import date, time, timedelta, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property, partial, partialmethod
+from pathlib import PurePath
+from re import Pattern
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.parameter import is_lazy
+
+from gradbook.sweeps.calls import Calls, codes_in, is_foreign, library_of, names_in
+from gradbook.sweeps.notes import MISSING, ArrayNote, Note, TensorNote, VariableNote
+
+#: More than this is not looked through, and a longer list or dictionary not looked into.
+_MOST_OBJECTS, _LONGEST = 20_000, 2_000
+
+#: A tensor with more numbers is compared by PyTorch's count of its changes, and not copied.
+_LARGE = 2**20
+
+#: Values that never change.
+_CONSTANTS = (
+    *(type(None), bool, int, float, complex, str, bytes, range, slice, type(...)),
+    *(type(NotImplemented), Decimal, Fraction, date, time, timedelta, tzinfo, PurePath, Pattern),
+    *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
+    *(np.generic, np.dtype, np.ufunc, types.CodeType, types.GenericAlias, types.UnionType),
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
+    *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
+    types.MethodWrapperType,
+)
+
+#: Classes of C whose instances are noted whole, or have nothing to note.
+_KNOWN_BASES = {
+    *(object, dict, OrderedDict, defaultdict, list, set, tuple, frozenset, deque),
+    *(int, float, str, bytes, complex),
+    *(types.SimpleNamespace, BaseException, Exception),
+}
+_IS_IMMUTABLE_TYPE, _IS_HEAP_TYPE = 1 << 8, 1 << 9
+
+
+class Reached:
+    """All that code can reach from some objects, noted as it is now.
+
+    Args:
+        roots: The objects, each with its name.
+        calls: What a step has called, if only what that could reach is to be looked at.
+        parameters: The ids of tensors that are to change.
+        unseen: The ids of objects that are not looked into.
+
+    Attributes:
+        doubts: What is reached of which nothing is known, in words.
+        iterators: What is reached and can only be used up.
+        codes: The code of all functions of a learner's.
+        held: The ids of what can change, without modules.
+        tensors: All tensors, each with its name.
+        globals, stored: The ids of modules' contents, with the names in them that are used, and
+            that are set.
+    """
+
+    def __init__(
+        self,
+        roots: Iterable[tuple[str, Any]],
+        calls: Calls | None = None,
+        parameters: Iterable[int] = (),
+        unseen: Iterable[int] = (),
+    ) -> None:
+        self.doubts: list[str] = []
+        self.iterators: list[str] = []
+        self.codes: set[types.CodeType] = set()
+        self.held: set[int] = set()
+        self.globals: set[tuple[int, str]] = set()
+        self.stored: set[tuple[int, str]] = set()
+        self.tensors: list[tuple[str, torch.Tensor]] = []
+        self._notes: list[Any] = []
+        self._slots: dict[type, dict[str, Any]] = {}
+        self._calls, self._parameters = calls, set(parameters)
+        self._waiting = deque(roots)
+        self._seen: dict[int, Any] = dict.fromkeys(unseen)
+        while self._waiting:
+            label, value = self._waiting.popleft()
+            if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
+                if not isinstance(value.__self__, types.ModuleType | type):
+                    self._wait(label, value.__self__)
+                continue
+            is_constant = isinstance(value, _CONSTANTS) and not hasattr(value, "__dict__")
+            if is_constant or id(value) in self._seen:
+                continue
+            self._seen[id(value)] = value  # alive, so that no other gets its id
+            if len(self._seen) > _MOST_OBJECTS:
+                self.doubts.append("more hangs on its code than can be looked through")
+                break
+            self._look(label, value)
+
+    def changed(self) -> str | None:
+        """The first thing that is not as it was, in words; None if all is."""
+        return next((what for note in self._notes if (what := note.changed()) is not None), None)
+
+    def put_back(self) -> None:
+        """Makes everything what it was."""
+        for note in self._notes:
+            if note.changed() is not None:
+                note.put_back()
+
+    def shares_with(self, other: "Reached") -> bool:
+        """Whether the two reach something that one of them may change."""
+        common = (self.held & other.held) - self._parameters
+        return bool(common or self.globals & other.stored or self.stored & other.globals)
+
+    # One object
+
+    def _look(self, label: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            self._look_at_tensor(label, value)
+        elif isinstance(value, np.ndarray):
+            self._look_at_array(label, value)
+        elif isinstance(value, type):
+            self._look_at_class(value)
+        elif isinstance(value, types.FunctionType):
+            self._look_at_function(value)
+        elif isinstance(value, types.MethodType):
+            self._wait(label, value.__self__, value.__func__)
+        elif isinstance(value, types.ModuleType):
+            pass  # the names that a function takes from it are looked at with the function
+        elif isinstance(value, property):
+            self._wait(label, value.fget, value.fset, value.fdel)
+        elif isinstance(value, staticmethod | classmethod):
+            self._wait(label, value.__func__)
+        elif isinstance(value, cached_property):
+            self._wait(label, value.func)
+        elif isinstance(value, partial | partialmethod):
+            self._wait(label, value.func, value.args, value.keywords)
+        elif isinstance(value, weakref.ReferenceType):
+            self._wait(label, value())
+        elif isinstance(value, types.CellType):
+            self._note_cell(label, value)
+        elif type(value) in (tuple, frozenset):
+            if self._is_short(label, value):
+                self._wait(label, *value)
+        elif library_of(type(value).__module__) != "typing":
+            self._look_at_object(label, value)
+
+    def _wait(self, label: str, *values: Any) -> None:
+        self._waiting.extend((label, value) for value in values)
+
+    def _is_short(self, label: str, value: Any) -> bool:
+        if len(value) <= _LONGEST:
+            return True
+        self.doubts.append(f"{label}, which is too long to be looked through")
+        return False
+
+    def _look_at_tensor(self, label: str, tensor: torch.Tensor) -> None:
+        is_own = id(tensor) in self._parameters
+        self.tensors.append((label, tensor))
+        if not is_own:
+            self.held.add(id(tensor))
+        if not (is_own and self._calls):  # a step of the optimizer is to change it
+            is_exact = is_own or tensor.numel() <= _LARGE
+            if tensor.layout != torch.strided:
+                self.doubts.append(f"{label}, a sparse tensor")
+            elif not is_lazy(tensor):
+                self._notes.append(TensorNote(label, tensor, is_exact))
+        if vars(tensor):
+            self._note_dict(label, vars(tensor), is_attribute=True)
+        if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+            self._wait(label, type(tensor))
+
+    def _look_at_array(self, label: str, array: Any) -> None:
+        self.held.add(id(array))
+        if array.size > _LARGE or array.dtype.hasobject:
+            self.doubts.append(f"{label}, an array that is not compared")
+        else:
+            self._notes.append(ArrayNote(label, array))
+
+    def _look_at_class(self, Class: type) -> None:
+        for base in Class.__mro__:
+            is_own = is_foreign(base.__module__)
+            if not is_own and library_of(base.__module__) != "gradbook":
+                continue
+            attributes = {n: v for n, v in vars(base).items() if not _is_special(n)}
+            if is_own and id(base) not in self._seen:
+                self._seen[id(base)] = base
+                self.held.add(id(base))
+            self._note_class(base, attributes)
+            for name, value in vars(base).items():
+                is_code = isinstance(
+                    value, types.FunctionType | property | staticmethod | classmethod
+                )
+                if is_code or (not _is_special(name) and self._may_read(name)):
+                    self._wait(f"{base.__name__}.{name}", value)
+
+    def _note_class(self, Class: type, attributes: dict[str, Any]) -> None:
+        def read() -> list[tuple[str, Any]]:
+            return [(n, v) for n, v in vars(Class).items() if not _is_special(n)]
+
+        def write(before: dict[str, Any]) -> None:
+            for name in [n for n in vars(Class) if not _is_special(n) and n not in before]:
+                type.__delattr__(Class, name)
+            for name, value in before.items():
+                if vars(Class).get(name, MISSING) is not value:
+                    type.__setattr__(Class, name, value)
+
+        if attributes or is_foreign(Class.__module__):
+            self._notes.append(Note(Class.__name__, read, write, is_attribute=True))
+
+    def _look_at_function(self, function: types.FunctionType) -> None:
+        namespace, code = function.__globals__, function.__code__
+        if not is_foreign(namespace.get("__name__")):
+            if is_foreign(function.__module__):  # a library's, around a learner's
+                self._wait(function.__qualname__, *(function.__closure__ or ()))
+                self._wait(function.__qualname__, *vars(function).values())
+            return
+        if self._calls is not None and not self._calls.codes.intersection(codes_in(code)):
+            return
+        self.codes.update(codes_in(code))
+        name = function.__qualname__
+        for cell, free in zip(function.__closure__ or (), code.co_freevars, strict=True):
+            self._wait(free, cell)
+        self._note_function(function)
+        self._wait(f"a default of {name}", *(function.__defaults__ or ()))
+        for key, value in (function.__kwdefaults__ or {}).items():
+            self._wait(f"{name}'s {key}", value)
+        for key, value in vars(function).items():
+            self._wait(f"{name}.{key}", value)
+        used, stored, every = names_in(code)
+        self._look_at_names(namespace, used, every)
+        self.stored |= {(id(namespace), stored_name) for stored_name in stored}
+
+    def _note_function(self, function: types.FunctionType) -> None:
+        def read() -> list[tuple[str, Any]]:
+            return [
+                ("__code__", function.__code__),
+                ("__defaults__", function.__defaults__),
+                *(function.__kwdefaults__ or {}).items(),
+                *vars(function).items(),
+            ]
+
+        def write(before: dict[str, Any]) -> None:
+            function.__code__, function.__defaults__ = before["__code__"], before["__defaults__"]
+            named = function.__kwdefaults__ or {}
+            named.update({name: before[name] for name in named})
+            known = {"__code__", "__defaults__", *named}
+            vars(function).clear()
+            vars(function).update({k: v for k, v in before.items() if k not in known})
+
+        self._notes.append(Note(function.__qualname__, read, write, is_attribute=True))
+
+    def _look_at_names(
+        self, namespace: dict[str, Any], names: frozenset[str], every: frozenset[str]
+    ) -> None:
+        """Notes what names mean in a module, and in the modules that it has from others."""
+        label = str(namespace.get("__name__", ""))
+        new = [name for name in names if (id(namespace), name) not in self.globals]
+        self.globals |= {(id(namespace), name) for name in new}
+
+        def read() -> list[tuple[str, Any]]:
+            return [(name, namespace.get(name, MISSING)) for name in new]
+
+        def write(before: dict[str, Any]) -> None:
+            for name, value in before.items():
+                if value is MISSING:
+                    namespace.pop(name, None)
+                else:
+                    namespace[name] = value
+
+        if new:
+            self._notes.append(Note(label, read, write, is_attribute=True))
+        package = str(namespace.get("__package__") or "")
+        for name in names:
+            value = namespace.get(name, sys.modules.get(name, sys.modules.get(f"{package}.{name}")))
+            if isinstance(value, types.ModuleType):
+                if is_foreign(value.__name__) and id(value) not in self._seen:
+                    self._seen[id(value)] = value
+                    self._look_at_names(vars(value), every & vars(value).keys(), every)
+            elif name in new and value is not None:
+                self._wait(name, value)
+
+    def _note_cell(self, label: str, cell: types.CellType) -> None:
+        def read() -> list[tuple[str, Any]]:
+            try:
+                return [("", cell.cell_contents)]
+            except ValueError:  # it is empty
+                return []
+
+        def write(before: dict[str, Any]) -> None:
+            if before:
+                cell.cell_contents = before[""]
+
+        note = Note(label, read, write)
+        self.held.add(id(cell))
+        self._notes.append(VariableNote(note, label))
+        self._wait(label, *(value for _, value in note.before))
+
+    def _note_dict(self, label: str, content: dict[Any, Any], is_attribute: bool = False) -> None:
+        # Whether a layer trains is set from outside, before each pass.
+        free = "training" if is_attribute and "_parameters" in content else MISSING
+
+        def read() -> list[tuple[Any, Any]]:
+            return [(k, None if k == free else v) for k, v in content.items()]
+
+        def write(before: dict[Any, Any]) -> None:
+            kept = {k: content.get(k) if k == free else v for k, v in before.items()}
+            content.clear()
+            content.update(kept)
+
+        self.held.add(id(content))
+        self._notes.append(Note(label, read, write, is_attribute))
+
+    def _look_at_object(self, label: str, value: Any) -> None:
+        """An object of any other class: what it holds, attributes, and slots."""
+        Class = type(value)
+        if isinstance(value, enum.Enum) or Class is object:
+            return
+        if self._is_unknown(value):
+            kind = f"{Class.__module__}.{Class.__qualname__}".removeprefix("builtins.")
+            if hasattr(Class, "__next__") and not hasattr(Class, "seekable"):
+                self.iterators.append(f"{label}, of the type {kind}")
+            self.doubts.append(f"{label}, of the type {kind}")
+            return
+        self.held.add(id(value))
+        name = Class.__name__
+        if isinstance(value, dict):
+            if self._is_short(label, value):
+                self._note_dict(label, value)
+                for key, item in list(value.items()):
+                    self._wait(label, key)
+                    self._wait(f"{label}[{key!r:.30}]", item)
+        elif isinstance(value, list | set | deque):
+            if self._is_short(label, value):
+                self._note_sequence(label, value)
+                for item in list(value):
+                    self._wait(f"{label}[...]", item)
+        elif isinstance(value, tuple | frozenset):
+            self._wait(label, *value)
+        attributes = getattr(value, "__dict__", None)
+        if isinstance(attributes, dict) and Class is not OrderedDict:
+            self._note_dict(name, attributes, is_attribute=True)
+            for key, item in list(attributes.items()):
+                if self._may_read(key, value):
+                    self._wait(f"{name}.{key}", item)
+        self._look_at_slots(value)
+        self._waiting.append((name, Class))
+
+    def _note_sequence(self, label: str, value: Any) -> None:
+        def read() -> list[tuple[Any, Any]]:
+            return list(enumerate(value))
+
+        def write(before: dict[Any, Any]) -> None:
+            value.clear()
+            (value.update if isinstance(value, set) else value.extend)(before.values())
+
+        self._notes.append(Note(label, read, write))
+
+    def _look_at_slots(self, value: Any) -> None:
+        members = self._slots.get(type(value))
+        if members is None:
+            members = self._slots[type(value)] = {
+                name: member
+                for base in type(value).__mro__
+                for name, member in vars(base).items()
+                if isinstance(member, types.MemberDescriptorType) and _is_written_in_python(base)
+            }
+        if not members:
+            return
+
+        def read() -> list[tuple[str, Any]]:
+            found = []
+            for name, member in members.items():
+                try:
+                    found.append((name, member.__get__(value)))
+                except AttributeError:  # it is not set
+                    found.append((name, MISSING))
+            return found
+
+        def write(before: dict[str, Any]) -> None:
+            for name, kept in before.items():
+                if kept is not MISSING:
+                    members[name].__set__(value, kept)
+
+        note = Note(type(value).__name__, read, write, is_attribute=True)
+        self._notes.append(note)
+        for name, kept in note.before:
+            if kept is not MISSING:
+                self._wait(f"{type(value).__name__}.{name}", kept)
+
+    def _is_unknown(self, value: Any) -> bool:
+        """Whether an object may hold something that cannot be seen from Python."""
+        bases = type(value).__mro__
+        if any(base not in _KNOWN_BASES and not _is_written_in_python(base) for base in bases):
+            return True
+        if hasattr(value, "__dict__"):
+            return False
+        own = [base for base in bases if base not in _KNOWN_BASES]
+        return any("__slots__" not in vars(base) for base in own)
+
+    def _may_read(self, name: str, owner: Any = None) -> bool:
+        """Whether the calls may read an attribute of this name; without calls, all may be read."""
+        calls = self._calls
+        if calls is None or calls.names is None or name in calls.names:
+            return True
+        place = None if owner is None else calls.places.get(id(owner))
+        if place is not None:
+            return (place, name) in calls.heard or name in ("_parameters", "_buffers", "_modules")
+        if owner is None:
+            return calls.gets_any
+        bases = type(owner).__mro__[:-1]
+        return calls.gets_any or not all(is_foreign(base.__module__) for base in bases)
+
+
+def _is_special(name: str) -> bool:
+    return (name.startswith("__") and name.endswith("__")) or name == "_abc_impl"
+
+
+def _is_written_in_python(Class: type) -> bool:
+    return bool(Class.__flags__ & _IS_HEAP_TYPE) and not Class.__flags__ & _IS_IMMUTABLE_TYPE

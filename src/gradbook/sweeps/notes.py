@@ -1,0 +1,124 @@
+"""What an object held, compared and put back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+#: What is not there.
+MISSING = object()
+
+#: Values that are the same if they are equal.
+_COMPARED = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
+
+
+@dataclass
+class Note:
+    """What an object held, and how it is read and put back."""
+
+    label: str
+    read: Callable[[], list[tuple[Any, Any]]]
+    write: Callable[[dict[Any, Any]], None]
+    is_attribute: bool = False
+    before: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.before = self.read()
+
+    def changed(self) -> str | None:
+        """What is not as it was, in words; None if all is."""
+        before, now = dict(self.before), dict(self.read())
+        for key in [*before, *(key for key in now if key not in before)]:
+            if not _is_same(before.get(key, MISSING), now.get(key, MISSING)):
+                name = f"{self.label}.{key}" if self.is_attribute else f"{self.label}[{key!r:.30}]"
+                return name if isinstance(key, str) or not self.is_attribute else self.label
+        return None if list(before) == list(now) else self.label
+
+    def put_back(self) -> None:
+        """Makes it what it was."""
+        self.write(dict(self.before))
+
+
+class TensorNote:
+    """The values of a tensor."""
+
+    def __init__(self, label: str, tensor: torch.Tensor, is_exact: bool) -> None:
+        self.label, self.tensor = label, tensor
+        self._grad, self._requires_grad = _gradient(tensor), tensor.requires_grad
+        self._version = tensor._version
+        with torch.no_grad():
+            self._values = tensor.detach().clone() if is_exact else None
+
+    def changed(self) -> str | None:
+        """Its name, if it is not as it was."""
+        tensor = self.tensor
+        if _gradient(tensor) is not self._grad or tensor.requires_grad != self._requires_grad:
+            return self.label
+        if self._values is None:
+            return None if tensor._version == self._version else self.label
+        own = tensor.detach()
+        if own.shape != self._values.shape or own.dtype != self._values.dtype:
+            return self.label
+        same = torch.equal(own, self._values) or bool(
+            ((own == self._values) | ((own != own) & (self._values != self._values))).all()
+        )
+        return None if same else self.label
+
+    def put_back(self) -> None:
+        """Gives it its values again."""
+        tensor = self.tensor
+        if tensor.is_leaf:
+            tensor.requires_grad_(self._requires_grad)
+            tensor.grad = self._grad
+        if self._values is not None:
+            with torch.no_grad():
+                if tensor.shape == self._values.shape and tensor.dtype == self._values.dtype:
+                    tensor.copy_(self._values)
+                else:  # by way of `.data`
+                    tensor.data = self._values.clone()
+
+
+class ArrayNote:
+    """The values of a NumPy array."""
+
+    def __init__(self, label: str, array: Any) -> None:
+        self.label, self.array, self._values = label, array, array.copy()
+
+    def changed(self) -> str | None:
+        """Its name, if it is not as it was."""
+        # By their bytes, so that NaN is equal to NaN.
+        return None if self.array.tobytes() == self._values.tobytes() else self.label
+
+    def put_back(self) -> None:
+        """Gives it its values again."""
+        if self.array.flags.writeable:
+            self.array[...] = self._values
+
+
+def _gradient(tensor: torch.Tensor) -> torch.Tensor | None:
+    return tensor.grad if tensor.is_leaf else None
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if type(a) is not type(b):
+        return False
+    if type(a) in _COMPARED:
+        return bool(a == b or (a != a and b != b))
+    if type(a) is tuple:
+        return len(a) == len(b) and all(map(_is_same, a, b))
+    return False
+
+
+class VariableNote:
+    """A note whose name says all: of one variable."""
+
+    def __init__(self, note: Note, label: str) -> None:
+        self._note, self.label = note, label
+        self.put_back = note.put_back
+
+    def changed(self) -> str | None:
+        """Its name, if it is not as it was."""
+        return None if self._note.changed() is None else self.label
