@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 
@@ -349,43 +348,6 @@ def test_a_run_that_cannot_be_kept_fails_before_training():
 def test_checkpoints_come_after_a_whole_number_of_steps(value):
     with pytest.raises(ConfigError, match="every_n_steps"):
         Run("runs", every_n_steps=value)
-
-
-# git
-
-
-def git(*words):
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", *identity, *words], check=True, capture_output=True)
-
-
-def test_the_commit_is_kept():
-    git("init", "-q")
-    Path("net.py").write_text("1")
-    git("add", "net.py")
-    git("commit", "-q", "-m", "first")
-    state = recorder.git_state()
-    assert len(state["commit"]) == 40
-    assert state["dirty"] is False
-    Path("net.py").write_text("2")
-    assert recorder.git_state() == {**state, "dirty": True}
-
-
-def test_outside_a_repository_there_is_no_commit():
-    assert recorder.git_state() is None
-
-
-@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.own.clean"])
-def test_what_a_repository_s_settings_name_is_not_run(setting):
-    git("init", "-q")
-    Path("net.py").write_text("1")
-    Path(".gitattributes").write_text("*.py filter=own\n")
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    git("config", setting, "touch was_run; cat")
-    Path("net.py").write_text("2")
-    recorder.git_state()
-    assert not Path("was_run").exists()
 
 
 # What a cold reader asked for

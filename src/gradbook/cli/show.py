@@ -125,7 +125,7 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
         rows.append(("optimizer", [optimizer["class"], *_pairs(optimizer["settings"])]))
     rows += [("seed", [show(facts["seed"])]), ("device", [facts["device"] or "unknown"])]
     if facts["git"] is not None:
-        changed = ["with changes that were not committed"] * facts["git"]["dirty"]
+        changed = ["with changes that were not committed"] * bool(facts["git"]["dirty"])
         rows.append(("git", [facts["git"]["commit"], *changed]))
     again = [
         f"again after epoch {session['first_epoch']} on {when(session['started'])}"

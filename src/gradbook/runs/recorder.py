@@ -2,9 +2,7 @@
 
 import os
 import platform
-import re
 import socket
-import subprocess
 import sys
 import time
 import uuid
@@ -42,6 +40,7 @@ from gradbook.runs.format import (
     results_of,
     write_run,
 )
+from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
 from gradbook.stopping import BestSoFar
 from gradbook.storage import (
@@ -436,21 +435,9 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit that is checked out in the working folder, and whether files differ from it."""
-
-    def ask(*words: str) -> str:
-        # What a repository's own settings name is not run: the folder may be a stranger's.
-        command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.strip()
-
-    try:
-        commit = ask("rev-parse", "HEAD")
-        if re.search(r"^filter\.", ask("config", "--local", "--list", "--name-only"), re.MULTILINE):
-            return None
-        return {"commit": commit, "dirty": bool(ask("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
-        return None
+    """The commit that is checked out in the working folder; whether files differ is not known."""
+    commit = checked_out()
+    return None if commit is None else {"commit": commit, "dirty": None}
 
 
 def locked(folder: Path) -> FileLock | None:
