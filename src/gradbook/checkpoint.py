@@ -144,7 +144,8 @@ def load(path: Path | str) -> dict[str, Any]:
     if _is_packed(content):
         raise CorruptFileError(f"{path} claims more content than the file holds.")
     try:
-        with torch.sparse.check_sparse_tensor_invariants():  # indices stay within the tensor
+        # Indices of sparse tensors are to stay within them.
+        with torch.sparse.check_sparse_tensor_invariants():  # type: ignore[no-untyped-call]
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CorruptFileError(

@@ -123,7 +123,7 @@ def _is_ours(module: str) -> bool:
 
 
 def text_of(value: object, text: Callable[[object], str] = str) -> str:
-    """The text of a value, or repr() of it; what a learner's class fails to give is said instead."""
+    """The text of a value, or what `text` makes of it; what its class cannot give is said."""
     try:
         return text(value)
     except Exception as error:

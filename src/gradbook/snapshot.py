@@ -93,7 +93,7 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         load_parameters(model, state["model"])
         with torch.no_grad():
             for name, buffer in _other_buffers(model).items():
-                _fill(buffer, state["buffers"][name])
+                fill(buffer, state["buffers"][name])
             loose = _loose_parameters(trainer.optim, model_tensors(model))
             for tensor, saved in zip(loose, state["loose"], strict=True):
                 tensor.copy_(saved)
@@ -150,24 +150,31 @@ def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         raise CheckpointError(
             f"The checkpoint's parameters do not fit {type(model).__name__}:\n" + "\n".join(wrong)
         )
+    odd = {n: t for n, t in _named_tensors(model) if n in tensors and not _fits(t)}
+    for name, tensor in odd.items():
+        fill(tensor, tensors[name])
+    if listed:
+        # Not strict, because layers without a shape may be missing from both.
+        rest = {n: t for n, t in tensors.items() if n in listed and n not in odd}
+        model.load_state_dict(rest, strict=False)
     with torch.no_grad():
-        odd = {n: t for n, t in _named_tensors(model).items() if n in tensors and not _fits(t)}
-        for name, tensor in odd.items():
-            _fill(tensor, tensors[name])
-        if listed:
-            # Not strict, because layers without a shape may be missing from both.
-            rest = {n: t for n, t in tensors.items() if n in listed and n not in odd}
-            model.load_state_dict(rest, strict=False)
         for name in own.keys() - listed:
             own[name].copy_(tensors[name])
 
 
-def _named_tensors(model: Any) -> dict[str, torch.Tensor]:
+def make_room(model: torch.nn.Module) -> None:
+    """Gives expanded tensors of a model a place for each value, so that others can be copied."""
+    for _, tensor in _named_tensors(model):
+        if tensor.layout is torch.strided and not _fits(tensor):
+            tensor.data = tensor.detach().contiguous()
+
+
+def _named_tensors(model: Any) -> list[tuple[str, torch.Tensor]]:
     """Parameters and buffers themselves, under each name that they have."""
     if not isinstance(model, torch.nn.Module):
-        return {}
-    parameters = dict(model.named_parameters(remove_duplicate=False))
-    return parameters | dict(model.named_buffers(remove_duplicate=False))
+        return []
+    parameters = model.named_parameters(remove_duplicate=False)
+    return [*parameters, *model.named_buffers(remove_duplicate=False)]
 
 
 def _fits(tensor: torch.Tensor) -> bool:
@@ -181,11 +188,16 @@ def _fits(tensor: torch.Tensor) -> bool:
     return not any(stride == 0 and size > 1 for stride, size in sizes)
 
 
-def _fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
-    """Gives a tensor other values, and, where it has no places for them, other memory."""
-    if _fits(tensor):
-        tensor.copy_(values)
-    elif tensor.layout in (torch.strided, torch.sparse_coo):
+@torch.no_grad()
+def fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
+    """Gives a tensor other values of its shape; where it has no places for them, other memory."""
+    if tensor.layout is torch.strided:
+        # Along an expanded dimension there is one place for all values, which most often agree.
+        once = tuple(slice(0, 1 if stride == 0 else None) for stride in tensor.stride())
+        if _fits(tensor) or torch.equal(values[once].expand_as(values), values):
+            tensor[once].copy_(values[once])
+            return
+    if tensor.layout in (torch.strided, torch.sparse_coo):
         tensor.data = values.detach().clone().to(tensor.device)
     else:  # whose `data` cannot be set
         tensor.resize_as_sparse_(values).copy_(values)
