@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +19,7 @@ from typing import Any, NoReturn
 
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.record import History, Metric
-from gradbook.storage import unwritable, write_atomically
+from gradbook.storage import as_word, unwritable, write_atomically
 from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, open_to_append, read_file
 
 FORMAT = "gradbook run"
@@ -212,7 +213,7 @@ def _report_damage(path: Path, reason: str) -> NoReturn:
     )
     raise CorruptFileError(
         f"{path} is damaged: {reason}. {rest} A copy of the file, if you have one, repairs the "
-        f"run; `gradbook rm {folder}` removes it."
+        f"run; `gradbook rm {shlex.quote(as_word(folder))}` removes it."
     )
 
 
@@ -242,6 +243,7 @@ class MetricsLog:
         folder: The run's folder.
         resume_at: The number of lines after which a training goes on; the later ones are
             superseded. None goes on after the last.
+        held: Where the folder is found from then on; None takes `folder`.
 
     Attributes:
         lines: The number of lines in the file.
@@ -252,7 +254,9 @@ class MetricsLog:
         StorageError: If it cannot be written to.
     """
 
-    def __init__(self, folder: Path | str, resume_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, resume_at: int | None = None, held: Path | None = None
+    ) -> None:
         self._path = inside(folder, METRICS_FILE)
         content = _content(self._path) or b""
         whole, _ = _split(content)
@@ -267,6 +271,7 @@ class MetricsLog:
             raise unwritable(self._path, error) from error
         self._size = len(whole)
         self._is_open = True
+        self._path = self._path if held is None else held / METRICS_FILE
         if len(whole) < len(content):
             os.ftruncate(self._file, self._size)
         if resume_at is not None:
