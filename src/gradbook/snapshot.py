@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook import checkpoint
 from gradbook.board import ProgressBoard
-from gradbook.errors import CheckpointError, IgnoredSettingWarning, warn
+from gradbook.errors import CheckpointError, IgnoredSettingWarning, told, warn
 from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
@@ -122,7 +122,7 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as e:
         raise CheckpointError(
-            f"The checkpoint does not hold what a training needs to go on: {type(e).__name__} {e}."
+            f"The checkpoint does not hold what a training needs to go on: {told(e)}."
         ) from e
 
 

@@ -202,6 +202,28 @@ def test_a_failed_training_says_why():
     assert told["error"] == "ZeroDivisionError: by hand"
 
 
+class Speechless(Exception):
+    """An error that cannot be told."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def test_an_error_that_cannot_be_told_ends_the_run_too():
+    class Failing(Net):
+        def training_step(self, batch):
+            raise Speechless
+
+    with pytest.raises(Speechless):
+        train(Failing)
+    told = facts("failing-1")
+    assert told["status"] == "failed"
+    assert told["error"].startswith("Speechless: <Speechless, whose text cannot be made")
+    assert runs.load("failing-1").status == "failed"
+
+
 def test_a_failed_training_keeps_what_it_had_learned():
     trainer = Trainer(2, run="runs")
     model = Failing()
