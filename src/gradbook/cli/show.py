@@ -161,10 +161,7 @@ def _results(stored: StoredRun) -> list[str]:
         from gradbook.display import chart
         from gradbook.display.curves import Curve
 
-        curves = [
-            Curve.of(label, [point.x for point in points], [point.y for point in points])
-            for label, points in stored.points.items()
-        ]
+        curves = [Curve.of(label, points.x, points.y) for label, points in stored.points.items()]
         width, height = shutil.get_terminal_size()
         drawn = chart.render(
             curves,
@@ -174,10 +171,13 @@ def _results(stored: StoredRun) -> list[str]:
             unicode="utf" in (getattr(sys.stdout, "encoding", None) or "").lower(),
         )
         lines += [*chart.plain(drawn).splitlines(), ""]
-    epochs = str(stored.history).splitlines()
-    if len(epochs) > 1 + _MANY_EPOCHS:
-        num_hidden = len(epochs) - 1 - _NUM_FIRST - _NUM_LAST
-        epochs[1 + _NUM_FIRST : -_NUM_LAST] = [f"{'...':>10}  {num_hidden} more epochs"]
+    rows = stored.history.rows
+    num_hidden = len(rows) - _NUM_FIRST - _NUM_LAST if len(rows) > _MANY_EPOCHS else 0
+    if num_hidden:
+        epochs = stored.history.lines([*rows[:_NUM_FIRST], *rows[-_NUM_LAST:]])
+        epochs.insert(1 + _NUM_FIRST, f"{'...':>10}  {num_hidden} more epochs")
+    else:
+        epochs = str(stored.history).splitlines()
     lines += epochs
     if stored.best:
         lines += [

@@ -5,6 +5,7 @@ are verified many at a time; any other line is looked at alone, and says what is
 """
 
 import json
+import math
 import re
 import zlib
 from array import array
@@ -77,29 +78,39 @@ class Values(Sequence[Metric]):
     def rows(self) -> list[dict[str, float]]:
         """The means of each epoch, as a history has them."""
         labels = [label if kind == "epoch" else None for kind, label in self.names]
-        rows: dict[float, dict[str, float]] = {}
+        rows: list[dict[str, float]] = []
+        known: dict[float, dict[str, float]] | None = None  # needed if epochs go back
+        last = -math.inf
         for name, x, y in zip(self.name, self.x, self.y, strict=True):
             label = labels[name]
-            if label is not None:
-                row = rows.get(x)
-                if row is None:
-                    row = rows[x] = {"epoch": int(x) if x.is_integer() else x}
-                row[label] = y
-        return list(rows.values())
+            if label is None:
+                continue
+            if x != last or not rows:
+                if known is None and not x > last:
+                    known = {row["epoch"]: row for row in rows}
+                row = {} if known is None else known.get(x, {})
+                if not row:
+                    row["epoch"] = int(x) if x.is_integer() else x
+                    rows.append(row)
+                    if known is not None:
+                        known[x] = row
+                last = x
+            row[label] = y
+        return rows
 
     def points(self) -> dict[str, "Values"]:
         """The points of the board, by label."""
-        every = [Values([name]) for name in self.names]
+        every = [Values([name]) if name[0] == "point" else None for name in self.names]
+        found: dict[str, Values] = {}
         for name, x, y in zip(self.name, self.x, self.y, strict=True):
             one = every[name]
-            one.x.append(x)
-            one.y.append(y)
-        found = {}
-        for name in dict.fromkeys(self.name):
-            (kind, label), one = self.names[name], every[name]
-            if kind == "point":
-                one.name = array("l", bytes(one.name.itemsize * len(one.x)))
-                found[label] = one
+            if one is not None:
+                if not one.x:
+                    found[one.names[0][1]] = one
+                one.x.append(x)
+                one.y.append(y)
+        for one in found.values():
+            one.name = array("l", bytes(array("l").itemsize * len(one.x)))
         return found
 
 
@@ -211,8 +222,9 @@ class Lines:
         else:
             name = self._number_of(entry["kind"], entry["label"])
             x, y = float(entry["x"]), float(entry["y"])
-        for column, value in ((self._name, name), (self._x, x), (self._y, y)):
-            column.append(value)
+        self._name.append(name)
+        self._x.append(x)
+        self._y.append(y)
         self._crc.append(int(crc, 16))
 
     def _number_of(self, kind: Kind, label: str) -> int:

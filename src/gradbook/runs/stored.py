@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
-from gradbook.record import History, Metric, headline
+from gradbook.record import History, headline
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     LOCK_FILE,
@@ -82,13 +82,13 @@ class StoredRun:
         return history
 
     @cached_property
-    def points(self) -> dict[str, Sequence[Metric]]:
+    def points(self) -> dict[str, Values]:
         """The board's points: the mean of each window, by label.
 
         Raises:
             CorruptFileError: If metrics.jsonl is damaged.
         """
-        return dict(self._metrics.points())
+        return self._metrics.points()
 
     @property
     def seconds(self) -> float | None:
