@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.optim import lr_scheduler
 
 from gradbook import checkpoint
@@ -279,9 +280,152 @@ def test_a_newer_version_is_named_beside_the_one_that_is_read(tmp_path):
 
 
 def test_a_tensor_that_claims_more_values_than_the_file_holds_is_refused(tmp_path):
-    checkpoint.save(tmp_path / "a.pt", {"model": {"W": torch.zeros(1).expand(10**9)}})
-    with pytest.raises(CorruptFileError, match=r"a\.pt has tensors that claim more values"):
-        checkpoint.load(tmp_path / "a.pt")
+    forged = {"format": checkpoint.FORMAT, "version": 1, "model": torch.zeros(1).expand(10**9)}
+    message = refused(tmp_path / "a.pt", signed(stranger(forged)))
+    assert "has tensors that claim more values" in message
+
+
+def test_a_sparse_tensor_that_claims_more_values_is_refused(tmp_path):
+    values = torch.zeros(1).expand(10**6)
+    rows = torch.arange(10**6).reshape(1, -1)
+    sparse = torch.sparse_coo_tensor(rows, values, (10**6,), is_coalesced=True)
+    forged = {"format": checkpoint.FORMAT, "version": 1, "model": sparse}
+    assert "claim more values" in refused(tmp_path / "a.pt", signed(stranger(forged)))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR:UserWarning")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+def test_a_sparse_tensor_whose_indices_lead_out_of_it_is_refused(layout, tmp_path):
+    one, far = torch.ones(1), torch.tensor([10**12])
+    if layout is torch.sparse_coo:
+        sparse = torch.sparse_coo_tensor(far.reshape(1, 1), one, (3,), check_invariants=False)
+    else:
+        rows = torch.tensor([0, 1, 1])
+        sparse = torch.sparse_csr_tensor(rows, far, one, (2, 3), check_invariants=False)
+    forged = {"format": checkpoint.FORMAT, "version": 1, "model": sparse}
+    assert "no readable checkpoint" in refused(tmp_path / "a.pt", signed(stranger(forged)))
+
+
+@pytest.mark.parametrize(
+    "value", [torch.empty(3, device="meta"), torch.Size([2]), torch.float32, {1.5: 1}]
+)
+def test_what_gradbook_would_not_have_written_is_not_read(value, tmp_path):
+    forged = {"format": checkpoint.FORMAT, "version": 1, "x": value}
+    assert refused(tmp_path / "a.pt", signed(stranger(forged)))
+
+
+# What is written can be read
+
+
+def same(a, b):
+    """Whether two tensors have the same values, layouts and dtypes."""
+    if (a.layout, a.dtype, a.shape) != (b.layout, b.dtype, b.shape):
+        return False
+    if a.is_quantized:
+        return torch.equal(a.dequantize(), b.dequantize())
+    if a.layout is not torch.strided:
+        return torch.equal(a.to_dense(), b.to_dense())
+    return torch.equal(a, b)
+
+
+def with_an_attribute():
+    tensor = nn.Parameter(torch.ones(2), requires_grad=False)
+    tensor.made_by = Bomb()
+    return tensor
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of kinds that are new or old
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(1, 1, 1).expand(1, 6, 6),
+        lambda: torch.arange(3.0).expand(2, 3),
+        lambda: torch.arange(10.0).as_strided((5, 4), (1, 1)),
+        lambda: torch.arange(10.0).as_strided((5, 2), (1, 1)),
+        lambda: torch.arange(12.0).reshape(3, 4).t(),
+        lambda: torch.arange(96.0).reshape(2, 3, 4, 4).to(memory_format=torch.channels_last),
+        lambda: torch.zeros(0, 3),
+        lambda: torch.arange(10.0)[:0],
+        lambda: torch.tensor([1 + 2j]).conj(),
+        lambda: torch.tensor([1 + 2j, 2 - 1j]).conj()[:1],
+        lambda: torch.tensor([1 + 2j]).conj().imag,
+        lambda: torch.ones(6).to(torch.float8_e4m3fn)[:3],
+        lambda: torch.quantize_per_tensor(torch.arange(12.0).reshape(3, 4), 0.1, 0, torch.qint8),
+        lambda: torch.quantize_per_tensor(torch.arange(12.0), 0.1, 0, torch.qint8)[:2],
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.eye(3).to_sparse(1),
+        lambda: torch.zeros(3, 3).to_sparse(),
+        lambda: torch.sparse_coo_tensor([[0, 0], [0, 0]], [1.0, 2.0], (3, 3)),
+        lambda: torch.sparse_coo_tensor([[0, 1]], torch.ones(1).expand(2), (3,)),
+        lambda: torch.eye(3).to_sparse_csr(),
+        lambda: torch.sparse_csr_tensor([0, 1, 2], [0, 1], torch.ones(1).expand(2), (2, 2)),
+        lambda: torch.eye(3).to_sparse_csc(),
+        lambda: torch.eye(4).to_sparse_bsr((2, 2)),
+        lambda: torch.eye(4).to_sparse_bsc((2, 2)),
+        with_an_attribute,
+    ],
+)
+def test_a_tensor_of_any_form_comes_back(make, tmp_path):
+    tensor = make()
+    checkpoint.save(tmp_path / "a.pt", {"x": tensor})
+    assert same(checkpoint.load(tmp_path / "a.pt")["x"], tensor)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 50_000)])
+def test_tensors_that_share_values_are_written_once(part, tmp_path):
+    tensor = torch.randn(100_000)[part]
+    sizes = [
+        len(checkpoint.encode({"a": tensor} | more)) for more in ({}, {"b": tensor, "c": tensor})
+    ]
+    assert sizes[1] < sizes[0] + 1000
+
+
+@pytest.mark.parametrize("value", [2**2039 - 1, -(2**2039) + 1, "a\ud800b", {"\ud800": 1}])
+def test_an_odd_value_comes_back(value, tmp_path):
+    checkpoint.save(tmp_path / "a.pt", {"x": value})
+    assert checkpoint.load(tmp_path / "a.pt")["x"] == value
+
+
+def nested(value=1, times=2000):
+    for _ in range(times):
+        value = [value]
+    return value
+
+
+def in_a_circle():
+    value = []
+    value.append(value)
+    return value
+
+
+class Speechless:
+    """What cannot be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda: torch.empty(3, device="meta"), "device meta, which has no values"),
+        (lambda: torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]), "a nested tensor"),
+        (lambda: 2**2039, "an integer of 2040 bits"),
+        (lambda: {2**3000: 1}, "the key"),
+        (lambda: {True: 1}, "the key True"),
+        (lambda: {1.5: 1}, r"the key 1\.5"),
+        (lambda: {(1,): 1}, r"the key \(1,\)"),
+        (nested, "is nested more than 100 times"),
+        (in_a_circle, "is nested more than 100 times"),
+        (Speechless, "Speechless <Speechless, whose text cannot be made"),
+        (lambda: {Speechless(): 1}, "the key <Speechless"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(make, what, tmp_path):
+    with pytest.raises(CheckpointError, match=f"(?s)model.x.*{what}"):
+        checkpoint.save(tmp_path / "a.pt", {"model": {"x": make()}})
+    assert not (tmp_path / "a.pt").exists()
 
 
 def test_a_packed_archive_is_not_unpacked(tmp_path):

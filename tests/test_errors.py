@@ -74,3 +74,19 @@ def test_nothing_is_suggested_for_a_name_like_none_other():
 
 def test_names_to_suggest_may_come_from_a_generator():
     assert "mlp" in errors.did_you_mean("mpl", (name for name in ["mlp"]))
+
+
+def test_an_error_is_told_in_a_line():
+    assert errors.told(ValueError("odd")) == "ValueError: odd"
+
+
+def test_what_has_no_text_is_told_all_the_same():
+    class Speechless(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+        __repr__ = __str__
+
+    told = "<Speechless, whose text cannot be made: RuntimeError>"
+    assert errors.told(Speechless()) == f"Speechless: {told}"
+    assert errors.text_of(Speechless(), repr) == told

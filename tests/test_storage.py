@@ -1,10 +1,19 @@
 import os
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from gradbook.errors import ConfigError, StorageError
-from gradbook.storage import claim_folder, kebab_case, link_atomically, write_atomically
+from gradbook.storage import (
+    Place,
+    as_word,
+    claim_folder,
+    kebab_case,
+    link_atomically,
+    write_atomically,
+)
 
 
 def test_a_file_is_written_whole(tmp_path):
@@ -146,3 +155,54 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path):
 )
 def test_kebab_case(name, expected):
     assert kebab_case(name) == expected
+
+
+# A folder that is found again
+
+
+def test_a_place_is_shown_as_it_was_given_while_that_leads_there(tmp_path, monkeypatch):
+    Path("runs").mkdir()
+    place, here = Place("runs") / "net-1", Path.cwd()
+    place.path.mkdir()
+    assert (place.shown, place.path) == (Path("runs/net-1"), here / "runs/net-1")
+    monkeypatch.chdir(tmp_path)
+    assert place.shown == place.path == here / "runs/net-1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a folder cannot be followed")
+def test_a_place_that_is_held_is_followed():
+    Path("a").mkdir()
+    place = Place("a")
+    place.hold()
+    Path("a").rename("b")
+    (place.path / "file").write_text("text")
+    assert place.shown == Path("b").absolute()
+    place.release()
+    assert place.path == Path("b").absolute()
+    assert Path("b/file").read_text() == "text"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a folder cannot be followed")
+def test_a_place_that_was_removed_is_said_to_be():
+    Path("a").mkdir()
+    place = Place("a")
+    place.hold()
+    Path("a").rmdir()
+    with pytest.raises(StorageError, match=r"^a/file cannot be written: its folder was removed"):
+        write_atomically(place.path / "file", b"")
+    place.release()
+    assert place.shown == Path("a")
+    assert not Path("a").exists()
+
+
+def test_a_place_that_cannot_be_held_is_known_by_its_path(monkeypatch):
+    monkeypatch.delattr(os, "O_PATH", raising=False)
+    Path("a").mkdir()
+    place = Place("a")
+    place.hold()
+    assert place.path == Path("a").absolute()
+    place.release()
+
+
+def test_a_path_that_looks_like_an_option_is_written_as_a_path():
+    assert [as_word(path) for path in ("-d/a", Path("runs/-d"), "a")] == ["./-d/a", "runs/-d", "a"]

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from gradbook.errors import CheckpointError, ConfigError, CorruptFileError
+from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, text_of
 from gradbook.storage import write_atomically
 from gradbook.untrusted import open_file, read_file
 
@@ -28,6 +28,18 @@ _MARK = b"gradbook sha256 "
 _COMMENT_BYTES = len(_MARK) + 64
 _END = b"PK\x05\x06"  # the record that ends a zip archive: 22 bytes, then the comment
 _END_BYTES = 22
+
+#: What PyTorch reads back of an integer without running code: 255 bytes, one bit of them the sign.
+_MAX_BITS = 255 * 8 - 1
+
+#: How deep lists and dictionaries may be nested.
+_MAX_DEPTH = 100
+
+#: The layouts of tensors that can be written and read.
+_LAYOUTS = (
+    *(torch.strided, torch.sparse_coo, torch.sparse_csr, torch.sparse_csc),
+    *(torch.sparse_bsr, torch.sparse_bsc),
+)
 
 
 def save(path: Path | str, state: dict[str, Any]) -> None:
@@ -49,7 +61,7 @@ def encode(state: dict[str, Any]) -> memoryview:
             f"but {wrong}. Keep it out of the state, or turn it into one of these."
         )
     buffer = io.BytesIO()
-    torch.save(_own({"format": FORMAT, "version": VERSION, **state}), buffer)
+    torch.save(_own({"format": FORMAT, "version": VERSION, **state}, {}), buffer)
     buffer.seek(-2, io.SEEK_END)
     buffer.write(_COMMENT_BYTES.to_bytes(2, "little"))  # zip: how long the comment is
     digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
@@ -57,17 +69,59 @@ def encode(state: dict[str, Any]) -> memoryview:
     return buffer.getbuffer()
 
 
-def _own(value: Any) -> Any:
-    """The same without tensors that are parts of larger ones, which a file would hold whole."""
+def _own(value: Any, copies: dict[tuple[Any, ...], torch.Tensor]) -> Any:
+    """The same with tensors that have a memory of exactly their size, and nothing else.
+
+    A file would hold the whole of a larger one that a tensor is a part of, and could not tell one
+    that is expanded from one that claims more values than there are. What is attached to a tensor,
+    as attributes and hooks, is not kept.
+
+    Args:
+        value: What is to be kept.
+        copies: Those made so far, so that tensors that share values share a copy.
+    """
     if isinstance(value, torch.Tensor):
-        is_dense = value.layout is torch.strided
-        is_part = (
-            is_dense and value.numel() * value.element_size() < value.untyped_storage().nbytes()
-        )
-        return value.detach().clone() if is_part else value
+        own = value.detach()
+        if any(_claimed(part) != part.untyped_storage().nbytes() for part in dense_parts(value)):
+            own = copies.setdefault(_place_of(value), _copy_of(own))
+        return own.requires_grad_() if value.requires_grad else own
     if isinstance(value, dict):
-        return {key: _own(item) for key, item in value.items()}
-    return type(value)(map(_own, value)) if type(value) in (list, tuple) else value
+        return {key: _own(item, copies) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_own(item, copies) for item in value)
+    return value
+
+
+def dense_parts(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The tensors with a memory of their own of which a tensor consists.
+
+    They are the tensor itself, or the indices and values of a sparse one.
+    """
+    if tensor.layout is torch.sparse_coo:
+        return [tensor._indices(), tensor._values()]
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return [tensor.crow_indices(), tensor.col_indices(), tensor.values()]
+    if tensor.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return [tensor.ccol_indices(), tensor.row_indices(), tensor.values()]
+    return [tensor]
+
+
+def _claimed(tensor: torch.Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What two tensors have in common only if they are the same values in memory."""
+    form = tensor.layout, tensor.dtype, tensor.shape, tensor.is_conj(), tensor.is_neg()
+    parts = ((p.data_ptr(), p.shape, p.stride()) for p in dense_parts(tensor))
+    return (*form, *parts)
+
+
+def _copy_of(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        return tensor.clone()
+    # A tensor that overlaps itself would otherwise be copied as it is, in too much memory.
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def load(path: Path | str) -> dict[str, Any]:
@@ -90,7 +144,9 @@ def load(path: Path | str) -> dict[str, Any]:
     if _is_packed(content):
         raise CorruptFileError(f"{path} claims more content than the file holds.")
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        # Indices of sparse tensors are to stay within them.
+        with torch.sparse.check_sparse_tensor_invariants():  # type: ignore[no-untyped-call]
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CorruptFileError(
             f"{path} holds more than tensors and plain values, which loading it would run as "
@@ -101,6 +157,9 @@ def load(path: Path | str) -> dict[str, Any]:
         raise CorruptFileError(f"{path} is no readable checkpoint: {error}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CorruptFileError(f"{path} is not a checkpoint that gradbook has written.")
+    wrong = _not_plain(state, "")
+    if wrong:
+        raise CorruptFileError(f"{path} is no checkpoint that gradbook has written: {wrong}.")
     if not _is_real(state):
         raise CorruptFileError(f"{path} has tensors that claim more values than the file holds.")
     if state.get("version") != VERSION:
@@ -156,7 +215,7 @@ def _is_packed(content: bytes) -> bool:
 def _is_real(value: Any) -> bool:
     """Whether all tensors in `value` have a place for each of their values."""
     if isinstance(value, torch.Tensor):
-        return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+        return all(_claimed(p) <= p.untyped_storage().nbytes() for p in dense_parts(value))
     if isinstance(value, dict):
         return all(map(_is_real, value.values()))
     return not isinstance(value, list | tuple) or all(map(_is_real, value))
@@ -167,19 +226,41 @@ def is_plain(value: Any) -> bool:
     return not _not_plain(value, "")
 
 
-def _not_plain(value: Any, path: str) -> str:
+def _not_plain(value: Any, path: str, depth: int = 0) -> str:
     """Where `value` holds something else than tensors and plain values, in words; or nothing."""
     # Classes derived from these are not among what is read back without running code.
-    if value is None or type(value) in (bool, int, float, str, torch.Tensor, torch.nn.Parameter):
+    if value is None or type(value) in (bool, float, str):
         return ""
+    if type(value) is int:
+        bits = value.bit_length()
+        return f"{path} is an integer of {bits} bits" if bits > _MAX_BITS else ""
+    if type(value) in (torch.Tensor, torch.nn.Parameter):
+        return _without_values(value, path)
+    if depth > _MAX_DEPTH:
+        return f"{path[:60]}... is nested more than {_MAX_DEPTH} times"
     if type(value) in (dict, OrderedDict, Counter):
         for key, item in value.items():
-            if type(key) not in (int, str):
-                return f"{path or 'it'} has the key {key!r}"
-            wrong = _not_plain(item, f"{path}.{key}" if path else str(key))
+            if type(key) not in (int, str) or _not_plain(key, ""):
+                return f"{path or 'it'} has the key {text_of(key, repr):.60}"
+            wrong = _not_plain(item, f"{path}.{key}" if path else str(key), depth + 1)
             if wrong:
                 return wrong
         return ""
     if type(value) in (list, tuple):
-        return next(filter(None, (_not_plain(v, f"{path}[{i}]") for i, v in enumerate(value))), "")
-    return f"{path} is {type(value).__name__} {value!r:.60}"
+        for index, item in enumerate(value):
+            wrong = _not_plain(item, f"{path}[{index}]", depth + 1)
+            if wrong:
+                return wrong
+        return ""
+    return f"{path} is {type(value).__name__} {text_of(value, repr):.60}"
+
+
+def _without_values(tensor: torch.Tensor, path: str) -> str:
+    """Why a tensor has no values that a file can hold, in words; or nothing."""
+    if tensor.is_meta:
+        return f"{path} is a tensor on the device meta, which has no values"
+    if tensor.is_nested:
+        return f"{path} is a nested tensor"
+    if tensor.layout not in _LAYOUTS:
+        return f"{path} is a tensor of the layout {str(tensor.layout).removeprefix('torch.')}"
+    return ""

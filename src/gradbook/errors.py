@@ -25,7 +25,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
 import difflib
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from gradbook.escape import printable
 
@@ -120,6 +120,19 @@ def warn(message: str, category: type[GradbookWarning]) -> None:
 
 def _is_ours(module: str) -> bool:
     return module.partition(".")[0] in ("gradbook", "torch", "contextlib")
+
+
+def text_of(value: object, text: Callable[[object], str] = str) -> str:
+    """The text of a value, or what `text` makes of it; what its class cannot give is said."""
+    try:
+        return text(value)
+    except Exception as error:
+        return f"<{type(value).__name__}, whose text cannot be made: {type(error).__name__}>"
+
+
+def told(error: BaseException) -> str:
+    """An error in a line of its own: "ValueError: the reason"."""
+    return f"{type(error).__name__}: {text_of(error)}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

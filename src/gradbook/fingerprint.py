@@ -221,8 +221,9 @@ def _constant(value: Any) -> str:
 
 
 def form_of(tensor: torch.Tensor) -> str:
-    """Shape and dtype in words: "(784, 10) float32"."""
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
+    """Shape and dtype in words: "(784, 10) float32"; of a sparse tensor also its layout."""
+    words = [tensor.dtype] if tensor.layout is torch.strided else [tensor.dtype, tensor.layout]
+    return " ".join([str(tuple(tensor.shape)), *(str(w).removeprefix("torch.") for w in words)])
 
 
 def _without_places(hyperparameters: dict[str, Any]) -> dict[str, Any]:

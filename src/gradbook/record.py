@@ -182,25 +182,33 @@ class History(Sink):
     def __repr__(self) -> str:
         if not self.rows:
             return "History: no finished epoch"
-        cells = self._cells()
+        return "\n".join(self.lines(self.rows))
+
+    def lines(self, rows: Sequence[Mapping[str, float]]) -> list[str]:
+        """Some of the epochs as the lines of a table, below a line of names.
+
+        Args:
+            rows: Those of `rows` that are wanted.
+        """
+        cells = self._cells(rows)
         widths = [max(10, *map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(
+        return [
             "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
             for line in cells
-        )
+        ]
 
     def _repr_html_(self) -> str:
         """The same as a table of a notebook."""
         if not self.rows:
             return f"<p>{self!r}</p>"
-        head, *body = self._cells()
+        head, *body = self._cells(self.rows)
         lines = ["<thead>" + _html_row("th", head) + "</thead>", "<tbody>"]
         lines += [_html_row("td", line) for line in body]
         return "<table>" + "\n".join([*lines, "</tbody>"]) + "</table>"
 
-    def _cells(self) -> list[list[str]]:
+    def _cells(self, rows: Sequence[Mapping[str, float]]) -> list[list[str]]:
         names = ["epoch", *self.labels]
-        body = [[_cell(name, row.get(name, math.nan)) for name in names] for row in self.rows]
+        body = [[_cell(name, row.get(name, math.nan)) for name in names] for row in rows]
         return [list(map(on_one_line, names)), *body]
 
     def to_pandas(self) -> "pandas.DataFrame":

@@ -7,6 +7,7 @@ from typing import Any
 
 from gradbook import checkpoint
 from gradbook.errors import ConfigError
+from gradbook.storage import Place
 from gradbook.untrusted import inside
 
 
@@ -16,13 +17,13 @@ class Resumption:
 
     Attributes:
         state: What the checkpoint holds.
-        path: The checkpoint's file, if there is one.
-        folder: The folder of the run that goes on; None if the state belongs to none.
+        file: The checkpoint's file, if there is one.
+        place: The folder of the run that goes on; None if the state belongs to none.
     """
 
     state: dict[str, Any]
-    path: Path | None = None
-    folder: Path | None = None
+    file: Place | None = None
+    place: Place | None = None
     _digest: bytes = field(default=b"", repr=False)
 
     @classmethod
@@ -46,16 +47,27 @@ class Resumption:
         folder = path if path.is_dir() else None
         if folder is not None:
             path = inside(folder, "checkpoints/last.pt")
-        resumption = cls(checkpoint.load(path), path, folder, checkpoint.digest_of(path))
+        state = checkpoint.load(path)
         # A checkpoint that was saved by hand belongs to no run, wherever it lies.
-        if "recorded_lines" not in resumption.state:
-            resumption.folder = None
+        if "recorded_lines" not in state:
+            folder = None
         elif folder is None and os.path.isfile(path.parent.parent / "run.json"):
-            resumption.folder = path.parent.parent
-            inside(resumption.folder, f"{path.parent.name}/{path.name}")
-        return resumption
+            folder = path.parent.parent
+            inside(folder, f"{path.parent.name}/{path.name}")
+        place = None if folder is None else Place(folder)
+        return cls(state, Place(path), place, checkpoint.digest_of(path))
+
+    @property
+    def path(self) -> Path | None:
+        """The checkpoint's file as it was given, while that leads there."""
+        return None if self.file is None else self.file.shown
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder as it was given, while that leads there."""
+        return None if self.place is None else self.place.shown
 
     def check_unchanged(self) -> None:
         """Raises ConfigError if another process has trained the run further meanwhile."""
-        if self.path is not None and checkpoint.digest_of(self.path) != self._digest:
+        if self.file is not None and checkpoint.digest_of(self.file.path) != self._digest:
             raise ConfigError(f"{self.path} has just been written by another process. Try again.")

@@ -10,10 +10,11 @@ from weakref import WeakSet
 
 import numpy as np
 import torch
+from torch.nn.parameter import is_lazy
 
 from gradbook import attributes, checkpoint
 from gradbook.board import ProgressBoard
-from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, warn
+from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
 from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
@@ -107,7 +108,7 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         load_parameters(model, state["model"])
         with torch.no_grad():
             for name, buffer in _other_buffers(model).items():
-                buffer.copy_(state["buffers"][name])
+                fill(buffer, state["buffers"][name])
             loose = _loose_parameters(trainer.optim, model_tensors(model))
             for tensor, saved in zip(loose, state["loose"], strict=True):
                 tensor.copy_(saved)
@@ -136,7 +137,7 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as e:
         raise CheckpointError(
-            f"The checkpoint does not hold what a training needs to go on: {type(e).__name__} {e}."
+            f"The checkpoint does not hold what a training needs to go on: {told(e)}."
         ) from e
 
 
@@ -164,12 +165,57 @@ def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         raise CheckpointError(
             f"The checkpoint's parameters do not fit {type(model).__name__}:\n" + "\n".join(wrong)
         )
+    odd = {n: t for n, t in _named_tensors(model) if n in tensors and not _fits(t)}
+    for name, tensor in odd.items():
+        fill(tensor, tensors[name])
     if listed:
         # Not strict, because layers without a shape may be missing from both.
-        model.load_state_dict({n: t for n, t in tensors.items() if n in listed}, strict=False)
+        rest = {n: t for n, t in tensors.items() if n in listed and n not in odd}
+        model.load_state_dict(rest, strict=False)
     with torch.no_grad():
         for name in own.keys() - listed:
             own[name].copy_(tensors[name])
+
+
+def make_room(model: torch.nn.Module) -> None:
+    """Gives expanded tensors of a model a place for each value, so that others can be copied."""
+    for _, tensor in _named_tensors(model):
+        if tensor.layout is torch.strided and not _fits(tensor):
+            tensor.data = tensor.detach().contiguous()
+
+
+def _named_tensors(model: Any) -> list[tuple[str, torch.Tensor]]:
+    """Parameters and buffers themselves, under each name that they have."""
+    if not isinstance(model, torch.nn.Module):
+        return []
+    parameters = model.named_parameters(remove_duplicate=False)
+    return [*parameters, *model.named_buffers(remove_duplicate=False)]
+
+
+def _fits(tensor: torch.Tensor) -> bool:
+    """Whether any other values can be copied into a tensor.
+
+    One that is expanded has not a place for each, and a sparse one has places for as many as it is.
+    """
+    if is_lazy(tensor) or tensor.layout is not torch.strided:
+        return is_lazy(tensor)
+    sizes = zip(tensor.stride(), tensor.shape, strict=True)
+    return not any(stride == 0 and size > 1 for stride, size in sizes)
+
+
+@torch.no_grad()
+def fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
+    """Gives a tensor other values of its shape; where it has no places for them, other memory."""
+    if tensor.layout is torch.strided:
+        # Along an expanded dimension there is one place for all values, which most often agree.
+        once = tuple(slice(0, 1 if stride == 0 else None) for stride in tensor.stride())
+        if _fits(tensor) or torch.equal(values[once].expand_as(values), values):
+            tensor[once].copy_(values[once])
+            return
+    if tensor.layout in (torch.strided, torch.sparse_coo):
+        tensor.data = values.detach().clone().to(tensor.device)
+    else:  # whose `data` cannot be set
+        tensor.resize_as_sparse_(values).copy_(values)
 
 
 def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
@@ -260,7 +306,7 @@ def _other_buffers(model: Any) -> dict[str, torch.Tensor]:
     if not isinstance(model, torch.nn.Module):
         return {}
     saved = model.state_dict()
-    return {n: b.detach() for n, b in model.named_buffers() if n not in saved}
+    return {n: b for n, b in model.named_buffers() if n not in saved}
 
 
 def _loose_parameters(optimizer: Any, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -268,10 +314,14 @@ def _loose_parameters(optimizer: Any, tensors: Mapping[str, torch.Tensor]) -> li
     groups = getattr(optimizer, "param_groups", None)
     own = getattr(optimizer, "params", None)
     listed = [p for g in groups for p in g["params"]] if groups else own
-    known = {tensor.data_ptr() for tensor in tensors.values()}
+    known = {_memory_of(tensor) for tensor in tensors.values()}
     if not isinstance(listed, Iterable):
         return []
-    return [p for p in listed if isinstance(p, torch.Tensor) and p.data_ptr() not in known]
+    return [p for p in listed if isinstance(p, torch.Tensor) and _memory_of(p) not in known]
+
+
+def _memory_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    return tuple(part.data_ptr() for part in checkpoint.dense_parts(tensor))
 
 
 # Optimizers

@@ -36,6 +36,75 @@ def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
             part.unlink(missing_ok=True)
 
 
+class Place:
+    """A folder, found again when the working folder has changed, or it has another name itself.
+
+    Args:
+        given: Its path as a person wrote it.
+        absolute: The same from the root, if the working folder is another by now.
+    """
+
+    def __init__(self, given: "str | os.PathLike[str]", absolute: Path | None = None) -> None:
+        self.given = Path(given)
+        self._absolute = Path(os.path.abspath(given)) if absolute is None else absolute
+        self._held: int | None = None
+
+    def __truediv__(self, name: str) -> "Place":
+        return Place(self.given / name, self._absolute / name)
+
+    def hold(self) -> None:
+        """Keeps a hand on the folder, so that it may be renamed and moved until `release`."""
+        if not hasattr(os, "O_PATH"):  # Linux has it
+            return
+        with suppress(OSError):
+            held = os.open(self._absolute, os.O_PATH | os.O_DIRECTORY)
+            if os.path.isdir(_through(held)):
+                self._held = held
+            else:
+                os.close(held)
+
+    def release(self) -> None:
+        """Lets go of the folder."""
+        if self._held is not None:
+            self._absolute = self._now
+            os.close(self._held)
+            self._held = None
+
+    @property
+    def path(self) -> Path:
+        """The folder for opening what is in it; while it is held, wherever it has gone."""
+        return self._absolute if self._held is None else _through(self._held)
+
+    @property
+    def shown(self) -> Path:
+        """The folder for a person: as it was given, while that leads there."""
+        now = self._now
+        with suppress(OSError):  # the working folder was removed
+            if os.path.realpath(self.given) == os.path.realpath(now):
+                return self.given
+        return now
+
+    @property
+    def _now(self) -> Path:
+        if self._held is None:
+            return self._absolute
+        now = os.readlink(_through(self._held))
+        return self._absolute if now.endswith(_REMOVED) else Path(now)
+
+
+#: What Linux adds to the name of a folder that is held and no longer there.
+_REMOVED = " (deleted)"
+
+
+def _through(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
+def as_word(path: Path | str) -> str:
+    """A path as a word of a command, where one that begins with a dash would be an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
 def link_atomically(source: Path, target: Path, content: bytes | memoryview) -> None:
     """Makes `target` the same file as `source`, or writes its content where there are no links.
 
@@ -58,6 +127,16 @@ def link_atomically(source: Path, target: Path, content: bytes | memoryview) -> 
 
 def unwritable(path: Path | str, error: OSError) -> StorageError:
     """The error for a file that cannot be written."""
+    if str(path).startswith("/proc/self/fd/"):  # a folder that is held
+        real = os.path.realpath(path)
+        path = real.replace(_REMOVED, "", 1)
+        with suppress(OSError, ValueError):  # ValueError: it is not below the working folder
+            path = Path(path).relative_to(os.getcwd())
+        if _REMOVED in real:
+            return StorageError(
+                f"{path} cannot be written: its folder was removed. What was learned is in the "
+                f"model, and save_checkpoint() of its trainer can keep it elsewhere."
+            )
     return StorageError(
         f"{path} cannot be written: {error.strerror or error}. Free some space there, or choose "
         f"a folder that can be written to. Files written before are untouched."

@@ -5,11 +5,14 @@ Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 
 import math
 import os
+import sys
+import threading
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 
@@ -290,8 +293,18 @@ class Trainer(HyperParameters):
             resume: As for `fit`.
             interrupts: What keeps Ctrl-C waiting, if several trainings share it.
         """
-        if hasattr(self, "_listeners"):
-            raise ConfigError("This trainer is training already. Make another for a second fit().")
+        process = os.getpid()
+        with _alone(self, model):
+            try:
+                yield from self._fitting(model, data, resume, interrupts)
+            except BaseException as error:
+                if os.getpid() != process:
+                    _end_fork(error)
+                raise
+
+    def _fitting(
+        self, model: Any, data: Any, resume: Any, interrupts: Interrupts | None
+    ) -> Iterator[None]:
         self.history = History()
         self.status = "failed"  # until it has ended in another way
         self.stopped_early = self.is_stopping = False
@@ -817,7 +830,7 @@ class Trainer(HyperParameters):
     def _recording(self, listeners: Sequence[Sink]) -> Iterator[None]:
         """Opens every place that is told what happens, and closes it whatever happens."""
         board = self.model.board
-        self._listeners = [*self.sinks, *listeners]
+        self._listeners, self._process = [*self.sinks, *listeners], os.getpid()
         self._steppers = [
             sink for sink in self._listeners if type(sink).end_step is not Sink.end_step
         ]
@@ -847,8 +860,71 @@ class Trainer(HyperParameters):
                         board.history = board.sinks = None
 
     def _close(self, sink: Sink) -> None:
-        sink.close(self.status or "failed")
+        if os.getpid() == self._process:  # in one that was forked, all belongs to its parent
+            sink.close(self.status or "failed")
 
+    def leave_to_parent(self) -> None:
+        """Tells nothing more to anybody, in a process that was forked while this trains."""
+        for sinks in (getattr(self, "_listeners", []), getattr(self, "_steppers", [])):
+            sinks.clear()
+
+
+#: The trainers that train, and the models and runs with which they do, by their id.
+_busy: dict[int, Any] = {}
+_lock = threading.Lock()
+
+
+@contextmanager
+def _alone(trainer: Trainer, model: Any) -> Iterator[None]:
+    """While it lasts, no other training takes this trainer or this model."""
+    with _lock:
+        if id(trainer) in _busy:
+            raise ConfigError("This trainer is training already. Make another for a second fit().")
+        if id(model) in _busy:
+            raise ConfigError(
+                f"This {type(model).__name__} is being trained already, and two trainings of one "
+                f"model at once would spoil it. Make another, such as copy.deepcopy(model)."
+            )
+        own = [trainer, model]
+        if isinstance(trainer.run, Sink):
+            if id(trainer.run) in _busy:
+                raise ConfigError("This Run keeps a training already. Make another for this one.")
+            own.append(trainer.run)
+        _busy.update((id(each), each) for each in own)
+    try:
+        yield
+    finally:
+        for each in own:
+            _busy.pop(id(each), None)
+
+
+def _leave_to_parent() -> None:
+    global _lock
+    _lock = threading.Lock()  # another thread may have held it
+    for each in _busy.values():
+        if isinstance(each, Trainer):
+            each.leave_to_parent()
+    _busy.clear()
+
+
+def _end_fork(error: BaseException) -> NoReturn:
+    """Ends a process that was forked within a training, where an error would leave the training.
+
+    All that would be closed, written or gone on with from there belongs to its parent.
+    """
+    code = error.code if isinstance(error, SystemExit) else 1
+    if not isinstance(error, SystemExit):
+        traceback.print_exception(error)
+    elif not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, OSError, ValueError):  # there may be none, or a closed one
+            stream.flush()
+    os._exit((code or 0) & 0xFF if isinstance(code, int | None) else 1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 #: The library's own, which `add_to_class` may have replaced since.
 _OWN_FIT, _OWN_FIT_EPOCH = Trainer.fit, Trainer.fit_epoch

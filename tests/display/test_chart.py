@@ -187,3 +187,14 @@ def test_anything_can_be_drawn(points, width, height, xscale, yscale, unicode):
     lines = render(curves, width, height, xscale=xscale, yscale=yscale, unicode=unicode)
     assert len(lines) <= height
     assert max(widths(lines), default=0) <= max(width, 10)
+
+
+@pytest.mark.parametrize("size", [(80, 18), (30, 9)])
+def test_points_that_would_not_show_are_left_out_of_a_long_curve(monkeypatch, size):
+    x = np.linspace(0, 10, 50_000)
+    y = np.exp(-x) + np.random.default_rng(0).normal(0, 0.1, len(x))
+    y[20_000:21_000] = np.nan
+    curve = Curve("loss", x, y)
+    thinned = chart.render([curve], *size)
+    monkeypatch.setattr(chart, "_MANY_POINTS", 10**9)
+    assert chart.render([curve], *size) == thinned

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import threading
 from pathlib import Path
 
@@ -203,6 +202,28 @@ def test_a_failed_training_says_why():
     assert told["error"] == "ZeroDivisionError: by hand"
 
 
+class Speechless(Exception):
+    """An error that cannot be told."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+    __repr__ = __str__
+
+
+def test_an_error_that_cannot_be_told_ends_the_run_too():
+    class Failing(Net):
+        def training_step(self, batch):
+            raise Speechless
+
+    with pytest.raises(Speechless):
+        train(Failing)
+    told = facts("failing-1")
+    assert told["status"] == "failed"
+    assert told["error"].startswith("Speechless: <Speechless, whose text cannot be made")
+    assert runs.load("failing-1").status == "failed"
+
+
 def test_a_failed_training_keeps_what_it_had_learned():
     trainer = Trainer(2, run="runs")
     model = Failing()
@@ -351,43 +372,6 @@ def test_checkpoints_come_after_a_whole_number_of_steps(value):
         Run("runs", every_n_steps=value)
 
 
-# git
-
-
-def git(*words):
-    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
-    subprocess.run(["git", *identity, *words], check=True, capture_output=True)
-
-
-def test_the_commit_is_kept():
-    git("init", "-q")
-    Path("net.py").write_text("1")
-    git("add", "net.py")
-    git("commit", "-q", "-m", "first")
-    state = recorder.git_state()
-    assert len(state["commit"]) == 40
-    assert state["dirty"] is False
-    Path("net.py").write_text("2")
-    assert recorder.git_state() == {**state, "dirty": True}
-
-
-def test_outside_a_repository_there_is_no_commit():
-    assert recorder.git_state() is None
-
-
-@pytest.mark.parametrize("setting", ["core.fsmonitor", "filter.own.clean"])
-def test_what_a_repository_s_settings_name_is_not_run(setting):
-    git("init", "-q")
-    Path("net.py").write_text("1")
-    Path(".gitattributes").write_text("*.py filter=own\n")
-    git("add", ".")
-    git("commit", "-q", "-m", "first")
-    git("config", setting, "touch was_run; cat")
-    Path("net.py").write_text("2")
-    recorder.git_state()
-    assert not Path("was_run").exists()
-
-
 # What a cold reader asked for
 
 
@@ -445,9 +429,10 @@ def test_a_session_that_was_killed_is_told_when_the_run_goes_on():
     told = facts()
     told["sessions"][0] |= {"status": "running", "ended": None}
     write_run("runs/net-1", {**told, "status": "running", "seconds": 0.0, "metrics": None})
+    recorded = checkpoint.load("runs/net-1/checkpoints/last.pt")["recorded_seconds"]
     train(epochs=4, resume="runs/net-1")
     assert [session["status"] for session in facts()["sessions"]] == ["killed", "finished"]
-    assert facts()["seconds"] > told["seconds"]
+    assert facts()["seconds"] > recorded > 0
 
 
 def test_a_failure_s_checkpoint_cannot_be_gone_on_with():

@@ -20,7 +20,7 @@ from gradbook.runs.format import CHECKPOINT_FILES
 from gradbook.sweeps import lin_range, load, log_range, sweep
 from gradbook.sweeps.format import write_sweep
 from gradbook.sweeps.members import train_members
-from gradbook.sweeps.study import STUDY_FILE
+from gradbook.sweeps.study import STUDY_FILE, Study
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -357,6 +357,61 @@ def test_a_lost_and_a_damaged_study_are_told(data):
         search(data, num_trials=2, resume=found.folder)
     path.unlink()
     with pytest.raises(ConfigError, match="has lost its study"):
+        search(data, num_trials=2, resume=found.folder)
+
+
+@pytest.mark.parametrize(
+    "torn", [b"{", b'{"op_code":4,"worker_id":"a', b"\0" * 9000, b"\xff", b"x" * 5000]
+)
+def test_a_study_whose_last_line_is_torn_goes_on(data, torn):
+    whole = search(data, num_trials=3, name="whole")
+    found = search(data, num_trials=2)
+    path = found.folder / STUDY_FILE
+    before = path.read_bytes()
+    path.write_bytes(before + torn)
+    more = search(data, num_trials=3, resume=found.folder)
+    assert path.read_bytes().startswith(before)
+    assert torn not in path.read_bytes()[len(before) :] or len(torn) == 1
+    assert rates(more) == rates(whole)
+    again = search(data, num_trials=4, resume=found.folder)
+    assert len(again.members) == 4
+
+
+def test_a_line_that_a_killed_worker_left_torn_is_cut_off_by_the_next(data):
+    found = search(data, num_trials=1)
+    path = found.folder / STUDY_FILE
+    study = Study(None, "none")
+    study.find(found.folder, found.facts["study"])
+    opened = study.open()
+    path.write_bytes(path.read_bytes() + b'{"op_code":4,"work')
+    opened.ask()
+    assert all(json.loads(line) for line in path.read_bytes().splitlines())
+    assert len(study.open().trials) == 2
+
+
+@pytest.mark.parametrize(
+    "line", [b"{nothing", b"", b"5", b"[]", b"{}", b'{"op_code":"x"}', b"[" * 5000, b"\xff"]
+)
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+def test_a_damaged_line_of_a_study_is_named(data, line, place):
+    found = search(data, num_trials=1)
+    path = found.folder / STUDY_FILE
+    lines = path.read_bytes().splitlines()
+    number = {"first": 0, "middle": len(lines) // 2, "last": len(lines)}[place]
+    path.write_bytes(b"\n".join([*lines[:number], line, *lines[number:]]) + b"\n")
+    before = path.read_bytes()
+    with pytest.raises(CorruptFileError, match=f"{STUDY_FILE} is damaged: line {number + 1} "):
+        search(data, num_trials=2, resume=found.folder)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_study_that_lacks_what_it_or_a_trial_needs_is_damaged(data, number):
+    found = search(data, num_trials=1)
+    path = found.folder / STUDY_FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:number], *lines[number + 1 :]]))
+    with pytest.raises(CorruptFileError, match="damaged"):
         search(data, num_trials=2, resume=found.folder)
 
 

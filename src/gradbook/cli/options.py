@@ -361,6 +361,11 @@ def _add_option(
         group.add_argument(*flags, type=reader, metavar=option.metavar, **common)
 
 
+def with_value(flag: str, text: str) -> list[str]:
+    """An option and its value as words of a command; a value that begins with a dash is joined."""
+    return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
+
+
 def show(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, list | tuple):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from gradbook.cli.options import Given, Option, Parser, add_options, show
+from gradbook.cli.options import Given, Option, Parser, add_options, show, with_value
 from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError, CorruptFileError
 
@@ -99,7 +99,9 @@ class Recorded:
             return value
         if self.given is not None and option.name in self.given:
             return option.read(self.given[option.name])
-        words = [option.flag, text] if self.given is None else ["--set", f"{option.name}={text}"]
+        words = ["--set", f"{option.name}={text}"]
+        if self.given is None:
+            words = with_value(option.flag, text)
         raise ConfigError(
             f"{self.file} names a place: {option.name} is {text!r}. gradbook reads and writes "
             f"nowhere because a folder names it. If you trust it, add: {shlex.join(words)}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from gradbook.errors import ConfigError, GradbookError
+from gradbook.errors import ConfigError, GradbookError, text_of
 from gradbook.escape import printable
 from gradbook.interrupts import Terminated
 
@@ -106,14 +106,6 @@ def ending(error: BaseException) -> BaseException:
     return error
 
 
-def text_of(error: BaseException) -> str:
-    """The message of an error, even of one whose `__str__` fails."""
-    try:
-        return str(error)
-    except Exception:
-        return ""
-
-
 def exit_code(error: BaseException) -> int:
     """The exit code that goes with what ended a command."""
     if isinstance(error, ConfigError):
@@ -134,7 +126,8 @@ def describe(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted."
     if isinstance(error, SystemExit):
-        return f"the code that was run ended the program with sys.exit({error.code!r})."
+        code = text_of(error.code, repr)
+        return f"the code that was run ended the program with sys.exit({code})."
     frames = learners_frames(error)
     if isinstance(error, GradbookError):
         where = f"\n  in {_place(frames[-1])}" if frames else ""

@@ -13,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.cli import classes
-from gradbook.cli.options import REQUIRED, Given, Option, add_runs_option, options_of, show
+from gradbook.cli.options import (
+    REQUIRED,
+    Given,
+    Option,
+    add_runs_option,
+    options_of,
+    show,
+    with_value,
+)
 from gradbook.cli.recorded import Recorded, add_set_option, is_a_place
 from gradbook.cli.report import UsageError
 from gradbook.cli.subject import NOT_OPTIONS
@@ -28,7 +36,7 @@ from gradbook.errors import (
 from gradbook.hparams import constructor_of, make
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun, load
-from gradbook.storage import check_folder_name
+from gradbook.storage import as_word, check_folder_name
 
 
 @dataclass
@@ -145,9 +153,9 @@ def plan_of(
             run, recorded, names, options, runs, max_epochs or facts["max_epochs"]
         )
     recorded.check_command(words, "train")
-    arguments = [names["model"], "--data", names["data"], "--runs", runs]
+    arguments = [names["model"], *with_value("--data", names["data"]), *with_value("--runs", runs)]
     with suppress(ConfigError):
-        arguments += ["--name", check_folder_name(_name_of(run))]
+        arguments += with_value("--name", check_folder_name(_name_of(run)))
     if max_epochs is not None:
         arguments += ["--trainer-max-epochs", str(max_epochs)]
     try:
@@ -162,10 +170,10 @@ def plan_of(
 
 def resume_command(run: StoredRun) -> str:
     """The command that goes on with a run. It names what is a learner's own code."""
-    words = ["gradbook", "resume", str(run.folder)]
+    words = ["gradbook", "resume", as_word(run.folder)]
     for kind, known in (("model", classes.MODELS), ("data", classes.DATA)):
         if not known_name(run.facts[kind]["class"], known):
-            words += [f"--{kind}", _as_written(run.facts[kind]["name"])]
+            words += with_value(f"--{kind}", _as_written(run.facts[kind]["name"]))
         for name, value in run.facts[kind]["hyperparameters"].items():
             if is_a_place(name, value) and _was_given(run, kind, name, value):
                 words += ["--set", f"{name}={show(value)}"]
@@ -199,7 +207,7 @@ def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
     """
     told = " and ".join(f"its {kind} is {where}, a class of your own" for kind, where, _ in classes)
     flags = shlex.join(
-        word for kind, _, named in classes for word in (f"--{kind}", _as_written(named))
+        word for kind, _, named in classes for word in with_value(f"--{kind}", _as_written(named))
     )
     return (
         f"{name} needs you to name code: {told}. gradbook runs no code because a folder names "

@@ -3,6 +3,7 @@
 import argparse
 import operator
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from gradbook.runs.comparison import (
     summary_of,
 )
 from gradbook.runs.stored import DamagedRun, StoredRun, find_runs
+from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE
 
 EPILOG = """\
@@ -146,7 +148,9 @@ def run(arguments: list[str]) -> Outcome:
     if num_runs and not rows:
         lines.append(f"None of the runs in {asked.runs!r} meets the conditions.")
     if sweeps:
-        lines += [*[""] * bool(lines), f"sweeps: {', '.join(sweeps)} (gradbook show {sweeps[-1]})"]
+        last = sweeps[-1] if asked.runs == "runs" else Path(asked.runs, sweeps[-1])
+        show_it = shlex.join(["gradbook", "show", as_word(last)])
+        lines += [*[""] * bool(lines), f"sweeps: {', '.join(sweeps)} ({show_it})"]
     elif not num_runs and not damaged:
         lines.append(f"There are no runs in {asked.runs!r} yet. Make one: gradbook train mlp")
     for each in damaged:

@@ -11,7 +11,7 @@ from typing import Any
 from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
-from gradbook.cli.texts import duration, rounded, table, when
+from gradbook.cli.texts import duration, members_line, rounded, table, when
 from gradbook.display.words import bytes_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
@@ -83,7 +83,7 @@ def _sweep(name: str, runs: str) -> Outcome:
     found = load_sweep(name, runs)
     lines = [f"{found.name}: a sweep of {len(found.members)} runs", "", str(found), ""]
     lines += [f"picture: {path}" for path in found.pictures]
-    lines.append(f"members: gradbook runs --runs {found.folder}")
+    lines.append(members_line(found.folder))
     return Outcome(found.summary(), "\n".join(lines))
 
 
@@ -125,7 +125,7 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
         rows.append(("optimizer", [optimizer["class"], *_pairs(optimizer["settings"])]))
     rows += [("seed", [show(facts["seed"])]), ("device", [facts["device"] or "unknown"])]
     if facts["git"] is not None:
-        changed = ["with changes that were not committed"] * facts["git"]["dirty"]
+        changed = ["with changes that were not committed"] * bool(facts["git"]["dirty"])
         rows.append(("git", [facts["git"]["commit"], *changed]))
     again = [
         f"again after epoch {session['first_epoch']} on {when(session['started'])}"
@@ -161,10 +161,7 @@ def _results(stored: StoredRun) -> list[str]:
         from gradbook.display import chart
         from gradbook.display.curves import Curve
 
-        curves = [
-            Curve.of(label, [point.x for point in points], [point.y for point in points])
-            for label, points in stored.points.items()
-        ]
+        curves = [Curve.of(label, points.x, points.y) for label, points in stored.points.items()]
         width, height = shutil.get_terminal_size()
         drawn = chart.render(
             curves,
@@ -174,10 +171,13 @@ def _results(stored: StoredRun) -> list[str]:
             unicode="utf" in (getattr(sys.stdout, "encoding", None) or "").lower(),
         )
         lines += [*chart.plain(drawn).splitlines(), ""]
-    epochs = str(stored.history).splitlines()
-    if len(epochs) > 1 + _MANY_EPOCHS:
-        num_hidden = len(epochs) - 1 - _NUM_FIRST - _NUM_LAST
-        epochs[1 + _NUM_FIRST : -_NUM_LAST] = [f"{'...':>10}  {num_hidden} more epochs"]
+    rows = stored.history.rows
+    num_hidden = len(rows) - _NUM_FIRST - _NUM_LAST if len(rows) > _MANY_EPOCHS else 0
+    if num_hidden:
+        epochs = stored.history.lines([*rows[:_NUM_FIRST], *rows[-_NUM_LAST:]])
+        epochs.insert(1 + _NUM_FIRST, f"{'...':>10}  {num_hidden} more epochs")
+    else:
+        epochs = str(stored.history).splitlines()
     lines += epochs
     if stored.best:
         lines += [

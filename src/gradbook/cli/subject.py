@@ -16,6 +16,7 @@ from gradbook.cli.options import (
     give_flags,
     options_of,
     show,
+    with_value,
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
@@ -173,7 +174,7 @@ def read_subject(
     settings = {group: {o.name: o.default for o in every if o.group == group} for group in chosen}
     words = [command, model.name]
     if data.name != usual_data:
-        words += ["--data", data.name]
+        words += with_value("--data", data.name)
     for option in every:
         if option.dest not in given:
             continue
@@ -287,7 +288,7 @@ def _words(option: Option, text: str, value: Any) -> list[str]:
     """An option as it is written in a command."""
     if option.kind is bool:
         return [option.written if value else f"--no-{option.written[2:]}"]
-    return [f"{option.written}={text}"] if text.startswith("-") else [option.written, text]
+    return with_value(option.written, text)
 
 
 def _same(value: Any, default: Any) -> bool:

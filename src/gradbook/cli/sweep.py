@@ -17,12 +17,15 @@ from gradbook.cli.options import (
     add_runs_option,
     asks_for_help,
     positive_number,
+    with_value,
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import known_name, must_be_named
 from gradbook.cli.subject import Subject, read_subject
+from gradbook.cli.texts import members_line
 from gradbook.cli.train import folder_name
+from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
 
 SUMMARY = """\
@@ -99,16 +102,16 @@ def run(arguments: list[str]) -> Outcome:
         if plan.folder is None or not (plan.folder / SWEEP_FILE).is_file():
             raise
         done = load(Path(os.path.relpath(plan.folder)))
-        words = ["gradbook", "sweep", subject.model.name, "--resume", str(done.folder)]
+        words = ["gradbook", "sweep", subject.model.name, "--resume", as_word(done.folder)]
         if not _is_known(subject.data.name):
-            words += ["--data", subject.data.name]
+            words += with_value("--data", subject.data.name)
         go_on = shlex.join(words) + (" --storage URL" if own.storage else "")
         text = f"\n{done}\n\ngo on: {go_on}"
         return Outcome({**done.summary(), "resume": go_on}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]
     lines = ["", str(done), "", *(f"picture: {path}" for path in facts["pictures"])]
-    lines.append(f"members: gradbook runs --runs {done.folder}")
+    lines.append(members_line(done.folder))
     failed = [member for member in done.members if member.error]
     return Outcome(facts, "\n".join(lines), code=1 if failed else 0)
 
@@ -214,7 +217,7 @@ def _words(subject: Subject) -> list[str]:
     for flag in ("seeds", "samples", "search", "trials", "level"):
         value = getattr(own, flag)
         if value is not None:
-            words += [f"--{flag}", str(value)]
+            words += with_value(f"--{flag}", str(value))
     if own.pruner != "median":
         words += ["--pruner", own.pruner]
     if not own.stack:

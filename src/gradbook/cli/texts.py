@@ -1,13 +1,16 @@
 """How values of a run are written for a person."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import show
 from gradbook.display.table import Table
 from gradbook.escape import on_one_line
 from gradbook.runs.stored import StoredRun
+from gradbook.storage import as_word
 
 
 def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
@@ -18,6 +21,11 @@ def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
         for texts in (list(columns), *zip(*columns.values(), strict=True))
     ]
     return repr(Table(heading, rows)).split("\n")
+
+
+def members_line(folder: Path) -> str:
+    """How the runs of a sweep are listed."""
+    return f"members: {shlex.join(['gradbook', 'runs', '--runs', as_word(folder)])}"
 
 
 def checkpoint_text(run: StoredRun, which: str) -> str:

@@ -11,6 +11,7 @@ from gradbook.cli.options import (
     add_display_options,
     add_runs_option,
     positive_number,
+    with_value,
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome
@@ -83,9 +84,9 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan | Ou
     repeat = subject.words
     name = own.name or model.slug
     if own.runs != "runs":
-        repeat += ["--runs", own.runs]
+        repeat += with_value("--runs", own.runs)
     if name != model.slug:
-        repeat += ["--name", name]
+        repeat += with_value("--name", name)
     if own.checkpoint_steps is not None:
         repeat += ["--checkpoint-steps", str(own.checkpoint_steps)]
     return Plan(

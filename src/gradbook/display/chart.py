@@ -56,6 +56,9 @@ _ASCII = _Look("*o+#@%&$=~", "!", "|", "+", "-", "+", "+", "~", (1, 1))
 #: The bit of each dot of a Braille character, as rows of (left, right).
 _BITS = np.array([[1, 8], [2, 16], [4, 32], [64, 128]], np.int64)
 
+#: From so many points for each column of dots, those that would not show are left out.
+_MANY_POINTS = 8
+
 #: Dots drawn and left out along a curve, so that curves differ without colour too.
 _DASHES = ((1, 0), (5, 3), (1, 2), (7, 2, 1, 2))
 
@@ -208,13 +211,14 @@ def _raster(
     owner = np.full(size, FRAME, np.int64)
     marks = []
     for index, (curve, mask) in enumerate(zip(curves, shown, strict=True)):
-        if xlog:
-            mask = mask & (curve.x > 0)
+        drawn = mask = mask & (curve.x > 0) if xlog else mask
         part_x = _fraction(curve.x, x_range, xlog)
         part_y = _fraction(curve.y, y_range, ylog)
         x = np.rint(part_x * (num_columns * across - 1))
         y = np.rint((1 - part_y) * (num_rows * down - 1))
         whole_x, whole_y = (np.where(mask, part, 0).astype(np.int64) for part in (x, y))
+        if len(mask) > _MANY_POINTS * num_columns * across:
+            whole_x, whole_y, mask = _thinned(whole_x, whole_y, mask)
         dot_x, dot_y = _strokes(whole_x, whole_y, mask, index if look is _UNICODE else 0)
         inside = (dot_x >= 0) & (dot_x < num_columns * across)
         inside &= (dot_y >= 0) & (dot_y < num_rows * down)
@@ -229,7 +233,7 @@ def _raster(
             codes[dots] = ord(look.glyphs[index % len(look.glyphs)])
             owner[dots] = index
         # The last point carries the curve's sign, as in the legend. It also shows a lone point.
-        last = np.flatnonzero(mask)[-1:]
+        last = np.flatnonzero(drawn)[-1:]
         if len(last) and 0 <= part_x[last[0]] <= 1 and 0 <= part_y[last[0]] <= 1:
             place = (int(y[last[0]]) // down, int(x[last[0]]) // across)
             marks.append((place, look.glyphs[index % len(look.glyphs)], index))
@@ -243,6 +247,22 @@ def _raster(
         codes[place] = ord(glyph)
         owner[place] = index
     return codes, owner
+
+
+def _thinned(
+    x: Ints, y: Ints, mask: npt.NDArray[np.bool_]
+) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+    """Fewer points that leave the same line.
+
+    Of points one after the other in a column of dots, only the first, the lowest, the highest and
+    the last show.
+    """
+    changes = (x[1:] != x[:-1]) | (mask[1:] != mask[:-1])
+    first = np.append(0, np.flatnonzero(changes) + 1)
+    last = np.append(first[1:], len(x)) - 1
+    lowest, highest = np.minimum.reduceat(y, first), np.maximum.reduceat(y, first)
+    rows = np.stack([y[first], lowest, highest, y[last]], axis=1)
+    return np.repeat(x[first], 4), rows.reshape(-1), np.repeat(mask[first], 4)
 
 
 def _strokes(x: Ints, y: Ints, mask: npt.NDArray[np.bool_], style: int) -> tuple[Ints, Ints]:

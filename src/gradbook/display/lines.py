@@ -13,7 +13,7 @@ from gradbook.display.shell import afterwards
 from gradbook.errors import ConfigError, GradbookWarning, StorageError
 from gradbook.escape import printable
 from gradbook.record import Metric, Sink
-from gradbook.storage import claim_folder, kebab_case
+from gradbook.storage import Place, claim_folder, kebab_case
 
 if TYPE_CHECKING:
     from gradbook.board import ProgressBoard
@@ -39,7 +39,8 @@ class LinesDisplay(Sink):
         name: str | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._stream, self._root, self._name, self._clock = stream, root, name, clock
+        self._stream, self._name, self._clock = stream, name, clock
+        self._root = None if root is None else Place(root)
         self._means: dict[str, float] = {}
         self._epoch = 0.0
         self._waiting = False
@@ -102,7 +103,7 @@ class LinesDisplay(Sink):
             model = getattr(self._trainer, "model", None)
             name = kebab_case(type(model).__name__) if model is not None else "board"
         try:
-            paths = save_curve(self._board, claim_folder(self._root, name))
+            paths = save_curve(self._board, claim_folder(self._root.shown, name))
         except (ConfigError, StorageError) as error:
             warnings.warn(f"The curves were not saved. {error}", GradbookWarning, stacklevel=2)
             return

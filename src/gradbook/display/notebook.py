@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradbook.display.curves import curves_of, short
 from gradbook.display.shell import afterwards
-from gradbook.errors import GradbookWarning
+from gradbook.errors import GradbookWarning, told
 from gradbook.escape import on_one_line
 from gradbook.record import Metric, Sink
 
@@ -99,7 +99,7 @@ class NotebookDisplay(Sink):
             # Hours of training are worth more than their picture.
             self._broken = True
             warnings.warn(
-                f"The curves cannot be drawn any more ({type(error).__name__}: {error}). "
+                f"The curves cannot be drawn any more ({told(error)}). "
                 f"Training goes on; the points are in `board.data`.",
                 GradbookWarning,
                 stacklevel=2,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gradbook.display import chart
 from gradbook.display.curves import curves_of
 from gradbook.display.shell import afterwards
+from gradbook.errors import told
 from gradbook.record import Metric, Sink
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ class TerminalDisplay(Sink):
             self._chart = [_segments(line) for line in lines]
         except Exception as error:
             # Hours of training are worth more than their picture.
-            reason = f"the chart cannot be drawn: {type(error).__name__}: {error}"
+            reason = f"the chart cannot be drawn: {told(error)}"
             self._chart = [_segments([chart.Span(reason[:width], chart.FRAME)])]
         return self._chart
 

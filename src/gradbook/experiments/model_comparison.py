@@ -31,6 +31,7 @@ from gradbook.experiments.trial import batch_size_of, copy_of, one_batch, parame
 from gradbook.record import data_frame
 from gradbook.schedules import read_optimizers
 from gradbook.seeds import random_state, restore_random_state, untouched_generators
+from gradbook.snapshot import fill
 
 if TYPE_CHECKING:
     import pandas
@@ -240,7 +241,7 @@ def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
         buffers = dict(b.model.named_buffers()) if isinstance(b.model, nn.Module) else {}
         for name, buffer in a.model.named_buffers() if isinstance(a.model, nn.Module) else ():
             if name in buffers and buffers[name].shape == buffer.shape:
-                buffers[name].copy_(buffer)
+                fill(buffers[name], buffer)
     lost = [name for name, p in a.parameters.items() if not bool(p.isfinite().all())]
     state = random_state()
     a.step(batch)

@@ -20,6 +20,7 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
+from gradbook.checkpoint import dense_parts
 from gradbook.checks import useless_loss
 from gradbook.errors import ModelError
 
@@ -249,7 +250,7 @@ class Recorder(TorchFunctionMode):
                 ref = storage_of(tensor)
                 name = row.storages.get(ref, f"inner {tuple(tensor.shape)}")
                 names.setdefault(ref, name)
-                sizes[ref] = tensor.untyped_storage().nbytes()
+                sizes[ref] = storage_bytes(tensor)
             new_bytes = sum(size for ref, size in sizes.items() if ref not in counted)
             kept[row.name] = Kept(tuple(names.values()), sizes, new_bytes)
             counted |= sizes.keys()
@@ -346,7 +347,7 @@ class Recorder(TorchFunctionMode):
             shape=tuple(tensor.shape),
             dtype=_dtype_of(tensor),
             requires_grad=tensor.requires_grad,
-            num_bytes=tensor.numel() * tensor.element_size(),
+            num_bytes=sum(part.numel() * part.element_size() for part in dense_parts(tensor)),
             values=_summary(tensor) if self._values else None,
         )
         self._alive.append(tensor)
@@ -398,9 +399,15 @@ def _nodes_of(row: Row) -> Iterator[str]:
         waiting += [following for following, _ in node.next_functions]
 
 
+def storage_bytes(tensor: torch.Tensor) -> int:
+    """The size of a tensor's storage; of a sparse one's, that of indices and values."""
+    return sum(part.untyped_storage().nbytes() for part in dense_parts(tensor))
+
+
 def storage_of(tensor: torch.Tensor) -> Storage:
     """Where a tensor's elements are. Equal for tensors that share them, and expired when freed."""
-    return Storage(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+    values = dense_parts(tensor)[-1]
+    return Storage(values.untyped_storage())  # type: ignore[no-untyped-call]
 
 
 def is_freed(storage: Storage) -> bool:

@@ -13,7 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
-from gradbook.experiments.recording import Recorder, is_freed, storage_of, tensors_in
+from gradbook.experiments.recording import (
+    Recorder,
+    is_freed,
+    storage_bytes,
+    storage_of,
+    tensors_in,
+)
 from gradbook.experiments.trial import batch_size_of, tensors_of, trial_of
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
@@ -382,7 +388,7 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Runs an operation, and then looks."""
         result = func(*args, **(kwargs or {}))
         for tensor in tensors_in(result):
-            self._sizes[storage_of(tensor)] = tensor.untyped_storage().nbytes()
+            self._sizes[storage_of(tensor)] = storage_bytes(tensor)
         self._sizes = {ref: size for ref, size in self._sizes.items() if not is_freed(ref)}
         self._moments.append(self._sizes.copy())
         return result
@@ -445,9 +451,7 @@ def _state_bytes(optimizer: Any) -> int:
 
 def num_bytes_of(tensors: Iterable[torch.Tensor]) -> int:
     """The memory of tensors; a storage that several share counts once."""
-    sizes: dict[Storage, int] = {
-        storage_of(tensor): tensor.untyped_storage().nbytes() for tensor in tensors
-    }
+    sizes: dict[Storage, int] = {storage_of(tensor): storage_bytes(tensor) for tensor in tensors}
     return sum(sizes.values())
 
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +25,7 @@ from gradbook.errors import (
 )
 from gradbook.hparams import qualified_name
 from gradbook.inspection.predictions import device_of, explain_not_one_tensor
+from gradbook.snapshot import make_room
 from gradbook.storage import write_atomically
 from gradbook.untrusted import check_file
 
@@ -84,6 +86,12 @@ def export(
         )
     if not example_inputs or not len(example_inputs[0]):
         raise ConfigError("example_inputs holds no example. Give the inputs of one batch.")
+    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
+        if tensor.layout is not torch.strided:
+            raise ModelError(
+                f"{type(model).__name__}.{name} is a sparse tensor, and exports hold only dense "
+                f"ones. Keep {name}.to_dense() instead to export the model."
+            )
     _check_packages(to)
     inputs = [X.cpu() for X in example_inputs]
     if device_of(model).type != "cpu":
@@ -153,6 +161,7 @@ def _load_state(
     model: torch.nn.Module, tensors: dict[str, torch.Tensor], where: str, of: str
 ) -> None:
     try:
+        make_room(model)
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise CheckpointError(
@@ -170,6 +179,7 @@ def _to_safetensors(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
     metadata = {"format": "pt", "model": qualified_name(type(model))}
     content = safetensors.save(state, metadata)
     fresh = copy.deepcopy(model)
+    make_room(fresh)
     for value in fresh.state_dict().values():
         value.zero_()
     _load_state(fresh, safetensors.load(content), "The export", metadata["model"])

@@ -70,7 +70,8 @@ def settings_of(run: StoredRun) -> dict[str, Any]:
     settings |= {f"{name}_version": version for name, version in facts["versions"].items()}
     if facts["git"] is not None:
         settings["git_commit"] = facts["git"]["commit"]
-        settings["git_dirty"] = facts["git"]["dirty"]
+        if facts["git"]["dirty"] is not None:
+            settings["git_dirty"] = facts["git"]["dirty"]
     return settings
 
 

@@ -9,16 +9,24 @@ import json
 import math
 import os
 import re
-import zlib
-from collections.abc import Callable
+import shlex
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.record import History, Metric
-from gradbook.storage import unwritable, write_atomically
+from gradbook.runs.lines import (
+    Lines,
+    Values,
+    canonical,
+    parsed,
+    reason_of,
+    report_line,
+    validate,
+    with_crc,
+)
+from gradbook.storage import as_word, unwritable, write_atomically
 from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, open_to_append, read_file
 
 FORMAT = "gradbook run"
@@ -73,9 +81,6 @@ _MAX_METRICS_BYTES = 1 << 30
 
 #: A run with one of these may have lost its last line, when its process or its disk gave up.
 _CUT_SHORT = ("running", "interrupted", "failed")
-
-# Made once, because json.dumps() would make one for each line.
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def files_in(folder: Path | str) -> dict[str, int]:
@@ -164,7 +169,7 @@ def read_run(folder: Path | str) -> dict[str, Any]:
             f"runs, and `gradbook train` makes one."
         )
     try:
-        facts = _parsed(content)
+        facts = parsed(content)
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise ValueError(f'it does not say "format": "{FORMAT}"')
         version = facts.get("version")
@@ -176,11 +181,11 @@ def read_run(folder: Path | str) -> dict[str, Any]:
         rest = {key: value for key, value in facts.items() if key != "checksum"}
         if facts.get("checksum") != _checksum(rest):
             raise ValueError("it was changed after it was written (its checksum differs)")
-        _validate("run.schema.json", facts)
+        validate("run.schema.json", facts)
     except (ValueError, RecursionError) as error:
         if isinstance(error, CorruptFileError):
             raise
-        _report_damage(path, _reason(error))
+        _report_damage(path, reason_of(error))
     return facts
 
 
@@ -212,12 +217,12 @@ def _report_damage(path: Path, reason: str) -> NoReturn:
     )
     raise CorruptFileError(
         f"{path} is damaged: {reason}. {rest} A copy of the file, if you have one, repairs the "
-        f"run; `gradbook rm {folder}` removes it."
+        f"run; `gradbook rm {shlex.quote(as_word(folder))}` removes it."
     )
 
 
 def _checksum(facts: dict[str, Any]) -> str:
-    return f"sha256:{hashlib.sha256(_canonical(facts).encode()).hexdigest()}"
+    return f"sha256:{hashlib.sha256(canonical(facts).encode()).hexdigest()}"
 
 
 def _finite(value: Any) -> Any:
@@ -242,6 +247,7 @@ class MetricsLog:
         folder: The run's folder.
         resume_at: The number of lines after which a training goes on; the later ones are
             superseded. None goes on after the last.
+        held: Where the folder is found from then on; None takes `folder`.
 
     Attributes:
         lines: The number of lines in the file.
@@ -252,13 +258,15 @@ class MetricsLog:
         StorageError: If it cannot be written to.
     """
 
-    def __init__(self, folder: Path | str, resume_at: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, resume_at: int | None = None, held: Path | None = None
+    ) -> None:
         self._path = inside(folder, METRICS_FILE)
         content = _content(self._path) or b""
         whole, _ = _split(content)
-        entries = _verified(self._path, whole)
-        self.lines = len(entries)
-        self.crc = str(entries[-1]["crc"]) if entries else ""
+        lines = Lines(self._path, whole)
+        self.lines = len(lines)
+        self.crc = lines.crc(self.lines)
         if resume_at is not None and resume_at > self.lines:
             _report_lost(self._path, self.lines, resume_at)
         try:
@@ -267,6 +275,7 @@ class MetricsLog:
             raise unwritable(self._path, error) from error
         self._size = len(whole)
         self._is_open = True
+        self._path = self._path if held is None else held / METRICS_FILE
         if len(whole) < len(content):
             os.ftruncate(self._file, self._size)
         if resume_at is not None:
@@ -307,9 +316,7 @@ class MetricsLog:
     def _append(self, entry: dict[str, Any]) -> None:
         if not self._is_open:
             raise StorageError(f"{self._path} is closed; nothing can be added to it.")
-        body = _canonical(entry)
-        crc = _crc(self.crc, body)
-        line = f'{body[:-1]},"crc":"{crc}"}}\n'.encode()
+        crc, line = with_crc(self.crc, entry)
         try:
             if os.write(self._file, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -321,7 +328,7 @@ class MetricsLog:
         self._size += len(line)
 
 
-def read_metrics(folder: Path | str, facts: dict[str, Any]) -> list[Metric]:
+def read_metrics(folder: Path | str, facts: dict[str, Any]) -> Values:
     """The values that a run recorded, oldest first, after every line was verified.
 
     Values that a resumed training recorded anew are there once. Of a file that has grown since
@@ -339,36 +346,21 @@ def read_metrics(folder: Path | str, facts: dict[str, Any]) -> list[Metric]:
     status, closed = facts["status"], facts["metrics"]
     if content is None:
         if status == "running" and closed is None:  # it has only just begun
-            return []
-        _report_line(path, None, "it is missing")
+            return Values()
+        report_line(path, None, "it is missing")
     whole, torn = _split(content)
-    entries = _verified(path, whole)
+    lines = Lines(path, whole)
+    num_lines = len(lines)
     if torn and status not in _CUT_SHORT:
-        _report_line(path, len(entries) + 1, "the line has no end")
+        report_line(path, num_lines + 1, "the line has no end")
     if closed is not None:
-        num_lines = closed["lines"]
-        if len(entries) < num_lines:
-            _report_lost(path, len(entries), num_lines)
-        if num_lines and entries[num_lines - 1]["crc"] != closed["crc"]:
-            _report_line(path, num_lines, f"{RUN_FILE} was written for another line")
+        if num_lines < closed["lines"]:
+            _report_lost(path, num_lines, closed["lines"])
+        if closed["lines"] and lines.crc(closed["lines"]) != closed["crc"]:
+            report_line(path, closed["lines"], f"{RUN_FILE} was written for another line")
         if status != "running":
-            entries = entries[:num_lines]
-    return _not_superseded(entries)
-
-
-def _not_superseded(entries: list[dict[str, Any]]) -> list[Metric]:
-    """The values of all lines that count: from the last backward, each "resume" is a leap."""
-    metrics = []
-    index = len(entries) - 1
-    while index >= 0:
-        entry = entries[index]
-        if "event" in entry:
-            index = entry["lines"] - 1
-            continue
-        x, y = (float(v) if isinstance(v, str) else v for v in (entry["x"], entry["y"]))
-        metrics.append(Metric(entry["label"], x, y, entry["kind"]))
-        index -= 1
-    return metrics[::-1]
+            num_lines = closed["lines"]
+    return lines.values(num_lines)
 
 
 def _split(content: bytes) -> tuple[bytes, bytes]:
@@ -377,45 +369,14 @@ def _split(content: bytes) -> tuple[bytes, bytes]:
     return content[:end], content[end:]
 
 
-def _verified(path: Path, content: bytes) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, each of which confirms the one before."""
-    entries: list[dict[str, Any]] = []
-    crc = ""
-    for index, line in enumerate(content.split(b"\n")[:-1]):
-        try:
-            entry = _parsed(line)
-            _validate("metric.schema.json", entry)
-            crc = _crc(crc, _canonical({k: v for k, v in entry.items() if k != "crc"}))
-            if entry["crc"] != crc:
-                raise ValueError("the line, or one before it, was changed, removed or inserted")
-            if entry.get("lines", 0) > index:
-                raise ValueError("it goes on after a line that comes later")
-        except (ValueError, RecursionError) as error:
-            _report_line(path, index + 1, _reason(error))
-        entries.append(entry)
-    return entries
-
-
-def _report_line(path: Path, line: int | None, reason: str) -> NoReturn:
-    where = f", line {line}" if line is not None else ""
-    raise CorruptFileError(
-        f"{path}{where} is damaged: {reason}. The run's settings in {RUN_FILE}, its pictures and "
-        f"its checkpoints can still be used; its curve cannot, unless you have a copy of the file."
-    )
-
-
 def _report_lost(path: Path, num_lines: int, expected: int) -> NoReturn:
-    _report_line(path, None, f"it ends after {num_lines} lines, and {expected} were written")
+    report_line(path, None, f"it ends after {num_lines} lines, and {expected} were written")
 
 
 def _number(value: float) -> float | str:
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
-def _crc(before: str, body: str) -> str:
-    return f"{zlib.crc32((before + body).encode()):08x}"
 
 
 # Both
@@ -427,57 +388,3 @@ def _content(path: Path, max_bytes: int = _MAX_METRICS_BYTES) -> bytes | None:
         return read_file(path, max_bytes)
     except FileNotFoundError:
         return None
-
-
-def _parsed(content: bytes) -> Any:
-    """The JSON value in `content`.
-
-    Raises:
-        ValueError: If it is not JSON.
-        RecursionError: If it is nested too deeply.
-    """
-    if not content:
-        raise ValueError("it is empty")
-
-    def refuse(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not JSON")
-
-    def whole_number(text: str) -> int:
-        if len(text) > 18:
-            raise ValueError(f"a number of {len(text)} digits is none that a run has")
-        return int(text)
-
-    return json.loads(content.decode(), parse_constant=refuse, parse_int=whole_number)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"it is not JSON ({error.msg} at character {error.pos + 1})"
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error)
-
-
-def _validate(schema: str, value: Any) -> None:
-    """Compares a value with a schema.
-
-    Raises:
-        ValueError: If it does not fit; the message says where.
-    """
-    import fastjsonschema
-
-    try:
-        _validator(schema)(value)
-    except fastjsonschema.JsonSchemaValueException as error:
-        raise ValueError(f"{error.message.removeprefix('data.')}, by the format") from None
-
-
-@cache
-def _validator(schema: str) -> Callable[[Any], Any]:
-    import fastjsonschema
-
-    text = Path(__file__).with_name(schema).read_text(encoding="utf-8")
-    compiled: Callable[[Any], Any] = fastjsonschema.compile(json.loads(text))
-    return compiled

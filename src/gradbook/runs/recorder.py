@@ -2,9 +2,7 @@
 
 import os
 import platform
-import re
 import socket
-import subprocess
 import sys
 import time
 import uuid
@@ -24,7 +22,7 @@ from gradbook import checkpoint, snapshot
 from gradbook.board import ProgressBoard
 from gradbook.checks import check_whole_number
 from gradbook.display.file import save_curve
-from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.errors import ConfigError, CorruptFileError, told
 from gradbook.fingerprint import describe_optimizer
 from gradbook.hparams import plain, qualified_name
 from gradbook.interrupts import undisturbed
@@ -42,9 +40,11 @@ from gradbook.runs.format import (
     results_of,
     write_run,
 )
+from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
 from gradbook.stopping import BestSoFar
 from gradbook.storage import (
+    Place,
     claim_folder,
     kebab_case,
     link_atomically,
@@ -101,10 +101,10 @@ class Run(Sink):
     ) -> None:
         if every_n_steps is not None:
             check_whole_number(every_n_steps, "every_n_steps", at_least=1)
-        self._exactly = None if folder is None else Path(folder)
-        self.root = Path(root) if self._exactly is None else self._exactly.parent
+        self._exactly = None if folder is None else Place(folder)
+        self._root = Place(root if folder is None else Path(folder).parent)
         self.name, self.every_n_steps = name, every_n_steps
-        self.folder: Path | None = None
+        self._place: Place | None = None
         self._command = None if command is None else list(command)
         self._model_name, self._data_name = model_name, data_name
         self._pictures = pictures
@@ -115,21 +115,32 @@ class Run(Sink):
         self._writing: Future[None] | None = None
         self._log: MetricsLog | None = None
 
+    @property
+    def root(self) -> Path:
+        """The folder for runs."""
+        return self._root.shown
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder, wherever it is by now, once it is made."""
+        return None if self._place is None else self._place.shown
+
     def claim(self, name: str) -> Path:
         """Makes the folder before the training, so that one that cannot be made costs no work."""
         if self._exactly is None:
-            self.folder = claim_folder(self.root, self.name or name)
+            self._place = self._root / claim_folder(self.root, self.name or name).name
         else:
-            self.folder = new_folder(self._exactly, FILES)
+            new_folder(self._exactly.shown, FILES)
+            self._place = self._exactly
         self._is_claimed = True
-        return self.folder
+        return self._place.shown
 
     def discard(self) -> None:
         """Removes a claimed folder in which nothing was kept."""
-        if self._is_claimed and self.folder is not None:
+        if self._is_claimed and self._place is not None:
             with suppress(OSError):
-                self.folder.rmdir()
-            self.folder, self._is_claimed = None, False
+                self._place.path.rmdir()
+            self._place, self._is_claimed = None, False
 
     def open(self, board: ProgressBoard, trainer: "Trainer | None" = None) -> None:
         """Makes the folder, or goes on in that of the run that is resumed."""
@@ -137,28 +148,29 @@ class Run(Sink):
             raise ConfigError("A Run keeps a training. Give it to a Trainer: Trainer(run=...).")
         self._board, self._trainer, self._num_provisional = board, trainer, 0
         resumption = trainer.resumption
-        folder = resumption.folder if resumption is not None else None
-        if folder is not None:
-            self.folder = folder
+        if resumption is not None and resumption.place is not None:
+            self._place = resumption.place
         elif not self._is_claimed:
             self.claim(kebab_case(type(trainer.model).__name__))
         self._is_claimed = False
-        assert self.folder is not None
-        self._lock = locked(self.folder)
+        assert self._place is not None
+        folder = self._place.shown
+        self._lock = locked(folder)
+        self._place.hold()
         loaders = (trainer.train_dataloader, trainer.val_dataloader)
         # Loaders fork their worker processes, which is safe only while no other thread runs.
         self._has_workers = any(getattr(loader, "num_workers", 0) for loader in loaders)
         self._begin = time.perf_counter()
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
-        if resumption is not None and folder is not None:
+        if resumption is not None and resumption.place is not None:
             self._go_on(resumption, folder)
         else:
-            self._start(self.folder)
+            self._start(folder)
 
     def _start(self, folder: Path) -> None:
-        self._facts, self._seconds_before = self._first_facts(), 0.0
+        self._facts, self._seconds_before = self._first_facts(folder.name), 0.0
         write_run(folder, self._facts)
-        self._log = MetricsLog(folder)
+        self._log = MetricsLog(folder, held=self._held)
         self._write_what_was_recorded(self._log)
         self._save_checkpoint("last")
         self._wait()  # where there is no room for one, no training is to begin
@@ -170,7 +182,7 @@ class Run(Sink):
         check_same_run(resumption.state, self._facts, resumption.path)
         recorded = resumption.state.get("recorded_seconds", 0.0)
         self._seconds_before = max(self._facts["seconds"], recorded)
-        log = MetricsLog(folder, resumption.state["recorded_lines"])
+        log = MetricsLog(folder, resumption.state["recorded_lines"], self._held)
         write_run(folder, self._facts)
         self._log = log
         remove_half_written(folder)
@@ -239,6 +251,14 @@ class Run(Sink):
         if self._lock is not None:
             self._lock.release()
             self._lock = None
+        if self._place is not None:
+            self._place.release()
+
+    @property
+    def _held(self) -> Path:
+        """The folder for what is written while the training runs, wherever it may go."""
+        assert self._place is not None
+        return self._place.path
 
     # Checkpoints
 
@@ -259,9 +279,8 @@ class Run(Sink):
     def _write_checkpoints(
         self, log: MetricsLog, content: memoryview, names: Sequence[str]
     ) -> None:
-        assert self.folder is not None
         log.sync()  # the values that the checkpoint counts on come before it
-        first, *others = (inside(self.folder, CHECKPOINT_FILES[name]) for name in names)
+        first, *others = (inside(self._held, CHECKPOINT_FILES[name]) for name in names)
         write_atomically(first, content)
         for path in others:
             link_atomically(first, path, content)
@@ -281,23 +300,21 @@ class Run(Sink):
             writing.result()
 
     def _remove_failed_checkpoint(self) -> None:
-        assert self.folder is not None
-        inside(self.folder, CHECKPOINT_FILES["failed"]).unlink(missing_ok=True)
+        inside(self._held, CHECKPOINT_FILES["failed"]).unlink(missing_ok=True)
 
     def _seconds(self) -> float:
         return float(self._seconds_before + time.perf_counter() - self._begin)
 
     # run.json
 
-    def _first_facts(self) -> dict[str, Any]:
+    def _first_facts(self, name: str) -> dict[str, Any]:
         trainer = self._trainer
-        assert self.folder is not None
         model, data, now = trainer.model, trainer.data, _now()
         hyperparameters = plain(getattr(trainer, "hparams", {}))
         return {
             "format": FORMAT,
             "version": VERSION,
-            "name": self.folder.name,
+            "name": name,
             "id": uuid.uuid4().hex,
             "status": "running",
             "error": None,
@@ -383,11 +400,10 @@ class Run(Sink):
 
     def _write_last_facts(self, log: MetricsLog, status: str, error: BaseException | None) -> None:
         trainer, facts, now = self._trainer, self._facts, _now()
-        assert self.folder is not None
         facts["sessions"][-1] |= {"ended": now, "status": status}
-        message = f"{type(error).__name__}: {error}" if status == "failed" and error else None
+        message = told(error) if status == "failed" and error is not None else None
         write_run(
-            self.folder,
+            self._held,
             {
                 **facts,
                 **results_of(trainer.history),
@@ -415,15 +431,14 @@ class Run(Sink):
                     log.append(Metric(label, row["epoch"], y, kind="epoch"))
 
     def _save_curves(self) -> None:
-        assert self.folder is not None
         if self._pictures and isinstance(self._board, ProgressBoard) and self._board.data:
-            save_curve(self._board, self.folder)
+            save_curve(self._board, self._held)
 
     def _save_gradients(self) -> None:
         """Keeps what was seen of the gradients, if they were watched."""
         report = self._trainer.gradients
-        if report is not None and report.rows and self.folder is not None:
-            report.keep(self.folder)
+        if report is not None and report.rows:
+            report.keep(self._held)
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:
@@ -436,21 +451,23 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any
 
 
 def git_state() -> dict[str, Any] | None:
-    """The commit that is checked out in the working folder, and whether files differ from it."""
+    """The commit that is checked out in the working folder; whether files differ is not known."""
+    commit = checked_out()
+    return None if commit is None else {"commit": commit, "dirty": None}
 
-    def ask(*words: str) -> str:
-        # What a repository's own settings name is not run: the folder may be a stranger's.
-        command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", *words]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return done.stdout.strip()
 
-    try:
-        commit = ask("rev-parse", "HEAD")
-        if re.search(r"^filter\.", ask("config", "--local", "--list", "--name-only"), re.MULTILINE):
-            return None
-        return {"commit": commit, "dirty": bool(ask("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, no commit
-        return None
+class _Lock(FileLock):
+    """A lock that a process forked meanwhile, which has inherited it, does not release."""
+
+    process = 0
+
+    def _acquire(self) -> None:
+        super()._acquire()
+        self.process = os.getpid()
+
+    def _release(self) -> None:
+        if os.getpid() == self.process:
+            super()._release()
 
 
 def locked(folder: Path) -> FileLock | None:
@@ -463,7 +480,7 @@ def locked(folder: Path) -> FileLock | None:
     """
     path = inside(folder, LOCK_FILE)
     check_file(path)
-    lock = FileLock(path, timeout=1)  # who lists runs holds it for a moment
+    lock = _Lock(path, timeout=1)  # who lists runs holds it for a moment
     try:
         lock.acquire()
     except Timeout:

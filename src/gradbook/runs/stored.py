@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
-from gradbook.record import History, Metric, headline
+from gradbook.record import History, headline
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     LOCK_FILE,
@@ -21,6 +21,7 @@ from gradbook.runs.format import (
     read_run,
     results_of,
 )
+from gradbook.runs.lines import Values
 from gradbook.untrusted import inside
 
 if TYPE_CHECKING:
@@ -75,26 +76,19 @@ class StoredRun:
         Raises:
             CorruptFileError: If metrics.jsonl is damaged.
         """
-        rows: dict[float, dict[str, float]] = {}
-        for label, epoch, y, kind in self._metrics:
-            if kind == "epoch":
-                rows.setdefault(epoch, {"epoch": epoch})[label] = y
-        history = History(rows.values())
+        history = History()
+        history.rows = self._metrics.rows()
         history.diverged = self.facts["diverged"]
         return history
 
     @cached_property
-    def points(self) -> dict[str, list[Metric]]:
+    def points(self) -> dict[str, Values]:
         """The board's points: the mean of each window, by label.
 
         Raises:
             CorruptFileError: If metrics.jsonl is damaged.
         """
-        points: dict[str, list[Metric]] = {}
-        for metric in self._metrics:
-            if metric.kind == "point":
-                points.setdefault(metric.label, []).append(metric)
-        return points
+        return self._metrics.points()
 
     @property
     def seconds(self) -> float | None:
@@ -191,7 +185,7 @@ class StoredRun:
         return printable(text)
 
     @cached_property
-    def _metrics(self) -> list[Metric]:
+    def _metrics(self) -> Values:
         return read_metrics(self.folder, self.facts)
 
     @property

@@ -73,7 +73,7 @@ class MemberResult:
             points = self.run.points if self.run is not None else {}
         except GradbookError:
             return None
-        losses = points.get("train_loss") or points.get("val_loss") or []
+        losses = points.get("train_loss") or points.get("val_loss")
         return losses[0].y if losses and math.isfinite(losses[0].y) else None
 
     def final(self, label: str) -> float:

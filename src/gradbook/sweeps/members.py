@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gradbook.errors import DivergenceWarning, GradbookError, GradbookWarning, warn
+from gradbook.errors import (
+    DivergenceWarning,
+    GradbookError,
+    GradbookWarning,
+    text_of,
+    told,
+    warn,
+)
 from gradbook.hparams import make
 from gradbook.resumable_loader import Position
 from gradbook.runs.format import CHECKPOINT_FILES, remove_files
@@ -251,9 +258,8 @@ def _make(member: Member, made: MadeData) -> None:
 def _words(error: BaseException | None) -> str | None:
     if error is None:
         return None
-    text = str(error).strip()
     if isinstance(error, GradbookError):
-        return text
+        return text_of(error).strip()
     if isinstance(error, SystemExit):
-        return f"its code ended the program with sys.exit({error.code!r})"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+        return f"its code ended the program with sys.exit({text_of(error.code, repr)})"
+    return told(error).strip().removesuffix(":")

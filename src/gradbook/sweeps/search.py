@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
+from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, told, warn
 from gradbook.hparams import plain
 from gradbook.record import Sink, headline, higher_is_better
 from gradbook.runs.stored import StoredRun
@@ -97,9 +97,9 @@ class Search:
                     f"judged. Plot a loss or an accuracy in its validation_step."
                 )
             return
+        assert failure is not None
         raise ConfigError(
-            f"No trial could be trained. One batch with the lowest values fails: "
-            f"{type(failure).__name__}: {failure}"
+            f"No trial could be trained. One batch with the lowest values fails: {told(failure)}"
         ) from failure
 
     def begin(self, folder: Path) -> None:

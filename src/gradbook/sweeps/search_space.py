@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gradbook.errors import CorruptFileError
 from gradbook.hparams import plain
 from gradbook.sweeps.study import optuna
 from gradbook.sweeps.values import Range, Values
@@ -32,9 +33,18 @@ class SearchSpace:
         return found
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that a trial's parameters stand for."""
+        """The values that a trial's parameters stand for.
+
+        Raises:
+            CorruptFileError: If one is missing, because the study is damaged.
+        """
         found = {}
         for name, each in self.swept.items():
+            if name not in params:
+                raise CorruptFileError(
+                    f"The study is damaged: one of its trials has no value of {name!r}. Put a copy "
+                    f"of its file in its place, or begin a new search."
+                )
             value = params[name]
             if not isinstance(each, Range) or each.num is not None:
                 found[name] = listed(each)[_choices(each).index(value)]

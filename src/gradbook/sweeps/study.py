@@ -1,5 +1,6 @@
 """The study in which Optuna keeps a search: where it is kept, and how it is opened."""
 
+import json
 import os
 import re
 import uuid
@@ -8,11 +9,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from gradbook import checks
-from gradbook.errors import ConfigError, CorruptFileError, GradbookError, MissingExtraError
-from gradbook.untrusted import inside, open_file
+from gradbook.errors import (
+    ConfigError,
+    CorruptFileError,
+    GradbookError,
+    MissingExtraError,
+    told,
+)
+from gradbook.untrusted import inside, open_file, read_file
 
 #: The study, unless it is in a storage of the user's own: a log to which each process appends.
 STUDY_FILE = "search.journal"
@@ -25,6 +32,9 @@ _NUM_UNJUDGED_TRIALS, _NUM_UNJUDGED_EPOCHS = 5, 1
 
 #: Who has held the study's lock for longer was killed: an entry takes milliseconds.
 _LOCK_SECONDS = 5
+
+#: So much is read at a time to find the end of the last whole line.
+_TAIL_BYTES = 1 << 12
 
 #: A study that is larger is not read: a million trials have less.
 _MAX_BYTES = 1 << 30
@@ -79,8 +89,11 @@ class Study:
             folder: The sweep's folder.
             facts: What `facts` has told of the study then.
 
+        A last line of its file that a killed process left half written is cut off.
+
         Raises:
             ConfigError: If it is not where it should be.
+            CorruptFileError: If its file is damaged otherwise.
         """
         if facts["in_folder"] != (self._url is None):
             raise ConfigError(
@@ -94,6 +107,13 @@ class Study:
         if facts["in_folder"] and not (folder / STUDY_FILE).is_file():
             raise ConfigError(f"{folder} has lost its study: there is no {STUDY_FILE}.")
         self._folder, self._name = folder, facts["name"]
+        if facts["in_folder"]:
+            backend = self._journal()
+            backend.cut_torn()
+            lines = read_file(backend.path, _MAX_BYTES).split(b"\n")[:-1]
+            for number, line in enumerate(lines, 1):
+                if not _is_entry(line):
+                    self._report_damage(f"line {number} is none that Optuna has written")
 
     def facts(self) -> dict[str, Any]:
         """What has to be known to find it again, as JSON values."""
@@ -114,29 +134,27 @@ class Study:
                 return optuna().load_study(
                     study_name=self._name, storage=self._storage(), pruner=self._made_pruner()
                 )
-        except KeyError:
+        except GradbookError:
+            raise
+        except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            if self._url is None:
+                self._report_damage(f"{told(error)}, in reading it")
+            if not isinstance(error, KeyError):
+                raise
             raise ConfigError(
                 f"The storage has no study {self._name!r}. Give that in which the search was begun."
             ) from None
-        except ValueError as error:
-            if isinstance(error, GradbookError):
-                raise
-            path = self._folder / STUDY_FILE
-            raise CorruptFileError(
-                f"{path} is damaged: {error}. Put a copy in its place, or begin a new search."
-            ) from None
+
+    def _report_damage(self, reason: str) -> NoReturn:
+        raise CorruptFileError(
+            f"{self._folder / STUDY_FILE} is damaged: {reason}. Put a copy in its place, or begin "
+            f"a new search. The runs that were trained stay as they are."
+        ) from None
 
     def _storage(self) -> Any:
         with quietly():
             if self._url is None:
-                journal = import_module("optuna.storages.journal")
-                file = inside(self._folder, STUDY_FILE)
-                with suppress(FileNotFoundError):  # Optuna opens it by name: we look before
-                    open_file(file, _MAX_BYTES).close()
-                path = os.path.realpath(file)
-                # It needs no links, which Windows has not for all, and no locks of a file system.
-                lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
-                return optuna().storages.JournalStorage(journal.JournalFileBackend(path, lock))
+                return optuna().storages.JournalStorage(self._journal())
             try:
                 return optuna().storages.get_storage(self._url)
             except Exception as error:  # that of whichever database it is
@@ -146,6 +164,45 @@ class Study:
                     f"The storage {shown!r} cannot be used: {reason}. A URL that can is "
                     f"'sqlite:///studies.db'."
                 ) from None
+
+    def _journal(self) -> Any:
+        """The file of the study, as Optuna reads and writes it."""
+        journal = import_module("optuna.storages.journal")
+        file = inside(self._folder, STUDY_FILE)
+        with suppress(FileNotFoundError):  # Optuna opens it by name: we look before
+            open_file(file, _MAX_BYTES).close()
+        path = os.path.realpath(file)
+        # It needs no links, which Windows has not for all, and no locks of a file system.
+        lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
+
+        class Journal(journal.JournalFileBackend):  # type: ignore[misc, name-defined]
+            """Appends to whole lines only: a worker may have been killed within one."""
+
+            def __init__(self) -> None:
+                super().__init__(path, lock)
+                self.path = path
+
+            def append_logs(self, logs: list[dict[str, Any]]) -> None:
+                self.cut_torn()
+                super().append_logs(logs)
+
+            def cut_torn(self) -> None:
+                lock.acquire()
+                try:
+                    with open(path, "r+b") as stream:
+                        size = stream.seek(0, os.SEEK_END)
+                        end, part = size, b""
+                        while end and b"\n" not in part:
+                            start = max(end - _TAIL_BYTES, 0)
+                            stream.seek(start)
+                            part, end = stream.read(end - start), start
+                        end += part.rfind(b"\n") + 1
+                        if end < size:
+                            stream.truncate(end)
+                finally:
+                    lock.release()
+
+        return Journal()
 
     def _made_pruner(self) -> Any:
         pruners = optuna().pruners
@@ -158,6 +215,15 @@ class Study:
         if self.pruner == "hyperband":
             return pruners.HyperbandPruner()
         return pruners.NopPruner()
+
+
+def _is_entry(line: bytes) -> bool:
+    """Whether a line may be one of a study's."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(entry, dict) and type(entry.get("op_code")) is int
 
 
 def optuna() -> Any:

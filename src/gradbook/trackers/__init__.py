@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gradbook.errors import GradbookWarning, MissingExtraError, warn
+from gradbook.errors import GradbookWarning, MissingExtraError, told, warn
 from gradbook.record import Metric, Sink
 from gradbook.storage import kebab_case
 
@@ -101,7 +101,7 @@ class Tracker(Sink, ABC):
             if not failed:
                 warn(
                     f"{type(self).__name__} records nothing more of this training "
-                    f"({type(error).__name__}: {error}). The training goes on; the means of its "
+                    f"({told(error)}). The training goes on; the means of its "
                     f"epochs are in `trainer.history`.",
                     GradbookWarning,
                 )

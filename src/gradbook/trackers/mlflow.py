@@ -39,16 +39,16 @@ class MLflow(Tracker):
 
     def __init__(self, experiment: str = "gradbook", uri: Path | str = "runs/mlflow") -> None:
         super().__init__()
-        self.experiment, self.uri = experiment, str(uri)
+        self.experiment = experiment
+        # Absolute, because MLflow keeps one store for each address and would go on using a
+        # relative one after the working folder has changed.
+        self.uri = str(uri) if "://" in str(uri) else Path(uri).absolute().as_uri()
 
     def _begin(self, name: str, settings: Mapping[str, Setting]) -> None:
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
-        # Absolute, because MLflow keeps one store for each address and would go on using a
-        # relative one after the working folder has changed.
-        uri = self.uri if "://" in self.uri else Path(self.uri).absolute().as_uri()
-        self._client = MlflowClient(tracking_uri=uri)
+        self._client = MlflowClient(tracking_uri=self.uri)
         experiment = self._client.get_experiment_by_name(self.experiment)
         experiment_id = (
             experiment.experiment_id

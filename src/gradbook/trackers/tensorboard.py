@@ -29,7 +29,7 @@ class TensorBoard(Tracker):
 
     def __init__(self, folder: Path | str = "runs/tensorboard") -> None:
         super().__init__()
-        self.folder = folder
+        self.folder = Path(folder).absolute()  # the working folder may change
 
     def _begin(self, name: str, settings: Mapping[str, Setting]) -> None:
         from torch.utils.tensorboard import SummaryWriter

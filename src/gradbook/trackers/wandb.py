@@ -46,7 +46,8 @@ class WandB(Tracker):
         if mode not in ("offline", "online"):
             raise ConfigError(f"mode must be 'offline' or 'online', but is {mode!r}.")
         super().__init__()
-        self.project, self.mode, self.folder = project, mode, folder
+        self.project, self.mode = project, mode
+        self.folder = Path(folder).absolute()  # the working folder may change
 
     def _begin(self, name: str, settings: Mapping[str, Setting]) -> None:
         import wandb

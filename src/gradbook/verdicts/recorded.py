@@ -96,11 +96,13 @@ def _numbers(name: Any, values: Any) -> np.ndarray:
 def _curves_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Curve]:
     labels = dict.fromkeys(name for row in rows for name in row if name != "epoch")
     # A label that is not in a row was not measured in that epoch, and is no NaN.
-    found = {
-        name: np.array([(row["epoch"], row[name]) for row in rows if name in row], float)
-        for name in labels
-    }
-    return {name: Curve(name, xy[:, 0], xy[:, 1]) for name, xy in found.items()}
+    curves = {}
+    for name in labels:
+        xs, ys = (
+            np.fromiter((row[key] for row in rows if name in row), float) for key in ("epoch", name)
+        )
+        curves[name] = Curve(name, xs, ys)
+    return curves
 
 
 def _points_of(training: Any) -> dict[str, Curve]:
@@ -109,8 +111,14 @@ def _points_of(training: Any) -> dict[str, Curve]:
     if points is None:
         board = getattr(getattr(training, "model", None), "board", None)
         points = getattr(board, "data", None) or {}
-    found = {name: np.array([(p.x, p.y) for p in curve], float) for name, curve in points.items()}
-    return {name: Curve(name, xy[:, 0], xy[:, 1]) for name, xy in found.items() if len(xy)}
+    curves = {}
+    for name, curve in points.items():
+        if len(curve):
+            # A run that was kept has its points as columns.
+            xs = getattr(curve, "x", None) or [point.x for point in curve]
+            ys = getattr(curve, "y", None) or [point.y for point in curve]
+            curves[name] = Curve(name, np.array(xs, float), np.array(ys, float))
+    return curves
 
 
 def _finite(curve: Curve) -> Curve:

@@ -19,7 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.board import ProgressBoard
 from gradbook.display.finding import Finding
-from gradbook.errors import DivergenceWarning, warn
+from gradbook.errors import DivergenceWarning, told, warn
 from gradbook.fingerprint import named_parameters
 from gradbook.record import Sink, is_loss
 from gradbook.resumable_loader import Split
@@ -278,7 +278,7 @@ def examine(trainer: "Trainer", kept: dict[str, Any] | None) -> PostMortem:
                 steps=list(repetition.steps),
             )
     except Exception as error:
-        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        words = told(error).splitlines()[0]
         return _not_repeated(trainer, f"its repetition on a copy failed with {words}")
 
 

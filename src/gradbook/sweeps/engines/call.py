@@ -20,7 +20,7 @@ from typing import Any
 
 import cloudpickle
 
-from gradbook.errors import GradbookError
+from gradbook.errors import GradbookError, told
 
 #: What tells the libraries under NumPy and PyTorch how many threads to use, when they are loaded.
 THREAD_VARIABLES = (
@@ -121,7 +121,7 @@ def limited_threads(number: int) -> Iterator[None]:
 
 def describe(error: BaseException) -> str:
     """An exception, and the last line of the caller's own code on the way to it."""
-    text = f"{type(error).__name__}: {error}".removesuffix(": ")
+    text = told(error).removesuffix(": ")
     frames = list(traceback.extract_tb(error.__traceback__))
     own = [frame for frame in frames if not _is_library(frame.filename)]
     if not own and isinstance(error, GradbookError):  # which says all there is to say
