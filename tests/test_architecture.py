@@ -18,10 +18,9 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"}
-    | {"settings"},
+    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
-    | {"verdicts"},
+    | {"settings", "verdicts"},
     3: {"module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation", "rehearsal"},
     5: {"snapshot"},
