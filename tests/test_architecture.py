@@ -22,7 +22,7 @@ FLOORS = {
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts"},
     3: {"module", "resumable_loader", "resumption"},
-    4: {"fingerprint", "evaluation"},
+    4: {"fingerprint", "evaluation", "rehearsal"},
     5: {"snapshot"},
     6: {"trainer"},
     7: {"display"},

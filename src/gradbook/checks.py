@@ -6,7 +6,7 @@ A healthy step runs nothing of this but `check_labels` or `check_targets`, which
 import math
 import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import Any
@@ -62,7 +62,7 @@ def useless_loss(model: object, loss: Any) -> str:
     if not isinstance(loss, torch.Tensor):
         return (
             f"{name}.training_step must return the loss, a tensor with one element, but it "
-            f"returned {_describe(loss)}. End it with `return loss`, without `.item()`."
+            f"returned {describe(loss)}. End it with `return loss`, without `.item()`."
         )
     return (
         f"The loss of {name} does not depend on a parameter that requires a gradient. Do not "
@@ -130,7 +130,7 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
     if Y.shape == Y_hat.shape[:-1] and not Y.is_floating_point():
         return
     expected = f"Expected integer labels of shape {tuple(Y_hat.shape[:-1])}"
-    found = f"but got {_describe(Y)}"
+    found = f"but got {describe(Y)}"
     rows, labels = math.prod(Y_hat.shape[:-1]), Y.numel()
     if Y.is_floating_point() and Y.shape == (*Y_hat.shape[:-1], 1):
         advice = (
@@ -169,6 +169,56 @@ def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
         )
 
 
+def is_one_column(Y_hat: torch.Tensor, Y: torch.Tensor) -> bool:
+    """Whether there is one score for each label: of shape (..., 1), or that of the labels (n,)."""
+    if Y_hat.dim() == 1:
+        return Y.shape == Y_hat.shape
+    return Y_hat.dim() > 1 and Y_hat.shape[-1] == 1 and Y.shape in (Y_hat.shape, Y_hat.shape[:-1])
+
+
+def is_one_of(Y: torch.Tensor, labels: Iterable[int]) -> torch.Tensor:
+    """For each label whether it is one of `labels`; True or False, in the shape of Y."""
+    found = torch.zeros_like(Y, dtype=torch.bool)
+    for label in labels:
+        if label >= 0 or Y.dtype.is_signed:
+            found |= Y.eq(label)
+    return found
+
+
+def check_two_classes(Y: torch.Tensor, model: object) -> None:
+    """Raises BatchError unless all labels are 0 and 1, or all are -1 and 1."""
+    for known in ((0, 1), (-1, 1)):
+        if bool(is_one_of(Y, known).all()):
+            return
+    wrong = Y[~is_one_of(Y, (0, 1))][0].item()
+    raise BatchError(
+        f"One score for each example chooses between two classes, labelled 0 and 1 or -1 and 1, "
+        f"but a label is {wrong}. {write_accuracy(model)}"
+    )
+
+
+def write_accuracy(model: object) -> str:
+    """What to do where the accuracy that goes with a learner's own loss is not known."""
+    name = type(model).__name__
+    return (
+        f"Or write a method `accuracy(self, Y_hat, Y, averaged=True)` in {name} that goes with its "
+        f"loss."
+    )
+
+
+def gives_probability(model: object) -> bool:
+    """Whether a network is known to end with a sigmoid."""
+    net = getattr(model, "net", None)
+    if isinstance(net, nn.Sequential) and len(net):
+        net = net[-1]
+    return isinstance(net, nn.Sigmoid)
+
+
+def is_ours(method: Any) -> bool:
+    """Whether a method is the library's own, and not one that a learner wrote."""
+    return (getattr(method, "__module__", None) or "").partition(".")[0] == "gradbook"
+
+
 def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
     """Raises BatchError unless predictions and targets have the same shape.
 
@@ -179,7 +229,7 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
         advice = f"Reshape them: `y.reshape({tuple(y_hat.shape)})`." if same else ""
         raise BatchError(
             f"Expected targets of the predictions' shape {tuple(y_hat.shape)}, but got "
-            f"{_describe(y)}. {advice or 'Each prediction needs one target.'}"
+            f"{describe(y)}. {advice or 'Each prediction needs one target.'}"
         )
 
 
@@ -205,7 +255,7 @@ def explain_forward(
 
         def leave(_: nn.Module, args: Any, output: Any) -> None:
             running.pop()
-            trail.append((name, layer, _describe(output)))
+            trail.append((name, layer, describe(output)))
 
         hooks.append(layer.register_forward_pre_hook(enter))
         hooks.append(layer.register_forward_hook(leave))
@@ -225,11 +275,11 @@ def explain_forward(
             hook.remove()
 
     name = type(model).__name__
-    lines = [f"  input{'s' if len(inputs) > 1 else ''}: {', '.join(map(_describe, inputs))}"]
+    lines = [f"  input{'s' if len(inputs) > 1 else ''}: {', '.join(map(describe, inputs))}"]
     lines += [f"  {path} {_layer(layer)}: {shape}" for path, layer, shape in trail]
     if running:
         path, layer, args = running[-1]
-        received = ", ".join(map(_describe, args))
+        received = ", ".join(map(describe, args))
         lines.append(f"  {path} {_layer(layer)}: received {received}  <- does not fit")
         expected, advice = _repair(layer, args[0] if args else None)
         head = f"Layer {path!r} ({_layer(layer)}) of {name} expected {expected}, but received "
@@ -329,6 +379,17 @@ def _repair_scratch(model: nn.Module, inputs: Sequence[Any]) -> str:
 # A whole training, before it begins
 
 
+def missing_shapes(model: object, layers: Sequence[str]) -> str:
+    """What to say of a model whose lazy layers no batch gave their shapes."""
+    name = type(model).__name__
+    return (
+        f"Layer {layers[0]!r} of {name} has no shape yet, and the first batch did not give it one, "
+        f"so that its parameters can neither be optimized nor kept. Leave it out if it is not "
+        f"used, or give the model its shapes first, with the inputs of a batch: "
+        f"`model.apply_init([X])`."
+    )
+
+
 def check_model(model: Any) -> None:
     """Raises ModelError if `model` lacks what any training needs."""
     if isinstance(model, type):
@@ -385,23 +446,6 @@ def check_loaders(data: Any, train: Any, val: Any) -> None:
             )
 
 
-def first_batch(loader: Any) -> Any:
-    """A batch to look at, made without random numbers or worker processes; None if impossible."""
-    if hasattr(loader, "first"):
-        return loader.first()
-    dataset: Any = getattr(loader, "dataset", None)
-    collate = getattr(loader, "collate_fn", None)
-    size = getattr(loader, "batch_size", None)
-    if collate is None or not size or not hasattr(dataset, "__getitem__"):
-        return None
-    if getattr(loader, "num_workers", 0):  # what the data set opens must be opened by its workers
-        return None
-    try:
-        return collate([dataset[i] for i in range(min(size, len(dataset)))])
-    except (TypeError, KeyError, NotImplementedError):  # no length, or no whole-number indices
-        return None
-
-
 @contextmanager
 def at_rest(model: nn.Module) -> Iterator[None]:
     """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
@@ -415,42 +459,13 @@ def at_rest(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def rehearse(model: Any, batch: Any) -> Any:
-    """Runs one batch through the network and the loss, without gradients or random numbers.
-
-    Returns:
-        The network's output.
-
-    Raises:
-        BatchError: If the batch does not fit the network.
-        ModelError: If the loss is not a tensor with one element.
-    """
-    if not isinstance(batch, Sequence) or len(batch) < 2:
-        raise BatchError(
-            f"A batch must hold the inputs and then the labels, such as (X, y), but the data "
-            f"gave {_describe(batch)}."
-        )
-    with at_rest(model):
-        y_hat = model(*batch[:-1])
-        if y_hat is None:
-            raise ModelError(
-                f"{type(model).__name__}.forward returned nothing. End it with `return`."
-            )
-        loss = model.loss(y_hat, batch[-1])
-    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
-        raise ModelError(
-            f"{type(model).__name__}.loss must return a tensor with one element, but it returned "
-            f"{_describe(loss)}. Average it over the batch: `.mean()`."
-        )
-    return y_hat
-
-
 def _layer(layer: nn.Module) -> str:
     detail = layer.extra_repr()
     return f"{type(layer).__name__}({detail})"
 
 
-def _describe(value: Any) -> str:
+def describe(value: Any) -> str:
+    """A value in few words: of a tensor, its shape and dtype."""
     if isinstance(value, torch.Tensor):
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple | list):

@@ -7,6 +7,7 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import TensorDataset
 
@@ -22,6 +23,7 @@ class TensorLoader:
 
     It needs no worker processes and no work per example: a batch is one gather, and a
     `transform` for what must not be kept in memory for all examples, such as images as floats.
+    A batch has memory of its own: what is written into it does not change the data.
 
     Args:
         tensors: Tensors of the same length n; the last one holds the labels.
@@ -64,7 +66,7 @@ class TensorLoader:
     def __iter__(self) -> Iterator[Batch]:
         for rows in self._rows():
             if isinstance(rows, slice):
-                batch = [tensor[rows] for tensor in self.tensors]
+                batch = [tensor[rows].clone() for tensor in self.tensors]  # no views
             else:
                 batch = [tensor.index_select(0, rows) for tensor in self.tensors]
             yield batch if self.transform is None else self.transform(batch)
@@ -81,7 +83,7 @@ class TensorLoader:
 
     def first(self) -> Batch:
         """The first examples in their own order: a look at a batch that draws no random number."""
-        batch = [tensor[: self.batch_size] for tensor in self.tensors]
+        batch = [tensor[: self.batch_size].clone() for tensor in self.tensors]
         return batch if self.transform is None else self.transform(batch)
 
     def to(self, device: torch.device) -> "TensorLoader":
@@ -89,6 +91,21 @@ class TensorLoader:
         moved = copy.copy(self)
         moved.tensors = tuple(tensor.to(device) for tensor in self.tensors)
         return moved
+
+
+class KeptBatches(list[Any]):
+    """Batches that are kept in a list; each pass gives copies, and leaves them as they are."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(copy_batch, super().__iter__())
+
+
+def giving_copies(loader: Any) -> Any:
+    """The batches of `loader`, to be written into: those of a list or tuple as copies.
+
+    Other loaders make their batches anew in each pass.
+    """
+    return KeptBatches(loader) if type(loader) in (list, tuple) else loader
 
 
 class DataModule(HyperParameters):
@@ -163,3 +180,23 @@ def to_device(value: Any, device: torch.device) -> Any:
     if isinstance(value, dict):
         return {key: to_device(item, device) for key, item in value.items()}
     return value
+
+
+def copy_batch(value: Any, device: torch.device | None = None) -> Any:
+    """A batch with memory of its own, on `device` if one is given.
+
+    Tensors and arrays are copied, also in lists, tuples and dictionaries, and whatever has a
+    method `clone`. Other objects are given as they are.
+    """
+    if isinstance(value, torch.Tensor):
+        return value.to(value.device if device is None else device, copy=True)
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, list | tuple):
+        items = [copy_batch(item, device) for item in value]
+        if isinstance(value, list):
+            return items
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if isinstance(value, dict):
+        return {key: copy_batch(item, device) for key, item in value.items()}
+    return value.clone() if callable(getattr(value, "clone", None)) else value

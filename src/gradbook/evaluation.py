@@ -9,6 +9,7 @@ import torch
 
 from gradbook.board import ProgressBoard
 from gradbook.checks import at_rest, check_data, check_model
+from gradbook.data import giving_copies
 from gradbook.errors import DataError
 from gradbook.execution import Precision
 from gradbook.record import History
@@ -31,7 +32,7 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     model.board, model.trainer = board, stand_in
     try:
         with _looking(trainer, model):
-            for batch in loader:
+            for batch in giving_copies(loader):
                 model.validation_step(trainer.prepare_batch(batch))
     finally:
         del model.board, model.trainer
@@ -53,7 +54,9 @@ def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     if not hasattr(batches, "__iter__"):
         raise DataError(f"predict() needs data, batches or a tensor, but got {data!r:.80}.")
     with _looking(trainer, model):
-        outputs = [model(*trainer.prepare_batch(batch)[:-1]).cpu() for batch in batches]
+        outputs = [
+            model(*trainer.prepare_batch(batch)[:-1]).cpu() for batch in giving_copies(batches)
+        ]
     if not outputs:
         raise DataError("There is nothing to predict: there is no batch.")
     return torch.cat(outputs)

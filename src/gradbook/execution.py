@@ -1,13 +1,12 @@
 """How the steps of a training are computed: in mixed precision, compiled, deterministically."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
 
-from gradbook.checks import at_rest
 from gradbook.errors import IgnoredSettingWarning, warn
 
 Name = Literal["32", "16-mixed", "bf16-mixed"]
@@ -81,18 +80,16 @@ def _is_offered(dtype: torch.dtype, device: torch.device) -> bool:
 
 
 @contextmanager
-def compiled(model: torch.nn.Module, batch: Any) -> Iterator[None]:
+def compiled(model: torch.nn.Module, attempt: Callable[[], None]) -> Iterator[None]:
     """Compiles the network's call for a while; warns and goes without where that fails.
 
     Args:
         model: The model.
-        batch: A batch to try it with, on the model's device; None tries nothing.
+        attempt: Calls the model, to see whether it compiles.
     """
     try:
         model.compile()
-        if batch is not None:  # the compiler itself runs, and may be missing, at the first call
-            with at_rest(model):
-                model(*batch[:-1])
+        attempt()
     except Exception as error:
         _stop_compiling(model)
         reason = str(error).strip().splitlines()

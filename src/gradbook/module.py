@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 from gradbook import checks
 from gradbook.board import ProgressBoard
 from gradbook.data import Batch
-from gradbook.errors import ModelError
+from gradbook.errors import BatchError, ModelError
 from gradbook.hparams import HyperParameters
 from gradbook.optim import SGD
 
@@ -174,22 +174,55 @@ class Classifier(Module):
         """Draws the loss and the accuracy of one validation batch."""
         Y_hat = self(*batch[:-1])
         self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
-        self.plot("acc", self.accuracy(Y_hat, batch[-1]), train=False)
+        accuracy = self.accuracy(Y_hat, batch[-1])
+        if accuracy == accuracy:  # no label of the batch counts where it is not
+            self.plot("acc", accuracy, train=False)
 
     def accuracy(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
-        """How many predictions are right.
+        """How many predictions are right, of the labels that count: see `ignored_labels`.
 
         Args:
-            Y_hat: Scores of shape (..., num_classes); the largest is the prediction.
-            Y: Labels of shape (...), integers from 0.
+            Y_hat: Scores of shape (..., num_classes); the largest is the prediction. Or one for
+                each label, of shape (..., 1) or (n,): a logit, which predicts class 1 where it is
+                above 0; where `net` ends with an nn.Sigmoid, a probability, and above 0.5.
+            Y: Labels of shape (...), integers from 0. For one score each, 0 and 1 or -1 and 1, of
+                any dtype, and also of the scores' shape.
             averaged: Whether to give the fraction of right ones; otherwise 1.0 or 0.0 for each.
 
         Returns:
-            A float32 tensor: of one element if averaged, else of shape (number of labels,).
+            A float32 tensor: of one element if averaged, NaN if no label counts; else of shape
+            (number of labels that count,).
+
+        Raises:
+            BatchError: If the labels do not fit the scores.
         """
-        checks.check_labels(Y_hat, Y)
-        correct = (Y_hat.argmax(dim=-1) == Y).reshape(-1).float()
-        return correct.mean() if averaged else correct
+        if checks.is_one_column(Y_hat, Y):
+            Y_hat, Y = Y_hat.reshape(-1), Y.reshape(-1)
+            left_out = checks.is_one_of(Y, self.ignored_labels())
+            checks.check_two_classes(Y[~left_out], self)
+            threshold = 0.5 if checks.gives_probability(self) else 0
+            correct = (Y_hat > threshold) == (Y > 0)
+        else:
+            try:
+                checks.check_labels(Y_hat, Y)
+            except BatchError as error:
+                if checks.is_ours(self.loss):
+                    raise
+                raise BatchError(f"{error} {checks.write_accuracy(self)}") from None
+            correct, Y = (Y_hat.argmax(dim=-1) == Y).reshape(-1), Y.reshape(-1)
+            left_out = checks.is_one_of(Y, self.ignored_labels())
+        if not averaged:
+            return correct[~left_out].float()
+        return (correct & ~left_out).sum().float() / (~left_out).sum()
+
+    def ignored_labels(self) -> set[int]:
+        """The labels that do not count in the accuracy.
+
+        They are -100, as in PyTorch's cross-entropy, and the `ignore_index` of this model and of
+        a loss that is one of its attributes, as `nn.CrossEntropyLoss` has it.
+        """
+        found = (getattr(part, "ignore_index", None) for part in (self, *self.children()))
+        return {-100, *(label for label in found if isinstance(label, int))}
 
     def loss(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
         """The cross-entropy of logits. Book: 4.5.2.

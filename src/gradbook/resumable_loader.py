@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
-from gradbook.data import Batch, TensorLoader
+from gradbook.data import Batch, KeptBatches, TensorLoader
 from gradbook.errors import DataError, GradbookWarning, warn
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
@@ -219,18 +219,28 @@ def always_the_same(loader: Any, num_batches: int) -> Any:
             loader.batch_size,
             transform=loader.transform,
         )
-    # Another sampler may leave out examples, because they are not of the training set.
-    takes_all = type(getattr(loader, "sampler", None)) in (RandomSampler, SequentialSampler)
-    if (
-        isinstance(loader, DataLoader)
-        and loader.batch_size
-        and takes_all
-        and hasattr(loader.dataset, "__len__")
-    ):
+    if takes_all(loader):
         rows = min(num_batches * loader.batch_size, len(loader.dataset))
         return DataLoader(
             Subset(loader.dataset, range(rows)),
             loader.batch_size,
             collate_fn=loader.collate_fn,
         )
-    return list(islice(loader, num_batches))
+    return KeptBatches(islice(loader, num_batches))
+
+
+def takes_all(loader: Any) -> bool:
+    """Whether a loader is PyTorch's, and gives each example of its data set in a pass.
+
+    A sampler may leave out examples, because they are not of the training set, and so may a
+    loader that drops the last batch of a fixed order.
+    """
+    sampler: Any = getattr(loader, "sampler", None)
+    return (
+        isinstance(loader, DataLoader)
+        and bool(loader.batch_size)
+        and type(sampler) in (RandomSampler, SequentialSampler)
+        and sampler.data_source is loader.dataset
+        and hasattr(loader.dataset, "__len__")
+        and not (loader.drop_last and type(sampler) is SequentialSampler)
+    )

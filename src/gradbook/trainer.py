@@ -6,15 +6,16 @@ Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from gradbook import checkpoint, checks, devices, evaluation, execution, snapshot
+from gradbook import checkpoint, checks, devices, evaluation, execution, rehearsal, snapshot
 from gradbook.board import ProgressBoard
-from gradbook.data import Batch, TensorLoader, to_device
+from gradbook.data import Batch, TensorLoader, giving_copies, to_device
 from gradbook.errors import (
     ConfigError,
     DataError,
@@ -29,7 +30,6 @@ from gradbook.execution import Name as PrecisionName
 from gradbook.fingerprint import describe_beginning, describe_setup, model_tensors
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
-from gradbook.module import Classifier, Module
 from gradbook.record import History, Sink
 from gradbook.resumable_loader import (
     Position,
@@ -46,8 +46,6 @@ from gradbook.stopping import BestSoFar, Mode
 
 #: What `watch` may name.
 WATCHED = ("gradients",)
-
-_KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
 
 
 class Trainer(HyperParameters):
@@ -131,6 +129,7 @@ class Trainer(HyperParameters):
     position: Position = Position()
     _setup: dict[str, Any] | None = None
     _is_own_loop: bool | None = None
+    _begun: Any = None  # the training set's first pass, where a look has begun it
 
     max_epochs: int
     gradient_clip_val: float
@@ -492,8 +491,7 @@ class Trainer(HyperParameters):
         self.num_train_batches = limited(self.train_dataloader, self.limit_batches)
         self.num_val_batches = limited(self.val_dataloader, self.limit_batches)
         self.epoch = self.train_batch_idx = self.val_batch_idx = 0
-        self._rehearse()
-        self.optim, self.schedules = read_optimizers(model.configure_optimizers(), model)
+        self.optim, self.schedules = read_optimizers(self._configured(), model)
         if type(self).fit_epoch is _OWN_FIT_EPOCH and needs_closure(self.optim.step):
             raise ModelError(
                 f"{type(self.optim).__name__} computes the loss several times in a step, with a "
@@ -520,12 +518,14 @@ class Trainer(HyperParameters):
     def _passing(self) -> Iterator[None]:
         """While training, the loaders know where they are, and can be stopped and gone on with."""
         loaders = self.train_dataloader, self.val_dataloader
-        owners = [self.data, *(part for loader in loaders for part in parts_of(loader))]
+        owners = self._owners()
         if isinstance(self.model, torch.nn.Module):
             owners += self.model.modules()
         self.position = Position(owners)
         train, val = loaders
-        self.train_dataloader = self._pass(train, "train", self.num_train_batches)
+        begun, self._begun = self._begun, None
+        first = train if begun is None else begun
+        self.train_dataloader = self._pass(first, "train", self.num_train_batches)
         if val is not None:
             self.val_dataloader = self._pass(val, "val", self.num_val_batches)
         try:
@@ -535,40 +535,44 @@ class Trainer(HyperParameters):
 
     def _pass(self, loader: Any, split: Split, num_batches: int) -> ResumableLoader:
         limit = num_batches if num_batches < len(loader) else None
+        loader = giving_copies(loader)
         return ResumableLoader(loader, split, self.position, limit, self._after_batch)
 
-    def _rehearse(self) -> None:
-        """Finds out with one batch of each set what does not fit, before any long work."""
-        model = self.model
-        if not isinstance(model, Module):
-            return
-        steps = (
-            (self.val_dataloader, type(model).validation_step),
-            (self.train_dataloader, type(model).training_step),
-        )
-        # What a loss plots in a rehearsal is no point of a curve.
-        board, model.board = model.board, ProgressBoard(display=False)
+    def _configured(self) -> Any:
+        """What `configure_optimizers` gives, after a rehearsal before any long work.
+
+        A run needs layers that have a shape, and so do some optimizers, as Adagrad.
+        """
+        model: Any = self.model
+        needs_shapes = self.run is not None or self.compile
+        self._begun = rehearsal.rehearse(self, self._owners(), needs_shapes)
+        unshaped = rehearsal.unshaped_layers(model)
+        if unshaped and self.run is not None:
+            raise ModelError(checks.missing_shapes(model, unshaped))
         try:
-            for loader, step in steps:
-                # A step that a learner wrote may use a batch in ways that cannot be foreseen.
-                batch = checks.first_batch(loader) if step in _KNOWN_STEPS else None
-                if batch is None:
-                    continue
-                y_hat = checks.rehearse(model, self.prepare_batch(batch))
-                scores = isinstance(model, Classifier) and isinstance(y_hat, torch.Tensor)
-                if scores and isinstance(loader, TensorLoader):
-                    checks.check_label_range(loader.tensors[-1], y_hat.shape[-1])
-        finally:
-            model.board = board
+            return model.configure_optimizers()
+        except ValueError as error:
+            if not unshaped:
+                raise
+            if self._begun is None:
+                self._begun = rehearsal.rehearse(self, self._owners(), needs_shapes=True)
+            if unshaped := rehearsal.unshaped_layers(model):
+                raise ModelError(checks.missing_shapes(model, unshaped)) from error
+            return model.configure_optimizers()
+
+    def _owners(self) -> list[Any]:
+        """On whose state batches may depend."""
+        loaders = self.train_dataloader, self.val_dataloader
+        return [self.data, *(part for loader in loaders for part in parts_of(loader))]
 
     @contextmanager
     def _as_set(self) -> Iterator[None]:
         """While it lasts, steps are computed as the settings say."""
         with ExitStack() as stack:
             if self.compile:
-                batch = checks.first_batch(self.train_dataloader)
-                batch = None if batch is None else self.prepare_batch(batch)
-                stack.enter_context(execution.compiled(self.model, batch))
+                loader = getattr(self.train_dataloader, "loader", None)  # not its counted passes
+                attempt = partial(rehearsal.try_step, self, loader, self._owners())
+                stack.enter_context(execution.compiled(self.model, attempt))
             if self.deterministic:
                 stack.enter_context(execution.deterministic())
             yield

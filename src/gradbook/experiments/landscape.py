@@ -5,13 +5,13 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
+from torch.utils.data import DataLoader, Subset
 
 from gradbook.checks import check_whole_number
-from gradbook.data import TensorLoader, to_device
+from gradbook.data import KeptBatches, TensorLoader, copy_batch, to_device
 from gradbook.errors import ModelError
 from gradbook.experiments.trial import example_of, parameters_of
-from gradbook.resumable_loader import batch_sizes
+from gradbook.resumable_loader import batch_sizes, takes_all
 
 #: As many examples are taken as make one Hessian-vector product cost about a second: their number
 #: times that of the parameters. Of Fashion-MNIST a softmax regression gets all, an MLP a sample.
@@ -171,7 +171,7 @@ class Landscape:
             return False
         batch = [item[:32] for item in batch]
         with torch.no_grad():
-            once = self._loss(batch).item()
+            once = self._loss(copy_batch(batch)).item()
             twice = self._loss([torch.cat([item, item]) for item in batch]).item()
         return not math.isfinite(once) or math.isclose(once, twice, rel_tol=1e-3, abs_tol=1e-12)
 
@@ -186,8 +186,6 @@ def _sample(
     Returns:
         The batches, their sizes, and how many examples there are; None if that is not known.
     """
-    # Another sampler may leave out examples, because they are not of the training set.
-    takes_all = type(getattr(loader, "sampler", None)) in (RandomSampler, SequentialSampler)
     batches: Any
     if isinstance(loader, TensorLoader):
         available = len(loader.tensors[-1])
@@ -202,13 +200,13 @@ def _sample(
             size = min(len(tensors[-1]), max(1, _CHUNK_NUMBERS // max(1, numbers)))
         batches = TensorLoader(tensors, size, transform=loader.transform)
         return batches, batch_sizes(batches), available
-    if isinstance(loader, DataLoader) and loader.batch_size and takes_all:
-        available = len(loader.dataset)  # type: ignore[arg-type]
+    if takes_all(loader):
+        available = len(loader.dataset)
         rows = _rows(available, wanted, seed)
         dataset = loader.dataset if rows is None else Subset(loader.dataset, rows.tolist())
         batches = DataLoader(dataset, loader.batch_size, collate_fn=loader.collate_fn)
         return batches, batch_sizes(batches), available
-    batches, sizes = [], []
+    batches, sizes = KeptBatches(), []
     for batch in loader:
         batches.append(batch)
         sizes.append(len(batch[-1]))

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from gradbook import checks
-from gradbook.data import Batch, to_device
+from gradbook.data import Batch, copy_batch, to_device
 from gradbook.devices import cpu
 from gradbook.display.table import Table
 from gradbook.errors import BatchError, ConfigError, ModelError
@@ -163,7 +163,7 @@ class _Side:
         if isinstance(self.model, nn.Module):
             self.model.cpu()
             with checks.at_rest(self.model):
-                self.model(*batch[:-1])  # gives shapes to lazy layers
+                self.model(*copy_batch(batch[:-1]))  # gives shapes to lazy layers
         if loss is None and not callable(getattr(model, "loss", None)):
             raise ModelError(checks.missing_loss(model))
         self.loss_function = loss if loss is not None else self.model.loss
@@ -179,6 +179,7 @@ class _Side:
 
     def step(self, batch: Batch) -> None:
         """Takes one training step."""
+        batch = copy_batch(batch)
         if isinstance(self.model, nn.Module):
             self.model.train()
         for parameter in self.parameters.values():

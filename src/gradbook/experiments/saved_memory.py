@@ -11,6 +11,7 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef as Storage
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gradbook.data import copy_batch
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
 from gradbook.experiments.recording import Recorder, is_freed, storage_of, tensors_in
@@ -348,6 +349,7 @@ def memory(model: Any, batch: Any) -> Memory:
 def _kept_by_operation(model: Any, batch: Sequence[Any]) -> tuple[list[SavedByOperation], int]:
     """What each operation keeps, and the memory of all of it."""
     model.train()
+    batch = copy_batch(batch)
     recorder = Recorder(model, batch)
     loss = recorder.run()
     rows = recorder.rows(loss)
@@ -409,6 +411,7 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _training_peak(model: Any, batch: Sequence[Any]) -> int:
     model.train()
+    batch = copy_batch(batch)
     trained = [tensor for tensor in tensors_of(model) if tensor.requires_grad]
     living = _Living([*tensors_of(model), *tensors_in(batch)])
     with living:
@@ -419,6 +422,7 @@ def _training_peak(model: Any, batch: Sequence[Any]) -> int:
 
 def _prediction_peak(model: Any, batch: Sequence[Any]) -> int:
     model.eval()
+    batch = copy_batch(batch)
     living = _Living([*tensors_of(model), *tensors_in(batch)])
     with torch.no_grad(), living:
         model(*batch[:-1])

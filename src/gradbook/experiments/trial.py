@@ -10,11 +10,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import first_batch, missing_loss, rehearse
-from gradbook.data import TensorLoader, to_device
+from gradbook.checks import missing_loss
+from gradbook.data import TensorLoader, copy_batch, giving_copies, to_device
 from gradbook.errors import DataError, ModelError
 from gradbook.fingerprint import named_parameters
 from gradbook.interrupts import Interrupts, Terminated
+from gradbook.rehearsal import first_batch, rehearse_loss
 from gradbook.resumable_loader import parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state, untouched_generators
 from gradbook.trainer import Trainer
@@ -43,8 +44,8 @@ def trial_of(model: Any, batch: Any) -> Iterator[tuple[Any, list[Any]]]:
         trial = copy_to_try(model, [taken])
         # Own storages: a batch may be a piece of a data set's tensor, which is many times as large.
         tensors = [
-            t.detach().clone() if isinstance(t, torch.Tensor) else t
-            for t in to_device(taken, device_of(trial))
+            t.detach() if isinstance(t, torch.Tensor) else t
+            for t in copy_batch(taken, device_of(trial))
         ]
         trial.train()
         yield trial, tensors
@@ -73,7 +74,7 @@ def copy_to_try(model: Any, loader: Any) -> Any:
     trainer = _stand_in(loader)
     trial = copy_of(model, trainer)
     trial.trainer, trainer.model = trainer, trial
-    rehearse(trial, to_device(example_of(loader), device_of(trial)))
+    rehearse_loss(trial, to_device(example_of(loader), device_of(trial)))
     return trial
 
 
@@ -188,7 +189,7 @@ def _training_batches(data: Any) -> Any:
             f"Data are a DataModule, a tuple of tensors (X, y), or a list or loader of such "
             f"batches, but got {data!r:.80}."
         )
-    return loader
+    return giving_copies(loader)
 
 
 def one_batch(batch: Any) -> Any:
@@ -205,7 +206,7 @@ def one_batch(batch: Any) -> Any:
             f"A batch (X, y) is needed, or a DataModule or an iterable that gives one, but got "
             f"{batch!r:.80}."
         )
-    found = _first_of(loader)
+    found = first_batch(loader)
     if found is None:
         raise DataError(f"{type(batch).__name__} gives no batch: it is empty.")
     return found
@@ -217,15 +218,10 @@ def example_of(loader: Any) -> Any:
     Raises:
         DataError: If there is none.
     """
-    batch = _first_of(loader)
+    batch = first_batch(loader)
     if batch is None:
         raise DataError("There are no examples: the training set gave no batch.")
     return batch
-
-
-def _first_of(loader: Any) -> Any:
-    batch = first_batch(loader)
-    return next(iter(loader), None) if batch is None else batch
 
 
 def batch_size_of(batch: Sequence[Any]) -> int:

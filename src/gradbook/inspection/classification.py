@@ -402,7 +402,7 @@ def _loss(model: torch.nn.Module, Y_hat: torch.Tensor, y: torch.Tensor) -> float
     if loss is None or getattr(loss, "__func__", None) is Module.loss:
         return math.nan
     with at_rest(model):
-        return float(loss(Y_hat, y))
+        return float(loss(Y_hat.clone(), y.clone()))  # which it may write into
 
 
 def _most_confident(

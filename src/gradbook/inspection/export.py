@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 
 from gradbook.checks import at_rest
+from gradbook.data import copy_batch
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -89,13 +90,13 @@ def export(
     if device_of(model).type != "cpu":
         model = copy.deepcopy(model).cpu()
     with at_rest(model):
-        expected = model(*inputs)  # makes lazy layers know their shapes too
+        expected = model(*copy_batch(inputs))  # makes lazy layers know their shapes too
         if not isinstance(expected, torch.Tensor):
             raise ModelError(explain_not_one_tensor(model, expected))
-        content, run = _FORMATS[to](model, inputs)
+        content, run = _FORMATS[to](model, copy_batch(inputs))
         differences = []
         for batch, wanted in ((inputs, expected), ([X[:1] for X in inputs], expected[:1])):
-            outputs = run(batch)
+            outputs = run(copy_batch(batch))
             if outputs.shape != wanted.shape:
                 raise ModelError(
                     f"The export gives outputs of shape {tuple(outputs.shape)} where "

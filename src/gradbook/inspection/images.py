@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook.checks import first_batch
 from gradbook.errors import CorruptFileError, DataError
+from gradbook.rehearsal import first_batch
 from gradbook.untrusted import open_file
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ def first_images(data: Any) -> torch.Tensor:
         DataError: If its inputs are no images with values from 0 to 1.
     """
     loader = data.train_dataloader()
-    batch = first_batch(loader)
-    if batch is None:
-        batch = next(iter(loader))
-    X: torch.Tensor = batch[0]
+    X: torch.Tensor = first_batch(loader, [data])[0]
     name = type(data).__name__
     if X.dim() == 3:
         X = X.unsqueeze(1)

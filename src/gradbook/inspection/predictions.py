@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gradbook.checks import at_rest
-from gradbook.data import Batch, TensorLoader
+from gradbook.data import Batch, TensorLoader, copy_batch
 from gradbook.errors import BatchError, DataError, ModelError
 from gradbook.resumable_loader import always_the_same
 
@@ -71,7 +71,7 @@ def batches_and_outputs(
             )
         batch = [item.to(device) for item in batch]
         with at_rest(model):
-            output = model(*batch[:-1])
+            output = model(*copy_batch(batch[:-1]))
         if not isinstance(output, torch.Tensor):
             raise ModelError(explain_not_one_tensor(model, output))
         empty = False

@@ -17,7 +17,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook import snapshot
 from gradbook.board import ProgressBoard
-from gradbook.data import Batch
+from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
 from gradbook.fingerprint import model_tensors, named_parameters
 from gradbook.record import History
@@ -160,7 +160,7 @@ class Repetition:
 
     def _before_batch(self, batch: Batch) -> None:
         copied = self.copy
-        self.batch = batch
+        self.batch = copy_batch(batch)
         self.before = [tensor.clone() for tensor in _changed_by_steps(copied)]
         self.sources = copied.position.sources()
         self.counts = (copied.train_batch_idx, copied.val_batch_idx)
@@ -222,7 +222,7 @@ class Repetition:
         copied.position.restore_sources(self.sources)
         copied.train_batch_idx, copied.val_batch_idx = self.counts
         copied.history.meters.clear()
-        batches = {"train": [], "val": [], self.split: [self.batch]}
+        batches = {"train": [], "val": [], self.split: [copy_batch(self.batch)]}
         copied.train_dataloader, copied.val_dataloader = batches["train"], batches["val"]
         try:
             with observer.at_layers(copied.model), observer:
