@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradbook import Classifier, MLPScratch, Module, SoftmaxRegressionScratch, checks
-from gradbook.errors import BatchError, ConfigError, ModelError, ShapeError
+from gradbook.errors import BatchError, ConfigError, ShapeError
 
 IMAGES = torch.zeros(4, 1, 6, 6)
 
@@ -381,86 +381,3 @@ def test_targets_of_another_shape_are_refused_with_both_shapes(shape, advice):
         checks.check_targets(torch.zeros(4, 1), torch.zeros(shape))
     assert "(4, 1)" in str(caught.value)
     assert f"{shape} float32" in str(caught.value)
-
-
-# A look at the first batch
-
-
-@pytest.mark.parametrize("size", [3, 100])
-def test_the_first_batch_of_a_data_loader_needs_no_pass(size):
-    data = torch.utils.data.TensorDataset(torch.arange(5), torch.arange(5))
-    loader = torch.utils.data.DataLoader(data, size, shuffle=True)
-    state = torch.get_rng_state()
-    X, _ = checks.first_batch(loader)
-    assert X.tolist() == list(range(min(size, 5)))
-    assert torch.equal(torch.get_rng_state(), state)
-
-
-@pytest.mark.parametrize("loader", [None, [1, 2], iter([])])
-def test_there_is_no_first_batch_of_what_cannot_be_looked_at(loader):
-    assert checks.first_batch(loader) is None
-
-
-def test_a_data_set_without_whole_number_indices_has_no_first_batch():
-    class Named(torch.utils.data.Dataset):
-        def __len__(self):
-            return 2
-
-        def __getitem__(self, name):
-            return {"a": 1, "b": 2}[name]
-
-    loader = torch.utils.data.DataLoader(Named(), batch_size=2, sampler=["a", "b"])
-    assert checks.first_batch(loader) is None
-
-
-# A rehearsal
-
-
-def test_a_rehearsal_gives_the_output_of_the_network():
-    model = Net(nn.Flatten(), nn.Linear(36, 3))
-    batch = [IMAGES, torch.zeros(4, dtype=torch.int64)]
-    assert torch.equal(checks.rehearse(model, batch), model(IMAGES))
-
-
-@pytest.mark.parametrize("batch", [[torch.zeros(2)], torch.zeros(2), {"X": 1, "y": 2}, 3])
-def test_a_batch_that_is_not_inputs_and_labels_is_refused(batch):
-    with pytest.raises(BatchError, match=r"inputs and then the labels"):
-        checks.rehearse(Net(), batch)
-
-
-@pytest.mark.parametrize(
-    ("loss", "shown"),
-    [
-        (torch.zeros(4), r"\(4,\) float32"),
-        (None, "NoneType None"),
-        (0.5, "float 0.5"),
-        ((1, 2), "tuple of 2"),
-    ],
-)
-def test_a_loss_that_is_not_one_number_is_refused(loss, shown):
-    class Mine(Net):
-        def loss(self, Y_hat, Y):
-            return loss
-
-    with pytest.raises(ModelError, match=rf"Mine\.loss must return .* returned {shown}.*mean\(\)"):
-        checks.rehearse(Mine(), [torch.zeros(4, 3), torch.zeros(4)])
-
-
-def test_a_rehearsal_builds_no_graph():
-    model = Net(nn.Flatten(), nn.Linear(36, 3))
-    batch = [IMAGES, torch.zeros(4, dtype=torch.int64)]
-    assert not checks.rehearse(model, batch).requires_grad
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_a_rehearsal_leaves_the_mode_as_it_was(training):
-    model = Net(nn.Flatten(), nn.Linear(36, 3), nn.Dropout()).train(training)
-    checks.rehearse(model, [IMAGES, torch.zeros(4, dtype=torch.int64)])
-    assert {module.training for module in model.modules()} == {training}
-
-
-def test_a_rehearsal_that_fails_leaves_the_mode_as_it_was():
-    model = Net(nn.Linear(2, 3))
-    with pytest.raises(ShapeError):
-        checks.rehearse(model, [IMAGES, torch.zeros(4)])
-    assert model.training

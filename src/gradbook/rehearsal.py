@@ -125,7 +125,8 @@ def _rehearse_step(model: Any, batch: Any, step: str, loader: Any) -> None:
     if not isinstance(model, Classifier) or not tensors:
         return
     if is_ours(model.loss):  # what a learner's own makes of labels is the learner's to say
-        given = loader.tensors[-1][: len(y)] if isinstance(loader, TensorLoader) else None
+        is_known = isinstance(loader, TensorLoader) and y.dim() > 0
+        given = loader.tensors[-1][: len(y)] if is_known else None
         # A transform may have made other labels of them.
         is_all = given is not None and torch.equal(given, y.to(given.device))
         check_label_range(loader.tensors[-1] if is_all else y, y_hat.shape[-1])
