@@ -3,9 +3,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradbook.data import DataModule, TensorLoader
+from gradbook.data import DataModule, TensorLoader, copy_batch, giving_copies
 from gradbook.errors import ConfigError, DataError
 
 
@@ -181,3 +182,49 @@ def test_data_that_do_not_say_how_to_get_batches_name_the_method():
 
     with pytest.raises(DataError, match=r"Mine.*get_dataloader\(self, train\)"):
         Mine().train_dataloader()
+
+
+# Batches have memory of their own
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_what_is_written_into_a_batch_does_not_change_the_data(shuffle):
+    X, y = torch.ones(5, 2), torch.zeros(5, dtype=torch.int64)
+    loader = TensorLoader((X, y), 2, shuffle, transform=lambda batch: [t.add_(1) for t in batch])
+    for batch in [*loader, loader.first()]:
+        for tensor in batch:
+            tensor.fill_(7)
+    assert torch.equal(X, torch.ones(5, 2))
+    assert torch.equal(y, torch.zeros(5, dtype=torch.int64))
+
+
+def test_a_batch_that_is_kept_keeps_no_other_alive():
+    (X, _), *_ = TensorLoader((torch.zeros(100, 4), torch.zeros(100)), 10)
+    assert X.untyped_storage().nbytes() == 10 * 4 * 4
+
+
+def test_batches_of_a_list_are_given_as_copies_and_other_loaders_as_they_are():
+    batches = [(torch.zeros(2), np.zeros(2)), {"X": [torch.zeros(2)]}]
+    for _ in range(2):
+        (X, array), named = giving_copies(batches)
+        assert X.tolist() == array.tolist() == named["X"][0].tolist() == [0, 0]
+        X += 1
+        array += 1
+        named["X"][0] += 1
+    loader = TensorLoader((torch.zeros(2),), 1)
+    assert giving_copies(loader) is loader
+
+
+def test_a_copy_has_the_form_of_the_batch():
+    packed = nn.utils.rnn.pack_sequence([torch.ones(2), torch.ones(1)])
+    batch = (torch.zeros(2), [1, "a"], packed, None)
+    again = copy_batch(batch)
+    assert (type(again), again[1], again[3]) == (tuple, [1, "a"], None)
+    assert type(again[2]) is type(packed)
+    assert again[2].data.data_ptr() != packed.data.data_ptr()
+
+
+def test_a_copy_passes_gradients_on_to_what_it_is_of():
+    X = torch.ones(2, requires_grad=True)
+    copy_batch([X])[0].sum().backward()
+    assert X.grad.tolist() == [1, 1]

@@ -438,3 +438,59 @@ def test_keyword_arguments_take_part_in_the_explanation():
 def test_a_number_of_points_that_is_not_positive_is_refused(points):
     with pytest.raises(ConfigError, match="plot_train_per_epoch"):
         Module(plot_train_per_epoch=points)
+
+
+# Accuracy of one score for each label, and of labels that do not count
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.float32, torch.bool, torch.uint8])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_one_score_is_a_logit(shape, dtype):
+    Y_hat = torch.tensor([-2.0, 0.3, 0.3, -1.0]).reshape(shape)
+    Y = torch.tensor([0, 1, 0, 1]).to(dtype)
+    assert Classifier().accuracy(Y_hat, Y).item() == 0.5
+    assert Classifier().accuracy(Y_hat, Y.reshape(shape), averaged=False).tolist() == [1, 1, 0, 0]
+
+
+def test_labels_of_plus_and_minus_1_go_with_the_sign():
+    Y_hat = torch.tensor([[-2.0], [0.3], [0.3], [-1.0]])
+    assert Classifier().accuracy(Y_hat, torch.tensor([-1, 1, -1, -1])).item() == 0.75
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2], [-1, 0, 1], [0.5, 0, 1]])
+def test_one_score_is_not_compared_with_other_labels_than_two(labels):
+    with pytest.raises(
+        BatchError, match=r"0 and 1 or -1 and 1.*`accuracy\(self, Y_hat, Y, averaged"
+    ):
+        Classifier().accuracy(torch.zeros(3, 1), torch.tensor(labels))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8])
+def test_labels_that_the_loss_leaves_out_do_not_count(dtype):
+    Y_hat = torch.eye(3)[[0, 1, 1, 2]]
+    Y = torch.tensor([0, -100, 2, -100], dtype=dtype)
+    assert Classifier().accuracy(Y_hat, Y).item() == 0.5
+    assert Classifier().accuracy(Y_hat, Y, averaged=False).tolist() == [1, 0]
+
+
+def test_the_ignore_index_of_a_loss_does_not_count():
+    model = Classifier()
+    model.loss_function = nn.CrossEntropyLoss(ignore_index=0)
+    Y_hat = torch.eye(3)[[0, 1, 1, 2]]
+    assert model.accuracy(Y_hat, torch.tensor([0, 0, 1, 1])).item() == 0.5
+
+
+def test_a_batch_without_a_label_that_counts_has_no_accuracy_and_draws_none():
+    class Mine(Classifier):
+        def forward(self, X):
+            return X
+
+        def loss(self, Y_hat, Y):
+            return Y_hat.sum()
+
+    model, drawn = Mine(), []
+    model.plot = lambda key, value, train: drawn.append(key)
+    Y = torch.full((2,), -100)
+    assert model.accuracy(torch.zeros(2, 3), Y).isnan()
+    model.validation_step((torch.zeros(2, 3), Y))
+    assert drawn == ["loss"]

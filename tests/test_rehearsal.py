@@ -706,7 +706,7 @@ def test_labels_beyond_the_scores_are_refused_where_the_accuracy_is_the_library_
     def make():
         return TensorLoader((points()[0], torch.arange(40) % 3), 8)
 
-    with pytest.raises(BatchError, match=r"a label is 2.*Or write a method `accuracy"):
+    with pytest.raises(BatchError, match=r"a label is 2.*write a method `accuracy"):
         fit(Mine(), Given(make, make))
 
 
@@ -717,7 +717,7 @@ def test_several_labels_for_an_example_need_an_accuracy_and_that_is_said_before_
     def make():
         return TensorLoader((points()[0], torch.ones(40, 2)), 8)
 
-    with pytest.raises(BatchError, match="Or write a method `accuracy"):
+    with pytest.raises(BatchError, match="write a method `accuracy"):
         fit(Mine(), Given(make, make))
 
 

@@ -191,9 +191,12 @@ def check_two_classes(Y: torch.Tensor, model: object) -> None:
         if bool(is_one_of(Y, known).all()):
             return
     wrong = Y[~is_one_of(Y, (0, 1))][0].item()
+    regression = ""
+    if not float(wrong).is_integer():
+        regression = " These look like the targets of a regression, and this model is a classifier."
     raise BatchError(
         f"One score for each example chooses between two classes, labelled 0 and 1 or -1 and 1, "
-        f"but a label is {wrong}. {write_accuracy(model)}"
+        f"but a label is {wrong}.{regression} {write_accuracy(model)}"
     )
 
 
@@ -201,7 +204,7 @@ def write_accuracy(model: object) -> str:
     """What to do where the accuracy that goes with a learner's own loss is not known."""
     name = type(model).__name__
     return (
-        f"Or write a method `accuracy(self, Y_hat, Y, averaged=True)` in {name} that goes with its "
+        f"If that is right, write a method `accuracy(self, Y_hat, Y, averaged=True)` in {name} that goes with its "
         f"loss."
     )
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import nn
 from torchmetrics.functional import classification as oracle
 
-from gradbook import SoftmaxRegression, SoftmaxRegressionScratch
+from gradbook import Classifier, DataModule, SoftmaxRegression, SoftmaxRegressionScratch
 from gradbook.display.table import Table
 from gradbook.errors import BatchError, ConfigError, DataError, ModelError
 from gradbook.inspection import ClassifierReport, inspect
@@ -303,3 +303,34 @@ def test_a_report_is_made_of_plain_tensors():
     )
     assert report.accuracy == 0.5
     assert report.support.tolist() == [1, 1]
+
+
+# One score for each example
+
+
+class OneScore(Classifier):
+    def __init__(self, *more):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(1, 1), *more)
+
+    def loss(self, Y_hat, Y):
+        return Y_hat.mean() * 0 + 2
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 1, 0], [-1, 1, 1, -1], [[0.0], [1.0], [1.0], [0.0]]])
+@pytest.mark.parametrize("more", [[], [nn.Sigmoid()]])
+def test_one_score_chooses_between_two_classes(more, labels):
+    model, X = OneScore(*more), torch.tensor([[-2.0], [-1.0], [1.0], [3.0]])
+    with torch.no_grad():
+        model.net[0].weight.fill_(1)
+        model.net[0].bias.zero_()
+
+    class Data(DataModule):
+        def get_dataloader(self, train):
+            return [(X, torch.tensor(labels))]
+
+    report = inspect(model, Data())
+    assert report.predicted.tolist() == [0, 0, 1, 1]
+    assert report.labels.tolist() == [0, 1, 1, 0]
+    assert (report.accuracy, report.loss) == (0.5, 2)
+    assert torch.allclose(report.confidence, X[:, 0].abs().sigmoid())

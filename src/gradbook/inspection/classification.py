@@ -3,6 +3,7 @@
 Book: 4.3 (sec_classification), 4.4.6.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook.checks import at_rest, check_label_range, check_labels, check_whole_number
+from gradbook.checks import (
+    at_rest,
+    check_label_range,
+    check_labels,
+    check_two_classes,
+    check_whole_number,
+    gives_probability,
+    is_one_column,
+    is_one_of,
+)
 from gradbook.data import Batch
 from gradbook.display.table import Table
 from gradbook.errors import ConfigError, DataError, ModelError
@@ -105,6 +115,10 @@ class ClassifierReport:
         num_examples, total, num_classes = 0, 0.0, 0
         for batch, Y_hat in batches:
             y = batch[-1]
+            loss = functools.partial(_loss, model, Y_hat, y)
+            if is_one_column(Y_hat, y):
+                are_probabilities = gives_probability(model)
+                Y_hat, y = _two_columns(model, Y_hat, y, are_probabilities)
             check_labels(Y_hat, y)
             num_classes = Y_hat.shape[-1]
             check_label_range(y, num_classes)
@@ -112,7 +126,7 @@ class ClassifierReport:
             if not counted.any():  # PyTorch's mean over no label is NaN
                 num_examples += y.numel()
                 continue
-            total += _loss(model, Y_hat, y) * int(counted.sum())
+            total += loss() * int(counted.sum())
             if are_probabilities is None:
                 are_probabilities = gives_probabilities(Y_hat)
             confidence, predicted = probabilities(model, Y_hat, are_probabilities).max(dim=-1)
@@ -376,6 +390,21 @@ def probabilities(
     if P.isnan().any():
         raise ModelError(explain_nonfinite(model))
     return P
+
+
+def _two_columns(
+    model: torch.nn.Module, Y_hat: torch.Tensor, Y: torch.Tensor, are_probabilities: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One score for each label as scores of two classes, and the labels as their numbers.
+
+    Raises:
+        BatchError: If there are other labels than 0 and 1, or -1 and 1.
+    """
+    Y_hat, Y = Y_hat.reshape(-1), Y.reshape(-1)
+    left_out = is_one_of(Y, model.ignored_labels() if isinstance(model, Classifier) else {-100})
+    check_two_classes(Y[~left_out], model)
+    others = 1 - Y_hat if are_probabilities else torch.zeros_like(Y_hat)
+    return torch.stack([others, Y_hat], dim=1), (Y > 0).long().masked_fill(left_out, -100)
 
 
 def explain_nonfinite(model: torch.nn.Module) -> str:
