@@ -204,8 +204,8 @@ def write_accuracy(model: object) -> str:
     """What to do where the accuracy that goes with a learner's own loss is not known."""
     name = type(model).__name__
     return (
-        f"If that is right, write a method `accuracy(self, Y_hat, Y, averaged=True)` in {name} that goes with its "
-        f"loss."
+        f"If that is right, write a method `accuracy(self, Y_hat, Y, averaged=True)` in {name} "
+        f"that goes with its loss."
     )
 
 

@@ -211,3 +211,16 @@ def test_ctrl_c_within_it_is_passed_on(monkeypatch):
     with pytest.warns(DivergenceWarning), pytest.raises(KeyboardInterrupt):
         trainer.fit(LinearRegression(3.0), regression())
     assert trainer.status == "interrupted"
+
+
+def test_a_batch_that_the_step_writes_into_is_repeated_as_it_was():
+    class Writer(SoftmaxRegression):
+        """Diverges with a batch as it comes, and not with one that was written into."""
+
+        def forward(self, X):
+            scale = 0.0 if X.max() > -50 else 1.0
+            X -= 100
+            return super().forward(X / scale)
+
+    found = examined(Writer(3), Blobs())
+    assert (found.cause, found.operation) == ("division by zero", "/")
