@@ -181,7 +181,7 @@ def is_one_of(Y: torch.Tensor, labels: Iterable[int]) -> torch.Tensor:
     found = torch.zeros_like(Y, dtype=torch.bool)
     for label in labels:
         if label >= 0 or Y.dtype.is_signed:
-            found |= Y.eq(label)
+            found = found | Y.eq(label)
     return found
 
 

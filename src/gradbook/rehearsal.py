@@ -421,9 +421,9 @@ def rehearse_accuracy(model: Any, y_hat: torch.Tensor, y: torch.Tensor) -> None:
         with _ObservedLoss(y_hat, y) as observed:
             model.loss(y_hat, y.clone())
     ignored = model.ignored_labels()
-    unknown = observed.ignored - ignored
-    if unknown:
-        label = unknown.pop()
+    for label in observed.ignored - ignored:
+        if not 0 <= label < y_hat.shape[-1] and not is_one_of(y, [label]).any():
+            continue  # no label is likely to be it
         warn(
             f"{type(model).__name__}.loss leaves out the label {label}, but its accuracy counts "
             f"it. Set `self.ignore_index = {label}` in {type(model).__name__}, which the accuracy "
