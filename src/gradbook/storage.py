@@ -1,5 +1,6 @@
 """Files that are whole or absent, and new folders that two programs never share."""
 
+import errno
 import os
 import re
 from collections.abc import Iterable
@@ -132,10 +133,10 @@ def unwritable(path: Path | str, error: OSError) -> StorageError:
         path = real.replace(_REMOVED, "", 1)
         with suppress(OSError, ValueError):  # ValueError: it is not below the working folder
             path = Path(path).relative_to(os.getcwd())
-        if _REMOVED in real:
+        if _REMOVED in real or error.errno == errno.ENOENT:
             return StorageError(
-                f"{path} cannot be written: its folder was removed. What was learned is in the "
-                f"model, and save_checkpoint() of its trainer can keep it elsewhere."
+                f"{path} cannot be written: it or its folder was removed. What was learned is in "
+                f"the model, and save_checkpoint() of its trainer can keep it elsewhere."
             )
     return StorageError(
         f"{path} cannot be written: {error.strerror or error}. Free some space there, or choose "

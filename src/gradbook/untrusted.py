@@ -34,14 +34,17 @@ def inside(folder: Path | str, name: str) -> Path:
     Raises:
         CorruptFileError: If symbolic links lead out of the folder.
     """
-    path, root = Path(folder, name), os.path.realpath(folder)
-    real = os.path.realpath(path)
-    if not Path(real).is_relative_to(root):
-        raise CorruptFileError(
-            f"{path} is a link that leads out of the run's folder, to {real}. It is not "
-            f"followed. If you trust it, put the file itself in its place."
-        )
-    return path
+    path = Path(folder, name)
+    while True:
+        root, real = os.path.realpath(folder), os.path.realpath(path)
+        if Path(real).is_relative_to(root):
+            return path
+        if os.path.realpath(folder) == root:  # it was not renamed between the two looks
+            break
+    raise CorruptFileError(
+        f"{path} is a link that leads out of the run's folder, to {real}. It is not followed. If "
+        f"you trust it, put the file itself in its place."
+    )
 
 
 def open_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> BinaryIO:

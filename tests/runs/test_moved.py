@@ -136,7 +136,12 @@ def test_a_folder_that_is_renamed_while_it_is_trained_is_locked():
 @linux
 def test_a_folder_that_is_removed_ends_the_training_with_the_model_as_it_is():
     trainer = Trainer(3, run="runs")
-    PLAN.update(at_step=4, happens=lambda: shutil.rmtree("runs/moving-1"))
+
+    def remove():
+        while Path("runs/moving-1").exists():  # a checkpoint may be written into it meanwhile
+            shutil.rmtree("runs/moving-1", ignore_errors=True)
+
+    PLAN.update(at_step=4, happens=remove)
     model = Moving()
     with pytest.raises(StorageError, match=r"runs/moving-1/.* its folder was removed") as caught:
         trainer.fit(model, Data())

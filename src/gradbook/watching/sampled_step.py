@@ -222,7 +222,10 @@ class _ObservedFunctions(TorchFunctionMode):
         elif self._last is not None and output.dim() > 1:
             function, active = self._function(name, args, kwargs)
             if function:
-                self._activate(self._last[0], function, active, output)
+                inputs = args[0] if args and not kwargs.get("inplace", False) else None
+                if not isinstance(inputs, torch.Tensor) or inputs is output:  # as relu_() does
+                    inputs = None
+                self._activate(self._last[0], function, active, output, inputs)
 
     def _begin_layer(self, layer: Layer, output: torch.Tensor) -> None:
         """A layer has given its output. Another of the same may follow, when a bias is added."""
@@ -231,7 +234,12 @@ class _ObservedFunctions(TorchFunctionMode):
         self._last, self._is_activated = (layer, output.detach()), False
 
     def _activate(
-        self, layer: Layer, function: str, active: tuple[float, float] | None, output: torch.Tensor
+        self,
+        layer: Layer,
+        function: str,
+        active: tuple[float, float] | None,
+        output: torch.Tensor,
+        inputs: torch.Tensor | None,
     ) -> None:
         output = output.detach()
         self._last, self._is_activated = (layer, output), True
@@ -241,8 +249,10 @@ class _ObservedFunctions(TorchFunctionMode):
         if active is not None:
             useful = ~((output <= active[0]) | (output >= active[1]))
         elif function in ("gelu", "silu", "mish"):
-            # Of their zeros, that at 0 is positive and those far to the left are negative.
-            useful = ~((output >= _FLAT_TAIL) & output.signbit())
+            # The zero that they give at 0 is not flat. Where the inputs are gone, its sign tells it
+            # from those far to the left, which is not so of a GELU on every processor.
+            left = output.signbit() if inputs is None else inputs < 0
+            useful = ~((output >= _FLAT_TAIL) & (output <= 0) & left)
         else:
             return
         # A convolution's units are its channels.
