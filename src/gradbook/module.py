@@ -51,6 +51,7 @@ class Module(nn.Module, HyperParameters):
 
     def __init__(self, plot_train_per_epoch: float = 2, plot_valid_per_epoch: float = 1) -> None:
         super().__init__()
+        self.__dict__.setdefault("_may_be_trained", {})  # by name; as an ordered set
         self.save_hyperparameters()
         checks.check_positive(plot_train_per_epoch, "plot_train_per_epoch")
         checks.check_positive(plot_valid_per_epoch, "plot_valid_per_epoch")

@@ -158,5 +158,5 @@ def assert_fallback(builders, reason):
     stacked = fit_stacked(builders)
     for one, other in zip(alone, stacked, strict=True):
         assert other.error is None
-        assert reason in (other.alone or "stacked")
+        assert reason in (other.alone or "stacked"), other.alone
         assert_same_training(one, other)

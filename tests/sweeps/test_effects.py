@@ -341,7 +341,7 @@ OWNED = [
     (PastSetattr, "count in an attribute, PastSetattr.calls"),
     (InATrickyObject, "change Tricky.kept['calls']"),
     (BehindAWeakReference, "change Counter.calls"),
-    (InACachedProperty, "change InACachedProperty.calls[0]"),
+    (InACachedProperty, "change InACachedProperty.calls"),
     (InAPartial, "change Counter.calls"),
     (InAClosure, "change calls"),
     (InTheSmallBatch, "change Counter.calls"),

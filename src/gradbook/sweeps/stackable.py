@@ -27,6 +27,9 @@ _LARGE_BATCH = 4096
 #: Attributes of every layer, and of a model beside its network, that no result depends on.
 _UNCOUNTED = {*vars(torch.nn.Module()), "board", "plot_train_per_epoch", "plot_valid_per_epoch"}
 
+#: What a model has of the library's own while it is trained: see module.py and untrained.py.
+_OF_THE_LIBRARY = {"_may_be_trained", "training_step"}
+
 _BATCH = "their batch"
 
 #: The methods of a trainer, and those that a stack calls as one alone does, or has no use for.
@@ -125,6 +128,8 @@ def _look_at_steps(training: Training) -> None:
     roots = [(type(model).__name__, model), *(("the transform of its data", own) for own in code)]
     parameters = [id(parameter) for parameter in model.parameters()]
     unseen = [id(trainer), id(getattr(model, "board", None))]
+    # What this library keeps on a model for itself.
+    unseen += [id(vars(m)[name]) for m in modules for name in _OF_THE_LIBRARY & vars(m).keys()]
     noted = Reached(roots, parameters=parameters, unseen=unseen)
     if noted.iterators:
         raise CannotStack(f"it is not known whether its steps use up {noted.iterators[0]}")
