@@ -188,7 +188,7 @@ def test_a_place_that_was_removed_is_said_to_be():
     place = Place("a")
     place.hold()
     Path("a").rmdir()
-    with pytest.raises(StorageError, match="^a/file cannot .* its folder was removed"):
+    with pytest.raises(StorageError, match=r"^a/file cannot .* its folder was removed"):
         write_atomically(place.path / "file", b"")
     place.release()
     assert place.shown == Path("a")

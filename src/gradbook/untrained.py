@@ -56,9 +56,8 @@ class _Look:
         self.there = _of_model(model)
         self.num_held, self.held = len(held), set(held)
         for value in list(vars(model).values()):
-            if "param_groups" in getattr(
-                value, "__dict__", ()
-            ):  # a second one, for a part of the model
+            # A second one, for a part of the model.
+            if "param_groups" in getattr(value, "__dict__", ()):
                 self.held |= _reachable(value, "", longest=None).keys()
         self.num_losses = 0
         self.doubtful: dict[int, torch.Tensor] = {}

@@ -185,5 +185,8 @@ def test_a_checkpoint_that_is_taken_before_a_resumed_pass_goes_on_holds_what_it_
     Trainer(2, sinks=[Saving()]).fit(Net(), Blobs(), resume=str(last))
     before, again = checkpoint.load(last), checkpoint.load("again.pt")
     assert before["position"]["batches"] > 0
-    assert again["position"] == before["position"]
+    places = [
+        bytes(checkpoint.encode({"position": state["position"]})) for state in (again, before)
+    ]
+    assert places[0] == places[1]
     assert torch.equal(again["sources"]["torch"], before["sources"]["torch"])

@@ -137,7 +137,8 @@ class Study:
         except GradbookError:
             raise
         except (ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
-            if self._url is None:
+            is_missing = isinstance(error, KeyError) and "Record does not exist" in str(error)
+            if self._url is None and not is_missing:
                 self._report_damage(f"{told(error)}, in reading it")
             if not isinstance(error, KeyError):
                 raise
