@@ -196,7 +196,7 @@ def test_a_folder_that_is_no_longer_there_ends_the_training(server, then):
     prepare(place, f"os.rename(run, 'elsewhere'){then}; shutil.rmtree('elsewhere')")
     code, said = train_here(server, place)
     assert code == 1
-    assert re.search(r"error: elsewhere/\S+ cannot be written: its folder was removed", said)
+    assert re.search(r"error: elsewhere/\S+ cannot be written: it or its folder was removed", said)
     assert "Traceback" not in said
 
 

@@ -406,13 +406,16 @@ def test_a_damaged_line_of_a_study_is_named(data, line, place):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("number", [0, 2])
-def test_a_study_that_lacks_what_it_or_a_trial_needs_is_damaged(data, number):
+@pytest.mark.parametrize(
+    ("number", "error", "said"),
+    [(0, ConfigError, "has no study"), (2, CorruptFileError, "damaged")],
+)
+def test_a_study_that_lacks_what_it_or_a_trial_needs_is_told(data, number, error, said):
     found = search(data, num_trials=1)
     path = found.folder / STUDY_FILE
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([*lines[:number], *lines[number + 1 :]]))
-    with pytest.raises(CorruptFileError, match="damaged"):
+    with pytest.raises(error, match=said):
         search(data, num_trials=2, resume=found.folder)
 
 
