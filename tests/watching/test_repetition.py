@@ -60,6 +60,20 @@ def test_a_step_that_goes_wrong_by_chance_draws_the_same_numbers_again():
     assert (found.what, found.cause) == ("the loss", "division by zero")
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_step_that_looks_at_another_batch_finds_it_again(split):
+    class Looking(SoftmaxRegression):
+        def training_step(self, batch):
+            next(iter(getattr(self.trainer, f"{split}_dataloader")))
+            loss = self.loss(self(*batch[:-1]), batch[-1])
+            loss = loss / (0.0 if self.trainer.train_batch_idx == 3 else 1.0)
+            self.plot("loss", loss, train=True)
+            return loss
+
+    found = examined(Looking(3), Blobs())
+    assert (found.step, found.cause) == (4, "division by zero")
+
+
 def test_a_later_epoch_is_repeated_from_its_own_beginning(monkeypatch):
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
 

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -73,8 +73,17 @@ class _Loader(ResumableLoader):
     """A loader that tells when a batch was fetched."""
 
     before_batch: Callable[[Batch], None]
+    #: All that a pass gives while one step is repeated; a pass within the step gives what it gave.
+    only: Sequence[Batch] | None = None
 
     def _own_pass(self) -> Iterator[Batch]:
+        if self.only is not None:
+            self._position.running = self
+            try:
+                yield from self.only
+            finally:
+                self._position.running = None
+            return
         for batch in super()._own_pass():
             self.before_batch(batch)
             yield batch
@@ -230,8 +239,11 @@ class Repetition:
         copied.position.restore_sources(self.sources)
         copied.train_batch_idx, copied.val_batch_idx = self.counts
         copied.history.meters.clear()
-        batches = {"train": [], "val": [], self.split: [copy_batch(self.batch)]}
-        copied.train_dataloader, copied.val_dataloader = batches["train"], batches["val"]
+        for split in ("train", "val"):
+            loader = getattr(copied, f"{split}_dataloader")
+            if loader is not None:
+                loader.only = [copy_batch(self.batch)] if split == self.split else []
+        copied.position.begin_epoch()
         try:
             with observer.at_layers(copied.model), observer:
                 copied.fit_epoch()
