@@ -108,9 +108,11 @@ class Trainer(HyperParameters):
     Attributes:
         model, optim: What is being trained, and its optimizer.
         epoch: The number of the running epoch, from 0.
-        train_batch_idx, val_batch_idx: Batches done since the training began.
+        train_batch_idx, val_batch_idx: Batches done since the training began. Where a loader gives
+            now more and now fewer, each epoch counts as many as the last.
         train_dataloader, val_dataloader: The minibatches; there may be no validation set.
-        num_train_batches, num_val_batches: Batches in an epoch.
+        num_train_batches, num_val_batches: Batches in an epoch: at first what the loaders' len()
+            says, then what they gave.
         history: The exact means of every finished epoch.
         best: The best epoch so far: `best.epoch`, `best.value`.
         status: "finished", "interrupted", "diverged" or "failed", once a training is over.
