@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import random
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,8 +18,31 @@ from tests.patience import LONGEST
 torch.set_num_threads(1)  # tests run side by side
 
 # An example takes as long as it takes where other programs have the processors.
-hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("patient")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def font_folder(config):
+    """Where Matplotlib keeps its cache of fonts: one for all tests, as making it takes seconds."""
+    return config.rootpath / ".pytest_cache" / "matplotlib"
+
+
+def pytest_configure(config):
+    """Makes that cache before anything needs it.
+
+    Otherwise programs that run side by side would wait for each other's, and say so on stderr.
+    """
+    fonts = font_folder(config)
+    if not any(fonts.glob("fontlist-*.json")):
+        environment = {**os.environ, "MPLCONFIGDIR": str(fonts), "MPLBACKEND": "Agg"}
+        code = [sys.executable, "-c", "import matplotlib.font_manager"]
+        subprocess.run(code, env=environment, capture_output=True, check=True)
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +61,7 @@ def clean_environment(monkeypatch, tmp_path, request):
     monkeypatch.setenv("GRADBOOK_OFFLINE", "1")
     monkeypatch.setenv("GRADBOOK_DISPLAY", "off")
     monkeypatch.setenv("MPLBACKEND", "Agg")
-    # One for all tests, because making a cache of fonts takes seconds.
-    fonts = request.config.rootpath / ".pytest_cache" / "matplotlib"
-    monkeypatch.setenv("MPLCONFIGDIR", str(fonts))
+    monkeypatch.setenv("MPLCONFIGDIR", str(font_folder(request.config)))
     monkeypatch.chdir(work)
     random.seed(0)
     np.random.seed(0)
@@ -57,6 +80,14 @@ def clean_environment(monkeypatch, tmp_path, request):
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not multiprocessing.active_children(), "processes left running"
+
+
+@pytest.fixture
+def hang_ups():
+    """Programs that are started hear SIGHUP, even where `nohup` has started the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 @pytest.fixture

@@ -249,6 +249,7 @@ def test_the_summary_of_an_interrupted_training_ends_with_how_to_go_on(own, caps
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.usefixtures("hang_ups")
 def test_a_signal_ends_a_training_in_order(own, number, code):
     hook = f"if self.trainer.epoch == 2: os.kill(os.getpid(), signal.{number}); time.sleep(9)"
     command = [sys.executable, "-m", "gradbook", *own(hook), "--json"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.patience import LONGEST
 
-from gradbook.datasets import fashion_mnist
+from gradbook.datasets import fashion_mnist, files
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ class Server:
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.delenv("GRADBOOK_OFFLINE")
+    monkeypatch.setattr(files, "TIMEOUT_SECONDS", (LONGEST, LONGEST))
     served = Server()
 
     class Handler(http.server.BaseHTTPRequestHandler):

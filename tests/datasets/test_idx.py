@@ -13,7 +13,10 @@ from gradbook.errors import ConfigError, CorruptFileError
 IMAGES = torch.randint(
     0, 256, (20, 5, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
 )
-properties = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+properties = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 @pytest.fixture(params=["x", "x.gz"])

@@ -168,7 +168,8 @@ def test_a_saved_notebook_has_one_figure_for_each_cell_that_draws(monkeypatch):
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     kernel = {"kernelspec": {"name": "python3", "display_name": "x", "language": "python"}}
     notebook.metadata.update(kernel)
-    nbclient.NotebookClient(notebook, timeout=LONGEST).execute()
+    seconds = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), LONGEST)
+    nbclient.NotebookClient(notebook, **seconds).execute()
     outputs = [
         [set(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
         for cell in notebook.cells

@@ -104,18 +104,19 @@ def in_prompt(source: list[str]) -> str:
 
 WAYS = (in_kernel, in_ipython, in_script, in_prompt)
 
-_KERNEL = """
+_KERNEL = f"""
 import json, sys
 import nbformat
 from nbclient import NotebookClient
 cells = [nbformat.v4.new_code_cell(cell) for cell in json.load(sys.stdin)]
 notebook = nbformat.v4.new_notebook(cells=cells)
-NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+seconds = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), {LONGEST})
+NotebookClient(notebook, kernel_name="python3", **seconds).execute()
 for cell in notebook.cells:
     for output in cell.outputs:
         print(output.get("text", ""))
-        for kind, content in output.get("data", {}).items():
-            print(content if kind == "text/plain" else f"<{kind}>")
+        for kind, content in output.get("data", dict()).items():
+            print(content if kind == "text/plain" else "<" + kind + ">")
 """
 
 _IPYTHON = """

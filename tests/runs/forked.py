@@ -64,6 +64,15 @@ class Net(Classifier):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
 
+class Standing(Net):
+    """The same; in its third epoch it stands still until there is a file "go"."""
+
+    def training_step(self, batch):
+        if self.trainer.epoch == 2:
+            await_true(Path("go").exists)
+        return super().training_step(batch)
+
+
 # What a process can do
 
 
@@ -108,6 +117,20 @@ def fit_and_fall(change, **arguments):
 
     os.write = counting_write
     sys.addaudithook(look)
+    fit(**arguments)
+
+
+def fit_and_fall_within(step, **arguments):
+    """Trains, and is killed after a step, with all checkpoints until then on the disk."""
+    end_step = recorder.Run.end_step
+
+    def fall(run, trainer):
+        end_step(run, trainer)
+        if trainer.num_steps == step:
+            run._wait()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    recorder.Run.end_step = fall
     fit(**arguments)
 
 
@@ -188,6 +211,7 @@ _TASKS = {
         fit,
         command,
         fit_and_fall,
+        fit_and_fall_within,
         fit_and_fall_at_the_end,
         fit_and_hang,
         fit_and_stop_at_the_end,
@@ -202,6 +226,8 @@ _TASKS = {
 
 def serve():
     """Does what is asked for on the standard input, a line each."""
+    if hasattr(signal, "SIGHUP"):  # which whoever started the tests may have had them ignore
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder, chdir(folder), redirect_stdout(sys.stderr):
         fit(max_epochs=1)  # loads whatever is loaded when it is first used

@@ -108,12 +108,13 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(server, tr
     await_reports(place, 1)
     for _ in range(10):
         time.sleep(draw.uniform(0, 0.05))
-        server.kill(process)
+        has_ended = server.kill(process) == 0
         check_what_is_left(place)
-        if not can_go_on(place):
+        if has_ended:
             break
         process = resume(server, place, task, arguments)
-    server.wait(process)
+    else:
+        assert server.wait(process) == 0
     check_same(place, whole)
 
 
@@ -134,10 +135,10 @@ def test_a_kill_at_any_change_of_the_disk_loses_nothing(server):
 
 
 def test_a_kill_at_any_change_that_a_resumed_training_makes_loses_nothing(server):
-    arguments, whole, before = {"max_epochs": 2, "every_n_steps": 4}, Path("whole"), Path("before")
+    arguments, whole, before = {"max_epochs": 2, "every_n_steps": 3}, Path("whole"), Path("before")
     assert server.do(whole, "fit", **arguments) == 0
-    # Within the first epoch, so that values were recorded after the last checkpoint.
-    server.do(before, "fit_and_fall", 28, **arguments)
+    # A value is recorded after the fourth step: later than the last checkpoint.
+    server.do(before, "fit_and_fall_within", 5, **arguments)
     assert (
         len(reported(before))
         > checkpoint.load(before / RUN / CHECKPOINT_FILES["last"])["recorded_lines"]
@@ -179,7 +180,7 @@ def test_a_checkpoint_that_is_taken_before_a_resumed_pass_goes_on_holds_what_it_
         def open(self, board, trainer=None):
             trainer.save_checkpoint("again.pt")
 
-    server.do("killed", "fit_and_fall", 28, max_epochs=2, every_n_steps=4)
+    server.do("killed", "fit_and_fall_within", 5, max_epochs=2, every_n_steps=3)
     seed_everything(1)
     last = Path("killed") / RUN / CHECKPOINT_FILES["last"]
     Trainer(2, sinks=[Saving()]).fit(Net(), Blobs(), resume=str(last))

@@ -33,7 +33,8 @@ pytestmark = [
 ]
 
 CLASSES = Path(__file__).with_name("forked.py")
-COMMAND = ["train", f"{CLASSES}:Net", "--data", f"{CLASSES}:Blobs", "--seed", "1", "--lr", "0.02"]
+SETTINGS = ["--data", f"{CLASSES}:Blobs", "--seed", "1", "--lr", "0.02"]
+COMMAND = ["train", f"{CLASSES}:Net", *SETTINGS]
 
 #: The signals, and with which code each ends the command.
 CODES = [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)]
@@ -75,12 +76,16 @@ def test_a_signal_at_any_moment_loses_nothing(server, name, code):
 
 
 @pytest.mark.parametrize(("name", "code"), CODES)
+@pytest.mark.usefixtures("hang_ups")
 def test_the_program_ends_with_the_code_of_its_signal(server, monkeypatch, name, code):
     monkeypatch.delenv("GRADBOOK_DISPLAY")
-    words = [*COMMAND, "--max-epochs", "100"]
+    # The third epoch waits for the signal to have been sent.
+    words = ["train", f"{CLASSES}:Standing", *SETTINGS, "--name", "net", "--max-epochs", "5"]
     whole, place = Path("whole"), Path("stopped")
+    for folder in (whole, place):
+        folder.mkdir()
+    (whole / "go").touch()
     assert server.do(whole, "command", *words) == 0
-    place.mkdir()
     command = [sys.executable, "-m", "gradbook", *words, "--display", "lines"]
     with subprocess.Popen(
         command,
@@ -91,6 +96,7 @@ def test_the_program_ends_with_the_code_of_its_signal(server, monkeypatch, name,
     ) as program:
         assert any(re.match(r"epoch +2/", line) for line in program.stdout)
         program.send_signal(getattr(signal, name))
+        (place / "go").touch()
         text = program.stdout.read()
     assert program.returncode == code
     assert server.do(place, "command", *the_command_to_go_on(text)) == 0, (

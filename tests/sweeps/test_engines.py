@@ -49,6 +49,25 @@ def functions_travel_as_copies():
     cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
+#: What a program begins with: a busy machine may keep a cluster, or a worker, from its answer.
+PATIENT = f"""
+from gradbook.sweeps.engines import dask, engine, processes, ray
+engine.ANSWER_SECONDS = dask.ANSWER_SECONDS = ray.ANSWER_SECONDS = {LONGEST}
+engine.GRACE_SECONDS = processes.GRACE_SECONDS = {LONGEST}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def patient():
+    """The same for this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (engine, dask, ray):
+            patch.setattr(module, "ANSWER_SECONDS", LONGEST)
+        for module in (engine, processes):
+            patch.setattr(module, "GRACE_SECONDS", LONGEST)
+        yield
+
+
 # What is run
 
 
@@ -155,7 +174,7 @@ def dask_address(tmp_path_factory):
         address = json.loads((folder / "scheduler.json").read_text())["address"]
         from distributed import Client
 
-        with Client(address, set_as_default=False) as client:
+        with Client(address, timeout=LONGEST, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=LONGEST)
         yield address
     finally:
@@ -471,7 +490,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(on, packag
 def test_a_client_of_dasks_is_used_and_left_open(dask_address):
     from distributed import Client
 
-    with Client(dask_address, set_as_default=False) as client:
+    with Client(dask_address, timeout=LONGEST, set_as_default=False) as client:
         (done,) = run_all(draw, [3], on=client)
         assert done == Done(0, draw(3))
         assert client.status == "running"
@@ -479,9 +498,10 @@ def test_a_client_of_dasks_is_used_and_left_open(dask_address):
 
 @pytest.mark.slow
 def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
+    # To connect to the cluster, and to get it back.
+    monkeypatch.setattr(dask, "ANSWER_SECONDS", 20)
     with closing(run_all(time.sleep, [0, 600, 600], on="dask", num_workers=2)) as found:
         assert next(found) == Done(0, None)
-        monkeypatch.setattr(dask, "ANSWER_SECONDS", 3)
         ours = [
             p
             for p in psutil.Process().children()
@@ -494,7 +514,7 @@ def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
 
 @pytest.mark.slow
 def test_a_ray_cluster_is_found_by_its_address(ray_address):
-    script = """
+    script = f"""{PATIENT}
 import sys
 from gradbook.sweeps.engines import run_all
 print([done.value for done in run_all(abs, [-3], on=sys.argv[1])])
@@ -507,7 +527,7 @@ print([done.value for done in run_all(abs, [-3], on=sys.argv[1])])
 # Whole programs
 
 
-SCRIPT = """
+SCRIPT = f"""{PATIENT}
 import sys, time
 from contextlib import closing
 from pathlib import Path
@@ -520,14 +540,22 @@ class Number:
 def work(item):
     if isinstance(item, Number):
         return Number(2 * item.value)
-    Path(f"{item}-begun").touch()
     try:
+        Path(item + "-begun").touch()
         for _ in range(60000):
             time.sleep(0.01)
     except KeyboardInterrupt:
-        Path(f"{item}-stopped").touch()
+        Path(item + "-stopped").touch()
         raise
 
+arrived = engine.Engine.arrived
+
+def arrived_and_told(self, timeout):
+    if sorted(self.running.values()) == [2, 3]:  # the others have been printed
+        Path("waiting").touch()
+    return arrived(self, timeout)
+
+engine.Engine.arrived = arrived_and_told
 items = [Number(1), Number(2), "a", "b"]
 with closing(run_all(work, items, on=sys.argv[1], num_workers=2)) as outcomes:
     for done in outcomes:
@@ -557,8 +585,8 @@ class Program:
             ) as process,
         ):
             try:
-                begun = [folder / "a-begun", folder / "b-begun"]
-                await_true(lambda: process.poll() is not None or all(p.exists() for p in begun))
+                told = [folder / name for name in ("a-begun", "b-begun", "waiting")]
+                await_true(lambda: process.poll() is not None or all(p.exists() for p in told))
                 family = process.poll() is None and psutil.Process(process.pid).children(True)
                 if family:
                     os.killpg(process.pid, number)  # as a terminal does
@@ -598,7 +626,7 @@ def test_ctrl_c_leaves_no_process_and_no_file_behind(interrupted):
 
 
 def test_a_program_that_never_closes_its_outcomes_ends(tmp_path):
-    script = """
+    script = f"""{PATIENT}
 import os, time
 from gradbook.sweeps.engines import run_all
 outcomes = run_all(lambda wait: time.sleep(wait) or os.getpid(), [0, 600, 600], num_workers=2)

@@ -13,9 +13,10 @@ from typing import ClassVar
 
 import cloudpickle
 import numpy as np
+import psutil
 import pytest
 import torch
-from tests.patience import await_true
+from tests.patience import LONGEST, await_true
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -410,8 +411,8 @@ class Slow(LinearRegressionScratch):
 
     def validation_step(self, batch):
         super().validation_step(batch)
-        if Path("slow").exists():
-            time.sleep(0.05)
+        while self.trainer.epoch == 3 and Path("slow").exists():
+            time.sleep(0.01)
 
 def train(on, resume=None):
     torch.manual_seed(0)
@@ -439,11 +440,14 @@ def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
     Path("script.py").write_text(SCRIPT)
     Path("slow").touch()
     process = subprocess.Popen([sys.executable, "script.py", on], start_new_session=True)
-    kept = Path("runs/slow-sweep-1/member-1/metrics.jsonl")
-    await_true(lambda: kept.is_file() and kept.read_text().count('"epoch"') >= 4)
+    first = Path("runs/slow-sweep-1/member-1")
+    last = first / "checkpoints/last.pt"
+    await_true(lambda: last.is_file() and gradbook.checkpoint.load(last)["position"]["epoch"] == 3)
+    workers = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     Path("slow").unlink()
+    psutil.wait_procs(workers, timeout=LONGEST)  # each keeps what it has, and ends
     again = subprocess.run(
         [sys.executable, "script.py", on, "runs/slow-sweep-1"],
         capture_output=True,
@@ -452,3 +456,4 @@ def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
     )
     resumed, whole = json.loads(again.stdout)
     assert resumed == whole
+    assert len(json.loads((first / "run.json").read_text())["sessions"]) == 2

@@ -13,8 +13,9 @@ from pathlib import Path
 import optuna
 import pytest
 import torch
+from tests.patience import await_true
 
-from gradbook import LinearRegressionScratch, Module, SyntheticRegressionData
+from gradbook import LinearRegressionScratch, Module, SyntheticRegressionData, checkpoint
 from gradbook.cli import main
 from gradbook.errors import ConfigError, CorruptFileError, MissingExtraError
 from gradbook.runs.format import CHECKPOINT_FILES
@@ -85,11 +86,27 @@ class Stopping(Quadratic):
 
 
 class Killed(Quadratic):
-    """Kills its process in the second epoch, once the folder is there that a variable names."""
+    """Kills its process in the run that a variable names, where a second one says.
+
+    That is before its first checkpoint, or after that of its first epoch.
+    """
+
+    def configure_optimizers(self):
+        self._fall("before")
+        return super().configure_optimizers()
 
     def validation_step(self, batch):
         super().validation_step(batch)
-        if self.trainer.epoch == 1 and os.path.exists(os.environ.get("KILLED_IN", "nowhere")):
+        if self.trainer.epoch == 1:
+            self._fall("after")
+
+    def _fall(self, moment):
+        folder = Path(os.environ.get("KILLED_IN", "nowhere"))
+        if folder.exists() and os.environ["KILLED"] == moment:
+            last = folder / CHECKPOINT_FILES["last"]
+            if moment == "after":  # it is written while the second epoch is trained
+                await_true(lambda: checkpoint.load(last)["position"]["epoch"] == 1)
+            assert last.exists() == (moment == "after")
             os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -307,20 +324,26 @@ test_search.search(data, test_search.Killed, display="off", name="killed")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_search_that_was_killed_goes_on(data, request):
+@pytest.mark.parametrize(
+    ("killed", "num_sessions"),
+    [
+        pytest.param("after", 2, id="the trial too"),
+        pytest.param("before", 1, id="the trial begins anew"),
+    ],
+)
+def test_a_search_that_was_killed_goes_on(data, request, killed, num_sessions):
     done = subprocess.run(
         [sys.executable, "-c", _KILLED],
-        env={**os.environ, "PYTHONPATH": str(request.config.rootpath)},
+        env={**os.environ, "PYTHONPATH": str(request.config.rootpath), "KILLED": killed},
         capture_output=True,
         text=True,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
-    # Without a checkpoint on the disk there is nothing to go on with: the trial begins anew.
-    is_kept = Path("runs/killed-sweep-1/member-4", CHECKPOINT_FILES["last"]).is_file()
     found = search(data, Killed, resume="runs/killed-sweep-1")
     assert len(found.members) == len(study_of(found).trials) == 8
+    assert [member.error for member in found.members] == [None] * 8
     sessions = [len(run.facts["sessions"]) for run in found.runs]
-    assert sessions == [1, 1, 1, 2 if is_kept else 1, 1, 1, 1, 1]
+    assert sessions == [1, 1, 1, num_sessions, 1, 1, 1, 1]
     assert rates(found) == rates(search(data))
 
 

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import LONGEST
+
 from gradbook.errors import ConfigError, DivergenceWarning, GradbookWarning, MissingExtraError
 from gradbook.trackers.wandb import WandB
 
 wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Its process has as long to begin as it needs."""
+    monkeypatch.setenv("WANDB_X_SERVICE_WAIT", str(LONGEST))
 
 
 def records(folder):
