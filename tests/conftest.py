@@ -15,7 +15,10 @@ import pytest
 import torch
 from tests.patience import LONGEST
 
-torch.set_num_threads(1)  # tests run side by side
+# Tests run side by side. The programs that they start have as many threads as they have: a training
+# that goes on in another process warns of another number, and warnings are errors here.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # An example takes as long as it takes where other programs have the processors.
 hypothesis.settings.register_profile(

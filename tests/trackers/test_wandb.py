@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from tests.patience import LONGEST
 
 from gradbook.errors import ConfigError, DivergenceWarning, GradbookWarning, MissingExtraError
