@@ -88,12 +88,12 @@ class Stopping(Quadratic):
 class Killed(Quadratic):
     """Kills its process in the run that a variable names, where a second one says.
 
-    That is before its first checkpoint, or after that of its first epoch.
+    That is when its first checkpoint is taken, or after that of its first epoch is written.
     """
 
-    def configure_optimizers(self):
+    def state_dict(self, *args, **kwargs):
         self._fall("before")
-        return super().configure_optimizers()
+        return super().state_dict(*args, **kwargs)
 
     def validation_step(self, batch):
         super().validation_step(batch)
