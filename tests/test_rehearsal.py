@@ -3,6 +3,7 @@
 import copy
 import multiprocessing
 import warnings
+from collections import Counter, OrderedDict
 
 import numpy as np
 import pytest
@@ -441,6 +442,27 @@ def test_what_is_put_back_may_be_nested_and_may_be_in_a_circle():
         thing.inner["new"] = thing.calls = 5
     assert thing.inner == {"list": [thing, (1, [2])]}
     assert vars(thing).keys() == {"inner"}
+
+
+def test_a_long_way_to_a_thing_does_not_hide_what_it_holds():
+    owner, inner = Thing(), Thing()
+    inner.lists = [[[1]]]
+    owner.far, owner.near = [[[[inner]]]], inner
+    with untouched([owner]):
+        inner.lists[0][0].append(2)
+    assert inner.lists == [[[1]]]
+
+
+def test_a_counter_and_the_order_of_a_dictionary_are_put_back():
+    thing = Thing()
+    thing.counter, thing.order = Counter(a=2), {"a": 1, "b": 2}
+    thing.ordered = OrderedDict(a=1, b=2)
+    with untouched([thing]):
+        thing.counter["a"] += 1
+        thing.order["a"] = thing.order.pop("a")
+        thing.ordered.move_to_end("a")
+    assert thing.counter == Counter(a=2)
+    assert list(thing.order) == list(thing.ordered) == ["a", "b"]
 
 
 # Layers without a shape

@@ -419,6 +419,64 @@ def test_an_object_with_a_state_is_not_asked_for_its_factors(optimizer):
     assert factors.asked == before
 
 
+def test_the_later_parts_of_a_cut_training_are_not_looked_at(optimizer):
+    parts = [S.LambdaLR(optimizer, lambda i: 1 - i / 8), S.LambdaLR(optimizer, lambda i: -1.0)]
+    schedule = S.SequentialLR(optimizer, parts, [10])
+    assert told(optimizer, schedule, epochs=3, is_cut=True) == []
+    [message] = told(optimizer, schedule, epochs=9, is_cut=True)
+    assert "gives the factor -0.125 at 9" in message
+
+
+def function_with_a_state(kind):
+    """A function of a step that counts its calls, and how the calls are read."""
+    if kind == "variable":
+        count = 0
+
+        def factor(step):
+            nonlocal count
+            count += 1
+            return 1.0
+
+        return factor, lambda: count
+    calls = []
+    if kind == "list":
+        return lambda step: calls.append(step) or 1.0, lambda: len(calls)
+    if kind == "default":
+
+        def factor(step, seen=calls):
+            seen.append(step)
+            return 1.0
+
+        return factor, lambda: len(calls)
+    if kind == "within":
+
+        def factor(step):
+            return sum(calls.append(i) or 1.0 for i in [0])
+
+        return factor, lambda: len(calls)
+
+    def factor(step):
+        factor.calls = getattr(factor, "calls", 0) + 1
+        return 1.0
+
+    return factor, lambda: factor.calls
+
+
+@pytest.mark.parametrize("kind", ["variable", "list", "default", "within", "attribute"])
+def test_a_function_that_may_have_a_state_is_not_called_in_advance(kind, optimizer):
+    factor, num_calls = function_with_a_state(kind)
+    schedule = S.LambdaLR(optimizer, factor)
+    before = num_calls()
+    assert told(optimizer, schedule) == []
+    assert num_calls() == before
+
+
+def test_a_function_of_numbers_around_it_is_asked(optimizer):
+    end = 8
+    [message] = told(optimizer, S.LambdaLR(optimizer, lambda i: math.cos(0) - i / end))
+    assert "gives the factor -0.125 at 9" in message
+
+
 def test_asking_for_factors_leaves_the_random_state(optimizer):
     schedule = S.LambdaLR(optimizer, lambda step: torch.rand(1).item())
     torch.manual_seed(0)

@@ -147,7 +147,15 @@ def test_generators_are_found_within_what_owners_hold():
     generators = [np.random.RandomState(1), torch.Generator(), random.Random(1)]
     compose = Owner(transforms=[Owner(generator=generators[0])])
     owner = Owner(augment={"flip": compose}, own=[generators[1]], then=(Owner(a=generators[2]),))
-    assert generators_in([owner]) == generators
+    assert generators_in([owner]) == [generators[i] for i in (1, 2, 0)]  # the nearest first
+
+
+def test_a_long_way_to_a_thing_does_not_hide_what_it_holds():
+    generator = torch.Generator()
+    thing = far = Owner(inner=Owner(generator=generator))
+    for _ in range(5):
+        far = Owner(next=far)
+    assert generators_in([Owner(far=far, near=thing)]) == [generator]
 
 
 def test_what_holds_itself_is_looked_at_once():

@@ -177,6 +177,7 @@ def test_a_place_that_is_held_is_followed():
     Path("a").rename("b")
     (place.path / "file").write_text("text")
     assert place.shown == Path("b").absolute()
+    assert (place / "file").shown == Path("b/file").absolute()
     place.release()
     assert place.path == Path("b").absolute()
     assert Path("b/file").read_text() == "text"

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import types
 import warnings
 
 import pytest
@@ -148,7 +149,18 @@ def not_a_leaf():
     return model
 
 
+class Deep(Net):
+    def make(self):
+        inner = types.SimpleNamespace(a=types.SimpleNamespace(b=nn.Linear(3, 2)))
+        self.far = [[[[[inner]]]]]
+        self.near = inner
+
+    def more(self, X):
+        return self.near.a.b(X)
+
+
 CASES = {
+    "deep": (Deep, ["near.a.b.weight", "near.a.b.bias"]),
     "list": (InList, ["layers[0].weight", "layers[1].bias", "nn.ModuleList"]),
     "dict": (InDict, ["weights['W']", "nn.ParameterDict"]),
     "object": (InObject, ["holder.net.weight", "as attributes in __init__"]),
@@ -447,6 +459,22 @@ def test_a_copy_made_before_the_first_step_has_steps_of_its_own():
     told(model, sinks=[sink])
     for other in (sink.copy, sink.pickled):
         assert other.training_step.__self__ is other
+
+
+def test_a_copy_has_the_step_that_was_set_on_the_model_itself():
+    model, copies = Net(), []
+    step = model.training_step
+
+    def own_step(batch):
+        return step(batch)
+
+    class Copier(Sink):
+        def open(self, board, trainer):
+            copies.append(copy.deepcopy(trainer.model))
+
+    object.__setattr__(model, "training_step", own_step)
+    Trainer(max_epochs=1, sinks=[Copier()]).fit(model, Data())
+    assert copies[0].training_step is own_step
 
 
 def test_a_step_that_was_set_on_the_model_itself_stays_there():

@@ -1,7 +1,7 @@
 """What is tried out with a first batch before a training, and leaves no trace in model and data."""
 
 import copy
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, islice, pairwise
@@ -227,12 +227,8 @@ def untouched(owners: Iterable[Any], model: Any = None) -> Iterator[None]:
     state = random_state(generators)
     # Of the model's own, but for what is the trainer's.
     others = [vars(model).get("trainer"), vars(model).get("board")] if layers else []
-    own = _Kept(map(id, [*lazy, *others]), with_tensors=True)
-    for layer in layers:
-        own.keep(layer)
-    data = _Kept(own.seen, with_tensors=False)
-    for owner in owners:
-        data.keep(owner)
+    own = _Kept(layers, map(id, [*lazy, *others]), with_tensors=True)
+    data = _Kept(owners, own.seen, with_tensors=False)
     try:
         yield
     finally:
@@ -252,30 +248,36 @@ class _Kept:
     """What objects hold, and lists, dictionaries and objects in them, to be put back.
 
     Args:
+        values: The objects.
         seen: The ids of what is passed by.
         with_tensors: Whether the values of tensors and arrays are kept too.
     """
 
-    def __init__(self, seen: Iterable[int], with_tensors: bool) -> None:
+    def __init__(self, values: Iterable[Any], seen: Iterable[int], with_tensors: bool) -> None:
         self.seen = set(seen)
         self._with_tensors = with_tensors
         self._contents: list[tuple[Any, Any]] = []
         self._tensors: list[tuple[torch.Tensor, int, torch.Tensor]] = []
         self._arrays: list[tuple[Any, Any]] = []
 
-    def keep(self, value: Any, depth: int = 0) -> None:
-        """Keeps what a value holds."""
-        if id(value) in self.seen or depth > _DEEPEST or isinstance(value, _HOLDS_NOTHING):
-            return
+        # The nearest first, so that a long way to a thing does not hide what lies behind it.
+        nearest = list(values)
+        for _ in range(_DEEPEST + 1):
+            nearest = [item for value in nearest for item in self._keep(value)]
+
+    def _keep(self, value: Any) -> list[Any]:
+        """Keeps what a value holds, and gives it."""
+        if id(value) in self.seen or isinstance(value, _HOLDS_NOTHING):
+            return []
         self.seen.add(id(value))
         if isinstance(value, torch.Tensor):
             if self._with_tensors and not is_lazy(value) and not value.is_inference():
                 self._tensors.append((value, value._version, copy_batch(value.detach())))
-            return
+            return []
         if isinstance(value, np.ndarray):
             if self._with_tensors:
                 self._arrays.append((value, value.copy()))
-            return
+            return []
         held = getattr(value, "__dict__", None)
         containers: list[Any] = [held] if isinstance(held, dict) else []
         if isinstance(value, dict | list | set | deque):
@@ -283,21 +285,22 @@ class _Kept:
         for container in containers:
             if len(container) <= _LARGEST:
                 self._contents.append((container, copy.copy(container)))
-        for container in (*containers, value if isinstance(value, tuple) else ()):
-            if len(container) <= _LONGEST:
-                inner = container.values() if isinstance(container, dict) else container
-                for item in list(inner):
-                    self.keep(item, depth + 1)
+        return [
+            item
+            for container in (*containers, value if isinstance(value, tuple) else ())
+            if len(container) <= _LONGEST
+            for item in (container.values() if isinstance(container, dict) else container)
+        ]
 
     def put_back(self) -> None:
         """Gives everything that has changed what it held."""
         for value, content in self._contents:
             if _items(value) == _items(content):
                 continue
-            if isinstance(value, dict):
-                for key in value.keys() - content.keys():
-                    del value[key]
-                value.update(content)
+            if isinstance(value, dict):  # by methods of its own, a Counter would add
+                kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
+                kind.clear(value)
+                kind.update(value, content)
             else:
                 value.clear()
                 (value.update if isinstance(value, set) else value.extend)(content)

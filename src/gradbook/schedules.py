@@ -1,10 +1,11 @@
 """What `configure_optimizers` may return: an optimizer, alone or with learning-rate schedulers."""
 
+import dis
 import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import FunctionType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from torch.optim.lr_scheduler import (
@@ -156,7 +157,8 @@ def _problems_of_length(
             )
             return
         for part, begin, end in zip(parts, [0, *ends], ends, strict=False):
-            yield from _problems_of_length(part, end - begin, schedule, length)
+            if begin < steps:  # a cut training ends before the later parts begin
+                yield from _problems_of_length(part, min(end, steps) - begin, schedule, length)
         return
     if isinstance(scheduler, LambdaLR | MultiplicativeLR):
         yield from _problems_of_factors(scheduler, steps)
@@ -183,13 +185,13 @@ def _problems_of_length(
 
 
 def _problems_of_factors(scheduler: Any, steps: int) -> Iterator[str]:
-    """What is wrong with the factors of functions. Objects with a state are not asked."""
+    """What is wrong with the factors of functions. What may have a state is not asked."""
     name = type(scheduler).__name__
     asked = range(0, steps + 1, 1 + steps // _MOST_FACTORS)
     before = random_state()
     try:
         for function in scheduler.lr_lambdas:
-            if not isinstance(function, FunctionType):
+            if not _leaves_no_trace(function):
                 continue
             for step in asked:
                 try:
@@ -206,6 +208,28 @@ def _problems_of_factors(scheduler: Any, steps: int) -> Iterator[str]:
                     break
     finally:
         restore_random_state(before)
+
+
+def _leaves_no_trace(function: Any) -> bool:
+    """Whether a call surely changes nothing: a function of numbers, modules and built-ins alone."""
+    if not isinstance(function, FunctionType):
+        return False
+    outside = inspect.getclosurevars(function)
+    reads = [
+        *(*outside.nonlocals.values(), *outside.globals.values()),
+        *(*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()),
+    ]
+    has_functions = any(isinstance(constant, CodeType) for constant in function.__code__.co_consts)
+    stores = any(step.opname in _STORES for step in dis.get_instructions(function))
+    return not (has_functions or stores) and all(
+        isinstance(value, int | float | BuiltinFunctionType)
+        or (isinstance(value, ModuleType) and value.__name__ in ("math", "numpy", "torch"))
+        for value in reads
+    )
+
+
+#: What code does that changes more than its own variables.
+_STORES = {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "STORE_SUBSCR"}
 
 
 def _is_warm_up(scheduler: Any) -> bool:

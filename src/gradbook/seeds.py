@@ -1,6 +1,7 @@
 """Random numbers that can be repeated."""
 
 import random
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
@@ -179,25 +180,24 @@ def generators_in(owners: Iterable[Any]) -> list[Any]:
     kinds = (torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
     found: list[Any] = []
     seen: set[int] = set()
-
-    def look(value: Any, depth: int) -> None:
+    # The nearest first, so that a long way to a thing does not hide what lies behind it.
+    waiting = deque((owner, 0) for owner in owners)
+    while waiting:
+        value, depth = waiting.popleft()
         if depth > _DEEPEST or id(value) in seen or isinstance(value, _HOLDS_NONE):
-            return
+            continue
         seen.add(id(value))
         if isinstance(value, kinds):
             found.append(value)
-            return
+            continue
         if isinstance(value, dict):
             inner = list(value.values())
         elif isinstance(value, list | tuple):
             inner = list(value)
         else:
             inner = [item for _, item in sorted(getattr(value, "__dict__", {}).items())]
-        for item in inner if len(inner) <= _LONGEST else ():
-            look(item, depth + 1)
-
-    for owner in owners:
-        look(owner, 0)
+        if len(inner) <= _LONGEST:
+            waiting.extend((item, depth + 1) for item in inner)
     return found
 
 

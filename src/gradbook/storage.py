@@ -51,7 +51,7 @@ class Place:
         self._held: int | None = None
 
     def __truediv__(self, name: str) -> "Place":
-        return Place(self.given / name, self._absolute / name)
+        return Place(self.given / name, self._now / name)
 
     def hold(self) -> None:
         """Keeps a hand on the folder, so that it may be renamed and moved until `release`."""

@@ -5,6 +5,7 @@ network are not among a model's parameters, and stay as they are without a word 
 """
 
 import types
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -64,7 +65,7 @@ class _Look:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """A copy of the model has a step of its own."""
-        return getattr, (self.model, "training_step")
+        return _own_step, (self.model, self.before.get("training_step"))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         loss = self.step(*args, **kwargs)
@@ -138,6 +139,11 @@ class _Look:
         )
 
 
+def _own_step(model: Any, step: Any) -> Any:
+    """What a copy of a model does as its step."""
+    return model.training_step if step is None else step
+
+
 def _leaves_of(loss: Any) -> tuple[dict[int, torch.Tensor], bool]:
     """The tensors that a backward pass from here would reach, and whether these are all."""
     nodes = [tensor.grad_fn for tensor in _tensors_in([loss]) if tensor.grad_fn is not None]
@@ -204,9 +210,15 @@ def _reachable(
     """The tensors that require a gradient which an object holds, by identity, with names."""
     found: dict[int, tuple[str, torch.Tensor]] = {}
     seen: set[int] = set()
+    # The nearest first, so that a long way to a thing does not hide what lies behind it.
+    waiting: deque[tuple[Any, str, int]] = deque()
 
     def look(value: Any, name: str, depth: int) -> None:
-        if depth > _DEEPEST or id(value) in seen or isinstance(value, _HOLDS_NONE):
+        if depth <= _DEEPEST and not isinstance(value, _HOLDS_NONE):
+            waiting.append((value, name, depth))
+
+    def look_at(value: Any, name: str, depth: int) -> None:
+        if id(value) in seen:
             return
         seen.add(id(value))
         if isinstance(value, torch.Tensor):
@@ -241,6 +253,8 @@ def _reachable(
                 look(item, _attribute(name, key), depth + 1)
 
     look(root, name, 0)
+    while waiting:
+        look_at(*waiting.popleft())
     return found
 
 

@@ -117,8 +117,11 @@ class Recorded:
 
 def is_a_place(name: str, value: Any) -> bool:
     """Whether a setting's value may be a file, a folder or an address."""
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return any(is_a_place(name, item) for item in value)
+    if isinstance(value, dict):
+        inner = value.items()
+        return any(is_a_place(name, key) or is_a_place(f"{name}_{key}", v) for key, v in inner)
     if isinstance(value, PurePath):
         return True
     if not isinstance(value, str):
