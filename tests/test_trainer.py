@@ -4,6 +4,7 @@ import copy
 import math
 import re
 import warnings
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -12,7 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, IterableDataset, SubsetRandomSampler, TensorDataset
+from torch.utils.data import (
+    DataLoader,
+    IterableDataset,
+    SubsetRandomSampler,
+    TensorDataset,
+    default_collate,
+)
 
 import gradbook
 from gradbook import (
@@ -612,7 +619,7 @@ def test_the_mean_of_an_epoch_is_exact_for_a_data_loader_too(drop_last):
 
 
 def test_batches_of_unknown_size_count_equally():
-    batches = [(torch.ones(n, 1), torch.full((n, 1), float(n))) for n in (1, 3)]
+    batches = [(torch.ones(n, 1), torch.full((n + 1, 1), float(n))) for n in (1, 3)]
     assert fit(Still(), Given(batches)).history[0]["train_loss"] == 2.0
 
 
@@ -1218,6 +1225,89 @@ def test_a_sampler_s_batches_are_weighted_by_their_true_size():
     loader = DataLoader(dataset, batch_size=8, sampler=SubsetRandomSampler(range(10)))
     trainer = fit(Sizes(), Given(loader, None))
     assert trainer.history[-1]["train_loss"] == pytest.approx(6.8)  # (8 * 8 + 2 * 2) / 10
+
+
+class Uneven:
+    """Gives the numbers of its examples in batches of these sizes."""
+
+    def __init__(self, *sizes):
+        self.sizes = sizes
+
+    def __len__(self):
+        return len(self.sizes)
+
+    def __iter__(self):
+        ends = list(accumulate(self.sizes))
+        return (list(range(end - size, end)) for end, size in zip(ends, self.sizes, strict=True))
+
+
+def without_thirds(examples):
+    return default_collate([example for example in examples if example[0] % 3])
+
+
+NUMBERS = TensorDataset(torch.arange(16.0)[:, None], torch.arange(16.0)[:, None])
+UNEVEN = {
+    "batch_sampler": lambda: DataLoader(NUMBERS, batch_sampler=Uneven(1, 9, 2, 4)),
+    "no batch_size": lambda: DataLoader(NUMBERS, batch_size=None, sampler=Uneven(1, 9, 2, 4)),
+    "list": lambda: [NUMBERS[rows] for rows in Uneven(1, 9, 2, 4)],
+    "class": lambda: Forwarding([NUMBERS[rows] for rows in Uneven(1, 9, 6)]),
+    "dictionaries": lambda: [
+        dict(zip(("X", "y"), NUMBERS[rows], strict=True)) for rows in Uneven(9, 3, 4)
+    ],
+    "examples left out": lambda: DataLoader(NUMBERS, 6, collate_fn=without_thirds),
+    "more left out": lambda: DataLoader(NUMBERS, 7, collate_fn=without_thirds),
+    "steps before examples": lambda: DataLoader(
+        TensorDataset(torch.arange(7.0), torch.arange(7.0)), 4, collate_fn=in_steps
+    ),
+}
+
+
+def in_steps(examples):
+    """Five steps of each example."""
+    values = torch.stack([value for value, _ in examples])
+    return values.expand(5, -1), values.expand(5, -1)
+
+
+class Forwarding:
+    """A loader of which only what a training needs is known."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_uneven_batches_are_weighted_by_their_examples(name):
+    class Mean(Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(torch.zeros(1))
+
+        def training_step(self, batch):
+            self.plot("loss", labels(batch).mean(), train=True)
+            return self.w.sum()
+
+        def validation_step(self, batch):
+            self.plot("loss", labels(batch).mean(), train=False)
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    def labels(batch):
+        return batch["y"] if isinstance(batch, dict) else batch[-1]
+
+    loader = UNEVEN[name]()
+    expected = torch.cat([labels(batch).reshape(-1) for batch in loader]).mean().item()
+    model = Mean()
+    trainer = fit(model, Given(loader, loader))
+    assert trainer.history[-1]["train_loss"] == pytest.approx(expected)
+    assert trainer.history[-1]["val_loss"] == pytest.approx(expected)
+    assert trainer.validate(model, Given(loader, loader))["val_loss"] == pytest.approx(expected)
 
 
 def test_batches_that_come_only_once_are_refused_in_the_second_epoch():

@@ -13,7 +13,7 @@ from gradbook.data import giving_copies
 from gradbook.errors import DataError
 from gradbook.execution import Precision
 from gradbook.record import History
-from gradbook.resumable_loader import batch_sizes
+from gradbook.resumable_loader import num_examples, weights_of
 from gradbook.seeds import untouched_generators
 
 
@@ -30,14 +30,17 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     stand_in.epoch, stand_in.num_val_batches = 0, len(loader)
     own = {name: vars(model)[name] for name in ("board", "trainer") if name in vars(model)}
     model.board, model.trainer = board, stand_in
+    sizes: list[tuple[int, int]] = []
     try:
         with _looking(trainer, model):
             for batch in giving_copies(loader):
+                sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
                 model.validation_step(trainer.prepare_batch(batch))
     finally:
         del model.board, model.trainer
         vars(model).update(own)
-    means = history.close_epoch(1, {"val": batch_sizes(loader)})
+    weights = weights_of(loader, sizes, history.meters, "val_")
+    means = history.close_epoch(1, {"val": weights})
     return {metric.label: metric.y for metric in means}
 
 

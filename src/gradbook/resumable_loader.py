@@ -189,6 +189,7 @@ class ResumableLoader:
         self._split, self._position = split, position
         self._after_batch = after_batch
         self._is_foreign = not isinstance(loader, TensorLoader)  # ours draws before it gives any
+        self._batch_size = getattr(loader, "batch_size", None)
 
     def __len__(self) -> int:
         return len(self.loader) if self.limit is None else min(len(self.loader), self.limit)
@@ -257,10 +258,7 @@ class ResumableLoader:
 
     def _note(self, batch: Any, own: bool) -> None:
         """Notes how many examples a batch has."""
-        try:
-            size = batch[-1].shape[0]
-        except (AttributeError, LookupError, TypeError):
-            size = 0
+        size = num_examples(batch, self._batch_size)
         self._position.sizes[self._split].append((size, own))
 
     def _ended(self, given: int) -> None:
@@ -334,6 +332,23 @@ def batch_sizes(loader: Any) -> list[int]:
     return [size] * (num_batches - 1) + [last]
 
 
+def num_examples(batch: Any, batch_size: Any) -> int:
+    """How many examples a batch has; 0 where that cannot be told.
+
+    Labels of a sequence may have its steps first. So without a loader's `batch_size` to compare
+    with, all tensors of the batch have to be of the same length.
+    """
+    tensors = list(batch.values()) if isinstance(batch, Mapping) else batch
+    try:
+        size: int = len(tensors) if isinstance(tensors, torch.Tensor) else tensors[-1].shape[0]
+    except (AttributeError, LookupError, TypeError):
+        return 0
+    if batch_size is None and not isinstance(tensors, torch.Tensor):
+        lengths = (tensor.shape[:1] for tensor in tensors if isinstance(tensor, torch.Tensor))
+        return size if all(length == (size,) for length in lengths) else 0
+    return size
+
+
 def weights_of(
     loader: Any, given: Sequence[tuple[int, int]], meters: Mapping[str, Sized], prefix: str
 ) -> list[int]:
@@ -349,7 +364,12 @@ def weights_of(
         As many numbers as there are values of a label; empty where they cannot be known.
     """
     own, all_given = [size for size, own in given if own], [size for size, _ in given]
-    if not all(all_given) or max(all_given, default=0) != getattr(loader, "batch_size", None):
+    batch_size: Any = getattr(loader, "batch_size", None)
+    largest = max(all_given, default=0)
+    # Smaller ones that differ: some were left out. Where they are equal, they count no examples.
+    is_known = batch_size is None or largest == batch_size
+    is_known = is_known or min(all_given, default=0) < largest < batch_size
+    if not (is_known and all(all_given)):
         # The first dimension of the labels may not be the one that counts examples.
         one_pass = batch_sizes(loader)
         own, all_given = one_pass, one_pass * (len(given) // max(len(one_pass), 1))
