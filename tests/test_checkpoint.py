@@ -443,3 +443,11 @@ def test_a_pipe_is_not_waited_for(tmp_path):
     with pytest.raises(CorruptFileError, match="is not a file, but a pipe"):
         checkpoint.load(tmp_path / "a.pt")
     assert checkpoint.digest_of(tmp_path / "a.pt") == b""
+
+
+def test_of_an_enormous_file_only_the_end_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "read_file", None)
+    (tmp_path / "a.pt").touch()
+    os.truncate(tmp_path / "a.pt", 1 << 32)
+    with pytest.raises(CorruptFileError, match="it does not end in a checksum"):
+        checkpoint.load(tmp_path / "a.pt")

@@ -820,3 +820,25 @@ def test_a_loss_that_means_what_it_computes_is_not_warned_of(columns, loss):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert fit(model, Given(lambda: TensorLoader((X, y.float()), 8))).status == "finished"
+
+
+def test_a_loss_that_reads_what_configure_optimizers_sets_is_trained_with_it():
+    class Own(Net):
+        def configure_optimizers(self):
+            self.optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            return self.optimizer
+
+        def loss(self, y_hat, y):
+            return super().loss(y_hat, y) * (1 + self.optimizer.param_groups[0]["lr"])
+
+    fitted = fit(Own(nn.Linear(3, 2)), Given(lambda: TensorLoader(points(), 8)))
+    assert fitted.status == "finished"
+
+
+def test_what_a_model_never_has_is_an_error_of_the_training():
+    class Lacking(Net):
+        def loss(self, y_hat, y):
+            return self.nothing
+
+    with pytest.raises(AttributeError, match="nothing"):
+        fit(Lacking(nn.Linear(3, 2)), Given(lambda: TensorLoader(points(), 8)))

@@ -45,6 +45,15 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["a"]
 
 
+def test_what_stands_in_the_place_of_a_file_is_to_be_moved(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(StorageError, match=r"a cannot be written: .*Move away what stands in"):
+        write_atomically(tmp_path / "a", b"content")
+    (tmp_path / "b").touch()
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_atomically(tmp_path / "b" / "file", b"content")
+
+
 @pytest.fixture(params=["links", "no links"])
 def pair(request, tmp_path, monkeypatch):
     """A file and a second name for it, on a file system with links and on one without."""

@@ -35,6 +35,17 @@ def test_a_file_that_is_larger_than_the_memory_is_not_read():
         read_file("a")
 
 
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux holds a folder")
+def test_a_link_out_of_a_folder_that_is_held_is_named_by_its_own_path():
+    Path("a").mkdir()
+    Path("a/link").symlink_to("/etc/hostname")
+    held = os.open("a", os.O_PATH)
+    with pytest.raises(CorruptFileError) as error:
+        inside(f"/proc/self/fd/{held}", "link")
+    os.close(held)
+    assert str(error.value).startswith(f"{Path('a/link').absolute()} is a link that leads out")
+
+
 @needs_pipes
 @pytest.mark.parametrize("use", [open_file, open_to_append, check_file])
 @pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device or a socket", "a link to itself"])

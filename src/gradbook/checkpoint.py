@@ -135,6 +135,7 @@ def load(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        _check_end(path, _end_of(path))  # before much is read of what may be anything
         content = read_file(path)
     except FileNotFoundError:
         raise ConfigError(f"There is no checkpoint {str(path)!r}.") from None
@@ -173,25 +174,31 @@ def load(path: Path | str) -> dict[str, Any]:
 def digest_of(path: Path | str) -> bytes:
     """The checksum with which a checkpoint's file ends, unverified; empty if there is none."""
     try:
-        with open_file(path) as stream:
-            stream.seek(-_COMMENT_BYTES, io.SEEK_END)
-            return stream.read()
+        return _end_of(Path(path))[_END_BYTES:]
     except (OSError, CorruptFileError):
         return b""
 
 
+def _end_of(path: Path) -> bytes:
+    """The last bytes of a file: of a checkpoint, the end of the archive and the checksum."""
+    with open_file(path) as stream:
+        stream.seek(max(0, stream.seek(0, io.SEEK_END) - _END_BYTES - _COMMENT_BYTES))
+        return stream.read()
+
+
+def _check_end(path: Path, end: bytes) -> bytes:
+    """The checksum with which a file ends; raises CorruptFileError if there is none."""
+    match = re.fullmatch(re.escape(_MARK) + rb"([0-9a-f]{64})", end[_END_BYTES:])
+    if match is None or not end.startswith(_END):
+        what = "is truncated, or no checkpoint of gradbook's" if end else "is empty"
+        raise CorruptFileError(f"{path} {what}: it does not end in a checksum.{_ADVICE}")
+    return match[1]
+
+
 def _verify(path: Path, content: bytes) -> None:
     """Raises CorruptFileError unless the checksum at the end is that of what is before it."""
-    size = len(content) - _COMMENT_BYTES
-    comment = content[size:] if size > 0 else b""
-    whole = (
-        content[size - _END_BYTES : size - _END_BYTES + 4] == _END if size > _END_BYTES else False
-    )
-    match = re.fullmatch(re.escape(_MARK) + rb"([0-9a-f]{64})", comment)
-    if not whole or match is None:
-        what = "is empty" if not content else "is truncated, or no checkpoint of gradbook's"
-        raise CorruptFileError(f"{path} {what}: it does not end in a checksum.{_ADVICE}")
-    if hashlib.sha256(content[:size]).hexdigest().encode() != match[1]:
+    told = _check_end(path, content[-_END_BYTES - _COMMENT_BYTES :])
+    if hashlib.sha256(content[:-_COMMENT_BYTES]).hexdigest().encode() != told:
         raise CorruptFileError(f"{path} is damaged: its checksum does not match.{_ADVICE}")
 
 

@@ -66,7 +66,7 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
                 continue
             batch = stand_in.prepare_batch(batch)
             if is_known:
-                with untouched(owners, model):
+                with untouched(owners, model), _without_what_comes_later(model):
                     _rehearse_step(model, batch, step, loader)
             if is_shaping:
                 give_shapes(model, batch, owners)
@@ -115,6 +115,16 @@ def _off_stage(trainer: Any) -> Iterator[Any]:
         yield stand_in
     finally:
         model.board, model.trainer = board, trainer
+
+
+@contextmanager
+def _without_what_comes_later(model: Any) -> Iterator[None]:
+    """A model may lack what only its `configure_optimizers` sets: the training will tell."""
+    try:
+        yield
+    except AttributeError as error:
+        if error.obj is not model:
+            raise
 
 
 def _rehearse_step(model: Any, batch: Any, step: str, loader: Any) -> None:

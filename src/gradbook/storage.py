@@ -138,9 +138,14 @@ def unwritable(path: Path | str, error: OSError) -> StorageError:
                 f"{path} cannot be written: it or its folder was removed. What was learned is in "
                 f"the model, and save_checkpoint() of its trainer can keep it elsewhere."
             )
+    advice = "Choose a folder that can be written to"
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        advice = "Free some space there, or choose another folder"
+    elif error.errno in (errno.EISDIR, errno.ENOTDIR):
+        advice = "Move away what stands in its place"
     return StorageError(
-        f"{path} cannot be written: {error.strerror or error}. Free some space there, or choose "
-        f"a folder that can be written to. Files written before are untouched."
+        f"{path} cannot be written: {error.strerror or error}. {advice}. Files written before are "
+        f"untouched."
     )
 
 

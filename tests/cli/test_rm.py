@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,18 @@ def test_a_file_that_is_not_a_run_s_keeps_everything(capsys, name):
     assert name in capsys.readouterr().err
     assert (folder / "run.json").exists()
     assert (folder / "checkpoints/last.pt").exists()
+
+
+@pytest.mark.parametrize("name", ["inspect", "checkpoints"])
+def test_a_file_in_the_place_of_a_run_s_folder_keeps_everything(capsys, name):
+    folder = make_run()
+    if (folder / name).is_dir():
+        shutil.rmtree(folder / name)
+    (folder / name).touch()
+    before = sorted(folder.rglob("*"))
+    assert main(["rm", "mlp-1", "--yes"]) == 1
+    assert f"holds what is not of a run: {name}." in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_many_unknown_files_are_not_all_listed(capsys):

@@ -485,6 +485,21 @@ def test_nothing_is_written_through_a_link_that_leads_out():
     assert not Path("target").exists()
 
 
+def test_nothing_is_written_to_another_name_of_the_file():
+    Path("a").mkdir()
+    log = MetricsLog("a")
+    log.append(Metric("loss", 0.0, 1.0, "point"))
+    log.close()
+    os.link("a/metrics.jsonl", "target")
+    before = Path("target").read_bytes()
+    log = MetricsLog("a")
+    log.append(Metric("loss", 1.0, 0.5, "point"))
+    log.close()
+    assert Path("target").read_bytes() == before
+    assert Path("a/metrics.jsonl").read_bytes().startswith(before)
+    assert Path("a/metrics.jsonl").stat().st_size > len(before)
+
+
 def test_a_folder_of_links_that_leads_out_is_not_followed():
     Path("a").mkdir()
     Path("elsewhere").mkdir()

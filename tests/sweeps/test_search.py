@@ -322,6 +322,15 @@ test_search.search(data, test_search.Killed, display="off", name="killed")
 """
 
 
+def test_nothing_is_written_to_another_name_of_the_study(data):
+    found = search(data, num_trials=2)
+    os.link(found.folder / STUDY_FILE, "target")
+    before = Path("target").read_bytes()
+    again = search(data, num_trials=4, resume=found.folder)
+    assert len(study_of(again).trials) == 4
+    assert Path("target").read_bytes() == before
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 @pytest.mark.parametrize(
     ("killed", "num_sessions"),

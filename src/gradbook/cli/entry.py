@@ -149,7 +149,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
             status = "interrupted" if interrupted else "failed"
             facts = {"status": status, **facts, "error": message}
         report.print_json({**facts, "exit_code": code}, json_stream)
-    elif outcome.text and not quiet:
+    elif outcome.text and (outcome.code or not quiet):
         print(printable(outcome.text), flush=True)
     return code
 

@@ -55,7 +55,8 @@ def _check(folder: Path) -> None:
             f"{folder} has no {RUN_FILE}, so that it may be no run. If it is to go, remove it "
             f"yourself."
         )
-    unknown = [name for name in files_in(folder) if not is_of_a_run(name) and name not in FOLDERS]
+    links = [name for name in FOLDERS if (folder / name).is_symlink()]  # only links are removed
+    unknown = [name for name in files_in(folder) if not is_of_a_run(name) and name not in links]
     unknown += [
         path.relative_to(folder).as_posix()
         for place, names, _ in os.walk(folder)

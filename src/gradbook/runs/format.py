@@ -122,6 +122,19 @@ def remove_files(folder: Path | str) -> None:
         ) from error
 
 
+def unshare(path: Path) -> None:
+    """Gives a file that has other names, which may be anywhere, a content of its own.
+
+    What is added to it does not reach them then.
+
+    Raises:
+        StorageError: If it cannot be written.
+        CorruptFileError: If it cannot be read.
+    """
+    if path.is_file() and path.stat().st_nlink > 1:
+        write_atomically(path, read_file(path))
+
+
 def remove_half_written(folder: Path | str) -> None:
     """Removes what a killed process was writing, as large as a checkpoint may be."""
     for name in files_in(folder):
@@ -270,6 +283,7 @@ class MetricsLog:
         if resume_at is not None and resume_at > self.lines:
             _report_lost(self._path, self.lines, resume_at)
         try:
+            unshare(self._path)
             self._file = open_to_append(self._path)
         except OSError as error:
             raise unwritable(self._path, error) from error

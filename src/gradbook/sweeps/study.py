@@ -19,6 +19,7 @@ from gradbook.errors import (
     MissingExtraError,
     told,
 )
+from gradbook.runs.format import unshare
 from gradbook.untrusted import inside, open_file, read_file
 
 #: The study, unless it is in a storage of the user's own: a log to which each process appends.
@@ -172,6 +173,7 @@ class Study:
         file = inside(self._folder, STUDY_FILE)
         with suppress(FileNotFoundError):  # Optuna opens it by name: we look before
             open_file(file, _MAX_BYTES).close()
+            unshare(file)
         path = os.path.realpath(file)
         # It needs no links, which Windows has not for all, and no locks of a file system.
         lock = journal.JournalFileOpenLock(path, grace_period=_LOCK_SECONDS)
