@@ -566,6 +566,10 @@ def first(held):
     return int(held[0])
 
 
+def keywords(held):
+    return str(held.__kwdefaults__)
+
+
 def attribute(held):
     return getattr(held, "calls", None)
 
@@ -595,16 +599,13 @@ HELD = [
     (lambda: Level.LOW, move_attribute, attribute, "change"),
     (lambda: types.ModuleType("held"), move_attribute, attribute, "change held.calls"),
     (lambda: Unset(), move_attribute, attribute, "change Unset.calls"),
-    (lambda: types.FunctionType(*parts_of(in_a_default)), move_keyword, keywords, "change"),
+    (
+        lambda: types.FunctionType(in_a_default.__code__, globals()),
+        move_keyword,
+        keywords,
+        "change",
+    ),
 ]
-
-
-def parts_of(function):
-    return function.__code__, function.__globals__
-
-
-def keywords(held):
-    return str(held.__kwdefaults__)
 
 
 @pytest.mark.parametrize(("make", "move", "read", "reason"), HELD)
