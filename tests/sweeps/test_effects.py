@@ -533,6 +533,10 @@ def move_first(held):
     held[0] += 1
 
 
+def move_inner(held):
+    held[0][0] += 1
+
+
 def move_attribute(held):
     held.calls = getattr(held, "calls", 0) + 1
 
@@ -582,10 +586,12 @@ HELD = [
     (lambda: torch.zeros(3), move_data, first, "change"),
     (lambda: [torch.zeros(2), torch.ones(2)], move_aliased, lambda held: str(held), "change"),
     (lambda: torch.eye(2).to_sparse(), move_values, lambda held: str(held), "a sparse tensor"),
-    (lambda: dict.fromkeys(range(3000), 0), move_first, first, TOO_LONG),
-    (lambda: [0] * 3000, move_first, first, TOO_LONG),
-    (lambda: deque([0] * 3000), move_first, first, TOO_LONG),
-    (lambda: set(range(3000)), move_set, len, TOO_LONG),
+    (lambda: dict.fromkeys(range(3000), 0), move_first, first, "change"),
+    (lambda: [0] * 3000, move_first, first, "change"),
+    (lambda: deque([0] * 3000), move_first, first, "change"),
+    (lambda: set(range(3000)), move_set, len, "change"),
+    (lambda: [[0] for _ in range(3000)], move_inner, lambda held: first(held[0]), TOO_LONG),
+    (lambda: [0] * 300_000, move_first, first, TOO_LONG),
     (lambda: np.zeros(2**20 + 1), move_first, first, "an array that is not compared"),
     (lambda: np.array([0, None]), move_first, first, "an array that is not compared"),
     (lambda: np.zeros(1).view(WithAttributes), move_attribute, attribute, "change"),
@@ -676,6 +682,26 @@ def test_a_name_that_two_functions_take_from_one_module_is_not_passed_by():
     assert "change totals.calls" in why_alone(member(Twice)(), list)
 
 
+def test_a_name_of_a_module_is_not_taken_for_that_of_an_attribute():
+    class Own:
+        CALLS = 0
+
+    def read(own):
+        return own.CALLS
+
+    def bump():
+        global CALLS
+        CALLS += 1
+
+    class Both(Net):
+        def loss(self, y_hat, y, averaged=True):
+            read(Own)
+            bump()
+            return super().loss(y_hat, y)
+
+    assert "test_effects.CALLS" in why_alone(member(Both)(), list)
+
+
 # What the optimizer changes and the loss reads
 
 
@@ -700,6 +726,13 @@ class DecayingAModule:
 class DecayingAFunction:
     def decay(self):
         shared.scale *= 0.9
+
+
+class DecayingAHeldModule:
+    held = TOTALS
+
+    def decay(self):
+        self.held.factor *= 0.9
 
 
 class DecayingByName:
@@ -739,7 +772,8 @@ def scaled_by(Decaying):
 
 
 @pytest.mark.parametrize(
-    "Decaying", [DecayingAClass, DecayingAModule, DecayingAFunction, DecayingByName]
+    "Decaying",
+    [DecayingAClass, DecayingAModule, DecayingAHeldModule, DecayingAFunction, DecayingByName],
 )
 def test_what_the_optimizer_changes_and_the_loss_reads_is_trained_as_alone(Decaying):
     # Members begin before the first one trains: what they share then goes on from one to the next.

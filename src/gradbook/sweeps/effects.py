@@ -39,6 +39,9 @@ from gradbook.sweeps.notes import MISSING, ArrayNote, Note, TensorNote, Variable
 #: More than this is not looked through, and a longer list or dictionary not looked into.
 _MOST_OBJECTS, _LONGEST = 20_000, 2_000
 
+#: Before a step is watched, a longer one is noted if nothing in it can change.
+_LONGEST_FLAT = 200_000
+
 #: A tensor with more numbers is copied only where it may be changed by a look; else it is compared
 #: by PyTorch's count of its changes. An array with more is not compared.
 _LARGE = 2**20
@@ -112,7 +115,7 @@ class Reached:
         self._waiting = deque(roots)
         self._seen: dict[int, Any] = dict.fromkeys(unseen)
         self._types: set[type] = set()
-        self._modules: set[tuple[int, frozenset[str]]] = set()
+        self._modules: set[tuple[Any, ...]] = set()
         with torch._C.DisableTorchFunctionSubclass():  # which would run a learner's code
             self._look_at_all()
 
@@ -165,7 +168,11 @@ class Reached:
             self._wait(label, value.__self__, value.__func__)
         elif isinstance(value, types.ModuleType):
             # What a function takes from one that it names is looked at with the function.
-            if is_foreign(value.__name__):
+            if not is_foreign(value.__name__):
+                return
+            if self._calls is None and self._foreseen is None:  # whatever it is, it may be set
+                self.stored |= {(id(vars(value)), name) for name in vars(value)}
+            else:
                 names = frozenset(filter(self._may_read, vars(value).keys()))
                 self._look_at_names(vars(value), names, names)
         elif isinstance(value, property):
@@ -191,7 +198,7 @@ class Reached:
         self._waiting.extend((label, value) for value in values)
 
     def _is_short(self, label: str, value: Any) -> bool:
-        if len(value) <= _LONGEST:
+        if len(value) <= _LONGEST or (self._foreseen is not None and _is_flat(value)):
             return True
         self.doubts.append(f"{label}, which is too long to be looked through")
         return False
@@ -312,9 +319,10 @@ class Reached:
             every: Those that may mean something in other modules.
             kept: Those that are set there.
         """
-        if (id(namespace), every) in self._modules:
+        asked = (id(namespace), names, every, kept)
+        if asked in self._modules:
             return
-        self._modules.add((id(namespace), every))
+        self._modules.add(asked)
         label = str(namespace.get("__name__", ""))
         new = [name for name in names if (id(namespace), name) not in self.globals]
         self.globals |= {(id(namespace), name) for name in new}
@@ -338,7 +346,7 @@ class Reached:
                 if is_foreign(value.__name__):
                     own = vars(value)
                     self.stored |= {(id(own), kept_name) for kept_name in kept}
-                    self._look_at_names(own, every & own.keys(), every, kept)
+                    self._look_at_names(own, every.intersection(own), every, kept)
             elif name in new and value is not None:
                 self._wait(name, value)
 
@@ -529,6 +537,12 @@ def foresee(
         reached = Reached(roots, names, parameters, unseen)
         if len(names) == known:
             return reached
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a long container holds nothing that can change, so that it can be put back."""
+    items = [*value, *dict.values(value)] if isinstance(value, dict) else value
+    return len(value) <= _LONGEST_FLAT and all(isinstance(item, _CONSTANTS) for item in items)
 
 
 def _container_of(value: Any) -> type | None:

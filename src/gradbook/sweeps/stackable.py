@@ -152,7 +152,7 @@ def _look_at_steps(training: Training) -> None:
         raise CannotStack(f"a first step failed ({first_line(error)})") from error
     finally:
         after = random_state()
-        changed = noted.changed()
+        changed = noted.changed() or foreseen.changed()
         noted.put_back()
         foreseen.put_back()
         restore_random_state(before)
