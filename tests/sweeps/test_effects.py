@@ -1,6 +1,9 @@
 """What a step does beside its result keeps its model out of a stack, and is undone."""
 
+import array
+import contextlib
 import contextvars
+import enum
 import functools
 import gc
 import importlib
@@ -8,11 +11,14 @@ import itertools
 import math
 import os
 import random
+import re
 import sys
 import time
 import types
 import warnings
 import weakref
+from collections import Counter as Counter_
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -452,7 +458,7 @@ COMMON = [
     (InAFunction, "change noted.calls"),
     (InACache, "on cached, of the type functools._lru_cache_wrapper"),
     (ByGlobalIteration, "use up NUMBERS, of the type itertools.count"),
-    (InAContext, "call _contextvars.get"),
+    (InAContext, "on VARIABLE, of the type _contextvars.ContextVar"),
 ]
 
 
@@ -486,6 +492,299 @@ def test_a_look_at_a_step_leaves_no_trace(Model):
         check_alone(training)
     assert state() == before
     training.end(None)
+
+
+# What a look could not put back is known before a step runs, and the rest is put back
+
+
+class Unset:
+    __slots__ = ("calls",)
+
+
+class WithAttributes(np.ndarray):
+    pass
+
+
+class Level(enum.Enum):
+    LOW = 1
+
+
+def in_a_default(*, calls=0):
+    return calls
+
+
+def large(calls):
+    return torch.full((2**20 + 1,), float(calls))
+
+
+class Holding(Net):
+    """Counts in `held`, which `make` makes, with each call of its loss."""
+
+    def __init__(self, lr=0.1):
+        super().__init__(lr=lr)
+        self.held = self.make()
+
+    def loss(self, y_hat, y, averaged=True):
+        self.move(self.held)
+        return super().loss(y_hat, y)
+
+
+def move_first(held):
+    held[0] += 1
+
+
+def move_inner(held):
+    held[0][0] += 1
+
+
+def move_attribute(held):
+    held.calls = getattr(held, "calls", 0) + 1
+
+
+def move_keyword(held):
+    held.__kwdefaults__["own"] = held.__kwdefaults__.get("own", 0) + 1
+
+
+def move_data(held):
+    held.data = held.data + 1
+
+
+def move_written(held):
+    held.data.add_(1)
+
+
+def move_aliased(held):
+    held[0].data = held[1].data
+    held[1].data.add_(1)
+
+
+def move_values(held):
+    held.values().add_(1)
+
+
+def move_set(held):
+    held.add(len(held))
+
+
+def first(held):
+    return int(held[0])
+
+
+def keywords(held):
+    return str(held.__kwdefaults__)
+
+
+def attribute(held):
+    return getattr(held, "calls", None)
+
+
+TOO_LONG, UNKNOWN = "too long to be looked through", "may depend on"
+HELD = [
+    # How it is made, how a step moves it, how it is read, why it is trained alone.
+    (lambda: large(0), move_first, first, "change"),
+    (lambda: large(0), move_written, first, "change"),
+    (lambda: torch.zeros(3), move_data, first, "change"),
+    (lambda: [torch.zeros(2), torch.ones(2)], move_aliased, lambda held: str(held), "change"),
+    (lambda: torch.eye(2).to_sparse(), move_values, lambda held: str(held), "a sparse tensor"),
+    (lambda: dict.fromkeys(range(3000), 0), move_first, first, "change"),
+    (lambda: [0] * 3000, move_first, first, "change"),
+    (lambda: deque([0] * 3000), move_first, first, "change"),
+    (lambda: set(range(3000)), move_set, len, "change"),
+    (lambda: [[0] for _ in range(3000)], move_inner, lambda held: first(held[0]), TOO_LONG),
+    (lambda: [0] * 300_000, move_first, first, TOO_LONG),
+    (lambda: np.zeros(2**20 + 1), move_first, first, "an array that is not compared"),
+    (lambda: np.array([0, None]), move_first, first, "an array that is not compared"),
+    (lambda: np.zeros(1).view(WithAttributes), move_attribute, attribute, "change"),
+    (lambda: bytearray(2), move_first, first, UNKNOWN),
+    (lambda: array.array("i", [0]), move_first, first, UNKNOWN),
+    (lambda: memoryview(bytearray(2)), move_first, first, UNKNOWN),
+    (lambda: type("Own", (Counter_,), {})({0: 0}), move_first, first, "change"),
+    (lambda: OrderedDict({0: 0, 1: 1}), move_first, lambda held: str(held), "change"),
+    (lambda: torch.ones(2), move_attribute, attribute, "change"),
+    (lambda: functools.partial(len), move_attribute, attribute, "change"),
+    (lambda: Level.LOW, move_attribute, attribute, "change"),
+    (lambda: types.ModuleType("held"), move_attribute, attribute, "change held.calls"),
+    (lambda: Unset(), move_attribute, attribute, "change Unset.calls"),
+    (
+        lambda: types.FunctionType(in_a_default.__code__, globals()),
+        move_keyword,
+        keywords,
+        "change",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "move", "read", "reason"), HELD)
+def test_a_look_puts_back_what_a_step_moves_or_runs_no_step(make, move, read, reason):
+    class Moving(Holding):
+        def make(self):
+            held = make()
+            if isinstance(held, types.FunctionType):
+                held.__kwdefaults__ = {"calls": 0}
+            return held
+
+        def move(self, held):
+            move(held)
+
+    training = member(Moving)()
+    assert training.begin(Interrupts())
+    if isinstance(training.model.held, Level | Unset):
+        with contextlib.suppress(AttributeError):  # so that a step sets it anew
+            del training.model.held.calls
+    before = read(training.model.held)
+    with pytest.raises(CannotStack, match=re.escape(reason)):
+        check_alone(training)
+    assert read(training.model.held) == before
+    training.end(None)
+
+
+@pytest.mark.parametrize(
+    ("Model", "read"),
+    [
+        (InACache, lambda: cached(1)[0]),
+        (InAContext, VARIABLE.get),
+    ],
+)
+def test_a_look_runs_no_step_that_reaches_what_cannot_be_put_back(Model, read):
+    reset()
+    training = member(Model)()
+    assert training.begin(Interrupts())
+    before = read()
+    with pytest.raises(CannotStack):
+        check_alone(training)
+    assert read() == before
+    training.end(None)
+
+
+def test_a_look_stops_a_step_before_it_prints(capsys):
+    training = member(Printing)()
+    assert training.begin(Interrupts())
+    capsys.readouterr()
+    with pytest.raises(CannotStack, match="call print"):
+        check_alone(training)
+    assert capsys.readouterr().out == ""
+    training.end(None)
+
+
+def test_a_name_that_two_functions_take_from_one_module_is_not_passed_by():
+    def bump():
+        TOTALS.calls += 1
+
+    class Twice(Net):
+        def forward(self, X):
+            return super().forward(X) * TOTALS.factor
+
+        def loss(self, y_hat, y, averaged=True):
+            bump()
+            return super().loss(y_hat, y)
+
+    TOTALS.factor, TOTALS.calls = 1.0, 0
+    assert "change totals.calls" in why_alone(member(Twice)(), list)
+
+
+def test_a_name_of_a_module_is_not_taken_for_that_of_an_attribute():
+    class Own:
+        CALLS = 0
+
+    def read(own):
+        return own.CALLS
+
+    def bump():
+        global CALLS
+        CALLS += 1
+
+    class Both(Net):
+        def loss(self, y_hat, y, averaged=True):
+            read(Own)
+            bump()
+            return super().loss(y_hat, y)
+
+    assert "test_effects.CALLS" in why_alone(member(Both)(), list)
+
+
+# What the optimizer changes and the loss reads
+
+
+class Shared:
+    scale = 1.0
+
+
+def shared():
+    return shared.scale
+
+
+class DecayingAClass:
+    def decay(self):
+        Shared.scale *= 0.9
+
+
+class DecayingAModule:
+    def decay(self):
+        TOTALS.factor *= 0.9
+
+
+class DecayingAFunction:
+    def decay(self):
+        shared.scale *= 0.9
+
+
+class DecayingAHeldModule:
+    held = TOTALS
+
+    def decay(self):
+        self.held.factor *= 0.9
+
+
+class DecayingByName:
+    def decay(self):
+        setattr(TOTALS, "factor", TOTALS.factor * 0.9)  # noqa: B010 - which is what is tried
+
+
+class NotDecaying:
+    def decay(self):
+        pass
+
+
+def scaled_by(Decaying):
+    class Own(Decaying, CountingSGD):
+        def step(self):
+            super().step()
+            self.decay()
+
+    class Reading(Net):
+        def configure_optimizers(self):
+            return Own(self.parameters(), self.lr)
+
+        def loss(self, y_hat, y, averaged=True):
+            scale = Shared.scale * TOTALS.factor * shared()
+            return super().loss(y_hat, y) * scale
+
+    def build(lr):
+        make = member(Reading, lr=lr)
+
+        def made():
+            Shared.scale = TOTALS.factor = shared.scale = 1.0
+            return make()
+
+        return made
+
+    return [build(lr) for lr in (0.1, 0.2)]
+
+
+@pytest.mark.parametrize(
+    "Decaying",
+    [DecayingAClass, DecayingAModule, DecayingAHeldModule, DecayingAFunction, DecayingByName],
+)
+def test_what_the_optimizer_changes_and_the_loss_reads_is_trained_as_alone(Decaying):
+    # Members begin before the first one trains: what they share then goes on from one to the next.
+    (alone,) = trained_alone(scaled_by(Decaying)[:1])
+    stacked = fit_stacked(scaled_by(Decaying))
+    assert "something that its optimizer has" in stacked[0].alone
+    assert_same_training(alone, stacked[0])
+
+
+def test_an_optimizer_that_changes_nothing_that_the_loss_reads_is_stacked():
+    assert fit_stacked(scaled_by(NotDecaying))[0].alone is None
 
 
 # Effects that no object shows

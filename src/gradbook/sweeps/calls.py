@@ -51,7 +51,16 @@ _SETTERS = ("set_", "use_", "_set_")
 
 #: With these, code may read attributes that it does not name, also past `Calls.heard`.
 _READS_ANY = {"vars", "dir"}
-_NAMES_ANY = {"__dict__", "__getattribute__", "__getattr__", "__slots__"}
+_NAMES_ANY = {
+    *("__dict__", "__getattribute__", "__getattr__", "__slots__"),
+    *("attrgetter", "methodcaller", "asdict", "astuple", "fields"),
+}
+
+#: The same, of code that has not run yet.
+_FORESEES_ANY = _READS_ANY | _NAMES_ANY | {"getattr", "eval", "exec", "globals", "locals"}
+
+#: What changes only what a look puts back: the global random generators, the modes of layers.
+_UNDONE = ("random", "numpy.random.mtrand", "torch.nn.modules.module")
 
 
 def library_of(module: Any) -> str:
@@ -76,21 +85,34 @@ def _is_standard(library: str) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def names_in(code: types.CodeType) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """The global names that code reads or sets, those that it sets, and all names it may mean."""
-    used, stored, every = set(), set(), set(code.co_names) | set(code.co_freevars)
+def names_in(code: types.CodeType) -> tuple[frozenset[str], ...]:
+    """The names in code.
+
+    Returns:
+        The global names that it reads or sets, those that it sets, all names that it may mean, and
+        the attributes that it sets.
+    """
+    used, stored, kept = set(), set(), set()
+    every = set(code.co_names) | set(code.co_freevars) - {"__class__"}
     for instruction in dis.get_instructions(code):
         if "GLOBAL" in instruction.opname or instruction.opname in ("LOAD_NAME", "IMPORT_NAME"):
             used.add(str(instruction.argval))
             if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
                 stored.add(str(instruction.argval))
-    for constant in code.co_consts:
+        elif instruction.opname in ("STORE_ATTR", "DELETE_ATTR"):
+            kept.add(str(instruction.argval))
+    constants = list(code.co_consts)
+    for constant in constants:
         if isinstance(constant, str):
             every.add(constant)
+        elif isinstance(constant, tuple | frozenset):
+            constants += constant
         elif isinstance(constant, types.CodeType):
-            for names, inner in zip((used, stored, every), names_in(constant), strict=True):
+            for names, inner in zip((used, stored, every, kept), names_in(constant), strict=True):
                 names |= inner
-    return frozenset(used), frozenset(stored), frozenset(every)
+    if "setattr" in every:
+        kept |= every
+    return frozenset(used), frozenset(stored), frozenset(every), frozenset(kept)
 
 
 def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -99,6 +121,23 @@ def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from codes_in(constant)
+
+
+#: Where properties and the like keep their functions.
+_PARTS_OF_METHODS = ("fget", "fset", "fdel", "__func__", "func")
+
+
+@lru_cache(maxsize=1024)
+def names_of_class(Class: type) -> frozenset[str]:
+    """All names that the methods of a class, without those of its bases, may mean."""
+    found: set[str] = set()
+    for value in vars(Class).values():
+        parts = (getattr(value, name, None) for name in _PARTS_OF_METHODS)
+        for part in (value, *parts):
+            code = getattr(part, "__code__", None)
+            if isinstance(code, types.CodeType):
+                found |= names_in(code)[2]
+    return frozenset(found)
 
 
 def _is_called_by_a_learner(frame: types.FrameType) -> bool:
@@ -166,8 +205,45 @@ def _place_of(tensor: torch.Tensor) -> int | None:
     return tensor.untyped_storage().data_ptr() or None
 
 
+class Doubtful(BaseException):
+    """Raised in a step that is watched, before it calls what may have effects."""
+
+
+class Foreseen:
+    """What a learner's code may read and call, by the names in it, before it runs.
+
+    It grows with the code that is found, so that one looks until nothing is added.
+    """
+
+    def __init__(self) -> None:
+        self._own: set[str] = set()
+        self._all: set[str] = set()
+        self._reads_any = False
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, names: Iterable[str], is_own: bool) -> None:
+        """Adds the names in some code: a learner's own, or that of a class of a library."""
+        self._all.update(names)
+        if is_own:
+            self._own.update(names)
+            self._reads_any = bool(self._own & _FORESEES_ANY)
+
+    def may_read(self, name: str) -> bool:
+        """Whether an attribute of this name may be read."""
+        return self._reads_any or name in self._all
+
+    @property
+    def may_make_its_like(self) -> bool:
+        """Whether an object's class may be called without being named."""
+        return bool(self._own & {"type", "__class__"})
+
+
 class Calls:
     """What a learner's code calls while a step runs.
+
+    While it is watched, `Doubtful` stops it before a call of which nothing is known.
 
     Attributes:
         codes: The code of its own that ran.
@@ -234,3 +310,5 @@ class Calls:
         )
         if not harmless or name in _NOT_HARMLESS or name.startswith(_SETTERS):
             self.doubts.append(f"{module}.{name}".removeprefix("builtins."))
+            if module not in _UNDONE:
+                raise Doubtful

@@ -12,6 +12,7 @@ import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
 from fractions import Fraction
@@ -24,13 +25,25 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
-from gradbook.sweeps.calls import Calls, codes_in, is_foreign, library_of, names_in
+from gradbook.sweeps.calls import (
+    Calls,
+    Foreseen,
+    codes_in,
+    is_foreign,
+    library_of,
+    names_in,
+    names_of_class,
+)
 from gradbook.sweeps.notes import MISSING, ArrayNote, Note, TensorNote, VariableNote
 
 #: More than this is not looked through, and a longer list or dictionary not looked into.
 _MOST_OBJECTS, _LONGEST = 20_000, 2_000
 
-#: A tensor with more numbers is compared by PyTorch's count of its changes, and not copied.
+#: Before a step is watched, a longer one is noted if nothing in it can change.
+_LONGEST_FLAT = 200_000
+
+#: A tensor with more numbers is copied only where it may be changed by a look; else it is compared
+#: by PyTorch's count of its changes. An array with more is not compared.
 _LARGE = 2**20
 
 #: Values that never change.
@@ -38,6 +51,7 @@ _CONSTANTS = (
     *(type(None), bool, int, float, complex, str, bytes, range, slice, type(...)),
     *(type(NotImplemented), Decimal, Fraction, date, time, timedelta, tzinfo, PurePath, Pattern),
     *(torch.dtype, torch.device, torch.layout, torch.memory_format, torch.finfo, torch.iinfo),
+    torch.Size,
     *(np.generic, np.dtype, np.ufunc, types.CodeType, types.GenericAlias, types.UnionType),
     *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType),
     *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType),
@@ -52,13 +66,20 @@ _KNOWN_BASES = {
 }
 _IS_IMMUTABLE_TYPE, _IS_HEAP_TYPE = 1 << 8, 1 << 9
 
+#: Containers, whose own methods read and write them past those of a learner's subclass.
+_CONTAINERS = (OrderedDict, dict, list, set, deque)
+
+#: What a class runs when it is called.
+_MAKES = {"__new__", "__init__", "__post_init__"}
+
 
 class Reached:
     """All that code can reach from some objects, noted as it is now.
 
     Args:
         roots: The objects, each with its name.
-        calls: What a step has called, if only what that could reach is to be looked at.
+        calls: What a step has called, or may call, if only what that could reach is to be looked
+            at.
         parameters: The ids of tensors that are to change.
         unseen: The ids of objects that are not looked into.
 
@@ -75,7 +96,7 @@ class Reached:
     def __init__(
         self,
         roots: Iterable[tuple[str, Any]],
-        calls: Calls | None = None,
+        calls: Calls | Foreseen | None = None,
         parameters: Iterable[int] = (),
         unseen: Iterable[int] = (),
     ) -> None:
@@ -88,9 +109,17 @@ class Reached:
         self.tensors: list[tuple[str, torch.Tensor]] = []
         self._notes: list[Any] = []
         self._slots: dict[type, dict[str, Any]] = {}
-        self._calls, self._parameters = calls, set(parameters)
+        self._calls = calls if isinstance(calls, Calls) else None
+        self._foreseen = calls if isinstance(calls, Foreseen) else None
+        self._parameters = set(parameters)
         self._waiting = deque(roots)
         self._seen: dict[int, Any] = dict.fromkeys(unseen)
+        self._types: set[type] = set()
+        self._modules: set[tuple[Any, ...]] = set()
+        with torch._C.DisableTorchFunctionSubclass():  # which would run a learner's code
+            self._look_at_all()
+
+    def _look_at_all(self) -> None:
         while self._waiting:
             label, value = self._waiting.popleft()
             if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
@@ -108,13 +137,16 @@ class Reached:
 
     def changed(self) -> str | None:
         """The first thing that is not as it was, in words; None if all is."""
-        return next((what for note in self._notes if (what := note.changed()) is not None), None)
+        with torch._C.DisableTorchFunctionSubclass():
+            found = (note.changed() for note in self._notes)
+            return next((what for what in found if what is not None), None)
 
     def put_back(self) -> None:
         """Makes everything what it was."""
-        for note in self._notes:
-            if note.changed() is not None:
-                note.put_back()
+        with torch._C.DisableTorchFunctionSubclass():
+            for note in self._notes:
+                if note.changed() is not None:
+                    note.put_back()
 
     def shares_with(self, other: "Reached") -> bool:
         """Whether the two reach something that one of them may change."""
@@ -129,13 +161,20 @@ class Reached:
         elif isinstance(value, np.ndarray):
             self._look_at_array(label, value)
         elif isinstance(value, type):
-            self._look_at_class(value)
+            self._look_at_class(value, is_called=True)
         elif isinstance(value, types.FunctionType):
             self._look_at_function(value)
         elif isinstance(value, types.MethodType):
             self._wait(label, value.__self__, value.__func__)
         elif isinstance(value, types.ModuleType):
-            pass  # the names that a function takes from it are looked at with the function
+            # What a function takes from one that it names is looked at with the function.
+            if not is_foreign(value.__name__):
+                return
+            if self._calls is None and self._foreseen is None:  # whatever it is, it may be set
+                self.stored |= {(id(vars(value)), name) for name in vars(value)}
+            else:
+                names = frozenset(filter(self._may_read, vars(value).keys()))
+                self._look_at_names(vars(value), names, names)
         elif isinstance(value, property):
             self._wait(label, value.fget, value.fset, value.fdel)
         elif isinstance(value, staticmethod | classmethod):
@@ -144,6 +183,7 @@ class Reached:
             self._wait(label, value.func)
         elif isinstance(value, partial | partialmethod):
             self._wait(label, value.func, value.args, value.keywords)
+            self._look_at_attributes(label, value)
         elif isinstance(value, weakref.ReferenceType):
             self._wait(label, value())
         elif isinstance(value, types.CellType):
@@ -158,7 +198,7 @@ class Reached:
         self._waiting.extend((label, value) for value in values)
 
     def _is_short(self, label: str, value: Any) -> bool:
-        if len(value) <= _LONGEST:
+        if len(value) <= _LONGEST or (self._foreseen is not None and _is_flat(value)):
             return True
         self.doubts.append(f"{label}, which is too long to be looked through")
         return False
@@ -169,15 +209,12 @@ class Reached:
         if not is_own:
             self.held.add(id(tensor))
         if not (is_own and self._calls):  # a step of the optimizer is to change it
-            is_exact = is_own or tensor.numel() <= _LARGE
+            is_exact = is_own or self._foreseen is not None or tensor.numel() <= _LARGE
             if tensor.layout != torch.strided:
                 self.doubts.append(f"{label}, a sparse tensor")
             elif not is_lazy(tensor):
                 self._notes.append(TensorNote(label, tensor, is_exact))
-        if vars(tensor):
-            self._note_dict(label, vars(tensor), is_attribute=True)
-        if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-            self._wait(label, type(tensor))
+        self._look_at_attributes(label, tensor)
 
     def _look_at_array(self, label: str, array: Any) -> None:
         self.held.add(id(array))
@@ -185,22 +222,24 @@ class Reached:
             self.doubts.append(f"{label}, an array that is not compared")
         else:
             self._notes.append(ArrayNote(label, array))
+        self._look_at_attributes(label, array)
 
-    def _look_at_class(self, Class: type) -> None:
+    def _look_at_class(self, Class: type, is_called: bool = False) -> None:
         for base in Class.__mro__:
             is_own = is_foreign(base.__module__)
+            if not is_own and self._foreseen is not None:
+                self._foreseen.add(names_of_class(base), is_own=False)
             if not is_own and library_of(base.__module__) != "gradbook":
                 continue
             attributes = {n: v for n, v in vars(base).items() if not _is_special(n)}
-            if is_own and id(base) not in self._seen:
-                self._seen[id(base)] = base
+            if is_own:
                 self.held.add(id(base))
             self._note_class(base, attributes)
             for name, value in vars(base).items():
                 is_code = isinstance(
                     value, types.FunctionType | property | staticmethod | classmethod
                 )
-                if is_code or (not _is_special(name) and self._may_read(name)):
+                if self._may_run(name, is_called) if is_code else self._may_read_of_class(name):
                     self._wait(f"{base.__name__}.{name}", value)
 
     def _note_class(self, Class: type, attributes: dict[str, Any]) -> None:
@@ -229,40 +268,61 @@ class Reached:
         self.codes.update(codes_in(code))
         name = function.__qualname__
         for cell, free in zip(function.__closure__ or (), code.co_freevars, strict=True):
-            self._wait(free, cell)
+            if free != "__class__":  # of `super()`: that of an object that is looked at
+                self._wait(free, cell)
         self._note_function(function)
         self._wait(f"a default of {name}", *(function.__defaults__ or ()))
         for key, value in (function.__kwdefaults__ or {}).items():
             self._wait(f"{name}'s {key}", value)
         for key, value in vars(function).items():
             self._wait(f"{name}.{key}", value)
-        used, stored, every = names_in(code)
-        self._look_at_names(namespace, used, every)
+        used, stored, every, kept = names_in(code)
+        if self._foreseen is not None:
+            self._foreseen.add(every, is_own=True)
+        if vars(function):
+            self.held.add(id(function))
+        self._look_at_names(namespace, used, every, kept)
         self.stored |= {(id(namespace), stored_name) for stored_name in stored}
 
     def _note_function(self, function: types.FunctionType) -> None:
         def read() -> list[tuple[str, Any]]:
+            named = function.__kwdefaults__
             return [
                 ("__code__", function.__code__),
                 ("__defaults__", function.__defaults__),
-                *(function.__kwdefaults__ or {}).items(),
+                ("__kwdefaults__", None if named is None else tuple(named.items())),
                 *vars(function).items(),
             ]
 
         def write(before: dict[str, Any]) -> None:
             function.__code__, function.__defaults__ = before["__code__"], before["__defaults__"]
-            named = function.__kwdefaults__ or {}
-            named.update({name: before[name] for name in named})
-            known = {"__code__", "__defaults__", *named}
+            named = before["__kwdefaults__"]
+            function.__kwdefaults__ = None if named is None else dict(named)
             vars(function).clear()
+            known = {"__code__", "__defaults__", "__kwdefaults__"}
             vars(function).update({k: v for k, v in before.items() if k not in known})
 
         self._notes.append(Note(function.__qualname__, read, write, is_attribute=True))
 
     def _look_at_names(
-        self, namespace: dict[str, Any], names: frozenset[str], every: frozenset[str]
+        self,
+        namespace: dict[str, Any],
+        names: frozenset[str],
+        every: frozenset[str],
+        kept: frozenset[str] = frozenset(),
     ) -> None:
-        """Notes what names mean in a module, and in the modules that it has from others."""
+        """Notes what names mean in a module, and in the modules that it has from others.
+
+        Args:
+            namespace: The module's.
+            names: The names.
+            every: Those that may mean something in other modules.
+            kept: Those that are set there.
+        """
+        asked = (id(namespace), names, every, kept)
+        if asked in self._modules:
+            return
+        self._modules.add(asked)
         label = str(namespace.get("__name__", ""))
         new = [name for name in names if (id(namespace), name) not in self.globals]
         self.globals |= {(id(namespace), name) for name in new}
@@ -283,9 +343,10 @@ class Reached:
         for name in names:
             value = namespace.get(name, sys.modules.get(name, sys.modules.get(f"{package}.{name}")))
             if isinstance(value, types.ModuleType):
-                if is_foreign(value.__name__) and id(value) not in self._seen:
-                    self._seen[id(value)] = value
-                    self._look_at_names(vars(value), every & vars(value).keys(), every)
+                if is_foreign(value.__name__):
+                    own = vars(value)
+                    self.stored |= {(id(own), kept_name) for kept_name in kept}
+                    self._look_at_names(own, every.intersection(own), every, kept)
             elif name in new and value is not None:
                 self._wait(name, value)
 
@@ -299,6 +360,8 @@ class Reached:
         def write(before: dict[str, Any]) -> None:
             if before:
                 cell.cell_contents = before[""]
+            else:
+                del cell.cell_contents
 
         note = Note(label, read, write)
         self.held.add(id(cell))
@@ -308,22 +371,28 @@ class Reached:
     def _note_dict(self, label: str, content: dict[Any, Any], is_attribute: bool = False) -> None:
         # Whether a layer trains is set from outside, before each pass.
         free = "training" if is_attribute and "_parameters" in content else MISSING
+        own: Any = _container_of(content)
 
         def read() -> list[tuple[Any, Any]]:
-            return [(k, None if k == free else v) for k, v in content.items()]
+            return [(k, None if k is free else v) for k, v in own.items(content)]
 
         def write(before: dict[Any, Any]) -> None:
-            kept = {k: content.get(k) if k == free else v for k, v in before.items()}
-            content.clear()
-            content.update(kept)
+            kept = {k: own.get(content, k) if k is free else v for k, v in before.items()}
+            own.clear(content)
+            for k, v in kept.items():
+                own.__setitem__(content, k, v)
 
-        self.held.add(id(content))
+        if content:  # parameters have such dictionaries, and anyone has parameters
+            self.held.add(id(content))
         self._notes.append(Note(label, read, write, is_attribute))
 
     def _look_at_object(self, label: str, value: Any) -> None:
         """An object of any other class: what it holds, attributes, and slots."""
         Class = type(value)
-        if isinstance(value, enum.Enum) or Class is object:
+        if Class is object:
+            return
+        if isinstance(value, enum.Enum):  # not its class, which makes members as they are asked for
+            self._note_attributes(Class.__name__, value)
             return
         if self._is_unknown(value):
             kind = f"{Class.__module__}.{Class.__qualname__}".removeprefix("builtins.")
@@ -332,36 +401,50 @@ class Reached:
             self.doubts.append(f"{label}, of the type {kind}")
             return
         self.held.add(id(value))
-        name = Class.__name__
+        own: Any = _container_of(value)
         if isinstance(value, dict):
+            if isinstance(value, defaultdict):
+                self._wait(label, value.default_factory)
             if self._is_short(label, value):
                 self._note_dict(label, value)
-                for key, item in list(value.items()):
+                for key, item in list(own.items(value)):
                     self._wait(label, key)
                     self._wait(f"{label}[{key!r:.30}]", item)
         elif isinstance(value, list | set | deque):
             if self._is_short(label, value):
                 self._note_sequence(label, value)
-                for item in list(value):
+                for item in list(own.__iter__(value)):
                     self._wait(f"{label}[...]", item)
-        elif isinstance(value, tuple | frozenset):
+        elif isinstance(value, tuple | frozenset) and self._is_short(label, value):
             self._wait(label, *value)
+        self._look_at_attributes(Class.__name__, value)
+
+    def _look_at_attributes(self, name: str, value: Any) -> None:
+        """What an object holds beside its content: attributes, slots, and its class."""
+        Class = type(value)
+        if Class not in self._types:
+            self._types.add(Class)
+            self._look_at_class(Class)
+        self._note_attributes(name, value)
+        self._look_at_slots(value)
+
+    def _note_attributes(self, name: str, value: Any) -> None:
         attributes = getattr(value, "__dict__", None)
-        if isinstance(attributes, dict) and Class is not OrderedDict:
+        if isinstance(attributes, dict) and type(value) is not OrderedDict:
             self._note_dict(name, attributes, is_attribute=True)
             for key, item in list(attributes.items()):
                 if self._may_read(key, value):
                     self._wait(f"{name}.{key}", item)
-        self._look_at_slots(value)
-        self._waiting.append((name, Class))
 
     def _note_sequence(self, label: str, value: Any) -> None:
+        own: Any = _container_of(value)
+
         def read() -> list[tuple[Any, Any]]:
-            return list(enumerate(value))
+            return list(enumerate(own.__iter__(value)))
 
         def write(before: dict[Any, Any]) -> None:
-            value.clear()
-            (value.update if isinstance(value, set) else value.extend)(before.values())
+            own.clear(value)
+            (own.update if own is set else own.extend)(value, before.values())
 
         self._notes.append(Note(label, read, write))
 
@@ -390,6 +473,9 @@ class Reached:
             for name, kept in before.items():
                 if kept is not MISSING:
                     members[name].__set__(value, kept)
+                else:
+                    with suppress(AttributeError):  # it is not set now either
+                        members[name].__delete__(value)
 
         note = Note(type(value).__name__, read, write, is_attribute=True)
         self._notes.append(note)
@@ -409,6 +495,10 @@ class Reached:
 
     def _may_read(self, name: str, owner: Any = None) -> bool:
         """Whether the calls may read an attribute of this name; without calls, all may be read."""
+        if self._foreseen is not None:
+            is_a_library_s = owner is not None and not is_foreign(type(owner).__module__)
+            always = ("_parameters", "_buffers", "_modules")
+            return is_a_library_s or name in always or self._foreseen.may_read(name)
         calls = self._calls
         if calls is None or calls.names is None or name in calls.names:
             return True
@@ -419,6 +509,44 @@ class Reached:
             return calls.gets_any
         bases = type(owner).__mro__[:-1]
         return calls.gets_any or not all(is_foreign(base.__module__) for base in bases)
+
+    def _may_read_of_class(self, name: str) -> bool:
+        return not _is_special(name) and self._may_read(name)
+
+    def _may_run(self, name: str, is_called: bool) -> bool:
+        """Whether code of a class may run; of what has run, the functions are known anyway."""
+        foreseen = self._foreseen
+        if foreseen is None:
+            return True
+        if name in _MAKES:
+            return is_called or foreseen.may_make_its_like
+        return _is_special(name) or self._may_read(name)
+
+
+def foresee(
+    roots: Iterable[tuple[str, Any]], parameters: Iterable[int] = (), unseen: Iterable[int] = ()
+) -> Reached:
+    """All that code may reach from some objects when it runs, as far as the names in it tell.
+
+    What of it cannot be put back is among `Reached.doubts`. The arguments are those of `Reached`.
+    """
+    roots, parameters, unseen = list(roots), list(parameters), list(unseen)
+    names = Foreseen()
+    while True:
+        known = len(names)
+        reached = Reached(roots, names, parameters, unseen)
+        if len(names) == known:
+            return reached
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a long container holds nothing that can change, so that it can be put back."""
+    items = [*value, *dict.values(value)] if isinstance(value, dict) else value
+    return len(value) <= _LONGEST_FLAT and all(isinstance(item, _CONSTANTS) for item in items)
+
+
+def _container_of(value: Any) -> type | None:
+    return next((base for base in _CONTAINERS if isinstance(value, base)), None)
 
 
 def _is_special(name: str) -> bool:

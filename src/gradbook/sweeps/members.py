@@ -30,7 +30,7 @@ from gradbook.seeds import (
     untouched_generators,
 )
 from gradbook.sweeps.copies import Original
-from gradbook.sweeps.effects import Reached
+from gradbook.sweeps.effects import foresee
 from gradbook.sweeps.stacked import fit_stacked, why_alone
 from gradbook.sweeps.training import Training
 from gradbook.sweeps.values import are_equal
@@ -231,9 +231,9 @@ def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
     """
     # Making and looking at a model runs its code, whose counts in a class or a module are not to
     # have been moved when the members are trained.
-    noted = Reached([(members[0].Model.__name__, members[0].Model)])
-    if noted.iterators:
-        return f"it is not known whether its steps use up {noted.iterators[0]}"
+    noted = foresee([(members[0].Model.__name__, members[0].Model)])
+    if noted.doubts:
+        return f"making it may change {noted.doubts[0]}"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -46,9 +46,10 @@ class TensorNote:
     def __init__(self, label: str, tensor: torch.Tensor, is_exact: bool) -> None:
         self.label, self.tensor = label, tensor
         self._grad, self._requires_grad = _gradient(tensor), tensor.requires_grad
-        self._version = tensor._version
+        self._version, self._is_leaf = tensor._version, tensor.is_leaf
         with torch.no_grad():
-            self._values = tensor.detach().clone() if is_exact else None
+            self._memory = tensor.detach()  # which may be exchanged, by way of `.data`
+            self._values = self._memory.clone() if is_exact else None
 
     def changed(self) -> str | None:
         """Its name, if it is not as it was."""
@@ -58,7 +59,7 @@ class TensorNote:
         if self._values is None:
             return None if tensor._version == self._version else self.label
         own = tensor.detach()
-        if own.shape != self._values.shape or own.dtype != self._values.dtype:
+        if not self._is_in_its_place(own):
             return self.label
         same = torch.equal(own, self._values) or bool(
             ((own == self._values) | ((own != own) & (self._values != self._values))).all()
@@ -68,15 +69,24 @@ class TensorNote:
     def put_back(self) -> None:
         """Gives it its values again."""
         tensor = self.tensor
+        if self._is_leaf and not tensor.is_leaf and not tensor._is_view():
+            tensor.detach_()  # something with a history was written into it
         if tensor.is_leaf:
             tensor.requires_grad_(self._requires_grad)
             tensor.grad = self._grad
         if self._values is not None:
             with torch.no_grad():
-                if tensor.shape == self._values.shape and tensor.dtype == self._values.dtype:
-                    tensor.copy_(self._values)
-                else:  # by way of `.data`
-                    tensor.data = self._values.clone()
+                if not self._is_in_its_place(tensor):
+                    tensor.data = self._memory
+                tensor.copy_(self._values)
+
+    def _is_in_its_place(self, tensor: torch.Tensor) -> bool:
+        memory = self._memory
+        return (
+            (tensor.shape, tensor.dtype) == (memory.shape, memory.dtype)
+            and tensor.stride() == memory.stride()
+            and tensor.data_ptr() == memory.data_ptr()
+        )
 
 
 class ArrayNote:
@@ -88,12 +98,18 @@ class ArrayNote:
     def changed(self) -> str | None:
         """Its name, if it is not as it was."""
         # By their bytes, so that NaN is equal to NaN.
-        return None if self.array.tobytes() == self._values.tobytes() else self.label
+        is_same = self._has_its_shape() and self.array.tobytes() == self._values.tobytes()
+        return None if is_same else self.label
 
     def put_back(self) -> None:
         """Gives it its values again."""
         if self.array.flags.writeable:
+            if not self._has_its_shape():
+                self.array.resize(self._values.shape, refcheck=False)
             self.array[...] = self._values
+
+    def _has_its_shape(self) -> bool:
+        return bool(self.array.shape == self._values.shape)
 
 
 def _gradient(tensor: torch.Tensor) -> torch.Tensor | None:

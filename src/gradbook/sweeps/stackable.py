@@ -11,9 +11,9 @@ from gradbook.data import TensorLoader
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state, same_random_state
 from gradbook.settings import unstackable_setting
-from gradbook.sweeps.calls import Calls, Writes
+from gradbook.sweeps.calls import Calls, Doubtful, Writes
 from gradbook.sweeps.copies import are_copies
-from gradbook.sweeps.effects import Reached
+from gradbook.sweeps.effects import Reached, foresee
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
 from gradbook.sweeps.training import Training
@@ -133,6 +133,10 @@ def _look_at_steps(training: Training) -> None:
     noted = Reached(roots, parameters=parameters, unseen=unseen)
     if noted.iterators:
         raise CannotStack(f"it is not known whether its steps use up {noted.iterators[0]}")
+    # What could not be put back must be known before a step runs.
+    foreseen = foresee(roots, parameters, unseen)
+    if foreseen.doubts:
+        raise CannotStack(f"its steps may depend on {foreseen.doubts[0]}")
     modes = [module.training for module in modules]
     before, calls = random_state(), Calls(modules)
     switches, written = False, []
@@ -142,12 +146,15 @@ def _look_at_steps(training: Training) -> None:
         with _listening(modules) as calls.heard, Writes(noted.tensors) as writes:
             _take_steps(training, writes)
         written = writes.found
+    except Doubtful:
+        pass  # the doubt is among those of the calls
     except Exception as error:
         raise CannotStack(f"a first step failed ({first_line(error)})") from error
     finally:
         after = random_state()
-        changed = noted.changed()
+        changed = noted.changed() or foreseen.changed()
         noted.put_back()
+        foreseen.put_back()
         restore_random_state(before)
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
@@ -158,7 +165,8 @@ def _look_at_steps(training: Training) -> None:
     if switches:
         raise CannotStack("its steps switch between training and validation")
     for name in ("trainer", "board"):
-        if any(read == name for _, read in calls.heard):
+        is_called = any(doubt.startswith(f"gradbook.{name}.") for doubt in calls.doubts)
+        if is_called or any(read == name for _, read in calls.heard):
             raise CannotStack(f"its steps look at the {name}")
     if calls.doubts:
         raise CannotStack(f"its steps call {calls.doubts[0]}")
