@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
+import gradbook
 from gradbook import checkpoint
 from gradbook.attributes import LARGEST, LONGEST, Keeper, from_plain, is_learners, to_plain
 
@@ -56,6 +58,11 @@ class Net(nn.Module):
         super().__init__()
         self.net = nn.Linear(2, 1)
         self.t = t
+
+
+class Model(Net):
+    def training_step(self, batch):
+        return None
 
 
 class Data:
@@ -237,24 +244,100 @@ def test_a_class_counts_on(tmp_path):
     class Counting(Net):
         seen = 0
         parts: list = []  # noqa: RUF012 - a fault that learners make
+        phase = "warm-up"
 
         def shout(self):
             return "!"
 
     Counting.seen, net = 5, Counting(0)
     Counting.parts.append(1)
+    Counting.phase = "full"
     states = through_a_file(Keeper([net]).take(), tmp_path)
-    Counting.seen = 0
+    Counting.seen, Counting.phase = 0, "warm-up"
     Counting.parts.clear()
     Keeper([net]).put_back(states)
-    assert (Counting.seen, Counting.parts) == (5, [1])
+    assert (Counting.seen, Counting.parts, Counting.phase) == (5, [1], "full")
 
 
-def test_where_things_are_is_no_state(tmp_path):
-    old, new = Data("/data/old"), Data("/data/new")
+class Loading(Data):
+    def train_dataloader(self):
+        return []
+
+
+class Examples(Data, Dataset):
+    pass
+
+
+@pytest.mark.parametrize("Class", [Loading, Examples])
+def test_where_things_are_is_no_state(Class, tmp_path):
+    old, new = Class("/data/old"), Class("/data/new")
     old.root, new.root = "old", "new"
     Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
     assert (new.t, new.root) == ("/data/new", "new")
+
+
+def test_how_many_workers_fetch_and_what_a_model_is_connected_to_are_no_state(tmp_path):
+    def make(number):
+        data, model = gradbook.DataModule(num_workers=number), gradbook.Module(number)
+        model.trainer = model.training_step = number
+        return [data, model]
+
+    old, new = make(1), make(2)
+    board, hparams = new[1].board, new[1].hparams
+    Keeper(new).put_back(through_a_file(Keeper(old).take(), tmp_path))
+    assert (new[0].num_workers, new[0].hparams["num_workers"]) == (2, 2)
+    assert (new[1].trainer, new[1].training_step, new[1].plot_train_per_epoch) == (2, 2, 1)
+    assert new[1].board is board
+    assert new[1].hparams is hparams == {"plot_train_per_epoch": 2, "plot_valid_per_epoch": 1}
+
+
+@pytest.mark.parametrize("Owner", [Net, Data])
+@pytest.mark.parametrize("name", ["root", "num_workers", "board", "trainer", "hparams"])
+def test_other_objects_may_use_these_names_for_what_they_like(Owner, name, tmp_path):
+    old, new = Owner(Inner()), Owner(Inner())
+    for owner, value in ((old, [3, 4]), (new, [3])):
+        setattr(owner, name, value)
+        setattr(owner.t, name, value)
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert getattr(new, name) == getattr(new.t, name) == [3, 4]
+
+
+def test_of_a_model_texts_with_a_slash_are_kept_too(tmp_path):
+    old, new = Net({"rate": "1/2"}), Net({"rate": "1/2"})
+    old.t["rate"], old.phase = "1/4", "warm/up"
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert (new.t, new.phase) == ({"rate": "1/4"}, "warm/up")
+
+
+class Private:
+    __slots__ = ("__count", "unset")
+
+    def __init__(self):
+        self.__count = 0
+
+    def add(self):
+        self.__count += 1
+        return self.__count
+
+
+class MorePrivate(Private):
+    __slots__ = "__count"
+
+    def __init__(self):
+        super().__init__()
+        self.__count = 10
+
+    def more(self):
+        self.__count += 1
+        return self.__count
+
+
+def test_private_slots_are_kept_those_of_a_base_too(tmp_path):
+    old, new = Net(MorePrivate()), Net(MorePrivate())
+    assert (old.t.add(), old.t.more()) == (1, 11)
+    old.t.unset = 4
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert (new.t.add(), new.t.more(), new.t.unset) == (2, 12, 4)
 
 
 def test_data_are_not_repeated():
@@ -450,7 +533,7 @@ ERRORS = (LookupError, TypeError, AttributeError, ValueError, RuntimeError, Over
     ids=str,
 )
 def test_a_forged_state_is_an_error_that_a_checkpoint_knows(attributes):
-    net = Net(0)
+    net = Model(0)
     with pytest.raises(ERRORS):
         Keeper([net]).put_back([from_plain({"attributes": attributes, "classes": {}})])
     assert type(net.net) is nn.Linear

@@ -15,6 +15,7 @@ import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from enum import Enum
 from functools import lru_cache
 from importlib import import_module
@@ -25,6 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
 
 #: So many things in one attribute are kept of a model, and of anything else, which may be data.
 LONGEST, LONGEST_OF_DATA = 100_000, 1_000
@@ -32,9 +34,13 @@ LONGEST, LONGEST_OF_DATA = 100_000, 1_000
 LARGEST = 2**24
 _DEEPEST = 12
 
-#: Attributes that are no state: they lead elsewhere, or say where things are on this machine.
-_NO_STATE = {"trainer", "board", "hparams", "root", "num_workers", "training_step"}
-_NO_STATE |= {"_may_be_trained"}
+#: Attributes that are no state, by what the class of their owner has: they lead elsewhere, or say
+#: where things are on this machine. Other objects may use these names for what they like.
+_NO_STATE = {
+    "training_step": {"trainer", "board", "training_step", "_may_be_trained"},  # a model
+    "save_hyperparameters": {"hparams"},
+    "train_dataloader": {"root", "num_workers"},  # data
+}
 _OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
 
 _PLAIN = (type(None), bool, int, float, str)
@@ -182,13 +188,36 @@ def _is_entered(Class: type) -> bool:
 def _attributes(thing: Any) -> dict[str, Any]:
     """The attributes of an object that may be state, those in slots too."""
     own = dict(getattr(thing, "__dict__", {}))
-    for base in type(thing).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
-                own.setdefault(name, getattr(thing, name))
-    left_out = _NO_STATE | _OF_EVERY_MODULE if isinstance(thing, nn.Module) else _NO_STATE
+    for name, slot in _slots(_class_of(thing)).items():
+        with suppress(AttributeError):  # it is not set
+            own.setdefault(name, slot.__get__(thing))
+    left_out = _left_out(_class_of(thing))
     return {name: value for name, value in own.items() if name not in left_out}
+
+
+def _class_of(thing: Any) -> type:
+    return type(thing)
+
+
+@lru_cache(maxsize=1024)
+def _slots(Class: type) -> dict[str, types.MemberDescriptorType]:
+    """The slots of a class by the names that they really have: `_Class__n` of `__n`."""
+    return {
+        name: slot
+        for base in reversed(Class.__mro__)
+        if "__slots__" in vars(base)
+        for name, slot in vars(base).items()
+        if isinstance(slot, types.MemberDescriptorType)
+    }
+
+
+@lru_cache(maxsize=1024)
+def _left_out(Class: type) -> set[str]:
+    """The names of attributes that are no state of an object of this class."""
+    names = set().union(*(names for method, names in _NO_STATE.items() if hasattr(Class, method)))
+    if issubclass(Class, Dataset):
+        names.add("root")
+    return names | _OF_EVERY_MODULE if issubclass(Class, nn.Module) else names
 
 
 def _of_class(Class: type) -> dict[str, Any]:
@@ -196,7 +225,7 @@ def _of_class(Class: type) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(Class).items()
-        if not name.startswith("__") and _is_taken(value) and type(value) is not str
+        if not name.startswith("__") and _is_taken(value)
     }
 
 
@@ -243,10 +272,10 @@ class _Taking:
             raise _TooLong
         other = {"is": "other", "source": Kept(value)}
         if kind in _PLAIN:
-            if kind is str and (os.sep in value or "/" in value):
-                return other  # a place on this machine
-            if kind is str and not self._is_model and len(value) > LONGEST_OF_DATA:
-                return other
+            if kind is str and not self._is_model:
+                is_place = os.sep in value or "/" in value  # on this machine
+                if is_place or len(value) > LONGEST_OF_DATA:
+                    return other
             return value if value is not None else {"is": "None"}
         if isinstance(value, np.generic):
             if value.dtype.kind not in "biuf":
@@ -525,9 +554,9 @@ def _form(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _check_is_attribute(thing: Any, name: Any) -> None:
     """Raises ValueError for a name under which no state is kept, as a forged file may have one."""
-    wrong = not isinstance(name, str) or name.startswith("__") or name in _NO_STATE
+    wrong = not isinstance(name, str) or name.startswith("__") or name in _left_out(_class_of(thing))
     if not wrong and isinstance(thing, nn.Module):
-        places = (_OF_EVERY_MODULE, thing._parameters, thing._buffers, thing._modules)
+        places = (thing._parameters, thing._buffers, thing._modules)
         wrong = any(name in place for place in places)
     if not wrong:
         of_class = getattr_static(type(thing), name, None)
@@ -540,7 +569,7 @@ def _check_is_attribute(thing: Any, name: Any) -> None:
 def _set(thing: Any, name: str, value: Any) -> None:
     # Beside `__setattr__`, which would make a tensor a parameter, and refuses to change a frozen
     # dataclass.
-    if hasattr(thing, "__dict__") and name not in _slots(thing):
+    if hasattr(thing, "__dict__") and name not in _slots(_class_of(thing)):
         vars(thing)[name] = value
     else:
         object.__setattr__(thing, name, value)
@@ -551,10 +580,6 @@ def _delete(thing: Any, name: str) -> None:
         del vars(thing)[name]
     else:
         object.__delattr__(thing, name)
-
-
-def _slots(thing: Any) -> set[str]:
-    return {name for base in type(thing).__mro__ for name in vars(base).get("__slots__", ())}
 
 
 def _globals_written(Class: type) -> Iterator[str]:
