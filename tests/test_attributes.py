@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset
 
+import gradbook
 from gradbook import checkpoint
-from gradbook.attributes import LARGEST, LONGEST, Keeper, from_plain, is_learners, to_plain
+from gradbook.attributes import DEEPEST, LARGEST, LONGEST, Keeper, from_plain, is_learners, to_plain
 
 
 class Phase(Enum):
@@ -56,6 +58,11 @@ class Net(nn.Module):
         super().__init__()
         self.net = nn.Linear(2, 1)
         self.t = t
+
+
+class Model(Net):
+    def training_step(self, batch):
+        return None
 
 
 class Data:
@@ -219,6 +226,148 @@ def test_objects_and_collections_are_filled_in_place(tmp_path):
     assert new.average.tolist() == [1, 1]
 
 
+class Holder:
+    def __init__(self, value):
+        self.value, self.function = value, torch.relu
+
+
+#: An attribute's first value, and how another one is made from it.
+SHARED = {
+    "list": (lambda: [0.0], lambda t: [*t, 1.0]),
+    "dict": (lambda: {"a": 0}, lambda t: {"a": 1}),
+    "set": (lambda: {1}, lambda t: t | {2}),
+    "deque": (lambda: deque([0]), lambda t: deque([1])),
+    "defaultdict": (lambda: defaultdict(int), lambda t: defaultdict(int, a=1)),
+    "count": (lambda: itertools.count(), lambda t: itertools.count(5)),
+    "equal counts": (lambda: itertools.count(), lambda t: itertools.count()),
+    "tensor": (lambda: torch.zeros(2), lambda t: t + 1),
+    "equal tensors": (lambda: torch.zeros(2), lambda t: t + 0),
+    "array": (lambda: np.zeros(2), lambda t: t + 1),
+    "list in a tuple": (lambda: ([0],), lambda t: ([1],)),
+    "functions in a list": (lambda: [torch.relu, 0], lambda t: [torch.relu, 1]),
+    "object": (lambda: Holder([0]), lambda t: Holder([1])),
+    "object with slots": (lambda: Slots(), lambda t: Slots(5)),
+    "tensor in an object": (lambda: Holder(torch.zeros(2)), lambda t: Holder(torch.ones(2))),
+}
+
+
+def contents(value):
+    """A value without what it shares with others."""
+    return contents(value.value) if isinstance(value, Holder) else plainly(value)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_attributes_that_were_one_object_in_init_become_two(name, tmp_path):
+    make, other = SHARED[name]
+
+    def shared():
+        net = Net(make())
+        net.last = net.t
+        return net
+
+    old, new = shared(), shared()
+    old.last = other(old.t)
+    assert Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path)) == []
+    assert (contents(new.t), contents(new.last)) == (contents(old.t), contents(old.last))
+    assert new.last is not new.t
+    if isinstance(new.t, Holder):
+        assert new.last.value is not new.t.value
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_attributes_that_were_two_objects_in_init_become_one(name, tmp_path):
+    make, other = SHARED[name]
+    old, new = Net(make()), Net(make())
+    old.last, new.last = make(), make()
+    old.t = old.last = other(old.t)
+    assert Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path)) == []
+    assert new.last is new.t
+    assert contents(new.t) == contents(old.t)
+
+
+def test_objects_that_model_and_data_share_are_shared_afterwards(tmp_path):
+    old, new = (Data([0]), Net([0])), (Data([0]), Net([0]))
+    old[0].t = old[1].t = [1, "a/b"]
+    Keeper(new).put_back(through_a_file(Keeper(old).take(), tmp_path))
+    assert new[0].t is new[1].t
+    assert new[1].t == [1, "a/b"]
+
+
+def test_what_was_read_and_is_written_again_shares_the_same(tmp_path):
+    old, new = Net([0]), Net([0])
+    old.last, new.last = old.t, [0]
+    read = through_a_file(Keeper([old]).take(), tmp_path)
+    Keeper([new]).put_back(through_a_file(read, tmp_path))
+    assert new.last is new.t
+
+
+def test_an_object_within_itself_is_so_afterwards(tmp_path):
+    old, new = Net([0]), Net([0])
+    old.t.append(old.t)
+    old.layers, new.layers = [old.net, None], [new.net, None]
+    old.layers[1] = old.net
+    through = through_a_file(Keeper([old, old.net]).take(), tmp_path)
+    assert Keeper([new, new.net]).put_back(through) == []
+    assert new.t[1] is new.t
+    assert new.layers == [new.net, new.net]
+
+
+def test_what_takes_the_place_of_a_parameter_does_not_change_it(tmp_path):
+    def make():
+        net = Net([])
+        net.t.append(net.net.weight)
+        net.best = net.net.weight.detach()
+        net.array = net.net.bias.detach().numpy()
+        return net
+
+    old, new = make(), make()
+    weight, bias = (parameter.detach().clone() for parameter in new.net.parameters())
+    old.t, old.best, old.array = [torch.ones(1, 2)], torch.ones(1, 2), np.ones(1, np.float32)
+    owners = [old, old.net], [new, new.net]
+    Keeper(owners[1]).put_back(through_a_file(Keeper(owners[0]).take(), tmp_path))
+    assert torch.equal(new.net.weight, weight)
+    assert torch.equal(new.net.bias, bias)
+    assert new.t[0].tolist() == new.best.tolist() == [[1, 1]]
+    assert new.array.tolist() == [1]
+
+
+def test_views_of_one_memory_remain_so_and_others_are_not_written_into_it(tmp_path):
+    def make():
+        net = Net(torch.zeros(2, 2))
+        net.row, net.other = net.t[0], net.t[1]
+        return net
+
+    old, new = make(), make()
+    old.t += 1
+    old.other = torch.full((2,), 5.0)
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert new.t.tolist() == [[1, 1], [1, 1]]
+    assert new.other.tolist() == [5, 5]
+    new.t += 1
+    assert new.row.tolist() == [2, 2]
+
+
+def test_a_deque_of_another_length_takes_that(tmp_path):
+    old, new = Net(deque([1], 2)), Net(deque([1], 2))
+    old.t = deque([1, 2, 3], 3)
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert new.t == deque([1, 2, 3])
+    assert new.t.maxlen == 3
+
+
+def test_a_layer_of_which_there_is_but_one_is_told_where_there_were_two(tmp_path):
+    def shared():
+        net = Net([nn.Linear(2, 2)])
+        net.last = [net.t[0]]
+        return net
+
+    old, new = shared(), shared()
+    old.last = [nn.Linear(2, 2)]
+    states = through_a_file(Keeper([old]).take(), tmp_path)
+    assert Keeper([new]).put_back(states) == ["Net.last"]
+    assert torch.equal(new.t[0].weight, old.t[0].weight)
+
+
 def test_unregistered_layers_and_optimizers_are_kept_by_their_own_state(tmp_path):
     def make():
         net = Net([nn.Linear(2, 2)])
@@ -237,24 +386,100 @@ def test_a_class_counts_on(tmp_path):
     class Counting(Net):
         seen = 0
         parts: list = []  # noqa: RUF012 - a fault that learners make
+        phase = "warm-up"
 
         def shout(self):
             return "!"
 
     Counting.seen, net = 5, Counting(0)
     Counting.parts.append(1)
+    Counting.phase = "full"
     states = through_a_file(Keeper([net]).take(), tmp_path)
-    Counting.seen = 0
+    Counting.seen, Counting.phase = 0, "warm-up"
     Counting.parts.clear()
     Keeper([net]).put_back(states)
-    assert (Counting.seen, Counting.parts) == (5, [1])
+    assert (Counting.seen, Counting.parts, Counting.phase) == (5, [1], "full")
 
 
-def test_where_things_are_is_no_state(tmp_path):
-    old, new = Data("/data/old"), Data("/data/new")
+class Loading(Data):
+    def train_dataloader(self):
+        return []
+
+
+class Examples(Data, Dataset):
+    pass
+
+
+@pytest.mark.parametrize("Class", [Loading, Examples])
+def test_where_things_are_is_no_state(Class, tmp_path):
+    old, new = Class("/data/old"), Class("/data/new")
     old.root, new.root = "old", "new"
     Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
     assert (new.t, new.root) == ("/data/new", "new")
+
+
+def test_how_many_workers_fetch_and_what_a_model_is_connected_to_are_no_state(tmp_path):
+    def make(number):
+        data, model = gradbook.DataModule(num_workers=number), gradbook.Module(number)
+        model.trainer = model.training_step = number
+        return [data, model]
+
+    old, new = make(1), make(2)
+    board, hparams = new[1].board, new[1].hparams
+    Keeper(new).put_back(through_a_file(Keeper(old).take(), tmp_path))
+    assert (new[0].num_workers, new[0].hparams["num_workers"]) == (2, 2)
+    assert (new[1].trainer, new[1].training_step, new[1].plot_train_per_epoch) == (2, 2, 1)
+    assert new[1].board is board
+    assert new[1].hparams is hparams == {"plot_train_per_epoch": 2, "plot_valid_per_epoch": 1}
+
+
+@pytest.mark.parametrize("Owner", [Net, Data])
+@pytest.mark.parametrize("name", ["root", "num_workers", "board", "trainer", "hparams"])
+def test_other_objects_may_use_these_names_for_what_they_like(Owner, name, tmp_path):
+    old, new = Owner(Inner()), Owner(Inner())
+    for owner, value in ((old, [3, 4]), (new, [3])):
+        setattr(owner, name, value)
+        setattr(owner.t, name, value)
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert getattr(new, name) == getattr(new.t, name) == [3, 4]
+
+
+def test_of_a_model_texts_with_a_slash_are_kept_too(tmp_path):
+    old, new = Net({"rate": "1/2"}), Net({"rate": "1/2"})
+    old.t["rate"], old.phase = "1/4", "warm/up"
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert (new.t, new.phase) == ({"rate": "1/4"}, "warm/up")
+
+
+class Private:
+    __slots__ = ("__count", "unset")
+
+    def __init__(self):
+        self.__count = 0
+
+    def add(self):
+        self.__count += 1
+        return self.__count
+
+
+class MorePrivate(Private):
+    __slots__ = "__count"
+
+    def __init__(self):
+        super().__init__()
+        self.__count = 10
+
+    def more(self):
+        self.__count += 1
+        return self.__count
+
+
+def test_private_slots_are_kept_those_of_a_base_too(tmp_path):
+    old, new = Net(MorePrivate()), Net(MorePrivate())
+    assert (old.t.add(), old.t.more()) == (1, 11)
+    old.t.unset = 4
+    Keeper([new]).put_back(through_a_file(Keeper([old]).take(), tmp_path))
+    assert (new.t.add(), new.t.more(), new.t.unset) == (2, 12, 4)
 
 
 def test_data_are_not_repeated():
@@ -335,6 +560,50 @@ def test_what_cannot_be_kept_is_named(name):
     assert re.search(told, text)
     keeper.put_back(keeper.take())
     assert net.t is t
+
+
+class Node:
+    def __init__(self, value, following):
+        self.value, self.following = value, following
+
+
+def chain(length):
+    node = None
+    for i in range(length):
+        node = Node(i, node)
+    return node
+
+
+def nested(length):
+    value = 0
+    for _ in range(length):
+        value = {"a": [value]}
+    return value
+
+
+@pytest.mark.parametrize("Owner", [Net, Data])
+def test_what_lies_deep_is_kept_and_deeper_is_named(Owner, tmp_path):
+    old, new = Owner(chain(DEEPEST)), Owner(chain(DEEPEST))
+    old.nested = nested(DEEPEST // 2)
+    node = old.t
+    while node.following:
+        node = node.following
+    node.value = 7
+    keeper = Keeper([old])
+    assert unkept(keeper) == []
+    assert Keeper([new]).put_back(through_a_file(keeper.take(), tmp_path)) == []
+    node = new.t
+    while node.following:
+        node = node.following
+    assert node.value == 7
+    assert new.nested == old.nested
+    for deeper in (chain(DEEPEST + 1), nested(DEEPEST)):
+        told = f"{Owner.__name__}.t (more than {DEEPEST} things within one another)"
+        assert unkept(Keeper([Owner(deeper)])) == [told]
+
+
+def test_of_data_it_is_not_where_there_is_too_much_anyway():
+    assert unkept(Keeper([Data([chain(DEEPEST + 1), list(range(1000))])])) == []
 
 
 def test_a_file_that_is_read_is_named_and_one_that_is_written_is_not(tmp_path):
@@ -431,26 +700,45 @@ ERRORS = (LookupError, TypeError, AttributeError, ValueError, RuntimeError, Over
         {"net": 3},
         {"_modules": {"is": "dict", "keys": [], "values": []}},
         {"trainer": 3},
-        {"t": {"is": "code"}},
+        {"t": {"source": 1, "is": "code"}},
         {"t": {"kind": "list"}},
         {"t": [1]},
-        {"t": {"is": "list"}},
-        {"t": {"is": "list", "items": 5}},
-        {"t": {"is": "set", "items": [{"is": "list", "items": []}]}},
+        {"t": {"source": 1, "is": "list"}},
+        {"t": {"source": 1, "is": "list", "items": 5}},
+        {"t": {"source": 1, "is": "set", "items": [{"source": 1, "is": "list", "items": []}]}},
         {"t": {"is": "number", "dtype": "O", "value": 1}},
         {"t": {"is": "number", "dtype": "V999999999", "value": 1}},
-        {"t": {"is": "array", "dtype": "U999999999", "content": torch.zeros(2)}},
-        {"t": {"is": "array", "dtype": "<f8", "content": 3}},
+        {
+            "t": {
+                "source": 1,
+                "is": "array",
+                "dtype": "U999999999",
+                "memory": 1,
+                "content": torch.zeros(2),
+            }
+        },
+        {"t": {"source": 1, "is": "array", "dtype": "<f8", "memory": 1, "content": 3}},
         {"t": {"is": "Fraction", "value": "1e999999999"}},
-        {"t": {"is": "count", "value": ["a"]}},
-        {"t": {"is": "tensor", "content": torch.ones(2)}},
-        {"t": {"is": "tensor", "content": torch.ones(2).long(), "requires": True, "on_cpu": True}},
+        {"t": {"source": 1, "is": "count", "value": ["a"]}},
+        {"t": {"source": 1, "is": "tensor", "memory": 1, "content": torch.ones(2)}},
+        {
+            "t": {
+                "source": 1,
+                "is": "tensor",
+                "memory": 1,
+                "content": torch.ones(2).long(),
+                "requires": True,
+                "on_cpu": True,
+            }
+        },
+        {"t": {"is": "list", "items": []}},  # without a source
+        {"t": {"source": [], "is": "list", "items": []}},
         {3: 4},
     ],
     ids=str,
 )
 def test_a_forged_state_is_an_error_that_a_checkpoint_knows(attributes):
-    net = Net(0)
+    net = Model(0)
     with pytest.raises(ERRORS):
         Keeper([net]).put_back([from_plain({"attributes": attributes, "classes": {}})])
     assert type(net.net) is nn.Linear

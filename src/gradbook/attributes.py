@@ -15,6 +15,8 @@ import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from copy import copy
 from enum import Enum
 from functools import lru_cache
 from importlib import import_module
@@ -25,16 +27,22 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
 
 #: So many things in one attribute are kept of a model, and of anything else, which may be data.
 LONGEST, LONGEST_OF_DATA = 100_000, 1_000
 #: A tensor or an array of a model with more elements than this is not kept.
 LARGEST = 2**24
-_DEEPEST = 12
+#: So many things may lie within one another; a checkpoint holds about twice as many levels.
+DEEPEST = 40
 
-#: Attributes that are no state: they lead elsewhere, or say where things are on this machine.
-_NO_STATE = {"trainer", "board", "hparams", "root", "num_workers", "training_step"}
-_NO_STATE |= {"_may_be_trained"}
+#: Attributes that are no state, by what the class of their owner has: they lead elsewhere, or say
+#: where things are on this machine. Other objects may use these names for what they like.
+_NO_STATE = {
+    "training_step": {"trainer", "board", "training_step", "_may_be_trained"},  # a model
+    "save_hyperparameters": {"hparams"},
+    "train_dataloader": {"root", "num_workers"},  # data
+}
 _OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
 
 _PLAIN = (type(None), bool, int, float, str)
@@ -53,16 +61,17 @@ class Kept:
 
     Args:
         value: A copy of a tensor, or an object itself.
-        source: The tensor that was copied.
     """
 
-    def __init__(self, value: Any, source: Any = None) -> None:
-        self.value, self.source = value, source
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
     def __eq__(self, other: object) -> bool:
         mine, theirs = self.value, getattr(other, "value", None)
+        if mine is theirs:
+            return True
         if not isinstance(mine, torch.Tensor) or not isinstance(theirs, torch.Tensor):
-            return mine is theirs
+            return False
         if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
             return False
         return bool(((mine == theirs) | ((mine != mine) & (theirs != theirs))).all())
@@ -74,7 +83,7 @@ class _Lost(Exception):  # noqa: N818 - no error: the rest is put back
     """Something that is not there any more, and that nothing of a checkpoint can make anew."""
 
 
-class _TooLong(Exception):  # noqa: N818
+class _TooMuch(Exception):  # noqa: N818
     """An attribute that holds more than is kept."""
 
 
@@ -97,13 +106,19 @@ class Keeper:
     def take(self) -> list[dict[str, Any]]:
         """The state of each owner, which later steps do not change."""
         self.unkept = []
-        registered = {
-            id(tensor)
+        registered = self._registered()
+        known, memories = self._known | set(map(id, registered)), _memories_of(registered)
+        return [self._of(owner, known, memories) for owner in self._owners]
+
+    def _registered(self) -> list[torch.Tensor]:
+        """The parameters and buffers, which are kept in another way."""
+        return [
+            tensor
             for owner in self._owners
             if isinstance(owner, nn.Module)
             for tensor in (*owner._parameters.values(), *owner._buffers.values())
-        }
-        return [self._of(owner, self._known | registered) for owner in self._owners]
+            if tensor is not None
+        ]
 
     def written_globals(self) -> list[str]:
         """The global variables that the owners' methods set, in words."""
@@ -113,8 +128,12 @@ class Keeper:
     def put_back(self, states: list[dict[str, Any]]) -> list[str]:
         """Puts back what `take` gave, and returns the names of what there is no place for."""
         lost: list[str] = []
+        places = _Places(self._registered(), self._known)
         for owner, state in zip(self._owners, states, strict=True):
-            restoring = _Restoring(lost, owner, "source" in state)
+            if "source" in state:
+                places.note(state, owner)
+        for owner, state in zip(self._owners, states, strict=True):
+            restoring = _Restoring(lost, owner, isinstance(state.get("source"), Kept), places)
             restoring.attributes(owner, state["attributes"], type(owner).__name__)
             classes = {_name(base): base for base in type(owner).__mro__ if is_learners(base)}
             for name, kept in state["classes"].items():
@@ -124,11 +143,11 @@ class Keeper:
                     lost += [f"{name}.{attribute}" for attribute in kept]
         return lost
 
-    def _of(self, owner: Any, known: set[int]) -> dict[str, Any]:
+    def _of(self, owner: Any, known: set[int], memories: dict[int, int]) -> dict[str, Any]:
         # Who says what of a layer is to be kept knows better.
         is_model = isinstance(owner, nn.Module)
         extra = is_model and type(owner).get_extra_state is not nn.Module.get_extra_state
-        taking = _Taking(known, [] if extra else self.unkept, is_model)
+        taking = _Taking(known, memories, [] if extra else self.unkept, is_model)
         name = type(owner).__name__
         if _root(type(owner)) == "torch":
             # A layer of PyTorch's counts in numbers, if at all.
@@ -182,13 +201,36 @@ def _is_entered(Class: type) -> bool:
 def _attributes(thing: Any) -> dict[str, Any]:
     """The attributes of an object that may be state, those in slots too."""
     own = dict(getattr(thing, "__dict__", {}))
-    for base in type(thing).__mro__:
-        slots = vars(base).get("__slots__", ())
-        for name in (slots,) if isinstance(slots, str) else tuple(slots):
-            if name not in ("__dict__", "__weakref__") and hasattr(thing, name):
-                own.setdefault(name, getattr(thing, name))
-    left_out = _NO_STATE | _OF_EVERY_MODULE if isinstance(thing, nn.Module) else _NO_STATE
+    for name, slot in _slots(_class_of(thing)).items():
+        with suppress(AttributeError):  # it is not set
+            own.setdefault(name, slot.__get__(thing))
+    left_out = _left_out(_class_of(thing))
     return {name: value for name, value in own.items() if name not in left_out}
+
+
+def _class_of(thing: Any) -> type:
+    return type(thing)
+
+
+@lru_cache(maxsize=1024)
+def _slots(Class: type) -> dict[str, types.MemberDescriptorType]:
+    """The slots of a class by the names that they really have: `_Class__n` of `__n`."""
+    return {
+        name: slot
+        for base in reversed(Class.__mro__)
+        if "__slots__" in vars(base)
+        for name, slot in vars(base).items()
+        if isinstance(slot, types.MemberDescriptorType)
+    }
+
+
+@lru_cache(maxsize=1024)
+def _left_out(Class: type) -> set[str]:
+    """The names of attributes that are no state of an object of this class."""
+    names = set().union(*(names for method, names in _NO_STATE.items() if hasattr(Class, method)))
+    if issubclass(Class, Dataset):
+        names.add("root")
+    return names | _OF_EVERY_MODULE if issubclass(Class, nn.Module) else names
 
 
 def _of_class(Class: type) -> dict[str, Any]:
@@ -196,7 +238,7 @@ def _of_class(Class: type) -> dict[str, Any]:
     return {
         name: value
         for name, value in vars(Class).items()
-        if not name.startswith("__") and _is_taken(value) and type(value) is not str
+        if not name.startswith("__") and _is_taken(value)
     }
 
 
@@ -212,8 +254,11 @@ def _is_taken(value: Any) -> bool:
 class _Taking:
     """One look at an owner."""
 
-    def __init__(self, known: set[int], unkept: list[str], is_model: bool) -> None:
-        self._known, self._unkept, self._is_model = known, unkept, is_model
+    def __init__(
+        self, known: set[int], memories: dict[int, int], unkept: list[str], is_model: bool
+    ) -> None:
+        self._known, self._memories = known, memories
+        self._unkept, self._is_model = unkept, is_model
         self._inside: set[int] = set()
         self._left = 0
 
@@ -222,12 +267,17 @@ class _Taking:
         states = {}
         for name, value in own.items():
             self._left = LONGEST if self._is_model else LONGEST_OF_DATA
+            self._is_too_deep = False
             try:
                 state = self.value(value, f"{of}.{name}")
-            except _TooLong:
+            except _TooMuch:
                 state = {"is": "other", "source": Kept(value)}
                 if self._is_model:
                     self._say(f"{of}.{name}", f"more than {LONGEST:,} values")
+            else:
+                if self._is_too_deep:
+                    state = {"is": "other", "source": Kept(value)}
+                    self._say(f"{of}.{name}", f"more than {DEEPEST} things within one another")
             if state is not None:
                 states[name] = state
         return states
@@ -239,14 +289,14 @@ class _Taking:
         """A value as plain values and `Kept`; None of what is no state."""
         kind = type(value)
         self._left -= 1
-        if self._left < 0 or len(self._inside) > _DEEPEST:
-            raise _TooLong
+        if self._left < 0:
+            raise _TooMuch
         other = {"is": "other", "source": Kept(value)}
         if kind in _PLAIN:
-            if kind is str and (os.sep in value or "/" in value):
-                return other  # a place on this machine
-            if kind is str and not self._is_model and len(value) > LONGEST_OF_DATA:
-                return other
+            if kind is str and not self._is_model:
+                is_place = os.sep in value or "/" in value  # on this machine
+                if is_place or len(value) > LONGEST_OF_DATA:
+                    return other
             return value if value is not None else {"is": "None"}
         if isinstance(value, np.generic):
             if value.dtype.kind not in "biuf":
@@ -260,6 +310,10 @@ class _Taking:
             return other
         if isinstance(value, torch.Tensor | np.ndarray):
             return self._array(value, place, other)
+        if len(self._inside) == DEEPEST:
+            # The rest is counted first: of data, too much to be kept is no news.
+            self._is_too_deep = True
+            return other
         self._inside.add(id(value))
         try:
             return self._holder(value, place, other)
@@ -273,18 +327,18 @@ class _Taking:
             if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8 or value.size > LARGEST:
                 self._say(place, f"an array {value.shape} of {value.dtype}")
                 return other
-            source, tensor = Kept(value), torch.from_numpy(_widened(value))
-            return {
-                **{"is": "array", "dtype": value.dtype.str, "source": source},
-                "content": Kept(tensor),
-            }
-        if is_lazy(value) or value.layout is not torch.strided or value.numel() > LARGEST:
+            state = {"is": "array", "dtype": value.dtype.str}
+            content = torch.from_numpy(_widened(value))
+        elif is_lazy(value) or value.layout is not torch.strided or value.numel() > LARGEST:
             self._say(place, f"a tensor {tuple(value.shape)}")
             return other
-        content = Kept(value.detach().clone(), value)
-        on_cpu = value.device.type == "cpu"
-        requires = value.requires_grad and value.is_leaf
-        return {"is": "tensor", "content": content, "requires": requires, "on_cpu": on_cpu}
+        else:
+            requires = value.requires_grad and value.is_leaf
+            on_cpu = value.device.type == "cpu"
+            state = {"is": "tensor", "requires": requires, "on_cpu": on_cpu}
+            content = value.detach().clone()
+        memory = self._memories.setdefault(_memory_of(value), len(self._memories))
+        return {**state, "memory": memory, "content": Kept(content), "source": Kept(value)}
 
     def _holder(self, value: Any, place: str, other: Any) -> Any:
         kind, source = type(value), Kept(value)
@@ -293,7 +347,7 @@ class _Taking:
             if set(map(type, items)) <= {bool, int, float}:  # a long record of losses is quick
                 self._left -= len(items)
                 if self._left < 0:
-                    raise _TooLong
+                    raise _TooMuch
                 states = items
             else:
                 states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(items)]
@@ -347,11 +401,71 @@ def _widened(array: np.ndarray) -> np.ndarray:
     return array.astype(wide)
 
 
+def _memory_of(value: torch.Tensor | np.ndarray) -> int:
+    """Where the memory lies of which a tensor or an array shows all or a part."""
+    while isinstance(value, np.ndarray):
+        if not isinstance(value.base, np.ndarray | torch.Tensor):
+            return int(value.__array_interface__["data"][0])
+        value = value.base
+    return value.untyped_storage().data_ptr()
+
+
+def _memories_of(registered: list[torch.Tensor]) -> dict[int, int]:
+    """A number below zero for each memory of parameters and buffers."""
+    memories: dict[int, int] = {}
+    for i, tensor in enumerate(registered):
+        if not is_lazy(tensor) and tensor.layout is torch.strided:
+            memories.setdefault(_memory_of(tensor), -1 - i)
+    return memories
+
+
+class _Places:
+    """Which object of now stands for which one of a state, so that two never become one.
+
+    The state of an object names it by its source: the object itself, or, of a checkpoint, a number.
+
+    Args:
+        registered: Parameters and buffers, which have their values already.
+        known: The identities of what is restored in another way.
+    """
+
+    def __init__(self, registered: list[torch.Tensor], known: set[int]) -> None:
+        self._by_source: dict[int, Any] = {}
+        self._sources: dict[int, int | None] = dict.fromkeys({*map(id, registered), *known})
+        self._memories = _memories_of(registered)
+
+    def note(self, state: dict[str, Any], thing: Any) -> Any:
+        """From here on, `thing` stands for the object of this state."""
+        source = state["source"]
+        if not isinstance(source, Kept):
+            self._by_source[source] = thing
+            self._sources[id(thing)] = source
+        return thing
+
+    def find(self, state: dict[str, Any], current: Any) -> Any:
+        """What stands for the object of a state: `current`, if nothing does yet."""
+        source = state["source"]
+        return source.value if isinstance(source, Kept) else self._by_source.get(source, current)
+
+    def is_free(self, state: dict[str, Any], thing: Any) -> bool:
+        """Whether `thing` stands for no other object than that of this state."""
+        source = state["source"]
+        return isinstance(source, Kept) or self._sources.get(id(thing), source) == source
+
+    def may_fill(self, state: dict[str, Any], thing: torch.Tensor | np.ndarray) -> bool:
+        """Whether a tensor or an array, and the memory that it shows a part of, are free."""
+        if isinstance(state["source"], Kept):
+            return True
+        memory = self._memories.setdefault(_memory_of(thing), state["memory"])
+        return self.is_free(state, thing) and memory == state["memory"]
+
+
 class _Restoring:
     """Puts the state of one owner back."""
 
-    def __init__(self, lost: list[str], owner: Any, is_same_process: bool) -> None:
+    def __init__(self, lost: list[str], owner: Any, is_same_process: bool, places: _Places) -> None:
         self._lost, self._owner, self._is_same_process = lost, owner, is_same_process
+        self._places = places
 
     def attributes(self, thing: Any, states: dict[str, Any], place: str) -> None:
         now = _attributes(thing)
@@ -381,6 +495,7 @@ class _Restoring:
             try:
                 value = self.value(current, state, f"{Class.__name__}.{name}")
             except _Lost:
+                self._lost.append(f"{Class.__name__}.{name}")
                 continue
             if value is not current:
                 setattr(Class, name, value)
@@ -391,12 +506,6 @@ class _Restoring:
         kind = state["is"]
         if kind == "None":
             return None
-        source = state.get("source")
-        target = source.value if isinstance(source, Kept) else current
-        if kind == "other":
-            if target is _MISSING:
-                raise _Lost
-            return target
         if kind == "number":
             return _dtype(state["dtype"]).type(state["value"])
         if kind == "complex":
@@ -405,23 +514,24 @@ class _Restoring:
             return import_module("decimal").Decimal(state["value"])
         if kind == "Fraction":
             return import_module("fractions").Fraction(*map(int, state["value"].split("/")))
+        target = self._places.find(state, current)
+        if kind == "other":
+            if target is _MISSING:
+                raise _Lost
+            return target
         if kind == "enum":
             if not isinstance(target, Enum):
                 raise _Lost
             return type(target)[state["name"]]
         if kind == "count":
             same = type(target) is itertools.count and repr(target) == _repr_of_count(state)
-            return target if same else itertools.count(*state["value"])
+            same = same and self._places.is_free(state, target)
+            new = target if same else itertools.count(*state["value"])
+            return self._places.note(state, new)
         if kind == "tensor":
-            return self._tensor(current, state)
+            return self._places.note(state, self._tensor(target, state))
         if kind == "array":
-            array = state["content"].value.numpy().astype(_dtype(state["dtype"]))
-            form = array.shape, array.dtype
-            if type(target) is np.ndarray and (target.shape, target.dtype) == form:
-                if not np.array_equal(target, array, equal_nan=array.dtype.kind == "f"):
-                    target[...] = array
-                return target
-            return array
+            return self._places.note(state, self._array(target, state))
         if kind in _SEQUENCES:
             return self._sequence(target, state, _SEQUENCES[kind], place)
         if kind == "record":
@@ -433,21 +543,35 @@ class _Restoring:
             return self._mapping(target, state, _MAPPINGS[kind], place)
         if target is _MISSING or _name(type(target)) != state["class"]:
             raise _Lost
+        is_free = self._places.is_free(state, target)
         if kind == "state":
+            if not is_free:
+                raise _Lost
+            self._places.note(state, target)
             target.load_state_dict(self.value(_MISSING, state["state"], place))
         elif kind == "object":
             if not _is_entered(type(target)):
                 raise ValueError(f"{place} is no object that is kept")
+            target = self._places.note(state, target if is_free else copy(target))
             self.attributes(target, state["attributes"], place)
         else:
             raise ValueError(f"{place} is of the unknown kind {kind!r}")
         return target
 
-    def _tensor(self, current: Any, state: dict[str, Any]) -> torch.Tensor:
-        content: Kept = state["content"]
-        target = current if content.source is None else content.source
-        saved: torch.Tensor = content.value
-        if isinstance(target, torch.Tensor) and _form(target) == _form(saved):
+    def _array(self, target: Any, state: dict[str, Any]) -> Any:
+        array = state["content"].value.numpy().astype(_dtype(state["dtype"]))
+        form = array.shape, array.dtype
+        is_fitting = type(target) is np.ndarray and (target.shape, target.dtype) == form
+        if not is_fitting or not self._places.may_fill(state, target):
+            return array
+        if not np.array_equal(target, array, equal_nan=array.dtype.kind == "f"):
+            target[...] = array
+        return target
+
+    def _tensor(self, target: Any, state: dict[str, Any]) -> Any:
+        saved: torch.Tensor = state["content"].value
+        is_fitting = isinstance(target, torch.Tensor) and _form(target) == _form(saved)
+        if is_fitting and self._places.may_fill(state, target):
             if Kept(target.detach()) == Kept(saved.to(target.device)):
                 return target  # unchanged, and perhaps part of a graph that is still needed
             if target.is_leaf and not target.is_inference():
@@ -468,40 +592,45 @@ class _Restoring:
         ]
 
     def _sequence(self, target: Any, state: Any, kind: Any, place: str) -> Any:
-        items = self._items(target, state["items"], place)
-        if type(target) is not kind:
-            return deque(items, state["maxlen"]) if kind is deque else kind(items)
-        if len(items) == len(target) and (
-            target == kind(items)
-            if kind in (set, frozenset)
-            else all(map(operator.is_, items, target))
-        ):
-            return target
+        is_filled = type(target) is kind and self._places.is_free(state, target)
         if kind in (tuple, frozenset):
-            return kind(items)
-        if kind is list:
-            target[:] = items
-        else:
-            target.clear()
-            (target.update if kind is set else target.extend)(items)
-        return target
+            new = kind(self._items(target, state["items"], place))
+            if is_filled and (new == target if kind is frozenset else _same_items(new, target)):
+                new = target
+            return self._places.note(state, new)
+        filled: Any = target
+        if not is_filled or (kind is deque and target.maxlen != state["maxlen"]):
+            filled = deque(maxlen=state["maxlen"]) if kind is deque else kind()
+        self._places.note(state, filled)  # before its items, one of which may be it
+        items = self._items(target, state["items"], place)
+        if filled == kind(items) if kind is set else _same_items(filled, items):
+            return filled
+        filled.clear()
+        (filled.update if kind is set else filled.extend)(items)
+        return filled
 
     def _mapping(self, target: Any, state: Any, kind: Any, place: str) -> Any:
         is_there = type(target) is kind
         if not is_there and kind is defaultdict:
             raise _Lost  # what makes its values is not known
+        mapping = target
+        if not is_there or not self._places.is_free(state, target):
+            mapping = defaultdict(target.default_factory) if kind is defaultdict else kind()
+        self._places.note(state, mapping)
         keys = [self.value(_MISSING, key, place) for key in state["keys"]]
         now = dict(target) if is_there else {}
         values = [
             self.value(now.get(key, _MISSING), item, f"{place}[{key!r:.30}]")
             for key, item in zip(keys, state["values"], strict=True)
         ]
-        if is_there and list(now) == keys and all(map(operator.is_, values, now.values())):
-            return target
-        mapping = target if is_there else kind()
-        mapping.clear()
-        mapping.update(dict(zip(keys, values, strict=True)))
+        if list(mapping) != keys or not _same_items(mapping.values(), values):
+            mapping.clear()
+            mapping.update(dict(zip(keys, values, strict=True)))
         return mapping
+
+
+def _same_items(some: Any, others: Any) -> bool:
+    return len(some) == len(others) and all(map(operator.is_, some, others))
 
 
 _MISSING = object()
@@ -525,9 +654,11 @@ def _form(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _check_is_attribute(thing: Any, name: Any) -> None:
     """Raises ValueError for a name under which no state is kept, as a forged file may have one."""
-    wrong = not isinstance(name, str) or name.startswith("__") or name in _NO_STATE
+    wrong = (
+        not isinstance(name, str) or name.startswith("__") or name in _left_out(_class_of(thing))
+    )
     if not wrong and isinstance(thing, nn.Module):
-        places = (_OF_EVERY_MODULE, thing._parameters, thing._buffers, thing._modules)
+        places = (thing._parameters, thing._buffers, thing._modules)
         wrong = any(name in place for place in places)
     if not wrong:
         of_class = getattr_static(type(thing), name, None)
@@ -540,7 +671,7 @@ def _check_is_attribute(thing: Any, name: Any) -> None:
 def _set(thing: Any, name: str, value: Any) -> None:
     # Beside `__setattr__`, which would make a tensor a parameter, and refuses to change a frozen
     # dataclass.
-    if hasattr(thing, "__dict__") and name not in _slots(thing):
+    if hasattr(thing, "__dict__") and name not in _slots(_class_of(thing)):
         vars(thing)[name] = value
     else:
         object.__setattr__(thing, name, value)
@@ -551,10 +682,6 @@ def _delete(thing: Any, name: str) -> None:
         del vars(thing)[name]
     else:
         object.__delattr__(thing, name)
-
-
-def _slots(thing: Any) -> set[str]:
-    return {name for base in type(thing).__mro__ for name in vars(base).get("__slots__", ())}
 
 
 def _globals_written(Class: type) -> Iterator[str]:
@@ -571,17 +698,23 @@ def _globals_written(Class: type) -> Iterator[str]:
 # In a checkpoint
 
 
-def to_plain(value: Any) -> Any:
-    """What `Keeper.take` gave, as plain values and tensors."""
-    if isinstance(value, Kept):
-        return value.value
-    if isinstance(value, dict):
-        return {
-            key: to_plain(item)
-            for key, item in value.items()
-            if not (key == "source" and isinstance(item, Kept))
-        }
-    return [to_plain(item) for item in value] if isinstance(value, list) else value
+def to_plain(states: Any) -> Any:
+    """What `Keeper.take` gave, as plain values and tensors, and a number for each source."""
+    numbers: dict[int, int] = {}
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Kept):
+            return value.value
+        if isinstance(value, dict):
+            return {
+                key: numbers.setdefault(id(item.value), len(numbers))
+                if key == "source" and isinstance(item, Kept)
+                else plain(item)
+                for key, item in value.items()
+            }
+        return [plain(item) for item in value] if isinstance(value, list) else value
+
+    return plain(states)
 
 
 def from_plain(value: Any) -> Any:
