@@ -303,6 +303,19 @@ def test_a_batch_that_is_kept_while_training_is_no_parameter(where):
     assert list(dict(model.named_parameters())) == ["net.weight", "net.bias"]
 
 
+def test_a_batch_that_a_trainer_keeps_on_the_model_is_no_parameter():
+    class Keeping(Trainer):
+        def prepare_batch(self, batch):
+            self.model.last = (batch[0] * 1).requires_grad_()
+            return super().prepare_batch(batch)
+
+    model = Scratch()
+    names = list(dict(model.named_parameters()))
+    Keeping(max_epochs=1).fit(model, SyntheticRegressionData(num_train=64, num_val=32))
+    assert type(model.last) is torch.Tensor
+    assert list(dict(model.named_parameters())) == names
+
+
 def test_a_call_from_outside_makes_no_parameters_either():
     model = Caching("forward")
     model(torch.ones(3, 2))

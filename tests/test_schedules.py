@@ -322,6 +322,11 @@ def told(optimizer, *schedulers, epochs=10, updates=20, **settings):
             "epoch",
             "T_max=6, but is stepped 10 times",
         ),
+        (
+            lambda o: S.CosineAnnealingWarmRestarts(o, 30),
+            "epoch",
+            "T_0=30, but is stepped 10 times (after each epoch, in 10 epochs): it is not carried",
+        ),
         (lambda o: S.LambdaLR(o, lambda i: 1 - i / 8), "epoch", "gives the factor -0.125 at 9"),
         (
             lambda o: S.LambdaLR(o, lambda i: math.inf if i > 3 else 1),
@@ -345,6 +350,8 @@ def test_a_schedule_of_another_length_or_without_a_rate_is_told(make, interval, 
         (lambda o: S.CosineAnnealingLR(o, 200), "step"),
         (lambda o: S.CosineAnnealingLR(o, 15), "epoch"),  # not carried to its end on purpose
         (lambda o: S.CosineAnnealingWarmRestarts(o, 3), "epoch"),
+        (lambda o: S.CosineAnnealingLR(o, 9), "epoch"),  # the last of 10 steps trains nothing
+        (lambda o: S.LinearLR(o, 1.0, 0.0, 9), "epoch"),
         (lambda o: S.LinearLR(o, 0.1, 1.0, 5), "epoch"),
         (lambda o: S.LinearLR(o, 1.0, 0.1, 5), "epoch"),
         (

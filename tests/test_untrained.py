@@ -239,6 +239,16 @@ def test_a_model_that_only_looks_like_ours_is_told_too():
     assert len(told(Own())) == 1
 
 
+def test_layers_that_are_made_anew_in_each_step_are_told():
+    class Forgetful(Net):
+        def more(self, X):
+            return nn.Linear(3, 2)(X)
+
+    [message] = told(Forgetful())
+    assert message.startswith("Forgetful makes new layers in each step, such as one with a")
+    assert message.endswith("Make them once, in __init__, as attributes of the model.")
+
+
 def test_many_are_not_all_listed():
     class Many(InList):
         def make(self):

@@ -232,7 +232,7 @@ def _parameters_of(module: nn.Module) -> Iterable[tuple[str, nn.Parameter | None
 #: Functions of a model within which nothing that is set becomes a parameter.
 _WORK = {"forward", "loss", "accuracy", "training_step", "validation_step"}
 #: And others: the training loop's, those that call a layer and its hooks, and a tensor's hooks.
-_CALLERS = {"fit_epoch", "_call_impl", "_engine_run_backward"}
+_CALLERS = {"fit_epoch", "prepare_batch", "_call_impl", "_engine_run_backward"}
 
 
 def _occasion(module: nn.Module) -> Literal["making", "work", "outside"]:

@@ -57,7 +57,7 @@ def is_near(name: str, known: str) -> bool:
     if name == known or name.startswith("_"):
         return False
     plain, other = _normal(name), _normal(known)
-    if plain == other:
+    if plain in (other, _shortened(other), other + other[-1]):
         return True
     plural = "_" in known and plain in (other + "s", other + "es")
     if not plural and (plain.startswith(other) or plain.endswith(other)):
@@ -71,6 +71,11 @@ def _normal(name: str) -> str:
     """A name in small letters, without underscores, each word in one form."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
     return "".join(_SAME.get(word, word) for word in words)
+
+
+def _shortened(name: str) -> str:
+    """A name in its usual short form, for one that is written as one word, such as trainstep."""
+    return name.replace("training", "train").replace("validation", "val")
 
 
 def _distance(one: str, other: str) -> int:

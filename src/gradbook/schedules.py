@@ -11,6 +11,7 @@ from typing import Any
 from torch.optim.lr_scheduler import (
     ChainedScheduler,
     CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
     LambdaLR,
     LinearLR,
     MultiplicativeLR,
@@ -168,11 +169,12 @@ def _problems_of_length(
         return
     setting, then, is_exact = _PLANNED[found]
     planned = getattr(scheduler, setting)
-    if planned < steps:
+    # The rate that comes after the last update trains nothing.
+    if planned < steps - (not is_exact):
         if then is None or (found is LinearLR and scheduler.end_factor != 0):
             return
         problem = then
-    elif planned == steps or length.is_cut:
+    elif planned <= steps or length.is_cut:
         return
     elif is_exact or 2 * steps < planned or _is_warm_up(scheduler):
         problem = "it is not carried to its end"
@@ -272,6 +274,7 @@ _PLANNED: dict[type, tuple[str, str | None, bool]] = {
     CosineAnnealingLR: ("T_max", "beyond it the rate goes up again", False),
     PolynomialLR: ("total_iters", "beyond it the rate is 0", False),
     LinearLR: ("total_iters", "beyond it the rate is 0", False),
+    CosineAnnealingWarmRestarts: ("T_0", None, False),
 }
 
 #: So many factors of a function are looked at.

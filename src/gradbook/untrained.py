@@ -83,6 +83,15 @@ class _Look:
             self.tell([foreign[k] for k in self.there if k in foreign], nothing=nothing)
         else:
             self.tell([foreign[k] for k in self.doubtful if k in foreign])
+            first = [t for t in self.doubtful.values() if isinstance(t, nn.Parameter)]
+            new = [t for k, t in foreign.items() if k not in {**self.doubtful, **self.there}]
+            if first and any(isinstance(tensor, nn.Parameter) for tensor in new):
+                warn(
+                    f"{type(self.model).__name__} makes new layers in each step, such as one with "
+                    f"a parameter of shape {tuple(first[0].shape)}, and nothing trains them. Make "
+                    f"them once, in __init__, as attributes of the model.",
+                    GradbookWarning,
+                )
             self.doubtful = {}
         if not self.doubtful:
             self.leave()
