@@ -1,8 +1,9 @@
 """What objects keep in plain attributes: taken between two steps, and put back in place.
 
 A model, its data and its loaders may count, collect and average in attributes that PyTorch does not
-know. What was taken stays what it was; `to_plain` makes of it what a checkpoint can hold. Nothing
-of a checkpoint makes an object: it fills those that are there.
+know. `Keeper.take` copies them, so that later steps do not change what was taken, and `to_plain`
+turns that into what a checkpoint can hold. A checkpoint names no class to make an object of: it
+fills the objects that are there. Only where one of them has to become two is a copy made of it.
 """
 
 import ast
@@ -29,11 +30,11 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
-#: So many things in one attribute are kept of a model, and of anything else, which may be data.
+#: The most things kept in one attribute: of a model, and of anything else, which may be data.
 LONGEST, LONGEST_OF_DATA = 100_000, 1_000
 #: A tensor or an array of a model with more elements than this is not kept.
 LARGEST = 2**24
-#: So many things may lie within one another; a checkpoint holds about twice as many levels.
+#: The most things kept within one another. Each takes up to two of a checkpoint's 100 levels.
 DEEPEST = 40
 
 #: Attributes that are no state, by what the class of their owner has: they lead elsewhere, or say
@@ -144,7 +145,7 @@ class Keeper:
         return lost
 
     def _of(self, owner: Any, known: set[int], memories: dict[int, int]) -> dict[str, Any]:
-        # Who says what of a layer is to be kept knows better.
+        # A layer with a `get_extra_state` of its own keeps by it what is left out here.
         is_model = isinstance(owner, nn.Module)
         extra = is_model and type(owner).get_extra_state is not nn.Module.get_extra_state
         taking = _Taking(known, memories, [] if extra else self.unkept, is_model)
