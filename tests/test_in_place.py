@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 
 import gradbook
 from gradbook import Classifier, DataModule, Trainer
@@ -46,6 +47,32 @@ class Reader(Writer):
         return Classifier.accuracy(self, Y_hat, Y)
 
 
+class Views(Dataset):
+    """Gives parts of its tensors."""
+
+    def __init__(self, batches):
+        self.given = batches
+
+    def __len__(self):
+        return len(self.given)
+
+    def __getitem__(self, index):
+        return self.given[index]
+
+
+class Given:
+    """A loader that a learner wrote."""
+
+    def __init__(self, batches):
+        self.given = batches
+
+    def __len__(self):
+        return len(self.given)
+
+    def __iter__(self):
+        return iter(self.given)
+
+
 class Points(DataModule):
     def __init__(self, kind, batch_size=8):
         super().__init__()
@@ -57,7 +84,12 @@ class Points(DataModule):
     def get_dataloader(self, train):
         if self.kind == "tensors":
             return self.get_tensorloader((self.X, self.y), False)
-        return self.batches()
+        if self.kind == "views":
+            return DataLoader(Views(self.batches()), batch_size=None)
+        if self.kind == "collated":
+            views = Views([(self.X[i : i + 8], self.y[i : i + 8]) for i in range(0, 40, 8)])
+            return DataLoader(views, batch_size=1, collate_fn=lambda items: items[0])
+        return Given(self.batches()) if self.kind == "class" else self.batches()
 
     def batches(self):
         return list(zip(self.X.split(8), self.y.split(8), strict=True))
@@ -96,7 +128,7 @@ USES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["tensors", "list"])
+@pytest.mark.parametrize("kind", ["tensors", "list", "views", "collated", "class"])
 @pytest.mark.parametrize("use", USES.values(), ids=USES)
 def test_data_stay_as_they_are_and_the_numbers_are_the_right_ones(use, kind):
     found = []

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset, default_collate
 
 from gradbook.checks import check_whole_number
 from gradbook.errors import DataError
@@ -100,12 +100,35 @@ class KeptBatches(list[Any]):
         return map(copy_batch, super().__iter__())
 
 
-def giving_copies(loader: Any) -> Any:
-    """The batches of `loader`, to be written into: those of a list or tuple as copies.
+class Copies:
+    """Minibatches of a loader that may give parts of its data: each pass gives copies."""
 
-    Other loaders make their batches anew in each pass.
-    """
-    return KeptBatches(loader) if type(loader) in (list, tuple) else loader
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(copy_batch, self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # not there yet, as while a copy is made
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+
+def giving_copies(loader: Any) -> Any:
+    """The batches of `loader`, to be written into without a change of the data."""
+    if type(loader) in (list, tuple):
+        return KeptBatches(loader)
+    # These make each batch anew: ours, and a DataLoader that puts examples together, or whose
+    # worker processes do.
+    is_new = isinstance(loader, TensorLoader) or (
+        isinstance(loader, DataLoader)
+        and (loader.num_workers > 0 or loader.collate_fn is default_collate)
+    )
+    return loader if is_new else Copies(loader)
 
 
 class DataModule(HyperParameters):

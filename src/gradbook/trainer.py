@@ -28,7 +28,7 @@ from gradbook import (
     untrained,
 )
 from gradbook.board import ProgressBoard
-from gradbook.data import Batch, TensorLoader, giving_copies, to_device
+from gradbook.data import Batch, Copies, TensorLoader, giving_copies, to_device
 from gradbook.errors import (
     ConfigError,
     GradbookError,
@@ -342,8 +342,9 @@ class Trainer(HyperParameters):
                 if self.max_epochs - self.position.epoch > 1:
                     for passes in (self.train_dataloader, self.val_dataloader):
                         loader = getattr(passes, "loader", passes)
-                        begun = isinstance(loader, rehearsal.Begun)
-                        check_begins_anew(loader.loader if begun else loader)
+                        while isinstance(loader, rehearsal.Begun | Copies):
+                            loader = loader.loader
+                        check_begins_anew(loader)
                 self._check_schedules()
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
