@@ -116,6 +116,8 @@ CASES = {
     "array": (lambda: np.zeros(3, np.float32), filled),
     "array of integers": (lambda: np.zeros((2, 2), np.uint8), filled),
     "array without dimensions": (lambda: np.array(0.0), lambda t: np.array(3.0)),
+    "bytes": (lambda: b"", lambda t: t + b"\x00\xff"),
+    "bytearray": (lambda: bytearray(2), grown),
     "list": (lambda: [1, 2.0], grown),
     "nested": (lambda: {"a": [1, {"b": 2}]}, lambda t: {"a": [5, {"b": 7}, (1,)]}),
     "dict": (lambda: {"steps": 0}, lambda t: {**t, "steps": 4, 3: "x", (1, 2): None}),

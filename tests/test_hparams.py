@@ -497,6 +497,8 @@ def test_what_is_plain_stays_as_it_is(value):
         (np.int64(3), 3),
         (torch.zeros(200, 3), "(200, 3) float32, checksum 381c4040"),
         (np.zeros((200, 3)), "(200, 3) float64, checksum 381c4040"),
+        (torch.eye(3).to_sparse(), "(3, 3) float32"),
+        (torch.empty(2, device="meta"), "(2,) float32"),
         (PurePosixPath("a/b"), "a/b"),
         (torch.nn.ReLU, "torch.nn.modules.activation.ReLU"),
         (torch.nn.ReLU(), "torch.nn.modules.activation.ReLU"),

@@ -245,7 +245,7 @@ def _of_class(Class: type) -> dict[str, Any]:
 
 #: What is looked at at all; other values, such as functions and layers, are no state.
 _TAKEN = {*_PLAIN, list, tuple, deque, set, frozenset, *_MAPPINGS.values(), np.ndarray}
-_TAKEN |= {torch.Tensor, nn.Parameter, itertools.count}
+_TAKEN |= {torch.Tensor, nn.Parameter, itertools.count, bytes, bytearray}
 
 
 def _is_taken(value: Any) -> bool:
@@ -305,6 +305,11 @@ class _Taking:
             return {"is": "number", "dtype": value.dtype.str, "value": value.item()}
         if _name(kind) in _WRITTEN:
             return {"is": kind.__name__, "value": str(value)}
+        if kind in (bytes, bytearray):
+            self._left -= len(value)
+            if self._left < 0:
+                raise _TooMuch
+            return {"is": kind.__name__, "value": value.hex(), "source": Kept(value)}
         if isinstance(value, Enum):
             return {"is": "enum", "name": value.name, "source": Kept(value)}
         if id(value) in self._known or id(value) in self._inside:
@@ -520,6 +525,14 @@ class _Restoring:
             if target is _MISSING:
                 raise _Lost
             return target
+        if kind in ("bytes", "bytearray"):
+            content = bytes.fromhex(state["value"])
+            if kind == "bytes":
+                return content
+            if type(target) is not bytearray or not self._places.is_free(state, target):
+                return self._places.note(state, bytearray(content))
+            target[:] = content
+            return self._places.note(state, target)
         if kind == "enum":
             if not isinstance(target, Enum):
                 raise _Lost

@@ -357,11 +357,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist") and hasattr(value, "shape"):  # a tensor or an array
-        if math.prod(value.shape) <= 100:
-            return value.tolist()
-        values = value.reshape(-1)[:: 1 + math.prod(value.shape) // 1000]  # some stand for all
-        crc = zlib.crc32(repr(values.tolist()).encode())
         form = f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
+        try:
+            if math.prod(value.shape) <= 100:
+                return value.tolist()
+            values = value.reshape(-1)[:: 1 + math.prod(value.shape) // 1000]  # some stand for all
+            crc = zlib.crc32(repr(values.tolist()).encode())
+        except (RuntimeError, NotImplementedError):  # sparse, or without values
+            return form
         return f"{form}, checksum {crc:08x}"
     if isinstance(value, PurePath):
         return str(value)
