@@ -151,6 +151,12 @@ def test_a_rate_beyond_the_edge_is_called_that():
     assert "beyond the edge" in str(sharpness(LinearRegression(lr=3), SyntheticRegressionData()))
 
 
+def test_it_says_how_it_relates_to_the_range_test():
+    text = " ".join(str(sharpness(LinearRegression(lr=3), SyntheticRegressionData())).split())
+    assert "too large at these weights, beyond the edge of stability" in text
+    assert "lr_range may suggest another rate: it trains on with minibatches" in text
+
+
 class Saddle(Module):
     """A loss of the curvatures 3 and c, wherever the weights are."""
 

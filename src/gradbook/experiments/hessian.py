@@ -101,7 +101,9 @@ class Sharpness(Finding):
             *(f"  {note}" for note in self.notes),
             *textwrap.wrap(self._about_smallest(), 88, initial_indent="  ", subsequent_indent="  "),
         ]
-        return "\n".join([*lines, *textwrap.wrap(self._verdict(), 88, subsequent_indent="  ")])
+        for text in (self._verdict(), self._beside_lr_range()):
+            lines += textwrap.wrap(text, 88, subsequent_indent="  ")
+        return "\n".join(lines)
 
     def _accuracy(self) -> str:
         products = f"{self.num_products} Hessian-vector products"
@@ -149,8 +151,9 @@ class Sharpness(Finding):
         share = f"lr={self.lr:g} is {self.lr / critical:.2g} times {which}"
         if self.lr > critical:
             return (
-                f"{share}: beyond the edge. Steps along the sharpest direction grow, until the "
-                f"loss explodes or the weights have come to where it is flatter."
+                f"{share}: too large at these weights, beyond the edge of stability. Steps along "
+                f"the sharpest direction grow, until the loss explodes or the weights have come "
+                f"to where it is flatter."
             )
         if -self.smallest > self.eigenvalue:
             return (
@@ -160,9 +163,16 @@ class Sharpness(Finding):
             )
         convex = self._is_smallest_known() and self.smallest >= -self._rounding()
         where = "here" if convex else "along the sharpest direction"
+        return f"{share}: stable {where}."
+
+    def _beside_lr_range(self) -> str:
+        """Why `lr_range` may suggest another rate."""
+        if self.lr is None or math.isinf(self.critical_lr):
+            return ""
         return (
-            f"{share}: stable {where}, with the gradient of all examples. The noise of small "
-            f"minibatches lowers the edge, and sharpness changes while a network trains."
+            "lr_range may suggest another rate: it trains on with minibatches, while this looks at "
+            "these examples together, at the weights as they are now (stochastic gradient descent "
+            "along a path, and full-batch gradient descent at one point)."
         )
 
     def _rounding(self) -> float:
