@@ -176,7 +176,7 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
         told = f"   {best['value']:<9.4g} (epoch {best['epoch']})" if best else ""
         lines.append(f"  {label:<12}{value:>9.4g}{told}")
     if facts["final"]:
-        lines.append("")
+        lines += [""] if plan.display == "off" else ["", f"  {CHART_AND_TABLE}", ""]
     each = facts["seconds_per_epoch"]
     rate = f", {each:.3g} an epoch" if each is not None else ""
     lines.append(f"  seconds   {facts['seconds']:.3g} with loading{rate}")
