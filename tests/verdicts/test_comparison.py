@@ -91,6 +91,7 @@ def test_skewed_values_of_unequal_spread_break_the_assumption():
     draw, _, _ = CENTRED["lognormal"]
     rng = np.random.default_rng(8)
     assert 9 < told_apart(lambda n: draw(rng, n), (5, 5), 3) < 17
+    assert told_apart(lambda n: draw(rng, n), (5, 5), 3, alpha=0.01) <= seen(6)
 
 
 def test_the_level_can_be_chosen():
