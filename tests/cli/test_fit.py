@@ -108,6 +108,13 @@ def test_the_summary_is_for_a_person(capsys):
     )
 
 
+@pytest.mark.parametrize(("display", "said"), [("terminal", 1), ("lines", 0), ("off", 0)])
+def test_beside_a_chart_it_is_said_why_the_table_ends_with_other_values(capsys, display, said):
+    main(["train", *FAST, "--display", display])
+    text = capsys.readouterr().out
+    assert text.count("The chart shows means over parts of an epoch, the table means over") == said
+
+
 def test_the_curves_are_written(trained):
     _, told, _ = trained(*FAST)
     svg, png = (Path(file) for file in told["curves"])

@@ -51,6 +51,14 @@ def test_the_curve_has_a_verdict_and_the_findings_are_told(shown):
     assert "\nnoticed    Vanishing gradients in epoch 1.\n" in told
 
 
+def test_it_is_said_why_the_chart_and_the_table_end_with_other_values(shown):
+    make_run()
+    said = "\nThe chart shows means over parts of an epoch, the table means over whole epochs.\n"
+    told = shown()
+    assert said in told
+    assert told.index(said) < told.index("     epoch  train_loss")
+
+
 def test_what_is_not_known_is_left_out(shown):
     data = facts_of("a")["data"] | {"source": None, "num_train": None, "num_val": None}
     make_run(git=None, optimizer=None, command=None, data=data)

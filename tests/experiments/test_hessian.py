@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.experiments.nets import SmoothMLP, classes, covariance, full_hessian, state_of
+from tests.experiments.nets import Net, SmoothMLP, classes, covariance, full_hessian, state_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -151,6 +151,12 @@ def test_a_rate_beyond_the_edge_is_called_that():
     assert "beyond the edge" in str(sharpness(LinearRegression(lr=3), SyntheticRegressionData()))
 
 
+def test_it_says_how_it_relates_to_the_range_test():
+    text = " ".join(str(sharpness(LinearRegression(lr=3), SyntheticRegressionData())).split())
+    assert "too large at these weights, beyond the edge of stability" in text
+    assert "lr_range may suggest another rate: it trains on with minibatches" in text
+
+
 class Saddle(Module):
     """A loss of the curvatures 3 and c, wherever the weights are."""
 
@@ -176,14 +182,78 @@ def test_a_loss_that_falls_without_bound_is_not_called_stable(c):
     text = " ".join(str(found).split())
     assert ("not stable here. Along that of the eigenvalue -4" in text) == (c == -4)
     assert ("stable along the sharpest direction" in text) == (c < 0)
-    assert (f"the smallest eigenvalue is about {c:g}: along" in text) == (c < 0)
+    downward = f"the smallest eigenvalue is {c:g}, to about 1%: along its direction the loss curves"
+    assert (f"{downward} downward" in text) == (c < 0)
+    assert ("is 1, to about 1%: the loss curves upward in every direction" in text) == (c > 0)
     assert ("critical rate: stable here" in text) == (c > 0)
 
 
-def test_the_smallest_eigenvalue_is_that_of_the_whole_hessian():
-    model, (X, y) = SmoothMLP(), classes()
-    expected = np.linalg.eigvalsh(full_hessian(model, X, y))[0]
-    assert sharpness(model, (X, y), tolerance=1e-4).smallest == pytest.approx(expected, rel=0.1)
+def exact_eigenvalues(model, X, y):
+    """Those of the whole Hessian by automatic differentiation in float64, the smallest first."""
+    parameters = {name: p.detach().double() for name, p in model.named_parameters()}
+    sizes = [p.numel() for p in parameters.values()]
+
+    def loss(weights):
+        parts = zip(parameters.items(), weights.split(sizes), strict=True)
+        moved = {name: part.view_as(p) for (name, p), part in parts}
+        return model.loss(torch.func.functional_call(model, moved, (X.double(),)), y)
+
+    begin = torch.cat([p.reshape(-1) for p in parameters.values()])
+    return np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, begin).numpy())
+
+
+@pytest.mark.parametrize("trained", [False, True])
+@pytest.mark.parametrize("act", [nn.Tanh, nn.ReLU, nn.Sigmoid])
+@pytest.mark.parametrize(("num_examples", "num_hiddens"), [(60, 4), (100, 16)])
+def test_both_ends_are_those_of_the_whole_hessian_and_a_bound_is_called_one(
+    num_examples, num_hiddens, act, trained
+):
+    torch.manual_seed(0)
+    X, y = classes(num_examples, 8)
+    width = num_hiddens
+    model = Net(nn.Linear(8, width), act(), nn.Linear(width, width), act(), nn.Linear(width, 3))
+    if trained:
+        optimizer = torch.optim.Adam(model.parameters(), 0.01)
+        for _ in range(100):
+            optimizer.zero_grad()
+            model.loss(model(X), y).backward()
+            optimizer.step()
+    values = exact_eigenvalues(model, X, y)
+    found = sharpness(model, (X, y))
+    text = " ".join(str(found).split())
+    print(f"from {values[0]:.6g} to {values[-1]:.6g}; found {found.smallest:.6g}: {text}")
+    assert found.eigenvalue == pytest.approx(values[-1], rel=2e-6)
+    assert values[0] < 0
+    assert found.smallest >= values[0] - 1e-5 * values[-1]
+    assert "curves downward" in text
+    if "which is a bound" in text:
+        assert f"is at most {found.smallest:.3g}" in text
+    else:
+        assert found.smallest == pytest.approx(values[0], rel=0.01)
+        assert f"the smallest eigenvalue is {found.smallest:.3g}, to about 1%" in text
+
+
+def test_of_a_loss_that_is_nearly_level_in_many_directions_only_a_bound_is_known():
+    X = torch.randn(500, 80) * torch.logspace(0, -3, 80)
+    found = sharpness(LinearRegressionScratch(80), (X, torch.randn(500, 1)))
+    assert 0 < np.linalg.eigvalsh(covariance(X))[0] < found.smallest
+    text = " ".join(str(found).split())
+    assert f"smallest eigenvalue is at most {found.smallest:.3g}, which is a bound" in text
+    assert "curves downward in some direction is not known" in text
+    assert "stable along the sharpest direction" in text
+
+
+def test_a_direction_in_which_the_loss_is_level_is_known_of_few_weights():
+    X = torch.randn(50, 1).expand(50, 2)  # two columns that are the same
+    text = str(sharpness(LinearRegressionScratch(2), (X, torch.randn(50, 1))))
+    assert "the smallest eigenvalue is 0 up to rounding: no direction was found in which" in text
+
+
+def test_the_smallest_is_looked_for_within_the_products_that_are_allowed():
+    X, y = classes(200, 30)
+    found = sharpness(Net(nn.Linear(30, 3)), (X, y), max_products=9)
+    assert found.num_products == 9
+    assert sharpness(Net(nn.Linear(30, 3)), (X, y)).num_products <= 40
 
 
 def test_of_another_optimizer_nothing_is_claimed():

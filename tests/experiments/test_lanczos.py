@@ -39,3 +39,31 @@ def test_a_short_memory_starts_anew_and_arrives(monkeypatch):
     found = largest_eigenpair(lambda v: A @ v, start_for(A), 1e-4, 200)
     assert found.converged
     assert found.value == pytest.approx(2, rel=1e-4)
+
+
+def test_the_smallest_is_found_by_the_same_products():
+    A = matrix_of([-2.0, *np.linspace(0, 1, 60), 3.0])
+    found = largest_eigenpair(
+        lambda v: A @ v, start_for(A), 1e-3, 60, lowest_tolerance=1e-3, lowest_products=60
+    )
+    assert found.lowest == pytest.approx(-2, rel=1e-6)
+    assert found.lowest_residual <= 2e-3
+    assert found.num_products < 30
+
+
+def test_of_the_smallest_there_is_a_bound_whenever_it_ends():
+    values = np.linspace(-1, 1, 300)
+    A = matrix_of(values)
+    for num_products in (1, 2, 5, 20):
+        found = largest_eigenpair(lambda v: A @ v, start_for(A), 1e-9, num_products)
+        assert found.lowest >= -1
+        nearest = np.abs(values - found.lowest).min()
+        assert nearest <= found.lowest_residual
+
+
+def test_a_short_memory_keeps_the_bound_of_the_smallest(monkeypatch):
+    A = matrix_of([-5.0, *np.linspace(0, 1, 100), 2.0])
+    monkeypatch.setattr("gradbook.experiments.lanczos._BASIS_NUMBERS", 5 * len(A))
+    found = largest_eigenpair(lambda v: A @ v, start_for(A), 1e-4, 200)
+    assert found.value == pytest.approx(2, rel=1e-4)
+    assert -5 <= found.lowest < -3

@@ -242,6 +242,8 @@ def test_it_is_a_table_and_plain_values():
     assert table["smoothed"].tolist() == list(found.smoothed)
     assert found.facts()["suggestion"] == found.suggestion
     assert f"suggestion: lr={found.suggestion:.2g}, half the rate" in str(found)
+    text = " ".join(str(found).split())
+    assert "sharpness may call this rate too large: it looks at many examples together" in text
 
 
 def test_the_figure_has_a_logarithmic_axis_and_marks_the_suggestion():

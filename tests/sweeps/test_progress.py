@@ -48,7 +48,9 @@ def test_it_says_how_many_runs_are_done_and_which_is_best(members, capsys):
     text = capsys.readouterr().out
     assert text.startswith("2 runs in sweep\n")
     assert "0 of 2 runs done, 0 of 6 epochs" in text
-    assert text.endswith("1 of 2 runs done, 5 of 6 epochs, best val_loss 0.1 (lr 0.2, seed 0)\n")
+    assert text.endswith(
+        "1 of 2 runs done, 5 of 6 epochs, best so far: val_loss 0.1 (lr 0.2, seed 0)\n"
+    )
 
 
 def test_where_lines_are_shown_each_member_has_one_when_it_has_ended(members, capsys):

@@ -109,6 +109,83 @@ def test_the_words_name_the_best_and_the_failed(rates):
     assert "\x1b" not in str(failed)
 
 
+RISING = (0.5, 0.6, 0.7, 0.75, 0.79, 0.82, 0.84, 0.85, 0.86, 0.865)
+SWINGING = (0.5, 0.8, 0.55, 0.82, 0.6, 0.84, 0.58, 0.86, 0.6, 0.866)
+
+
+def swept(finals, restless=()):
+    """Accuracies of a few seeds each, which end as `finals` say; those of `restless` swing."""
+    members = []
+    for lr, values in finals.items():
+        for seed, last in enumerate(values):
+            accs = [*(SWINGING if lr in restless else RISING)[:-1], last]
+            curves = {"val_acc": accs, "val_loss": [2 * (1 - acc) for acc in accs]}
+            members.append(({"lr": lr, "seed": seed}, curves))
+    return make(members)
+
+
+def test_settings_that_the_seeds_cannot_tell_apart_are_called_tied_and_the_calmer_is_named():
+    sweep = swept(
+        {0.01: (0.7, 0.71, 0.705), 0.1: (0.86, 0.87, 0.866), 0.3: (0.868, 0.861, 0.87)}, [0.3]
+    )
+    assert sweep.best.values == {"lr": 0.3}
+    assert [setting.values["lr"] for setting in sweep.tied] == [0.1, 0.3]
+    assert sweep.summary()["tied"] == [{"lr": 0.1}, {"lr": 0.3}]
+    text = str(sweep)
+    assert (
+        "Tied, as far as 3 seeds each can tell: lr 0.1 (val_acc 0.8653 ± 0.005) and lr 0.3 "
+        "(val_acc 0.8663 ± 0.005). lr 0.1 is the calmer: lr 0.3 is oscillating.\n"
+    ) in text
+    assert "Best:" not in text
+    assert "hides any difference" not in text
+
+
+def test_of_tied_settings_that_are_alike_none_is_called_calmer():
+    finals = {lr: (0.86 + lr / 1000, 0.87, 0.866) for lr in (1, 2, 3, 4, 5, 6)}
+    assert "calmer" not in str(swept(finals))
+    assert "and 2 others." in str(load("net-sweep-1"))
+
+
+def test_one_setting_that_is_better_than_the_others_is_the_best_and_its_swings_are_said():
+    sweep = swept({0.1: (0.8, 0.801, 0.802), 0.3: (0.866, 0.868, 0.864)}, [0.3])
+    assert [setting.values for setting in sweep.tied] == [{"lr": 0.3}]
+    text = str(sweep)
+    assert "Best: lr 0.3, with val_acc 0.866 ± 0.002 at the end, although it is oscill" in text
+    assert "lr 0.3 is better than lr 0.1 by" in text
+
+
+def test_of_one_seed_each_nothing_is_tied(rates):
+    assert [setting.values for setting in rates.tied] == [{"lr": 0.1}]
+    assert "at the end.\nOne seed each: another may put them in another order." in str(rates)
+
+
+def test_of_two_seeds_each_it_is_said_that_they_cannot_tell():
+    sweep = swept({0.1: (0.7, 0.81), 0.3: (0.866, 0.858)})
+    assert [setting.values for setting in sweep.tied] == [{"lr": 0.3}]
+    text = str(sweep)
+    assert "Best: lr 0.3, with val_acc 0.862 ± 0.006 at the end.\n" in text
+    assert "Two seeds each cannot tell it from lr 0.1: take more (--seeds 5).\n" in text
+
+
+def test_seeds_that_all_give_the_same_difference_are_asked_about(seeded):
+    assert [setting.values for setting in seeded.tied] == [{"lr": 0.2}]
+    text = str(seeded)
+    assert "Best: lr 0.2" in text
+    assert "Other seeds may not agree: every pair of seeds differs by as much" in text
+    assert "Were they different seeds?" in text
+
+
+def test_what_was_pruned_is_tied_with_nothing():
+    values = {0.1: (0.5, 0.52, 0.49), 0.2: (0.51, 0.5, 0.53)}
+    members = [
+        ({"lr": lr, "seed": seed}, losses(0.9, 0.7, final))
+        for lr, finals in values.items()
+        for seed, final in enumerate(finals)
+    ]
+    sweep = make(members, search="optuna", pruned=(0,))
+    assert [setting.values for setting in sweep.tied] == [{"lr": 0.2}]
+
+
 def test_it_is_loaded_by_name_and_by_path(rates):
     assert load("net-sweep-1").name == "net-sweep-1"
     assert load(rates.folder).members[0].values["lr"] == 0.001

@@ -11,10 +11,15 @@ from gradbook.errors import ConfigError
 from gradbook.verdicts import compare_settings
 from gradbook.verdicts.student_t import t_test
 
-#: What errs 5 times in 100 is seen to err at most so often, in percent, in so many simulations:
-#: three standard deviations more.
 NUM = 800
-SEEN = 5 + 3 * math.sqrt(5 * 95 / NUM)
+
+
+def seen(percent):
+    """What errs so often is seen to err at most so often in NUM simulations: 3 deviations more."""
+    return percent + 3 * math.sqrt(percent * (100 - percent) / NUM)
+
+
+SEEN = seen(5)
 
 
 def told_apart(draw, counts, scale=1, **options):
@@ -23,6 +28,7 @@ def told_apart(draw, counts, scale=1, **options):
     for _ in range(NUM):
         found = compare_settings(draw(counts[0]), scale * draw(counts[1]), "val_loss", **options)
         wrong += found.better is not None
+    print(f"{counts} seeds, {scale} times the spread: {wrong} of {NUM} ties told apart")
     return 100 * wrong / NUM
 
 
@@ -47,6 +53,45 @@ def test_ties_in_pairs_are_seldom_told_apart(count, shape):
 def test_ties_of_settings_that_spread_differently_are_seldom_told_apart(counts):
     draw = np.random.default_rng(3).standard_normal
     assert told_apart(draw, counts, scale=4) <= SEEN
+
+
+#: Values of each shape with the mean 0, so that a scale leaves a tie a tie; and the most ties that
+#: docs/verdicts.md says are told apart, in percent: of equal spread, and of three times the spread.
+CENTRED = {
+    "normal": (lambda rng, n: rng.standard_normal(n), 5, 5),
+    "heavy tails": (lambda rng, n: rng.standard_t(3, n), 5, 5),
+    "uniform": (lambda rng, n: rng.random(n) - 0.5, 6, 8),
+    "exponential": (lambda rng, n: rng.standard_exponential(n) - 1, 4, 10),
+    "lognormal": (lambda rng, n: rng.lognormal(size=n) - math.exp(0.5), 3, 13),
+}
+COUNTS = [(2, 2), (3, 3), (5, 5), (10, 10), (3, 10), (10, 3)]
+
+
+@pytest.mark.parametrize("shape", CENTRED)
+def test_ties_are_told_apart_as_seldom_as_the_docs_say(shape):
+    draw, equal, unequal = CENTRED[shape]
+    for scale, most in ((1, equal), (3, unequal)):
+        for counts in COUNTS:
+            rng = np.random.default_rng(6)
+            assert told_apart(lambda n, rng=rng: draw(rng, n), counts, scale) <= seen(most)
+
+
+@pytest.mark.parametrize("shape", CENTRED)
+def test_ties_in_pairs_are_told_apart_as_seldom_as_the_docs_say(shape):
+    draw, equal, unequal = CENTRED[shape]
+    for scale, most in ((1, equal), (3, unequal)):
+        for count in (2, 3, 5, 10):
+            rng = np.random.default_rng(7)
+            counts = (count, count)
+            rate = told_apart(lambda n, rng=rng: draw(rng, n), counts, scale, paired=True)
+            assert rate <= seen(most)
+
+
+def test_skewed_values_of_unequal_spread_break_the_assumption():
+    draw, _, _ = CENTRED["lognormal"]
+    rng = np.random.default_rng(8)
+    assert 9 < told_apart(lambda n: draw(rng, n), (5, 5), 3) < 17
+    assert told_apart(lambda n: draw(rng, n), (5, 5), 3, alpha=0.01) <= seen(6)
 
 
 def test_the_level_can_be_chosen():

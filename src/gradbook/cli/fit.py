@@ -13,6 +13,7 @@ from gradbook.cli.restored import resume_command
 from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
+from gradbook.display.words import CHART_AND_TABLE
 from gradbook.errors import GradbookError
 from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
@@ -176,7 +177,9 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
         told = f"   {best['value']:<9.4g} (epoch {best['epoch']})" if best else ""
         lines.append(f"  {label:<12}{value:>9.4g}{told}")
     if facts["final"]:
-        lines.append("")
+        has_lines = any(isinstance(sink, LinesDisplay) for sink in trainer.sinks)
+        has_chart = plan.display != "off" and not has_lines
+        lines += ["", f"  {CHART_AND_TABLE}", ""] if has_chart else [""]
     each = facts["seconds_per_epoch"]
     rate = f", {each:.3g} an epoch" if each is not None else ""
     lines.append(f"  seconds   {facts['seconds']:.3g} with loading{rate}")

@@ -12,7 +12,7 @@ from gradbook.cli.options import Parser, add_common_options, add_runs_option, sh
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
 from gradbook.cli.texts import duration, members_line, rounded, table, when
-from gradbook.display.words import bytes_text
+from gradbook.display.words import CHART_AND_TABLE, bytes_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
 from gradbook.runs.stored import StoredRun, load
@@ -171,6 +171,8 @@ def _results(stored: StoredRun) -> list[str]:
             unicode="utf" in (getattr(sys.stdout, "encoding", None) or "").lower(),
         )
         lines += [*chart.plain(drawn).splitlines(), ""]
+        if stored.history.rows:
+            lines += [CHART_AND_TABLE, ""]
     rows = stored.history.rows
     num_hidden = len(rows) - _NUM_FIRST - _NUM_LAST if len(rows) > _MANY_EPOCHS else 0
     if num_hidden:

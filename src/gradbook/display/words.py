@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+#: Said where a chart and a table of epochs stand side by side: their last values differ.
+CHART_AND_TABLE = "The chart shows means over parts of an epoch, the table means over whole epochs."
+
 
 def counted(number: int, noun: str) -> str:
     """A number and its noun: "1 node", "2 nodes"."""

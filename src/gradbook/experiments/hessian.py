@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
 
-#: A negative eigenvalue below this part of the largest is not spoken of.
-_UNIMPORTANT = 0.01
-#: How exactly the smallest eigenvalue is looked for.
-_SMALLEST_TOLERANCE = 0.1
+#: How exactly the smallest eigenvalue is looked for, and the products after which that ends: where
+#: it matters they are enough, and of a loss that curves downward nowhere no number would be.
+_SMALLEST_TOLERANCE = 0.01
+_SMALLEST_PRODUCTS = 40
+#: So small a part of the largest eigenvalue is the rounding of the products.
+_ROUNDING = 1e-5
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -48,7 +50,7 @@ class Sharpness(Finding):
         residual: The length of Hv - eigenvalue v for the unit vector v that was found, divided by
             the eigenvalue's size: the largest possible relative error.
         converged: Whether the residual came below the tolerance.
-        num_products: The Hessian-vector products that led to it.
+        num_products: The Hessian-vector products that led to it and to `smallest`.
         num_examples: The examples that the loss was averaged over.
         num_available: The examples of the training set; None if their number is not known.
         loss: The training loss over these examples.
@@ -59,8 +61,11 @@ class Sharpness(Finding):
             decay shift; None unless that is stochastic gradient descent.
         distances, losses: The loss at so many places along v, measured from the weights.
         slope: The derivative of the loss along v at the weights.
-        smallest: The smallest eigenvalue to about a tenth, or a number above it. Where it is
-            negative, the loss curves downward in a direction.
+        smallest: The smallest eigenvalue, or a number above it: a bound. Where it is negative, the
+            loss curves downward in a direction.
+        smallest_residual: The same length of the smallest, not divided. Where it is at most a
+            hundredth of `smallest`, or no more than rounding, `smallest` is taken as the
+            eigenvalue itself; otherwise it is called a bound.
         notes: What else the figures depend on, in words.
     """
 
@@ -80,6 +85,7 @@ class Sharpness(Finding):
     losses: tuple[float, ...]
     slope: float
     smallest: float
+    smallest_residual: float
     notes: tuple[str, ...] = ()
 
     def _words(self) -> str:
@@ -93,13 +99,11 @@ class Sharpness(Finding):
             f"  {examples_text(self.num_examples, self.num_available)}, "
             f"where the loss is {self.loss:.4g}",
             *(f"  {note}" for note in self.notes),
+            *textwrap.wrap(self._about_smallest(), 88, initial_indent="  ", subsequent_indent="  "),
         ]
-        if self._curves_downward():
-            lines.append(
-                f"  the smallest eigenvalue is about {self.smallest:.3g}: along its direction the "
-                f"loss curves downward"
-            )
-        return "\n".join([*lines, *textwrap.wrap(self._verdict(), 88, subsequent_indent="  ")])
+        for text in (self._verdict(), self._beside_lr_range()):
+            lines += textwrap.wrap(text, 88, subsequent_indent="  ")
+        return "\n".join(lines)
 
     def _accuracy(self) -> str:
         products = f"{self.num_products} Hessian-vector products"
@@ -109,6 +113,27 @@ class Sharpness(Finding):
             f"not converged: within {self.residual:.2g} of it after {products}. Allow more with "
             f"max_products"
         )
+
+    def _about_smallest(self) -> str:
+        """What is known of the smallest eigenvalue: its value, or a bound."""
+        is_negative = self.smallest < -self._rounding()
+        if self._is_smallest_known():
+            if is_negative:
+                told = "along its direction the loss curves downward"
+            elif self.smallest > self._rounding():
+                told = "the loss curves upward in every direction"
+            else:
+                return (
+                    "the smallest eigenvalue is 0 up to rounding: no direction was found in which "
+                    "the loss curves downward"
+                )
+            return f"the smallest eigenvalue is {self.smallest:.3g}, to about 1%: {told}"
+        told = (
+            "the loss curves downward in at least one direction"
+            if is_negative
+            else "whether the loss curves downward in some direction is not known"
+        )
+        return f"the smallest eigenvalue is at most {self.smallest:.3g}, which is a bound: {told}"
 
     def _verdict(self) -> str:
         if self.lr is None or math.isinf(self.critical_lr):
@@ -126,8 +151,9 @@ class Sharpness(Finding):
         share = f"lr={self.lr:g} is {self.lr / critical:.2g} times {which}"
         if self.lr > critical:
             return (
-                f"{share}: beyond the edge. Steps along the sharpest direction grow, until the "
-                f"loss explodes or the weights have come to where it is flatter."
+                f"{share}: too large at these weights, beyond the edge of stability. Steps along "
+                f"the sharpest direction grow, until the loss explodes or the weights have come "
+                f"to where it is flatter."
             )
         if -self.smallest > self.eigenvalue:
             return (
@@ -135,21 +161,35 @@ class Sharpness(Finding):
                 f"Along that of the eigenvalue {self.smallest:.3g} the loss curves downward, more "
                 f"than it curves upward anywhere, and steps of any rate lead away from here."
             )
-        where = "along the sharpest direction" if self._curves_downward() else "here"
+        convex = self._is_smallest_known() and self.smallest >= -self._rounding()
+        where = "here" if convex else "along the sharpest direction"
+        return f"{share}: stable {where}."
+
+    def _beside_lr_range(self) -> str:
+        """Why `lr_range` may suggest another rate."""
+        if self.lr is None or math.isinf(self.critical_lr):
+            return ""
         return (
-            f"{share}: stable {where}, with the gradient of all examples. The noise of small "
-            f"minibatches lowers the edge, and sharpness changes while a network trains."
+            "lr_range may suggest another rate: it trains on with minibatches, while this looks at "
+            "these examples together, at the weights as they are now (stochastic gradient descent "
+            "along a path, and full-batch gradient descent at one point)."
         )
 
-    def _curves_downward(self) -> bool:
-        """Whether the loss also curves downward, by more than an unimportant part."""
-        return 0 < _UNIMPORTANT * self.eigenvalue < -self.smallest
+    def _rounding(self) -> float:
+        """How large a number may be that is 0 but for rounding."""
+        return _ROUNDING * max(abs(self.eigenvalue), abs(self.smallest))
+
+    def _is_smallest_known(self) -> bool:
+        """Whether `smallest` is the eigenvalue, and not only a bound of it."""
+        exact = max(_SMALLEST_TOLERANCE * abs(self.smallest), self._rounding())
+        return self.smallest_residual <= exact
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
         return {
             "eigenvalue": self.eigenvalue,
             "smallest": self.smallest,
+            "smallest_residual": self.smallest_residual,
             "critical_lr": self.critical_lr,
             "residual": self.residual,
             "converged": self.converged,
@@ -229,7 +269,9 @@ def sharpness(
     weights alone: without dropout, and with the running statistics of batch normalization. What
     does not require a gradient is held fixed.
 
-    Of the smallest eigenvalue it tells whether the loss curves downward, too, in another direction.
+    The same products lead to the smallest eigenvalue, which tells whether the loss curves downward
+    in another direction. What the method has at hand is never below it: a bound. After up to 40
+    products it is called the eigenvalue only if it has settled to about 1%, and otherwise a bound.
 
     The model is left as it is. Layers that have no shape yet get, in a copy, the weights with
     which `Trainer.fit` would begin if it came next.
@@ -243,8 +285,7 @@ def sharpness(
             models, and otherwise a sample: about 10,000 for an MLP with 200,000 parameters.
         tolerance: The relative error at which to stop.
         max_products: The most Hessian-vector products. Each costs about two training passes over
-            the examples. As many as lead to the largest eigenvalue, or fewer, then look for the
-            smallest.
+            the examples.
         seed: Which examples are drawn, and where the search starts.
 
     Returns:
@@ -265,16 +306,20 @@ def sharpness(
         landscape = Landscape(trial, loader, num_examples, seed)
         start = landscape.random_vector(seed)
         loss, gradient = landscape.loss_and_gradient()
-        found = largest_eigenpair(landscape.product, start, tolerance, max_products)
+        found = largest_eigenpair(
+            landscape.product,
+            start,
+            tolerance,
+            max_products,
+            lowest_tolerance=_SMALLEST_TOLERANCE,
+            lowest_products=_SMALLEST_PRODUCTS,
+        )
         value = found.value
         if math.isnan(value):
             raise ModelError(
                 f"The second derivative of the loss of {type(model).__name__} is not finite at "
                 f"these weights, as that of a square root is at 0."
             )
-        opposite = largest_eigenpair(
-            lambda v: -landscape.product(v), start, _SMALLEST_TOLERANCE, found.num_products
-        )
         width = math.sqrt(2 * abs(loss / value)) if loss and value else 1.0
         distances = np.linspace(-width, width, 21).tolist()
         losses = landscape.losses_along(found.vector, distances)
@@ -298,7 +343,8 @@ def sharpness(
         distances=tuple(distances),
         losses=tuple(losses),
         slope=float(gradient @ found.vector),
-        smallest=-opposite.value,
+        smallest=found.lowest,
+        smallest_residual=found.lowest_residual,
         notes=tuple(landscape.notes),
     )
 

@@ -1,4 +1,4 @@
-"""The Lanczos method: the largest eigenvalue of a matrix that is known by its products alone.
+"""The Lanczos method: the ends of the spectrum of a matrix that is known by its products alone.
 
 Golub and Van Loan (2013), "Matrix Computations", sec. 10.1 and 10.3.
 """
@@ -15,13 +15,19 @@ _BASIS_NUMBERS = 2**27
 
 
 class Eigenpair(NamedTuple):
-    """An eigenvalue and its unit eigenvector, as near as they were found."""
+    """The largest eigenvalue and its unit eigenvector, as near as they were found.
+
+    Of the smallest eigenvalue, `lowest` is a bound from above (Golub and Van Loan, theorem 10.1.2),
+    and some eigenvalue lies within `lowest_residual` of it.
+    """
 
     value: float
     vector: torch.Tensor
     residual: float
     num_products: int
     converged: bool
+    lowest: float
+    lowest_residual: float
 
 
 def largest_eigenpair(
@@ -29,6 +35,9 @@ def largest_eigenpair(
     start: torch.Tensor,
     tolerance: float,
     max_products: int,
+    *,
+    lowest_tolerance: float = math.inf,
+    lowest_products: int = 0,
 ) -> Eigenpair:
     """The largest eigenvalue of a symmetric matrix that is known by its products with vectors.
 
@@ -41,14 +50,18 @@ def largest_eigenpair(
         start: A vector (n,), not orthogonal to the eigenvector.
         tolerance: The residual at which to stop, as a part of the eigenvalue.
         max_products: The most products.
+        lowest_tolerance: The same of the smallest eigenvalue: until then the method goes on
+            after the largest has been found.
+        lowest_products: The products at which it stops waiting for the smallest.
 
     Returns:
-        The eigenvalue; its residual is the length of Av - value v. Both are NaN if a product
+        The eigenvalue; its residual is the length of Av - value v. All are NaN if a product
         is not finite.
     """
     room = max(2, min(max_products, len(start), _BASIS_NUMBERS // len(start)))
     basis = start.new_empty(room, len(start))
     vector, num_products = start / start.norm(), 0
+    lowest, lowest_residual = math.inf, math.inf
     while True:
         basis[0] = vector
         diagonal: list[float] = []
@@ -63,7 +76,8 @@ def largest_eigenpair(
                 image = image - known.T @ (known @ image)
             rest = float(image.norm())
             if not math.isfinite(diagonal[-1] + rest):
-                return Eigenpair(math.nan, vector, math.nan, num_products, False)
+                nan = math.nan
+                return Eigenpair(nan, vector, nan, num_products, False, nan, nan)
             T = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
             values, columns = np.linalg.eigh(T)
             value, coefficients = float(values[-1]), columns[:, -1]
@@ -71,11 +85,18 @@ def largest_eigenpair(
             floor = torch.finfo(start.dtype).eps * float(np.abs(values).max())
             residual = max(rest * abs(float(coefficients[-1])), floor)
             converged = residual <= max(tolerance * abs(value), floor)
-            if converged or size == room or num_products == max_products:
+            if values[0] <= lowest:
+                lowest = float(values[0])
+                lowest_residual = max(rest * abs(float(columns[-1, 0])), floor)
+            is_lowest = lowest_residual <= max(lowest_tolerance * abs(lowest), floor)
+            found = converged and (is_lowest or num_products >= lowest_products)
+            if found or size == room or num_products == max_products:
                 break
             beside.append(rest)
             basis[size] = image / rest
         vector = known.T @ torch.tensor(coefficients, dtype=known.dtype, device=known.device)
         vector = vector / vector.norm()
         if converged or num_products == max_products or room == len(start):
-            return Eigenpair(value, vector, residual, num_products, converged)
+            return Eigenpair(
+                value, vector, residual, num_products, converged, lowest, lowest_residual
+            )

@@ -7,6 +7,7 @@ orders of magnitude.
 
 import math
 import random
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,12 @@ _EXPLODED = 4.0
 _SMOOTHING = 1 / 50
 #: The suggestion, as a part of the rate at which the loss was lowest.
 _PART = 0.5
+#: Why `sharpness` may say that the suggestion is too large.
+_BESIDE_SHARPNESS = (
+    "sharpness may call this rate too large: it looks at many examples together, at the weights as "
+    "they are now, while this trained on with minibatches (full-batch gradient descent at one "
+    "point, and stochastic gradient descent along a path)."
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -81,6 +88,7 @@ class RateRange(Finding):
                 f"the loss fell fastest at lr={self.steepest:.2g} and was lowest at "
                 f"lr={self.largest:.2g}",
                 f"suggestion: lr={self.suggestion:.2g}, {self.reason}",
+                *textwrap.wrap(_BESIDE_SHARPNESS, 88, subsequent_indent="  "),
             ]
         )
 

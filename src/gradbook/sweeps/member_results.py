@@ -149,6 +149,11 @@ class SettingResult:
         return ", ".join(f"{label} ({count})" for label, count in counts.most_common())
 
     @property
+    def is_restless(self) -> bool:
+        """Whether one of its trainings swings or has diverged, by its verdict."""
+        return any(member.told in ("oscillating", "diverged") for member in self.members)
+
+    @property
     def seconds(self) -> float:
         """The mean duration of its trainings; in a stack, their share of it."""
         known = [member.seconds for member in self.members]

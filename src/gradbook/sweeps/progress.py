@@ -115,7 +115,9 @@ class Progress:
         wanted = sum(watched.max_epochs for watched in self._watched)
         text = f"{done} of {len(self._watched)} runs done, {epochs} of {wanted} epochs"
         best = _best(self._watched)
-        return f"{text}, best {best.label} {best.best:.4g} ({best.name})" if best else text
+        if best is None:
+            return text
+        return f"{text}, best so far: {best.label} {best.best:.4g} ({best.name})"
 
     def _html(self) -> str:
         from html import escape

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 #: A setting is usable if its loss ends within this part of the way from the best to the start.
 USABLE_PART = 0.25
 
+#: From so many seeds each on, settings that these cannot tell apart are called tied.
+_FEWEST_FOR_TIES = 3
+
 #: Of so many members that diverged it is said where they did.
 _MOST_TOLD = 2
 
@@ -304,6 +307,7 @@ class Sweep(Finding):
                 for member in self.members
             ],
             "best": None if best is None else best.values,
+            "tied": [setting.values for setting in self.tied],
             "usable_range": None if usable is None else {self.axis or "": list(usable)},
         }
 
@@ -314,21 +318,7 @@ class Sweep(Finding):
 
     def findings(self) -> list[str]:
         """What follows from the table, in sentences."""
-        lines = []
-        best, label = self.best, self.label
-        if best is not None and label is not None:
-            lines.append(
-                f"Best: {best.name}, with {label} {_with_spread(best.finals(label))} at the end."
-            )
-            if len(best.members) == 1 and len(self.settings) > 1 and not self.is_search:
-                lines.append(
-                    "One seed each: another may put them in another order. Several seeds "
-                    "(--seeds 3) tell."
-                )
-            rival = self._rival(best, label)
-            if rival is not None:
-                a, b = self.settings.index(best), self.settings.index(rival)
-                lines.append(str(self.compare(a, b)))
+        lines = self._conclusion()
         num_repeated = self.facts.get("study", {}).get("num_repeated", 0)
         if num_repeated:
             lines.append(f"Repeated: {num_repeated} trials chose what had been tried before.")
@@ -355,14 +345,73 @@ class Sweep(Finding):
         lines += [f"Trained alone ({n}), because {reason}." for reason, n in reasons.items()]
         return [printable(line) for line in lines]
 
-    def _rival(self, best: SettingResult, label: str) -> SettingResult | None:
-        """The second best setting, if there are seeds to compare the two by."""
-        if len(best.members) < 2:
-            return None
-        sign = 1 if higher_is_better(label) else -1
-        others = [s for s in self.settings if s is not best and len(s.members) > 1]
-        others = [s for s in others if all(map(math.isfinite, s.finals(label)))]
-        return max(others, key=lambda s: sign * statistics.fmean(s.finals(label)), default=None)
+    def _conclusion(self) -> list[str]:
+        """Which setting is the best, or which are tied; nothing before there is a value."""
+        best, label, tied = self.best, self.label, self.tied
+        if best is None or label is None:
+            return []
+        if len(tied) > 1:
+            reached = [f"{s.name} ({label} {_with_spread(s.finals(label))})" for s in tied]
+            fewest = min(len(setting.members) for setting in tied)
+            told = f"Tied, as far as {fewest} seeds each can tell: {_listed(reached)}."
+            calm = [setting for setting in tied if not setting.is_restless]
+            if 0 < len(calm) < len(tied):
+                calmer = f"{calm[0].name} is" if len(calm) == 1 else f"{_listed(calm)} are"
+                others = [f"{s.name} is {s.verdict}" for s in tied if s.is_restless]
+                told += f" {calmer} the calmer: {_listed(others)}."
+            return [told]
+        told = f"Best: {best.name}, with {label} {_with_spread(best.finals(label))} at the end"
+        lines = [told + (f", although it is {best.verdict}." if best.is_restless else ".")]
+        if len(best.members) == 1 and len(self.settings) > 1 and not self.is_search:
+            lines.append(
+                "One seed each: another may put them in another order. Several seeds (--seeds 3) "
+                "tell."
+            )
+        ranked = self._ranked()
+        if len(ranked) > 1:
+            found = self._compared(*ranked[:2])
+            if found.better is not None:
+                lines.append(str(found))
+            elif found.interval is None:
+                lines.append(str(found).replace("cannot tell:", "Other seeds may not agree:"))
+            else:
+                lines.append(
+                    f"Two seeds each cannot tell it from {ranked[1].name}: take more (--seeds 5)."
+                )
+        return lines
+
+    def _compared(self, one: SettingResult, other: SettingResult) -> SettingsComparison:
+        return self.compare(self.settings.index(one), self.settings.index(other))
+
+    @property
+    def tied(self) -> list[SettingResult]:
+        """The best setting and those next to it that the seeds cannot tell from it, as swept.
+
+        Empty where there is no best. Of one or two seeds each nothing is called tied: they hide
+        even large differences.
+        """
+        best = self.best
+        if best is None:
+            return []
+        tied = [best]
+        for setting in self._ranked()[1:]:
+            if min(len(best.members), len(setting.members)) < _FEWEST_FOR_TIES:
+                break
+            found = self._compared(best, setting)
+            if found.better is not None or found.interval is None:  # or the seeds tell nothing
+                break
+            tied.append(setting)
+        return [setting for setting in self.settings if setting in tied]
+
+    def _ranked(self) -> list[SettingResult]:
+        """The settings whose seeds can be compared, the best first; none if the best has one."""
+        best, label = self.best, self.label
+        if best is None or label is None or len(best.members) < 2:
+            return []
+        able = [s for s in self.settings if len(s.members) > 1 and not s.is_pruned]
+        able = [s for s in able if all(map(math.isfinite, s.finals(label)))]
+        sign = -1 if higher_is_better(label) else 1
+        return sorted(able, key=lambda s: sign * statistics.fmean(s.finals(label)))
 
     def _ends(self, axis: str, low: float, high: float) -> str:
         """What happens beyond the usable range."""
@@ -411,6 +460,14 @@ def load(sweep: Path | str, runs: Path | str = "runs") -> Sweep:
     raise ConfigError(
         f"There is no sweep {str(sweep)!r}, neither in the folder {str(runs)!r} nor as a path."
     )
+
+
+def _listed(items: Sequence[object]) -> str:
+    """Items in words: "a, b and c", of more than five the first four and how many there are."""
+    names = [item.name if isinstance(item, SettingResult) else str(item) for item in items]
+    if len(names) > 5:
+        names = [*names[:4], f"{len(names) - 4} others"]
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _with_spread(values: Sequence[float]) -> str:
