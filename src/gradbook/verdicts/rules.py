@@ -251,10 +251,8 @@ def _chance(
             f"{classes} classes gives {1 / classes:.3g}: the model has learned nothing"
         )
         best = int(np.argmax(score.ys))
-        is_better = score.ys[best] > 2 * _GUESSED / classes
-        reason += (
-            f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})" * is_better
-        )
+        if score.ys[best] > 2 * _GUESSED / classes:
+            reason += f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})"
         reason += "."
     reason += f" {_advice(recorded, trends, start)}"
     return _told("stuck", decider, reason, epochs, start)
@@ -311,8 +309,9 @@ def _fall_since(trained: Trend, validated: Trend) -> float:
 
 def _may_overfit(trained: Trend, validated: Trend) -> bool:
     """Whether validation ends far above its best, while training went on falling."""
-    went_on = trained.is_falling or _fall_since(trained, validated) > GAINED * trained.unit
-    return validated.is_behind and trained.has_fallen and went_on
+    least = max(GAINED * trained.unit, 2 * trained.line.noise)
+    went_on = trained.is_falling or _fall_since(trained, validated) > least
+    return validated.is_behind and not validated.falls and trained.has_fallen and went_on
 
 
 def _diverges(trained: Trend | None, validated: Trend | None) -> bool:

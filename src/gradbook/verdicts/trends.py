@@ -30,8 +30,11 @@ _LEAVES = 0.01
 #: noise of the other values. There is at most one in so many epochs; more are swings.
 _SPIKE, _SPIKE_IN_NOISE, _EPOCHS_A_SPIKE = 0.5, 8, 6
 #: A curve may have left its best if its last three values are worse by the first part of the
-#: level, or its last one by the second, and by so many times the noise.
-_ALL_BEHIND, _LAST_BEHIND, _BEHIND_IN_NOISE = 0.1, 0.05, 2.5
+#: level, or its last one by the second, and by so many times the noise. Where there are few
+#: values the best is one of few, and their noise is hardly known: of n, n / 6 times, too.
+_ALL_BEHIND, _LAST_BEHIND, _BEHIND_IN_NOISE = 0.1, 0.05, 3
+#: The part of the level for the last of 3 or 4 values, of which no noise is known.
+_FEW_BEHIND = 0.3
 #: How many values a trend after a step needs: three are in a line too often.
 _VALUES_OF_A_TREND = 4
 #: The variance of the median of three values, as a part of that of one; and how many second
@@ -240,7 +243,8 @@ class Trend:
         # Of each three the median: one lucky epoch, whose logarithm may be anything, is no level.
         medians = np.median(np.lib.stride_tricks.sliding_window_view(before, 3), axis=1)
         climb = float(self.zs[-length:].mean() - medians.min())
-        noise = max(noise, _usual_roughness(self.zs[1:]))
+        for some in (self.zs[1:], self.zs[-max(4, self.phase) :]):  # noise may begin late
+            noise = max(noise, _usual_roughness(some))
         # The best was chosen: each of those that it was chosen from could have been it by noise.
         quantile = t_quantile(_LEAVES / len(medians), freedom)
         error = quantile * noise * math.sqrt(_MEDIAN_OF_3 + 1 / length)
@@ -258,8 +262,11 @@ class Trend:
             if behind >= self._part(_ALL_BEHIND):
                 return True
         pairs = (self.zs[:-1] + self.zs[1:]) / 2
-        noise = _usual_roughness(self.zs[1:]) if len(self.zs) >= TELLING_EPOCHS else 0.0
-        least = max(self._part(_LAST_BEHIND), _BEHIND_IN_NOISE * noise)
+        if len(self.zs) < TELLING_EPOCHS:
+            least = self._part(_FEW_BEHIND)
+        else:
+            times = min(_BEHIND_IN_NOISE, len(self.zs) / 6)
+            least = max(self._part(_LAST_BEHIND), times * _usual_roughness(self.zs[1:]))
         return bool(self.zs[-1] - pairs[:-1].min() >= least)
 
     def _part(self, part: float) -> float:
@@ -270,19 +277,18 @@ class Trend:
     def swing(self) -> float:
         """The size of the swings about the neighbouring epochs; 0 if there are too few to tell.
 
-        Swings that have become smaller than half have twice the size that they have at last. They
-        are those that remain without any one value: one that stands apart is no swing.
+        Swings that have become smaller than half have twice the size that they have at last. Where
+        one value makes more than half of them, they are those that remain without it.
         """
         zs = self.zs[self.swings_from :]
         if len(zs) < TELLING_EPOCHS - 1:
             return 0.0
         steps = np.sign(np.diff(zs))
-        turns = int(np.sum(steps[1:] * steps[:-1] < 0))
-        if turns < max(2, len(steps) / 3):
+        if _turns(steps) < max(2, len(steps) / 3):
             return 0.0
-        return min(
-            _roughness_without_one(zs), 2 * _roughness_without_one(zs[-max(4, self.phase) :])
-        )
+        swing = min(_swings(zs), 2 * _swings(zs[-max(4, self.phase) :]))
+        # One large step, as of a rate that was lowered, turns nowhere.
+        return swing if _turns(steps[np.abs(np.diff(zs)) >= swing / 2]) >= 2 else 0.0
 
     @property
     def oscillates(self) -> bool:
@@ -337,7 +343,7 @@ class Trend:
             f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs}"
         )
         return (
-            f"{text} epochs, worse by {self.amount(self.climb)} than over its best three in a row"
+            f"{text} epochs, worse by {self.amount(self.climb)} than the median of its best three"
         )
 
     @property
@@ -386,9 +392,11 @@ def _roughness(zs: np.ndarray) -> float:
     return math.sqrt(float(np.mean(np.diff(zs, n=2) ** 2)) / 6)
 
 
-def _roughness_without_one(zs: np.ndarray) -> float:
-    """The least roughness that is left when any one value is taken out."""
-    return min(_roughness(np.delete(zs, i)) for i in range(len(zs)))
+def _swings(zs: np.ndarray) -> float:
+    """The roughness, or what remains of it without a value that makes more than half of it."""
+    whole = _roughness(zs)
+    rest = min(_roughness(np.delete(zs, i)) for i in range(len(zs)))
+    return whole if rest >= whole / 2 else rest
 
 
 def _usual_roughness(zs: np.ndarray) -> float:
