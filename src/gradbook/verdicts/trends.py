@@ -240,13 +240,15 @@ class Trend:
         before = self.zs[:-length]
         if len(before) < 3:
             return 0.0
-        # Of each three the median: one lucky epoch, whose logarithm may be anything, is no level.
-        medians = np.median(np.lib.stride_tricks.sliding_window_view(before, 3), axis=1)
-        climb = float(self.zs[-length:].mean() - medians.min())
+        # Of each three the mean or the median, whichever is worse: one lucky epoch, whose logarithm
+        # may be anything, is no level.
+        threes = np.lib.stride_tricks.sliding_window_view(before, 3)
+        levels = np.maximum(threes.mean(axis=1), np.median(threes, axis=1))
+        climb = float(self.zs[-length:].mean() - levels.min())
         for some in (self.zs[1:], self.zs[-max(4, self.phase) :]):  # noise may begin late
             noise = max(noise, _usual_roughness(some))
         # The best was chosen: each of those that it was chosen from could have been it by noise.
-        quantile = t_quantile(_LEAVES / len(medians), freedom)
+        quantile = t_quantile(_LEAVES / len(levels), freedom)
         error = quantile * noise * math.sqrt(_MEDIAN_OF_3 + 1 / length)
         return climb if climb > max(error, LARGE * self.unit) else 0.0
 
@@ -286,7 +288,7 @@ class Trend:
         steps = np.sign(np.diff(zs))
         if _turns(steps) < max(2, len(steps) / 3):
             return 0.0
-        swing = min(_swings(zs), 2 * _swings(zs[-max(4, self.phase) :]))
+        swing = min(_swings(zs), 2 * _roughness(zs[-max(4, self.phase) :]))
         # One large step, as of a rate that was lowered, turns nowhere.
         return swing if _turns(steps[np.abs(np.diff(zs)) >= swing / 2]) >= 2 else 0.0
 
@@ -343,7 +345,7 @@ class Trend:
             f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs}"
         )
         return (
-            f"{text} epochs, worse by {self.amount(self.climb)} than the median of its best three"
+            f"{text} epochs, worse by {self.amount(self.climb)} than over its best three in a row"
         )
 
     @property
