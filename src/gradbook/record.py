@@ -149,6 +149,9 @@ class History(Sink):
             batch any more.
         has_warned: Whether it has warned that the training has diverged.
         undefined: Where other values were first NaN or infinite, by label.
+        num_classes: How many classes the model chooses from, as far as it tells: see
+            `num_classes_of`.
+        lr: The model's learning rate, if it has one.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
@@ -158,7 +161,8 @@ class History(Sink):
         self.undefined: dict[str, str] = {}
         self.meters: dict[str, Meter] = {}
         self.steps_per_epoch = self._num_val_batches = 0
-        self._lr: Any = None
+        self.num_classes: int | None = None
+        self.lr: float | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -244,7 +248,9 @@ class History(Sink):
         if trainer is not None:
             self.steps_per_epoch = trainer.num_train_batches
             self._num_val_batches = getattr(trainer, "num_val_batches", 0)
-            self._lr = getattr(trainer.model, "lr", None)
+            self.num_classes = num_classes_of(trainer.model)
+            rate = getattr(trainer.model, "lr", None)
+            self.lr = float(rate) if isinstance(rate, float | int) else None
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one raw value of the running epoch."""
@@ -350,7 +356,7 @@ class History(Sink):
     def _report_divergence(self, label: str) -> None:
         where, self.has_warned = self._place(label), True
         self.diverged = f"{label} {where}"
-        rate = f" Here lr={self._lr:g}." if isinstance(self._lr, float | int) else ""
+        rate = f" Here lr={self.lr:g}." if self.lr is not None else ""
         warn(
             f"{label} became NaN or infinite {where}. The usual cause is a learning rate that is "
             f"too large: try a tenth of it.{rate} Other causes are the logarithm or quotient of "
@@ -376,6 +382,22 @@ def is_loss(label: str) -> bool:
     By its name it is a loss, or a measure of error, which is lowest where training is best.
     """
     return higher_is_better(label) is False
+
+
+def num_classes_of(model: Any) -> int | None:
+    """How many classes a model chooses from, or None where nothing tells, or it has no accuracy.
+
+    It is `num_outputs` or `num_classes` of the model, or the outputs of the last layer of its
+    `net`. One output is a score that chooses between two.
+    """
+    if not callable(getattr(model, "accuracy", None)):
+        return None
+    parts = getattr(getattr(model, "net", None), "_modules", None) or {}
+    last = getattr(next(reversed(parts.values()), None), "out_features", None)
+    for count in (getattr(model, "num_outputs", None), getattr(model, "num_classes", None), last):
+        if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
+            return max(2, count)
+    return None
 
 
 def headline(labels: Iterable[str]) -> str | None:

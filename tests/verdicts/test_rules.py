@@ -143,7 +143,7 @@ def test_a_plateau_above_the_best_names_the_best():
     assert found.label == "overfitting"
     mean = math.exp(np.mean(np.log([0.6, 0.5, 0.51])))
     worse = math.exp(np.mean(np.log(curve[10:]))) / mean - 1
-    told = f"over the last 10 of 20 epochs, {100 * worse:.2g}% worse than over its best three"
+    told = f"over the last 10 of 20 epochs, worse by {100 * worse:.2g}% than over its best three"
     assert told in str(found)
     assert "best in epoch 4, with 0.5" in found.reason
 
@@ -258,7 +258,7 @@ def test_a_rise_by_a_few_percent_is_stuck(step):
 def test_what_is_stuck_above_its_first_epoch_is_said_to_be_worse():
     found = verdict(both([1.0, 2.5, 2.4, 2.6, 2.5, 2.5, 2.45]))
     assert found.label == "stuck"
-    assert "a factor of 2.5 worse" in found.reason
+    assert "worse by a factor of 2.5" in found.reason
 
 
 def test_a_training_that_rises_while_validation_falls_cannot_be_told():
@@ -279,7 +279,7 @@ def test_a_validation_that_rises_while_training_is_stuck_cannot_be_told():
 def test_a_fall_that_becomes_steeper_is_still_improving():
     found = verdict(both([-1, -2, -30, -500, -1e4, -1e6]))
     assert found.label == "still improving"
-    assert "in every one of them" in found.reason
+    assert "from each of them to the next" in found.reason
 
 
 def test_a_fall_in_order_that_slows_down_need_not_go_on():
@@ -548,3 +548,142 @@ def test_a_verdict_leaves_the_training_as_it_was():
     verdict(trainer)
     assert (trainer.history.rows, trainer.model.board.data) == (rows, points)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+# Rates that docs/verdicts.md tells
+
+
+def counted(make, num=150):
+    """How many of `num` curves get each label; printed, for who wants to see them."""
+    generator = np.random.default_rng(11)
+    counts = Counter(verdict(make(generator)).label for _ in range(num))
+    print(dict(counts))
+    return counts
+
+
+@pytest.mark.parametrize("num_epochs", [8, 10, 12, 20, 30, 50])
+def test_a_best_that_is_left_in_the_last_fifth_is_not_called_converged(num_epochs):
+    x, best = np.arange(1, num_epochs + 1), 0.8 * num_epochs
+    down = np.where(x < best, np.exp(-5 * x / best) - math.exp(-5), 0)
+    val = 0.5 * (1 + down) * (1 + 0.2 * np.maximum(0, x - best) / (num_epochs - best))
+    counts = counted(
+        lambda generator: {
+            "train_loss": noisy(np.exp(-3 * x / num_epochs), 0.02, generator),
+            "val_loss": noisy(val, 0.02, generator),
+        }
+    )
+    assert counts["converged"] < 0.02 * 150
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        ([0.8, 0.4, 0.2, 0.1, 0.05, 0.02], [0.9, 0.6, 0.5, 0.5, 0.75, 1.1]),
+        ([0.6, 0.4, 0.3], [0.76, 1.1, 1.47]),
+    ],
+)
+def test_a_validation_that_doubles_at_its_end_is_not_called_converged(train, val):
+    found = verdict({"train_loss": train, "val_loss": val})
+    assert found.label in ("overfitting", "cannot tell")
+
+
+@pytest.mark.parametrize("num_epochs", [5, 6, 8, 10, 20, 60])
+def test_one_spike_is_named_and_is_not_oscillating(num_epochs):
+    places = []
+
+    def make(generator):
+        curve = np.array([2.0] + [0.5] * (num_epochs - 1))
+        places.append(int(generator.integers(1, num_epochs)))
+        curve[places[-1]] *= 10
+        return {
+            "train_loss": noisy(np.full(num_epochs, 0.4), 0.02, generator),
+            "val_loss": noisy(curve, 0.02, generator),
+        }
+
+    counts = counted(make)
+    assert counts["oscillating"] == 0
+    found = verdict({"train_loss": [2.0, *[0.4] * 9], "val_loss": [2.0, *[0.5] * 6, 5, 0.5, 0.5]})
+    assert found.label == "converged"
+    assert found.reason.endswith("val_loss has a spike of 5 in epoch 8, and is judged without it.")
+
+
+def test_a_jump_in_the_last_epoch_leaves_open_what_follows():
+    found = verdict(both([2.0, *[0.5] * 8, 5.0]))
+    assert found.label == "cannot tell"
+    assert "5 in epoch 10" in found.reason
+
+
+def test_two_spikes_are_named_where_there_are_enough_epochs():
+    curve = [2.0, *[0.5] * 5, 5.0, *[0.5] * 5, 4.0, *[0.5] * 3]
+    found = verdict(both(curve))
+    assert found.label == "converged"
+    assert "5 in epoch 7 and 4 in epoch 13" in found.reason
+
+
+@pytest.mark.parametrize("size", [0.005, 0.02])
+@pytest.mark.parametrize("num_epochs", [6, 8, 10, 20, 60])
+def test_a_step_of_a_schedule_with_a_level_after_it_is_not_still_improving(num_epochs, size):
+    curve = np.where(np.arange(1, num_epochs + 1) <= 0.6 * num_epochs, 1.0, 0.5)
+    counts = counted(
+        lambda generator: {
+            "train_loss": noisy(curve, size, generator),
+            "val_loss": noisy(1.1 * curve, size, generator),
+        }
+    )
+    assert counts["still improving"] < 0.05 * 150
+    assert counts["oscillating"] < 0.02 * 150
+
+
+def test_a_tiny_loss_by_luck_is_no_best_that_was_left():
+    generator = np.random.default_rng(0)
+    val = generator.uniform(0, 1, 400) + 1e-3
+    val[50] = 1e-9
+    train = list(np.exp(-np.arange(400) / 100))
+    assert verdict({"train_loss": train, "val_loss": list(val)}).label != "overfitting"
+
+
+def at_chance(num_classes, losses, accuracy=0.1):
+    rows = [
+        {"epoch": n, "train_loss": y, "val_loss": y, "val_acc": accuracy}
+        for n, y in enumerate(losses, 1)
+    ]
+    history = History(rows)
+    history.num_classes, history.lr = num_classes, 100.0
+    return verdict(history)
+
+
+WILD = [900.0, 4.0, 2.6, 3.9, 2.5, 4.1, 2.4, 3.8]
+
+
+def test_a_classifier_that_guesses_is_stuck_and_is_told_what_to_try():
+    found = at_chance(10, WILD)
+    assert found.label == "stuck"
+    assert "guessing among 10 classes gives 0.1" in found.reason
+    assert "try a tenth of the learning rate: 10 instead of 100" in found.reason
+
+
+def test_an_accuracy_is_by_chance_only_for_its_number_of_classes():
+    assert "guessing" not in at_chance(100, WILD, accuracy=0.1).reason
+    assert "the same answers" in at_chance(None, WILD).reason
+
+
+def test_labels_known_by_heart_are_not_nothing_learned():
+    rows = [
+        {"epoch": n, "train_loss": 2.3 * 0.5**n, "val_loss": 2.3 + 0.3 * n, "val_acc": 0.1}
+        for n in range(1, 11)
+    ]
+    history = History(rows)
+    history.num_classes = 10
+    assert verdict(history).label == "overfitting"
+
+
+def test_a_run_knows_the_number_of_classes_of_a_network_of_ones_own():
+    trainer = trained(lambda: MLP(3, 32, lr=1e-9), lambda: Clouds(200), 4, 0, run="runs")
+    assert trainer.history.num_classes == 3
+    assert verdict(load("mlp-1")) == verdict(trainer)
+
+
+def test_few_epochs_are_said_to_tell_almost_nothing():
+    found = verdict(regression(0.03, 3, 0))
+    assert found.label == "still improving"
+    assert found.reason.endswith("3 epochs tell almost nothing: train longer to be sure of it.")

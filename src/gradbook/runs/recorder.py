@@ -26,7 +26,7 @@ from gradbook.errors import ConfigError, CorruptFileError, told
 from gradbook.fingerprint import describe_optimizer
 from gradbook.hparams import plain, qualified_name
 from gradbook.interrupts import undisturbed
-from gradbook.record import Metric, Sink
+from gradbook.record import Metric, Sink, num_classes_of
 from gradbook.resumption import Resumption
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
@@ -324,6 +324,7 @@ class Run(Sink):
                 "class": qualified_name(type(model)),
                 "hyperparameters": plain(getattr(model, "hparams", {})),
                 "num_parameters": sum(p.numel() for p in _parameters(model)),
+                "num_classes": num_classes_of(model),
             },
             "data": {
                 "name": self._data_name or _name_of(data),

@@ -79,6 +79,12 @@ class StoredRun:
         history = History()
         history.rows = self._metrics.rows()
         history.diverged = self.facts["diverged"]
+        # Folders of older versions tell the number of classes by the model's setting alone.
+        model = self.facts["model"]
+        classes = model.get("num_classes", model["hyperparameters"].get("num_outputs"))
+        history.num_classes = classes if isinstance(classes, int) and classes >= 2 else None
+        rate = model["hyperparameters"].get("lr")
+        history.lr = float(rate) if isinstance(rate, float | int) else None
         return history
 
     @cached_property

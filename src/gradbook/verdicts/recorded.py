@@ -25,12 +25,15 @@ class Recorded:
     """What is known of a training; its curves hold finite values only if `diverged` is None.
 
     A value that was NaN or infinite without a divergence, as an F1 without positives, is left out.
+    The number of classes and the learning rate are None for a mapping, which does not know them.
     """
 
     curves: dict[str, Curve]
     epochs: int
     points: dict[str, Curve]
     diverged: str | None
+    num_classes: int | None = None
+    lr: float | None = None
 
     @classmethod
     def of(cls, training: Any) -> "Recorded":
@@ -40,6 +43,8 @@ class Recorded:
             ConfigError: If it is no training.
         """
         points: dict[str, Curve] = {}
+        num_classes: int | None = None
+        lr: float | None = None
         diverged, is_history = None, not isinstance(training, Mapping)
         went_on = is_history and getattr(training, "status", None) != "diverged"
         if not is_history:
@@ -58,6 +63,8 @@ class Recorded:
             curves = _curves_of(history.rows)
             points = _points_of(training)
             diverged = getattr(history, "diverged", None)
+            num_classes = getattr(history, "num_classes", None)
+            lr = getattr(history, "lr", None)
         curves = {
             name: curve
             for name, curve in curves.items()
@@ -74,7 +81,7 @@ class Recorded:
         if diverged is None:
             curves = {name: kept for name, one in curves.items() if len((kept := _finite(one)).ys)}
         epochs = round(max((curve.xs[-1] for curve in curves.values()), default=0))
-        return cls(curves, epochs, points, diverged)
+        return cls(curves, epochs, points, diverged, num_classes, lr)
 
 
 def listed(values: Any) -> Any:

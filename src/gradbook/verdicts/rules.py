@@ -25,8 +25,17 @@ Label = Literal[
 _EXPLODED, _RISEN = 10, 2
 #: A training that stays behind its best has diverged if so much of what it gained is lost.
 _LOST = 0.5
-#: An accuracy above this is not one by chance, if the classes are about as frequent.
+#: An accuracy by chance is at most so many times 1/number of classes, and at most so far above it.
+_GUESSED, _ABOVE_GUESSED = 1.2, 0.05
+#: Where the number of classes is not known: an accuracy above this is not one by chance, if the
+#: classes are about as frequent.
 _BY_CHANCE = 0.6
+#: A training loss that is a smaller part of what guessing gives has learned something.
+_LEARNED = 0.9
+#: A loss that was so many times its level took steps that were too large.
+_WILD = 1.5
+#: The accuracies that are compared with guessing.
+_SCORES = ("val_acc", "val_accuracy", "train_acc", "train_accuracy", "acc", "accuracy")
 
 
 @dataclass(frozen=True, repr=False)
@@ -117,8 +126,17 @@ def _judge(recorded: Recorded) -> Verdict:
     start = _start_of(recorded, *judged)
     trends = _trends(recorded, *judged, start) if epochs >= 3 else []
     if not trends:
-        reason = f"cannot tell from {_count(epochs)}. It takes 3 to know a trend from noise."
+        reason = f"cannot tell from {_count(epochs)}. It takes at least 3 to see a trend."
         return Verdict("cannot tell", reason, epochs)
+    found = _from_trends(recorded, trends, start)
+    notes = [trend.spiked for trend in trends if trend.spikes]
+    if epochs < TELLING_EPOCHS and found.label != "cannot tell":
+        notes.append(f"{epochs} epochs tell almost nothing: train longer to be sure of it.")
+    return replace(found, reason=" ".join([found.reason, *notes]))
+
+
+def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdict:
+    epochs = recorded.epochs
     by_split = {trend.curve.label.startswith("val_"): trend for trend in trends}
     trained, validated = by_split.get(False), by_split.get(True)
 
@@ -126,8 +144,11 @@ def _judge(recorded: Recorded) -> Verdict:
         return _told(label, trend, reason, epochs, start)
 
     if trained is not None and trained.rises and trained.level >= _RISEN * start > 0:
-        reason = f"{trained.pace(epochs)}, and is {trained.level / start:.2g} times its start."
+        reason = f"{trained.pace(epochs)}. It is {trained.level / start:.2g} times its start."
         return told("diverged", trained, reason)
+    chance = _chance(recorded, trained, validated, start)
+    if chance is not None:
+        return chance
     if trained and validated and _overfits(trained, validated):
         fell = f"{trained.curve.label} went from {start:.4g} to {trained.level:.4g}"
         meanwhile = trained.pace() if trained.is_falling else fell
@@ -136,8 +157,9 @@ def _judge(recorded: Recorded) -> Verdict:
     for trend in (validated, trained):
         if trend is not None and trend.oscillates:
             reason = (
-                f"{trend.curve.label} swings by {trend.amount(trend.swing)} from one value to the "
-                f"next, and goes on doing so, on its way from {start:.4g} to {trend.level:.4g}."
+                f"{trend.curve.label} jumps up and down by about {trend.amount(trend.swing)} from "
+                f"one value to the next, and the jumps do not die out. It began at {start:.4g} and "
+                f"is now about {trend.level:.4g}."
             )
             swing = trend.swing * trend.factor
             return replace(told("oscillating", trend, reason), noise=swing)
@@ -149,6 +171,20 @@ def _judge(recorded: Recorded) -> Verdict:
             beside = _beside(trend, trained if trend is validated else validated)
             reason = f"cannot tell from {epochs} epochs. {trend.worsening(epochs)}{beside}."
             return told("cannot tell", trend, f"{reason} {trend.turn}")
+    if trained and validated and _may_overfit(trained, validated):
+        reason = (
+            f"cannot tell from {epochs} epochs. {validated.turn} Meanwhile the training loss has "
+            f"become lower, as when a model overfits. But {validated.curve.label} varies by "
+            f"{validated.noise} from one value to the next, so this may be chance."
+        )
+        return told("cannot tell", validated, reason)
+    for trend in (validated, trained):
+        if trend is not None and trend.spikes and trend.spikes[-1][0] > trend.curve.xs[-1]:
+            reason = (
+                f"cannot tell from {epochs} epochs. The last value of {trend.curve.label} stands "
+                f"far above those before it, and only more epochs can tell whether it comes back."
+            )
+            return told("cannot tell", trend, reason)
     decider = validated or trends[0]  # where both say the same
     if all(trend.is_no_better and not trend.is_falling for trend in trends):
         return _unmoved(recorded, decider, start)
@@ -159,24 +195,100 @@ def _judge(recorded: Recorded) -> Verdict:
             reason = f"{validated.levelled(epochs, start)}. Meanwhile {trained.pace()}."
             return told("converged", validated, reason)
     if falling:
-        reason = f"{falling[0].pace(epochs)}, {falling[0].evidence}"
+        reason = f"{falling[0].pace(epochs)}, {falling[0].evidence}."
         if len(falling) == 2:
-            reason += f"; {falling[1].pace()}"
+            reason += f" Likewise, {falling[1].pace()}."
         elif validated and validated not in falling:
-            reason += f"; {validated.curve.label}, with a noise of {validated.noise}, may follow"
-        return told("still improving", falling[0], f"{reason}.")
+            reason += (
+                f" {validated.curve.label} varies by {validated.noise} from one value to the next, "
+                f"which hides whether it still falls, too."
+            )
+        return told("still improving", falling[0], reason)
     level = [trend for trend in (validated, trained) if trend and trend.is_level]
     rising = [f" Meanwhile {trend.pace()}." for trend in trends if trend.rises]
     if level:
         reason = f"{level[0].levelled(epochs, start)}.{''.join(rising)}"
         return told("converged", level[0], reason)
     why = (
-        f"{decider.pace(epochs)}, while no training loss falls"
+        f"{decider.pace(epochs)}{_beside(decider, trained if decider is validated else None)}"
         if decider.rises
-        else f"The noise of {decider.curve.label}, {decider.noise}, could hide a trend"
+        else f"{decider.curve.label} varies by {decider.noise} from one value to the next, which "
+        f"could hide that it still becomes better or worse"
     )
     reason = f"cannot tell from {epochs} epochs. {why}."
     return told("cannot tell", decider, reason)
+
+
+def _chance(
+    recorded: Recorded, trained: Trend | None, validated: Trend | None, start: float
+) -> Verdict | None:
+    """The verdict on a classifier whose answers are no better than guessing."""
+    epochs, classes = recorded.epochs, recorded.num_classes
+    decider = validated or trained
+    scores = [recorded.curves[name] for name in _SCORES if name in recorded.curves]
+    if decider is None or not scores or _diverges(trained, validated):
+        return None
+    for score in scores:
+        if classes is None:
+            guessed = bool((score.ys == score.ys[-1]).all()) and score.ys[-1] <= _BY_CHANCE
+        else:
+            most = min(_GUESSED / classes, 1 / classes + _ABOVE_GUESSED)
+            guessed = bool(np.median(score.ys[-math.ceil(len(score.ys) / 2) :]) <= most)
+        if not guessed:
+            return None
+    trends = [trend for trend in (trained, validated) if trend is not None]
+    if any(trend.falls for trend in trends) or _has_learned(trained, validated, classes):
+        return None
+    score = scores[0]
+    if classes is None:
+        reason = (
+            f"{score.label} is {score.ys[-1]:.3g} in every epoch: the model gives the same "
+            f"answers, whatever it is trained on."
+        )
+    else:
+        reason = (
+            f"{score.label} is {score.ys[-1]:.3g} after {epochs} epochs, and guessing among "
+            f"{classes} classes gives {1 / classes:.3g}: the model has learned nothing"
+        )
+        best = int(np.argmax(score.ys))
+        if score.ys[best] > 2 * _GUESSED / classes:
+            reason += f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})"
+        reason += "."
+    reason += f" {_advice(recorded, trends, start)}"
+    return _told("stuck", decider, reason, epochs, start)
+
+
+def _has_learned(trained: Trend | None, validated: Trend | None, classes: int | None) -> bool:
+    """Whether the training loss is clearly below that of guessing, as of examples known by heart.
+
+    Where all classes are as likely, the cross-entropy is the logarithm of their number. Other
+    losses are lower in training than in validation where something was learned.
+    """
+    if trained is None or higher_is_better(trained.curve.label) is not False:
+        return False
+    bounds = [] if classes is None else [_LEARNED * math.log(classes)]
+    bounds += [] if validated is None else [0.8 * validated.level]
+    return bool(bounds) and trained.level < min(bounds)
+
+
+def _advice(recorded: Recorded, trends: list[Trend], start: float) -> str:
+    """What to try where nothing was learned, as far as the loss tells."""
+    lr = recorded.lr
+    values = [start, *(float(trend.curve.ys.max()) for trend in trends)]
+    points = (recorded.points.get(trend.curve.label) for trend in trends)
+    values += [float(curve.ys.max()) for curve in points if curve is not None]
+    level = min(trend.level for trend in trends)
+    if level > 0 and max(values) > _WILD * level:
+        rate = f": {lr / 10:.3g} instead of {lr:.3g}" if lr else ""
+        return (
+            f"Its loss has been as high as {max(values):.3g}, so the steps were too large: try a "
+            f"tenth of the learning rate{rate}."
+        )
+    rate = f", {10 * lr:.3g} and {lr / 10:.3g} instead of {lr:.3g}" if lr else ""
+    return (
+        f"Try ten times the learning rate and a tenth of it{rate}. If neither helps, no gradient "
+        f'may arrive: Trainer(watch="gradients") shows where.'
+    )
 
 
 def _overfits(trained: Trend, validated: Trend) -> bool:
@@ -186,9 +298,20 @@ def _overfits(trained: Trend, validated: Trend) -> bool:
         return trained.is_falling or (apart and trained.has_fallen and not trained.rises)
     if validated.climb == 0 or not trained.has_fallen:
         return False
+    return _fall_since(trained, validated) > -max(trained.doubt, GAINED * trained.unit)
+
+
+def _fall_since(trained: Trend, validated: Trend) -> float:
+    """By how much training is better at its end than where validation was best."""
     then = np.interp(validated.best_x, trained.curve.xs, trained.zs)
-    now = float(trained.zs[-trained.phase :].mean())
-    return now < float(then) + max(trained.doubt, GAINED * trained.unit)
+    return float(then) - float(trained.zs[-min(3, trained.phase) :].mean())
+
+
+def _may_overfit(trained: Trend, validated: Trend) -> bool:
+    """Whether validation ends far above its best, while training went on falling."""
+    least = max(GAINED * trained.unit, 2 * trained.line.noise)
+    went_on = trained.is_falling or _fall_since(trained, validated) > least
+    return validated.is_behind and not validated.falls and trained.has_fallen and went_on
 
 
 def _diverges(trained: Trend | None, validated: Trend | None) -> bool:
@@ -272,8 +395,8 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
     unsure = trend.gain if epochs >= TELLING_EPOCHS else trend.doubt
     if unsure > LARGE * trend.unit:
         reason = (
-            f"cannot tell from {epochs} epochs. The noise of {name}, {trend.noise}, hides whether "
-            f"it is better than at first."
+            f"cannot tell from {epochs} epochs. {name} varies by {trend.noise} from one value to "
+            f"the next, which hides whether it is better than at first."
         )
         return _told("cannot tell", trend, reason, epochs, start)
     scores = [name for name in ("val_acc", "train_acc") if name in recorded.curves]
@@ -282,12 +405,18 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
         f"{name} was {trend.curve.ys[0]:.4g} at first and is {trend.level:.4g} over the last "
         f"{trend.last(epochs)} of {epochs} epochs"
     )
-    if score > _BY_CHANCE:
+    # Where the number of classes is known, an accuracy by chance was told before.
+    if (recorded.num_classes is not None and scores) or score > _BY_CHANCE:
         reason = f"{same}. With {scores[0]} at {score:.3g}, it got there in the first epoch."
         return _told("converged", trend, reason, epochs, start)
     if trend.gain < -max(GAINED * trend.unit, trend.doubt):
-        reason = f"{same}: {trend.amount(trend.gain)} worse, beyond its noise of {trend.noise}"
+        reason = f"{same}, which is worse by {trend.amount(trend.gain)}"
+    elif trend.gain < GAINED * trend.unit:
+        reason = f"{same}, which is no improvement of {GAINED:.0%} or more"
     else:
-        reason = f"{same}: no improvement beyond {GAINED:.0%} and its noise of {trend.noise}"
-    reason += f", and {scores[0]} is {score:.3g}." if scores else "."
+        reason = (
+            f"{same}, but it varies by {trend.noise} from one value to the next, so that this is "
+            f"no improvement that can be told from chance"
+        )
+    reason += f". {scores[0]} is {score:.3g}." if scores else "."
     return _told("stuck", trend, reason, epochs, start)

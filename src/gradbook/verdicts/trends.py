@@ -24,8 +24,22 @@ LARGE, _LARGE_IN_FALL, _HUGE, TELLING_EPOCHS = 0.1, 0.15, 1, 5
 #: So many values after the first, each better than the one before, are a trend that need not be
 #: straight: noise orders so many in that way once in 120 cases.
 _IN_ORDER = 5
-#: How often noise may seem to leave a best level for good.
+#: How often noise may seem to leave a best level for good, or to take a step down.
 _LEAVES = 0.01
+#: A spike rises so far above both its neighbours: as a part of the level, and as a multiple of the
+#: noise of the other values. There is at most one in so many epochs; more are swings.
+_SPIKE, _SPIKE_IN_NOISE, _EPOCHS_A_SPIKE = 0.5, 8, 6
+#: A curve may have left its best if its last three values are worse by the first part of the
+#: level, or its last one by the second, and by so many times the noise. Where there are few
+#: values the best is one of few, and their noise is hardly known: of n, n / 6 times, too.
+_ALL_BEHIND, _LAST_BEHIND, _BEHIND_IN_NOISE = 0.1, 0.05, 3
+#: The part of the level for the last of 3 or 4 values, of which no noise is known.
+_FEW_BEHIND = 0.3
+#: How many values a trend after a step needs: three are in a line too often.
+_VALUES_OF_A_TREND = 4
+#: The variance of the median of three values, as a part of that of one; and how many second
+#: differences of a curve are worth a degree of freedom in their median.
+_MEDIAN_OF_3, _DIFFERENCES = 0.45, 3
 #: The largest part of the whole fall that noise may hide in the final phase of a level curve.
 _HIDDEN = 0.5
 #: From this noise on, as a part of the level, a floor is called noisy.
@@ -82,6 +96,9 @@ class Trend:
         phase: How many values the final phase has.
         line: The line through the final phase.
         fall: By how much z fell from the start of the training to the mean of the final phase.
+        swings_from: The number of values at the beginning that count for no swing: the first, in
+            which most curves fall, or all before a step to a lower level.
+        spikes: The epochs and values that were left out of the curve.
     """
 
     curve: Curve
@@ -90,16 +107,31 @@ class Trend:
     phase: int
     line: Line
     fall: float
+    swings_from: int = 1
+    spikes: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(cls, curve: Curve, epochs: int, start: float, is_log: bool, sign: int) -> "Trend":
         """The trend of a curve of at least 3 values in a training that began at `start`."""
         zs = np.log(curve.ys) if is_log else sign * curve.ys
+        spikes: list[int] = []
+        if epochs >= TELLING_EPOCHS:
+            spikes = _spikes(zs, 1.0 if is_log else abs(float(np.median(curve.ys))))
+        left_out = tuple((float(curve.xs[i]), float(curve.ys[i])) for i in sorted(spikes))
+        if spikes:
+            zs = np.delete(zs, spikes)
+            curve = Curve(curve.label, np.delete(curve.xs, spikes), np.delete(curve.ys, spikes))
         first = math.log(start) if is_log else sign * start
         length = max(math.ceil(epochs / 2), min(epochs - 1, 4))
         phase = max(3, int(np.sum(curve.xs > epochs - length)))
+        since = (
+            _after_step(curve.xs[-phase:], zs[-phase:], is_log) if epochs >= TELLING_EPOCHS else 0
+        )
+        phase -= since
         line = Line.through(curve.xs[-phase:], zs[-phase:])
-        return cls(curve, zs, is_log, phase, line, first - float(zs[-phase:].mean()))
+        fall = first - float(zs[-phase:].mean())
+        swings_from = len(zs) - phase if since else 1
+        return cls(curve, zs, is_log, phase, line, fall, swings_from, left_out)
 
     @property
     def level(self) -> float:
@@ -137,6 +169,8 @@ class Trend:
 
     def _is_trend(self, sign: int) -> bool:
         """Whether noise would seldom give so steep a line, or values so in order."""
+        if self.swings_from > 1 and self.phase < _VALUES_OF_A_TREND:
+            return False
         return self.line.p_value < _SIGNIFICANT or self._is_in_order(sign)
 
     def _is_in_order(self, sign: int) -> bool:
@@ -184,37 +218,79 @@ class Trend:
 
     @property
     def climb(self) -> float:
-        """By how much the final phase is worse than the best three values in a row before it.
+        """By how much the end of the curve is worse than the best three values in a row before it.
 
-        It is 0 if there were not as many, if the best of them may have been best by noise, or if
-        the curve is on its way back.
+        The end is the final phase, or the last sixth of the values, where the best is short before
+        it. The climb is 0 if there were no three values before, if the best of them may have been
+        best by noise, or if the curve is on its way back.
         """
-        before = self.zs[: -self.phase]
-        if len(before) < 3 or self.is_falling:
+        if not self.is_falling:
+            climb = self._climb_over(self.phase, self.line.noise, self.phase - 2)
+            if climb > 0:
+                return climb
+        length = max(2, round(len(self.zs) / 6))
+        if length >= self.phase:
             return 0.0
-        means = np.convolve(before, np.full(3, 1 / 3), "valid")
-        climb = float(self.zs[-self.phase :].mean() - means.min())
-        noise = max(self.line.noise, _usual_roughness(self.zs[1:]))
+        # Of a median of dependent differences, about a third are worth a degree of freedom.
+        climb = self._climb_over(length, 0.0, max(1, (len(self.zs) - 4) // _DIFFERENCES))
+        returns = self.zs[-1] <= self.zs[-1 - length :].min() + LARGE * self.unit
+        return 0.0 if returns else climb
+
+    def _climb_over(self, length: int, noise: float, freedom: int) -> float:
+        before = self.zs[:-length]
+        if len(before) < 3:
+            return 0.0
+        # Of each three the mean or the median, whichever is worse: one lucky epoch, whose logarithm
+        # may be anything, is no level.
+        threes = np.lib.stride_tricks.sliding_window_view(before, 3)
+        levels = np.maximum(threes.mean(axis=1), np.median(threes, axis=1))
+        climb = float(self.zs[-length:].mean() - levels.min())
+        for some in (self.zs[1:], self.zs[-max(4, self.phase) :]):  # noise may begin late
+            noise = max(noise, _usual_roughness(some))
         # The best was chosen: each of those that it was chosen from could have been it by noise.
-        quantile = t_quantile(_LEAVES / len(means), self.phase - 2)
-        error = quantile * noise * math.sqrt(1 / 3 + 1 / self.phase)
+        quantile = t_quantile(_LEAVES / len(levels), freedom)
+        error = quantile * noise * math.sqrt(_MEDIAN_OF_3 + 1 / length)
         return climb if climb > max(error, LARGE * self.unit) else 0.0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the curve ends above its best by so much that it may have left it.
+
+        Either the last three values are all worse than the best one, or the last value is worse
+        than the best two in a row, by more than noise often gives.
+        """
+        if len(self.zs) > 3:
+            behind = self.zs[-3:].min() - self.zs[:-3].min()
+            if behind >= self._part(_ALL_BEHIND):
+                return True
+        pairs = (self.zs[:-1] + self.zs[1:]) / 2
+        if len(self.zs) < TELLING_EPOCHS:
+            least = self._part(_FEW_BEHIND)
+        else:
+            times = min(_BEHIND_IN_NOISE, len(self.zs) / 6)
+            least = max(self._part(_LAST_BEHIND), times * _usual_roughness(self.zs[1:]))
+        return bool(self.zs[-1] - pairs[:-1].min() >= least)
+
+    def _part(self, part: float) -> float:
+        """A part of the level in the scale of z."""
+        return math.log1p(part) if self.is_log else part * self.unit
 
     @property
     def swing(self) -> float:
         """The size of the swings about the neighbouring epochs; 0 if there are too few to tell.
 
-        The first epoch, in which most curves fall, is left out. Swings that have become smaller
-        than half have twice the size that they have at last.
+        Swings that have become smaller than half have twice the size that they have at last. Where
+        one value makes more than half of them, they are those that remain without it.
         """
-        zs = self.zs[1:]
+        zs = self.zs[self.swings_from :]
         if len(zs) < TELLING_EPOCHS - 1:
             return 0.0
         steps = np.sign(np.diff(zs))
-        turns = int(np.sum(steps[1:] * steps[:-1] < 0))
-        if turns < max(2, len(steps) / 3):
+        if _turns(steps) < max(2, len(steps) / 3):
             return 0.0
-        return min(_roughness(zs), 2 * _roughness(zs[-max(4, self.phase) :]))
+        swing = min(_swings(zs), 2 * _roughness(zs[-max(4, self.phase) :]))
+        # One large step, as of a rate that was lowered, turns nowhere.
+        return swing if _turns(steps[np.abs(np.diff(zs)) >= swing / 2]) >= 2 else 0.0
 
     @property
     def oscillates(self) -> bool:
@@ -249,8 +325,8 @@ class Trend:
     def evidence(self) -> str:
         """Why the trend of the final phase is one, in words."""
         if self.line.p_value < _SIGNIFICANT:
-            return f"beyond its noise of {self.noise}"
-        return "in every one of them"
+            return f"which is more than its noise of {self.noise} can explain"
+        return "from each of them to the next"
 
     def pace(self, epochs: int | None = None) -> str:
         """How the curve moves in the final phase, which is named if `epochs` are given."""
@@ -265,8 +341,12 @@ class Trend:
         """That the curve gets worse, or is worse than it was, in words."""
         if self.rises:
             return f"{self.pace(epochs)}, {self.evidence}"
-        text = f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of"
-        return f"{text} {epochs} epochs, {self.amount(self.climb)} worse than over its best three"
+        text = (
+            f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs}"
+        )
+        return (
+            f"{text} epochs, worse by {self.amount(self.climb)} than over its best three in a row"
+        )
 
     @property
     def turn(self) -> str:
@@ -275,17 +355,34 @@ class Trend:
         text = f"{self.curve.label} was best in epoch {self.best_x:.3g}, with {best:.4g}"
         return f"{text}, and is now {self.curve.ys[-1]:.4g}."
 
+    @property
+    def spiked(self) -> str:
+        """Which values were left out, as a sentence."""
+        many = len(self.spikes) > 1
+        values = " and ".join(f"{y:.4g} in epoch {x:g}" for x, y in self.spikes)
+        return (
+            f"{self.curve.label} has {'spikes' if many else 'a spike'} of {values}, and is judged "
+            f"without {'them' if many else 'it'}."
+        )
+
     def levelled(self, epochs: int, start: float) -> str:
         """That the curve has come to a level, in words."""
         text = f"{self.curve.label} went from {start:.4g} to {self.level:.4g}, and "
         if self.is_falling:
-            return f"{text}has come to a halt at the end of {epochs} epochs"
+            return f"{text}no longer falls at the end of {epochs} epochs"
         text += f"has levelled off in the last {self.last(epochs)} of {epochs} epochs"
         steps = np.sign(np.diff(self.zs[-self.phase :]))
         is_monotone = bool((steps[1:] == steps[:-1]).all())
         if is_monotone or self.line.noise < _NOISY * self.unit:
             return text
-        return f"{text} on a noisy floor, with a noise of {self.noise}"
+        return (
+            f"{text} on a noisy floor: it still varies by {self.noise} from one value to the next"
+        )
+
+
+def _turns(signs: np.ndarray) -> int:
+    """How often steps of these signs change their direction."""
+    return int(np.sum(signs[1:] * signs[:-1] < 0))
 
 
 def _roughness(zs: np.ndarray) -> float:
@@ -297,9 +394,65 @@ def _roughness(zs: np.ndarray) -> float:
     return math.sqrt(float(np.mean(np.diff(zs, n=2) ** 2)) / 6)
 
 
+def _swings(zs: np.ndarray) -> float:
+    """The roughness, or what remains of it without a value that makes more than half of it."""
+    whole = _roughness(zs)
+    rest = min(_roughness(np.delete(zs, i)) for i in range(len(zs)))
+    return whole if rest >= whole / 2 else rest
+
+
 def _usual_roughness(zs: np.ndarray) -> float:
     """The same from their median, in which a few turns of the curve leave no trace.
 
     Half of what is normally distributed is within 0.6745 standard deviations.
     """
     return float(np.median(np.abs(np.diff(zs, n=2)))) / (0.6745 * math.sqrt(6))
+
+
+def _spikes(zs: np.ndarray, unit: float) -> list[int]:
+    """Where single values stand far above both their neighbours; none where these are swings.
+
+    The last value, which has one neighbour, is compared with all after the first.
+    """
+    found: list[int] = []
+    kept = np.arange(len(zs))
+    for _ in range(max(1, len(zs) // _EPOCHS_A_SPIKE) + 1):
+        z = zs[kept]
+        if len(z) < 4:
+            break
+        above = np.append(z[1:-1] - np.maximum(z[:-2], z[2:]), z[-1] - z[1:-1].max())
+        top = int(np.argmax(above)) + 1
+        noise = _usual_roughness(np.delete(z, [0, top])) if len(z) > 4 else 0.0
+        if above[top - 1] <= max(_SPIKE * unit, _SPIKE_IN_NOISE * noise):
+            return found
+        found.append(int(kept[top]))
+        kept = np.delete(kept, top)
+    return []
+
+
+def _after_step(xs: np.ndarray, zs: np.ndarray, is_log: bool) -> int:
+    """How many of the values stand before a step down to a level, as of a rate that was lowered.
+
+    It is 0 where a straight line fits better, where noise may give such a step, or where the curve
+    still falls after it.
+    """
+    splits = range(1, len(zs) - 2)
+    if not splits:
+        return 0
+    squares = [len(part) * part.var() for i in splits for part in (zs[:i], zs[i:])]
+    rests = np.add(squares[::2], squares[1::2])
+    split = splits[int(np.argmin(rests))]
+    before, after, freedom = zs[:split], zs[split:], len(zs) - 2
+    noise = math.sqrt(max(0.0, float(rests.min())) / freedom)
+    error = noise * math.sqrt(1 / len(before) + 1 / len(after))
+    step = float(before.mean() - after.mean())
+    unit = 1.0 if is_log else abs(float(after.mean()))
+    if step <= max(LARGE * unit, t_quantile(_LEAVES / len(splits), freedom) * error):
+        return 0
+    if noise >= Line.through(xs, zs).noise:
+        return 0
+    if len(after) < _VALUES_OF_A_TREND:
+        return split
+    line = Line.through(xs[split:], after)
+    falls_on = line.p_value < _SIGNIFICANT and -line.slope * line.span > _TRIFLE * unit
+    return 0 if falls_on else split
