@@ -133,6 +133,7 @@ CASES = {
     "enum": (lambda: Phase.WARM_UP, lambda t: Phase.FULL),
     "dataclass": (lambda: Statistics(), lambda t: Statistics(3, [0.5])),
     "frozen dataclass": (lambda: Frozen(), lambda t: Frozen(3)),
+    "namespace": (lambda: SimpleNamespace(count=0), set_count),
     "slots": (lambda: Slots(), set_count),
     "named tuple": (lambda: Pair(0, 1), lambda t: Pair(5, 1)),
 }
