@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -133,6 +134,7 @@ CASES = {
     "enum": (lambda: Phase.WARM_UP, lambda t: Phase.FULL),
     "dataclass": (lambda: Statistics(), lambda t: Statistics(3, [0.5])),
     "frozen dataclass": (lambda: Frozen(), lambda t: Frozen(3)),
+    "namespace": (lambda: SimpleNamespace(count=0), set_count),
     "slots": (lambda: Slots(), set_count),
     "named tuple": (lambda: Pair(0, 1), lambda t: Pair(5, 1)),
 }
@@ -680,9 +682,9 @@ def test_a_library_s_class_is_no_learner_s(Class):
 def test_a_learner_s_file_may_have_a_name_of_python_s(tmp_path, monkeypatch):
     (tmp_path / "colorsys.py").write_text("class Net:\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
+    monkeypatch.setitem(sys.modules, "colorsys", None)  # what is there now comes back at the end
+    del sys.modules["colorsys"]
     module = importlib.import_module("colorsys")
-    monkeypatch.setitem(sys.modules, "colorsys", module)
     assert is_learners(module.Net)
     assert is_learners(Inner)
     assert is_learners(type("Cell", (), {"__module__": "__main__"}))

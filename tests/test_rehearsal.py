@@ -822,14 +822,15 @@ def test_a_loss_that_means_what_it_computes_is_not_warned_of(columns, loss):
         assert fit(model, Given(lambda: TensorLoader((X, y.float()), 8))).status == "finished"
 
 
-def test_a_loss_that_reads_what_configure_optimizers_sets_is_trained_with_it():
+@pytest.mark.parametrize("of", [lambda model: model.optimizer, lambda model: model.trainer.optim])
+def test_a_loss_that_reads_what_comes_with_the_optimizer_is_trained_with_it(of):
     class Own(Net):
         def configure_optimizers(self):
             self.optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
             return self.optimizer
 
         def loss(self, y_hat, y):
-            return super().loss(y_hat, y) * (1 + self.optimizer.param_groups[0]["lr"])
+            return super().loss(y_hat, y) * (1 + of(self).param_groups[0]["lr"])
 
     fitted = fit(Own(nn.Linear(3, 2)), Given(lambda: TensorLoader(points(), 8)))
     assert fitted.status == "finished"

@@ -196,7 +196,8 @@ def _is_entered(Class: type) -> bool:
         _root(base) == "gradbook" and base.__module__ != "gradbook.hparams"
         for base in Class.__mro__
     )
-    return is_learners(Class) and not is_ours and not issubclass(Class, type)
+    is_own = is_learners(Class) and not is_ours and not issubclass(Class, type)
+    return is_own or Class is types.SimpleNamespace
 
 
 def _attributes(thing: Any) -> dict[str, Any]:

@@ -119,11 +119,11 @@ def _off_stage(trainer: Any) -> Iterator[Any]:
 
 @contextmanager
 def _without_what_comes_later(model: Any) -> Iterator[None]:
-    """A model may lack what only its `configure_optimizers` sets: the training will tell."""
+    """A model or its trainer may lack what comes with the optimizer: the training will tell."""
     try:
         yield
     except AttributeError as error:
-        if error.obj is not model:
+        if error.obj is not model and error.obj is not model.trainer:
             raise
 
 
