@@ -1,0 +1,155 @@
+"""Whether a change helps a training that went wrong: it is trained once more on a copy with it."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from gradbook.watching.repetition import Change, Repetition
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+#: All trials of a post-mortem together take at most so long.
+_LIMIT_SECONDS = 20.0
+#: So many are expected, where it is judged whether the time suffices to begin at the beginning.
+_NUM_EXPECTED = 5
+#: A trial goes on for so many steps beyond the one that went wrong.
+_NUM_MORE_STEPS = 50
+#: The losses of so many steps are averaged.
+_NUM_AVERAGED = 8
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a change.
+
+    Attributes:
+        change: The change.
+        is_done: Whether the time sufficed.
+        failed_at: The step in which a number was NaN or infinite all the same.
+        num_steps: The steps that were taken.
+        first: The loss at the beginning.
+        last: The mean loss of the last steps.
+    """
+
+    change: Change
+    is_done: bool
+    failed_at: int | None
+    num_steps: int
+    first: float
+    last: float
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether nothing went wrong any more."""
+        return self.is_done and self.failed_at is None
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether the loss fell besides."""
+        return self.is_finite and self.last < self.first
+
+
+class Trials:
+    """Tries changes, and tells what came of them.
+
+    Args:
+        trainer: The trainer whose training went wrong.
+        states: States of it, oldest first: that of the beginning, and the last one kept.
+        repetition: The repetition that found the wrong number, from the last state.
+    """
+
+    def __init__(
+        self, trainer: "Trainer", states: Sequence[dict[str, Any]], repetition: Repetition
+    ) -> None:
+        assert repetition.at is not None
+        self._trainer, self._at = trainer, repetition.at.step
+        self._ends_at = time.perf_counter() + _LIMIT_SECONDS
+        self._done: dict[Change, Trial] = {}
+        # What is tried is tried as the learner will: from the beginning, if there is time for it.
+        per_step = repetition.seconds / max(len(repetition.losses), 1)
+        from_beginning = per_step * (self._at + _NUM_MORE_STEPS) * _NUM_EXPECTED
+        self._state = states[0 if from_beginning <= _LIMIT_SECONDS else -1]
+        self._epoch: int = self._state["position"]["epoch"]
+
+    @property
+    def is_from_first_step(self) -> bool:
+        """Whether trials begin before the first step of all."""
+        return not self._state["position"]["steps"]
+
+    def first_that_helps(self, changes: Sequence[Change]) -> Change | None:
+        """The first change with which the loss falls, or else with which all stays finite.
+
+        With a change that is not needed any more nothing is tried.
+        """
+        finite = None
+        for change in changes:
+            trial = self._try(change)
+            if trial.is_learning:
+                return change
+            if trial.is_finite:
+                finite = finite or change
+        return finite
+
+    def first_loss(self, change: Change) -> float:
+        """The loss at the beginning of a trial."""
+        return self._done[change].first
+
+    def told(self, changes: Sequence[Change]) -> str:
+        """What came of some changes, in a sentence; empty if there was no time for any."""
+        done = [self._done[change] for change in changes if change in self._done]
+        done = [trial for trial in done if trial.is_done]
+        start = f"the end of epoch {self._epoch}" if self._epoch else "the beginning"
+        helped = next((t for t in done if t.is_learning), None)
+        helped = helped or next((t for t in done if t.is_finite), None)
+        if helped is not None:
+            fell = "went up" if helped.last > helped.first else "did not change"
+            fell, but = ("fell", "and") if helped.is_learning else (fell, "but")
+            loss = f", {but} the loss {fell} from {helped.first:.3g} to {helped.last:.3g}"
+            loss = loss if math.isfinite(helped.first + helped.last) else ""
+            return (
+                f"This was tried on a copy of the training, from {start} on: nothing became NaN or "
+                f"infinite in {helped.num_steps} step{'s' if helped.num_steps > 1 else ''}{loss}."
+            )
+        if not done:
+            return ""
+        names = _listed([_spoken(trial.change) for trial in done])
+        return (
+            f"It does not help to train with {names}: that was tried on a copy of the training, "
+            f"from {start} on, and a number became NaN or infinite all the same."
+        )
+
+    def _try(self, change: Change) -> Trial:
+        if change not in self._done:
+            self._done[change] = self._trained_with(change)
+        return self._done[change]
+
+    def _trained_with(self, change: Change) -> Trial:
+        left = self._ends_at - time.perf_counter()
+        if left <= 0:
+            return Trial(change, False, None, 0, math.nan, math.nan)
+        again = Repetition(self._trainer, self._state, change)
+        is_done = again.run_until(self._at + _NUM_MORE_STEPS, left)
+        losses = again.losses
+        first = losses[0] if losses else math.nan
+        last = fmean(losses[-min(_NUM_AVERAGED, len(losses) // 2 + 1) :]) if losses else math.nan
+        failed_at = again.at.step if again.phase is not None and again.at is not None else None
+        return Trial(change, is_done, failed_at, len(losses), first, last)
+
+
+def _spoken(change: Change) -> str:
+    if change.name == "inputs":
+        return "the inputs and targets divided by their largest number"
+    if change.name == "weights":
+        return "initial weights by Xavier's rule"
+    if change.name == "precision":
+        return f'precision="{change.value}"'
+    value = f"{change.value:g}" if isinstance(change.value, float) else change.value
+    return f"{change.name}={value}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " or with ".join(names)
