@@ -179,7 +179,7 @@ def test_a_training_that_is_ended_before_the_cause_is_known_says_where_it_diverg
 
 def test_a_rate_too_high_is_proposed_a_smaller_one():
     trainer, _ = warned(LinearRegression(3.0), regression())
-    assert "likely cause: rate too high. To try: lr=0.3" in trainer.findings[0]
+    assert "likely cause: the learning rate is too high. To try: lr=0.3" in trainer.findings[0]
 
 
 def test_parameters_that_overflow_in_the_last_step_are_warned_of():
@@ -263,7 +263,9 @@ def test_the_words_say_what_when_where_why_and_what_to_try():
     assert lines[1].startswith("Where: `exp` in line ")
     assert lines[1].endswith("trainings.py, `E = torch.exp(X @ self.W + self.b)`.")
     assert lines[2].startswith("At that step the learning rate was 0.1 and the largest number in ")
-    assert lines[3].startswith("Likely cause: exp overflow. The argument of `exp` reached ")
+    assert lines[3].startswith(
+        "Likely cause: an exponential overflows. The argument of `exp` reached "
+    )
     assert lines[4].startswith("To try: take the largest of each row off first")
 
 

@@ -17,6 +17,7 @@ Cause = Literal[
     "bad learning rate",
     "weight decay too high",
     "momentum too high",
+    "loss without a bound",
     "initial weights too large",
     "inputs too large",
     "bad parameter value",
@@ -145,6 +146,7 @@ class Diagnosis:
             self._power,
             self._root,
             self._outlier,
+            self._unbounded,
             self._rate,
             self._domain,
             self._logarithm,
@@ -169,7 +171,7 @@ class Diagnosis:
         name = None if self.source is None else self.repetition.name_of(self.source)
         if name is None and self.call is None and wrong:
             name = wrong[0][0]
-        tensor = next((tensor for ours, tensor in wrong if ours == name), None)
+        tensor = next((tensor for ours, tensor in wrong if ours == name), self.source)
         if name is None or tensor is None:
             return None
         where = (~tensor.isfinite()).nonzero()
@@ -537,6 +539,9 @@ class Diagnosis:
             self._helps(Change("precision", "bf16-mixed"))
             edit = 'train with precision="bf16-mixed", which has the range of float32.'
             return "float16 overflow", reason, edit
+        if any(p.dtype == torch.float16 for p in self.repetition.parameters.values()):
+            edit = "leave the model's parameters in float32, without `.half()`."
+            return "float16 overflow", reason, edit
         # What is in float16 because the code says so is not changed by a setting.
         made = next(
             (
@@ -547,9 +552,7 @@ class Diagnosis:
             ),
             None,
         )
-        if made is None:
-            edit = "leave the model's parameters in float32, without `model.half()`."
-        elif made.line is None:
+        if made is None or made.line is None:
             edit = "take bfloat16 in the place of float16, which has the range of float32."
         else:
             edit = (
@@ -571,6 +574,18 @@ class Diagnosis:
             f"The largest number in the batch of this step or the one before is {now:.3g}, and "
             f"{usual:.3g} is usual.",
             "leave that example out, or correct it.",
+        )
+
+    def _unbounded(self) -> tuple[Cause, str, str] | None:
+        """A loss that falls below every number, where each smaller rate only takes longer."""
+        losses = [step.loss for step in self.steps if math.isfinite(step.loss)]
+        if not losses or losses[-1] > -(_BLOWN_UP**2) or losses[-1] > min(losses) / 2:
+            return None
+        return (
+            "loss without a bound",
+            f"The loss fell and fell, down to {losses[-1]:.3g}: it has no least value that a "
+            f"training could come to, at any learning rate.",
+            "look at the sign of the loss, or bound the part of it that falls without end.",
         )
 
     def _rate(self) -> tuple[Cause, str, str] | None:

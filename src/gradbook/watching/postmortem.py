@@ -42,6 +42,30 @@ if TYPE_CHECKING:
 
 #: A state is kept at most so often.
 _INTERVAL_SECONDS = 0.05
+#: The causes as they are said.
+_SPOKEN: dict[Cause, str] = {
+    "rate too high": "the learning rate is too high",
+    "bad learning rate": "the learning rate is infinite, NaN or negative",
+    "weight decay too high": "the weight decay is too high",
+    "momentum too high": "the momentum is too high",
+    "loss without a bound": "the loss has no lower bound",
+    "initial weights too large": "the initial weights are too large",
+    "inputs too large": "the inputs are too large",
+    "bad parameter value": "the model itself holds NaN or infinity",
+    "exp overflow": "an exponential overflows",
+    "log of zero": "the logarithm of 0",
+    "division by zero": "a division by 0",
+    "root of zero": "the derivative of a root at 0",
+    "infinite derivative": "an infinite derivative",
+    "outside the domain": "numbers for which the operation is not defined",
+    "too few numbers": "too few numbers for the operation",
+    "fully masked row": "a row that is masked from end to end",
+    "bad constant": "a number in the code itself",
+    "bad input value": "a wrong number in the data",
+    "float16 overflow": "a number is too large for float16",
+    "overflow": "numbers become too large",
+    "unknown": "not known",
+}
 #: So many steps are drawn with a mark at each.
 _NUM_MARKED = 60
 
@@ -104,7 +128,7 @@ class PostMortem(Finding):
     @property
     def sentence(self) -> str:
         """All in one or two sentences."""
-        cause = "" if self.cause == "unknown" else f"; likely cause: {self.cause}"
+        cause = "" if self.cause == "unknown" else f"; likely cause: {_SPOKEN[self.cause]}"
         where = "" if self.at is None else f" {self._place()}"
         through = f", {self._operation()}" if self.operation else ""
         tried = f" {self.tried}" if self.tried else ""
@@ -113,13 +137,12 @@ class PostMortem(Finding):
         )
 
     def _words(self) -> str:
-        lines = [f"{self.what} became NaN or infinite {self._place()}."]
+        lines = [f"{self.what} became NaN or infinite {self._place()}".strip() + "."]
         if self.operation:
             lines.append(f"Where: {self._operation()}.")
         if self.at is not None:
             lines.append(self._state(self.at))
-        cause = "not known" if self.cause == "unknown" else self.cause
-        lines += [f"Likely cause: {cause}. {self.reason}", f"To try: {self.edit}"]
+        lines += [f"Likely cause: {_SPOKEN[self.cause]}. {self.reason}", f"To try: {self.edit}"]
         return "\n".join([*lines, *([self.tried] if self.tried else [])])
 
     def figure(self) -> "Figure":
@@ -151,12 +174,12 @@ class PostMortem(Finding):
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         if self.at is not None:
             axes[0].legend()
-            axes[0].set_title(f"{self.what}: {self.cause}", parse_math=False)
+            axes[0].set_title(f"{self.what}: {_SPOKEN[self.cause]}", parse_math=False)
         return figure
 
     def _place(self) -> str:
         if self.at is None:
-            return "in this training"
+            return ""
         if self.split == "val":
             return f"in the validation of epoch {self.at.epoch}"
         within = {
@@ -180,11 +203,13 @@ class PostMortem(Finding):
             size = f"{at.largest_parameter:.3g}"
             parts.append(f"the largest number in the parameters had the size {size}")
         norms = [step.gradient_norm for step in self.steps if math.isfinite(step.gradient_norm)]
-        text = f"At that step {_joined(parts)}." if parts else ""
+        when = "In that epoch" if self.split == "val" else "At that step"
+        text = f"{when} {_joined(parts)}." if parts else ""
         if norms:
             shown = _joined([f"{norm:.2g}" for norm in norms[-4:]])
             is_one = len(norms) == 1
-            text += f" In the step{'' if is_one else 's'} before, the norm{'' if is_one else 's'} "
+            text += f" In the {'training ' if self.split == 'val' else ''}"
+            text += f"step{'' if is_one else 's'} before, the norm{'' if is_one else 's'} "
             text += f"of the gradients {'was' if is_one else 'were'} {shown}."
         return text.strip()
 
@@ -291,6 +316,8 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]]) -> PostMortem:
             why = repetition.run()
             if why is not None:
                 return _not_repeated(trainer, why)
+            if repetition.phase is None:
+                return _finite_again(trainer)
             if repetition.phase == "update" and repetition.at is not None:
                 observer = Repetition(trainer, states[-1]).observe_update(repetition.at.step)
             else:
@@ -319,6 +346,22 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]]) -> PostMortem:
 def _joined(parts: Sequence[str]) -> str:
     """Parts of a sentence, the last one after "and"."""
     return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def _finite_again(trainer: "Trainer") -> PostMortem:
+    """What can be said where the same steps on a copy went well, at the same rate."""
+    history = trainer.history
+    undefined = next((label for label in history.undefined if is_loss(label)), "")
+    return PostMortem(
+        history.diverged or undefined,
+        "unknown",
+        "All was finite when the epoch was repeated on a copy with the same settings. So something "
+        "in the data or the steps comes out differently each time, or something other than the "
+        "steps writes into the model.",
+        "look for data or random numbers that no seed determines, and for code that writes into "
+        "the model between two steps, such as a sink.",
+        split="train" if history.diverged is not None else "val",
+    )
 
 
 def _not_repeated(trainer: "Trainer", why: str) -> PostMortem:

@@ -183,17 +183,10 @@ class Repetition:
         """Repeats all up to the first wrong number.
 
         Returns:
-            Why none was found, in words; None if there is one.
+            Why none was found, in words; None if there is one, or if all was finite this time.
         """
-        is_late = self._run(self.trainer.epoch + 1, _LIMIT_SECONDS)
-        if self.phase is None:
-            if is_late:
-                return f"its repetition took more than {_LIMIT_SECONDS:g} seconds"
-            return (
-                "all was finite when the epoch was repeated on a copy, so that something in the "
-                "data or the steps comes out differently each time, or something other than the "
-                "steps changes the model"
-            )
+        if self._run(self.trainer.epoch + 1, _LIMIT_SECONDS):
+            return f"its repetition took more than {_LIMIT_SECONDS:g} seconds"
         return None
 
     def run_until(self, step: int, seconds: float) -> bool:
@@ -247,7 +240,11 @@ class Repetition:
 
     def name_of(self, tensor: torch.Tensor) -> str | None:
         """The name of a tensor of the model; None if it is no such tensor."""
-        return next((name for name, ours in _named(self.copy) if ours is tensor), None)
+        model, named = self.copy.model, _named(self.copy)
+        layers = model.named_modules() if isinstance(model, nn.Module) else [("", model)]
+        for prefix, layer in layers:
+            named += [(f"{prefix}.{name}".strip("."), t) for name, t in vars(layer).items()]
+        return next((name for name, ours in named if ours is tensor), None)
 
     def _begin_with(self, change: Change) -> None:
         copied = self.copy

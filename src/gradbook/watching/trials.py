@@ -18,6 +18,8 @@ _LIMIT_SECONDS = 20.0
 _NUM_EXPECTED = 5
 #: A trial goes on for so many steps beyond the one that went wrong.
 _NUM_MORE_STEPS = 50
+#: A loss that has become so many times larger will not come back.
+_BLOWN_UP = 1e3
 #: The losses of so many steps are averaged.
 _NUM_AVERAGED = 8
 
@@ -45,12 +47,17 @@ class Trial:
     @property
     def is_finite(self) -> bool:
         """Whether nothing went wrong any more."""
-        return self.is_done and self.failed_at is None
+        return self.is_done and self.failed_at is None and not self.is_blowing_up
 
     @property
     def is_learning(self) -> bool:
         """Whether the loss fell besides."""
         return self.is_finite and self.last < self.first
+
+    @property
+    def is_blowing_up(self) -> bool:
+        """Whether the loss has grown so much that it would only have taken a little longer."""
+        return abs(self.last) > _BLOWN_UP * max(abs(self.first), 1.0)
 
 
 class Trials:
@@ -83,7 +90,7 @@ class Trials:
     def first_that_helps(self, changes: Sequence[Change]) -> Change | None:
         """The first change with which the loss falls, or else with which all stays finite.
 
-        With a change that is not needed any more nothing is tried.
+        What comes after one with which the loss falls is not tried.
         """
         finite = None
         for change in changes:
@@ -93,10 +100,6 @@ class Trials:
             if trial.is_finite:
                 finite = finite or change
         return finite
-
-    def first_loss(self, change: Change) -> float:
-        """The loss at the beginning of a trial."""
-        return self._done[change].first
 
     def told(self, changes: Sequence[Change]) -> str:
         """What came of some changes, in a sentence; empty if there was no time for any."""
@@ -119,7 +122,7 @@ class Trials:
         names = _listed([_spoken(trial.change) for trial in done])
         return (
             f"It does not help to train with {names}: that was tried on a copy of the training, "
-            f"from {start} on, and a number became NaN or infinite all the same."
+            f"from {start} on, and the numbers became NaN, infinite or far larger all the same."
         )
 
     def _try(self, change: Change) -> Trial:
