@@ -823,9 +823,9 @@ class Diagnosis:
         if self.call is not None:
             line = f" in {self.call.line}" if self.call.line else ""
             layer = f" of layer {self.call.layer}" if self.call.layer else ""
-            where = f"what `{self.operation}`{layer}{line} is given"
-        no = "no setting that was tried helps. L" if self._changes else "l"
-        return f"{no}ook at why {where} becomes so large."
+            where = f"`{self.operation}`{layer}{line}"
+        no = "nothing that was tried helps. L" if self._changes else "l"
+        return f"{no}ook at the numbers that are given to {where}: they become too large."
 
     def _argument(self, place: int) -> torch.Tensor | None:
         """An argument of the call, a number as a tensor."""

@@ -221,7 +221,7 @@ class DivergenceWatcher(Sink):
 
     Attributes:
         share: How many trainings go on at once: each then keeps its state as many times more
-            rarely.
+            rarely, and has a part of the time in which changes are tried.
     """
 
     def __init__(self) -> None:
@@ -256,7 +256,7 @@ class DivergenceWatcher(Sink):
         if self._is_over or len(losses) > self._num_undefined:
             self._num_undefined = len(losses)
             states = [state for state in (self._first, self._kept) if state is not None]
-            trainer.postmortem = examine(trainer, states)
+            trainer.postmortem = examine(trainer, states, self.share)
             trainer.findings = [*trainer.findings, trainer.postmortem.sentence]
             self._kept = None
         if self._is_over:
@@ -294,7 +294,7 @@ class DivergenceWatcher(Sink):
         self._kept_at = time.perf_counter()
 
 
-def examine(trainer: "Trainer", states: Sequence[dict[str, Any]]) -> PostMortem:
+def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1) -> PostMortem:
     """Repeats a training from a state on a copy, and looks for the first wrong number.
 
     Model, optimizer, data, curves and random generators stay as they are. What a model's own code
@@ -304,6 +304,7 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]]) -> PostMortem:
         trainer: A trainer at the end of the epoch in which a number went wrong.
         states: States of it, oldest first: that of the beginning, and the last one that was kept,
             to begin with; empty if there is none.
+        share: How many trainings go on at once, among which the time for trials is divided.
 
     Returns:
         What was found. No error of the repetition is raised.
@@ -322,7 +323,7 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]]) -> PostMortem:
                 observer = Repetition(trainer, states[-1]).observe_update(repetition.at.step)
             else:
                 observer = repetition.observe()
-            found = Diagnosis(repetition, observer, Trials(trainer, states, repetition))
+            found = Diagnosis(repetition, observer, Trials(trainer, states, repetition, share))
             cause, reason, edit = found.cause()
             return PostMortem(
                 found.what,

@@ -20,6 +20,8 @@ _NUM_EXPECTED = 5
 _NUM_MORE_STEPS = 50
 #: A loss that has become so many times larger will not come back.
 _BLOWN_UP = 1e3
+#: Nothing is trained where the loss changes by no more than this part of it.
+_FROZEN = 1e-3
 #: The losses of so many steps are averaged.
 _NUM_AVERAGED = 8
 
@@ -45,19 +47,25 @@ class Trial:
     last: float
 
     @property
-    def is_finite(self) -> bool:
-        """Whether nothing went wrong any more."""
-        return self.is_done and self.failed_at is None and not self.is_blowing_up
+    def is_of_use(self) -> bool:
+        """Whether nothing went wrong any more, and the training went anywhere."""
+        is_well = self.is_done and self.failed_at is None
+        return is_well and not self.is_blowing_up and not self.is_frozen
 
     @property
     def is_learning(self) -> bool:
         """Whether the loss fell besides."""
-        return self.is_finite and self.last < self.first
+        return self.is_of_use and self.last < self.first
 
     @property
     def is_blowing_up(self) -> bool:
         """Whether the loss has grown so much that it would only have taken a little longer."""
         return abs(self.last) > _BLOWN_UP * max(abs(self.first), 1.0)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether the loss hardly changed: all is finite where nothing is trained."""
+        return abs(self.last - self.first) <= _FROZEN * abs(self.first)
 
 
 class Trials:
@@ -67,19 +75,25 @@ class Trials:
         trainer: The trainer whose training went wrong.
         states: States of it, oldest first: that of the beginning, and the last one kept.
         repetition: The repetition that found the wrong number, from the last state.
+        share: How many trainings go on at once, among which the time is divided.
     """
 
     def __init__(
-        self, trainer: "Trainer", states: Sequence[dict[str, Any]], repetition: Repetition
+        self,
+        trainer: "Trainer",
+        states: Sequence[dict[str, Any]],
+        repetition: Repetition,
+        share: int = 1,
     ) -> None:
         assert repetition.at is not None
         self._trainer, self._at = trainer, repetition.at.step
-        self._ends_at = time.perf_counter() + _LIMIT_SECONDS
+        seconds = _LIMIT_SECONDS / share
+        self._ends_at = time.perf_counter() + seconds
         self._done: dict[Change, Trial] = {}
         # What is tried is tried as the learner will: from the beginning, if there is time for it.
         per_step = repetition.seconds / max(len(repetition.losses), 1)
         from_beginning = per_step * (self._at + _NUM_MORE_STEPS) * _NUM_EXPECTED
-        self._state = states[0 if from_beginning <= _LIMIT_SECONDS else -1]
+        self._state = states[0 if from_beginning <= seconds else -1]
         self._epoch: int = self._state["position"]["epoch"]
 
     @property
@@ -97,7 +111,7 @@ class Trials:
             trial = self._try(change)
             if trial.is_learning:
                 return change
-            if trial.is_finite:
+            if trial.is_of_use:
                 finite = finite or change
         return finite
 
@@ -107,11 +121,10 @@ class Trials:
         done = [trial for trial in done if trial.is_done]
         start = f"the end of epoch {self._epoch}" if self._epoch else "the beginning"
         helped = next((t for t in done if t.is_learning), None)
-        helped = helped or next((t for t in done if t.is_finite), None)
+        helped = helped or next((t for t in done if t.is_of_use), None)
         if helped is not None:
-            fell = "went up" if helped.last > helped.first else "did not change"
-            fell, but = ("fell", "and") if helped.is_learning else (fell, "but")
-            loss = f", {but} the loss {fell} from {helped.first:.3g} to {helped.last:.3g}"
+            fell = "and the loss fell" if helped.is_learning else "but the loss went up"
+            loss = f", {fell} from {helped.first:.3g} to {helped.last:.3g}"
             loss = loss if math.isfinite(helped.first + helped.last) else ""
             return (
                 f"This was tried on a copy of the training, from {start} on: nothing became NaN or "
@@ -122,7 +135,7 @@ class Trials:
         names = _listed([_spoken(trial.change) for trial in done])
         return (
             f"It does not help to train with {names}: that was tried on a copy of the training, "
-            f"from {start} on, and the numbers became NaN, infinite or far larger all the same."
+            f"from {start} on, and {_came_of(done)}."
         )
 
     def _try(self, change: Change) -> Trial:
@@ -154,5 +167,14 @@ def _spoken(change: Change) -> str:
     return f"{change.name}={value}"
 
 
+def _came_of(trials: Sequence[Trial]) -> str:
+    """What came of changes none of which is of use."""
+    broke = [trial for trial in trials if trial.failed_at is not None or trial.is_blowing_up]
+    parts = ["the numbers became NaN, infinite or far larger all the same"] if broke else []
+    if len(broke) < len(trials):
+        parts.append("the loss did not change")
+    return ", or ".join(parts)
+
+
 def _listed(names: Sequence[str]) -> str:
-    return " or with ".join(names)
+    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
