@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gradbook.errors import (
     ConfigError,
-    DivergenceWarning,
     GradbookWarning,
     did_you_mean,
     warn,
@@ -147,17 +146,18 @@ class History(Sink):
             may be NaN all the same, as an F1 without positives, and so may a validation loss, as
             with a batch without a valid label; it counts where it was finite, and is so in no
             batch any more.
-        has_warned: Whether it has warned that the training has diverged.
         undefined: Where other values were first NaN or infinite, by label.
         num_classes: How many classes the model chooses from, as far as it tells: see
             `num_classes_of`.
         lr: The model's learning rate, if it has one.
+
+    Of a divergence nothing is said here: why it came is known at the end, and is said there once,
+    by `gradbook.watching.DivergenceWatcher`.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, float]] = ()) -> None:
         self.rows: list[dict[str, float]] = [dict(row) for row in rows]
         self.diverged: str | None = None
-        self.has_warned = False
         self.undefined: dict[str, str] = {}
         self.meters: dict[str, Meter] = {}
         self.steps_per_epoch = self._num_val_batches = 0
@@ -272,7 +272,7 @@ class History(Sink):
         if is_loss(label) and is_validated and metric.kind == "point" and is_part:
             return  # the other batches of the epoch have a say in it
         if is_loss(label) and (not is_validated or self._is_lost(label)):
-            self._report_divergence(label)
+            self.diverged = f"{label} {self._place(label)}"
         elif label not in self.undefined:
             self._report_undefined(metric)
 
@@ -327,16 +327,8 @@ class History(Sink):
         label, where = metric.label, self._place(metric.label)
         self.undefined[label] = where
         value = "NaN" if math.isnan(metric.y) else "infinite"
-        if is_loss(label):
-            # The parameters show at the epoch's end whether there is more to it.
-            warn(
-                f"{label} became {value} {where}, while no recorded training loss was NaN or "
-                f"infinite: the training goes on, and has not diverged as long as its parameters "
-                f"are finite. The usual causes are a batch without a valid label, the logarithm "
-                f"or quotient of a zero, and NaN in the validation data.",
-                DivergenceWarning,
-            )
-        else:
+        # The parameters show at the epoch's end whether there is more to a loss.
+        if not is_loss(label):
             warn(
                 f"{label} became {value} {where}. That alone is no divergence: most often such a "
                 f"value is not defined for a batch, as an F1 without positives. It is recorded as "
@@ -351,18 +343,8 @@ class History(Sink):
             return "during training"
         if label.startswith("val_"):
             return f"in the validation of epoch {x:g}"
-        return f"at step {round(x * self.steps_per_epoch) + 1} (epoch {x:.3g})"
-
-    def _report_divergence(self, label: str) -> None:
-        where, self.has_warned = self._place(label), True
-        self.diverged = f"{label} {where}"
-        rate = f" Here lr={self.lr:g}." if self.lr is not None else ""
-        warn(
-            f"{label} became NaN or infinite {where}. The usual cause is a learning rate that is "
-            f"too large: try a tenth of it.{rate} Other causes are the logarithm or quotient of "
-            f"a zero, and NaN in the data. Training goes on, so that the curve can be seen.",
-            DivergenceWarning,
-        )
+        step = round(x * self.steps_per_epoch) + 1
+        return f"at step {step} (epoch {(step - 1) // max(self.steps_per_epoch, 1) + 1})"
 
 
 def higher_is_better(label: str) -> bool | None:

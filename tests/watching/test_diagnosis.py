@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from itertools import pairwise
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from gradbook import (
     LinearRegressionScratch,
     MLPScratch,
     Module,
+    Sink,
     SoftmaxRegression,
     SoftmaxRegressionScratch,
     Trainer,
@@ -677,3 +679,331 @@ def test_float16_is_blamed_only_for_its_range(made, cause):
             return made(super().forward(X).half()).float()
 
     assert examined(Half(3), Blobs()).cause == cause
+
+
+# What a smaller rate does not help, though it looks like a rate too high
+
+
+class Steps:
+    """An optimizer of a learner's own, whose step is `update(parameter, gradient, memory)`."""
+
+    def __init__(self, params, update):
+        self.params, self.update, self.lr = list(params), update, 0.1
+        self.memory = [torch.zeros_like(p) for p in self.params]
+
+    def zero_grad(self):
+        for param in self.params:
+            param.grad = None
+
+    def step(self):
+        for param, memory in zip(self.params, self.memory, strict=True):
+            param -= self.lr * self.update(param, param.grad, memory)
+
+
+class Layers(Classifier):
+    """A small network, with an optimizer and a schedule as wanted."""
+
+    def __init__(self, optimizer=lambda params: torch.optim.SGD(params, lr=0.1), schedule=None):
+        super().__init__()
+        self.lr, self.optimizer, self.schedule = 0.1, optimizer, schedule
+        self.net = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+
+    def configure_optimizers(self):
+        optimizer = self.optimizer(self.parameters())
+        if self.schedule is None:
+            return optimizer
+        return [optimizer], [torch.optim.lr_scheduler.LambdaLR(optimizer, self.schedule)]
+
+
+def quotient(param, grad, memory):
+    return grad * 0 / memory
+
+
+def root(param, grad, memory):
+    memory += grad**2
+    return grad / (torch.sqrt(memory - 2 * grad**2) + 1e-6)
+
+
+def unit_norm(param, grad, memory):
+    return grad / memory.norm()
+
+
+@pytest.mark.parametrize(
+    ("update", "cause", "operation", "edit"),
+    [
+        (quotient, "division by zero", "/", "add a small number to the divisor"),
+        (unit_norm, "division by zero", "/", "add a small number to the divisor"),
+        (root, "outside the domain", "sqrt", "`.clamp(min=1e-8)`"),
+    ],
+)
+def test_an_optimizer_of_one_s_own_that_computes_nan_is_blamed_with_its_line(
+    update, cause, operation, edit
+):
+    found = examined(Layers(lambda params: Steps(params, update)), Blobs())
+    assert (found.cause, found.phase, found.operation) == (cause, "update", operation)
+    assert found.line.text.startswith("return grad")
+    assert edit in found.edit
+    assert "lr" not in found.edit
+    assert found.tried == ""
+
+
+def test_an_optimizer_derived_from_pytorch_s_is_looked_at_as_well():
+    class Own(torch.optim.Optimizer):
+        def __init__(self, params):
+            super().__init__(params, {"lr": 0.1})
+
+        @torch.no_grad()
+        def step(self, closure=None):
+            for param in self.param_groups[0]["params"]:
+                param.data.sub_(0.1 * param.grad / (param - param))
+
+    found = examined(Layers(Own), Blobs())
+    assert (found.cause, found.operation) == ("division by zero", "/")
+    assert "(param - param)" in found.line.text
+
+
+def test_memory_of_the_optimizer_is_as_it_was_when_its_step_is_looked_at():
+    def late(param, grad, memory):
+        memory += 1
+        return grad / (5 - memory)
+
+    found = examined(Layers(lambda params: Steps(params, late)), Blobs())
+    assert (found.step, found.phase, found.cause) == (5, "update", "division by zero")
+    assert "are 0." in found.reason
+
+
+def test_half_by_the_code_itself_is_not_mended_by_the_precision_of_the_trainer():
+    class Half(SoftmaxRegression):
+        def forward(self, X):
+            h = super().forward(X).half()
+            return (h * 6e4).float()
+
+    found = examined(Half(3), Blobs())
+    assert found.cause == "float16 overflow"
+    assert "precision=" not in found.edit
+    assert "where `half` makes float16 in line" in found.edit
+    assert "`h = super().forward(X).half()`" in found.edit
+
+
+def test_a_model_in_float16_is_to_be_left_in_float32():
+    class Half(Layers):
+        def __init__(self):
+            super().__init__()
+            self.net.half()
+            nn.init.constant_(self.net[2].weight, 6e4)
+
+        def forward(self, X):
+            return super().forward(X.half()).float()
+
+    found = examined(Half(), Blobs())
+    assert found.cause == "float16 overflow"
+    assert found.edit == "leave the model's parameters in float32, without `.half()`."
+
+
+def test_the_logarithm_of_an_input_of_zero_needs_no_other_loss():
+    class Logs(SoftmaxRegression):
+        def forward(self, X):
+            return super().forward(torch.log(X.abs()))
+
+    data = Blobs()
+    data.X[37, 2] = 0
+    found = examined(Logs(3), data)
+    assert (found.cause, found.operation) == ("log of zero", "log")
+    assert found.reason == (
+        "1 of 64 arguments of `log` are 0. No parameter has a part in them: they come from the "
+        "data."
+    )
+    assert found.edit == "take `torch.log1p` in the place of `log`: it is finite at 0."
+
+
+def test_the_logarithm_of_a_sigmoid_needs_the_binary_cross_entropy():
+    class Binary(SoftmaxRegression):
+        def loss(self, y_hat, y):
+            p, t = torch.sigmoid(1e5 * y_hat), F.one_hot(y, 3)
+            return -(t * torch.log(p) + (1 - t) * torch.log(1 - p)).mean()
+
+    found = examined(Binary(3), Blobs())
+    assert found.cause == "log of zero"
+    assert "F.binary_cross_entropy_with_logits" in found.edit
+
+
+@pytest.mark.parametrize("factor", [math.inf, -1000.0])
+def test_a_schedule_that_gives_no_rate_is_named(factor):
+    model = Layers(schedule=lambda epoch: 1 if epoch < 2 else factor)
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=8, display="off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(model, Blobs())
+    found = trainer.postmortem
+    assert (found.cause, found.lr) == ("bad learning rate", 0.1 * factor)
+    assert "the scheduler LambdaLR had set it" in found.reason
+    assert found.edit == "let the scheduler LambdaLR give finite rates of at least 0 only."
+    assert "nothing became NaN or infinite in 64 steps, and the loss fell" in found.tried
+
+
+def test_a_schedule_that_raises_the_rate_is_to_keep_it_lower():
+    found = examined(Layers(schedule=lambda epoch: 10.0 ** (3 * epoch)), Blobs(), max_epochs=8)
+    assert found.cause == "rate too high"
+    assert "The scheduler LambdaLR had raised the learning rate to " in found.reason
+    assert found.edit == "let the scheduler LambdaLR give rates up to 0.1 only."
+
+
+def infinite_bias():
+    model = Layers()
+    model.net[2].bias.data[1] = math.inf
+    return model
+
+
+def infinite_scratch():
+    model = MLPScratch(4, 3, 8)
+    model.b1.data[:] = -math.inf
+    model.b1.data[0] = math.inf
+    return model
+
+
+class Scaled(Layers):
+    def __init__(self, is_buffer):
+        super().__init__()
+        scale = torch.tensor([1.0, math.nan, 1, 1])
+        if is_buffer:
+            self.register_buffer("scale", scale)
+        else:
+            self.scale = scale
+
+    def forward(self, X):
+        return super().forward(X * self.scale)
+
+
+@pytest.mark.parametrize(
+    ("make", "what", "place"),
+    [
+        (infinite_bias, "parameter net.2.bias", "inf at net.2.bias[1], "),
+        (infinite_scratch, "parameter b1", "inf at b1[0], the first of 8 such numbers, "),
+        (lambda: Scaled(is_buffer=True), "tensor scale", "nan at scale[1], "),
+        (lambda: Scaled(is_buffer=False), "tensor scale", "nan at scale[1], "),
+    ],
+)
+def test_a_tensor_of_the_model_that_is_infinite_at_first_is_named(make, what, place):
+    found = examined(make(), Blobs())
+    assert (found.cause, found.step) == ("bad parameter value", 1)
+    assert found.reason == f"The {what} of the model holds {place}and did so before the first step."
+    assert found.edit == f"give {what.split()[1]} finite numbers where it is made or initialized."
+
+
+def test_a_parameter_that_a_sink_spoils_between_two_steps_is_named(monkeypatch):
+    class Spoils(Sink):
+        def end_epoch(self, trainer):
+            if trainer.epoch == 0:
+                trainer.model.net[0].weight.data[2, 1] = math.nan
+
+    monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
+    found = examined(Layers(), Blobs(), sinks=[Spoils()])
+    assert (found.cause, found.step) == ("bad parameter value", 9)
+    assert "holds nan at net.0.weight[2, 1], and did so before this step" in found.reason
+    assert "between two steps" in found.edit
+
+
+def test_a_parameter_that_a_step_sets_by_hand_is_found_at_its_line():
+    class ByHand(Layers):
+        def training_step(self, batch):
+            loss = super().training_step(batch)
+            if self.trainer.train_batch_idx == 10:
+                weight = self.net[2].weight.data.clone()
+                self.net[2].weight.data = weight
+                weight[0, 3] = math.nan
+            return loss
+
+    found = examined(ByHand(), Blobs())
+    assert (found.cause, found.phase, found.step) == ("bad constant", "update", 11)
+    assert found.line.text == "weight[0, 3] = math.nan"
+
+
+class Deep(Layers):
+    """Thirty layers whose weights have a deviation of 1."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = [4, *[64] * 30]
+        layers = [m for n, k in pairwise(sizes) for m in (nn.Linear(n, k), nn.ReLU())]
+        self.net = nn.Sequential(*layers, nn.Linear(64, 3))
+        for layer in layers[::2]:
+            nn.init.normal_(layer.weight)
+
+
+def test_initial_weights_with_which_no_rate_helps_are_to_be_smaller():
+    found = examined(Deep(), Blobs())
+    assert found.cause == "initial weights too large"
+    assert "nn.init.xavier_uniform_" in found.edit
+    assert "nothing became NaN or infinite in 32 steps" in found.tried
+
+
+def test_weights_that_overflow_before_the_first_update_are_no_matter_of_the_rate():
+    model = Layers()
+    for layer in model.net[::2]:
+        layer.weight.data *= 1e30
+    found = examined(model, Blobs())
+    assert (found.cause, found.step) == ("initial weights too large", 1)
+    assert "lr" not in found.edit
+    assert "and the loss fell from " in found.tried
+
+
+@pytest.mark.parametrize(
+    "made", [lambda loss: loss * 1e30, lambda loss: loss / 1e-30], ids=["times", "by"]
+)
+def test_a_loss_that_the_code_makes_huge_is_no_matter_of_the_rate(made):
+    class Huge(Layers):
+        def loss(self, y_hat, y):
+            return made(super().loss(y_hat, y))
+
+    found = examined(Huge(), Blobs())
+    assert found.cause == "bad constant"
+    assert "e+30 by the code itself" in found.reason or "1e-30 by the code" in found.reason
+    assert found.tried.startswith("It does not help to train with lr=0.01, lr=0.001 or lr=0.0001: ")
+
+
+@pytest.mark.parametrize("make", [Layers, lambda: SoftmaxRegression(3)])
+def test_inputs_that_are_huge_are_to_be_scaled(make):
+    found = examined(make(), Blobs(scale=1e20))
+    assert found.cause == "inputs too large"
+    assert "scale the inputs and targets" in found.edit
+    assert "and the loss fell" in found.tried
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause", "edit"),
+    [
+        ({"weight_decay": 1e3}, "weight decay too high", "weight_decay=0.001, a usual value."),
+        ({"momentum": 3.0}, "momentum too high", "momentum=0.9, a usual value."),
+    ],
+)
+def test_another_setting_of_the_optimizer_is_blamed_where_changing_it_helps(settings, cause, edit):
+    model = Layers(lambda params: torch.optim.SGD(params, lr=0.1, **settings))
+    found = examined(model, Blobs(), max_epochs=8)
+    assert (found.cause, found.edit) == (cause, edit)
+    assert "and the loss fell" in found.tried
+
+
+def test_a_loss_that_falls_without_end_is_no_matter_of_the_rate():
+    class Wrong(LinearRegression):
+        def loss(self, y_hat, y):
+            return -F.mse_loss(y_hat, y)
+
+    found = examined(Wrong(1.0), regression(), max_epochs=8)
+    assert found.cause == "loss without a bound"
+    assert "look at the sign of the loss" in found.edit
+
+
+def test_where_nothing_that_is_tried_helps_it_is_said():
+    class Grows(LinearRegression):
+        def training_step(self, batch):
+            big = 10.0**self.trainer.train_batch_idx
+            loss = self.loss(self(*batch[:-1]), batch[-1]) * torch.tensor(big)
+            self.plot("loss", loss, train=True)
+            return loss.sum() + (big * self.net.weight).pow(2).sum()
+
+    found = examined(Grows(0.1), regression(), max_epochs=8)
+    assert found.tried.startswith("It does not help to train with ")
+    assert found.edit.startswith(
+        "nothing that was tried helps. Look at the numbers that are given to `"
+    )

@@ -121,17 +121,65 @@ def warned(model, data, **kwargs):
     return trainer, [str(warning.message) for warning in seen]
 
 
-def test_a_cause_that_was_not_guessed_is_warned_of_once():
-    trainer, texts = warned(BookSoftmax(), Blobs(scale=1e4))
-    assert len(texts) == 2
-    assert texts[1] == trainer.postmortem.sentence
-    assert list(trainer.findings) == [texts[1]]
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [(BookSoftmax, lambda: Blobs(scale=1e4)), (lambda: LinearRegression(3.0), regression)],
+)
+def test_a_divergence_is_warned_of_once_with_its_cause_and_its_edit(make, data):
+    trainer, texts = warned(make(), data())
+    assert texts == [trainer.postmortem.sentence]
+    assert list(trainer.findings) == texts
 
 
-def test_a_rate_too_high_was_warned_of_before():
-    trainer, texts = warned(LinearRegression(3.0), regression())
-    assert len(texts) == 1
-    assert "likely cause: rate too high. To try: lr=0.3" in trainer.findings[0]
+def test_the_warning_comes_at_the_end_of_the_training():
+    heard = []
+
+    class Listens(Sink):
+        def end_epoch(self, trainer):
+            heard.append((trainer.epoch, len(seen)))
+
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=4, display="off", sinks=[Listens()])
+    with pytest.warns(DivergenceWarning) as seen:
+        trainer.fit(BookSoftmax(), Blobs(scale=1e4))
+    assert heard == [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert len(seen) == 1
+
+
+def test_a_training_that_is_ended_before_the_cause_is_known_says_where_it_diverged():
+    class Ends(Blobs):
+        """Its data end with an error in the middle of the first epoch."""
+
+        def get_dataloader(self, train):
+            if not train:
+                return super().get_dataloader(train)
+            batches = list(super().get_dataloader(train))
+
+            class Loader:
+                def __len__(self):
+                    return len(batches)
+
+                def __iter__(self):
+                    yield from batches[:6]
+                    raise KeyboardInterrupt
+
+            return Loader()
+
+    model = BookSoftmax()
+    model.plot_train_per_epoch = 4
+    torch.manual_seed(0)
+    trainer = Trainer(max_epochs=2, display="off")
+    with pytest.warns(DivergenceWarning) as seen, pytest.raises(KeyboardInterrupt):
+        trainer.fit(model, Ends(scale=1e4))
+    assert [str(warning.message) for warning in seen] == [
+        "train_loss became NaN or infinite at step 1 (epoch 1). The training ended before the "
+        "cause was looked for, which is done at the end of an epoch."
+    ]
+
+
+def test_a_rate_too_high_is_proposed_a_smaller_one():
+    trainer, _ = warned(LinearRegression(3.0), regression())
+    assert "likely cause: the learning rate is too high. To try: lr=0.3" in trainer.findings[0]
 
 
 def test_parameters_that_overflow_in_the_last_step_are_warned_of():
@@ -163,7 +211,7 @@ def test_a_validation_loss_that_is_not_defined_is_explained_and_the_training_has
     with pytest.warns(DivergenceWarning) as seen:
         trainer.fit(NoLabels(3, 16), Blobs())
     assert (trainer.status, trainer.history.diverged) == ("finished", None)
-    assert [str(warning.message) for warning in seen][1:] == [trainer.postmortem.sentence]
+    assert [str(warning.message) for warning in seen] == [trainer.postmortem.sentence]
     assert trainer.postmortem.cause == "too few numbers"
     assert "in the validation of epoch 2" in trainer.findings[0]
 
@@ -214,8 +262,10 @@ def test_the_words_say_what_when_where_why_and_what_to_try():
     assert lines[0] == "train_loss became NaN or infinite at step 1 (epoch 1), in the forward pass."
     assert lines[1].startswith("Where: `exp` in line ")
     assert lines[1].endswith("trainings.py, `E = torch.exp(X @ self.W + self.b)`.")
-    assert lines[2].startswith("Then: the learning rate was 0.1, ")
-    assert lines[3].startswith("Likely cause: exp overflow. The argument of `exp` reached ")
+    assert lines[2].startswith("At that step the learning rate was 0.1 and the largest number in ")
+    assert lines[3].startswith(
+        "Likely cause: an exponential overflows. The argument of `exp` reached "
+    )
     assert lines[4].startswith("To try: take the largest of each row off first")
 
 

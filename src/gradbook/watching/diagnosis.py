@@ -9,10 +9,18 @@ import torch
 from gradbook.data import TensorLoader
 from gradbook.optim import SGD
 from gradbook.watching.observer import Call, Observer, are_finite, largest, tensors_in
-from gradbook.watching.repetition import Repetition
+from gradbook.watching.repetition import Change, Repetition, groups_of
+from gradbook.watching.trials import Trials
 
 Cause = Literal[
     "rate too high",
+    "bad learning rate",
+    "weight decay too high",
+    "momentum too high",
+    "loss without a bound",
+    "initial weights too large",
+    "inputs too large",
+    "bad parameter value",
     "exp overflow",
     "log of zero",
     "division by zero",
@@ -78,6 +86,10 @@ _CROSS_ENTROPY = (
     "let the network give logits and take F.cross_entropy as the loss, which needs no logarithm "
     "of a probability (book: 4.5.2)."
 )
+_BINARY_CROSS_ENTROPY = (
+    "leave out the sigmoid and take F.binary_cross_entropy_with_logits as the loss, which needs no "
+    "logarithm of a probability."
+)
 
 
 class Diagnosis:
@@ -87,10 +99,13 @@ class Diagnosis:
         what: What became NaN or infinite first.
         phase: In which part of the step.
         call: The call that gave it, if it is known.
+        tried: What came of the changes that were tried, in a sentence.
     """
 
-    def __init__(self, repetition: Repetition, observer: Observer) -> None:
-        self.repetition = repetition
+    def __init__(self, repetition: Repetition, observer: Observer, trials: Trials) -> None:
+        self.repetition, self.observer, self.trials = repetition, observer, trials
+        self.tried = ""
+        self._changes: list[Change] = []
         self.trainer = repetition.copy
         self.at = repetition.at
         self.steps = list(repetition.steps)
@@ -99,8 +114,10 @@ class Diagnosis:
             self.what, self.phase = "the loss", "forward"  # which is not what was plotted
         self.node, self.incoming = observer.node, observer.incoming
         self.calls = observer.calls
-        origin = None
-        if self.phase == "forward" or observer.node is not None:
+        origin: Call | torch.Tensor | None = None
+        if self.phase == "update":
+            origin = observer.origin_in_update()
+        elif self.phase == "forward" or observer.node is not None:
             origin = observer.origin()
         self.call = origin if isinstance(origin, Call) else None
         self.source = origin if isinstance(origin, torch.Tensor) else None
@@ -119,6 +136,9 @@ class Diagnosis:
         """The cause, what speaks for it, and one change to try."""
         looks = (
             self._bad_input,
+            self._bad_parameter,
+            self._bad_rate,
+            self._bad_setting,
             self._masked,
             self._too_few,
             self._constant,
@@ -126,6 +146,7 @@ class Diagnosis:
             self._power,
             self._root,
             self._outlier,
+            self._unbounded,
             self._rate,
             self._domain,
             self._logarithm,
@@ -133,7 +154,103 @@ class Diagnosis:
             self._exponential,
             self._derivative,
         )
-        return next((found for look in looks if (found := look())), None) or self._overflow()
+        found = next((found for look in looks if (found := look())), None) or self._overflow()
+        self.tried = self.trials.told(self._changes)
+        return found
+
+    def _helps(self, *changes: Change) -> Change | None:
+        """The first of some changes with which the training does not go wrong any more."""
+        helping = self.trials.first_that_helps(changes)
+        # Of those that were of no use nothing need be said any more where another one is.
+        self._changes = [helping] if helping is not None else [*self._changes, *changes]
+        return helping
+
+    def _bad_parameter(self) -> tuple[Cause, str, str] | None:
+        """A tensor of the model that was wrong before the step."""
+        wrong = self.repetition.wrong_before()
+        name = None if self.source is None else self.repetition.name_of(self.source)
+        if name is None and self.call is None and wrong:
+            name = wrong[0][0]
+        tensor = next((tensor for ours, tensor in wrong if ours == name), self.source)
+        if name is None or tensor is None:
+            return None
+        where = (~tensor.isfinite()).nonzero()
+        place = f"{name}[{', '.join(map(str, where[0].tolist()))}]" if tensor.dim() else name
+        is_trained = name in self.repetition.parameters
+        reason = (
+            f"The {'parameter' if is_trained else 'tensor'} {name} of the model holds "
+            f"{_not_finite(tensor)} at {place}"
+            f"{f', the first of {len(where)} such numbers' if len(where) > 1 else ''}, "
+        )
+        if self.at is not None and self.at.step == 1:
+            return (
+                "bad parameter value",
+                f"{reason}and did so before the first step.",
+                f"give {name} finite numbers where it is made or initialized.",
+            )
+        if not is_trained:
+            edit = f"look at what writes into {name}."
+            return "bad parameter value", f"{reason}and did so before this step.", edit
+        return (
+            "bad parameter value",
+            f"{reason}and did so before this step, though all was finite after the step before.",
+            f"look for what writes into {name} between two steps, such as a sink or a hook.",
+        )
+
+    def _bad_rate(self) -> tuple[Cause, str, str] | None:
+        """A learning rate that is infinite, NaN or negative."""
+        before = [step.lr for step in self.steps if step.lr is not None]
+        rates = [*self.repetition.rates, *before]
+        bad = next((rate for rate in rates if not 0 <= rate < math.inf), None)
+        if bad is None:
+            return None
+        good = next((rate for rate in reversed(before) if 0 < rate < math.inf), None)
+        first = [group.get("initial_lr") for group in groups_of(self.trainer.optim)]
+        to_try = good if good is not None else next(iter(first), None)
+        schedulers = [type(schedule.scheduler).__name__ for schedule in self.trainer.schedules]
+        setter = f"the scheduler {schedulers[0]}" if schedulers else "the code"
+        was = f", after {good:g} in a step before" if good is not None else ""
+        reason = f"The learning rate was {bad:g}{was}: {setter} had set it."
+        if bad < 0:
+            reason += " With a negative rate, each step makes the loss larger."
+        if to_try is not None and 0 < to_try < math.inf:
+            self._helps(Change("lr", to_try))
+        ours = f"let {setter} give" if schedulers else "give the optimizer"
+        return "bad learning rate", reason, f"{ours} finite rates of at least 0 only."
+
+    def _bad_setting(self) -> tuple[Cause, str, str] | None:
+        """Another setting of the optimizer with which no training goes well."""
+        if self.at is None or not (self.steps or self.phase == "update"):
+            return None
+        for group in groups_of(self.trainer.optim):
+            rate, decay, momentum = (
+                float(value) if isinstance(value, int | float) else 0.0
+                for value in (group.get(name) for name in ("lr", "weight_decay", "momentum"))
+            )
+            if rate * decay > 2 and self._helps(Change("weight_decay", 1e-3)):
+                return (
+                    "weight decay too high",
+                    f"With lr={rate:g} and weight_decay={decay:g}, each step multiplies the "
+                    f"parameters by 1 - {rate:g} * {decay:g} = {1 - rate * decay:.3g}, besides "
+                    f"what the gradient does.",
+                    "weight_decay=0.001, a usual value.",
+                )
+            if momentum >= 1 and self._helps(Change("momentum", 0.9)):
+                return (
+                    "momentum too high",
+                    f"The momentum is {momentum:g}. From 1 on, no gradient is ever forgotten, and "
+                    f"the steps become longer and longer.",
+                    "momentum=0.9, a usual value.",
+                )
+            is_zero = group.get("eps") == 0 and self.phase == "update" and self.call is None
+            if is_zero and self._helps(Change("eps", 1e-8)):
+                return (
+                    "division by zero",
+                    "The optimizer divides by the size of the gradients so far plus eps. With "
+                    "eps=0 it divides 0 by 0 where they were 0.",
+                    "eps=1e-8, as by default.",
+                )
+        return None
 
     def _bad_input(self) -> tuple[Cause, str, str] | None:
         tensors = tensors_in(self.repetition.batch)
@@ -405,8 +522,8 @@ class Diagnosis:
             return f"bring the argument into that range, or bound it by `.clamp({bounds})`."
         # So that the derivative of a root stays finite, too.
         bound = f"`.clamp(min={_short(low + 1e-6 if low else 1e-8)})`"
-        if name in _LOGARITHMS and self._has_classes():
-            return _CROSS_ENTROPY
+        if name in _LOGARITHMS and (edit := self._without_logarithm()):
+            return edit
         if name in _LOGARITHMS and farthest < -1e-5:
             return (
                 f"put a softmax, sigmoid or softplus before it, whose results are positive, or "
@@ -417,11 +534,32 @@ class Diagnosis:
     def _half_overflow(self) -> tuple[Cause, str, str] | None:
         if self.call is None or not any(t.dtype == torch.float16 for t in self.call.results):
             return None
-        return (
-            "float16 overflow",
-            "float16 ends at 65504, and the result is larger.",
-            'train with precision="bf16-mixed", which has the range of float32.',
+        reason = "float16 ends at 65504, and the result is larger."
+        if self.trainer.arithmetic.dtype == torch.float16:
+            self._helps(Change("precision", "bf16-mixed"))
+            edit = 'train with precision="bf16-mixed", which has the range of float32.'
+            return "float16 overflow", reason, edit
+        if any(p.dtype == torch.float16 for p in self.repetition.parameters.values()):
+            edit = "leave the model's parameters in float32, without `.half()`."
+            return "float16 overflow", reason, edit
+        # What is in float16 because the code says so is not changed by a setting.
+        made = next(
+            (
+                call
+                for call in [*self.observer.upstream(self.call), self.call]
+                if any(t.dtype == torch.float16 for t in call.results)
+                and not any(t.dtype == torch.float16 for t in call.inputs)
+            ),
+            None,
         )
+        if made is None or made.line is None:
+            edit = "take bfloat16 in the place of float16, which has the range of float32."
+        else:
+            edit = (
+                f"take bfloat16, which has the range of float32, where `{made.name}` makes float16 "
+                f"in {made.line}; or leave all in float32."
+            )
+        return "float16 overflow", reason, edit
 
     def _outlier(self) -> tuple[Cause, str, str] | None:
         if self.at is None:
@@ -438,8 +576,21 @@ class Diagnosis:
             "leave that example out, or correct it.",
         )
 
+    def _unbounded(self) -> tuple[Cause, str, str] | None:
+        """A loss that falls below every number, where each smaller rate only takes longer."""
+        losses = [step.loss for step in self.steps if math.isfinite(step.loss)]
+        if not losses or losses[-1] > -(_BLOWN_UP**2) or losses[-1] > min(losses) / 2:
+            return None
+        return (
+            "loss without a bound",
+            f"The loss fell and fell, down to {losses[-1]:.3g}: it has no least value that a "
+            f"training could come to, at any learning rate.",
+            "look at the sign of the loss, or bound the part of it that falls without end.",
+        )
+
     def _rate(self) -> tuple[Cause, str, str] | None:
-        if self.at is None or not self.at.lr or not (self.steps or self.phase == "update"):
+        is_update = self.phase == "update" and self.call is None
+        if self.at is None or not self.at.lr or not (self.steps or is_update):
             return None
         norms = [s.gradient_norm for s in (*self.steps, self.at)]
         norms = [norm for norm in norms if math.isfinite(norm) and norm > 0]
@@ -449,10 +600,10 @@ class Diagnosis:
         # It is no growth if the gradients had been as large before.
         blown = len(rising) > 2 and rising[-2] >= 10 * rising[0]
         blown = blown and rising[-1] >= _BLOWN_UP * max(norms[: low + 1])
-        if not blown and sizes[-1] < _BLOWN_UP**2 and self.phase != "update":
+        if not blown and sizes[-1] < _BLOWN_UP**2 and not is_update:
             return None
         rate = self.at.lr
-        reason = f"The largest parameter was {sizes[-1]:.3g}."
+        reason = f"The largest number in a parameter had the size {sizes[-1]:.3g}."
         edit = smaller_rate(self.trainer.optim, rate)
         if len(rising) > 1:
             num_steps = len(rising) - 1
@@ -473,7 +624,37 @@ class Diagnosis:
                         f"lr={rounded_down(rate / (1 + factor))}, because a gradient that grows "
                         f"{factor:.3g}-fold needs a rate so much smaller."
                     )
-        return "rate too high", reason, edit
+        edit = self._rate_that_helps(rate, edit)
+        return ("rate too high", reason + self._raised(rate), edit) if edit else None
+
+    def _rate_that_helps(self, rate: float, edit: str) -> str:
+        """An edit with a smaller rate that helps, beginning with a proposed one; or an empty text.
+
+        Where there was no time to try it, it is proposed as it is.
+        """
+        text = edit.partition("lr=")[2].split()[0].strip(",.;")
+        lower = [float(rounded_down(float(text) / divisor)) for divisor in (1, 10, 100)]
+        changes = [Change("lr", value) for value in dict.fromkeys(lower) if 0 < value < rate]
+        helping = self._helps(*changes)
+        if helping is None:
+            return "" if self.trials.told(changes) else edit
+        if helping is not changes[0]:
+            larger = " and ".join(f"{c.value:g}" for c in changes[: changes.index(helping)])
+            edit = f"lr={helping.value:g}, with which it does not happen; with {larger} it does."
+        schedulers = [type(schedule.scheduler).__name__ for schedule in self.trainer.schedules]
+        if schedulers and self._raised(rate):
+            edit = f"let the scheduler {schedulers[0]} give rates up to {helping.value:g} only."
+        return edit
+
+    def _raised(self, rate: float) -> str:
+        """That a scheduler had raised the rate, if it had."""
+        rates = [step.lr for step in self.steps if step.lr] + [
+            group["initial_lr"] for group in groups_of(self.trainer.optim) if "initial_lr" in group
+        ]
+        if not self.trainer.schedules or not rates or min(rates) >= rate / 2:
+            return ""
+        name = type(self.trainer.schedules[0].scheduler).__name__
+        return f" The scheduler {name} had raised the learning rate to {rate:g}."
 
     def _is_plain(self) -> bool:
         """Whether the optimizer is gradient descent without memory."""
@@ -495,7 +676,8 @@ class Diagnosis:
         dtype = str(x.dtype).removeprefix("torch.")
         if float((x.abs() if self.call.name in ("sinh", "cosh") else x).max()) <= limit:
             return None
-        edit = "bound the argument first, as by `.clamp(max=80)`."
+        # Squared, it is to be finite as well.
+        edit = "bound the argument first, as by `.clamp(max=20)`."
         sums = self._uses(self.call, "sum", "mean")
         if any(self._uses(call, *_LOGARITHMS) for call in sums):
             edit = (
@@ -527,13 +709,30 @@ class Diagnosis:
         if not zeros:
             return None
         reason = f"{zeros} of {x.numel()} arguments of `{self.call.name}` are 0."
-        edit = "add a small number to the argument, such as 1e-8."
-        return "log of zero", reason, _CROSS_ENTROPY if self._has_classes() else edit
+        edit = self._without_logarithm() or ("add a small number to the argument, such as 1e-8.")
+        if self._is_of_batch():
+            reason += " No parameter has a part in them: they come from the data."
+            if not bool((x < 0).any()):
+                edit = f"take `torch.log1p` in the place of `{self.call.name}`: it is finite at 0."
+        return "log of zero", reason, edit
 
-    def _has_classes(self) -> bool:
-        """Whether the labels are whole numbers."""
+    def _is_of_batch(self) -> bool:
+        """Whether the call was given numbers that no parameter has a part in."""
+        assert self.call is not None
+        calls = [*self.observer.upstream(self.call), self.call]
+        given = [tensor for call in calls for tensor in call.inputs]
+        return self.phase != "update" and not any(tensor.requires_grad for tensor in given)
+
+    def _without_logarithm(self) -> str | None:
+        """The loss that needs no logarithm, if this one is of a probability."""
+        assert self.call is not None
+        before = {call.name for call in self.observer.upstream(self.call)}
         labels = tensors_in(self.repetition.batch)[-1:]
-        return bool(labels) and not labels[0].is_floating_point()
+        if "sigmoid" in before and not before & _SOFTMAXES:
+            return _BINARY_CROSS_ENTROPY
+        has_classes = bool(labels) and not labels[0].is_floating_point()
+        is_of_classes = bool(before & (_SOFTMAXES | {"exp"})) or self._uses(self.call, "nll_loss")
+        return _CROSS_ENTROPY if has_classes and is_of_classes else None
 
     def _derivative(self) -> tuple[Cause, str, str] | None:
         if self.node is None or largest(self.incoming) > _BLOWN_UP**4:
@@ -548,7 +747,8 @@ class Diagnosis:
     def _overflow(self) -> tuple[Cause, str, str]:
         inputs = self.call.inputs if self.call is not None and self.node is None else self.incoming
         size = largest(inputs)
-        given = "" if math.isnan(size) else f"It was given numbers up to {size:.3g}. "
+        given = f"`{self.operation}` was given numbers up to {size:.3g}. "
+        given = "" if math.isnan(size) or self.operation is None else given
         at = self.at
         if self.source is not None:
             return (
@@ -572,15 +772,60 @@ class Diagnosis:
                 "take then.",
                 "look at such layers: a row of attention that is masked from end to end is NaN.",
             )
-        reason = f"{given}The largest number in the batch was "
-        reason += f"{at.largest_input if at else math.nan:.3g}."
-        if at is not None and at.largest_input > _BLOWN_UP:
+        reason = f"{given}The largest number in the batch had the size "
+        reason += f"{at.largest_input if at else math.nan:.3g}, the largest in a parameter "
+        reason += f"{at.largest_parameter if at else math.nan:.3g}."
+        return self._too_large(reason) or ("overflow", reason, self._nothing_helps())
+
+    def _too_large(self, reason: str) -> tuple[Cause, str, str] | None:
+        """What was too large from the beginning, as far as it helps to make it smaller."""
+        at = self.at
+        if at is None:
+            return None
+        scale = "scale the inputs and targets to a mean of 0 and a deviation of 1."
+        if at.largest_input > _BLOWN_UP and self._helps(Change("inputs")):
+            return "inputs too large", reason, scale
+        for call in self.calls:
+            factor = self._factor(call)
+            if factor is not None and call.line is not None:
+                return (
+                    "bad constant",
+                    f"{reason} `{_SYMBOLS.get(call.name, call.name)}` in {call.line}, is given "
+                    f"the number {factor:g} by the code itself.",
+                    "take a number there that is nearer to 1.",
+                )
+        if self.trials.is_from_first_step and self._helps(Change("weights")):
             return (
-                "overflow",
+                "initial weights too large",
                 reason,
-                "scale the inputs and targets to a mean of 0 and a deviation of 1.",
+                "begin with smaller weights, by `nn.init.xavier_uniform_` for each matrix "
+                "(book: 5.4.2).",
             )
-        return "overflow", reason, "begin with smaller weights, or a smaller learning rate."
+        is_tried = any(change.name == "lr" for change in self._changes)
+        if at.lr and at.lr > 0 and at.step > 1 and not is_tried:
+            edit = self._rate_that_helps(at.lr, smaller_rate(self.trainer.optim, at.lr))
+            if edit:
+                return "rate too high", reason + self._raised(at.lr), edit
+        return None
+
+    def _factor(self, call: Call) -> float | None:
+        """A factor or divisor that the code gives and that makes a number far larger."""
+        sizes = [abs(number) for number in call.numbers if number]
+        if call.name in ("mul", "rmul"):
+            return next((size for size in sizes if size >= _BLOWN_UP**2), None)
+        if call.name in ("div", "truediv", "true_divide"):
+            return next((size for size in sizes if size <= _BLOWN_UP**-2), None)
+        return None
+
+    def _nothing_helps(self) -> str:
+        """What is left to say where no change is known that helps."""
+        where = "the model and its loss"
+        if self.call is not None:
+            line = f" in {self.call.line}" if self.call.line else ""
+            layer = f" of layer {self.call.layer}" if self.call.layer else ""
+            where = f"`{self.operation}`{layer}{line}"
+        no = "nothing that was tried helps. L" if self._changes else "l"
+        return f"{no}ook at the numbers that are given to {where}: they become too large."
 
     def _argument(self, place: int) -> torch.Tensor | None:
         """An argument of the call, a number as a tensor."""

@@ -85,11 +85,19 @@ class Observer(TorchFunctionMode):
 
     Args:
         outermost: The code that runs the step, where the search for a learner's line ends.
+        sees_update: Whether the step goes on to the optimizer's update.
+
+    Attributes:
+        calls: The calls, in their order.
+        num_before_update: How many of them came before the gradients were there.
+        parameters: What the update changes.
     """
 
-    def __init__(self, outermost: CodeType) -> None:
+    def __init__(self, outermost: CodeType, sees_update: bool = False) -> None:
         super().__init__()
-        self._outermost = outermost
+        self._outermost, self._sees_update = outermost, sees_update
+        self.num_before_update = 0
+        self.parameters: list[torch.Tensor] = []
         self.calls: list[Call] = []
         self.root: torch.Tensor | None = None
         self.node: Any = None
@@ -150,6 +158,10 @@ class Observer(TorchFunctionMode):
                 left += [following for following, _ in node.next_functions]
 
     def _backward(self, loss: torch.Tensor, *args: Any, **kwargs: Any) -> None:
+        if self._sees_update:
+            loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
+            self.num_before_update = len(self.calls)
+            return
         if not are_finite([loss]):
             self.root = loss
             raise Stop
@@ -182,6 +194,34 @@ class Observer(TorchFunctionMode):
         if self.root is None:
             return next((c for c in self.calls if c.is_misled or c.is_first), None)
         return self._traced(self.root, len(self.calls))
+
+    def origin_in_update(self) -> Call | None:
+        """The call in a learner's code that made a parameter wrong after finite gradients.
+
+        It is one of the optimizer's, or one that writes into a parameter before. What PyTorch's and
+        our own optimizers compute with is not told: there only the settings can be wrong.
+        """
+        theirs = [call for call in self.calls if call.is_first and call.line is not None]
+        memory = {
+            p.untyped_storage().data_ptr() for p in self.parameters if p.layout == torch.strided
+        }
+        for call in theirs:
+            if call.index >= self.num_before_update or any(
+                t.layout == torch.strided and t.untyped_storage().data_ptr() in memory
+                for t in call.results
+            ):
+                return call
+        return None
+
+    def upstream(self, call: Call) -> list[Call]:
+        """The calls from whose results a call was computed, in their order."""
+        found: dict[int, Call] = {}
+        wanted = {id(tensor) for tensor in call.inputs}
+        for earlier in reversed(self.calls[: call.index]):
+            if any(id(tensor) in wanted for tensor in earlier.results):
+                found[earlier.index] = earlier
+                wanted |= {id(tensor) for tensor in earlier.inputs}
+        return [found[index] for index in sorted(found)]
 
     @property
     def caller(self) -> "Call | None":
@@ -262,6 +302,8 @@ def _calling_line(outermost: CodeType, with_ours: bool) -> CodeLine | None:
     while frame is not None and frame.f_code is not outermost:
         module = frame.f_globals.get("__name__", "")
         top = module.partition(".")[0]
+        if module.startswith(("torch.optim.", "gradbook.optim")):
+            return None
         if top == "gradbook" and not module.startswith("gradbook.watching."):
             ours = ours or frame
         elif top not in ("torch", "gradbook", "contextlib"):

@@ -33,6 +33,7 @@ from gradbook.watching.repetition import (
     state_of,
     undisturbed,
 )
+from gradbook.watching.trials import Trials
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,10 +42,32 @@ if TYPE_CHECKING:
 
 #: A state is kept at most so often.
 _INTERVAL_SECONDS = 0.05
+#: The causes as they are said.
+_SPOKEN: dict[Cause, str] = {
+    "rate too high": "the learning rate is too high",
+    "bad learning rate": "the learning rate is infinite, NaN or negative",
+    "weight decay too high": "the weight decay is too high",
+    "momentum too high": "the momentum is too high",
+    "loss without a bound": "the loss has no lower bound",
+    "initial weights too large": "the initial weights are too large",
+    "inputs too large": "the inputs are too large",
+    "bad parameter value": "the model itself holds NaN or infinity",
+    "exp overflow": "an exponential overflows",
+    "log of zero": "the logarithm of 0",
+    "division by zero": "a division by 0",
+    "root of zero": "the derivative of a root at 0",
+    "infinite derivative": "an infinite derivative",
+    "outside the domain": "numbers for which the operation is not defined",
+    "too few numbers": "too few numbers for the operation",
+    "fully masked row": "a row that is masked from end to end",
+    "bad constant": "a number in the code itself",
+    "bad input value": "a wrong number in the data",
+    "float16 overflow": "a number is too large for float16",
+    "overflow": "numbers become too large",
+    "unknown": "not known",
+}
 #: So many steps are drawn with a mark at each.
 _NUM_MARKED = 60
-#: Causes of which the history's warning says as much.
-_SAID_ALREADY = ("rate too high", "overflow", "unknown")
 
 
 @dataclass(repr=False)
@@ -56,6 +79,8 @@ class PostMortem(Finding):
         cause: The likely cause; "unknown" if the training could not be repeated.
         reason: What speaks for it, in a sentence.
         edit: One change to try.
+        tried: What came of trying it, or others, on a copy of the training; empty if nothing was
+            tried, because the change is one of the code.
         phase: In which part of the step: "forward", "backward" or "update"; None if not known.
         split: "train", or "val" if it was in the validation.
         operation: The operation, such as "exp"; in the backward pass, the node of the graph, such
@@ -70,6 +95,7 @@ class PostMortem(Finding):
     cause: Cause
     reason: str
     edit: str
+    tried: str = ""
     phase: Phase | None = None
     split: Split = "train"
     operation: str | None = None
@@ -102,19 +128,22 @@ class PostMortem(Finding):
     @property
     def sentence(self) -> str:
         """All in one or two sentences."""
-        cause = "" if self.cause == "unknown" else f"; likely cause: {self.cause}"
+        cause = "" if self.cause == "unknown" else f"; likely cause: {_SPOKEN[self.cause]}"
         where = "" if self.at is None else f" {self._place()}"
         through = f", {self._operation()}" if self.operation else ""
-        return f"{self.what} became NaN or infinite{where}{through}{cause}. To try: {self.edit}"
+        tried = f" {self.tried}" if self.tried else ""
+        return (
+            f"{self.what} became NaN or infinite{where}{through}{cause}. To try: {self.edit}{tried}"
+        )
 
     def _words(self) -> str:
-        lines = [f"{self.what} became NaN or infinite {self._place()}."]
+        lines = [f"{self.what} became NaN or infinite {self._place()}".strip() + "."]
         if self.operation:
             lines.append(f"Where: {self._operation()}.")
         if self.at is not None:
-            lines.append(f"Then: {self._state(self.at)}.")
-        cause = "not known" if self.cause == "unknown" else self.cause
-        return "\n".join([*lines, f"Likely cause: {cause}. {self.reason}", f"To try: {self.edit}"])
+            lines.append(self._state(self.at))
+        lines += [f"Likely cause: {_SPOKEN[self.cause]}. {self.reason}", f"To try: {self.edit}"]
+        return "\n".join([*lines, *([self.tried] if self.tried else [])])
 
     def figure(self) -> "Figure":
         """Draws loss and gradient norm over the last steps."""
@@ -145,12 +174,12 @@ class PostMortem(Finding):
         axes[-1].xaxis.get_major_locator().set_params(integer=True)
         if self.at is not None:
             axes[0].legend()
-            axes[0].set_title(f"{self.what}: {self.cause}", parse_math=False)
+            axes[0].set_title(f"{self.what}: {_SPOKEN[self.cause]}", parse_math=False)
         return figure
 
     def _place(self) -> str:
         if self.at is None:
-            return "in this training"
+            return ""
         if self.split == "val":
             return f"in the validation of epoch {self.at.epoch}"
         within = {
@@ -168,15 +197,21 @@ class PostMortem(Finding):
 
     def _state(self, at: Step) -> str:
         parts = [] if self.lr is None else [f"the learning rate was {self.lr:.3g}"]
-        norms = [step.gradient_norm for step in self.steps if math.isfinite(step.gradient_norm)]
         if math.isfinite(at.gradient_norm):
-            parts.append(f"the gradient norm {at.gradient_norm:.3g}")
+            parts.append(f"the norm of the gradients was {at.gradient_norm:.3g}")
+        if math.isfinite(at.largest_parameter):
+            size = f"{at.largest_parameter:.3g}"
+            parts.append(f"the largest number in the parameters had the size {size}")
+        norms = [step.gradient_norm for step in self.steps if math.isfinite(step.gradient_norm)]
+        when = "In that epoch" if self.split == "val" else "At that step"
+        text = f"{when} {_joined(parts)}." if parts else ""
         if norms:
-            shown = ", ".join(f"{norm:.2g}" for norm in norms[-4:])
-            before = "the step" if len(norms) == 1 else "the steps"
-            parts.append(f"the gradient norm in {before} before {shown}")
-        parts.append(f"the largest parameter {at.largest_parameter:.3g}")
-        return ", ".join(parts)
+            shown = _joined([f"{norm:.2g}" for norm in norms[-4:]])
+            is_one = len(norms) == 1
+            text += f" In the {'training ' if self.split == 'val' else ''}"
+            text += f"step{'' if is_one else 's'} before, the norm{'' if is_one else 's'} "
+            text += f"of the gradients {'was' if is_one else 'were'} {shown}."
+        return text.strip()
 
 
 class DivergenceWatcher(Sink):
@@ -186,11 +221,13 @@ class DivergenceWatcher(Sink):
 
     Attributes:
         share: How many trainings go on at once: each then keeps its state as many times more
-            rarely.
+            rarely, and has a part of the time in which changes are tried.
     """
 
     def __init__(self) -> None:
         self.share = 1
+        self._trainer: Trainer | None = None
+        self._first: dict[str, Any] | None = None
         self._kept: dict[str, Any] | None = None
         self._kept_at = 0.0
         self._is_over = False
@@ -201,8 +238,10 @@ class DivergenceWatcher(Sink):
         self._num_undefined = 0
         # What goes on from numbers that are wrong already has met the first one before.
         self._is_over = trainer is None or trainer.history.diverged is not None
-        if trainer is not None and not self._is_over:
-            self._keep(trainer)
+        self._trainer = None if self._is_over else trainer
+        if self._trainer is not None:
+            self._keep(self._trainer)
+            self._first = self._kept
 
     def end_epoch(self, trainer: "Trainer") -> None:
         """Keeps the state if all is well; otherwise finds out what is not."""
@@ -216,19 +255,33 @@ class DivergenceWatcher(Sink):
         losses = [label for label in history.undefined if is_loss(label)]
         if self._is_over or len(losses) > self._num_undefined:
             self._num_undefined = len(losses)
-            trainer.postmortem = examine(trainer, self._kept)
+            states = [state for state in (self._first, self._kept) if state is not None]
+            trainer.postmortem = examine(trainer, states, self.share)
             trainer.findings = [*trainer.findings, trainer.postmortem.sentence]
-            # The history has warned of a rate that is too high, if it has seen anything.
-            has_warned = history.has_warned or not self._is_over
-            if not has_warned or trainer.postmortem.cause not in _SAID_ALREADY:
-                warn(trainer.postmortem.sentence, DivergenceWarning)
             self._kept = None
-        if not self._is_over and not is_last and (is_due or self._kept is None):
+        if self._is_over:
+            self._first = None
+        elif not is_last and (is_due or self._kept is None):
             self._keep(trainer)
+            self._first = self._first or self._kept
 
     def close(self, status: str) -> None:
-        """Lets go of the state."""
-        self._kept = None
+        """Warns of what went wrong, once for the whole training, and lets go of the states."""
+        trainer, self._trainer = self._trainer, None
+        self._first = self._kept = None
+        if trainer is None:
+            return
+        history, found = trainer.history, trainer.postmortem
+        if found is not None:
+            warn(found.sentence, DivergenceWarning)
+        elif history.diverged is not None:
+            what, _, place = history.diverged.partition(" at step ")
+            where = f" at step {place}" if place else ""
+            warn(
+                f"{what} became NaN or infinite{where}. The training ended before the cause was "
+                f"looked for, which is done at the end of an epoch.",
+                DivergenceWarning,
+            )
 
     def _keep(self, trainer: "Trainer") -> None:
         self._kept = None
@@ -241,7 +294,7 @@ class DivergenceWatcher(Sink):
         self._kept_at = time.perf_counter()
 
 
-def examine(trainer: "Trainer", kept: dict[str, Any] | None) -> PostMortem:
+def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1) -> PostMortem:
     """Repeats a training from a state on a copy, and looks for the first wrong number.
 
     Model, optimizer, data, curves and random generators stay as they are. What a model's own code
@@ -249,26 +302,35 @@ def examine(trainer: "Trainer", kept: dict[str, Any] | None) -> PostMortem:
 
     Args:
         trainer: A trainer at the end of the epoch in which a number went wrong.
-        kept: The state to begin with, of an earlier end of an epoch; None if there is none.
+        states: States of it, oldest first: that of the beginning, and the last one that was kept,
+            to begin with; empty if there is none.
+        share: How many trainings go on at once, among which the time for trials is divided.
 
     Returns:
         What was found. No error of the repetition is raised.
     """
     try:
-        if kept is None:
+        if not states:
             return _not_repeated(trainer, "no state of it could be kept to repeat it from")
         with undisturbed(trainer):
-            repetition = Repetition(trainer, kept)
+            repetition = Repetition(trainer, states[-1])
             why = repetition.run()
             if why is not None:
                 return _not_repeated(trainer, why)
-            found = Diagnosis(repetition, repetition.observe())
+            if repetition.phase is None:
+                return _finite_again(trainer)
+            if repetition.phase == "update" and repetition.at is not None:
+                observer = Repetition(trainer, states[-1]).observe_update(repetition.at.step)
+            else:
+                observer = repetition.observe()
+            found = Diagnosis(repetition, observer, Trials(trainer, states, repetition, share))
             cause, reason, edit = found.cause()
             return PostMortem(
                 found.what,
                 cause,
                 reason,
                 edit,
+                found.tried,
                 phase=found.phase,
                 split=repetition.split,
                 operation=found.operation,
@@ -280,6 +342,27 @@ def examine(trainer: "Trainer", kept: dict[str, Any] | None) -> PostMortem:
     except Exception as error:
         words = told(error).splitlines()[0]
         return _not_repeated(trainer, f"its repetition on a copy failed with {words}")
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Parts of a sentence, the last one after "and"."""
+    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
+
+
+def _finite_again(trainer: "Trainer") -> PostMortem:
+    """What can be said where the same steps on a copy went well, at the same rate."""
+    history = trainer.history
+    undefined = next((label for label in history.undefined if is_loss(label)), "")
+    return PostMortem(
+        history.diverged or undefined,
+        "unknown",
+        "All was finite when the epoch was repeated on a copy with the same settings. So something "
+        "in the data or the steps comes out differently each time, or something other than the "
+        "steps writes into the model.",
+        "look for data or random numbers that no seed determines, and for code that writes into "
+        "the model between two steps, such as a sink.",
+        split="train" if history.diverged is not None else "val",
+    )
 
 
 def _not_repeated(trainer: "Trainer", why: str) -> PostMortem:

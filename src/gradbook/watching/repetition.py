@@ -7,7 +7,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -69,10 +69,38 @@ class Step:
     largest_input: float = math.nan
 
 
-class _Loader(ResumableLoader):
-    """A loader that tells when a batch was fetched."""
+@dataclass(frozen=True)
+class Change:
+    """One thing that a repetition does otherwise than the training.
 
-    before_batch: Callable[[Batch], None]
+    Attributes:
+        name: What is changed: "lr", "weight_decay", "momentum" and "eps" are settings of the
+            optimizer, "gradient_clip_val" and "precision" the trainer's; "inputs" divides each
+            tensor of a batch by its largest number, and "weights" draws the initial weights anew,
+            by Xavier's rule.
+        value: What it becomes. A rate is brought down to it, so that a schedule may go below.
+    """
+
+    name: str
+    value: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.value}"
+
+    def of_group(self, old: Any) -> Any:
+        """What a setting of the optimizer becomes."""
+        if self.name == "lr" and 0 <= float(old) <= self.value:
+            return old
+        return self.value
+
+
+_OF_OPTIMIZER = ("lr", "weight_decay", "momentum", "eps")
+
+
+class _Loader(ResumableLoader):
+    """A loader that tells when a batch was fetched, and gives what it is told to instead."""
+
+    before_batch: Callable[[Batch], Batch]
     #: All that a pass gives while one step is repeated; a pass within the step gives what it gave.
     only: Sequence[Batch] | None = None
 
@@ -85,8 +113,7 @@ class _Loader(ResumableLoader):
                 self._position.running = None
             return
         for batch in super()._own_pass():
-            self.before_batch(batch)
-            yield batch
+            yield self.before_batch(batch)
 
 
 class Repetition:
@@ -95,6 +122,7 @@ class Repetition:
     Args:
         trainer: A trainer at the end of the epoch in which a number went wrong.
         kept: What `state_of` gave at the end of an earlier epoch.
+        change: What is done otherwise, to see whether it helps.
 
     Attributes:
         copy: The trainer of the copy.
@@ -104,12 +132,18 @@ class Repetition:
         what: What became NaN or infinite first.
         phase: In which part of the step; None if nothing did.
         split: "train", or "val" if it was in the validation.
+        rates: The learning rates of the step, one for each group of parameters.
+        losses: The training losses of all steps.
+        seconds: How long it has taken.
     """
 
-    def __init__(self, trainer: "Trainer", kept: dict[str, Any]) -> None:
-        self.trainer = trainer
+    def __init__(
+        self, trainer: "Trainer", kept: dict[str, Any], change: Change | None = None
+    ) -> None:
+        self.trainer, self.change = trainer, change
         self.copy = copied = _copy_of(trainer)
-        snapshot.put_back(kept, copied)
+        # An optimizer may take what it is given as its own memory, and change it.
+        snapshot.put_back(_copied(kept), copied)
         copied.model.board.history = copied.history
         self.steps: deque[Step] = deque(maxlen=_NUM_STEPS)
         self.parameters = parameters_of(copied)
@@ -125,7 +159,16 @@ class Repetition:
                 again = _Loader(loader.loader, split, copied.position, limit, do)
                 again.before_batch = self._before_batch
                 setattr(copied, f"{split}_dataloader", again)
+        if change is not None:
+            self._begin_with(change)
+        self.losses: list[float] = []
+        self.seconds = 0.0
+        self._observer: Observer | None = None
+        self._observing = ExitStack()
+        self._observed = self._until = math.inf
         # Of the step that runs.
+        self.rates: list[float] = []
+        self._settings: list[tuple[dict[str, Any], Any]] = []
         self.batch: Batch = ()
         self.before: list[torch.Tensor] = []
         self.sources: dict[str, Any] = {}
@@ -140,37 +183,103 @@ class Repetition:
         """Repeats all up to the first wrong number.
 
         Returns:
-            Why none was found, in words; None if there is one.
+            Why none was found, in words; None if there is one, or if all was finite this time.
         """
+        if self._run(self.trainer.epoch + 1, _LIMIT_SECONDS):
+            return f"its repetition took more than {_LIMIT_SECONDS:g} seconds"
+        return None
+
+    def run_until(self, step: int, seconds: float) -> bool:
+        """Repeats all up to a step, or to the end of the training, or to the first wrong number.
+
+        Returns:
+            Whether it came so far within so many seconds.
+        """
+        self._until = step
+        return not self._run(self.trainer.max_epochs, seconds)
+
+    def _run(self, epochs: int, seconds: float) -> bool:
+        """Repeats the epochs up to a number of them; returns whether the time did not suffice."""
         copied = self.copy
-        self.ends_at = time.perf_counter() + _LIMIT_SECONDS
+        began = time.perf_counter()
+        self.ends_at = began + seconds
         try:
-            for epoch in range(copied.position.epoch, self.trainer.epoch + 1):
+            for epoch in range(copied.position.epoch, epochs):
                 copied.epoch = epoch
                 copied.position.begin_epoch()
                 copied.fit_epoch()
                 copied.end_epoch()
         except Stop:
             pass
-        if self.phase is None:
-            if time.perf_counter() > self.ends_at:
-                return f"its repetition took more than {_LIMIT_SECONDS:g} seconds"
-            return (
-                "all was finite when the epoch was repeated on a copy, so that something in the "
-                "data or the steps comes out differently each time"
-            )
-        return None
+        finally:
+            self._observing.close()
+        self.seconds = time.perf_counter() - began
+        return self.phase is None and time.perf_counter() > self.ends_at
 
     def observe(self) -> Observer:
-        """Repeats the step that went wrong, unless it was in the optimizer's update."""
+        """Repeats the step that went wrong, up to its gradients."""
         observer = Observer(self._repeat_step.__code__)
-        if self.phase != "update":
-            self._repeat_step(observer)
+        self._repeat_step(observer)
         return observer
 
-    def _before_batch(self, batch: Batch) -> None:
+    def observe_update(self, step: int) -> Observer:
+        """Repeats all up to a step, and looks at this one and its update.
+
+        What an optimizer keeps cannot be put back for one step alone.
+        """
+        observer = Observer(self._run.__code__, sees_update=True)
+        self._observer, self._observed = observer, step
+        observer.parameters = list(self.parameters.values())
+        self._run(self.trainer.epoch + 1, _LIMIT_SECONDS)
+        return observer
+
+    def wrong_before(self) -> list[tuple[str, torch.Tensor]]:
+        """The tensors of the model that were wrong before the step, by name."""
+        pairs = zip(_named(self.copy), self.before, strict=True)
+        return [(name, before) for (name, _), before in pairs if not are_finite([before])]
+
+    def name_of(self, tensor: torch.Tensor) -> str | None:
+        """The name of a tensor of the model; None if it is no such tensor."""
+        model, named = self.copy.model, _named(self.copy)
+        layers = model.named_modules() if isinstance(model, nn.Module) else [("", model)]
+        for prefix, layer in layers:
+            named += [(f"{prefix}.{name}".strip("."), t) for name, t in vars(layer).items()]
+        return next((name for name, ours in named if ours is tensor), None)
+
+    def _begin_with(self, change: Change) -> None:
         copied = self.copy
+        if change.name == "gradient_clip_val":
+            copied.gradient_clip_val = change.value
+        elif change.name == "precision":
+            copied.arithmetic = Precision(change.value, copied.device)
+        elif change.name == "weights":
+            for parameter in self.parameters.values():
+                if parameter.dim() > 1 and parameter.layout == torch.strided:
+                    with torch.no_grad():
+                        nn.init.xavier_uniform_(parameter)
+
+    def _set(self, change: Change) -> None:
+        """Changes a setting of the optimizer for a step, between what schedules do with it."""
+        for group in groups_of(self.copy.optim):
+            if change.name in group:
+                self._settings.append((group, group[change.name]))
+                group[change.name] = change.of_group(group[change.name])
+
+    def _put_back_settings(self) -> None:
+        while self._settings:
+            group, old = self._settings.pop()
+            assert self.change is not None
+            group[self.change.name] = old
+
+    def _before_batch(self, batch: Batch) -> Batch:
+        copied = self.copy
+        if self.change is not None and self.change.name in _OF_OPTIMIZER:
+            self._put_back_settings()  # a pass may have been left
+            self._set(self.change)
+        if self.change is not None and self.change.name == "inputs":
+            batch = _scaled(batch)
         self.batch = copy_batch(batch)
+        self.rates = rates_of(copied.optim)
         self.before = [tensor.clone() for tensor in _changed_by_steps(copied)]
         self.sources = copied.position.sources()
         self.counts = (copied.train_batch_idx, copied.val_batch_idx)
@@ -184,6 +293,9 @@ class Repetition:
             largest_parameter=largest(self.parameters.values()),
             largest_input=largest(tensors_in(batch)),
         )
+        if self._observer is not None and self.at.step == self._observed:
+            self._observing.enter_context(self._observer)
+        return batch
 
     def _after_batch(self, split: Split) -> None:
         assert self.at is not None
@@ -208,10 +320,14 @@ class Repetition:
             self._found(split, "backward", f"the gradient of {grads[0]}")
         elif params:
             self._found(split, "update", f"the parameter {params[0]}")
-        if time.perf_counter() > self.ends_at:
+        if time.perf_counter() > self.ends_at or self.at.step >= self._observed:
             raise Stop
         if split == "train":
             self.steps.append(self.at)
+            self.losses.append(self.at.loss)
+            if self.at.step >= self._until:
+                raise Stop
+        self._put_back_settings()
         copied._after_batch(split)
 
     def _is_looked_for(self, label: str) -> bool:
@@ -305,6 +421,33 @@ def _hooks_of(layer: Any) -> list[Any]:
     return [getattr(layer, name) for name in names if hasattr(layer, name)]
 
 
+def _scaled(batch: Any) -> Any:
+    """A batch each of whose tensors is divided by its largest number."""
+    if isinstance(batch, torch.Tensor):
+        size = largest([batch])
+        return batch / size if size > 1 else batch
+    if isinstance(batch, list | tuple):
+        items = [_scaled(item) for item in batch]
+        if isinstance(batch, list):
+            return items
+        return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
+    if isinstance(batch, dict):
+        return {key: _scaled(item) for key, item in batch.items()}
+    return batch
+
+
+def groups_of(optimizer: Any) -> list[dict[str, Any]]:
+    """Where the settings of an optimizer are; of a learner's own, its attributes."""
+    groups: list[dict[str, Any]] | None = getattr(optimizer, "param_groups", None)
+    return groups or ([vars(optimizer)] if hasattr(optimizer, "__dict__") else [])
+
+
+def rates_of(optimizer: Any) -> list[float]:
+    """The learning rates of an optimizer, one for each group of parameters."""
+    rates = [group.get("lr") for group in groups_of(optimizer)]
+    return [float(rate) for rate in rates if isinstance(rate, int | float | torch.Tensor)]
+
+
 def parameters_of(trainer: Any) -> dict[str, torch.Tensor]:
     """What is trained, by name."""
     model, optimizer = trainer.model, trainer.optim
@@ -324,10 +467,16 @@ def parameters_of(trainer: Any) -> dict[str, torch.Tensor]:
 
 def _changed_by_steps(trainer: Any) -> list[torch.Tensor]:
     """The tensors that a step changes."""
+    return [tensor.detach() for _, tensor in _named(trainer)]
+
+
+def _named(trainer: Any) -> list[tuple[str, torch.Tensor]]:
+    """The tensors that a step changes, with their names; some come twice."""
     model = trainer.model
-    buffers = list(model.buffers()) if isinstance(model, nn.Module) else []
-    own = [*model_tensors(model).values(), *buffers, *parameters_of(trainer).values()]
-    return [tensor.detach() for tensor in own if not is_lazy(tensor)]
+    buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
+    own = [parameters_of(trainer), model_tensors(model), buffers]
+    named = [item for tensors in own for item in tensors.items()]
+    return [(name, tensor) for name, tensor in named if not is_lazy(tensor)]
 
 
 def state_of(trainer: "Trainer") -> dict[str, Any]:
