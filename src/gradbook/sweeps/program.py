@@ -105,19 +105,22 @@ def _in_small_operations() -> Iterator[None]:
     Several models at once can take the small ones, and not those of recurrent layers, of attention
     and of whole layers of a transformer.
     """
-    is_fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
+    switches: list[tuple[Any, Any]] = [
+        (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+        # Not by `torch.backends`, which reads and sets more than this.
+        (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+        (torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled),
+    ]
+    before = [read() for read, _ in switches]
     try:
-        with (
-            warnings.catch_warnings(),
-            torch.backends.mkldnn.flags(enabled=False),
-            torch.backends.cudnn.flags(enabled=False),
-            sdpa_kernel(SDPBackend.MATH),
-        ):
-            warnings.simplefilter("ignore")  # what a step warns of, it has said before
+        for _, switch in switches:
+            switch(False)
+        # What a step warns of, it has said before.
+        with warnings.catch_warnings(action="ignore"), sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(is_fast)
+        for (_, switch), value in zip(switches, before, strict=True):
+            switch(value)
 
 
 def _writing(graph: fx.Graph) -> list[str]:

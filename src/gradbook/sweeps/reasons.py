@@ -60,7 +60,7 @@ class Failing(TorchFunctionMode):
             return str(error)
         frames = list(_frames_of(error))
         for frame in reversed(frames):
-            Class = frame.f_locals.get("cls")
+            Class: Any = frame.f_locals.get("cls")
             if frame.f_code.co_name == "apply" and _is_own_function(Class):
                 return f"{Class.__name__}, an autograd.Function of the learner's, {_AT_ONCE}"
         name = getattr(self.function, "__name__", "")

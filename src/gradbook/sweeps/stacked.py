@@ -8,12 +8,14 @@ if it had trained it, so that curves, checkpoints and runs are as they always ar
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 import torch
 from torch.func import functional_call, grad_and_value, vjp, vmap
 
+from gradbook import double_softmax
 from gradbook.data import Batch
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
@@ -406,6 +408,8 @@ class _Stack:
         *gradients, losses = (result.clone() for result in self._step("train", batch))
         for k in range(len(self.trainings)):
             loss = self._own_loss(k, batch)
+            if k == 0:  # the others do the same; their own steps, which would tell it, never run
+                double_softmax.tell(self._template, partial(self._own_loss, k), batch, loss)
             expected = torch.autograd.grad(loss, self._parameters[k], allow_unused=True)
             if any(gradient is None for gradient in expected):
                 # An optimizer passes it over alone, and would let it decay in a stack.
