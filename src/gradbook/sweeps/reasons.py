@@ -4,7 +4,7 @@ What PyTorch raises then speaks of its own inside; what a learner can do somethi
 function or layer it was, and what it did there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any
 
@@ -76,10 +76,9 @@ class Failing(TorchFunctionMode):
         if self.has_loss:
             return f"the gradients of its loss {_AT_ONCE}"
         layer = next(filter(None, map(_layer_of, reversed(frames))), None)
-        what = layer or (_called(self.function) if self.function is not None else None)
-        if what is None and is_foreign(frames[-1].f_globals.get("__name__") if frames else ""):
-            code = frames[-1].f_code
-            return f"{code.co_qualname} raises {type(error).__name__} for several models at once"
+        if layer is not None:
+            return f"{layer} {_AT_ONCE}"
+        what = _called(self.function) if self.function is not None else _entered(frames)
         return f"{what or 'its step'} {_AT_ONCE}"
 
 
@@ -108,6 +107,16 @@ def _layer_of(frame: FrameType) -> str | None:
     is_torchs = type(layer).__module__.startswith("torch.nn.modules.")
     is_container = isinstance(layer, torch.nn.Sequential)
     return f"nn.{type(layer).__name__}" if is_torchs and not is_container else None
+
+
+def _entered(frames: Sequence[FrameType]) -> str | None:
+    """The function of PyTorch, written in Python, that a learner's code called last."""
+    modules = [str(frame.f_globals.get("__name__")) for frame in frames]
+    places = [place for place, module in enumerate(modules) if is_foreign(module)]
+    for place in range(max(places, default=len(frames)) + 1, len(frames)):
+        if modules[place].startswith("torch.") and not modules[place].startswith("torch._"):
+            return f"{modules[place]}.{frames[place].f_code.co_name}"
+    return None
 
 
 def _called(function: Any) -> str:
