@@ -84,9 +84,10 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
             able.append(training)
         except CannotStack as why:
             alone.append((training, str(why)))
-    for group in groups_of(able):
+    groups = groups_of(able)
+    alone += [(group[0], why_unlike(group[0], able)) for group in groups if len(group) == 1]
+    for group in groups:
         if len(group) == 1:
-            alone.append((group[0], why_unlike(group[0], able)))
             continue
         try:
             alone += _Stack(group, interrupts).train()
