@@ -23,7 +23,7 @@ FLOORS = {
     | {"settings", "verdicts"},
     3: {"module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation", "rehearsal"},
-    5: {"snapshot"},
+    5: {"snapshot", "double_softmax"},
     6: {"trainer"},
     7: {"display"},
     8: {"figures", "runs", "trackers", "watching"},

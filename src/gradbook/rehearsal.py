@@ -50,7 +50,7 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
     if not isinstance(model, nn.Module):
         return None
     loaders = {"training_step": trainer.train_dataloader, "validation_step": trainer.val_dataloader}
-    with _off_stage(trainer) as stand_in:
+    with off_stage(trainer) as stand_in:
         for step, loader in loaders.items():
             is_known = _is_known(model, step)
             is_shaping = step == "training_step" and bool(unshaped_layers(model))
@@ -79,7 +79,7 @@ def try_step(trainer: Any, loader: Any, owners: Iterable[Any]) -> None:
     batch = _harmless_look(loader, owners)
     if batch is None:
         return
-    with _off_stage(trainer) as stand_in, untouched(owners, model), at_rest(model):
+    with off_stage(trainer) as stand_in, untouched(owners, model), at_rest(model):
         batch = stand_in.prepare_batch(batch)
         if _is_known(model, "training_step"):
             model(*batch[:-1])
@@ -102,7 +102,7 @@ def _harmless_look(loader: Any, owners: Iterable[Any]) -> Any:
 
 
 @contextmanager
-def _off_stage(trainer: Any) -> Iterator[Any]:
+def off_stage(trainer: Any) -> Iterator[Any]:
     """While it lasts, a step draws nothing, and a copy of its trainer stands in for it.
 
     So nothing that it does to its trainer lasts, or reaches the optimizer of a training before.

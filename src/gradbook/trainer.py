@@ -21,6 +21,7 @@ from gradbook import (
     checkpoint,
     checks,
     devices,
+    double_softmax,
     evaluation,
     execution,
     rehearsal,
@@ -348,7 +349,7 @@ class Trainer(HyperParameters):
                 self._check_schedules()
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
-                    stack.enter_context(untrained.told(model, self.optim))
+                    stack.enter_context(untrained.told(model, self.optim, double_softmax.tell))
                     if interrupts is None:
                         interrupts = Interrupts(terminations=bool(recorder))
                         stack.enter_context(interrupts)

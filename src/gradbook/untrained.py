@@ -6,7 +6,7 @@ network are not among a model's parameters, and stay as they are without a word 
 
 import types
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,9 @@ _NOT_ITS_OWN = ("trainer", "board", "hparams", "training_step")
 
 
 @contextmanager
-def told(model: Any, optimizer: Any) -> Iterator[None]:
+def told(
+    model: Any, optimizer: Any, first: Callable[[Any, Any, Any, Any], None] | None = None
+) -> Iterator[None]:
     """While it lasts, the first loss is looked at, in whatever loop it is computed.
 
     A tensor that was not there before the first step may be made anew in each, as the change of an
@@ -32,12 +34,13 @@ def told(model: Any, optimizer: Any) -> Iterator[None]:
     Args:
         model: The model, whose `training_step` returns the loss.
         optimizer: What updates its parameters.
+        first: Called with the model, its step, its batch and the first loss.
     """
     held = _reachable(optimizer, "", longest=None)
     if not held:  # it keeps them where nobody can look, so that nothing is known
         yield
         return
-    look = _Look(model, held)
+    look = _Look(model, held, first)
     vars(model)["training_step"] = look
     try:
         yield
@@ -50,8 +53,13 @@ def told(model: Any, optimizer: Any) -> Iterator[None]:
 class _Look:
     """Stands before a model's `training_step` until it has seen enough of what that returns."""
 
-    def __init__(self, model: Any, held: Mapping[int, tuple[str, torch.Tensor]]) -> None:
-        self.model, self.step = model, model.training_step
+    def __init__(
+        self,
+        model: Any,
+        held: Mapping[int, tuple[str, torch.Tensor]],
+        first: Callable[[Any, Any, Any, Any], None] | None,
+    ) -> None:
+        self.model, self.step, self.first = model, model.training_step, first
         # Where a learner replaced it on the model itself.
         self.before = {k: v for k, v in vars(model).items() if k == "training_step"}
         self.there = _of_model(model)
@@ -78,6 +86,8 @@ class _Look:
             if key not in self.held and _place_of(tensor) not in inputs
         }
         if self.num_losses == 1:
+            if self.first is not None and args:
+                self.first(self.model, self.step, args[0], loss)
             nothing = is_whole and bool(leaves) and not leaves.keys() & self.held
             self.doubtful = {k: t for k, t in foreign.items() if k not in self.there}
             self.tell([foreign[k] for k in self.there if k in foreign], nothing=nothing)

@@ -160,3 +160,4 @@ def assert_fallback(builders, reason):
         assert other.error is None
         assert reason in (other.alone or "stacked"), other.alone
         assert_same_training(one, other)
+    return stacked

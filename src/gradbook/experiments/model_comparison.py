@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812
 
-from gradbook import checks
+from gradbook import checks, double_softmax
 from gradbook.data import Batch, copy_batch, to_device
 from gradbook.devices import cpu
 from gradbook.display.table import Table
@@ -24,7 +23,6 @@ from gradbook.experiments.tensor_comparison import (
     NO_NUMBER,
     ComparedTensor,
     Stage,
-    are_close,
     compared,
 )
 from gradbook.experiments.trial import batch_size_of, copy_of, one_batch, parameters_of
@@ -168,6 +166,7 @@ class _Side:
         self.activations: list[tuple[str, str, torch.Tensor]] = []
         self.updates: dict[str, torch.Tensor] | None = None
         self.optimizer: str | None = None
+        self.doubled: str | None = None
 
     def linear_weights(self) -> set[str]:
         """The names of the parameters of shape (out, in)."""
@@ -186,6 +185,8 @@ class _Side:
             self.loss = self.loss_function(self.output, batch[-1])
             if not (isinstance(self.loss, torch.Tensor) and self.loss.requires_grad):
                 raise ModelError(checks.useless_loss(self.model, self.loss))
+            doubled = double_softmax.find(self.loss)
+            self.doubled = None if doubled is None else double_softmax.words(doubled, self.name)
             self.loss.sum().backward()  # type: ignore[no-untyped-call]
         self.gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
         if not hasattr(self.model, "configure_optimizers"):
@@ -403,7 +404,7 @@ def _findings(
         findings += _followers(computed, rows)
     if is_other:
         findings.append(f"Their optimizers differ: {optimizers}.")
-    findings += [text for side in (a, b) if (text := _double_softmax(side, batch))]
+    findings += [side.doubled for side in (a, b) if side.doubled is not None]
     return findings
 
 
@@ -511,26 +512,3 @@ def _common_ratio(rows: Sequence[ComparedTensor]) -> float | None:
     first = ratios[0]
     agree = all(ratio is not None and math.isclose(ratio, first, rel_tol=1e-3) for ratio in ratios)
     return first if agree else None
-
-
-def _double_softmax(side: _Side, batch: Batch) -> str | None:
-    """Says so if a network gives probabilities, and its loss takes them for logits."""
-    output, labels = side.output, batch[-1]
-    if not isinstance(output, torch.Tensor) or output.dim() != 2 or output.shape[1] < 2:
-        return None
-    if not isinstance(labels, torch.Tensor) or labels.is_floating_point():
-        return None
-    probabilities = output.detach()
-    if bool((probabilities < 0).any()) or not are_close(
-        probabilities.sum(dim=1), torch.ones(len(output), dtype=output.dtype)
-    ):
-        return None
-    if labels.shape != output.shape[:1]:
-        return None
-    again = F.cross_entropy(probabilities, labels.long())
-    if side.loss.numel() != 1 or not are_close(again, side.loss.detach().reshape(())):
-        return None
-    return (
-        f"{side.name} takes the softmax twice: its output are probabilities, and its loss is the "
-        f"cross-entropy of logits, which takes the softmax itself."
-    )

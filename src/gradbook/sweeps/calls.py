@@ -77,6 +77,8 @@ def is_foreign(module: Any) -> bool:
 @lru_cache(maxsize=1024)
 def _is_standard(library: str) -> bool:
     """Whether a package is the standard library's, and no file of a learner's of that name."""
+    if library.startswith("namedtuple_"):  # of the code that `collections` makes for one
+        return library not in sys.modules
     if library not in sys.stdlib_module_names:
         return False
     file = getattr(sys.modules.get(library), "__file__", None)
@@ -291,7 +293,10 @@ class Calls:
             if is_foreign(module):
                 self.codes.add(frame.f_code)
             elif _is_called_by_a_learner(frame):
-                self._judge(module, frame.f_code.co_name)
+                # PyTorch's wrapper around what `torch.compile` is not to look into.
+                inner = frame.f_locals.get("fn") if module == "torch._compile" else None
+                name = getattr(inner, "__name__", frame.f_code.co_name)
+                self._judge(getattr(inner, "__module__", module), name)
         elif event == "c_call" and is_foreign(frame.f_globals.get("__name__")):
             owner = getattr(called, "__self__", None)
             if owner is None or isinstance(owner, types.ModuleType):
@@ -304,9 +309,14 @@ class Calls:
 
     def _judge(self, module: Any, name: str) -> None:
         library = library_of(module)
-        harmless = library in _HARMLESS_MODULES or any(
-            module == part or (part.endswith(".") and module.startswith(part))
-            for part in _HARMLESS_PARTS.get(library, ())
+        is_named = library.startswith("namedtuple_") and not is_foreign(library)
+        harmless = (
+            is_named
+            or library in _HARMLESS_MODULES
+            or any(
+                module == part or (part.endswith(".") and module.startswith(part))
+                for part in _HARMLESS_PARTS.get(library, ())
+            )
         )
         if not harmless or name in _NOT_HARMLESS or name.startswith(_SETTERS):
             self.doubts.append(f"{module}.{name}".removeprefix("builtins."))

@@ -7,13 +7,16 @@ fewer and larger ones; and what is left is run over and over, each operation wri
 that it keeps.
 """
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import fx
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 aten = torch.ops.aten
 
@@ -36,6 +39,10 @@ _SHORTEST_ROW = 16
 _MOST_PASSES = 8
 
 
+class CannotTrace(RuntimeError):  # noqa: N818 - no error: the training goes on alone
+    """Why a function's operations are no fixed list, as the end of a sentence."""
+
+
 class Program:
     """The operations that `function` comes to for inputs of these shapes.
 
@@ -53,7 +60,9 @@ class Program:
             as (k, m, n), because the program would copy them otherwise.
 
     Raises:
-        RuntimeError: If the function cannot be traced, as where it looks at a value.
+        CannotTrace: If the operations write into what they are given, or depend on chance or on
+            values.
+        Exception: If the function cannot be traced, as where it looks at a value.
     """
 
     def __init__(
@@ -61,22 +70,23 @@ class Program:
         function: Callable[..., Sequence[torch.Tensor]],
         inputs: Sequence[torch.Tensor],
     ) -> None:
-        with torch.enable_grad():
+        with _in_small_operations(), torch.enable_grad():
             module = make_fx(functionalize(function))(*inputs)
+            if _writing(module.graph):  # what `vmap` leaves, no `vmap` stands in the way of now
+                module = make_fx(functionalize(module))(*inputs)
         graph = module.graph
+        for name in _writing(graph):
+            raise CannotTrace(f"its steps write into a tensor in place ({name})")
         for node in graph.nodes:
-            if not isinstance(node.target, torch._ops.OpOverload):
-                continue  # an input, or one of the results of an operation
-            if node.target._schema.is_mutable:
-                raise RuntimeError(f"it changes a tensor in place ({node.target})")
-            if torch.Tag.nondeterministic_seeded in node.target.tags:
-                raise RuntimeError(f"it draws random numbers ({node.target})")
+            is_operation = isinstance(node.target, torch._ops.OpOverload)
+            if is_operation and torch.Tag.nondeterministic_seeded in node.target.tags:
+                raise CannotTrace(f"its steps draw random numbers ({node.target._opname})")
         for _ in range(_MOST_PASSES):
             graph.eliminate_dead_code()
             _evaluate(module, inputs)
             for node in graph.nodes:
                 if _has_free_shape(node):
-                    raise RuntimeError(f"a shape depends on values ({node.target})")
+                    raise CannotTrace("a shape in its steps depends on values, as with a mask")
             if not _rewrite(graph):
                 break
         self.transposed = _copied_inputs(graph)
@@ -88,6 +98,38 @@ class Program:
         return results
 
 
+@contextmanager
+def _in_small_operations() -> Iterator[None]:
+    """While it lasts, layers compute in small operations what PyTorch else does in a single one.
+
+    Several models at once can take the small ones, and not those of recurrent layers, of attention
+    and of whole layers of a transformer.
+    """
+    switches: list[tuple[Any, Any]] = [
+        (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+        # Not by `torch.backends`, which reads and sets more than this.
+        (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+        (torch._C._get_cudnn_enabled, torch._C._set_cudnn_enabled),
+    ]
+    before = [read() for read, _ in switches]
+    try:
+        for _, switch in switches:
+            switch(False)
+        # What a step warns of, it has said before.
+        with warnings.catch_warnings(action="ignore"), sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        for (_, switch), value in zip(switches, before, strict=True):
+            switch(value)
+
+
+def _writing(graph: fx.Graph) -> list[str]:
+    """The names of the operations that write into what they are given."""
+    targets = [node.target for node in graph.nodes]
+    operations = [target for target in targets if isinstance(target, torch._ops.OpOverload)]
+    return [target._opname for target in operations if target._schema.is_mutable]
+
+
 def _evaluate(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
     """Notes at each node what it gives for the example inputs."""
     # Not by `run`, whose progress bar starts a thread even where it is not shown.
@@ -95,7 +137,14 @@ def _evaluate(module: fx.GraphModule, inputs: Sequence[torch.Tensor]) -> None:
     interpreter.args_iter = iter(inputs)
     with torch.no_grad():
         for node in module.graph.nodes:
-            node.meta["value"] = interpreter.env[node] = interpreter.run_node(node)
+            try:
+                value = interpreter.run_node(node)
+            except RuntimeError:
+                if node.target is not aten.view.default:
+                    raise
+                node.target = aten.reshape.default  # it lies otherwise in memory than when traced
+                value = interpreter.run_node(node)
+            node.meta["value"] = interpreter.env[node] = value
 
 
 def _has_free_shape(node: fx.Node) -> bool:
@@ -270,7 +319,7 @@ def _compiled(module: fx.GraphModule) -> tuple[Callable[..., Any], str]:
         elif node.op == "output":
             lines.append(f"return {_text(list(node.args[0]), names)}")
         elif _is_constant(node, constants):
-            names[node.name] = _value(node).clone()
+            names[node.name] = fx.node.map_aggregate(_value(node), _copy)
             constants.add(node)
         else:
             operation, buffer = _into_memory(node)
@@ -292,6 +341,10 @@ def _compiled(module: fx.GraphModule) -> tuple[Callable[..., Any], str]:
     return names["program"], source
 
 
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
 def _is_constant(node: fx.Node, constants: set[fx.Node]) -> bool:
     """Whether a node gives the same for all inputs of these shapes."""
     name = node.target._opname if isinstance(node.target, torch._ops.OpOverload) else ""
@@ -308,13 +361,14 @@ def _into_memory(node: fx.Node) -> tuple[Any, str | None]:
         return operation, None
     packet, name = operation._overloadpacket, operation._overloadname
     named = (f"{name}_out", f"{name.removeprefix('dim_')}_out")
+    given = [(argument.name, str(argument.type)) for argument in operation._schema.arguments]
     for overload in ("out", *named):
         if overload not in packet.overloads():
             continue
         into = getattr(packet, overload)
         outputs = [argument for argument in into._schema.arguments if argument.is_out]
-        own = [argument.name for argument in into._schema.arguments if not argument.is_out]
-        if len(outputs) == 1 and own == [a.name for a in operation._schema.arguments]:
+        own = [(a.name, str(a.type)) for a in into._schema.arguments if not a.is_out]
+        if len(outputs) == 1 and own == given:
             return into, outputs[0].name
     return operation, None
 

@@ -1,8 +1,9 @@
 """What can be trained in a stack, and who goes together: found out before anything is trained."""
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,6 +32,9 @@ _UNCOUNTED = {*vars(torch.nn.Module()), "board", "plot_train_per_epoch", "plot_v
 _OF_THE_LIBRARY = {"_may_be_trained", "training_step"}
 
 _BATCH = "their batch"
+
+#: Numbers so short that rounding could hide that a stack computes something else.
+_SHORT = (torch.float16, torch.bfloat16)
 
 #: The methods of a trainer, and those that a stack calls as one alone does, or has no use for.
 _METHODS_OF_TRAINER = [n for n, v in vars(Trainer).items() if inspect.isfunction(v)]
@@ -83,8 +87,19 @@ def check_alone(training: Training) -> None:
     listed = {id(parameter) for parameter in model.parameters()}
     if any(id(tensor) not in listed for tensor in _updated(trainer.optim)):
         raise CannotStack(f"its optimizer updates tensors that are no parameters of {name}")
-    if any(hook for module in model.modules() for hook in _hooks(module)):
-        raise CannotStack(f"{name} has hooks")
+    for place, module in model.named_modules():
+        layer = f"its layer {place}" if place else name
+        if any(_hooks(module)):
+            kinds = {type(hook).__name__ for hook in _hooks(module)} - {"function", "method"}
+            raise CannotStack(f"{layer} has hooks{f' ({min(kinds)})' if kinds else ''}")
+        if isinstance(module, torch.jit.ScriptModule):
+            raise CannotStack(f"{layer} is compiled by torch.jit")
+        if type(module).__name__ == "OptimizedModule" or module._compiled_call_impl is not None:
+            raise CannotStack(f"{layer} is compiled by torch.compile")
+    for place, parameter in model.named_parameters():
+        if parameter.dtype in _SHORT:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise CannotStack(f"its parameter {place} is {kind}, which is too coarse to compare")
     if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters()):
         raise CannotStack(f"parameters of {name} have hooks")
     if trainer.position.batches or trainer.position.split != "train":
@@ -149,7 +164,9 @@ def _look_at_steps(training: Training) -> None:
     except Doubtful:
         pass  # the doubt is among those of the calls
     except Exception as error:
-        raise CannotStack(f"a first step failed ({first_line(error)})") from error
+        raise CannotStack(
+            f"a first step, taken to look at it, raised {type(error).__name__}"
+        ) from error
     finally:
         after = random_state()
         changed = noted.changed() or foreseen.changed()
@@ -180,8 +197,9 @@ def _look_at_steps(training: Training) -> None:
         raise CannotStack("its steps depend on something that its optimizer has")
     training.reached = reached
     named = calls.names
+    own = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
     training.reads = [
-        (place, name, value)
+        (place, name, _by_name(value, own))
         for place, module in enumerate(modules)
         for name, value in sorted(vars(module).items())
         if name not in _UNCOUNTED
@@ -189,12 +207,24 @@ def _look_at_steps(training: Training) -> None:
     ]
 
 
+def _by_name(value: Any, own: Mapping[int, str]) -> Any:
+    """A value that a layer holds, with the model's own tensors in it replaced by their names.
+
+    In these, such as a recurrent layer's list of its weights, members of a stack may differ.
+    """
+    if isinstance(value, weakref.ReferenceType):
+        value = value()
+    if type(value) in (list, tuple):
+        return [_by_name(item, own) for item in value]
+    return own.get(id(value), value)
+
+
 def _words_of(changed: str, model: Module) -> str:
     """Why a model whose steps change something is trained alone."""
     if changed == _BATCH:
         return "its steps change their batch"
     if "._buffers" in changed:
-        return "its steps change a buffer, as batch normalization does"
+        return f"its steps change a buffer of {changed.partition('.')[0]}"
     if "._parameters" in changed:
         return "its steps change a parameter"
     owner, _, name = changed.partition(".")
@@ -274,14 +304,6 @@ def _heard(Class: type, place: int, names: set[tuple[int, str]]) -> type:
     return Heard
 
 
-def first_line(error: BaseException) -> str:
-    """The kind of an error, and the first line of its message."""
-    text = ""
-    with suppress(Exception):
-        text = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 # Who goes together
 
 
@@ -315,7 +337,7 @@ def _form(training: Training) -> list[Any]:
     model, trainer = training.model, training.trainer
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return [
-        [type(module) for module in model.modules()],
+        [_kind_of(module) for module in model.modules()],
         [(name, t.shape, t.dtype, t.device, t.requires_grad) for name, t in tensors],
         form_of(trainer.optim, list(model.parameters())),
         len(trainer.schedules),
@@ -327,6 +349,45 @@ def _form(training: Training) -> list[Any]:
             for loader in training.loaders
         ],
     ]
+
+
+def _kind_of(module: torch.nn.Module) -> type:
+    """A layer's class; that which it had before PyTorch made one for its parametrization."""
+    is_parametrized = torch.nn.utils.parametrize.is_parametrized(module)
+    return type(module).__mro__[1 if is_parametrized else 0]
+
+
+_UNLIKE = "no other member does the same operations"
+
+#: What the parts of `_form` are, in words.
+_PARTS = (
+    *("has the same layers", "has parameters of the same shapes", "has such an optimizer"),
+    *("has as many schedulers", "trains the same epochs", "has as many batches"),
+    "has data of the same shape",
+)
+
+
+def why_unlike(training: Training, others: Sequence[Training]) -> str:
+    """Why a training that could be in a stack goes with none of the others."""
+    others = [other for other in others if other is not training]
+    if not others:
+        return "no other member can be stacked"
+    form = _form(training)
+    same = [[are_equal(a, b) for a, b in zip(form, _form(other), strict=True)] for other in others]
+    nearest = max(same, key=sum)
+    if not all(nearest):
+        return f"{_UNLIKE} (none {_PARTS[nearest.index(False)]})"
+    alike = [other for other, parts in zip(others, same, strict=True) if all(parts)]
+    for other in alike:
+        if _read_the_same(other, training):
+            return "no other member sees the same batches, and they are too large to be copied"
+    modules = list(training.model.modules())
+    for a, b in zip(training.reads, alike[0].reads, strict=False):
+        if a[:2] != b[:2] or not are_equal(a[2], b[2]):
+            place, name, _ = a
+            kind = type(modules[place]).__name__
+            return f"{_UNLIKE} (its steps read {kind}.{name}, in which they differ)"
+    return f"{_UNLIKE} (its steps read other attributes)"
 
 
 def _read_the_same(one: Training, other: Training) -> bool:

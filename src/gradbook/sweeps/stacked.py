@@ -8,31 +8,36 @@ if it had trained it, so that curves, checkpoints and runs are as they always ar
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
 import torch
-from torch.func import functional_call, grad_and_value, vmap
+from torch.func import functional_call, grad_and_value, vjp, vmap
 
+from gradbook import double_softmax
 from gradbook.data import Batch
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state
 from gradbook.sweeps.optimizers import stacked_optimizer
 from gradbook.sweeps.program import Program
+from gradbook.sweeps.reasons import Failing
 from gradbook.sweeps.stackable import (
     CannotStack,
     check_alone,
-    first_line,
     groups_of,
     sizes_of,
     streams_of,
+    why_unlike,
 )
 from gradbook.sweeps.training import Training
 from gradbook.watching import DivergenceWatcher
 
 #: How far a stacked loss or gradient may be from the model's own, relative to its size.
 _TOLERANCE = 1e-3
+#: A gradient that is smaller than this, relative to the largest one, counts as that small.
+_NOISE = 1e-3
 
 
 def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | BaseException]:
@@ -79,9 +84,10 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
             able.append(training)
         except CannotStack as why:
             alone.append((training, str(why)))
-    for group in groups_of(able):
+    groups = groups_of(able)
+    alone += [(group[0], why_unlike(group[0], able)) for group in groups if len(group) == 1]
+    for group in groups:
         if len(group) == 1:
-            alone.append((group[0], "no other member does the same operations"))
             continue
         try:
             alone += _Stack(group, interrupts).train()
@@ -331,7 +337,7 @@ class _Stack:
     def _trace(self, kind: str, inputs: Sequence[torch.Tensor]) -> Program:
         model, num_names, num_fixed = self._template, len(self._names), len(self._fixed)
         batched = None if self._is_shared else 0
-        step = _Step(model)
+        step, failing = _Step(model), Failing()
 
         def values(W: Sequence[Any], fixed: Sequence[Any], batch: Batch, kind: str) -> Any:
             tensors = {
@@ -346,10 +352,12 @@ class _Stack:
 
         def loss(W: Sequence[Any], fixed: Sequence[Any], *batch: Any) -> torch.Tensor:
             value: torch.Tensor = values(W, fixed, batch, "train")[0]
+            failing.has_loss = True
             return value
 
         def validation(W: Sequence[Any], fixed: Sequence[Any], *batch: Any) -> list[torch.Tensor]:
-            both: list[torch.Tensor] = values(W, fixed, batch, "val")
+            # As if gradients were asked for: only then does PyTorch take recurrent layers apart.
+            both: list[torch.Tensor] = vjp(lambda W: values(W, fixed, batch, "val"), W)[0]
             return both
 
         def function(*tensors: torch.Tensor) -> list[torch.Tensor]:
@@ -362,12 +370,18 @@ class _Stack:
             return list(vmap(validation, in_dims=places)(W, fixed, *batch))
 
         model.train(kind == "train")
+        held = [dict(vars(layer)) for layer in model.modules()]
         try:
-            return Program(function, inputs)
+            with failing:
+                program = Program(function, inputs)
+            program(*inputs)
         except Exception as error:  # a learner's code may look at values, or do anything else
-            raise CannotStack(f"its step cannot be traced ({first_line(error)})") from error
+            raise CannotStack(failing.why(error)) from error
         finally:
+            for layer, before in zip(model.modules(), held, strict=True):
+                vars(layer).update(before)  # a recurrent one keeps a list of its weights
             model.train()
+        return program
 
     # Trust
 
@@ -395,13 +409,16 @@ class _Stack:
         *gradients, losses = (result.clone() for result in self._step("train", batch))
         for k in range(len(self.trainings)):
             loss = self._own_loss(k, batch)
+            if k == 0:  # the others do the same; their own steps, which would tell it, never run
+                double_softmax.tell(self._template, partial(self._own_loss, k), batch, loss)
             expected = torch.autograd.grad(loss, self._parameters[k], allow_unused=True)
             if any(gradient is None for gradient in expected):
                 # An optimizer passes it over alone, and would let it decay in a stack.
                 raise CannotStack("a parameter takes no part in its loss")
             pairs = [(loss.detach(), losses[k])]
             pairs += [(e, g[k]) for e, g in zip(expected, gradients, strict=True)]
-            if not all(_agree(a, b) for a, b in pairs):
+            largest = max(_size(gradient) for gradient in expected)
+            if not all(_agree(a, b, largest) for a, b in pairs):
                 raise CannotStack("a stacked step gave other numbers than the model's own")
 
     def _check_one(self, epoch: int) -> None:
@@ -457,8 +474,15 @@ def _key(kind: str, batch: Batch) -> tuple[Any, ...]:
     return (kind, *(tensor.shape for tensor in batch))
 
 
-def _agree(a: torch.Tensor, b: torch.Tensor) -> bool:
+def _size(tensor: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor))
+
+
+def _agree(a: torch.Tensor, b: torch.Tensor, largest: float = 0.0) -> bool:
+    """Whether two results are equal to rounding, where the largest has that size.
+
+    A gradient that is 0 but for rounding, as of a bias before a normalization, is noise.
+    """
     if not (a.isfinite().all() and b.isfinite().all()):
         return True  # rounding decides when a number overflows
-    scale = float(torch.linalg.vector_norm(a)) + 1e-12
-    return float(torch.linalg.vector_norm(a - b)) <= _TOLERANCE * scale + 1e-9
+    return _size(a - b) <= _TOLERANCE * max(_size(a), _NOISE * largest) + 1e-9
