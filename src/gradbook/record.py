@@ -248,8 +248,9 @@ class History(Sink):
         if trainer is not None:
             self.steps_per_epoch = trainer.num_train_batches
             self._num_val_batches = getattr(trainer, "num_val_batches", 0)
-            self.num_classes = num_classes_of(trainer.model)
-            rate = getattr(trainer.model, "lr", None)
+            model = getattr(trainer, "model", None)
+            self.num_classes = num_classes_of(model)
+            rate = getattr(model, "lr", None)
             self.lr = float(rate) if isinstance(rate, float | int) else None
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
