@@ -290,6 +290,12 @@ def make_zip(path, members, link=None):
 
 def make_tar(path, members, mode="w"):
     """Members: name -> bytes, or ("link" | "hard", target)."""
+    if not hasattr(tarfile, "data_filter"):
+        pytest.skip("before 3.11.4 Python could not unpack a tar file safely, and we refuse to")
+    write_tar(path, members, mode)
+
+
+def write_tar(path, members, mode):
     with tarfile.open(path, mode) as file:
         for name, content in members:
             info = tarfile.TarInfo(name)
@@ -383,6 +389,14 @@ def test_a_link_in_a_zip_is_refused(folder):
     make_zip(folder / "a.zip", {}, link=("out", "/etc"))
     with pytest.raises(DataError, match="symbolic link"):
         files.extract(folder / "a.zip")
+
+
+def test_a_python_that_cannot_unpack_a_tar_file_safely_does_not(folder, monkeypatch):
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    write_tar(folder / "a.tar", [("a", b"hello")], "w")
+    with pytest.raises(DataError, match=r"Python 3\.11\.4 or newer is needed"):
+        files.extract(folder / "a.tar")
+    assert not (folder / "a").exists()
 
 
 def test_a_truncated_archive_is_corrupt(folder):
