@@ -58,6 +58,12 @@ class LookingWhenScored(Net):
         return right if float(right.sum()) >= 0 else -right
 
 
+class LookingAtGradients(Net):
+    def loss(self, Y_hat, Y):
+        loss = super().loss(Y_hat, Y)
+        return loss if self.net[0].weight.grad is None else 2 * loss
+
+
 class Timed(Net):
     def forward(self, X):
         return self.net(X) * (1 + 0.1 * self.trainer.epoch)
@@ -147,6 +153,7 @@ class Noisy(Same):
         (Normalizing, Same, "change a buffer"),
         (Looking, Same, "cannot be traced"),
         (LookingWhenScored, Same, "cannot be traced"),
+        (LookingAtGradients, Same, "look at gradients (grad)"),
         (Timed, Same, "look at the trainer"),
         (Counting, Same, "count in an attribute"),
         (CountingInABuffer, Same, "change a buffer"),

@@ -11,7 +11,7 @@ from gradbook.data import TensorLoader
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state, same_random_state
 from gradbook.settings import unstackable_setting
-from gradbook.sweeps.calls import Calls, Doubtful, Writes
+from gradbook.sweeps.calls import Calls, Doubtful, Writes, names_in
 from gradbook.sweeps.copies import are_copies
 from gradbook.sweeps.effects import Reached, foresee
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
@@ -173,6 +173,8 @@ def _look_at_steps(training: Training) -> None:
     if not calls.codes <= noted.codes:
         unknown = min(code.co_qualname for code in calls.codes - noted.codes)
         raise CannotStack(f"its steps call {unknown}, of which not all can be seen")
+    if any("grad" in names_in(code)[2] for code in calls.codes):
+        raise CannotStack("its steps look at gradients (grad), which a stack keeps elsewhere")
     reached = Reached(roots, calls, parameters, unseen)
     if reached.doubts:
         raise CannotStack(f"its steps may depend on {reached.doubts[0]}")
