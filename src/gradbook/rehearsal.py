@@ -308,11 +308,20 @@ class _Kept:
                 (value.update if isinstance(value, set) else value.extend)(content)
         with torch.no_grad():
             for tensor, version, before in self._tensors:
-                if tensor._version != version:
+                if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
+                    tensor.data = before
+                elif tensor._version != version or not _are_equal(tensor, before):
                     tensor.copy_(before)
         for array, before in self._arrays:
             if array.flags.writeable:
                 array[...] = before
+
+
+def _are_equal(tensor: torch.Tensor, before: torch.Tensor) -> bool:
+    """Whether values are as before: PyTorch does not count what is written by way of `.data`."""
+    with suppress(RuntimeError):  # sparse tensors, and those without values
+        return torch.equal(tensor, before)
+    return True
 
 
 def _items(value: Any) -> list[Any]:
