@@ -453,6 +453,23 @@ def test_a_long_way_to_a_thing_does_not_hide_what_it_holds():
     assert inner.lists == [[[1]]]
 
 
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda counts: counts.data.add_(1),
+        lambda counts: setattr(counts, "data", torch.ones(2)),
+        lambda counts: setattr(counts, "data", torch.ones(3, dtype=torch.int64)),
+    ],
+)
+def test_what_is_written_by_way_of_data_is_put_back(write):
+    model = nn.Linear(1, 1)
+    model.register_buffer("counts", torch.zeros(3))
+    with untouched([], model):
+        write(model.counts)
+    assert torch.equal(model.counts, torch.zeros(3))
+    assert model.counts.dtype == torch.float32
+
+
 def test_a_counter_and_the_order_of_a_dictionary_are_put_back():
     thing = Thing()
     thing.counter, thing.order = Counter(a=2), {"a": 1, "b": 2}

@@ -211,7 +211,7 @@ def _attributes(thing: Any) -> dict[str, Any]:
 
 
 def _class_of(thing: Any) -> type:
-    return type(thing)
+    return type(thing)  # whose own type is no key of a cache for mypy
 
 
 @lru_cache(maxsize=1024)

@@ -100,8 +100,12 @@ class KeptBatches(list[Any]):
         return map(copy_batch, super().__iter__())
 
 
-class Copies:
-    """Minibatches of a loader that may give parts of its data: each pass gives copies."""
+class AroundLoader:
+    """The base class of what stands around a loader, and has its length and its attributes.
+
+    Args:
+        loader: The minibatches.
+    """
 
     def __init__(self, loader: Any) -> None:
         self.loader = loader
@@ -109,13 +113,24 @@ class Copies:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[Any]:
-        return map(copy_batch, self.loader)
-
     def __getattr__(self, name: str) -> Any:
         if name == "loader":  # not there yet, as while a copy is made
             raise AttributeError(name)
         return getattr(self.loader, name)
+
+
+def inmost(loader: Any) -> Any:
+    """The loader within all that stands around it."""
+    while isinstance(loader, AroundLoader):
+        loader = loader.loader
+    return loader
+
+
+class _Copies(AroundLoader):
+    """Minibatches of a loader that may give parts of its data: each pass gives copies."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(copy_batch, self.loader)
 
 
 def giving_copies(loader: Any) -> Any:
@@ -128,7 +143,7 @@ def giving_copies(loader: Any) -> Any:
         isinstance(loader, DataLoader)
         and (loader.num_workers > 0 or loader.collate_fn is default_collate)
     )
-    return loader if is_new else Copies(loader)
+    return loader if is_new else _Copies(loader)
 
 
 class DataModule(HyperParameters):

@@ -26,7 +26,7 @@ from gradbook.checks import (
     is_ours,
     write_accuracy,
 )
-from gradbook.data import TensorLoader, copy_batch, giving_copies
+from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
 from gradbook.errors import BatchError, GradbookWarning, ModelError, warn
 from gradbook.module import Classifier, Module
 from gradbook.resumable_loader import parts_of
@@ -178,7 +178,7 @@ def first_batch(loader: Any, owners: Iterable[Any] = ()) -> Any:
         return next(iter(giving_copies(loader)), None)
 
 
-class Begun:
+class Begun(AroundLoader):
     """A loader whose first pass has begun with a look: it gives the batch that was looked at too.
 
     Args:
@@ -189,18 +189,10 @@ class Begun:
     """
 
     def __init__(self, loader: Any) -> None:
-        self.loader = loader
+        super().__init__(loader)
         self._pass: Iterator[Any] | None = iter(loader)
         self._first = list(islice(self._pass, 1))
         self.batch = copy_batch(self._first[0]) if self._first else None
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "loader":  # not there yet, as while a copy is made
-            raise AttributeError(name)
-        return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Any]:
         if self._pass is None:
@@ -316,11 +308,20 @@ class _Kept:
                 (value.update if isinstance(value, set) else value.extend)(content)
         with torch.no_grad():
             for tensor, version, before in self._tensors:
-                if tensor._version != version:
+                if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
+                    tensor.data = before
+                elif tensor._version != version or not _are_equal(tensor, before):
                     tensor.copy_(before)
         for array, before in self._arrays:
             if array.flags.writeable:
                 array[...] = before
+
+
+def _are_equal(tensor: torch.Tensor, before: torch.Tensor) -> bool:
+    """Whether values are as before: PyTorch does not count what is written by way of `.data`."""
+    with suppress(RuntimeError):  # sparse tensors, and those without values
+        return torch.equal(tensor, before)
+    return True
 
 
 def _items(value: Any) -> list[Any]:

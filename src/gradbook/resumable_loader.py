@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from gradbook.attributes import Keeper
-from gradbook.data import Batch, KeptBatches, TensorLoader
+from gradbook.data import AroundLoader, Batch, KeptBatches, TensorLoader
 from gradbook.errors import DataError, GradbookWarning, warn
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
@@ -154,7 +154,7 @@ class Position:
         self.sizes, self.given = _lists(), {}
 
 
-class ResumableLoader:
+class ResumableLoader(AroundLoader):
     """The minibatches of a loader, in passes whose place a `Position` knows.
 
     Everything that a training loop needs beyond the batches hangs here, and not on the loop,
@@ -184,7 +184,7 @@ class ResumableLoader:
         limit: int | None,
         after_batch: Callable[[Split], None],
     ) -> None:
-        self.loader = loader
+        super().__init__(loader)
         self.limit = limit
         self._split, self._position = split, position
         self._after_batch = after_batch
@@ -193,11 +193,6 @@ class ResumableLoader:
 
     def __len__(self) -> int:
         return len(self.loader) if self.limit is None else min(len(self.loader), self.limit)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "loader":  # not there yet, as while a copy is made
-            raise AttributeError(name)
-        return getattr(self.loader, name)
 
     def __iter__(self) -> Iterator[Batch]:
         # A generator, so that this is asked when the first batch is: zip() makes all its iterators

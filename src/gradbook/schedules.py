@@ -169,8 +169,9 @@ def _problems_of_length(
         return
     setting, then, is_exact = _PLANNED[found]
     planned = getattr(scheduler, setting)
-    # The rate that comes after the last update trains nothing.
-    if planned < steps - (not is_exact):
+    # The rate that comes after the last update trains nothing, but a step too many may be an error.
+    least = steps if is_exact else steps - 1
+    if planned < least:
         if then is None or (found is LinearLR and scheduler.end_factor != 0):
             return
         problem = then

@@ -29,7 +29,7 @@ from gradbook import (
     untrained,
 )
 from gradbook.board import ProgressBoard
-from gradbook.data import Batch, Copies, TensorLoader, giving_copies, to_device
+from gradbook.data import Batch, TensorLoader, giving_copies, inmost, to_device
 from gradbook.errors import (
     ConfigError,
     GradbookError,
@@ -342,10 +342,7 @@ class Trainer(HyperParameters):
                     snapshot.warn_of_unkept(self.position)
                 if self.max_epochs - self.position.epoch > 1:
                     for passes in (self.train_dataloader, self.val_dataloader):
-                        loader = getattr(passes, "loader", passes)
-                        while isinstance(loader, rehearsal.Begun | Copies):
-                            loader = loader.loader
-                        check_begins_anew(loader)
+                        check_begins_anew(inmost(passes))
                 self._check_schedules()
                 with ExitStack() as stack:
                     stack.enter_context(self._as_set())
@@ -634,7 +631,7 @@ class Trainer(HyperParameters):
         """While it lasts, steps are computed as the settings say."""
         with ExitStack() as stack:
             if self.compile:
-                loader = getattr(self.train_dataloader, "loader", None)  # not its counted passes
+                loader = inmost(self.train_dataloader)  # not its counted passes
                 attempt = partial(rehearsal.try_step, self, loader, self._owners())
                 stack.enter_context(execution.compiled(self.model, attempt))
             if self.deterministic:

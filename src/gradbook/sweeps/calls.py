@@ -8,7 +8,7 @@ import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -86,14 +86,25 @@ def _is_standard(library: str) -> bool:
     return file is None or (file.startswith(folders) and "site-packages" not in file)
 
 
-@lru_cache(maxsize=4096)
-def names_in(code: types.CodeType) -> tuple[frozenset[str], ...]:
+class Names(NamedTuple):
     """The names in code.
 
-    Returns:
-        The global names that it reads or sets, those that it sets, all names that it may mean, and
-        the attributes that it sets.
+    Attributes:
+        used: The global names that it reads or sets.
+        stored: Those that it sets.
+        every: All names that it may mean, attributes and texts among them.
+        kept: The attributes that it sets.
     """
+
+    used: frozenset[str]
+    stored: frozenset[str]
+    every: frozenset[str]
+    kept: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def names_in(code: types.CodeType) -> Names:
+    """The names in a function's code, and in that of the functions within it."""
     used, stored, kept = set(), set(), set()
     every = set(code.co_names) | set(code.co_freevars) - {"__class__"}
     for instruction in dis.get_instructions(code):
@@ -114,7 +125,7 @@ def names_in(code: types.CodeType) -> tuple[frozenset[str], ...]:
                 names |= inner
     if "setattr" in every:
         kept |= every
-    return frozenset(used), frozenset(stored), frozenset(every), frozenset(kept)
+    return Names(*map(frozenset, (used, stored, every, kept)))
 
 
 def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
@@ -138,7 +149,7 @@ def names_of_class(Class: type) -> frozenset[str]:
         for part in (value, *parts):
             code = getattr(part, "__code__", None)
             if isinstance(code, types.CodeType):
-                found |= names_in(code)[2]
+                found |= names_in(code).every
     return frozenset(found)
 
 
@@ -266,7 +277,7 @@ class Calls:
     @property
     def names(self) -> set[str] | None:
         """The names that it may read by; None if those are not known."""
-        named = {name for code in self.codes for name in names_in(code)[2]}
+        named = {name for code in self.codes for name in names_in(code).every}
         return None if self._reads_any or named & _NAMES_ANY else named
 
     @contextmanager

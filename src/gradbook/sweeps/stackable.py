@@ -190,7 +190,7 @@ def _look_at_steps(training: Training) -> None:
     if not calls.codes <= noted.codes:
         unknown = min(code.co_qualname for code in calls.codes - noted.codes)
         raise CannotStack(f"its steps call {unknown}, of which not all can be seen")
-    if any("grad" in names_in(code)[2] for code in calls.codes):
+    if any("grad" in names_in(code).every for code in calls.codes):
         raise CannotStack("its steps look at gradients (grad), which a stack keeps elsewhere")
     reached = Reached(roots, calls, parameters, unseen)
     if reached.doubts:
