@@ -200,7 +200,7 @@ def test_a_name_of_a_formula_is_not_read_as_mathematics():
         (lambda x: 1.0, "but it gave float"),
         (lambda x: math.exp(x), "cannot be applied.*torch.exp, not"),
         (nn.PReLU(), r"cannot be applied.*module\.double\(\)"),
-        (lambda x: torch.softmax(x, 0), "among other elements"),
+        (lambda x: torch.softmax(x, 0), "depends on the other elements"),
         (torch.zeros_like, "no derivative"),
         (lambda x: x.detach() ** 2, "no derivative"),
         (lambda x: x / 0 * 0, "NaN or infinity everywhere"),

@@ -38,8 +38,8 @@ _PART = 0.5
 #: Why `sharpness` may say that the suggestion is too large.
 _BESIDE_SHARPNESS = (
     "sharpness may call this rate too large: it looks at many examples together, at the weights as "
-    "they are now, while this trained on with minibatches (full-batch gradient descent at one "
-    "point, and stochastic gradient descent along a path)."
+    "they are now, while lr_range trains with minibatches, so that the weights change (full-batch "
+    "gradient descent at one point, as against stochastic gradient descent along a path)."
 )
 
 
