@@ -329,7 +329,7 @@ def told(optimizer, *schedulers, epochs=10, updates=20, **settings):
         (
             lambda o: S.CosineAnnealingWarmRestarts(o, 30),
             "epoch",
-            "T_0=30, but is stepped 10 times (after each epoch, in 10 epochs): it does not reach its end",
+            "T_0=30, but is stepped 10 times (after each epoch, in 10 epochs): it does not reach",
         ),
         (lambda o: S.LambdaLR(o, lambda i: 1 - i / 8), "epoch", "gives the factor -0.125 at 9"),
         (
