@@ -465,7 +465,7 @@ def _meaning(ratio: float, output: Any, batch: Batch) -> str:
     if near(-1):
         return ": a sign is reversed"
     if near(0.5):
-        return ": one of them halves the squared error, or the other counts everything twice"
+        return ": one of them halves the squared error, or the other counts all twice"
     if num_examples > 1 and near(1 / num_examples):
         return f": one of them adds up the {num_examples} examples, and the other averages them"
     if num_outputs > 1 and near(1 / (num_examples * num_outputs)):
