@@ -932,7 +932,7 @@ def settings_of_torch():
         (Clamping, "change a parameter"),
         (Keeping, "change Keeping.last"),
         (HookedParameter, "have hooks"),
-        (AskingItsOptimizer, "its optimizer has"),
+        (AskingItsOptimizer, "its optimizer holds"),
     ],
 )
 def test_a_step_that_does_more_than_compute_is_trained_alone(Model, reason):
