@@ -280,7 +280,7 @@ def test_a_hyperparameter_may_be_called_code():
 
 def test_another_device_is_told_but_not_refused():
     cpu, gpu = (setup_with(place={"device": device}) for device in ("cpu", "cuda"))
-    with pytest.warns(GradbookWarning, match="another device, cpu, .* goes on with cuda"):
+    with pytest.warns(GradbookWarning, match="another device, cpu, .* resumes with cuda"):
         check_setup(cpu, gpu)
 
 

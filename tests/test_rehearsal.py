@@ -721,7 +721,7 @@ def test_one_score_that_its_loss_takes_for_no_logit_is_refused_before_training(M
     def make():
         return TensorLoader(points(), 8)
 
-    with pytest.raises(BatchError, match=r"takes it for a logit.*`accuracy\(self"):
+    with pytest.raises(BatchError, match=r"takes the score for a logit.*`accuracy\(self"):
         fit(Mine(), Given(make, make))
 
 

@@ -281,34 +281,38 @@ def told(optimizer, *schedulers, epochs=10, updates=20, **settings):
         (
             lambda o: S.OneCycleLR(o, 1, total_steps=200),
             "epoch",
-            "(after each epoch, in 10 epochs): it is not carried to its end. Return it with "
+            "(after each epoch, in 10 epochs): it does not reach its end. Return it with "
             '"interval": "step" if updates are meant, or give it total_steps=10.',
         ),
         (
             lambda o: S.OneCycleLR(o, 1, total_steps=201),
             "step",
-            "it is not carried to its end. Give it total_steps=200.",
+            "it does not reach its end. Give it total_steps=200.",
         ),
-        (lambda o: S.OneCycleLR(o, 1, total_steps=199), "step", "it raises an error beyond them"),
+        (
+            lambda o: S.OneCycleLR(o, 1, total_steps=199),
+            "step",
+            "beyond total_steps it raises an error",
+        ),
         (
             lambda o: S.CosineAnnealingLR(o, 10),
             "step",
-            'beyond it the rate goes up again. Return it with "interval": "epoch"',
+            'beyond T_max the rate goes up again. Return it with "interval": "epoch"',
         ),
         (
             lambda o: S.CosineAnnealingLR(o, 200),
             "epoch",
-            'not carried to its end. Return it with "interval": "step"',
+            'not reach its end. Return it with "interval": "step"',
         ),
-        (lambda o: S.PolynomialLR(o, 5), "epoch", "beyond it the rate is 0"),
-        (lambda o: S.LinearLR(o, 1.0, 0.0, 5), "epoch", "beyond it the rate is 0"),
+        (lambda o: S.PolynomialLR(o, 5), "epoch", "beyond total_iters the rate is 0"),
+        (lambda o: S.LinearLR(o, 1.0, 0.0, 5), "epoch", "beyond total_iters the rate is 0"),
         (lambda o: S.LinearLR(o, 0.1, 1.0, 12), "epoch", "total_iters=12, but is stepped 10 times"),
         (
             lambda o: S.SequentialLR(
                 o, [S.LinearLR(o, 0.1, 1.0, 50), S.CosineAnnealingLR(o, 150)], [50]
             ),
             "epoch",
-            "comes to its last part after 50 steps",
+            "reaches its last scheduler after 50 steps",
         ),
         (
             lambda o: S.SequentialLR(
@@ -325,7 +329,7 @@ def told(optimizer, *schedulers, epochs=10, updates=20, **settings):
         (
             lambda o: S.CosineAnnealingWarmRestarts(o, 30),
             "epoch",
-            "T_0=30, but is stepped 10 times (after each epoch, in 10 epochs): it is not carried",
+            "T_0=30, but is stepped 10 times (after each epoch, in 10 epochs): it does not reach",
         ),
         (lambda o: S.LambdaLR(o, lambda i: 1 - i / 8), "epoch", "gives the factor -0.125 at 9"),
         (
@@ -348,7 +352,7 @@ def test_a_schedule_of_another_length_or_without_a_rate_is_told(make, interval, 
         (lambda o: S.OneCycleLR(o, 1, total_steps=200), "step"),
         (lambda o: S.CosineAnnealingLR(o, 10), "epoch"),
         (lambda o: S.CosineAnnealingLR(o, 200), "step"),
-        (lambda o: S.CosineAnnealingLR(o, 15), "epoch"),  # not carried to its end on purpose
+        (lambda o: S.CosineAnnealingLR(o, 15), "epoch"),  # does not reach its end, on purpose
         (lambda o: S.CosineAnnealingWarmRestarts(o, 3), "epoch"),
         (lambda o: S.CosineAnnealingLR(o, 9), "epoch"),  # the last of 10 steps trains nothing
         (lambda o: S.LinearLR(o, 1.0, 0.0, 9), "epoch"),

@@ -582,7 +582,7 @@ def test_a_checkpoint_that_lacks_something_is_refused(half):
     state = checkpoint.load(half)
     del state["optimizer"]
     with pytest.raises(
-        CheckpointError, match=r"does not hold what a training needs to go on: .*optimizer"
+        CheckpointError, match=r"does not hold what a training needs to resume: .*optimizer"
     ):
         Trainer(6, gradient_clip_val=1.0).fit(DropoutMLP(), Images(), resume=state)
 
@@ -655,7 +655,9 @@ def test_objects_that_a_new_model_lacks_are_told_when_it_resumes(tmp_path):
     model.kept.append(Sums())
     trainer.fit(model, Images())
     trainer.save_checkpoint(tmp_path / "a.pt")
-    with pytest.warns(GradbookWarning, match=r"has values of Streaming\.kept, which nothing"):
+    with pytest.warns(
+        GradbookWarning, match=r"holds values of Streaming\.kept, but there is no such object"
+    ):
         Trainer(2).fit(Streaming(), Images(), resume=tmp_path / "a.pt")
 
 

@@ -439,7 +439,7 @@ def test_updates_are_counted_and_not_batches():
 
 def test_a_schedule_that_is_too_short_is_told_before_the_first_step():
     watch = Watch(rate_of, after="step")
-    said = "is stepped 6 times .* it raises an error beyond them. Give it total_steps=6"
+    said = "is stepped 6 times .* beyond total_steps it raises an error. Give it total_steps=6"
     with pytest.warns(IgnoredSettingWarning, match=said), pytest.raises(ValueError, match="step 5"):
         fit(Scheduled(one_cycle(4)), max_epochs=3, sinks=[watch])
 

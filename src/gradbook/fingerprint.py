@@ -130,15 +130,16 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
     ]
     if differences:
         raise CheckpointError(
-            "This checkpoint was made by another training, so that going on from it would be "
-            "neither the one nor the other:\n" + "\n".join(differences) + "\n"
-            "Use what it was made with. Only max_epochs may change. To start a new training from "
-            "its parameters, load them into the model: "
+            "This checkpoint was made by a different training, which cannot resume as it is now:\n"
+            + "\n".join(differences)
+            + "\n"
+            "Resume with what it was made with. Only max_epochs may change. To start a new "
+            "training from its parameters, load them into the model: "
             "`model.load_state_dict(gradbook.checkpoint.load(path)['model'])`."
         )
     for path, old, new in _differences(*place):
         warn(
-            f"The checkpoint was made with another {path}, {old}, and the training goes on with "
+            f"The checkpoint was made with another {path}, {old}, and the training resumes with "
             f"{new}: its numbers may differ in their last digits from those of one that was never "
             f"stopped.",
             GradbookWarning,

@@ -465,8 +465,8 @@ def _check_logit(model: Any, y_hat: torch.Tensor, y: torch.Tensor) -> None:
     falls = all(before >= after for before, after in pairwise(losses))
     if len(losses) < 4 or not falls or not losses[0] > losses[-1]:
         raise BatchError(
-            f"The accuracy of one score for each example takes it for a logit, which speaks for "
-            f"class 1 where it is above 0, but {type(model).__name__}.loss does not. Use "
+            f"With one score for each example, accuracy takes the score for a logit (class 1 where "
+            f"it is above 0), but {type(model).__name__}.loss does not. Use "
             f"F.binary_cross_entropy_with_logits. {write_accuracy(model)}"
         )
 

@@ -122,15 +122,16 @@ class Position:
         self._again += 1
         if before != split:
             raise DataError(
-                f"Epoch {self.epoch + 1} is resumed, and now goes through the {split} set where it "
-                f"went through the {before} set before. Go on from the end of an epoch."
+                f"Epoch {self.epoch + 1}, which is resumed in its middle, now iterates over the "
+                f"{split} set where it iterated over the {before} set before. Resume from the end "
+                f"of an epoch instead."
             )
         if batches:
             return "done"
         warn(
-            f"Before the training was stopped, this epoch had taken the first batch of the {split} "
-            f"set and left the pass, as `next(iter(...))` does. It takes one again: it may be "
-            f"another, and if it was trained on, it is so twice.",
+            f"Before the training was stopped, this epoch had taken only the first batch of a pass "
+            f"over the {split} set, as `next(iter(...))` does. It now takes a first batch again, "
+            f"which may be a different one; if the model trains on it, it does so twice.",
             GradbookWarning,
         )
         return "look"
@@ -141,8 +142,8 @@ class Position:
         trained = any(split == "train" and batches for split, batches in passes)
         if not trained and not all(own for _, own in self.sizes["train"]):
             warn(
-                "The training set was gone through while another iterator over a set was kept "
-                "open, which counts as the epoch's pass instead. So Ctrl-C waits for the end of an "
+                "The training set was iterated over while another iterator over a set was still "
+                "open, and that one counts as the epoch's pass. So Ctrl-C waits for the end of an "
                 "epoch, and no schedule steps with each batch. Begin no other iterator before the "
                 "training set's, or close it, as `next(iter(...))` does by itself.",
                 GradbookWarning,
@@ -263,8 +264,8 @@ class ResumableLoader(AroundLoader):
             name = {"train": "training", "val": "validation"}[self._split]
             raise DataError(
                 f"The {name} set gave no batch in epoch {position.epoch + 1}. What "
-                f"`{self._split}_dataloader()` returns must begin anew each time it is iterated "
-                f"over."
+                f"`{self._split}_dataloader()` returns must give all its batches each time it is "
+                f"iterated over."
             )
         position.given[self._split] = given
 
@@ -285,7 +286,7 @@ class ResumableLoader(AroundLoader):
                 f"The {self._split} set gave other labels than before the training was stopped, so "
                 f"that some examples of this epoch may come twice and others not at all. Its "
                 f"loader draws from generators that the training draws from as well: give it one "
-                f"of its own, or go on from the end of an epoch.",
+                f"of its own, or resume from the end of an epoch.",
                 GradbookWarning,
             )
 
@@ -384,8 +385,8 @@ def check_begins_anew(loader: Any) -> None:
         if hasattr(stream, "__next__") and (code is None or code.co_code == _RETURNS_ITSELF):
             raise DataError(
                 f"{type(stream).__name__} gives its batches only once: it is an iterator, and "
-                f"training goes through them in every epoch. Keep them in a list, or give it an "
-                f"`__iter__` that begins anew, as one written with `yield` does."
+                f"training needs them in every epoch. Keep them in a list, or give it an "
+                f"`__iter__` that starts again from the first batch, as one with `yield` does."
             )
 
 

@@ -112,8 +112,8 @@ def _problems(optimizer: Any, schedule: Schedule, length: Length) -> Iterator[st
     done = getattr(scheduler, "last_epoch", 0)
     if not length.is_resumed and isinstance(done, int) and done > 0:
         yield (
-            f"{name} was stepped {done} times before the training, and goes on from "
-            f"there. Make a new one in configure_optimizers, and leave the steps to the Trainer."
+            f"{name} was stepped {done} times before the training, and continues "
+            f"from there. Make a new one in configure_optimizers, and let the Trainer step it."
         )
     elif not isinstance(scheduler, ReduceLROnPlateau):
         yield from _problems_of_length(scheduler, length.steps(schedule), schedule, length)
@@ -134,8 +134,9 @@ def _problems_of_plateau(scheduler: Any, schedule: Schedule, length: Length) -> 
     if wanted is not None and mode != wanted:
         best = "highest" if is_highest else "lowest"
         yield (
-            f'ReduceLROnPlateau(mode="{mode}") watches {monitor!r}, of which the {best} is the '
-            f'best, so that the rate falls while it improves. Make it with mode="{wanted}".'
+            f'ReduceLROnPlateau(mode="{mode}") watches {monitor!r}, whose {best} value is the '
+            f"best, so that it lowers the learning rate while {monitor!r} improves. Make it with "
+            f'mode="{wanted}".'
         )
 
 
@@ -153,7 +154,7 @@ def _problems_of_length(
         ends = [*scheduler._milestones, steps]
         if steps <= ends[-2] and not length.is_cut:
             yield (
-                f"{name} comes to its last part after {ends[-2]} steps, but "
+                f"{name} reaches its last scheduler after {ends[-2]} steps, but "
                 f"{_to_come(steps, schedule, length)}. {_remedy(ends[-2], schedule, length)}."
             )
             return
@@ -178,7 +179,7 @@ def _problems_of_length(
     elif planned <= steps or length.is_cut:
         return
     elif is_exact or 2 * steps < planned or _is_warm_up(scheduler):
-        problem = "it is not carried to its end"
+        problem = "it does not reach its end"
     else:
         return
     yield (
@@ -204,8 +205,8 @@ def _problems_of_factors(scheduler: Any, steps: int) -> Iterator[str]:
                     break
                 if not math.isfinite(factor) or factor < 0:
                     yield (
-                        f"{name}'s function gives the factor {factor:g} at {step}: a learning "
-                        f"rate is finite, and at least 0. Keep it there, as with "
+                        f"{name}'s function gives the factor {factor:g} at {step}, but a "
+                        f"learning rate must be finite and at least 0. Bound the factor, as by "
                         f"max(0, factor)."
                     )
                     break
@@ -271,10 +272,10 @@ def _share_groups(one: Any, other: Any) -> bool:
 #: The setting that says how long a scheduler is to be, what happens if the training is longer, and
 #: whether it makes sense with no other length.
 _PLANNED: dict[type, tuple[str, str | None, bool]] = {
-    OneCycleLR: ("total_steps", "it raises an error beyond them", True),
-    CosineAnnealingLR: ("T_max", "beyond it the rate goes up again", False),
-    PolynomialLR: ("total_iters", "beyond it the rate is 0", False),
-    LinearLR: ("total_iters", "beyond it the rate is 0", False),
+    OneCycleLR: ("total_steps", "beyond total_steps it raises an error", True),
+    CosineAnnealingLR: ("T_max", "beyond T_max the rate goes up again", False),
+    PolynomialLR: ("total_iters", "beyond total_iters the rate is 0", False),
+    LinearLR: ("total_iters", "beyond total_iters the rate is 0", False),
     CosineAnnealingWarmRestarts: ("T_0", None, False),
 }
 

@@ -100,8 +100,8 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
     if not state.get("is_exact", True):
         raise CheckpointError(
             "This checkpoint was taken within a step, where an error or a second Ctrl-C ended the "
-            "training: its parameters can be used, but no training can go on from it exactly. Go "
-            "on from last.pt."
+            "training: its parameters can be used, but no training can resume from it exactly. "
+            "Resume from last.pt."
         )
     try:
         check_setup(state["setup"], trainer.setup)
@@ -137,7 +137,7 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as e:
         raise CheckpointError(
-            f"The checkpoint does not hold what a training needs to go on: {told(e)}."
+            f"The checkpoint does not hold what a training needs to resume: {told(e)}."
         ) from e
 
 
@@ -235,8 +235,8 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     if saved["has_inner"]:
         warn(
             "When this checkpoint was taken, an iterator over a set was open beside the pass that "
-            "is resumed. It begins anew, so that its batches may be others than in a training "
-            "that was never stopped.",
+            "is resumed. It starts again from its first batch, so that its batches may differ from "
+            "those of a training that was never stopped.",
             GradbookWarning,
         )
     trainer.epoch = saved["epoch"]
@@ -254,8 +254,9 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     lost = position.restore_sources(sources)
     if lost:
         warn(
-            f"The checkpoint has values of {', '.join(lost)}, which nothing here can take: objects "
-            f"are not made from a file. Make them in __init__, and what is read is put into them.",
+            f"The checkpoint holds values of {', '.join(lost)}, but there is no such object here "
+            f"to put them into, and a file does not make objects. Make it in __init__, and its "
+            f"values are restored.",
             GradbookWarning,
         )
 
@@ -284,7 +285,7 @@ def _tell(position: Position, unkept: Sequence[str]) -> None:
     position.told_unkept = {*(position.told_unkept or ()), *new}
     if new:
         warn(
-            f"A checkpoint cannot hold {'; '.join(new)}, so that a training which goes on from "
+            f"A checkpoint cannot hold {'; '.join(new)}, so that a training that resumes from "
             f"one may give other numbers. Keep what changes in numbers, lists, dictionaries or "
             f"tensors that are attributes (a buffer, in a layer), or give the layer the methods "
             f"get_extra_state() and set_extra_state().",
@@ -346,7 +347,7 @@ def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
             _warned_of.add(optimizer)
             warn(
                 f"{type(optimizer).__name__}.{name} cannot be kept in a checkpoint, so that a "
-                f"training which goes on from one may give other numbers. Give "
+                f"training that resumes from one may give other numbers. Give "
                 f"{type(optimizer).__name__} the methods state_dict() and load_state_dict(), or "
                 f"keep tensors in a list in the order of the parameters.",
                 IgnoredSettingWarning,

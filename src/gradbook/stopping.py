@@ -31,8 +31,8 @@ class BestSoFar:
     ) -> None:
         if monitor is not None and mode == "auto" and higher_is_better(monitor) is None:
             raise ConfigError(
-                f"monitor={monitor!r} does not tell by its name whether high or low is better. "
-                f'Say it: mode="max" or mode="min".'
+                f"The name in monitor={monitor!r} does not tell whether high or low values are "
+                f'better. Give mode="max" or mode="min".'
             )
         self.monitor, self.mode = monitor, mode
         self.min_delta, self.patience = min_delta, patience

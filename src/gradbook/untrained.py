@@ -151,7 +151,7 @@ class _Look:
         ]
         more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
         warn(
-            f"The loss of {name} depends on what its optimizer does not train: "
+            f"The loss of {name} depends on tensors that its optimizer does not train: "
             f"{', '.join(listed[:6])}{more}. To train it, {'; '.join(advice)}. If it is meant to "
             f"stay as it is, call requires_grad_(False) on it.",
             GradbookWarning,

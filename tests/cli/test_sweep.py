@@ -80,7 +80,7 @@ def test_a_sweep_is_gone_on_with(capsys):
     [
         (["--lr", "0.1,fast"], "fast"),
         (["--lr", "log:1:0.1:3"], "from a lower to a higher"),
-        (["--lr", "log:0:1:3"], "begins above 0"),
+        (["--lr", "log:0:1:3"], "must begin above 0"),
         (["--lr", ","], "lr"),
         (["--lr", "log:0.1:1"], "num_samples"),
         (["--lrs", "0.1"], "--lr"),

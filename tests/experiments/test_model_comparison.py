@@ -90,7 +90,7 @@ def test_probabilities_and_logits_with_their_losses_train_alike():
     comparison = compare_models(SoftmaxRegressionScratch(4, 3), SoftmaxRegression(3), batch())
     assert comparison.first_difference.stage == "output"
     assert comparison.first_difference.relation == "A is the softmax of B"
-    assert "The gradients are equal all the same." in comparison.findings
+    assert "Nevertheless the gradients are equal." in comparison.findings
     assert all(row.same for row in rows_of(comparison, "update"))
 
 
@@ -192,8 +192,8 @@ def test_another_learning_rate():
     assert "the second model are 3 times" in comparison.findings[1]
     assert "the first MLP" in comparison.findings[0]
     assert comparison.findings[2] == (
-        "Their optimizers differ: the first MLP steps with SGD(lr=0.1), and the second MLP with "
-        "SGD(lr=0.3)."
+        "Their optimizers differ: the first MLP is trained with SGD(lr=0.1), and the second MLP "
+        "with SGD(lr=0.3)."
     )
 
 
@@ -254,7 +254,7 @@ def test_what_the_first_step_hides_of_the_optimizers_is_told(first, second, text
     assert not comparison.same
     (finding,) = comparison.findings
     assert "do the same in a first step" in finding
-    assert "which later steps will show" in finding
+    assert "Later steps will show it" in finding
     assert all(text in finding for text in texts)
 
 
@@ -311,7 +311,7 @@ def test_weights_that_are_nan_are_named_as_the_reason():
     model = LinearRegressionScratch(2)
     model.w.data.fill_(math.nan)
     comparison = compare_models(model, LinearRegression(), regression())
-    assert "So are weights that both were given: w." in comparison.findings[0]
+    assert "So are weights of both models before the step: w." in comparison.findings[0]
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ def test_weights_that_are_nan_are_named_as_the_reason():
         (torch.tanh, "B is the tanh of A"),
         (lambda y: y + 3, "B is A plus 3 everywhere"),
         (lambda y: y + torch.tensor([1.0, 5.0, 2.0]), "all rows differ by the same row"),
-        (lambda y: y + y[:, :1].detach(), "each row differs by one number"),
+        (lambda y: y + y[:, :1].detach(), "each row differs by a constant of its own"),
         (lambda y: y.T, "they are each other's transpose"),
         (lambda y: torch.where(y > 0, y, y * y), ""),
     ],

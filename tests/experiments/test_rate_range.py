@@ -301,7 +301,7 @@ def test_an_optimizer_that_needs_a_closure_is_refused():
         def configure_optimizers(self):
             return torch.optim.LBFGS(self.parameters())
 
-    with pytest.raises(ModelError, match="LBFGS computes the loss several times"):
+    with pytest.raises(ModelError, match="LBFGS calls a closure to compute the loss several times"):
         lr_range(Newton(), SyntheticRegressionData())
 
 

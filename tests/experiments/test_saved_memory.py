@@ -322,7 +322,7 @@ def test_a_batch_that_does_not_fit_is_refused():
 def test_words_say_why_training_needs_more():
     text = str(memory(mlp([5] * 9), images()))
     assert "MLP on a batch of 8: training needs " in text
-    assert "a prediction forgets each result after its last use" in text
+    assert "prediction frees each result after its last use" in text
     assert "by 10 of 21 operations, most by relu in net.2, 160 bytes" in text
 
 
@@ -332,7 +332,7 @@ def test_words_where_nothing_is_kept():
             return (y_hat - y).mean()
 
     text = str(memory(Plain(), (torch.randn(5, 2), torch.randn(5, 1))))
-    assert "nothing but parameters and the batch, which are there anyway" in text
+    assert "nothing but parameters and the batch, which are in memory anyway" in text
 
 
 def test_a_data_frame_has_a_row_for_each_operation():
@@ -352,7 +352,7 @@ def test_facts_are_json():
 def test_the_figure_draws_what_adds_up():
     found = memory(mlp([5, 5, 5]), images())
     axes = found.figure().axes
-    [line] = [line for line in axes[0].lines if line.get_label() == "kept by all so far"]
+    [line] = [line for line in axes[0].lines if line.get_label() == "kept by all operations so far"]
     assert line.get_xdata()[-1] == pytest.approx(found.activation_bytes, rel=1e-3)
     assert list(line.get_xdata()) == sorted(line.get_xdata())
     assert [tick.get_text() for tick in axes[1].get_yticklabels()] == ["training", "prediction"]

@@ -74,7 +74,7 @@ def test_a_long_loop_is_timed_over_a_part(clock):
     assert found.loop_elements[0] == 10
     assert found.loop_elements[1] == clock.elements <= 500
     assert found.loop_seconds[1] == pytest.approx(10)
-    assert f"the loop was timed over {clock.elements} elements" in str(found)
+    assert f"the loop was timed over {clock.elements} elements and extrapolated" in str(found)
 
 
 def test_what_is_shorter_than_the_clock_can_tell_is_timed_together(clock, monkeypatch):
@@ -125,9 +125,9 @@ def test_words(found):
     assert str(found).splitlines() == [
         "adding two vectors of length 1,000,000: 5 s in a loop, 40 µs in one call, the loop takes "
         "125,000 times as long",
-        "  loop      5 µs an element",
-        "  one call  0.04 ns an element",
-        "  the loop was timed over 20,000 elements",
+        "  loop      5 µs per element",
+        "  one call  0.04 ns per element",
+        "  the loop was timed over 20,000 elements and extrapolated",
         "  of length 10, the loop takes 50 times as long",
     ]
 

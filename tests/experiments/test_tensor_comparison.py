@@ -43,7 +43,7 @@ def test_equal_places_without_a_number_are_the_same():
         (torch.tanh, "B is the tanh of A"),
         (lambda X: X + 3, "B is A plus 3 everywhere"),
         (lambda X: X + torch.arange(3.0), "all rows differ by the same row, as by a bias"),
-        (lambda X: X + torch.arange(3.0)[:, None], "each row differs by one number"),
+        (lambda X: X + torch.arange(3.0)[:, None], "each row differs by a constant of its own"),
         (lambda X: X.T, "they are each other's transpose"),
     ],
 )

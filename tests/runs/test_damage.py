@@ -265,7 +265,7 @@ def test_a_trap_in_the_place_of_the_gradients_is_told_and_replaced(run_command, 
         assert code == 1
         assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
     else:
-        assert (code, "begins anew" in told) == (0, True)
+        assert (code, "starts again from here" in told) == (0, True)
         assert json.loads(path.read_text())["rows"]
 
 

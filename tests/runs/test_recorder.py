@@ -487,7 +487,7 @@ def test_another_run_s_checkpoint_is_not_gone_on_with():
     train()
     shutil.copy("runs/net-1/checkpoints/last.pt", "runs/net-2/checkpoints/last.pt")
     with pytest.raises(
-        CorruptFileError, match=r"last\.pt is a checkpoint of another run than net-2"
+        CorruptFileError, match=r"last\.pt is a checkpoint of another run, not of net-2"
     ):
         train(epochs=4, resume="runs/net-2")
     assert facts("net-2")["status"] == "finished"

@@ -344,7 +344,7 @@ OWNED = [
     (InADataclass, "change Counts.calls"),
     (InASlot, "change Slotted.calls"),
     (BehindAProperty, "change BehindAProperty._calls[0]"),
-    (PastSetattr, "count in an attribute, PastSetattr.calls"),
+    (PastSetattr, "change a counter, PastSetattr.calls"),
     (InATrickyObject, "change Tricky.kept['calls']"),
     (BehindAWeakReference, "change Counter.calls"),
     (InACachedProperty, "change InACachedProperty.calls"),
@@ -779,7 +779,7 @@ def test_what_the_optimizer_changes_and_the_loss_reads_is_trained_as_alone(Decay
     # Members begin before the first one trains: what they share then goes on from one to the next.
     (alone,) = trained_alone(scaled_by(Decaying)[:1])
     stacked = fit_stacked(scaled_by(Decaying))
-    assert "something that its optimizer has" in stacked[0].alone
+    assert "something that its optimizer holds" in stacked[0].alone
     assert_same_training(alone, stacked[0])
 
 
@@ -932,7 +932,7 @@ def settings_of_torch():
         (Clamping, "change a parameter"),
         (Keeping, "change Keeping.last"),
         (HookedParameter, "have hooks"),
-        (AskingItsOptimizer, "its optimizer has"),
+        (AskingItsOptimizer, "its optimizer holds"),
     ],
 )
 def test_a_step_that_does_more_than_compute_is_trained_alone(Model, reason):
@@ -1125,7 +1125,7 @@ def test_the_patched_methods_of_a_base_class_count_as_a_learner_s(undo_patches):
         return loss
 
     alone, stacked = [], fit_stacked([member(lr=lr) for lr in (0.1, 0.2)])
-    assert "training_step is the learner's own" in stacked[0].alone
+    assert "training_step is a method of your own" in stacked[0].alone
     alone = trained_alone([member(lr=lr) for lr in (0.1, 0.2)])
     for pair in zip(alone, stacked, strict=True):
         assert_same_training(*pair)

@@ -84,7 +84,7 @@ def test_what_several_have_is_told_apart_by_its_owner():
 
 
 def test_what_several_have_is_the_model_s_without_a_prefix_and_that_is_said():
-    said = r"max_epochs went to the model \(model_max_epochs\). Write trainer_max_epochs for"
+    said = r"max_epochs was given to the model \(model_max_epochs\). Write trainer_max_epochs for"
     with pytest.warns(GradbookWarning, match=said):
         made = plan(Shared, max_epochs=[2, 3])
     assert made.swept == {"model_max_epochs": [2, 3]}
@@ -137,9 +137,9 @@ def test_what_can_be_iterated_over_may_be_one_value():
         ({"seed": [-1]}, "seed"),
         ({"seed": [0.5]}, "seed"),
         ({"seed": [2**32]}, "4294967296"),
-        ({"batch_size": ["big"]}, "batch_size is a number"),
-        ({"display": "off"}, "belongs to the sweep"),
-        ({"run": "runs"}, "belongs to the sweep"),
+        ({"batch_size": ["big"]}, "batch_size must be a number"),
+        ({"display": "off"}, "is a setting of the sweep as a whole"),
+        ({"run": "runs"}, "is a setting of the sweep as a whole"),
         ({"lr": [0.1], "num_samples": 0}, "num_samples"),
         ({"num_samples": 3}, "no setting has several values"),
     ],

@@ -198,7 +198,7 @@ ALONE = {
     "own Function": (
         layered(lambda: nn.Linear(4, 5), lambda model, X: OwnFunction.apply(model.first(X))),
         Same,
-        "OwnFunction, an autograd.Function of the learner's, cannot be computed for several models "
+        "OwnFunction, an autograd.Function of your own, cannot be computed for several models "
         "at once",
     ),
     "item": (

@@ -103,7 +103,7 @@ def test_the_summary_is_json(rates):
 
 def test_the_words_name_the_best_and_the_failed(rates):
     assert "Best: lr 0.1" in str(rates)
-    assert "Usable: lr from 0.01 to 1" in str(rates)
+    assert "Usable range: lr from 0.01 to 1" in str(rates)
     failed = make([({"lr": 1}, None)], "runs/c-sweep-1", errors=[(0, "ValueError: no\x1b[31m")])
     assert r"Failed: seed 0, lr 1: ValueError: no\x1b[31m" in str(failed)
     assert "\x1b" not in str(failed)
@@ -156,7 +156,10 @@ def test_one_setting_that_is_better_than_the_others_is_the_best_and_its_swings_a
 
 def test_of_one_seed_each_nothing_is_tied(rates):
     assert [setting.values for setting in rates.tied] == [{"lr": 0.1}]
-    assert "at the end.\nOne seed each: another may put them in another order." in str(rates)
+    assert (
+        "at the end.\nEach setting has one seed, and with another seed the order may be different."
+        in str(rates)
+    )
 
 
 def test_of_two_seeds_each_it_is_said_that_they_cannot_tell():
@@ -164,7 +167,7 @@ def test_of_two_seeds_each_it_is_said_that_they_cannot_tell():
     assert [setting.values for setting in sweep.tied] == [{"lr": 0.3}]
     text = str(sweep)
     assert "Best: lr 0.3, with val_acc 0.862 ± 0.006 at the end.\n" in text
-    assert "Two seeds each cannot tell it from lr 0.1: take more (--seeds 5).\n" in text
+    assert "it cannot be told whether it is better than lr 0.1: take more (--seeds 5).\n" in text
 
 
 def test_seeds_that_all_give_the_same_difference_are_asked_about(seeded):

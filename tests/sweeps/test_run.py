@@ -262,7 +262,7 @@ def test_members_that_were_not_yet_at_work_go_on_from_their_own_beginning(monkey
     with pytest.raises(KeyboardInterrupt) as stop:
         run(Stopping, **settings)
     folder = Path("runs/stopping-sweep-2")
-    assert stop.value.__notes__ == [f"The sweep goes on with resume='{folder}'."]
+    assert stop.value.__notes__ == [f"Resume the sweep with resume='{folder}'."]
     assert [run.epochs for run in load(folder).runs] == [2, 0, 2, 0]
     assert finals(run(Stopping, **settings, resume=folder)) == pytest.approx(
         finals(whole), rel=1e-5

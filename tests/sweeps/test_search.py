@@ -194,7 +194,7 @@ def test_a_setting_is_not_trained_twice(data):
     for trial in study_of(found).trials:
         values[trial.params["lr"]].add(trial.value)
     assert len(study_of(found).trials) == 9
-    assert "Repeated: 7 trials chose what had been tried before." in str(found)
+    assert "Repeated: 7 trials chose settings that had been tried before." in str(found)
     assert all(len(each) == 1 for each in values.values())
 
 
@@ -379,7 +379,7 @@ def test_another_search_is_not_gone_on_with(data):
     found = search(data, num_trials=1)
     with pytest.raises(ConfigError, match="another sweep: the swept values"):
         search(data, num_trials=1, lr=[0.1, 0.2], resume=found.folder)
-    with pytest.raises(ConfigError, match="another sweep: search was optuna, and now None"):
+    with pytest.raises(ConfigError, match="another sweep: search was optuna there, but None now"):
         sweep(Quadratic, data, lr=log_range(1e-3, 10.0), max_epochs=3, resume=found.folder)
 
 

@@ -147,15 +147,15 @@ class Noisy(Same):
 @pytest.mark.parametrize(
     ("Model", "data", "reason"),
     [
-        (OwnStep, Same, "OwnStep.training_step is the learner's own"),
-        (OwnValidation, Same, "OwnValidation.validation_step is the learner's own"),
+        (OwnStep, Same, "OwnStep.training_step is a method of your own"),
+        (OwnValidation, Same, "OwnValidation.validation_step is a method of your own"),
         (Dropping, Same, "random numbers"),
         (Normalizing, Same, "change a buffer"),
         (Looking, Same, "look at the value of a tensor, with float()"),
         (LookingWhenScored, Same, "look at the value of a tensor, with "),
         (LookingAtGradients, Same, "look at gradients (grad)"),
         (Timed, Same, "look at the trainer"),
-        (Counting, Same, "count in an attribute"),
+        (Counting, Same, "change a counter"),
         (CountingInABuffer, Same, "change a buffer"),
         (Hooked, Same, "has hooks"),
         (Unused, Same, "takes no part in its loss"),
@@ -292,7 +292,7 @@ class Partly(Net):
         return torch.optim.SGD(self.trained.parameters(), lr=self.lr)
 
 
-@pytest.mark.filterwarnings("ignore:The loss of Partly depends on what its optimizer does not")
+@pytest.mark.filterwarnings("ignore:The loss of Partly depends on tensors that its optimizer")
 def test_optimizers_of_other_parameters_keep_members_apart():
     assert_fallback(
         [member(Partly, layer=layer) for layer in (0, 1)],

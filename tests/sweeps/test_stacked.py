@@ -241,7 +241,7 @@ class Grouped(Net):
         return torch.optim.SGD(groups, lr=self.lr)
 
 
-@pytest.mark.filterwarnings("ignore:The loss of Grouped depends on what its optimizer does not")
+@pytest.mark.filterwarnings("ignore:The loss of Grouped depends on tensors that its optimizer")
 def test_groups_of_parameters_have_settings_of_their_own_and_the_rest_stays():
     stacked = assert_stacked_as_alone([member(Grouped, lr=lr) for lr in (0.05, 0.2)])
     bias = member(Grouped, lr=0.05)().model.net[2].bias

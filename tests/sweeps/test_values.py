@@ -52,7 +52,7 @@ def test_every_value_lies_within_the_range_to_its_four_digits(low, factor, place
     [
         ((1, 1), "from a lower to a higher"),
         ((2, 1), "goes from 2 to 1"),
-        ((0, 1, None, True), "begins above 0"),
+        ((0, 1, None, True), "must begin above 0"),
         ((math.nan, 1), "finite"),
         ((0, math.inf), "finite"),
         (("a", 1), "'a'"),

@@ -30,7 +30,7 @@ def test_ten_layers_of_sigmoids_vanish(seed):
     assert kinds(trainer) == {"vanishing"}
     (symptom,) = trainer.gradients.findings
     assert symptom.layer in ("net.10", "net.12", "net.14")
-    assert f"It begins at {symptom.layer} (Linear), layer" in symptom.text
+    assert f"From the input up to {symptom.layer} (Linear), layer" in symptom.text
     assert "Xavier or He initialization" in symptom.text
 
 

@@ -117,12 +117,12 @@ class Activation(Finding):
         for label, slope in zip(labels, told, strict=True):
             place = "" if slope.x is None else f" at x = {slope.x:.4g}"
             size = (
-                "no slope here" if math.isnan(slope.largest) else f"max slope {slope.largest:.4g}"
+                "no finite slope" if math.isnan(slope.largest) else f"max slope {slope.largest:.4g}"
             )
             lines.append(f"  {label:<{width}}  {size}{place}")
         gaps = float((~torch.isfinite(self.values[0])).double().mean())
         if gaps:
-            lines.append(f"It has no finite value at {100 * gaps:.3g}% of these places.")
+            lines.append(f"It has no finite value at {100 * gaps:.3g}% of these x.")
         return "\n".join([*lines, self._verdict()])
 
     def figure(self) -> "Figure":
@@ -140,7 +140,7 @@ class Activation(Finding):
             )
             left.plot(x, values, label=self._label(depth), **look)
             largest = self.slopes[depth - 1].largest
-            size = "no slope here" if math.isnan(largest) else f"max slope {largest:.3g}"
+            size = "no finite slope" if math.isnan(largest) else f"max slope {largest:.3g}"
             right.plot(x, derivatives, label=f"{self._label(depth)}: {size}", **look)
         left.set(xlabel="x", ylabel="value")
         right.set(xlabel="x", ylabel="derivative with respect to x")
@@ -166,30 +166,32 @@ class Activation(Finding):
         one, ten = self.slopes[0].largest, self.slopes[9].largest
         if self.undefined or not math.isfinite(one):
             reason = (
-                f"applied up to {len(self.slopes)} times, {self.name} has no value at "
-                f"{100 * self.undefined:.3g}% of these places"
+                f"applied up to {len(self.slopes)} times, {self.name} has no finite value "
+                f"at {100 * self.undefined:.3g}% of these x"
                 if self.undefined
-                else f"the slope of {self.name} has no bound"
+                else f"the slope of {self.name} is unbounded"
             )
             return (
-                f"What depth does to a gradient does not follow from these slopes: {reason}. "
-                f"Choose another range with low and high."
+                f"How depth changes the size of a gradient cannot be told from these slopes: "
+                f"{reason}. Choose another range with low and high."
             )
         if ten < 1e-2:
             return (
-                f"One {self.name} leaves at most {one:.3g} of a gradient that passes back through "
-                f"it, two leave {self.slopes[1].largest:.3g}, three {self.slopes[2].largest:.3g} "
-                f"and ten {ten:.2g}: in a deep network, gradients vanish unless the weights make "
-                f"up for it (book 5.4.1)."
+                f"In the backward pass, one {self.name} multiplies a gradient by at most "
+                f"{one:.3g}, two in a row by at most {self.slopes[1].largest:.3g}, three by "
+                f"{self.slopes[2].largest:.3g} and ten by {ten:.2g}: in a deep network, gradients "
+                f"vanish unless the weights make up for it (book 5.4.1)."
             )
         if ten > 1e2:
             return (
-                f"One {self.name} makes a gradient up to {one:.3g} times as large, ten up to "
-                f"{ten:.2g} times: in a deep network, gradients explode (book 5.4.1)."
+                f"In the backward pass, one {self.name} multiplies a gradient by up to {one:.3g}, "
+                f"ten in a row by up to {ten:.2g}: in a deep network, gradients explode (book "
+                f"5.4.1)."
             )
         return (
-            f"One {self.name} multiplies a gradient that passes back through it by at most "
-            f"{one:.3g}, ten by at most {ten:.3g}: at its steepest, depth takes little away."
+            f"In the backward pass, one {self.name} multiplies a gradient by at most {one:.3g}, "
+            f"ten in a row by at most {ten:.3g}: where {self.name} is steepest, a gradient keeps "
+            f"about its size from layer to layer."
         )
 
 
@@ -296,8 +298,9 @@ def _check_elementwise(name: str, function: Function, x: torch.Tensor) -> None:
         apart, together = _values(name, function, some.clone()), _values(name, function, x.clone())
     if not torch.allclose(apart, together[::7], rtol=1e-6, atol=1e-9, equal_nan=True):
         raise ConfigError(
-            f"{name} gives an element another value when it stands among other elements, or in "
-            f"another call. Only a function of each element by itself can be drawn."
+            f"What {name} gives for an element depends on the other elements, or differs from "
+            f"call to call. Only an elementwise function that gives the same each time can be "
+            f"drawn."
         )
 
 

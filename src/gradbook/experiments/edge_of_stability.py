@@ -68,7 +68,7 @@ class EdgeOfStability(Finding):
         return "\n".join(
             [
                 f"full-batch gradient descent with lr={self.lr:g}: {self.status} after "
-                f"{num_steps} steps, loss {first:.4g} to {last:.4g}",
+                f"{num_steps} steps, training loss {first:.4g} to {last:.4g}",
                 f"  {examples_text(self.num_examples, self.num_available)}",
                 *textwrap.wrap(f"sharpness {self._story()}.", 88, subsequent_indent="  "),
             ]
@@ -80,8 +80,8 @@ class EdgeOfStability(Finding):
         if self.reached is None:
             return (
                 f"went from {values[0]:.3g} to {values[-1]:.3g} and stayed below {edge}; the "
-                f"highest was {highest:.3g}, {highest / self.edge:.2g} of it. A larger rate or "
-                f"more steps may reach it"
+                f"highest was {highest:.3g}, {highest / self.edge:.2g} times 2 / lr. With a larger "
+                f"learning rate or more steps it may reach 2 / lr"
             )
         if self.reached == 0:
             begin = f"began at {values[0]:.3g}, beyond {edge}, where this rate is unstable"
@@ -89,10 +89,10 @@ class EdgeOfStability(Finding):
                 return f"{begin}: the loss diverged"
             below = [step for step, v in zip(self.steps, values, strict=True) if v < self.edge]
             if not below:
-                return f"{begin}, and ended at {values[-1]:.3g}"
+                return f"{begin}. Its last value was {values[-1]:.3g}"
             return (
-                f"{begin}: the weights were thrown to where it is less, below the edge from step "
-                f"{below[0]}; it ended at {values[-1]:.3g}"
+                f"{begin}; the steps moved the weights to a flatter region. The sharpness was "
+                f"first below 2 / lr at step {below[0]}, and its last value was {values[-1]:.3g}"
             )
         story = f"rose from {values[0]:.3g} to {edge} by step {self.reached}"
         if self.status == "diverged":
@@ -108,8 +108,8 @@ class EdgeOfStability(Finding):
         elif 1.2 < part <= 1.8:  # the loss is no parabola: beyond the edge it grows more slowly
             hovered = ", and stayed somewhat above it: the edge of stability"
         return (
-            f"{story}{hovered}. Its median was then {middle:.3g}, {part:.2g} times that, and at "
-            f"the end it was {after[-1]:.3g}"
+            f"{story}{hovered}. From then on its median was {middle:.3g}, {part:.2g} times 2 / lr, "
+            f"and its last value was {after[-1]:.3g}"
         )
 
     def facts(self) -> dict[str, Any]:

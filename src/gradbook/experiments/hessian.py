@@ -108,10 +108,10 @@ class Sharpness(Finding):
     def _accuracy(self) -> str:
         products = f"{self.num_products} Hessian-vector products"
         if self.converged:
-            return f"exact to {self.residual:.1g} of it, after {products}"
+            return f"with a relative error of at most {self.residual:.1g}, after {products}"
         return (
-            f"not converged: within {self.residual:.2g} of it after {products}. Allow more with "
-            f"max_products"
+            f"not converged: the relative error is at most {self.residual:.2g} after {products}. "
+            f"Allow more with max_products"
         )
 
     def _about_smallest(self) -> str:
@@ -127,13 +127,15 @@ class Sharpness(Finding):
                     "the smallest eigenvalue is 0 up to rounding: no direction was found in which "
                     "the loss curves downward"
                 )
-            return f"the smallest eigenvalue is {self.smallest:.3g}, to about 1%: {told}"
+            return (
+                f"the smallest eigenvalue is {self.smallest:.3g}, with an error of about 1%: {told}"
+            )
         told = (
             "the loss curves downward in at least one direction"
             if is_negative
-            else "whether the loss curves downward in some direction is not known"
+            else "it is not known whether the loss curves downward in some direction"
         )
-        return f"the smallest eigenvalue is at most {self.smallest:.3g}, which is a bound: {told}"
+        return f"the smallest eigenvalue is at most {self.smallest:.3g} (only a bound): {told}"
 
     def _verdict(self) -> str:
         if self.lr is None or math.isinf(self.critical_lr):
@@ -141,25 +143,26 @@ class Sharpness(Finding):
         critical = self.optimizer_critical_lr
         if critical is None:
             return (
-                f"lr={self.lr:g} is of {self.optimizer}: the critical rate is its edge only if its "
-                f"step is lr times the gradient."
+                f"lr={self.lr:g} is the learning rate of {self.optimizer}. The critical learning "
+                f"rate limits it only if an update is lr times the gradient."
             )
         if math.isclose(critical, self.critical_lr):
             which = "the critical rate"
         else:
-            which = f"the {critical:.3g} that its momentum and weight decay make of it"
+            which = f"{critical:.3g}, the critical rate with its momentum and weight decay"
         share = f"lr={self.lr:g} is {self.lr / critical:.2g} times {which}"
         if self.lr > critical:
             return (
                 f"{share}: too large at these weights, beyond the edge of stability. Steps along "
-                f"the sharpest direction grow, until the loss explodes or the weights have come "
-                f"to where it is flatter."
+                f"the sharpest direction grow, until the loss explodes or the weights reach a "
+                f"flatter region."
             )
         if -self.smallest > self.eigenvalue:
             return (
-                f"{share}: stable along the sharpest direction, and nevertheless not stable here. "
-                f"Along that of the eigenvalue {self.smallest:.3g} the loss curves downward, more "
-                f"than it curves upward anywhere, and steps of any rate lead away from here."
+                f"{share}: stable along the sharpest direction, but not in every direction. Along "
+                f"the direction of the eigenvalue {self.smallest:.3g} the loss curves downward, "
+                f"more than it curves upward in any direction, and gradient descent moves away "
+                f"from here at every learning rate."
             )
         convex = self._is_smallest_known() and self.smallest >= -self._rounding()
         where = "here" if convex else "along the sharpest direction"
@@ -170,9 +173,10 @@ class Sharpness(Finding):
         if self.lr is None or math.isinf(self.critical_lr):
             return ""
         return (
-            "lr_range may suggest another rate: it trains on with minibatches, while this looks at "
-            "these examples together, at the weights as they are now (stochastic gradient descent "
-            "along a path, and full-batch gradient descent at one point)."
+            "lr_range may suggest another rate: it trains with minibatches, so that the weights "
+            "change, while sharpness looks at all these examples together, at the weights as they "
+            "are now (stochastic gradient descent along a path, as against full-batch gradient "
+            "descent at one point)."
         )
 
     def _rounding(self) -> float:

@@ -378,12 +378,12 @@ def _findings(
 ) -> list[str]:
     """What the rows mean; `lost` are the parameters that were not finite before the step."""
     different = [row for row in rows if not row.same]
-    optimizers = f"{a.name} steps with {a.optimizer}, and {b.name} with {b.optimizer}"
+    optimizers = f"{a.name} is trained with {a.optimizer}, and {b.name} with {b.optimizer}"
     is_other = _differ((a.optimizer, b.optimizer))
     if not different and is_other:
         return [
             f"{a.name} and {b.name} do the same in a first step: all {len(rows)} tensors are "
-            f"equal. Their optimizers differ: {optimizers}, which later steps will show."
+            f"equal. Their optimizers differ: {optimizers}. Later steps will show it."
         ]
     if not different:
         return [f"{a.name} and {b.name} do the same: all {len(rows)} tensors are equal."]
@@ -392,7 +392,7 @@ def _findings(
     for row in missing:
         has, lacks = (a.name, b.name) if row.name_b is None else (b.name, a.name)
         name = row.name_a or row.name_b
-        what = "a bias is missing" if len(row.shape) == 1 else "a layer is missing or another"
+        what = "a bias is missing" if len(row.shape) == 1 else "a layer is missing or different"
         findings.append(
             f"{lacks} has no counterpart of the parameter {name} {row.shape} of {has}: {what}."
         )
@@ -443,7 +443,7 @@ def _why_no_number(batch: Batch, lost: Sequence[str]) -> str:
             total = sum(tensor.numel() for tensor in tensors)
             return f" So are {count} of the batch's {total} {name}: look at the data."
     if lost:
-        return f" So are weights that both were given: {', '.join(lost)}."
+        return f" So are weights of both models before the step: {', '.join(lost)}."
     return ""
 
 
@@ -463,7 +463,7 @@ def _meaning(ratio: float, output: Any, batch: Batch) -> str:
         return math.isclose(ratio, value, rel_tol=1e-3)
 
     if near(-1):
-        return ": a sign is turned round"
+        return ": a sign is reversed"
     if near(0.5):
         return ": one of them halves the squared error, or the other counts all twice"
     if num_examples > 1 and near(1 / num_examples):
@@ -485,7 +485,7 @@ def _followers(different: Sequence[ComparedTensor], rows: Sequence[ComparedTenso
     updates = [row for row in rows if row.stage == "update"]
     if different[0].stage not in ("gradient", "update") and gradients:
         if all(row.same for row in gradients):
-            findings.append("The gradients are equal all the same.")
+            findings.append("Nevertheless the gradients are equal.")
         elif ratio := _common_ratio(gradients):
             one = gradients[0]
             small, large = (

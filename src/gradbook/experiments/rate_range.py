@@ -38,8 +38,8 @@ _PART = 0.5
 #: Why `sharpness` may say that the suggestion is too large.
 _BESIDE_SHARPNESS = (
     "sharpness may call this rate too large: it looks at many examples together, at the weights as "
-    "they are now, while this trained on with minibatches (full-batch gradient descent at one "
-    "point, and stochastic gradient descent along a path)."
+    "they are now, while lr_range trains with minibatches, so that the weights change (full-batch "
+    "gradient descent at one point, as against stochastic gradient descent along a path)."
 )
 
 
@@ -72,7 +72,7 @@ class RateRange(Finding):
     def _words(self) -> str:
         ends = {
             "finished": "up to the highest rate",
-            "exploded": "then the loss had exploded",
+            "exploded": "then the loss exploded",
             "diverged": "then the loss was NaN or infinite",
             "interrupted": "then it was interrupted",
         }
@@ -240,8 +240,8 @@ def _optimizer_of(model: Any) -> tuple[Any, Callable[[float], None]]:
     name = type(optimizer).__name__
     if needs_closure(optimizer.step):
         raise ModelError(
-            f"{name} computes the loss several times in a step, with a closure that a range test "
-            f"does not give it. Take another optimizer."
+            f"{name} calls a closure to compute the loss several times in a step, and a range test "
+            f"gives it none. Take another optimizer."
         )
     groups = getattr(optimizer, "param_groups", None)
     if not groups:
@@ -330,5 +330,5 @@ def _judge(
     steepest, largest = rates[int(slope[: at + 1].argmin())], rates[at]
     reason = "half the rate at which the loss was lowest"
     if at >= num_steps - 1 - 3 * _width(num_steps):
-        reason += ", which was still falling at the end: raise the highest rate"
+        reason += "; the loss was still falling at the end: raise the highest rate"
     return steepest, largest, reason

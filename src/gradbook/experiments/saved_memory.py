@@ -154,8 +154,8 @@ class Memory(Finding):
         lines.append(f"  kept        {self._story()}")
         first, last = self.growth[0], self.growth[-1]
         lines.append(
-            f"  growth      a batch of {last.batch_size} instead of {first.batch_size} has "
-            f"{bytes_text(last.activation_bytes)} kept instead of "
+            f"  growth      for a batch of {last.batch_size} instead of {first.batch_size}, "
+            f"{bytes_text(last.activation_bytes)} are kept instead of "
             f"{bytes_text(first.activation_bytes)}; parameters, gradients and the optimizer's "
             f"state stay as they are"
         )
@@ -164,14 +164,14 @@ class Memory(Finding):
     def _story(self) -> str:
         keeping = [operation for operation in self.operations if operation.new_bytes]
         if not keeping:
-            return "nothing but parameters and the batch, which are there anyway"
+            return "nothing but parameters and the batch, which are in memory anyway"
         most = max(keeping, key=lambda operation: operation.new_bytes)
         where = f" in {most.layer}" if most.layer else ""
         return (
             f"by {len(keeping)} of {counted(len(self.operations), 'operation')}, most by "
             f"{most.name}{where}, {bytes_text(most.new_bytes)}: training keeps "
-            f"{bytes_text(self.activation_bytes)} until the backward pass has used it, and a "
-            f"prediction forgets each result after its last use"
+            f"{bytes_text(self.activation_bytes)} until the backward pass has used it, and "
+            f"prediction frees each result after its last use"
         )
 
     def facts(self) -> dict[str, Any]:
@@ -220,26 +220,28 @@ class Memory(Finding):
             so_far[operation.name] = total
         unit, size = bytes_unit(max(total, self.prediction_peak_bytes))
         places = range(len(shown))
-        axes.barh(places, [o.new_bytes / size for o in shown], color="C0", label="kept by one")
+        axes.barh(
+            places, [o.new_bytes / size for o in shown], color="C0", label="kept by this operation"
+        )
         axes.plot(
             [so_far[o.name] / size for o in shown],
             places,
             color="C1",
             marker=".",
-            label="kept by all so far",
+            label="kept by all operations so far",
         )
         axes.axvline(
             self.prediction_peak_bytes / size,
             color="black",
             linestyle="--",
-            label="prediction, at once",
+            label="prediction, at its peak",
         )
         labels = [f"{o.name} ({o.layer})" if o.layer else o.name for o in shown]
         axes.set_yticks(places, labels, fontsize="small", parse_math=False)
         axes.invert_yaxis()
         axes.set_xlabel(f"results in memory [{unit}]")
         most = "" if len(shown) == len(self.operations) else f"\n(the {len(shown)} that keep most)"
-        axes.set_title(f"what operations keep, forward from the top{most}", fontsize="medium")
+        axes.set_title(f"what each operation keeps, in forward order{most}", fontsize="medium")
         axes.grid(True, axis="x")
         axes.set_axisbelow(True)
 
@@ -268,15 +270,15 @@ class Memory(Finding):
             }
         axes.invert_yaxis()
         axes.set_xlabel(f"memory [{unit}]")
-        axes.set_title("what it is for", fontsize="medium")
+        axes.set_title("what the memory is used for", fontsize="medium")
 
     def _draw_growth(self, axes: "Axes") -> None:
         unit, size = bytes_unit(max(point.training_peak_bytes for point in self.growth))
         sizes = [point.batch_size for point in self.growth]
         for style, color, name, label in (
-            ("^-", "C1", "training_peak_bytes", "training, at once"),
-            ("o:", "C0", "activation_bytes", "of that, kept for backward"),
-            ("s--", "black", "prediction_peak_bytes", "prediction, at once"),
+            ("^-", "C1", "training_peak_bytes", "training, at its peak"),
+            ("o:", "C0", "activation_bytes", "of that, kept for the backward pass"),
+            ("s--", "black", "prediction_peak_bytes", "prediction, at its peak"),
         ):
             heights = [getattr(point, name) / size for point in self.growth]
             axes.plot(sizes, heights, style, color=color, label=label)

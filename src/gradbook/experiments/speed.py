@@ -66,11 +66,13 @@ class Vectorization(Finding):
         lines = [
             f"adding two vectors of length {n:,}: {seconds_text(loop)} in a loop, "
             f"{seconds_text(vector)} in one call, {_times(self.ratio[-1])}",
-            f"  loop      {seconds_text(loop / n)} an element",
-            f"  one call  {seconds_text(vector / n)} an element",
+            f"  loop      {seconds_text(loop / n)} per element",
+            f"  one call  {seconds_text(vector / n)} per element",
         ]
         if self.loop_elements[-1] < n:
-            lines.append(f"  the loop was timed over {self.loop_elements[-1]:,} elements")
+            lines.append(
+                f"  the loop was timed over {self.loop_elements[-1]:,} elements and extrapolated"
+            )
         if len(self.sizes) > 1:
             lines.append(f"  of length {self.sizes[0]:,}, {_times(self.ratio[0])}")
         return "\n".join(lines)
@@ -95,7 +97,7 @@ class Vectorization(Finding):
         pairs = zip(self.sizes, self.loop_elements, self.loop_seconds, strict=True)
         scaled = [(n, seconds) for n, elements, seconds in pairs if elements < n]
         if scaled:
-            label = "in proportion to a part of the elements"
+            label = "extrapolated from a part of the elements"
             axes.plot(*zip(*scaled, strict=True), "o", mfc="white", color="C0", label=label)
         axes.plot(self.sizes, self.vector_seconds, "s--", color="C1", label="one call: c = a + b")
         axes.set(xscale="log", yscale="log", xlabel="length n of the vectors", ylabel="time [s]")

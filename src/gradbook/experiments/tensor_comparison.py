@@ -154,5 +154,5 @@ def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
         return "all rows differ by the same row, as by a bias"
     # Of a single column the next would be said of any two.
     if x.dim() == 2 and x.shape[1] > 1 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
-        return "each row differs by one number, which changes no softmax"
+        return "each row differs by a constant of its own, which does not change a softmax"
     return ""

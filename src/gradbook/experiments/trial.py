@@ -181,7 +181,7 @@ def _training_batches(data: Any) -> Any:
     if hasattr(loader, "__next__"):
         given = f"{type(data).__name__}.train_dataloader() gave" if loader is not data else "got"
         raise DataError(
-            f"Data are gone through several times, but {given} a {type(loader).__name__}, which "
+            f"Data are needed several times, but {given} a {type(loader).__name__}, which "
             f"gives its batches only once. Make a list of them, or a loader."
         )
     if not hasattr(loader, "__iter__") or isinstance(loader, torch.Tensor | str | dict):

@@ -263,7 +263,7 @@ def _exporting(model: torch.nn.Module, to: str) -> Iterator[None]:
             f"{type(model).__name__} cannot be exported to {to}: {reason}\n"
             f"Besides a function that the format lacks, the usual cause is a forward that depends "
             f"on the values of a batch, or on its size as a number: write X.shape[0] instead of "
-            f"len(X). The format safetensors takes every model."
+            f"len(X). The format safetensors works for every model."
         ) from error
     finally:
         logging.disable(silenced)

@@ -60,7 +60,7 @@ def batches_and_outputs(
     """
     if not isinstance(model, torch.nn.Module):
         what = f"the class {model.__name__} itself" if isinstance(model, type) else repr(model)
-        raise ModelError(f"A trained model is looked at, an instance of Module, but got {what}.")
+        raise ModelError(f"A trained model is needed, an instance of Module, but got {what}.")
     device = device_of(model)
     empty = True
     for batch in _loader(data, train):

@@ -224,9 +224,9 @@ def _report_damage(path: Path, reason: str) -> NoReturn:
     folder = path.parent
     whole = [name for name in CHECKPOINT_FILES.values() if os.path.isfile(folder / name)]
     rest = (
-        f"What was learned can still be loaded from {' and '.join(whole)} there."
+        f"The trained parameters can still be loaded from {' and '.join(whole)} there."
         if whole
-        else "There is no checkpoint from which what was learned could be loaded: train again."
+        else "There is no checkpoint to load the trained parameters from: train again."
     )
     raise CorruptFileError(
         f"{path} is damaged: {reason}. {rest} A copy of the file, if you have one, repairs the "

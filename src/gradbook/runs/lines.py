@@ -213,7 +213,7 @@ class Lines:
             if entry["crc"] != crc:
                 raise ValueError("the line, or one before it, was changed, removed or inserted")
             if entry.get("lines", 0) > index:
-                raise ValueError("it goes on after a line that comes later")
+                raise ValueError("it resumes after a line that comes later")
         except (ValueError, RecursionError) as error:
             report_line(self._path, index + 1, reason_of(error))
         if "event" in entry:

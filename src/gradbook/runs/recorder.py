@@ -446,8 +446,8 @@ def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any
     """Raises CorruptFileError if a checkpoint in a run's folder is another run's."""
     if state.get("run") != facts.get("id"):
         raise CorruptFileError(
-            f"{path} is a checkpoint of another run than {facts['name']}, beside whose values it "
-            f"would make no sense. Put the run's own in its place."
+            f"{path} is a checkpoint of another run, not of {facts['name']}, and does not fit the "
+            f"values that were recorded there. Put the run's own checkpoint in its place."
         )
 
 

@@ -131,7 +131,7 @@ class Reached:
                 continue
             self._seen[id(value)] = value  # alive, so that no other gets its id
             if len(self._seen) > _MOST_OBJECTS:
-                self.doubts.append("more hangs on its code than can be looked through")
+                self.doubts.append("more objects than can be looked through")
                 break
             self._look(label, value)
 

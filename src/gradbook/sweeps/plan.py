@@ -106,8 +106,9 @@ class Plan:
         checks.check_choice(self.search, "search", SEARCHES)
         if self.num_samples is not None:
             raise ConfigError(
-                f"num_samples={self.num_samples} draws at random, and search={self.search!r} "
-                f"chooses: give one of the two. A search tries num_trials (--trials) settings."
+                f"num_samples={self.num_samples} draws settings at random, and "
+                f"search={self.search!r} chooses them: give one of the two. A search tries "
+                f"num_trials (--trials) settings."
             )
         if not set(self.swept) - {"seed"}:
             raise ConfigError(
@@ -182,7 +183,7 @@ class Plan:
             found[first] = value
             if not set(others) <= set(settings):
                 warn(
-                    f"{key} went to the {self._owners[first][0]} ({first}). Write "
+                    f"{key} was given to the {self._owners[first][0]} ({first}). Write "
                     f"{', '.join(f'{full} for the {self._owners[full][0]}' for full in others)}.",
                     GradbookWarning,
                 )
@@ -192,19 +193,21 @@ class Plan:
         if key == "seed" or key in self._owners:
             return
         if key in _SWEEPS_OWN:
-            raise ConfigError(f"{key} belongs to the sweep, and is no setting of its members.")
+            raise ConfigError(
+                f"{key} is a setting of the sweep as a whole and cannot differ between its runs."
+            )
         name = self.Model.__name__
         if not isinstance(self.data, type) and key in _parameters(type(self.data)):
             kind = type(self.data).__name__
             raise ConfigError(
-                f"{key} belongs to the data, which exist already. To sweep it, give the class "
-                f"{kind} instead of a {kind}."
+                f"{key} is a setting of the data, which have been made already. To sweep it, give "
+                f"the class {kind} instead of a {kind} object."
             )
         known = [*self._owners, "seed"]
         if constructor_of(self.Model).is_open:
             raise ConfigError(
                 f"Whether {name} has a setting {key!r} cannot be known, because it takes **kwargs "
-                f"that it does not only hand on to its base. Name {key} in {name}.__init__."
+                f"and does not only pass them on to its base class. Name {key} in {name}.__init__."
             )
         raise ConfigError(
             f"{name} has no setting {key!r}, nor have Trainer and the data."
@@ -216,7 +219,7 @@ class Plan:
         if key == "seed":
             checks.check_whole_number(value, "seed", at_least=0)
             if value >= SEED_LIMIT:
-                raise ConfigError(f"A seed is less than {SEED_LIMIT}, but one is {value}.")
+                raise ConfigError(f"Seeds must be less than {SEED_LIMIT}, but one is {value}.")
             return
         if self._owners[key][1] == "lr":
             checks.check_rate(value)
@@ -225,7 +228,7 @@ class Plan:
         is_number = isinstance(default, int | float) and not isinstance(default, bool)
         if is_number and isinstance(value, str):
             raise ConfigError(
-                f"{key} is a number, as its default {default!r} is, but is {value!r}."
+                f"{key} must be a number, as its default {default!r} is, but it is {value!r}."
             )
 
     def _check_trainer(self) -> None:

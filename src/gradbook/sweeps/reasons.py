@@ -62,7 +62,7 @@ class Failing(TorchFunctionMode):
         for frame in reversed(frames):
             Class: Any = frame.f_locals.get("cls")
             if frame.f_code.co_name == "apply" and _is_own_function(Class):
-                return f"{Class.__name__}, an autograd.Function of the learner's, {_AT_ONCE}"
+                return f"{Class.__name__}, an autograd.Function of your own, {_AT_ONCE}"
         name = getattr(self.function, "__name__", "")
         if name in _LOOKS:
             return f"its steps look at the value of a tensor, with {_LOOKS[name]}"

@@ -321,7 +321,9 @@ class Sweep(Finding):
         lines = self._conclusion()
         num_repeated = self.facts.get("study", {}).get("num_repeated", 0)
         if num_repeated:
-            lines.append(f"Repeated: {num_repeated} trials chose what had been tried before.")
+            lines.append(
+                f"Repeated: {num_repeated} trials chose settings that had been tried before."
+            )
         num_pruned = sum(setting.is_pruned for setting in self.settings)
         if num_pruned:
             lines.append(
@@ -335,7 +337,7 @@ class Sweep(Finding):
             span = f"{axis} from {low:g} to {high:g}" if low < high else f"{axis} {low:g}"
             others = settings_text(_without(line[0].values, axis))
             beside = f" with {others}" if others else ""
-            lines.append(f"Usable{beside}: {span}; {self._ends(axis, low, high)}.")
+            lines.append(f"Usable range{beside}: {span}. {self._ends(axis, low, high)}.")
         diverged = [member for member in self.members if member.told == "diverged"]
         for member in (member for member in diverged[:_MOST_TOLD] if member.findings):
             lines.append(f"Diverged: {settings_text(member.values)}: {member.findings[-1]}")
@@ -364,8 +366,8 @@ class Sweep(Finding):
         lines = [told + (f", although it is {best.verdict}." if best.is_restless else ".")]
         if len(best.members) == 1 and len(self.settings) > 1 and not self.is_search:
             lines.append(
-                "One seed each: another may put them in another order. Several seeds (--seeds 3) "
-                "tell."
+                "Each setting has one seed, and with another seed the order may be different. Try "
+                "several (--seeds 3)."
             )
         ranked = self._ranked()
         if len(ranked) > 1:
@@ -376,7 +378,8 @@ class Sweep(Finding):
                 lines.append(str(found).replace("cannot tell:", "Other seeds may not agree:"))
             else:
                 lines.append(
-                    f"Two seeds each cannot tell it from {ranked[1].name}: take more (--seeds 5)."
+                    f"With two seeds each, it cannot be told whether it is better than "
+                    f"{ranked[1].name}: take more (--seeds 5)."
                 )
         return lines
 
@@ -414,7 +417,7 @@ class Sweep(Finding):
         return sorted(able, key=lambda s: sign * statistics.fmean(s.finals(label)))
 
     def _ends(self, axis: str, low: float, high: float) -> str:
-        """What happens beyond the usable range."""
+        """What happens beyond the usable range, as a sentence without its full stop."""
         told = []
         for side, beyond in (
             ("below", [s for s in self.line() if s.values[axis] < low]),
@@ -424,8 +427,9 @@ class Sweep(Finding):
                 counts = Counter(member.told for setting in beyond for member in setting.members)
                 told.append(f"{side} it: {counts.most_common(1)[0][0]}")
             else:
-                told.append(f"no value {side} it was tried")
-        return ", ".join(told)
+                told.append(f"{side} it: not tried")
+        text = ", ".join(told)
+        return text[0].upper() + text[1:]
 
     def figure(self) -> "Figure":
         """The curves of all settings, and the final loss against the swept number.

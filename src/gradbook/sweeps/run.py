@@ -127,9 +127,9 @@ def run_sweep(
 ) -> Sweep:
     """Trains what a plan names. See `sweep`."""
     if level is not None and not (isinstance(level, int | float) and math.isfinite(level)):
-        raise ConfigError(f"level is a finite number, but it is {level!r}.")
+        raise ConfigError(f"level must be a finite number, but it is {level!r}.")
     if resume is not None and not str(resume):
-        raise ConfigError("resume names no folder: its text is empty.")
+        raise ConfigError("resume must name the folder of a sweep, but it is empty.")
     if plan.name is not None:
         check_folder_name(plan.name)
     if on != "auto":
@@ -184,7 +184,7 @@ def run_sweep(
                 facts["seconds"] += time.perf_counter() - begun
                 write_sweep(folder, facts)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"The sweep goes on with resume={str(_shown(folder))!r}.")
+        stop.add_note(f"Resume the sweep with resume={str(_shown(folder))!r}.")
         raise
     finally:
         if lock is not None:
@@ -308,8 +308,8 @@ def _combinations_again(plan: Plan, folder: Path) -> list[dict[str, Any]]:
         if facts.get(key) != ours[key]:
             raise ConfigError(
                 f"{folder} is another sweep: {what} {'were' if what.endswith('s') else 'was'} "
-                f"{_told(facts.get(key))}, and now {_told(ours[key])}. Give what was given then, "
-                f"or begin a new sweep without resume."
+                f"{_told(facts.get(key))} there, but {_told(ours[key])} now. Give the same as "
+                f"there, or begin a new sweep without resume."
             )
     if plan.search is not None:
         return []

@@ -62,7 +62,7 @@ def check_alone(training: Training) -> None:
         raise CannotStack(f"{name} is not derived from Module")
     for method in ("training_step", "validation_step", "plot"):
         if not _is_ours(getattr(type(model), method)):
-            raise CannotStack(f"{name}.{method} is the learner's own")
+            raise CannotStack(f"{name}.{method} is a method of your own")
     for method in _METHODS_OF_TRAINER:
         own = inspect.getattr_static(type(trainer), method)
         if _is_ours(own) or method in _FREE_METHODS:
@@ -81,7 +81,7 @@ def check_alone(training: Training) -> None:
     if setting is not None:
         raise CannotStack(setting)
     if not all(_is_ours(type(sink)) for sink in trainer._steppers):
-        raise CannotStack("a sink of the learner's is told of every step")
+        raise CannotStack("a sink of your own is told of every step")
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
     listed = {id(parameter) for parameter in model.parameters()}
@@ -103,7 +103,7 @@ def check_alone(training: Training) -> None:
     if any(p._backward_hooks or p._post_accumulate_grad_hooks for p in model.parameters()):
         raise CannotStack(f"parameters of {name} have hooks")
     if trainer.position.batches or trainer.position.split != "train":
-        raise CannotStack("it goes on in the middle of an epoch")
+        raise CannotStack("it resumes in the middle of an epoch")
     if trainer.position.generators:
         raise CannotStack("its data or model have a random generator of their own")
     for loader in training.loaders:
@@ -147,7 +147,7 @@ def _look_at_steps(training: Training) -> None:
     unseen += [id(vars(m)[name]) for m in modules for name in _OF_THE_LIBRARY & vars(m).keys()]
     noted = Reached(roots, parameters=parameters, unseen=unseen)
     if noted.iterators:
-        raise CannotStack(f"it is not known whether its steps use up {noted.iterators[0]}")
+        raise CannotStack(f"its steps may use up {noted.iterators[0]}")
     # What could not be put back must be known before a step runs.
     foreseen = foresee(roots, parameters, unseen)
     if foreseen.doubts:
@@ -189,14 +189,16 @@ def _look_at_steps(training: Training) -> None:
         raise CannotStack(f"its steps call {calls.doubts[0]}")
     if not calls.codes <= noted.codes:
         unknown = min(code.co_qualname for code in calls.codes - noted.codes)
-        raise CannotStack(f"its steps call {unknown}, of which not all can be seen")
+        raise CannotStack(f"its steps call {unknown}, which cannot be looked into completely")
     if any("grad" in names_in(code).every for code in calls.codes):
-        raise CannotStack("its steps look at gradients (grad), which a stack keeps elsewhere")
+        raise CannotStack(
+            "its steps look at gradients (grad), which stacked training does not keep there"
+        )
     reached = Reached(roots, calls, parameters, unseen)
     if reached.doubts:
         raise CannotStack(f"its steps may depend on {reached.doubts[0]}")
     if reached.shares_with(Reached([("its optimizer", trainer.optim)], parameters=parameters)):
-        raise CannotStack("its steps depend on something that its optimizer has")
+        raise CannotStack("its steps read something that its optimizer holds")
     training.reached = reached
     named = calls.names
     own = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
@@ -232,7 +234,7 @@ def _words_of(changed: str, model: Module) -> str:
     owner, _, name = changed.partition(".")
     layers = [vars(layer) for layer in model.modules() if type(layer).__name__ == owner]
     if any(isinstance(layer.get(name), int | float) for layer in layers):
-        return f"its steps count in an attribute, {changed}"
+        return f"its steps change a counter, {changed}"
     return f"its steps change {changed}"
 
 
@@ -363,8 +365,8 @@ _UNLIKE = "no other member does the same operations"
 
 #: What the parts of `_form` are, in words.
 _PARTS = (
-    *("has the same layers", "has parameters of the same shapes", "has such an optimizer"),
-    *("has as many schedulers", "trains the same epochs", "has as many batches"),
+    *("has the same layers", "has parameters of the same shapes", "has the same optimizer"),
+    *("has as many schedulers", "trains for the same epochs", "has as many batches"),
     "has data of the same shape",
 )
 
@@ -382,7 +384,9 @@ def why_unlike(training: Training, others: Sequence[Training]) -> str:
     alike = [other for other, parts in zip(others, same, strict=True) if all(parts)]
     for other in alike:
         if _read_the_same(other, training):
-            return "no other member sees the same batches, and they are too large to be copied"
+            return (
+                "no other member has the same batches, and the batches are too large to be copied"
+            )
     modules = list(training.model.modules())
     for a, b in zip(training.reads, alike[0].reads, strict=False):
         if a[:2] != b[:2] or not are_equal(a[2], b[2]):

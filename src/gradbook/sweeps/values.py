@@ -28,18 +28,20 @@ class Range:
     def __post_init__(self) -> None:
         for end in (self.low, self.high):
             if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
-                raise ConfigError(f"The ends of a range are finite numbers, but one is {end!r}.")
+                raise ConfigError(
+                    f"The ends of a range must be finite numbers, but one is {end!r}."
+                )
         if not self.low < self.high:
             raise ConfigError(
-                f"A range goes from a lower to a higher number, but this one goes from "
+                f"A range must go from a lower to a higher number, but this one goes from "
                 f"{self.low:g} to {self.high:g}."
             )
         if self.is_log and self.low <= 0:
             raise ConfigError(
-                f"A range on a log scale begins above 0, but this one begins at {self.low:g}."
+                f"A range on a log scale must begin above 0, but this one begins at {self.low:g}."
             )
         if self.num is not None and (type(self.num) is not int or self.num < 2):
-            raise ConfigError(f"A range has at least 2 values, but num is {self.num!r}.")
+            raise ConfigError(f"A range must have at least 2 values, but num is {self.num!r}.")
 
     def values(self) -> list[float]:
         """The `num` values of a grid, each once.
@@ -50,7 +52,7 @@ class Range:
         if self.num is None:
             raise ConfigError(
                 f"The range from {self.low:g} to {self.high:g} does not say how many values it "
-                f"has. Add their number, or give num_samples to sample it."
+                f"has. Add their number, or give num_samples to draw values at random."
             )
         return list(dict.fromkeys(self.at(i / (self.num - 1)) for i in range(self.num)))
 

@@ -86,7 +86,7 @@ class GradientWatcher(Sink):
         try:
             before = GradientReport.read(folder)
         except CorruptFileError as error:
-            warn(f"{error} What was seen of the gradients begins anew.", GradbookWarning)
+            warn(f"{error} The record of the gradients starts again from here.", GradbookWarning)
             return
         except ConfigError:  # it was not watched before
             return

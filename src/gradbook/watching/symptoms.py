@@ -93,13 +93,13 @@ def _vanishing(rows: Sequence[LayerRow]) -> Symptom | None:
         "vanishing",
         start.layer,
         first.epoch,
-        f"Vanishing gradients in epoch {first.epoch}: from layer to layer on the way back "
-        f"they shrink to {_each(ratio, layers):.2g} of their size, so that a weight of "
-        f"{first.title} gets {ratio:.1e} of what one of {last.title} gets. It begins at "
-        f"{start.title}, layer {begins} of {len(layers)}: from there to the input it is less "
-        f"than a thousandth, and the layers hardly learn. Usual remedies: ReLU in the place "
-        f"of sigmoid or tanh, Xavier or He initialization (book 5.4), batch normalization, "
-        f"residual connections.",
+        f"Vanishing gradients in epoch {first.epoch}: in the backward pass each layer multiplies "
+        f"the gradient by about {_each(ratio, layers):.2g}, so that the gradient of a weight in "
+        f"{first.title} is {ratio:.1e} times that of a weight in {last.title}. From "
+        f"the input up to {start.title}, layer {begins} of {len(layers)}, the gradient is less "
+        f"than a thousandth of the last layer's, so that these layers hardly learn. Usual "
+        f"remedies: ReLU instead of sigmoid or tanh, Xavier or He initialization (book "
+        f"5.4), batch normalization, residual connections.",
     )
 
 
@@ -108,7 +108,7 @@ def _exploding(
 ) -> Symptom | None:
     """Gradients that grow from layer to layer, or all of them from step to step."""
     epoch, layers = rows[0].epoch, _comparable(rows)
-    clipped = f" These are norms before clipping to {clip:g}, which hides them." if clip else ""
+    clipped = f" The norms are those before clipping to {clip:g}, which hides them." if clip else ""
     remedies = (
         f"Usual remedies: smaller initial weights (Xavier or He, book 5.4), a smaller learning "
         f"rate, {'' if clip else 'clipping (gradient_clip_val=1), '}batch normalization."
@@ -120,9 +120,9 @@ def _exploding(
             "exploding",
             first.layer,
             epoch,
-            f"Exploding gradients in epoch {epoch}: from layer to layer on the way back they "
-            f"grow to {_each(ratio, layers):.2g} times their size, so that a weight of "
-            f"{first.title} gets {ratio:.3g} times what one of {last.title} gets.{clipped} "
+            f"Exploding gradients in epoch {epoch}: in the backward pass each layer multiplies the "
+            f"gradient by about {_each(ratio, layers):.2g}, so that the gradient of a weight in "
+            f"{first.title} is {ratio:.3g} times that of a weight in {last.title}.{clipped} "
             f"{remedies}",
         )
     known = [(x, total) for x, total in totals if x < epoch]
@@ -135,7 +135,7 @@ def _exploding(
         return None
     x, total = grown
     worst = max(rows, key=lambda row: -1 if math.isnan(row.grad_rms) else row.grad_rms)
-    became = f"{total:.3g}" if math.isfinite(total) else "no finite number any more"
+    became = f"{total:.3g}" if math.isfinite(total) else "NaN or infinite"
     return Symptom(
         "exploding",
         worst.layer,
@@ -179,20 +179,20 @@ def _dead(rows: Sequence[LayerRow], rate: str) -> Symptom | None:
         return None
     name = _NAMES[worst.function]
     if worst.function == "relu":
-        gave, reason = "gave 0", "Where a ReLU gives 0 no gradient passes"
+        gave, reason = "gave 0", "Where a ReLU gives 0, no gradient passes through it"
     elif worst.function == "relu6":
         gave = "gave 0 or the largest value"
-        reason = "There the function is flat and no gradient passes"
+        reason = "There the function is flat, and no gradient passes through it"
     else:
         gave = "gave about 0"
-        reason = "So far to the left the function is flat and hardly a gradient passes"
+        reason = "At such inputs the function is flat, and hardly any gradient passes through it"
     return Symptom(
         "dead",
         worst.layer,
         worst.epoch,
         f"Dead {name} in epoch {worst.epoch}: {worst.dead:.0%} of the {worst.num_units} units "
         f"of {worst.title} {gave} for each of {worst.num_examples} examples{others}. {reason}, "
-        f"so these units learn no more. Usual remedies: a smaller learning rate, He "
+        f"so these units no longer learn. Usual remedies: a smaller learning rate, He "
         f"initialization (book 5.4), leaky ReLU (book 5.1).{rate}",
     )
 
@@ -222,7 +222,7 @@ def _saturated(rows: Sequence[LayerRow]) -> Symptom | None:
         worst.epoch,
         f"Saturated {name} in epoch {worst.epoch}: {worst.saturated:.0%} of the "
         f"{worst.num_units} units of {worst.title} are where the slope is below {FLAT:.0%} of "
-        f"its largest, for most of {worst.num_examples} examples{others}. Little gradient "
+        f"its maximum, for most of {worst.num_examples} examples{others}. Little gradient "
         f"passes there. Usual remedies: smaller initial weights (Xavier, book 5.4), a smaller "
         f"learning rate, inputs of about unit size, batch normalization, ReLU.",
     )
@@ -238,8 +238,8 @@ def _affected(
     lost = sorted((row for row in hidden if part(row) >= threshold), key=part, reverse=True)
     if not lost:
         return None, ""
-    told = [f"{_lost_part(row):.0%} of {row.layer}" for row in lost[1:3]]
-    more = [f"more in {len(lost) - 3} further layers"] if len(lost) > 3 else []
+    told = [f"{_lost_part(row):.0%} in {row.layer}" for row in lost[1:3]]
+    more = [f"and {len(lost) - 3} more layers"] if len(lost) > 3 else []
     return lost[0], f" ({'; '.join([*told, *more])})" if told else ""
 
 
