@@ -29,7 +29,8 @@ _MISFIT = re.compile(
     r"|Expected .*(input|dim|\dD\b)|expected input|expected m1 and m2|same dtype|scalar type"
     r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
     r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
-    r"|should be the same|Kernel size can't be greater|Output size is too small",
+    r"|should be the same|Kernel size can't be greater|Output size is too small"
+    r"|must be Tensor, not",
     re.IGNORECASE,
 )
 
@@ -160,6 +161,8 @@ def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
 
     The value -100 is allowed: PyTorch's cross-entropy leaves such labels out.
     """
+    if Y.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which PyTorch cannot compare
+        Y = Y.long()
     wrong = Y[((Y < 0) & (Y != -100)) | (num_classes <= Y)]
     if len(wrong):
         raise BatchError(
@@ -236,6 +239,38 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
         )
 
 
+# A batch
+
+
+def check_batch(batch: Any, data: Any) -> None:
+    """Raises BatchError unless a batch of `data` is (inputs..., labels)."""
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 1:
+        return
+    found = f"a {type(batch).__name__}"
+    advice = "Give each batch its labels, also where they are not used."
+    if isinstance(batch, Mapping):
+        keys = ", ".join(map(repr, batch))
+        found += f" with {keys}"
+        advice = (
+            "Give a tuple instead, or write the model's steps, such as `training_step(self, "
+            "batch)`, which may take anything."
+        )
+    elif isinstance(batch, Sequence):
+        found += f" of {len(batch)}"
+    raise BatchError(
+        f"A batch must hold the inputs and then the labels, such as (X, y), but "
+        f"{type(data).__name__} gave {found}. {advice}"
+    )
+
+
+def explain_not_one_tensor(model: object, output: Any) -> str:
+    """What to say of a model whose output is not one tensor."""
+    return (
+        f"The output of {type(model).__name__}.forward must be one tensor here, but it is a "
+        f"{type(output).__name__}. Wrap the model in one that returns the tensor to look at."
+    )
+
+
 # The forward pass
 
 
@@ -310,7 +345,7 @@ def _comes_from_torch(error: Exception) -> bool:
 def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
     """What a layer expects, and what to change, for an input X that it refused."""
     if not isinstance(X, torch.Tensor):
-        return "a tensor", "Give it a tensor."
+        return "a tensor", "Convert the input: `torch.as_tensor(X, dtype=torch.float32)`."
     weight = getattr(layer, "weight", None)
     if isinstance(layer, nn.Embedding):
         return "integers", "Convert the input: `X.long()`."
@@ -473,4 +508,6 @@ def describe(value: Any) -> str:
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple | list):
         return f"{type(value).__name__} of {len(value)}"
+    if hasattr(value, "__array__") and hasattr(value, "shape"):  # an array, or a table
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
     return f"{type(value).__name__} {value!r}"

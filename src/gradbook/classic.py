@@ -65,7 +65,7 @@ def load_array(
         batch_size: Examples in a batch.
         is_train: Whether each pass takes a new random order.
     """
-    return TensorLoader([torch.as_tensor(array) for array in data_arrays], batch_size, is_train)
+    return TensorLoader(data_arrays, batch_size, is_train)
 
 
 def load_data_fashion_mnist(

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from gradbook.board import ProgressBoard
 from gradbook.checks import (
     at_rest,
+    check_batch,
     check_label_range,
     describe,
     gives_probability,
@@ -66,6 +67,7 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
                 continue
             batch = stand_in.prepare_batch(batch)
             if is_known:
+                check_batch(batch, loader)
                 with untouched(owners, model), _without_what_comes_later(model):
                     _rehearse_step(model, batch, step, loader)
             if is_shaping:

@@ -418,7 +418,7 @@ class Trainer(HyperParameters):
 
         Args:
             model: The model.
-            data: The data, whose validation set is used.
+            data: A DataModule, whose validation set is used; a data set of PyTorch; or batches.
 
         Returns:
             A dictionary such as {"val_loss": 0.41, "val_acc": 0.85}.
@@ -434,15 +434,17 @@ class Trainer(HyperParameters):
 
         Args:
             model: The model.
-            data: The data, whose validation set is used; an iterable of batches, in each of which
-                the labels come last; or the inputs themselves, a tensor (n, ...).
+            data: A DataModule, whose validation set is used; a data set of PyTorch; batches, in
+                each of which the labels come last, or which are inputs alone; or all inputs as
+                one tensor, array, table or list of numbers (n, ...).
 
         Returns:
             The outputs for all examples, in their order: a tensor (n, ...) on the CPU.
 
         Raises:
             DataError: If there is nothing to predict.
-            BatchError: If the data do not fit the model.
+            BatchError: If the data do not fit the model, or are one example that is no batch.
+            ModelError: If the model is none, or its output is not one tensor.
         """
         return evaluation.predict(self, model, data)
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from gradbook.checks import at_rest
+from gradbook.checks import at_rest, explain_not_one_tensor
 from gradbook.data import copy_batch
 from gradbook.errors import (
     CheckpointError,
@@ -25,7 +25,7 @@ from gradbook.errors import (
     did_you_mean,
 )
 from gradbook.hparams import qualified_name
-from gradbook.inspection.predictions import device_of, explain_not_one_tensor
+from gradbook.inspection.predictions import device_of
 from gradbook.snapshot import make_room
 from gradbook.storage import write_atomically
 from gradbook.untrusted import check_file
