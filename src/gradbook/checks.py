@@ -65,6 +65,12 @@ def useless_loss(model: object, loss: Any) -> str:
             f"{name}.training_step must return the loss, a tensor with one element, but it "
             f"returned {describe(loss)}. End it with `return loss`, without `.item()`."
         )
+    if loss.numel() != 1:
+        return (
+            f"{name}.training_step must return the loss, a tensor with one element, but it "
+            f"returned one of shape {tuple(loss.shape)}. Average it over the batch: "
+            f"`return loss.mean()`."
+        )
     return (
         f"The loss of {name} does not depend on a parameter that requires a gradient. Do not "
         f"detach it, compute it as floating point, and call fit() outside torch.no_grad() and "
@@ -242,8 +248,8 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
 # A batch
 
 
-def check_batch(batch: Any, data: Any) -> None:
-    """Raises BatchError unless a batch of `data` is (inputs..., labels)."""
+def check_batch(batch: Any, giver: str) -> None:
+    """Raises BatchError unless a batch that `giver` gave is (inputs..., labels)."""
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 1:
         return
     found = f"a {type(batch).__name__}"
@@ -259,7 +265,7 @@ def check_batch(batch: Any, data: Any) -> None:
         found += f" of {len(batch)}"
     raise BatchError(
         f"A batch must hold the inputs and then the labels, such as (X, y), but "
-        f"{type(data).__name__} gave {found}. {advice}"
+        f"{giver} gave {found}. {advice}"
     )
 
 
@@ -392,7 +398,10 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
             return expected, f"Use nn.BatchNorm{'2d' if flat else '1d'} here."
         if X.shape[1] != layer.num_features:
             return expected, f"Set num_features={X.shape[1]}, or use the Lazy form of the layer."
-        advice = "Choose a batch_size that leaves no batch of one example at the end."
+        advice = (
+            "Choose a batch_size that leaves no batch of one example at the end, or leave that "
+            "batch out with `DataLoader(..., drop_last=True)`."
+        )
         return "more than one example to normalize over", advice
     return "another shape or dtype", "Compare its settings with what it received."
 

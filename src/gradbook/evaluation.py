@@ -47,7 +47,7 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
                 sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
                 batch = trainer.prepare_batch(batch)
                 if is_ours(type(model).validation_step):
-                    check_batch(batch, data)
+                    check_batch(batch, type(data).__name__)
                 model.validation_step(batch)
     finally:
         del model.board, model.trainer
@@ -75,7 +75,7 @@ def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
             if isinstance(batch, torch.Tensor) or (isinstance(batch, Sequence) and len(batch) == 1):
                 batch = [batch if isinstance(batch, torch.Tensor) else batch[0], None]  # no labels
             batch = trainer.prepare_batch(batch)
-            check_batch(batch, data)
+            check_batch(batch, type(data).__name__)
             try:
                 output = model(*batch[:-1])
             except ShapeError as error:

@@ -384,7 +384,7 @@ class Trainer(HyperParameters):
         for batch in self.train_dataloader:
             with self.arithmetic.autocast():
                 loss = self.model.training_step(self.prepare_batch(batch))
-            if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
+            if not (isinstance(loss, torch.Tensor) and loss.requires_grad and loss.numel() == 1):
                 raise ModelError(checks.useless_loss(self.model, loss))
             self._update(loss)
             self.train_batch_idx += 1

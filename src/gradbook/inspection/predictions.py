@@ -66,7 +66,7 @@ def batches_and_outputs(
     device = device_of(model)
     empty = True
     for batch in _loader(data, train):
-        check_batch(batch, data)
+        check_batch(batch, type(data).__name__)
         y = as_tensor(batch[-1], "The labels", is_label=True)
         batch = to_device([*batch[:-1], y], device)
         with at_rest(model):
