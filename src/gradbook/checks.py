@@ -30,7 +30,7 @@ _MISFIT = re.compile(
     r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
     r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
     r"|should be the same|Kernel size can't be greater|Output size is too small"
-    r"|must be Tensor, not",
+    r"|must be Tensor, not|Dimension out of range",
     re.IGNORECASE,
 )
 
@@ -353,6 +353,8 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
     if not isinstance(X, torch.Tensor):
         return "a tensor", "Convert the input: `torch.as_tensor(X, dtype=torch.float32)`."
     weight = getattr(layer, "weight", None)
+    if isinstance(layer, nn.Flatten) and X.dim() <= layer.start_dim:
+        return "a batch", "If this is a single example, give it as a batch of one: `X[None]`."
     if isinstance(layer, nn.Embedding):
         return "integers", "Convert the input: `X.long()`."
     if isinstance(weight, torch.Tensor) and X.dtype != weight.dtype:
