@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -186,3 +188,54 @@ def test_many_values_at_once_give_what_they_give_one_by_one(every_n):
     meters = [board.history.meters["train_loss"] for board in (one_by_one, at_once)]
     assert meters[0].xs == meters[1].xs
     assert torch.equal(meters[0].read(), meters[1].read())
+
+
+@pytest.mark.parametrize(
+    "x",
+    [math.nan, math.inf, -math.inf, "1", None, 1j, 10**400, torch.ones(2), torch.tensor(math.nan)],
+)
+def test_a_position_that_is_no_finite_number_is_refused(x):
+    board = quiet()
+    with pytest.raises(ConfigError, match=r"x must be a finite number, but .* curve 'a' has x="):
+        board.draw(x, 1.0, "a")
+    assert board.data == {}
+
+
+def test_a_value_that_is_no_finite_number_is_a_point():
+    board = quiet()
+    board.draw(1, math.inf, "a")
+    assert points(board, "a") == [(1, math.inf)]
+
+
+def test_a_position_may_be_a_tensor():
+    board = quiet()
+    board.draw(torch.tensor([2.0]), 1.0, "a")
+    assert type(board.data["a"][0].x) is float
+
+
+@pytest.mark.parametrize("y", ["high", None, [1]])
+def test_a_value_that_is_no_number_is_refused(y):
+    with pytest.raises(ConfigError, match=r"y must be a number, but .* curve 'a' has y="):
+        quiet().draw(1, y, "a")
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"),
+    [
+        ("a\ud800", r"holds '\\ud800', half of a character"),
+        (3, "must be text, .* is 3"),
+        (None, "must be text, .* is None"),
+    ],
+)
+def test_a_label_that_no_file_can_hold_is_refused(label, reason):
+    board = quiet()
+    with pytest.raises(ConfigError, match=reason):
+        board.draw(1, 1.0, label)
+    assert board.data == {}
+
+
+@pytest.mark.parametrize("label", ["Verlust β", "\U0001f600", "two\nlines", ""])
+def test_any_text_is_a_label(label):
+    board = quiet()
+    board.draw(1, 1.0, label)
+    assert points(board, label) == [(1, 1)]

@@ -607,6 +607,27 @@ def test_apply_init_shapes_lazy_layers_and_initializes_them():
     assert torch.equal(model.net[2].weight, torch.ones(2, 3))
 
 
+def test_apply_init_takes_a_single_tensor_without_a_list():
+    model = Classifier()
+    model.net = nn.Sequential(nn.Flatten(), nn.LazyLinear(2))
+    model.apply_init(torch.zeros(3, 2, 2))
+    assert model.net[1].in_features == 4
+
+
+def test_an_example_without_its_batch_dimension_is_told_at_a_flatten():
+    model = Classifier()
+    model.net = nn.Sequential(nn.Flatten(), nn.Linear(3, 2))
+    with pytest.raises(ShapeError, match=r"Flatten.* expected a batch.*`X\[None\]`"):
+        model(torch.zeros(3))
+
+
+def test_an_index_error_of_another_kind_is_left_as_it_is():
+    model = Classifier()
+    model.net = nn.Embedding(3, 2)
+    with pytest.raises(IndexError, match="index out of range"):
+        model(torch.tensor([5]))
+
+
 def test_apply_init_without_an_init_only_shapes():
     model = Net(nn.LazyLinear(3))
     model.apply_init([torch.zeros(1, 4)])

@@ -860,3 +860,96 @@ def test_what_a_model_never_has_is_an_error_of_the_training():
 
     with pytest.raises(AttributeError, match="nothing"):
         fit(Lacking(nn.Linear(3, 2)), Given(lambda: TensorLoader(points(), 8)))
+
+
+# A batch of one example, which a BatchNorm cannot normalize over
+
+
+def normalized(*layers):
+    return Net(nn.Linear(3, 4), *layers, nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda data, size: TensorLoader(data, size, shuffle=True),
+        lambda data, size: DataLoader(TensorDataset(*data), size, shuffle=True),
+    ],
+)
+def test_a_last_batch_of_one_is_told_before_the_training_with_drop_last(make):
+    model = normalized()
+    before = copy.deepcopy(model.state_dict())
+    message = r"last training batch has one example \(41 in batches of 8\).*batch_size=9, or .*"
+    with pytest.raises(BatchError, match=message + r"`DataLoader\(dataset, 8, drop_last=True\)`"):
+        fit(model, Given(lambda: make(points(41), 8)))
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(("n", "size", "better"), [(9, 4, 5), (9, 2, 3), (13, 3, 5), (3, 1, 3)])
+def test_the_batch_size_that_is_proposed_trains(n, size, better):
+    with pytest.raises(BatchError, match=f"batch_size={better}"):
+        fit(normalized(), Given(lambda: TensorLoader(points(n), size)))
+    fit(normalized(), Given(lambda: TensorLoader(points(n), better)))
+
+
+def test_of_one_example_alone_no_batch_size_trains():
+    with pytest.raises(BatchError, match="Train on at least two"):
+        fit(normalized(), Given(lambda: TensorLoader(points(1), 4)))
+
+
+def test_a_lazy_layer_is_asked_once_it_has_its_shape():
+    model = Net(nn.LazyLinear(4), nn.LazyBatchNorm1d(), nn.Linear(4, 2))
+    with pytest.raises(BatchError, match="drop_last=True"):
+        fit(model, Given(lambda: TensorLoader(points(9), 4)))
+
+
+@pytest.mark.parametrize(
+    ("layers", "loader"),
+    [
+        ([nn.Linear(3, 2)], lambda: TensorLoader(points(9), 4)),  # no BatchNorm
+        (
+            [nn.Unflatten(1, (1, 3)), nn.BatchNorm1d(1), nn.Flatten(), nn.Linear(3, 2)],
+            lambda: TensorLoader(points(9), 4),
+        ),  # three numbers in each example
+        (
+            [nn.BatchNorm1d(3), nn.Linear(3, 2)],
+            lambda: DataLoader(TensorDataset(*points(9)), 4, drop_last=True),
+        ),
+        ([nn.BatchNorm1d(3), nn.Linear(3, 2)], lambda: TensorLoader(points(10), 4)),
+    ],
+)
+def test_where_a_batch_of_one_does_no_harm_or_does_not_come_nothing_is_said(layers, loader):
+    assert fit(Net(*layers), Given(loader)).status == "finished"
+
+
+def test_batches_that_are_left_out_do_no_harm():
+    data = Given(lambda: TensorLoader(points(9), 4))
+    assert fit(normalized(), data, limit_batches=2).status == "finished"
+
+
+def test_a_validation_batch_of_one_does_no_harm():
+    data = Given(lambda: TensorLoader(points(8), 4), lambda: TensorLoader(points(9), 4))
+    assert fit(normalized(), data).status == "finished"
+
+
+def test_a_step_of_one_s_own_may_pass_a_batch_of_one_over():
+    class Mine(Net):
+        def training_step(self, batch):
+            if len(batch[-1]) == 1:
+                return sum(p.sum() for p in self.parameters()) * 0
+            return super().training_step(batch)
+
+    model = Mine(nn.BatchNorm1d(3), nn.Linear(3, 2))
+    assert fit(model, Given(lambda: TensorLoader(points(9), 4))).status == "finished"
+
+
+def test_dropout_draws_the_same_numbers_where_a_batch_of_one_was_tried():
+    def trained(n):
+        torch.manual_seed(0)
+        model = Net(nn.BatchNorm1d(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(3, 2))
+        data = [tensor[:n] for tensor in points(9)]
+        data[0] = data[0].reshape(n, 1, 3)
+        fit(model, Given(lambda: TensorLoader(data, 4)), limit_batches=2)
+        return model.net[-1].weight
+
+    torch.testing.assert_close(trained(9), trained(8), rtol=0, atol=0)

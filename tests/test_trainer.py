@@ -373,6 +373,18 @@ def test_a_loss_for_every_example_is_refused():
         fit(Mine(), regression())
 
 
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2}])
+def test_a_step_of_one_s_own_that_returns_a_loss_for_every_example_is_refused(options):
+    class Mine(LinearRegression):
+        def training_step(self, batch):
+            return (self(batch[0]) - batch[1]) ** 2
+
+    with pytest.raises(
+        ModelError, match=r"Mine\.training_step must return .*\(4, 1\).*`return loss\.mean\(\)`"
+    ):
+        fit(Mine(), regression(), **options)
+
+
 def test_a_loss_of_shape_1_is_one_number():
     class Mine(LinearRegression):
         def loss(self, y_hat, y):

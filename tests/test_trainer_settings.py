@@ -6,6 +6,7 @@ import random
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -27,7 +28,14 @@ from gradbook import (
     checkpoint,
     execution,
 )
-from gradbook.errors import ConfigError, DataError, IgnoredSettingWarning, ModelError
+from gradbook.errors import (
+    BatchError,
+    ConfigError,
+    DataError,
+    IgnoredSettingWarning,
+    ModelError,
+    ShapeError,
+)
 from gradbook.resumable_loader import ResumableLoader
 
 
@@ -955,6 +963,145 @@ def test_predictions_use_the_precision_of_the_trainer():
 def test_without_a_batch_there_is_nothing_to_predict(data):
     with pytest.raises(DataError, match="nothing to predict"):
         Trainer(1).predict(LinearRegressionScratch(2), data)
+
+
+X_NEW = torch.arange(12.0).reshape(6, 2)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        X_NEW.numpy().astype(np.float64),
+        pd.DataFrame(X_NEW.numpy()),
+        X_NEW.tolist(),
+        TensorDataset(X_NEW),
+        TensorDataset(X_NEW, torch.zeros(6)),
+        DataLoader(TensorDataset(X_NEW), 4),
+        DataLoader(list(X_NEW), 4),
+        (batch for batch in X_NEW.split(4)),
+        [(X_NEW,)],
+    ],
+    ids=lambda data: type(data).__name__,
+)
+def test_predictions_for_inputs_in_other_forms_are_those_for_the_tensor(data):
+    model, trainer = LinearRegressionScratch(2), Trainer(1)
+    torch.testing.assert_close(trainer.predict(model, data), trainer.predict(model, X_NEW))
+
+
+def test_one_example_is_told_its_batch_dimension():
+    class Images(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(6, 3))
+
+    trainer, image = Trainer(1), torch.ones(2, 3)
+    with pytest.raises(BatchError, match=r"shape \(2,\).*single example.*`X\[None\]`"):
+        trainer.predict(linear(2, 3), X_NEW[0])
+    with pytest.raises(ShapeError, match=r"shape \(2, 3\).*as a single one.*`X\[None\]`"):
+        trainer.predict(Images(), image)
+    assert trainer.predict(Images(), image[None]).shape == (1, 3)
+
+
+def linear(num_inputs, num_outputs):
+    model = Classifier()
+    model.net = nn.Linear(num_inputs, num_outputs)
+    return model
+
+
+def test_an_input_that_fits_in_no_way_is_not_told_to_be_one_example():
+    with pytest.raises(ShapeError) as raised:
+        Trainer(1).predict(linear(2, 3), torch.ones(4, 5))
+    assert "X[None]" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ([X_NEW, torch.zeros(6)], "list of tensors may be .*torch.stack"),
+        ((X_NEW, torch.zeros(6)), r"tuple of tensors may be .*\[\(X, y\)\]"),
+        ({"X": X_NEW}, "got dict"),
+        ("file.csv", "got str 'file.csv'"),
+        (3, "got int 3"),
+        (Data, "class Data itself. Make an instance"),
+        (["a", "b"], "holds 'a', a text"),
+    ],
+)
+def test_what_gives_no_batches_to_predict_is_refused_with_what_to_give(data, reason):
+    with pytest.raises(DataError, match=reason):
+        Trainer(1).predict(linear(2, 3), data)
+
+
+@pytest.mark.parametrize("method", ["predict", "validate"])
+def test_batches_that_are_dictionaries_are_refused_with_their_keys(method):
+    batches = [{"X": X_NEW, "y": torch.zeros(6).long()}]
+    with pytest.raises(BatchError, match="a dict with 'X', 'y'"):
+        getattr(Trainer(1), method)(linear(2, 3), batches)
+
+
+def test_a_batch_that_is_a_dictionary_is_refused_before_the_training():
+    data = Data()
+    data.get_dataloader = lambda train: [{"X": X_NEW, "y": torch.zeros(6, 1)}]
+    with pytest.raises(BatchError, match="list gave a dict with 'X', 'y'"):
+        Trainer(1, display="off").fit(LinearRegression(), data)
+
+
+def test_a_validation_step_of_one_s_own_may_take_a_dictionary():
+    class Mine(LinearRegression):
+        def validation_step(self, batch):
+            self.plot("loss", self.loss(self(batch["X"]), batch["y"]), train=False)
+
+    model, y = Mine(), torch.zeros(6, 1)
+    means = Trainer(1).validate(model, [{"X": X_NEW, "y": y}])
+    assert means == pytest.approx({"val_loss": model.loss(model(X_NEW), y).item()})
+
+
+def test_batches_of_arrays_name_the_conversion():
+    with pytest.raises(ShapeError, match=r"ndarray of shape \(6, 2\).*`torch\.as_tensor\(X"):
+        Trainer(1).predict(linear(2, 3), [(X_NEW.numpy(), np.zeros(6))])
+
+
+def test_model_and_data_exchanged_are_told_apart():
+    with pytest.raises(ModelError, match="needs a model first, but got a Data"):
+        Trainer(1).predict(Data(), linear(2, 3))
+
+
+def test_an_output_of_several_tensors_is_named():
+    class Two(LinearRegression):
+        def forward(self, X):
+            return X, X
+
+    with pytest.raises(ModelError, match=r"Two\.forward must be one tensor here"):
+        Trainer(1).predict(Two(), X_NEW)
+
+
+@pytest.mark.parametrize("make", [list, iter, lambda batches: DataLoader(DataSet(), 4)])
+def test_validation_takes_batches_and_data_sets_too(make):
+    model, data = LinearRegressionScratch(2), Data(num_val=8)
+    expected = Trainer(1).validate(model, data)
+    assert Trainer(1).validate(model, make(list(data.val_dataloader()))) == pytest.approx(expected)
+
+
+class DataSet(TensorDataset):
+    def __init__(self):
+        data = Data(num_val=8)
+        super().__init__(data.X[8:], data.y[8:])
+
+
+def test_validation_takes_a_data_set():
+    model = LinearRegressionScratch(2)
+    expected = Trainer(1).validate(model, Data(num_val=8))
+    assert Trainer(1).validate(model, DataSet()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("data", [X_NEW, X_NEW.numpy(), X_NEW.tolist()])
+def test_inputs_alone_cannot_be_validated(data):
+    with pytest.raises(DataError, match=r"batches of inputs and labels, such as `\[\(X, y\)\]`"):
+        Trainer(1).validate(LinearRegression(), data)
+
+
+def test_batches_without_labels_cannot_be_validated():
+    with pytest.raises(BatchError, match="DataLoader gave a list of 1"):
+        Trainer(1).validate(LinearRegression(), DataLoader(TensorDataset(X_NEW), 4))
 
 
 def test_predictions_for_a_stream_of_batches():

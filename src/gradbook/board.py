@@ -3,6 +3,7 @@
 Book: 3.2.2 (oo-design-models).
 """
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -104,15 +105,33 @@ class ProgressBoard(HyperParameters):
             every_n: How many values make one point. Less than 1 counts as 1.
 
         Raises:
-            ConfigError: If `y` is a tensor of several elements.
+            ConfigError: If `x` is no finite number, `y` is not one number, or `label` is no text
+                that a file can hold.
         """
+        if label not in self.data:
+            _check_label(label)
+        try:
+            is_position = math.isfinite(x)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            is_position = False
+        if not is_position:
+            raise ConfigError(
+                f"x must be a finite number, but a point of the curve {label!r} has x={x!r:.80}. "
+                f"Count steps or epochs, or leave the point out."
+            )
+        x = float(x)
         if isinstance(y, torch.Tensor):
             if y.numel() != 1:
                 raise ConfigError(f"A point has one y, but the tensor has shape {tuple(y.shape)}.")
             # A copy: the caller may change the tensor in place before the window closes.
             value: torch.Tensor | float = y.detach().clone()
         else:
-            value = float(y)
+            try:
+                value = float(y)
+            except (TypeError, ValueError):
+                raise ConfigError(
+                    f"y must be a number, but a point of the curve {label!r} has y={y!r:.80}."
+                ) from None
         if self.history is not None:
             self.history.add(label, x, value)
         window = self.windows.get(label)
@@ -175,3 +194,18 @@ class ProgressBoard(HyperParameters):
             self.sinks[0].open(self)
         for sink in self.sinks:
             sink.write(point)
+
+
+def _check_label(label: object) -> None:
+    """Raises ConfigError unless a label is text that can be written to a file."""
+    if not isinstance(label, str):
+        raise ConfigError(
+            f"A curve's label must be text, such as 'train_loss', but it is {label!r:.80}."
+        )
+    try:
+        label.encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(
+            f"The label {label!r} holds {label[error.start]!r}, half of a character, which no file "
+            f"can hold. Leave it out."
+        ) from None

@@ -29,7 +29,8 @@ _MISFIT = re.compile(
     r"|Expected .*(input|dim|\dD\b)|expected input|expected m1 and m2|same dtype|scalar type"
     r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
     r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
-    r"|should be the same|Kernel size can't be greater|Output size is too small",
+    r"|should be the same|Kernel size can't be greater|Output size is too small"
+    r"|must be Tensor, not|Dimension out of range",
     re.IGNORECASE,
 )
 
@@ -63,6 +64,12 @@ def useless_loss(model: object, loss: Any) -> str:
         return (
             f"{name}.training_step must return the loss, a tensor with one element, but it "
             f"returned {describe(loss)}. End it with `return loss`, without `.item()`."
+        )
+    if loss.numel() != 1:
+        return (
+            f"{name}.training_step must return the loss, a tensor with one element, but it "
+            f"returned one of shape {tuple(loss.shape)}. Average it over the batch: "
+            f"`return loss.mean()`."
         )
     return (
         f"The loss of {name} does not depend on a parameter that requires a gradient. Do not "
@@ -160,6 +167,8 @@ def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
 
     The value -100 is allowed: PyTorch's cross-entropy leaves such labels out.
     """
+    if Y.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which PyTorch cannot compare
+        Y = Y.long()
     wrong = Y[((Y < 0) & (Y != -100)) | (num_classes <= Y)]
     if len(wrong):
         raise BatchError(
@@ -236,6 +245,38 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
         )
 
 
+# A batch
+
+
+def check_batch(batch: Any, giver: str) -> None:
+    """Raises BatchError unless a batch that `giver` gave is (inputs..., labels)."""
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 1:
+        return
+    found = f"a {type(batch).__name__}"
+    advice = "Give each batch its labels, also where they are not used."
+    if isinstance(batch, Mapping):
+        keys = ", ".join(map(repr, batch))
+        found += f" with {keys}"
+        advice = (
+            "Give a tuple instead, or write the model's steps, such as `training_step(self, "
+            "batch)`, which may take anything."
+        )
+    elif isinstance(batch, Sequence):
+        found += f" of {len(batch)}"
+    raise BatchError(
+        f"A batch must hold the inputs and then the labels, such as (X, y), but "
+        f"{giver} gave {found}. {advice}"
+    )
+
+
+def explain_not_one_tensor(model: object, output: Any) -> str:
+    """What to say of a model whose output is not one tensor."""
+    return (
+        f"The output of {type(model).__name__}.forward must be one tensor here, but it is a "
+        f"{type(output).__name__}. Wrap the model in one that returns the tensor to look at."
+    )
+
+
 # The forward pass
 
 
@@ -310,8 +351,10 @@ def _comes_from_torch(error: Exception) -> bool:
 def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
     """What a layer expects, and what to change, for an input X that it refused."""
     if not isinstance(X, torch.Tensor):
-        return "a tensor", "Give it a tensor."
+        return "a tensor", "Convert the input: `torch.as_tensor(X, dtype=torch.float32)`."
     weight = getattr(layer, "weight", None)
+    if isinstance(layer, nn.Flatten) and X.dim() <= layer.start_dim:
+        return "a batch", "If this is a single example, give it as a batch of one: `X[None]`."
     if isinstance(layer, nn.Embedding):
         return "integers", "Convert the input: `X.long()`."
     if isinstance(weight, torch.Tensor) and X.dtype != weight.dtype:
@@ -357,7 +400,10 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
             return expected, f"Use nn.BatchNorm{'2d' if flat else '1d'} here."
         if X.shape[1] != layer.num_features:
             return expected, f"Set num_features={X.shape[1]}, or use the Lazy form of the layer."
-        advice = "Choose a batch_size that leaves no batch of one example at the end."
+        advice = (
+            "Choose a batch_size that leaves no batch of one example at the end, or leave that "
+            "batch out with `DataLoader(..., drop_last=True)`."
+        )
         return "more than one example to normalize over", advice
     return "another shape or dtype", "Compare its settings with what it received."
 
@@ -473,4 +519,6 @@ def describe(value: Any) -> str:
         return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
     if isinstance(value, tuple | list):
         return f"{type(value).__name__} of {len(value)}"
+    if hasattr(value, "__array__") and hasattr(value, "shape"):  # an array, or a table
+        return f"{type(value).__name__} of shape {tuple(value.shape)}"
     return f"{type(value).__name__} {value!r}"

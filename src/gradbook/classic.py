@@ -55,17 +55,15 @@ class Accumulator:
 # Data
 
 
-def load_array(
-    data_arrays: Sequence[torch.Tensor], batch_size: int, is_train: bool = True
-) -> TensorLoader:
+def load_array(data_arrays: Sequence[Any], batch_size: int, is_train: bool = True) -> TensorLoader:
     """Minibatches from tensors in memory.
 
     Args:
-        data_arrays: Tensors of the same length, the labels last.
+        data_arrays: Tensors of the same length, the labels last, or what `TensorLoader` converts.
         batch_size: Examples in a batch.
         is_train: Whether each pass takes a new random order.
     """
-    return TensorLoader([torch.as_tensor(array) for array in data_arrays], batch_size, is_train)
+    return TensorLoader(data_arrays, batch_size, is_train)
 
 
 def load_data_fashion_mnist(

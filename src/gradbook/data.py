@@ -4,12 +4,13 @@ Book: 3.2.3 (oo-design-data).
 """
 
 import copy
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
 
 from gradbook.checks import check_whole_number
 from gradbook.errors import DataError
@@ -26,33 +27,29 @@ class TensorLoader:
     A batch has memory of its own: what is written into it does not change the data.
 
     Args:
-        tensors: Tensors of the same length n; the last one holds the labels.
+        tensors: Tensors of the same length n; the last one holds the labels. Arrays, tables and
+            lists of numbers are converted as `as_tensor` does.
         batch_size: Examples in a batch. The last batch may be smaller.
         shuffle: Whether each pass takes a new random order, from PyTorch's default generator.
         transform: Called with the list of a batch's tensors; returns the batch.
 
     Raises:
         ConfigError: If `batch_size` is not a positive integer.
-        DataError: If there are no examples, or the tensors differ in length.
+        DataError: If there are no examples, or the tensors differ in length or are not numbers.
     """
 
     def __init__(
         self,
-        tensors: Sequence[torch.Tensor],
+        tensors: Sequence[Any],
         batch_size: int,
         shuffle: bool = False,
         transform: Callable[[list[torch.Tensor]], Batch] | None = None,
     ) -> None:
-        self.tensors = tuple(tensors)
+        self.tensors = tuple(as_tensors(tensors))
         self.batch_size = check_whole_number(batch_size, "batch_size", at_least=1)
         self.shuffle = shuffle
         self.transform = transform
-        lengths = [len(tensor) for tensor in self.tensors]
-        if len(set(lengths)) > 1:
-            raise DataError(
-                f"All tensors of a data set must have the same length, but these have {lengths}."
-            )
-        if not lengths or lengths[0] == 0:
+        if not self.tensors or len(self.tensors[0]) == 0:
             raise DataError("The data set is empty: it has no examples to make a batch of.")
 
     @property
@@ -183,16 +180,23 @@ class DataModule(HyperParameters):
 
     def get_tensorloader(
         self,
-        tensors: Sequence[torch.Tensor],
+        tensors: Sequence[Any],
         train: bool,
-        indices: slice | torch.Tensor = slice(0, None),
+        indices: Any = slice(0, None),
     ) -> Any:
         """Minibatches of `self.batch_size` examples from tensors; shuffled when training.
 
         Args:
-            tensors: Tensors of the same length, the labels last.
+            tensors: Tensors of the same length, the labels last. NumPy arrays, pandas tables and
+                columns, and lists of numbers are converted: floating point to PyTorch's default,
+                float32, and integers to int64, but uint8 stays. A tensor keeps its dtype.
             train: Whether the batches are for training.
-            indices: The examples to use. Book: 3.3.4.
+            indices: The examples to use: a slice, their numbers, or True or False for each.
+                Book: 3.3.4.
+
+        Raises:
+            DataError: If there are no such examples, or the tensors differ in length or are not
+                numbers.
         """
         if not hasattr(self, "batch_size"):
             name = type(self).__name__
@@ -200,13 +204,156 @@ class DataModule(HyperParameters):
                 f"{name} has no batch_size. Give its __init__ an argument `batch_size` that "
                 f"save_hyperparameters() keeps, or set `self.batch_size`."
             )
-        chosen = [tensor[indices] for tensor in tensors]
+        converted = as_tensors(tensors)
+        try:
+            chosen = [tensor[indices] for tensor in converted]
+            is_one = any(a.dim() < b.dim() for a, b in zip(chosen, converted, strict=True))
+        except (IndexError, TypeError):
+            is_one = True
+        if is_one:
+            raise DataError(
+                f"indices={indices!r:.80} does not choose among the {len(converted[0])} examples. "
+                f"Give a slice, such as slice(0, 100), or a list of numbers from 0 to "
+                f"{len(converted[0]) - 1}."
+            )
         if chosen and len(chosen[0]) == 0:
             raise DataError(
                 f"The {'training' if train else 'validation'} set of {type(self).__name__} is "
                 f"empty: it has no examples to make a batch of."
             )
         return TensorLoader(chosen, self.batch_size, train)
+
+
+def as_tensors(values: Any) -> list[torch.Tensor]:
+    """The inputs and labels of a data set, each as a tensor, all of the same length.
+
+    Raises:
+        DataError: If they are not a list of such, or differ in length.
+    """
+    if hasattr(values, "__array__") or isinstance(values, str | Mapping | Dataset | Real | None):
+        inner = "its `tensors`" if isinstance(values, TensorDataset) else "a list"
+        raise DataError(
+            f"A list of tensors is needed, the labels last, such as `(X, y)`, but got one "
+            f"{type(values).__name__}. Give {inner}, also of a single tensor: `(X,)`."
+        )
+    values = list(values)
+    tensors = [
+        as_tensor(value, f"tensors[{i}]", is_label=0 < i == len(values) - 1)
+        for i, value in enumerate(values)
+    ]
+    lengths = [len(tensor) for tensor in tensors]
+    if len(set(lengths)) > 1:
+        raise DataError(
+            f"All tensors of a data set must have the same length, one entry for each example, "
+            f"but these have {lengths}."
+        )
+    return tensors
+
+
+#: Of these PyTorch computes little: it cannot even compare them.
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
+
+def as_tensor(values: Any, name: str, is_label: bool = False) -> torch.Tensor:
+    """An array, a table or a list of numbers as a tensor that PyTorch computes with.
+
+    Floating-point numbers get PyTorch's default dtype, float32, which layers have too: NumPy's,
+    pandas' and Python's have 64 bits only because there they always do. Integers become int64,
+    the dtype of class numbers, but uint8 stays, as of images. A tensor keeps its dtype, but for
+    uint16, uint32 and uint64, which become int64.
+
+    Args:
+        values: The values, of shape (n, ...).
+        name: What errors call them.
+        is_label: Whether errors should tell how to number classes.
+
+    Raises:
+        DataError: If some are not numbers, or there is no first dimension of examples.
+    """
+    layout = getattr(values, "layout", torch.strided)
+    if layout is not torch.strided or hasattr(values, "toarray"):
+        dense = "toarray" if hasattr(values, "toarray") else "to_dense"
+        raise DataError(
+            f"{name} is sparse, and batches are cut from dense tensors. Give `.{dense}()` of it."
+        )
+    tensor = values if isinstance(values, torch.Tensor) else _converted(values, name, is_label)
+    if tensor.dim() == 0:
+        raise DataError(
+            f"{name} has no dimension of examples: it is a single value, {values!r:.80}."
+        )
+    if tensor.dtype in _UNSIGNED:
+        tensor = tensor.long()
+        if bool((tensor < 0).any()):
+            raise DataError(f"{name} has an integer above 2**63 - 1, the largest int64.")
+    return tensor
+
+
+def _converted(values: Any, name: str, is_label: bool) -> torch.Tensor:
+    """Values that are no tensor, as one; unsigned integers as they are."""
+    try:
+        if isinstance(values, list | tuple) and any(isinstance(v, torch.Tensor) for v in values):
+            return torch.stack([torch.as_tensor(value) for value in values])
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise DataError(
+            f"{name} cannot be made into a tensor: its rows must be numbers, and all of the same "
+            f"length. {error}"
+        ) from error
+    if array.dtype == object and not _first_unusable(array):
+        array = np.array(array.tolist())  # as of a table with columns of several dtypes
+    kind = array.dtype.kind
+    if kind not in "fiubc":
+        raise DataError(_not_numbers(values, array, name, is_label))
+    if kind == "f" and array.itemsize > 8:
+        array = array.astype(np.float64)
+    if kind == "i":
+        array = array.astype(np.int64, copy=False)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+    return tensor.to(torch.get_default_dtype()) if kind == "f" else tensor
+
+
+def _first_unusable(array: Any) -> tuple[int, ...] | None:
+    """Where the first value that is no number stands; None if all are numbers."""
+    if array.dtype.kind != "O":
+        return (0,) * array.ndim if array.size else None
+    for at in np.ndindex(array.shape):
+        value = array[at]
+        is_number = isinstance(value, Real | np.bool_)
+        if not is_number or (type(value) is int and abs(value) >> 63):
+            return at
+    return None
+
+
+def _not_numbers(values: Any, array: Any, name: str, is_label: bool) -> str:
+    """What to say of values that are no numbers."""
+    at = _first_unusable(array)
+    value: Any = None if at is None else array[at]
+    if isinstance(value, np.generic) and array.dtype.kind not in "mM":
+        value = value.item()  # whose text names no class of NumPy
+    shown = str(value) if isinstance(value, np.generic) else repr(value)
+    head = f"{name} must be numbers, but holds {shown:.80}"
+    columns = getattr(values, "columns", None)
+    if at and columns is not None and len(at) == 2:
+        head += f" in the column {columns[at[1]]!r}"
+    if isinstance(value, str | bytes):
+        if is_label:
+            return (
+                f"{head}, a text. Number the classes: `classes, labels = np.unique(labels, "
+                f"return_inverse=True)` gives the labels as numbers from 0, and classes[i] is the "
+                f"text of number i."
+            )
+        return (
+            f"{head}, a text. Turn it into numbers first; of a table, "
+            f"`pd.get_dummies(table, dtype=float)` makes a column of 0 and 1 for each text."
+        )
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return f"{head}, where a value is missing. Fill it in, or leave such examples out."
+    if array.dtype.kind in "mM":
+        return f"{head}. Turn dates into numbers, such as the days since the first of them."
+    if isinstance(value, int):
+        return f"{head}, an integer above 2**63 - 1 in size, the largest int64."
+    return f"{head}, of type {type(value).__name__}."
 
 
 def to_device(value: Any, device: torch.device) -> Any:

@@ -1,16 +1,25 @@
 """A model at work on data, without training it."""
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from numbers import Real
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader, Dataset
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import at_rest, check_data, check_model
-from gradbook.data import giving_copies
-from gradbook.errors import DataError
+from gradbook.checks import (
+    at_rest,
+    check_batch,
+    check_model,
+    describe,
+    explain_not_one_tensor,
+    is_ours,
+)
+from gradbook.data import as_tensor, giving_copies
+from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
 from gradbook.record import History
 from gradbook.resumable_loader import num_examples, weights_of
@@ -20,14 +29,15 @@ from gradbook.seeds import untouched_generators
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     """The exact means of what `validation_step` plots: see `Trainer.validate`."""
     check_model(model)
-    check_data(data)
-    loader = data.val_dataloader()
+    loader = batches_of(data)
     if loader is None:
         raise DataError(f"{type(data).__name__} has no validation set to look at.")
     history, board = History(), ProgressBoard(display=False)
     board.history = history
     stand_in = copy.copy(trainer)  # what a step reads of its trainer, beside a training's own
-    stand_in.epoch, stand_in.num_val_batches = 0, len(loader)
+    stand_in.epoch, stand_in.num_val_batches = 0, 1
+    with suppress(TypeError):  # a stream has no length
+        stand_in.num_val_batches = len(loader)
     own = {name: vars(model)[name] for name in ("board", "trainer") if name in vars(model)}
     model.board, model.trainer = board, stand_in
     sizes: list[tuple[int, int]] = []
@@ -35,7 +45,10 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
         with _looking(trainer, model):
             for batch in giving_copies(loader):
                 sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
-                model.validation_step(trainer.prepare_batch(batch))
+                batch = trainer.prepare_batch(batch)
+                if is_ours(type(model).validation_step):
+                    check_batch(batch, type(data).__name__)
+                model.validation_step(batch)
     finally:
         del model.board, model.trainer
         vars(model).update(own)
@@ -46,23 +59,93 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
 
 def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     """The outputs for all examples: see `Trainer.predict`."""
-    if isinstance(data, torch.Tensor):
-        batches: Any = [(part, None) for part in torch.split(data, 1024)]
-    else:
-        batches = data.val_dataloader() if hasattr(data, "val_dataloader") else data
+    if isinstance(model, type) or not callable(model):
+        kind = model if isinstance(model, type) else type(model)
+        what = f"the class {kind.__name__} itself" if kind is model else f"a {kind.__name__}"
+        raise ModelError(f"predict(model, data) needs a model first, but got {what}.")
+    X = as_tensor(data, "The data") if _is_numbers(data) else None
+    batches = batches_of(data) if X is None else [[part] for part in torch.split(X, 1024)]
     if batches is None:
         raise DataError(
             f"There is nothing to predict: {type(data).__name__} has no validation set."
         )
-    if not hasattr(batches, "__iter__"):
-        raise DataError(f"predict() needs data, batches or a tensor, but got {data!r:.80}.")
+    outputs = []
     with _looking(trainer, model):
-        outputs = [
-            model(*trainer.prepare_batch(batch)[:-1]).cpu() for batch in giving_copies(batches)
-        ]
+        for batch in giving_copies(batches):
+            if isinstance(batch, torch.Tensor) or (isinstance(batch, Sequence) and len(batch) == 1):
+                batch = [batch if isinstance(batch, torch.Tensor) else batch[0], None]  # no labels
+            batch = trainer.prepare_batch(batch)
+            check_batch(batch, type(data).__name__)
+            try:
+                output = model(*batch[:-1])
+            except ShapeError as error:
+                raise _explained(error, trainer, model, X) from error
+            if not isinstance(output, torch.Tensor):
+                raise ModelError(explain_not_one_tensor(model, output))
+            if not output.dim() or (X is not None and X.dim() == 1 and len(output) != len(X)):
+                raise BatchError(
+                    f"The output of {type(model).__name__} has the shape {tuple(output.shape)} for "
+                    f"inputs of shape {tuple(batch[0].shape)}, and not one row for each example. "
+                    f"If the input is a single example, give it as a batch of one: `X[None]`."
+                )
+            outputs.append(output.cpu())
     if not outputs:
         raise DataError("There is nothing to predict: there is no batch.")
     return torch.cat(outputs)
+
+
+def _explained(error: ShapeError, trainer: Any, model: Any, X: torch.Tensor | None) -> ShapeError:
+    """The error, with what to write where the input is an example without its batch dimension."""
+    with suppress(Exception):
+        if X is not None and len(model(X[None].to(trainer.device))) == 1:
+            return ShapeError(
+                f"The input of shape {tuple(X.shape)} does not fit {type(model).__name__} as a "
+                f"batch of examples, but does as a single one. Give it as a batch of one: "
+                f"`X[None]`.\n{error}"
+            )
+    return error
+
+
+def batches_of(data: Any, train: bool = False) -> Any:
+    """The minibatches that `data` stand for; None if it is a DataModule without such a set.
+
+    Args:
+        data: A DataModule, a data set of PyTorch, or minibatches themselves.
+        train: Whether a DataModule gives those of its training set.
+
+    Raises:
+        DataError: If it is none of these.
+    """
+    if isinstance(data, type):
+        raise DataError(
+            f"Data are needed, but got the class {data.__name__} itself. Make an instance: "
+            f"`{data.__name__}(...)`."
+        )
+    if hasattr(data, "val_dataloader"):
+        return data.train_dataloader() if train else data.val_dataloader()
+    if isinstance(data, Dataset):
+        return DataLoader(data, 1024)
+    if isinstance(data, list | tuple) and any(hasattr(part, "__array__") for part in data):
+        raise DataError(
+            f"A {type(data).__name__} of tensors may be batches of inputs, or inputs and their "
+            f"labels. Give one tensor of inputs, as `torch.stack` and `torch.cat` make it, or "
+            f"batches of inputs and labels, such as `[(X, y)]`."
+        )
+    if not hasattr(data, "__iter__") or isinstance(data, str | Mapping) or _is_numbers(data):
+        kind = "a tensor " if isinstance(data, torch.Tensor) else ""
+        raise DataError(
+            f"A DataModule is needed, or batches of inputs and labels, such as `[(X, y)]`, but got "
+            f"{kind}{describe(data):.80}."
+        )
+    return data
+
+
+def _is_numbers(data: Any) -> bool:
+    """Whether data are one tensor, array or table, or a list of numbers, and no batches."""
+    first = data
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    return hasattr(data, "__array__") or (first is not data and isinstance(first, Real | str))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
@@ -82,8 +82,8 @@ def set_axes(
         axes.set_xlim(*xlim)
     if ylim is not None:
         axes.set_ylim(*ylim)
-    if legend:
-        axes.legend(legend)
+    if legend is not None and len(legend):
+        axes.legend([legend] if isinstance(legend, str) else list(legend))
     axes.grid()
 
 
@@ -104,12 +104,13 @@ def plot(
     """Draws curves on `axes`, or on the current axes, after clearing them. Book: 2.4.2.
 
     Args:
-        X: The positions: one curve (a 1-d tensor or array, or a list of numbers), or a list of
-            curves. One X serves many Y.
+        X: The positions: one curve (a tensor or array of shape (n,) or (n, 1), or a list of
+            numbers), or a list of curves, of which a matrix has one in each row; or a pandas
+            table, with one in each column. One X serves many Y.
         Y: The values, likewise. None draws X against its index.
         xlabel: Name of the x axis.
         ylabel: Name of the y axis.
-        legend: The curves' names.
+        legend: The curves' names; without it those of a table's columns.
         xlim: Range of the x axis as (low, high), or None to fit the data.
         ylim: Range of the y axis.
         xscale: "linear" or "log".
@@ -119,8 +120,11 @@ def plot(
         axes: Matplotlib axes to draw on.
 
     Raises:
-        ConfigError: If positions and values differ in number, or a range is not one.
+        ConfigError: If positions and values differ in number, or a range or a curve is not one.
     """
+    table = X if Y is None else Y
+    if not legend and _has_names(table):
+        legend = list(map(str, table.keys()))
     if Y is None:
         values = _curves(X)
         positions = [range(len(curve)) for curve in values]
@@ -139,6 +143,7 @@ def plot(
             raise ConfigError(
                 f"X{which} has {len(x)} points, but Y has {len(y)}. Each value needs a position."
             )
+    fmts = [fmts] if isinstance(fmts, str) else fmts
     if not fmts:
         raise ConfigError("fmts is empty, but a curve needs a format, such as '-'.")
 
@@ -150,7 +155,7 @@ def plot(
     axes.cla()
     for number, (x, y) in enumerate(zip(positions, values, strict=True)):
         axes.plot(x, y, fmts[number % len(fmts)])
-    set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, list(legend or ()))
+    set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
 
 
 def show_images(
@@ -165,9 +170,11 @@ def show_images(
     Args:
         imgs: Images as tensors or arrays of shape (H, W) or (H, W, 3), also (1, H, W) or
             (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out.
+            A single image needs no list. In a grid of one place (3, H, W) is one in colour;
+            in a larger one, three grey ones.
         num_rows: The rows of the grid.
         num_cols: The columns of the grid.
-        titles: The images' titles; there may be fewer.
+        titles: The images' titles, or that of the first; there may be fewer.
         scale: Width and height of an image in inches.
 
     Returns:
@@ -185,6 +192,10 @@ def show_images(
     num_cols = check_whole_number(num_cols, "num_cols", at_least=1)
     check_positive(scale, "scale")
     imgs = _numbers(imgs)
+    if _is_one_image(imgs, num_rows * num_cols):
+        imgs = [imgs]
+    if not hasattr(imgs, "__iter__"):
+        raise ConfigError(f"Images are tensors, arrays or PIL images, but got {imgs!r:.80}.")
     if getattr(imgs, "ndim", None) == 4 and imgs.shape[1] == 1:
         imgs = imgs[:, 0]
     images = [_pixels(image) for image in list(imgs)[: num_rows * num_cols]]
@@ -193,7 +204,9 @@ def show_images(
         num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale), squeeze=False
     )
     axes: np.ndarray[Any, Any] = grid.flatten()
-    titles = [] if titles is None else list(titles)
+    titles = [] if titles is None else _numbers(titles)
+    is_one = _is_number(titles) and not isinstance(titles, Iterator)
+    titles = [titles] if is_one else list(titles)
     for number, ax in enumerate(axes):
         ax.get_xaxis().set_visible(False)
         ax.get_yaxis().set_visible(False)
@@ -204,6 +217,18 @@ def show_images(
         if number < len(titles):
             ax.set_title(str(titles[number]))
     return axes
+
+
+def _is_one_image(values: Any, num_places: int) -> bool:
+    """Whether it is an image itself, and not several; an array of three dimensions may be both."""
+    shape: tuple[int, ...] | None = getattr(values, "shape", None)
+    if shape is None:
+        return hasattr(values, "getbands")  # a PIL image
+    if len(shape) != 3:
+        return len(shape) == 2
+    # Images that are three wide and many high are none, but kernels of 3 x 3 are drawn, too.
+    is_last = shape[-1] in (1, 3, 4) and min(shape[:2]) > 4
+    return is_last or (num_places == 1 and shape[0] in (3, 4))
 
 
 def _numbers(values: Any) -> Any:
@@ -219,29 +244,55 @@ def _numbers(values: Any) -> Any:
 def _curves(values: Any) -> list[Any]:
     """One or more curves, each as something with a length, from any of the forms of `plot`."""
     values = _numbers(values)
+    if _has_names(values):
+        values = [curve for _, curve in values.items()]
     if _is_number(values):
         if not isinstance(values, Iterator):
-            raise ConfigError(f"A curve is a list of numbers, but this is one number: {values!r}.")
+            kind = "text" if isinstance(values, str) else "number"
+            raise ConfigError(f"A curve is a list of numbers, but this is one {kind}: {values!r}.")
         values = list(values)
+    if _is_column(values):
+        values = values[:, 0]
     if getattr(values, "ndim", None) == 1:
         return [values]
     items = [_numbers(value) for value in values]
     if all(map(_is_number, items)):
         return [items]
+    if len(items) > 1 and all(getattr(item, "size", 0) == 1 for item in items):
+        return [[item.item() for item in items]]  # arrays of one number are no curves
     for number, item in enumerate(items):
         if _is_number(item):
             raise ConfigError(
                 f"A list of curves holds only curves, but its item {number} is the number {item}."
             )
-    return [
-        [_numbers(value) for value in item] if isinstance(item, list | tuple) else item
-        for item in items
-    ]
+        if getattr(item, "ndim", 1) > 1 and not _is_column(item):
+            raise ConfigError(
+                f"A curve has the shape (n,) or (n, 1), but item {number} of a list of curves has "
+                f"{tuple(item.shape)}."
+            )
+    return [_curve(item) for item in items]
+
+
+def _curve(item: Any) -> Any:
+    """A curve as something of one dimension."""
+    if isinstance(item, list | tuple):
+        return [_numbers(value) for value in item]
+    return item[:, 0] if _is_column(item) else item
+
+
+def _has_names(values: Any) -> bool:
+    """Whether it is a table, or a dictionary, of curves."""
+    return isinstance(values, Mapping) or hasattr(values, "columns")
+
+
+def _is_column(values: Any) -> bool:
+    return getattr(values, "ndim", None) == 2 and values.shape[1] == 1
 
 
 def _is_number(value: Any) -> bool:
-    """Whether it is no sequence; an array without dimensions only looks like one."""
-    return getattr(value, "ndim", None) == 0 or not hasattr(value, "__len__")
+    """Whether it is no sequence; text and an array without dimensions only look like one."""
+    is_scalar = isinstance(value, str) or getattr(value, "ndim", None) == 0
+    return is_scalar or not hasattr(value, "__len__")
 
 
 def _check_range(name: str, ends: Any) -> None:
@@ -261,7 +312,12 @@ def _pixels(image: Any) -> Any:
     """An image as Matplotlib wants it: the channel last, and none for a grey one."""
     image = _numbers(image)
     shape: tuple[int, ...] | None = getattr(image, "shape", None)
-    if shape is None:  # a PIL image
+    if shape is None and not hasattr(image, "getbands"):  # no PIL image
+        import numpy as np
+
+        image = np.asarray(image)
+        shape = image.shape
+    if shape is None:
         return image
     if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] not in (1, 3, 4):
         image = image.transpose(1, 2, 0)

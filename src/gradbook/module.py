@@ -128,7 +128,7 @@ class Module(nn.Module, HyperParameters):
         """Calls `forward`; an input that does not fit a layer is explained layer by layer."""
         try:
             return super().__call__(*inputs, **kwargs)
-        except (RuntimeError, ValueError, TypeError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
             explained = checks.explain_forward(self, inputs, kwargs, error)
             if explained is None:
                 raise
@@ -202,11 +202,11 @@ class Module(nn.Module, HyperParameters):
         """Runs the network once, so that lazy layers get their shapes, then initializes it.
 
         Args:
-            inputs: The inputs of one batch, as a list.
+            inputs: The inputs of one batch, as a list; a single tensor needs none.
             init: Called with every layer of the network, as `nn.Module.apply` does.
                 Book: 6.3 (sec_lazy_init).
         """
-        self(*inputs)
+        self(*([inputs] if isinstance(inputs, torch.Tensor) else inputs))
         if init is not None:
             self.net.apply(init)
 

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from gradbook.board import ProgressBoard
 from gradbook.checks import (
     at_rest,
+    check_batch,
     check_label_range,
     describe,
     gives_probability,
@@ -29,7 +30,7 @@ from gradbook.checks import (
 from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
 from gradbook.errors import BatchError, GradbookWarning, ModelError, warn
 from gradbook.module import Classifier, Module
-from gradbook.resumable_loader import parts_of
+from gradbook.resumable_loader import batch_sizes, parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
@@ -70,6 +71,9 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
                     _rehearse_step(model, batch, step, loader)
             if is_shaping:
                 give_shapes(model, batch, owners)
+            if is_known and step == "training_step" and is_ours(type(trainer).fit_epoch):
+                sizes = batch_sizes(loader)[: trainer.num_train_batches]
+                _check_lone_example(model, batch, sizes, owners)
     return begun
 
 
@@ -142,6 +146,42 @@ def _rehearse_step(model: Any, batch: Any, step: str, loader: Any) -> None:
         check_label_range(loader.tensors[-1] if is_all else y, y_hat.shape[-1])
     elif is_ours(model.accuracy) and step == "validation_step":
         rehearse_accuracy(model, y_hat, y)
+
+
+def _check_lone_example(
+    model: Any, batch: Any, sizes: Sequence[int], owners: Iterable[Any]
+) -> None:
+    """Raises BatchError if a batch of one example is to come that the network cannot train on.
+
+    A BatchNorm has nothing to normalize over then, but for the pixels of an image. PyTorch says so
+    when that batch comes, which is the last of an epoch.
+    """
+    has_norm = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in model.modules())
+    if 1 not in sizes or not has_norm or unshaped_layers(model):
+        return
+    inputs = [X[:1] if isinstance(X, torch.Tensor) else X for X in copy_batch(batch)[:-1]]
+    try:
+        with untouched(owners, model), _in_training(model), torch.no_grad():
+            model(*inputs)
+    except Exception as error:
+        if "more than 1 value per channel" not in str(error):
+            return  # it may need the whole batch: the training will tell
+    else:
+        return
+    n, size = sum(sizes), max(sizes)
+    which = "The last training batch has" if size > 1 else "Each training batch has"
+    if n == 1:
+        advice = "Train on at least two."
+    else:
+        better = next(other for other in range(size + 1, n + 1) if n % other != 1)
+        advice = f"Set batch_size={better}"
+        if size > 1:
+            advice += f", or leave that batch out: `DataLoader(dataset, {size}, drop_last=True)`"
+        advice += "."
+    raise BatchError(
+        f"{which} one example ({n} in batches of {size}), and a BatchNorm layer of "
+        f"{type(model).__name__} cannot normalize over a single one. {advice}"
+    )
 
 
 # A look at a loader
@@ -352,15 +392,11 @@ def give_shapes(model: Any, batch: Any, owners: Iterable[Any]) -> None:
     lazy = [layer for layer in model.modules() if _is_lazy(layer)]
 
     def step() -> None:
-        modes = [(layer, layer.training) for layer in model.modules()]
         gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-        model.train()
         try:
-            with torch.enable_grad():
+            with _in_training(model), torch.enable_grad():
                 model.training_step(copy_batch(batch))
         finally:
-            for layer, training in modes:
-                layer.training = training
             for parameter, gradient in gradients:
                 parameter.grad = gradient
 
@@ -376,6 +412,18 @@ def give_shapes(model: Any, batch: Any, owners: Iterable[Any]) -> None:
         reset: Any = getattr(layer, "reset_running_stats", None)
         if reset is not None and not _is_lazy(layer):
             reset()
+
+
+@contextmanager
+def _in_training(model: nn.Module) -> Iterator[None]:
+    """While it lasts, all layers are in training mode."""
+    modes = [(layer, layer.training) for layer in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
 
 
 # A step without consequences
@@ -397,11 +445,7 @@ def rehearse_loss(model: Any, batch: Any) -> Any:
         BatchError: If the batch does not fit the network.
         ModelError: If the loss is not a tensor with one element.
     """
-    if not isinstance(batch, Sequence) or len(batch) < 2:
-        raise BatchError(
-            f"A batch must hold the inputs and then the labels, such as (X, y), but the data "
-            f"gave {describe(batch)}."
-        )
+    check_batch(batch, "the data")
     with at_rest(model):
         y_hat = model(*batch[:-1])
         if y_hat is None:

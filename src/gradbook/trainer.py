@@ -382,7 +382,7 @@ class Trainer(HyperParameters):
         for batch in self.train_dataloader:
             with self.arithmetic.autocast():
                 loss = self.model.training_step(self.prepare_batch(batch))
-            if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
+            if not (isinstance(loss, torch.Tensor) and loss.requires_grad and loss.numel() == 1):
                 raise ModelError(checks.useless_loss(self.model, loss))
             self._update(loss)
             self.train_batch_idx += 1
@@ -416,7 +416,7 @@ class Trainer(HyperParameters):
 
         Args:
             model: The model.
-            data: The data, whose validation set is used.
+            data: A DataModule, whose validation set is used; a data set of PyTorch; or batches.
 
         Returns:
             A dictionary such as {"val_loss": 0.41, "val_acc": 0.85}.
@@ -432,15 +432,17 @@ class Trainer(HyperParameters):
 
         Args:
             model: The model.
-            data: The data, whose validation set is used; an iterable of batches, in each of which
-                the labels come last; or the inputs themselves, a tensor (n, ...).
+            data: A DataModule, whose validation set is used; a data set of PyTorch; batches, in
+                each of which the labels come last, or which are inputs alone; or all inputs as
+                one tensor, array, table or list of numbers (n, ...).
 
         Returns:
             The outputs for all examples, in their order: a tensor (n, ...) on the CPU.
 
         Raises:
             DataError: If there is nothing to predict.
-            BatchError: If the data do not fit the model.
+            BatchError: If the data do not fit the model, or are one example that is no batch.
+            ModelError: If the model is none, or its output is not one tensor.
         """
         return evaluation.predict(self, model, data)
 

@@ -330,6 +330,15 @@ def test_a_step_that_returns_no_loss_is_refused():
         lr_range(Silent(), SyntheticRegressionData())
 
 
+def test_a_step_that_returns_a_loss_for_every_example_is_refused():
+    class Each(LinearRegressionScratch):
+        def training_step(self, batch):
+            return (self(batch[0]) - batch[1]) ** 2
+
+    with pytest.raises(ModelError, match=r"`return loss\.mean\(\)`"):
+        lr_range(Each(), SyntheticRegressionData())
+
+
 def test_batches_that_come_once_only_are_refused():
     with pytest.raises(DataError, match="but got a generator, which gives its batches only once"):
         lr_range(LinearRegressionScratch(), (batch for batch in []))

@@ -254,3 +254,31 @@ def test_dropout_is_off(X, tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5))
     path = export(model, tmp_path / "model.pt2", "torch-export", [X]).path
     assert torch.equal(torch.export.load(path).module()(X), X.flatten(1))
+
+
+# Example inputs in other forms
+
+
+@pytest.mark.parametrize("convert", [lambda X: X, lambda X: X.numpy(), lambda X: [X.numpy()]])
+def test_a_single_input_needs_no_list(model, X, tmp_path, convert):
+    export(model, tmp_path / "model", "safetensors", convert(X))
+    twin = MLP(num_outputs=3, num_hiddens=8)
+    load_safetensors(twin, tmp_path / "model")
+    assert torch.equal(twin(X), model(X))
+
+
+def test_an_export_to_onnx_takes_a_single_input(model, X, tmp_path):
+    assert export(model, tmp_path / "model.onnx", "onnx", X).difference < TOLERANCE
+
+
+def test_labels_among_the_inputs_are_told(model, X, tmp_path):
+    with pytest.raises(ConfigError, match=r"holds 2 inputs, which MLP.*without the labels"):
+        export(model, tmp_path / "model", "safetensors", (X, torch.zeros(5)))
+
+
+def test_an_example_without_its_batch_dimension_is_told(tmp_path):
+    model = Classifier()
+    model.net = nn.Linear(3, 2)
+    with pytest.raises(ConfigError, match=r"shape \(3,\), which is no batch.*X\[None\]"):
+        export(model, tmp_path / "model", "safetensors", torch.ones(3))
+    assert not (tmp_path / "model").exists()

@@ -100,5 +100,22 @@ def test_a_class_is_no_model(images):
 
 
 def test_a_class_is_no_data(linear, images):
-    with pytest.raises(DataError, match="an instance with `val_dataloader`"):
+    with pytest.raises(DataError, match="class Points itself"):
         predictions(linear, type(images))
+
+
+@pytest.mark.parametrize("make", [list, lambda loader: loader, lambda loader: loader.dataset])
+def test_batches_and_data_sets_are_taken_as_they_are(images, linear, make):
+    loader = images.val_dataloader()
+    given = predictions(linear, make(loader))
+    torch.testing.assert_close(given.outputs, predictions(linear, images).outputs)
+
+
+def test_labels_may_be_an_array(images, linear):
+    X, y = next(iter(images.val_dataloader()))
+    assert predictions(linear, [(X, y.numpy())]).labels.tolist() == y.tolist()
+
+
+def test_a_tensor_has_no_labels_to_compare_with(linear):
+    with pytest.raises(DataError, match=r"such as `\[\(X, y\)\]`, but got a tensor \(2, 30\)"):
+        predictions(linear, torch.ones(2, 30))

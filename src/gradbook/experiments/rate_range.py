@@ -204,7 +204,7 @@ def lr_range(
             rates.append(lowest * factor**step)
             set_rate(rates[-1])
             loss = trial.training_step(to_device(next(batches), device_of(trial)))
-            if not (isinstance(loss, torch.Tensor) and loss.requires_grad):
+            if not (isinstance(loss, torch.Tensor) and loss.requires_grad and loss.numel() == 1):
                 raise ModelError(useless_loss(model, loss))
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):

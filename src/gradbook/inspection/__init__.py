@@ -28,8 +28,9 @@ def inspect(
 
     Args:
         model: The model, on any device. It is measured in evaluation mode and left in its own.
-        data: The data, with batches of (inputs..., label).
-        train: Whether to take the training set instead.
+        data: The data, with batches of (inputs..., label): a DataModule, a data set of PyTorch,
+            or such batches themselves.
+        train: Whether to take a DataModule's training set instead.
 
     Raises:
         DataError: If there is no such set, or it is empty.

@@ -5,7 +5,7 @@ import importlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from itertools import chain
@@ -14,8 +14,8 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from gradbook.checks import at_rest
-from gradbook.data import copy_batch
+from gradbook.checks import at_rest, explain_not_one_tensor
+from gradbook.data import as_tensor, copy_batch
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -25,7 +25,7 @@ from gradbook.errors import (
     did_you_mean,
 )
 from gradbook.hparams import qualified_name
-from gradbook.inspection.predictions import device_of, explain_not_one_tensor
+from gradbook.inspection.predictions import device_of
 from gradbook.snapshot import make_room
 from gradbook.storage import write_atomically
 from gradbook.untrusted import check_file
@@ -56,9 +56,7 @@ class Exported:
     allowed: float
 
 
-def export(
-    model: torch.nn.Module, path: Path | str, to: Format, example_inputs: Sequence[torch.Tensor]
-) -> Exported:
+def export(model: torch.nn.Module, path: Path | str, to: Format, example_inputs: Any) -> Exported:
     """Writes a trained model in another format.
 
     What is written was loaded first, as its user will load it, and gave the model's outputs for
@@ -72,20 +70,25 @@ def export(
             model. "onnx": the network, for ONNX Runtime and other programs; its inputs are named
             X (or X0, X1, ...), its output y_hat. "torch-export": the network, for
             `torch.export.load`.
-        example_inputs: The inputs of one batch, without the labels.
+        example_inputs: The inputs of one batch, without the labels: one tensor X, or several in
+            a list. Arrays and tables are converted as by `DataModule.get_tensorloader`.
 
     Raises:
         ConfigError: If there is no such format, or no example.
+        DataError: If the inputs are not numbers.
+        BatchError: If they do not fit the model.
         MissingExtraError: If a package that the format needs is not installed.
         ModelError: If the network cannot be exported, or the export computes something else.
         StorageError: If the file cannot be written.
     """
     if to not in get_args(Format):
         raise ConfigError(
-            f"There is no format {to!r}.{did_you_mean(str(to), get_args(Format))} There are "
+            f"There is no format {to!r:.80}.{did_you_mean(str(to), get_args(Format))} There are "
             f"{', '.join(get_args(Format))}."
         )
-    if not example_inputs or not len(example_inputs[0]):
+    given = [example_inputs] if hasattr(example_inputs, "__array__") else example_inputs
+    inputs = [as_tensor(X, f"example_inputs[{i}]").cpu() for i, X in enumerate(given or ())]
+    if not inputs or not len(inputs[0]):
         raise ConfigError("example_inputs holds no example. Give the inputs of one batch.")
     for name, tensor in chain(model.named_parameters(), model.named_buffers()):
         if tensor.layout is not torch.strided:
@@ -94,13 +97,26 @@ def export(
                 f"ones. Keep {name}.to_dense() instead to export the model."
             )
     _check_packages(to)
-    inputs = [X.cpu() for X in example_inputs]
     if device_of(model).type != "cpu":
         model = copy.deepcopy(model).cpu()
     with at_rest(model):
-        expected = model(*copy_batch(inputs))  # makes lazy layers know their shapes too
+        try:
+            expected = model(*copy_batch(inputs))  # makes lazy layers know their shapes too
+        except TypeError as error:
+            if "positional argument" not in str(error):
+                raise
+            raise ConfigError(
+                f"example_inputs holds {len(inputs)} inputs, which {type(model).__name__}.forward "
+                f"does not take: {error}. Give those of one batch without the labels, such as "
+                f"`X`, or `[X]`."
+            ) from error
         if not isinstance(expected, torch.Tensor):
             raise ModelError(explain_not_one_tensor(model, expected))
+        if inputs[0].dim() == 1 and expected.shape[:1] != inputs[0].shape:
+            raise ConfigError(
+                f"example_inputs holds an input of shape {tuple(inputs[0].shape)}, which is no "
+                f"batch. Give a batch of one example: `X[None]`."
+            )
         content, run = _FORMATS[to](model, copy_batch(inputs))
         differences = []
         for batch, wanted in ((inputs, expected), ([X[:1] for X in inputs], expected[:1])):

@@ -1,13 +1,14 @@
 """A trained model's outputs over a whole set."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 
-from gradbook.checks import at_rest
-from gradbook.data import Batch, TensorLoader, copy_batch
-from gradbook.errors import BatchError, DataError, ModelError
+from gradbook.checks import at_rest, check_batch, explain_not_one_tensor
+from gradbook.data import Batch, TensorLoader, as_tensor, copy_batch, to_device
+from gradbook.errors import DataError, ModelError
+from gradbook.evaluation import batches_of
 from gradbook.resumable_loader import always_the_same
 
 
@@ -31,9 +32,10 @@ def predictions(model: torch.nn.Module, data: Any, train: bool = False) -> Predi
 
     Args:
         model: The model.
-        data: The data, with batches of (inputs..., label).
-        train: Whether to take the training set instead. Where it is in memory it comes in its
-            own order; another loader gives the order that it draws.
+        data: The data, with batches of (inputs..., label): a DataModule, a data set of PyTorch,
+            or such batches themselves.
+        train: Whether to take a DataModule's training set instead. Where it is in memory it
+            comes in its own order; another loader gives the order that it draws.
 
     Returns:
         The outputs and the labels; `Y_hat, y = predictions(model, data)` takes them apart.
@@ -64,12 +66,9 @@ def batches_and_outputs(
     device = device_of(model)
     empty = True
     for batch in _loader(data, train):
-        if not isinstance(batch, Sequence) or len(batch) < 2:
-            raise BatchError(
-                f"A batch must hold the inputs and then the labels, such as (X, y), but "
-                f"{type(data).__name__} gave a {type(batch).__name__}."
-            )
-        batch = [item.to(device) for item in batch]
+        check_batch(batch, type(data).__name__)
+        y = as_tensor(batch[-1], "The labels", is_label=True)
+        batch = to_device([*batch[:-1], y], device)
         with at_rest(model):
             output = model(*copy_batch(batch[:-1]))
         if not isinstance(output, torch.Tensor):
@@ -80,14 +79,6 @@ def batches_and_outputs(
         raise DataError(f"The {_split(train)} set of {type(data).__name__} is empty.")
 
 
-def explain_not_one_tensor(model: torch.nn.Module, output: Any) -> str:
-    """What to say of a model whose output is not one tensor."""
-    return (
-        f"The output of {type(model).__name__}.forward must be one tensor here, but it is a "
-        f"{type(output).__name__}. Wrap the model in one that returns the tensor to look at."
-    )
-
-
 def device_of(model: torch.nn.Module) -> torch.device:
     """Where the model's parameters are; the CPU if it has none."""
     parameter = next(model.parameters(), None)
@@ -95,13 +86,9 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def _loader(data: Any, train: bool) -> Any:
-    name = type(data).__name__
-    if isinstance(data, type) or not hasattr(data, "val_dataloader"):
-        raise DataError(
-            f"A DataModule is needed, an instance with `val_dataloader`, but got {data!r:.80}."
-        )
-    loader = data.train_dataloader() if train else data.val_dataloader()
+    loader = batches_of(data, train)
     if loader is None:
+        name = type(data).__name__
         raise DataError(f"{name} has no {_split(train)} set. Give it one, or pass train=True.")
     # In its own order, and without drawing random numbers, where that takes no list of batches.
     return always_the_same(loader, len(loader)) if isinstance(loader, TensorLoader) else loader
