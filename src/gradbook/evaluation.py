@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import at_rest, check_data, check_model
+from gradbook.checks import at_rest, check_data, check_model, check_order
 from gradbook.data import giving_copies
 from gradbook.errors import DataError
 from gradbook.execution import Precision
@@ -19,8 +19,8 @@ from gradbook.seeds import untouched_generators
 
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     """The exact means of what `validation_step` plots: see `Trainer.validate`."""
-    check_model(model)
-    check_data(data)
+    check_model(model, data, "validate")
+    check_data(data, "validate")
     loader = data.val_dataloader()
     if loader is None:
         raise DataError(f"{type(data).__name__} has no validation set to look at.")
@@ -46,6 +46,9 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
 
 def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     """The outputs for all examples: see `Trainer.predict`."""
+    check_order(model, data, "predict")
+    if isinstance(model, type):
+        check_model(model, call="predict")
     if isinstance(data, torch.Tensor):
         batches: Any = [(part, None) for part in torch.split(data, 1024)]
     else:
