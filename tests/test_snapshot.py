@@ -538,7 +538,7 @@ class Silent(DropoutMLP):
         ({"group_lr": 0.2}, r"optimizer.groups\[1\].lr: .* in the checkpoint, 0.2 now"),
         (
             {"gamma": 0.1},
-            r"optimizer.schedulers\[0\].settings.gamma: 0.5 in the checkpoint, 0.1 now",
+            r"schedulers\[0\].settings.gamma: 0.9 in the checkpoint, 0.1 now",
         ),
         ({"frozen": True}, r"model.frozen: \[\] in the checkpoint, .*net.1.weight"),
     ],

@@ -457,11 +457,11 @@ def check_data(data: Any, call: str = "fit") -> None:
     if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
         raise DataError(
             f"{call}() needs data that give their minibatches, but got {_called(data)}. "
-            f"{as_data(data)}"
+            f"{as_data(data, f'{call}(model, Data())')}"
         )
 
 
-def as_data(value: Any) -> str:
+def as_data(value: Any, call: str = "fit(model, Data())") -> str:
     """How to make data of what was given instead: loaders, tensors or a data set."""
     if isinstance(value, tuple | list | torch.Tensor) or hasattr(value, "__array__"):
         method = "return self.get_tensorloader([X, y], train)"
@@ -478,14 +478,16 @@ def as_data(value: Any) -> str:
         f"    class Data(gradbook.DataModule):\n"
         f"        def get_dataloader(self, train):\n"
         f"            {method}\n"
-        f"Then write `fit(model, Data())`."
+        f"Then write `{call}`."
     )
 
 
 def check_path(value: Any, name: str, example: str) -> None:
     """Raises ConfigError unless `value` can be the path of a file or folder."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
-        raise ConfigError(f"{name} must be a path, such as {example!r}, but it is {value!r:.60}.")
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(
+            f"{name} must be a text or a path, such as {example!r}, but it is {value!r:.60}."
+        )
 
 
 def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:
