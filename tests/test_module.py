@@ -617,7 +617,7 @@ def test_a_layer_leaves_a_method_of_the_learner_s_own_in_place():
         ("board", 5, r"Named\.board is set by the library itself"),
         ("trainer", None, r"Named\.trainer is set by the library itself"),
         ("training", True, r"Named\.training is set by the library itself"),
-        ("loss", nn.L1Loss, r"loss=L1Loss is a class.*`loss=L1Loss\(\)`"),
+        ("loss", nn.L1Loss, r"L1Loss is a class.*`loss=L1Loss\(\)`"),
     ],
 )
 def test_a_hyperparameter_with_the_name_of_a_method_is_refused(name, value, why):

@@ -394,15 +394,15 @@ LOADER = DataLoader(TensorDataset(torch.zeros(4, 2), torch.zeros(4, 1)), batch_s
 @pytest.mark.parametrize(
     ("given", "line"),
     [
-        (LOADER, r"a DataLoader.*return train_loader if train else val_loader"),
+        (LOADER, r"got DataLoader.*return train_loader if train else val_loader"),
         (
             (torch.zeros(4, 2), torch.zeros(4, 1)),
-            r"a tuple.*self\.get_tensorloader\(\[X, y\], train\)",
+            r"got tuple.*self\.get_tensorloader\(\[X, y\], train\)",
         ),
-        (torch.zeros(4, 2), r"a Tensor.*self\.get_tensorloader"),
-        (np.zeros((4, 2)), r"a ndarray.*self\.get_tensorloader"),
-        (LOADER.dataset, r"a TensorDataset.*return DataLoader\(train_set if train else val_set"),
-        (None, r"got None\. Derive a class from gradbook\.DataModule"),
+        (torch.zeros(4, 2), r"got Tensor.*self\.get_tensorloader"),
+        (np.zeros((4, 2)), r"got ndarray.*self\.get_tensorloader"),
+        (LOADER.dataset, r"got TensorDataset.*return DataLoader\(train_set if train else val_set"),
+        (None, r"got NoneType\. Derive a class from gradbook\.DataModule"),
     ],
 )
 def test_what_is_no_data_is_told_how_to_become_some(given, line):

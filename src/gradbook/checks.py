@@ -456,7 +456,7 @@ def check_data(data: Any, call: str = "fit") -> None:
         )
     if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
         raise DataError(
-            f"{call}() needs data that give their minibatches, but got {_called(data)}. "
+            f"{call}() needs data that give their minibatches, but got {type(data).__name__}. "
             f"{as_data(data, f'{call}(model, Data())')}"
         )
 
@@ -470,16 +470,19 @@ def as_data(value: Any, call: str = "fit(model, Data())") -> str:
     elif hasattr(value, "__getitem__") and hasattr(value, "__len__"):
         method = "return DataLoader(train_set if train else val_set, 32, shuffle=train)"
     else:
-        return (
-            "Derive a class from gradbook.DataModule, with a method `get_dataloader(self, train)`."
-        )
+        return f"{_DERIVE_DATA}."
     return (
-        f"One object gives the batches for training and for validation:\n"
+        f"{_DERIVE_DATA}, which gives the batches for training or for validation:\n"
         f"    class Data(gradbook.DataModule):\n"
         f"        def get_dataloader(self, train):\n"
         f"            {method}\n"
         f"Then write `{call}`."
     )
+
+
+_DERIVE_DATA = (
+    "Derive a class from gradbook.DataModule, with a method `get_dataloader(self, train)`"
+)
 
 
 def check_path(value: Any, name: str, example: str) -> None:
