@@ -233,6 +233,12 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
         checkpoint.load(tmp_path / "missing.pt")
 
 
+@pytest.mark.parametrize("given", [5, None, b"a.pt", ["a.pt"]])
+def test_what_is_no_path_is_refused_with_an_example(given):
+    with pytest.raises(ConfigError, match=r"must be a text or a path, such as 'runs/mlp-1/check"):
+        checkpoint.load(given)
+
+
 # What others wrote
 
 

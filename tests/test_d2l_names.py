@@ -88,6 +88,17 @@ def test_later_chapters_fail_with_their_chapter():
     assert not hasattr(d2l, "GRU")
 
 
+def test_names_of_earlier_editions_say_what_to_write_now():
+    with pytest.raises(NotCarriedError, match=r"earlier edition .*\.fit\(model, data\)") as raised:
+        d2l.train_ch3  # noqa: B018
+    assert "Did you mean" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", chapters.EARLIER)
+def test_no_name_of_an_earlier_edition_is_carried(name):
+    assert name not in NAMES
+
+
 @pytest.mark.parametrize("names", chapters.NOT_CARRIED.values())
 def test_no_name_is_both_carried_and_not(names):
     assert not set(names.split()) & set(NAMES)

@@ -17,6 +17,7 @@ ERRORS = {
     "DownloadError": OSError,
     "MissingExtraError": ImportError,
     "NotCarriedError": AttributeError,
+    "NotTrainedError": AttributeError,
 }
 WARNINGS = ["IgnoredSettingWarning", "SampleDataWarning", "DivergenceWarning"]
 

@@ -234,6 +234,111 @@ def test_add_to_class_takes_nothing_but_a_class(given, told):
         add_to_class(given)
 
 
+def test_a_property_is_added_as_a_property():
+    class A:
+        pass
+
+    @add_to_class(A)
+    @property
+    def kind(self):
+        return "added"
+
+    @add_to_class(A)
+    @functools.cached_property
+    def kept(self):
+        return object()
+
+    a = A()
+    assert a.kind == "added"
+    assert a.kept is a.kept
+
+
+def test_static_and_class_methods_are_added_as_such():
+    class A:
+        pass
+
+    @add_to_class(A)
+    @staticmethod
+    def double(x):
+        return 2 * x
+
+    @add_to_class(A)
+    @classmethod
+    def name_of(cls):
+        return cls.__name__
+
+    assert (A.double(2), A().double(3), A().name_of()) == (4, 6, "A")
+
+
+@pytest.mark.parametrize(
+    ("added", "found"),
+    [
+        (3, "got 3"),
+        (lambda self: 3, "a lambda, which has no name"),
+        (functools.partial(print, 1), r"functools\.partial"),
+    ],
+)
+def test_what_has_no_name_is_not_added(added, found):
+    class A:
+        pass
+
+    with pytest.raises(ConfigError, match=rf"{found}.*`def` below `@add_to_class\(A\)`"):
+        add_to_class(A)(added)
+
+
+def test_a_class_of_python_s_own_takes_no_methods():
+    with pytest.raises(ConfigError, match=r"own class int\. Derive a class from it and add"):
+
+        @add_to_class(int)
+        def twice(self):
+            return 2 * self
+
+
+class Worker(HyperParameters):
+    def __init__(self, work=None, size=None, hparams=None):
+        names = {"work": work, "size": size, "hparams": hparams}
+        self.save_hyperparameters(ignore=[name for name in names if names[name] is None])
+
+    def work(self):
+        return "worked"
+
+    @property
+    def size(self):
+        return 3
+
+
+@pytest.mark.parametrize(
+    ("given", "why", "other"),
+    [
+        ({"work": 5}, r"it would hide the method Worker\.work", "work_value"),
+        ({"work": "hard"}, r"it would hide the method Worker\.work", "work_name"),
+        ({"size": 5}, r"Worker\.size is a property, which cannot be set", "size_value"),
+        ({"hparams": {"a": 1}}, r"Worker\.hparams is set by the library", "hparams_value"),
+    ],
+)
+def test_a_hyperparameter_that_would_hide_a_method_is_refused(given, why, other):
+    (name,) = given
+    with pytest.raises(ConfigError, match=rf"{name}=.*{why}.*such as '{other}'.*\['{name}'\]"):
+        Worker(**given)
+
+
+def test_a_function_may_take_the_place_of_a_method():
+    worker = Worker(work=lambda: "another")
+    assert worker.work() == "another"
+    assert Worker().work() == "worked"
+
+
+def test_the_field_of_a_dataclass_may_be_a_function_by_default():
+    @dataclasses.dataclass
+    class Options(HyperParameters):
+        loss: object = torch.nn.functional.mse_loss
+
+        def __post_init__(self):
+            self.save_hyperparameters()
+
+    assert Options("mse").hparams == {"loss": "mse"}
+
+
 def test_add_to_class_can_replace_init():
     class Thing(Plain):
         pass

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from gradbook import SGD, Classifier, Module, SyntheticRegressionData, Trainer
+from gradbook import SGD, Classifier, Module, ProgressBoard, SyntheticRegressionData, Trainer
 from gradbook.errors import (
     BatchError,
     ConfigError,
@@ -563,6 +563,83 @@ def test_the_axis_counts_epochs():
     model.trainer = Position()
     model.plot("loss", 0.0, train=True)
     assert model.board.xlabel == "epoch"
+
+
+class Criterion(Module):
+    """Linear regression whose loss is a hyperparameter."""
+
+    def __init__(self, loss, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize("loss", [F.l1_loss, nn.L1Loss(), lambda y_hat, y: F.l1_loss(y_hat, y)])
+def test_a_loss_that_is_a_hyperparameter_is_the_loss(loss):
+    model = Criterion(loss)
+    X, y = torch.ones(2, 1), torch.full((2, 1), 5.0)
+    assert torch.equal(model.loss(model(X), y), F.l1_loss(model(X), y))
+
+
+def test_a_loss_that_is_a_layer_is_used_in_the_place_of_the_cross_entropy():
+    class Squares(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.net, self.loss = nn.Linear(1, 2), nn.MSELoss()
+
+    model = copy.deepcopy(Squares())
+    Y_hat, Y = torch.ones(3, 2), torch.zeros(3, 2)
+    assert model.loss(Y_hat, Y) == 1
+    assert dict(model.named_children())["loss"] is model.loss
+
+
+def test_a_layer_leaves_a_method_of_the_learner_s_own_in_place():
+    class Own(Module):
+        def __init__(self):
+            super().__init__()
+            self.loss = nn.MSELoss()
+
+        def loss(self, y_hat, y):
+            return "own"
+
+    assert Own().loss(0, 0) == "own"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("loss", "mse", r"it would hide the method Named\.loss.*'loss_name'"),
+        ("forward", 2, r"it would hide the method Named\.forward.*'forward_value'"),
+        ("parameters", 5, r"it would hide the method Named\.parameters"),
+        ("parameters", len, r"it would hide the method Named\.parameters"),
+        ("train", True, r"it would hide the method Named\.train"),
+        ("plot", False, r"it would hide the method Named\.plot"),
+        ("board", 5, r"Named\.board is set by the library itself"),
+        ("trainer", None, r"Named\.trainer is set by the library itself"),
+        ("training", True, r"Named\.training is set by the library itself"),
+        ("loss", nn.L1Loss, r"L1Loss is a class.*`loss=L1Loss\(\)`"),
+    ],
+)
+def test_a_hyperparameter_with_the_name_of_a_method_is_refused(name, value, why):
+    space = {}
+    exec(
+        f"class Named(Module):\n    def __init__(self, {name}):\n"
+        f"        super().__init__()\n        self.save_hyperparameters()",
+        {"Module": Module},
+        space,
+    )
+    with pytest.raises(ConfigError, match=rf"{name}=.*{why}"):
+        space["Named"](value)
+
+
+def test_a_board_of_one_s_own_may_be_a_hyperparameter():
+    class Drawn(Module):
+        def __init__(self, board):
+            super().__init__()
+            self.save_hyperparameters()
+
+    board = ProgressBoard()
+    assert Drawn(board).board is board
 
 
 def test_a_training_step_is_the_loss_of_the_batch_and_draws_it():

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from torch.utils.data import DataLoader
 
 from gradbook import checkpoint
 from gradbook.errors import ConfigError, CorruptFileError
@@ -65,6 +66,32 @@ def test_a_copy_of_a_run_s_checkpoint_belongs_to_no_run():
 def test_what_is_not_there_is_told():
     with pytest.raises(ConfigError, match="There is no checkpoint 'runs/mlp-2'"):
         Resumption.of("runs/mlp-2", Path("runs"))
+
+
+def test_a_folder_that_is_no_run_is_told_what_it_lacks():
+    Path("other").mkdir()
+    with pytest.raises(ConfigError, match=r"folder 'other': it has no checkpoints/last\.pt.*mlp-1"):
+        Resumption.of("other", None)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_yes_or_no_is_no_checkpoint(given):
+    with pytest.raises(ConfigError, match=rf"resume is {given}.*'runs/mlp-1'.*begin anew, leave"):
+        Resumption.of(given, None)
+
+
+@pytest.mark.parametrize("given", [1, b"runs/mlp-1", "", SimpleNamespace(folder=3)])
+def test_what_is_no_path_says_what_is_taken(given):
+    with pytest.raises(
+        ConfigError, match=r"names no checkpoint\. fit\(model, data, resume=\.\.\.\)"
+    ):
+        Resumption.of(given, None)
+
+
+@pytest.mark.parametrize("given", [[1, 2], DataLoader([1, 2]), (1, 2)])
+def test_batches_for_validation_belong_into_the_data(given):
+    with pytest.raises(ConfigError, match=r"third argument.*`get_dataloader\(self, train\)`"):
+        Resumption.of(given, None)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links of POSIX")

@@ -1,5 +1,6 @@
 """A training that goes on from a checkpoint gives the same numbers as one that never stopped."""
 
+import functools
 import itertools
 import random
 from collections import deque
@@ -534,8 +535,11 @@ class Silent(DropoutMLP):
     [
         ({"activation": nn.Tanh}, r"model.layers.net.2: .*ReLU.* in the checkpoint, .*Tanh"),
         ({"p": 0.8}, r"model.layers.net.3: .*p=0.5.*p=0.8"),
-        ({"group_lr": 0.2}, r"optimizer.groups: .*"),
-        ({"gamma": 0.1}, r"optimizer.schedulers: .*"),
+        ({"group_lr": 0.2}, r"optimizer.groups\[1\].lr: .* in the checkpoint, 0.2 now"),
+        (
+            {"gamma": 0.1},
+            r"schedulers\[0\].settings.gamma: 0.9 in the checkpoint, 0.1 now",
+        ),
         ({"frozen": True}, r"model.frozen: \[\] in the checkpoint, .*net.1.weight"),
     ],
 )
@@ -546,6 +550,62 @@ def test_changes_that_no_hyperparameter_tells_are_listed_too(change, told, tmp_p
     trainer = Trainer(3)
     with pytest.raises(CheckpointError, match=told):
         trainer.fit(Silent(**change), Images(), resume=tmp_path / "a.pt")
+
+
+class Scheduled(Classifier):
+    """Its schedule is made from the optimizer and the number of epochs."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+        self.net = nn.Linear(1, 3)
+
+    def forward(self, X):
+        return self.net(X.reshape(len(X), -1)[:, :1])
+
+    def configure_optimizers(self):
+        optim = torch.optim.SGD(self.parameters(), lr=0.1)
+        return [optim], [self.make(optim, self.trainer)]
+
+
+def cosine(optim, trainer):
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optim, trainer.max_epochs)
+
+
+def linear(optim, trainer, length=None):
+    num_epochs = length or trainer.max_epochs
+    return torch.optim.lr_scheduler.LambdaLR(optim, lambda epoch: 1 - epoch / (num_epochs + 1))
+
+
+def of_trainer(optim, trainer):
+    return torch.optim.lr_scheduler.LambdaLR(optim, lambda n: 1 - n / (trainer.max_epochs + 1))
+
+
+@pytest.mark.filterwarnings("ignore:CosineAnnealingLR has")
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (cosine, r"(?s)settings\.T_max: 2 in the checkpoint, 4 now.*from max_epochs, write fixed"),
+        (linear, r"rate after 2 steps was 0\.0333333, and is 0\.06 now.*write a fixed number"),
+        (of_trainer, r"rate after 2 steps was 0\.0333333, and is 0\.06 now.*write a fixed number"),
+    ],
+)
+def test_a_schedule_that_follows_max_epochs_is_told_to_have_a_fixed_length(make, told, tmp_path):
+    trainer = Trainer(2)
+    trainer.fit(Scheduled(make), Images())
+    trainer.save_checkpoint(tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=told):
+        Trainer(4).fit(Scheduled(make), Images(), resume=tmp_path / "a.pt")
+
+
+def test_a_schedule_of_fixed_length_goes_on_for_more_epochs(tmp_path):
+    make = functools.partial(linear, length=9)
+    trainer = Trainer(2)
+    trainer.fit(Scheduled(make), Images())
+    trainer.save_checkpoint(tmp_path / "a.pt")
+    trainer = Trainer(4)
+    trainer.fit(Scheduled(make), Images(), resume=tmp_path / "a.pt")
+    assert [row["lr"] for row in trainer.history.rows] == pytest.approx([0.1, 0.09, 0.08, 0.07])
 
 
 def test_another_number_of_threads_is_told(half, monkeypatch):

@@ -43,6 +43,7 @@ from gradbook.errors import (
     GradbookWarning,
     IgnoredSettingWarning,
     ModelError,
+    NotTrainedError,
     ShapeError,
 )
 
@@ -353,6 +354,87 @@ def test_a_forgotten_base_constructor_is_named():
 def test_a_module_of_torch_is_told_its_base_class():
     with pytest.raises(ModelError, match=r"Linear has no `board`.*gradbook\.Module"):
         fit(nn.Linear(2, 1), regression())
+
+
+def test_a_network_alone_is_told_to_become_the_net_of_a_model():
+    with pytest.raises(ModelError, match=r"neither a loss nor an optimizer.*`self\.net`"):
+        fit(nn.Sequential(nn.Linear(2, 1)), regression())
+
+
+def test_no_model_is_told_what_may_be_missing():
+    with pytest.raises(ModelError, match=r"got None.*`return model`"):
+        fit(None, regression())
+
+
+@pytest.mark.parametrize("call", ["fit", "validate", "predict"])
+def test_data_and_model_the_other_way_round_are_told_their_order(call):
+    method = getattr(Trainer(1), call)
+    found = r"got a Data as the model and a LinearRegression as the data"
+    with pytest.raises(ModelError, match=rf"{found}. Write `{call}\(model, data\)`"):
+        method(regression(), LinearRegression(0.1))
+
+
+def test_classes_the_other_way_round_are_told_their_order():
+    with pytest.raises(ModelError, match=r"the class Data as .* the class LinearRegression as"):
+        fit(Data, LinearRegression)
+
+
+@pytest.mark.parametrize("call", ["validate", "predict"])
+def test_other_calls_refuse_a_class_under_their_own_name(call):
+    with pytest.raises(
+        ModelError, match=rf"{call}\(\) needs a model, but got the class MLP itself"
+    ):
+        getattr(Trainer(1), call)(MLP, regression())
+
+
+LOADER = DataLoader(TensorDataset(torch.zeros(4, 2), torch.zeros(4, 1)), batch_size=2)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (LOADER, r"got DataLoader.*return train_loader if train else val_loader"),
+        (
+            (torch.zeros(4, 2), torch.zeros(4, 1)),
+            r"got tuple.*self\.get_tensorloader\(\[X, y\], train\)",
+        ),
+        (torch.zeros(4, 2), r"got Tensor.*self\.get_tensorloader"),
+        (np.zeros((4, 2)), r"got ndarray.*self\.get_tensorloader"),
+        (LOADER.dataset, r"got TensorDataset.*return DataLoader\(train_set if train else val_set"),
+        (None, r"got NoneType\. Derive a class from gradbook\.DataModule"),
+    ],
+)
+def test_what_is_no_data_is_told_how_to_become_some(given, line):
+    with pytest.raises(DataError, match=rf"(?s){line}"):
+        fit(LinearRegression(0.1), given)
+
+
+def test_a_loader_as_the_third_argument_is_not_taken_for_a_checkpoint():
+    with pytest.raises(ConfigError, match=r"third argument.*`get_dataloader\(self, train\)`"):
+        Trainer(1).fit(LinearRegression(0.1), LOADER, LOADER)
+
+
+@pytest.mark.parametrize(
+    "name", ["history", "best", "model", "optim", "epoch", "train_dataloader", "num_train_batches"]
+)
+def test_what_fit_sets_is_not_known_before(name):
+    trainer = Trainer(1)
+    assert not hasattr(trainer, name)
+    with pytest.raises(
+        NotTrainedError, match=rf"Trainer\.{name} is not known yet.*fit\(model, data\)"
+    ):
+        getattr(trainer, name)
+    trainer.fit(LinearRegression(0.1), regression())
+    assert hasattr(trainer, name)
+
+
+def test_another_attribute_is_missing_in_python_s_own_words():
+    with pytest.raises(AttributeError, match="'Trainer' object has no attribute 'histroy'"):
+        _ = Trainer(1).histroy
+
+
+def test_a_trainer_that_has_trained_nothing_can_be_copied():
+    assert copy.deepcopy(Trainer(3)).max_epochs == copy.copy(Trainer(3)).max_epochs == 3
 
 
 def test_an_optimizer_that_was_not_returned_is_named():

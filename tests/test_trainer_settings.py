@@ -1,8 +1,10 @@
 """What the settings of a trainer do, each compared with the same thing done by hand."""
 
 import copy
+import inspect
 import math
 import random
+import re
 from functools import partial
 
 import numpy as np
@@ -1324,3 +1326,41 @@ def test_a_value_that_cannot_be_used_is_shown(name, value):
 def test_a_misspelt_choice_is_corrected():
     with pytest.raises(ConfigError, match="Did you mean 'norm'"):
         Trainer(1, gradient_clip_algorithm="nrom")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"epochs": 3}, "'epochs'. It is called 'max_epochs' here."),
+        ({"num_epochs": 3}, "'num_epochs'. It is called 'max_epochs' here."),
+        ({"gpus": 1}, "'gpus'. It is called 'num_gpus' here."),
+        ({"lr": 0.1}, "'lr'. It belongs to the model, as in `MLP(..., lr=0.1)`"),
+        ({"batch_size": 8}, "'batch_size'. It belongs to the data"),
+        ({"optimizer": "adam"}, "'optimizer'. It belongs to the model: its method configure_opt"),
+        ({"seed": 1}, "'seed'. Before the model is made, write `gradbook.seed_everything(0)`."),
+        ({"model": None}, "'model'. It belongs to fit"),
+        ({"patienc": 3}, "'patienc'. Did you mean 'patience'?"),
+        ({"foo": 3}, "'foo'. It has max_epochs, num_gpus, gradient_clip_val, "),
+        ({"lr": 0.1, "epochs": 3}, "Trainer has no setting 'epochs'. It is called 'max_epochs'"),
+    ],
+)
+def test_an_unknown_setting_is_told_what_it_is_called_or_belongs_to(given, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        Trainer(**given)
+
+
+def test_a_trainer_needs_its_epochs():
+    with pytest.raises(ConfigError, match=r"needs max_epochs, as in `Trainer\(max_epochs=10\)`"):
+        Trainer()
+
+
+@pytest.mark.parametrize("places", [(LinearRegression(0.1), None), (1, 0, 0, "value")])
+def test_model_and_data_belong_to_fit(places):
+    with pytest.raises(ConfigError, match=r"in this order.*`Trainer\(.*\)\.fit\(model, data\)`"):
+        Trainer(*places)
+
+
+def test_a_trainer_s_signature_is_that_of_its_settings():
+    names = list(inspect.signature(Trainer).parameters)
+    assert names[:3] == ["max_epochs", "num_gpus", "gradient_clip_val"]
+    assert "patience" in names

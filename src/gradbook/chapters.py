@@ -1,4 +1,9 @@
-"""The names of the book's later chapters that gradbook does not carry yet, and where they stand."""
+"""The names of the book that gradbook does not carry.
+
+Those of later chapters, with where they stand; those of earlier editions, with what to write now.
+"""
+
+import re
 
 from gradbook.errors import NotCarriedError
 
@@ -50,6 +55,67 @@ NOT_CARRIED: dict[tuple[str, str], str] = {
     ),
 }
 
+_FIT = "`d2l.Trainer(max_epochs=10).fit(model, data)`"
+_LOOP = (
+    f"This edition trains with {_FIT}; `d2l.train_ch6(net, train_iter, test_iter, num_epochs, lr, "
+    f"device)` still trains a network that comes without such a model"
+)
+_PREDICT = "This edition predicts with `d2l.Trainer(1).predict(model, data)`"
+_TEXT = (
+    "Its place has been taken by a class of chapter 9 (Recurrent Neural Networks), which gradbook "
+    "does not carry yet"
+)
+_TRANSFORMER = (
+    "Its place has been taken by a class of chapter 11 (Attention Mechanisms and Transformers), "
+    "which gradbook does not carry yet"
+)
+_OWN = "You can define it in your own code, as that edition does"
+
+#: What the book's earlier editions had: the names, and what to do now.
+EARLIER: dict[str, str] = {
+    **dict.fromkeys(("train_ch3", "train_epoch_ch3", "train_ch5", "train_ch7"), _LOOP),
+    "predict_ch3": _PREDICT,
+    "evaluate_accuracy": (
+        "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`, which works on a CPU too, or "
+        "`d2l.Trainer(1).validate(model, data)`"
+    ),
+    "evaluate_accuracy_gpus": "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`",
+    **dict.fromkeys(
+        [
+            "train_ch8",
+            "train_epoch_ch8",
+            "train_ch9",
+            "train_epoch_ch9",
+            "predict_ch8",
+            "predict_ch9",
+            "RNNModel",
+            "RNNModelScratch",
+            "read_time_machine",
+            "load_corpus_time_machine",
+            "load_data_time_machine",
+            "count_corpus",
+            "SeqDataLoader",
+            "seq_data_iter_random",
+            "seq_data_iter_sequential",
+            "seq_data_iter_consecutive",
+        ],
+        _TEXT,
+    ),
+    **dict.fromkeys(
+        ("EncoderBlock", "DecoderBlock", "transpose_qkv", "transpose_output"),
+        _TRANSFORMER,
+    ),
+    **dict.fromkeys(
+        ("train_s2s_ch9", "predict_s2s_ch9"), "Chapter 10 has Seq2Seq, not carried yet"
+    ),
+    "download_all": "Write `d2l.download(name)` for each of `d2l.DATA_HUB`",
+    "mkdir_if_not_exist": "Write `os.makedirs(path, exist_ok=True)`",
+    "semilogy": 'Write `d2l.plot(x, y, yscale="log")`',
+    "show_fashion_mnist": "Write `d2l.show_images(images, num_rows, num_cols)`",
+    **dict.fromkeys(("data_iter", "FlattenLayer"), _OWN),
+    "load_data_pikachu": "Chapter 14 has load_data_bananas, not carried yet",
+}
+
 
 def chapter_of(name: str) -> tuple[str, str] | None:
     """Number and title of the chapter that a name not carried yet belongs to, or None."""
@@ -62,12 +128,20 @@ def chapter_of(name: str) -> tuple[str, str] | None:
 def not_carried(name: str) -> NotCarriedError | None:
     """The error that says where the name `name` belongs, or None if the book has no such name."""
     chapter = chapter_of(name)
-    if chapter is None:
+    if chapter is not None:
+        number, title = chapter
+        told = (
+            f"{name!r} belongs to chapter {number} of the book ({title}). gradbook carries the "
+            f"names of chapters 2 to 5, and not this one yet. You can define it in your own code "
+            f"as the chapter does."
+        )
+    elif name in EARLIER:
+        told = f"{name!r} belongs to an earlier edition of the book. {EARLIER[name]}."
+    elif re.search(r"_ch\d+$", name):  # such names stand for chapters, and not for each other
+        told = (
+            f"{name!r} is no name that gradbook knows. A function with the number of a chapter "
+            f"comes from an earlier edition of the book. {_LOOP}."
+        )
+    else:
         return None
-    number, title = chapter
-    return NotCarriedError(
-        f"{name!r} belongs to chapter {number} of the book ({title}). gradbook carries the names "
-        f"of chapters 2 to 5, and not this one yet. You can define it in your own code as the "
-        f"chapter does.",
-        name=name,
-    )
+    return NotCarriedError(told, name=name)

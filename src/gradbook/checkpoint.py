@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from gradbook.checks import check_path
 from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, text_of
 from gradbook.storage import write_atomically
 from gradbook.untrusted import open_file, read_file
@@ -133,6 +134,7 @@ def load(path: Path | str) -> dict[str, Any]:
         ConfigError: If there is no such file.
         CorruptFileError: If it is truncated, damaged, or no checkpoint of gradbook's.
     """
+    check_path(path, "A checkpoint's path", "runs/mlp-1/checkpoints/last.pt")
     path = Path(path)
     try:
         _check_end(path, _end_of(path))  # before much is read of what may be anything

@@ -5,6 +5,7 @@ A healthy step runs nothing of this but `check_labels` or `check_targets`, which
 
 import math
 import operator
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -439,12 +440,39 @@ def missing_shapes(model: object, layers: Sequence[str]) -> str:
     )
 
 
-def check_model(model: Any) -> None:
-    """Raises ModelError if `model` lacks what any training needs."""
+def check_order(model: Any, data: Any, call: str = "fit") -> None:
+    """Raises ModelError if model and data were given the other way round."""
+    if is_model(data) and not is_model(model):
+        raise ModelError(
+            f"{call}() takes the model first and then the data, but got {_called(model)} as the "
+            f"model and {_called(data)} as the data. Write `{call}(model, data)`."
+        )
+
+
+def is_model(value: Any) -> bool:
+    """Whether a value is a model or a network, or the class of one."""
+    Class = value if isinstance(value, type) else type(value)
+    return hasattr(value, "training_step") or issubclass(Class, nn.Module)
+
+
+def _called(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return "None" if value is None else f"a {type(value).__name__}"
+
+
+def check_model(model: Any, data: Any = None, call: str = "fit") -> None:
+    """Raises ModelError if `model` lacks what any training needs, or changed places with `data`."""
+    check_order(model, data, call)
     if isinstance(model, type):
         raise ModelError(
-            f"fit() needs a model, but got the class {model.__name__} itself. "
+            f"{call}() needs a model, but got the class {model.__name__} itself. "
             f"Make an instance: `{model.__name__}(...)`."
+        )
+    if model is None:
+        raise ModelError(
+            f"{call}() needs a model, but got None. A function that makes a model ends with "
+            f"`return model`."
         )
     for attribute in ("board", "training_step", "configure_optimizers"):
         if not hasattr(model, attribute):
@@ -454,23 +482,125 @@ def check_model(model: Any) -> None:
                 if attribute == "board" and hasattr(model, "training_step")
                 else "Derive it from gradbook.Module or gradbook.Classifier."
             )
+            if isinstance(model, nn.Module) and not hasattr(model, "training_step"):
+                reason = (
+                    "A network alone has neither a loss nor an optimizer: derive a class from "
+                    "gradbook.Module or gradbook.Classifier, and set `self.net` to the network in "
+                    "its __init__."
+                )
             raise ModelError(f"{name} has no `{attribute}`, which training needs. {reason}")
     if "lr" in getattr(model, "hparams", {}):
         check_rate(model.lr)
 
 
-def check_data(data: Any) -> None:
+def check_data(data: Any, call: str = "fit") -> None:
     """Raises DataError if `data` cannot be asked for minibatches."""
     if isinstance(data, type):
         raise DataError(
-            f"fit() needs data, but got the class {data.__name__} itself. "
+            f"{call}() needs data, but got the class {data.__name__} itself. "
             f"Make an instance: `{data.__name__}(...)`."
         )
     if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
         raise DataError(
-            f"fit() needs data that give their minibatches, but got {type(data).__name__}. Derive "
-            f"a class from gradbook.DataModule, with a method `get_dataloader(self, train)`."
+            f"{call}() needs data that give their minibatches, but got {type(data).__name__}. "
+            f"{as_data(data, f'{call}(model, Data())')}"
         )
+
+
+def as_data(value: Any, call: str = "fit(model, Data())") -> str:
+    """How to make data of what was given instead: loaders, tensors or a data set."""
+    if isinstance(value, tuple | list | torch.Tensor) or hasattr(value, "__array__"):
+        method = "return self.get_tensorloader([X, y], train)"
+    elif hasattr(value, "__iter__") and not isinstance(value, str | Mapping):
+        method = "return train_loader if train else val_loader"
+    elif hasattr(value, "__getitem__") and hasattr(value, "__len__"):
+        method = "return DataLoader(train_set if train else val_set, 32, shuffle=train)"
+    else:
+        return f"{_DERIVE_DATA}."
+    return (
+        f"{_DERIVE_DATA}, which gives the batches for training or for validation:\n"
+        f"    class Data(gradbook.DataModule):\n"
+        f"        def get_dataloader(self, train):\n"
+        f"            {method}\n"
+        f"Then write `{call}`."
+    )
+
+
+_DERIVE_DATA = (
+    "Derive a class from gradbook.DataModule, with a method `get_dataloader(self, train)`"
+)
+
+
+def check_path(value: Any, name: str, example: str) -> None:
+    """Raises ConfigError unless `value` can be the path of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(
+            f"{name} must be a text or a path, such as {example!r}, but it is {value!r:.60}."
+        )
+
+
+def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:
+    """What to say of settings that a trainer does not have: what they are called, or belong to."""
+    told, are_clear = [], True
+    for name in names:
+        advice = _ELSEWHERE.get(name) or did_you_mean(name, known).strip()
+        if name in _CALLED_HERE:
+            advice = f"It is called {_CALLED_HERE[name]!r} here."
+        are_clear = are_clear and bool(advice)
+        told.append(f"Trainer has no setting {name!r}. {advice}".rstrip())
+    return " ".join(told) + ("" if are_clear else f" It has {', '.join(known)}.")
+
+
+#: Names that other libraries, or learners, have for the trainer's settings.
+_CALLED_HERE = {
+    **dict.fromkeys(
+        ("epochs", "num_epochs", "n_epochs", "nb_epochs", "epoch", "max_epoch", "number_of_epochs"),
+        "max_epochs",
+    ),
+    **dict.fromkeys(("gpus", "gpu", "use_gpu", "cuda", "devices", "device"), "num_gpus"),
+    **dict.fromkeys(
+        ("clip", "clip_norm", "grad_clip", "grad_clip_val", "gradient_clip", "max_grad_norm"),
+        "gradient_clip_val",
+    ),
+    **dict.fromkeys(("early_stop", "early_stopping"), "patience"),
+    **dict.fromkeys(("verbose", "enable_progress_bar", "progress_bar"), "display"),
+    **dict.fromkeys(("callbacks", "logger", "loggers", "callback"), "sinks"),
+    **dict.fromkeys(("log_dir", "default_root_dir", "runs", "checkpoint_dir"), "run"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision"), "precision"),
+    **dict.fromkeys(("gradient_accumulation_steps", "accumulate"), "accumulate_grad_batches"),
+    **dict.fromkeys(("limit_train_batches", "num_batches"), "limit_batches"),
+    "accelerator": "num_gpus",
+    "save_best": "keep_best",
+}
+
+#: What belongs elsewhere, and where.
+_ELSEWHERE = {
+    **dict.fromkeys(
+        ("lr", "learning_rate", "weight_decay", "momentum", "wd"),
+        "It belongs to the model, as in `MLP(..., lr=0.1)`; what only an optimizer takes, to the "
+        "model's configure_optimizers().",
+    ),
+    **dict.fromkeys(
+        ("optimizer", "optim", "optimizers", "scheduler", "lr_scheduler"),
+        "It belongs to the model: its method configure_optimizers() returns it.",
+    ),
+    **dict.fromkeys(
+        ("loss", "criterion", "loss_fn", "metrics"),
+        "It belongs to the model: write its method `loss(self, y_hat, y)`.",
+    ),
+    **dict.fromkeys(
+        ("batch_size", "num_workers", "shuffle"),
+        "It belongs to the data, as in `FashionMNIST(batch_size=64)`.",
+    ),
+    **dict.fromkeys(
+        ("seed", "random_state"),
+        "Before the model is made, write `gradbook.seed_everything(0)`.",
+    ),
+    **dict.fromkeys(
+        ("model", "data", "train_dataloader", "val_dataloader", "resume"),
+        "It belongs to fit, as in `Trainer(max_epochs=10).fit(model, data)`.",
+    ),
+}
 
 
 def check_loaders(data: Any, train: Any, val: Any) -> None:

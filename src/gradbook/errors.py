@@ -14,7 +14,8 @@ Every error of ours says what happened, with which value, and what to do. Each i
     ├── StorageError       (OSError)              a file that cannot be written
     ├── DownloadError      (OSError)              no source could deliver a file
     ├── MissingExtraError  (ImportError)          an optional package is not installed
-    └── NotCarriedError    (AttributeError)       a name of the book that is not carried yet
+    ├── NotCarriedError    (AttributeError)       a name of the book that is not carried yet
+    └── NotTrainedError    (AttributeError)       what is only known once a training has begun
 
     GradbookWarning        (UserWarning)
     ├── IgnoredSettingWarning                     a setting that cannot apply here
@@ -87,6 +88,10 @@ class MissingExtraError(GradbookError, ImportError):
 
 class NotCarriedError(GradbookError, AttributeError):
     """A name of the book that gradbook does not carry yet."""
+
+
+class NotTrainedError(GradbookError, AttributeError):
+    """Something of a trainer that is only known once its `fit` has begun."""
 
 
 class GradbookWarning(UserWarning):

@@ -14,6 +14,7 @@ from gradbook.checks import (
     at_rest,
     check_batch,
     check_model,
+    check_order,
     describe,
     explain_not_one_tensor,
     is_ours,
@@ -28,7 +29,7 @@ from gradbook.seeds import untouched_generators
 
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     """The exact means of what `validation_step` plots: see `Trainer.validate`."""
-    check_model(model)
+    check_model(model, data, "validate")
     loader = batches_of(data)
     if loader is None:
         raise DataError(f"{type(data).__name__} has no validation set to look at.")
@@ -59,10 +60,11 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
 
 def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     """The outputs for all examples: see `Trainer.predict`."""
-    if isinstance(model, type) or not callable(model):
-        kind = model if isinstance(model, type) else type(model)
-        what = f"the class {kind.__name__} itself" if kind is model else f"a {kind.__name__}"
-        raise ModelError(f"predict(model, data) needs a model first, but got {what}.")
+    check_order(model, data, "predict")
+    if isinstance(model, type):
+        check_model(model, call="predict")
+    if not callable(model):
+        raise ModelError(f"predict(model, data) needs a model, but got a {type(model).__name__}.")
     X = as_tensor(data, "The data") if _is_numbers(data) else None
     batches = batches_of(data) if X is None else [[part] for part in torch.split(X, 1024)]
     if batches is None:

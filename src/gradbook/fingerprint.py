@@ -128,6 +128,11 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
     differences += [
         f"  {name}: the methods of the class have changed since" for name in changed_classes(*code)
     ]
+    if any(line.startswith("  optimizer.schedulers") for line in differences):
+        differences.append(
+            "A learning-rate schedule goes on with the settings that it began with. If they are "
+            "computed from max_epochs, write fixed numbers there instead: those of the checkpoint."
+        )
     if differences:
         raise CheckpointError(
             "This checkpoint was made by a different training, which cannot resume as it is now:\n"
@@ -253,8 +258,15 @@ def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any,
         for key in {**old, **new}:
             inner = f"{path}.{key}" if path else str(key)
             yield from _differences(old.get(key), new.get(key), inner)
+    elif _are_dicts(old) and _are_dicts(new) and len(old) == len(new):
+        for place, pair in enumerate(zip(old, new, strict=True)):
+            yield from _differences(*pair, f"{path}[{place}]")
     elif repr(old) != repr(new):
         yield path, old, new
+
+
+def _are_dicts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value)
 
 
 def _short(value: Any) -> str:

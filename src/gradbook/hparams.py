@@ -24,16 +24,20 @@ T = TypeVar("T")
 def add_to_class(Class: type) -> Callable[[F], F]:
     """Makes the decorated function a method of `Class`, for instances that already exist too.
 
-    A second definition under the same name replaces the first. Book: 3.2.1.
+    A property becomes a property; so it is with a static method and a class method. A second
+    definition under the same name replaces the first. Book: 3.2.1.
 
     Raises:
-        ConfigError: If `Class` is no class, as when the decorator was written without one.
+        ConfigError: If `Class` is no class, as when the decorator was written without one, or one
+            that Python lets nobody change; or if what is decorated has no name.
     """
     given: Any = Class
     if not isinstance(given, type):
         found, name = f"{given!r:.60}", "Module"
         if inspect.isroutine(given):  # the decorator itself, without parentheses
             found = f"the function {given.__name__!r}, which would then be added to nothing"
+        elif isinstance(given, property):
+            found = "a property: `@add_to_class(...)` stands above `@property`"
         elif isinstance(given, str):
             name = given if given.isidentifier() else name
         elif given is not None:
@@ -44,7 +48,27 @@ def add_to_class(Class: type) -> Callable[[F], F]:
         )
 
     def register(method: F) -> F:
-        setattr(Class, method.__name__, method)
+        # A property, and a cached one, has the name of the function within.
+        inner: Any = getattr(method, "fget", None) or method
+        if hasattr(method, "__set_name__"):
+            inner = getattr(method, "func", inner)
+        name = getattr(inner, "__name__", "")
+        if not name.isidentifier():
+            found = "a lambda, which has no name" if name == "<lambda>" else f"{method!r:.60}"
+            raise ConfigError(
+                f"add_to_class adds a function under its name, but got {found}. Write a method "
+                f"with `def` below `@add_to_class({Class.__name__})`; for any other value, write "
+                f"`{Class.__name__}.name = value`."
+            )
+        try:
+            setattr(Class, name, method)
+        except TypeError:
+            raise ConfigError(
+                f"Python does not let anyone add a method to its own class {Class.__name__}. "
+                f"Derive a class from it and add {name!r} to that."
+            ) from None
+        if hasattr(method, "__set_name__"):  # as Python calls it for what stands in a class
+            method.__set_name__(Class, name)
         return method
 
     return register
@@ -54,6 +78,9 @@ class HyperParameters:
     """A base class whose `__init__` arguments become attributes. Book: 3.2.1."""
 
     hparams: dict[str, Any]
+
+    #: Attributes that the class sets itself: the method that a value must have to stand there.
+    _set_by_class: Mapping[str, str | None] = {"hparams": None}
 
     def save_hyperparameters(self, ignore: str | Iterable[str] = ()) -> None:
         """Saves the arguments of the calling `__init__` as attributes and in `hparams`.
@@ -66,6 +93,10 @@ class HyperParameters:
 
         Args:
             ignore: Names of arguments that are not to be kept, or one such name.
+
+        Raises:
+            ConfigError: If an argument's value would take the place of a method. A function may:
+                `loss=F.l1_loss` is then what `self.loss(...)` calls.
         """
         frame = inspect.currentframe()
         if frame is None or frame.f_back is None:  # pragma: no cover - CPython always has frames
@@ -76,6 +107,7 @@ class HyperParameters:
         names = [name for name in (*caller.args, caller.varargs, caller.keywords) if name]
         given = {name: caller.locals[name] for name in names}
         made: Any = self
+        fields: list[str] = []
         if is_post_init and dataclasses.is_dataclass(made):
             fields = [field.name for field in dataclasses.fields(made) if field.init]
             given = {name: getattr(made, name) for name in fields} | given
@@ -90,11 +122,44 @@ class HyperParameters:
 
         saved = kept(given)
         for name, value in saved.items():
+            if name not in fields:  # whose class attribute is its default
+                _check_hides_nothing(self, name, value)
             setattr(self, name, value)
         if caller.keywords in saved:
             saved = {**kept(saved.pop(caller.keywords)), **saved}
         # A new dictionary: the base's may be shared with code that already read it.
         self.hparams = {**getattr(self, "hparams", {}), **saved}
+
+
+def _check_hides_nothing(owner: HyperParameters, name: str, value: Any) -> None:
+    """Raises ConfigError if `owner.name = value` would hide a method, or be overwritten itself."""
+    Class = type(owner)
+    found = inspect.getattr_static(Class, name, None)
+    if name in owner._set_by_class:
+        needs = owner._set_by_class[name]
+        if needs is not None and hasattr(value, needs):
+            return
+        problem = f"{Class.__name__}.{name} is set by the library itself"
+    elif isinstance(found, property) and found.fset is None:
+        problem = f"{Class.__name__}.{name} is a property, which cannot be set"
+    elif inspect.isroutine(found) or isinstance(found, staticmethod | classmethod):
+        package = (getattr(found, "__module__", None) or "").partition(".")[0]
+        if package == "gradbook" and isinstance(value, type):
+            raise ConfigError(
+                f"{name}={value.__name__} is a class, but self.{name}(...) is called as a "
+                f"function. Give an object of the class, as in `{name}={value.__name__}()`."
+            )
+        if callable(value) and package != "torch":
+            return  # one function in the place of another
+        problem = f"it would hide the method {Class.__name__}.{name}"
+    else:
+        return
+    other = f"{name}_name" if isinstance(value, str) else f"{name}_value"
+    raise ConfigError(
+        f"The hyperparameter {name}={value!r:.60} cannot be kept as self.{name}: {problem}. Give "
+        f"the argument another name, such as {other!r}, or leave it out with "
+        f"save_hyperparameters(ignore=[{name!r}])."
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ Book: 3.2.2 (oo-design-models) for `Module`, 4.3 (sec_classification) for `Class
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,6 +43,9 @@ class Module(nn.Module, HyperParameters):
 
     board: ProgressBoard
     trainer: "Trainer"
+    _set_by_class: Mapping[str, str | None] = {
+        **{"hparams": None, "board": "draw", "trainer": "fit", "training": None}
+    }
     # Where a subclass has them, and does not define the method that reads them.
     net: Any
     lr: float
@@ -70,6 +73,10 @@ class Module(nn.Module, HyperParameters):
             for place, item in _tensors_in(value, name):
                 _check_not_lost(self, place, item)
         super().__setattr__(name, value)
+        if isinstance(value, nn.Module) and checks.is_ours(getattr(type(self), name, None)):
+            # PyTorch keeps a layer where a method of the same name would hide it, so that
+            # `self.loss = nn.MSELoss()` had no effect.
+            self.__dict__[name] = value
 
     def _look_at(self, name: str, value: torch.Tensor) -> None:
         """Makes a tensor that is about to be set a parameter, if it is or may become one."""

@@ -41,12 +41,22 @@ class Resumption:
         """
         if isinstance(resume, dict):
             return cls(resume)
-        path = Path(getattr(resume, "folder", resume))
+        given = getattr(resume, "folder", resume)
+        if not isinstance(given, str | os.PathLike) or not os.fspath(given):
+            raise ConfigError(_no_resumption(resume))
+        path = Path(given)
         if runs is not None and not path.exists() and Path(runs, path).is_dir():
             path = Path(runs, path)
         folder = path if path.is_dir() else None
         if folder is not None:
             path = inside(folder, "checkpoints/last.pt")
+            if not path.exists():
+                raise ConfigError(
+                    f"There is nothing to go on from in the folder {str(folder)!r}: it has no "
+                    f"checkpoints/last.pt. {_WHAT}."
+                )
+        elif not path.exists():
+            raise ConfigError(f"There is no checkpoint {str(path)!r}. {_WHAT}.")
         state = checkpoint.load(path)
         # A checkpoint that was saved by hand belongs to no run, wherever it lies.
         if "recorded_lines" not in state:
@@ -71,3 +81,26 @@ class Resumption:
         """Raises ConfigError if another process has trained the run further meanwhile."""
         if self.file is not None and checkpoint.digest_of(self.file.path) != self._digest:
             raise ConfigError(f"{self.path} has just been written by another process. Try again.")
+
+
+_WHAT = (
+    "fit(model, data, resume=...) takes the folder of a run, such as 'runs/mlp-1', or the file of "
+    "a checkpoint"
+)
+
+
+def _no_resumption(given: Any) -> str:
+    """What to say of something that names no checkpoint."""
+    if isinstance(given, bool):
+        advice = f"{_WHAT}; to begin anew, leave it out."
+    elif hasattr(given, "dataset") or (
+        hasattr(given, "__len__") and not isinstance(given, str | bytes)
+    ):
+        advice = (
+            f"As its third argument, {_WHAT}. The batches for training and for validation come "
+            f"from one object, the data: derive a class from gradbook.DataModule whose method "
+            f"`get_dataloader(self, train)` returns the one or the other."
+        )
+    else:
+        advice = f"{_WHAT}."
+    return f"resume is {given!r:.60}, and names no checkpoint. {advice}"

@@ -22,7 +22,14 @@ from torch.optim.lr_scheduler import (
 )
 
 from gradbook.checks import check_whole_number, missing_optimizer
-from gradbook.errors import ConfigError, IgnoredSettingWarning, ModelError, did_you_mean, warn
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    IgnoredSettingWarning,
+    ModelError,
+    did_you_mean,
+    warn,
+)
 from gradbook.record import higher_is_better
 from gradbook.seeds import random_state, restore_random_state
 
@@ -212,6 +219,29 @@ def _problems_of_factors(scheduler: Any, steps: int) -> Iterator[str]:
                     break
     finally:
         restore_random_state(before)
+
+
+def check_goes_on(scheduler: Any) -> None:
+    """Raises CheckpointError if a function of a resumed LambdaLR is another than it was.
+
+    A checkpoint cannot hold the function, but it has the last rate that it gave.
+    """
+    if not isinstance(scheduler, LambdaLR):
+        return
+    step = scheduler.last_epoch
+    rates = zip(scheduler.lr_lambdas, scheduler.base_lrs, scheduler.get_last_lr(), strict=True)
+    for function, base, before in rates:
+        code = getattr(function, "__code__", None)
+        if not (_leaves_no_trace(function) or "max_epochs" in getattr(code, "co_names", ())):
+            continue
+        now = float(base * function(step))
+        if not math.isclose(now, before, rel_tol=1e-6):
+            raise CheckpointError(
+                f"The function of {type(scheduler).__name__} is another than it was: its learning "
+                f"rate after {step} steps was {before:g}, and is {now:g} now. If it is computed "
+                f"from max_epochs, write a fixed number there instead, which stays as it is when "
+                f"the training goes on for longer."
+            )
 
 
 def _leaves_no_trace(function: Any) -> bool:

@@ -18,6 +18,7 @@ from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarn
 from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
+from gradbook.schedules import check_goes_on
 from gradbook.seeds import from_plain, to_plain
 
 
@@ -117,6 +118,8 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         _restore_optimizer(trainer.optim, state["optimizer"])
         for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
+        if len(trainer.schedules) == 1:
+            check_goes_on(trainer.schedules[0].scheduler)
         if trainer.arithmetic.scaler is not None and state["scaler"] is not None:
             trainer.arithmetic.scaler.load_state_dict(state["scaler"])
         history.rows = [dict(row) for row in state["history"]["rows"]]

@@ -8,12 +8,13 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
 
 import torch
 
@@ -36,6 +37,7 @@ from gradbook.errors import (
     GradbookWarning,
     IgnoredSettingWarning,
     ModelError,
+    NotTrainedError,
     warn,
 )
 from gradbook.execution import NAMES, Precision
@@ -68,6 +70,33 @@ from gradbook.stopping import BestSoFar, Mode
 
 #: What `watch` may name.
 WATCHED = ("gradients",)
+
+
+_Init = TypeVar("_Init", bound=Callable[..., None])
+
+
+def _telling_unknown(init: _Init) -> _Init:
+    """Has an `__init__` say of arguments that it does not take what they are called instead."""
+    parameters = list(signature(init).parameters.values())[1:]
+    known = [parameter.name for parameter in parameters]
+    num_places = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)
+
+    @wraps(init)
+    def telling(self: Any, *args: Any, **kwargs: Any) -> None:
+        unknown = [name for name in kwargs if name not in known]
+        if unknown:
+            raise ConfigError(checks.unknown_settings(unknown, known))
+        if len(args) > num_places or (args and checks.is_model(args[0])):
+            raise ConfigError(
+                f"Trainer takes {', '.join(known[:num_places])} in this order, and everything else "
+                f"by name. Model and data belong to fit, as in "
+                f"`Trainer(max_epochs=10).fit(model, data)`."
+            )
+        if not args and "max_epochs" not in kwargs:
+            raise ConfigError("Trainer needs max_epochs, as in `Trainer(max_epochs=10)`.")
+        init(self, *args, **kwargs)
+
+    return cast(_Init, telling)
 
 
 class Trainer(HyperParameters):
@@ -159,6 +188,13 @@ class Trainer(HyperParameters):
     _last_loss: torch.Tensor | None = None
     _begun: Any = None  # the training set's first pass, where a look has begun it
 
+    #: What `fit` sets when it begins.
+    _set_by_fit = (
+        *("history", "best", "model", "data", "optim", "schedules", "epoch"),
+        *("train_batch_idx", "val_batch_idx", "train_dataloader", "val_dataloader"),
+        *("num_train_batches", "num_val_batches"),
+    )
+
     max_epochs: int
     gradient_clip_val: float
     epoch: int
@@ -166,6 +202,7 @@ class Trainer(HyperParameters):
     val_batch_idx: int
     best: BestSoFar
 
+    @_telling_unknown
     def __init__(
         self,
         max_epochs: int,
@@ -236,6 +273,20 @@ class Trainer(HyperParameters):
                 raise ConfigError(f"sinks must be a list of Sink objects, but holds {sink!r}.")
         if Trainer.fit is not _OWN_FIT:
             self._warn_of_ignored(_SETTINGS_OF_FIT, "fit")
+
+    if not TYPE_CHECKING:  # or no misspelled attribute would be found
+
+        def __getattr__(self, name: str) -> Any:
+            Class = type(self).__name__
+            if name not in Trainer._set_by_fit:
+                raise AttributeError(
+                    f"{Class!r} object has no attribute {name!r}", name=name, obj=self
+                )
+            raise NotTrainedError(
+                f"{Class}.{name} is not known yet, because this trainer has trained nothing. Call "
+                f"`trainer.fit(model, data)` first.",
+                name=name,
+            )
 
     # What the book's readers replace
 
@@ -323,7 +374,7 @@ class Trainer(HyperParameters):
         self.findings, self.gradients, self.postmortem = [], None, None
         self._last_loss = None
         try:
-            checks.check_model(model)
+            checks.check_model(model, data)
             warn_of_near_misses(model, data, self)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
             recorder = self._recorder()

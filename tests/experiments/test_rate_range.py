@@ -347,3 +347,8 @@ def test_batches_that_come_once_only_are_refused():
 def test_no_batch_is_no_data():
     with pytest.raises(DataError, match="no examples"):
         lr_range(LinearRegressionScratch(), [])
+
+
+def test_model_and_data_the_other_way_round_are_told_their_order():
+    with pytest.raises(ModelError, match=r"Write `lr_range\(model, data\)`"):
+        lr_range(SyntheticRegressionData(num_val=8), LinearRegression(0.1))

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gradbook import (
     DataModule,
+    LinearRegression,
     LinearRegressionScratch,
     SyntheticRegressionData,
     Trainer,
@@ -23,6 +24,7 @@ from gradbook.experiments.trial import (
     copy_to_try,
     is_interrupted,
     measuring,
+    one_batch,
     parameters_of,
     trial_of,
 )
@@ -155,3 +157,10 @@ def test_only_ctrl_c_ends_an_experiment_with_what_it_has():
         assert not is_interrupted(interrupts)
         signal.raise_signal(signal.SIGINT)
         assert is_interrupted(interrupts)
+
+
+def test_a_model_in_the_place_of_the_data_is_told_where_it_stands():
+    with pytest.raises(DataError, match="The model comes first, and then the data"):
+        one_batch(LinearRegression(0.1))
+    with pytest.raises(DataError, match="The model comes first"), measuring(LinearRegression(0.1)):
+        pass

@@ -304,3 +304,13 @@ def test_what_run_json_says_is_held_against_the_values():
     write_run(folder, facts)
     with pytest.raises(CorruptFileError, match=r"contradict each other about the best epochs"):
         load("mlp-1").check_results()
+
+
+@pytest.mark.parametrize("given", [5, None, True, b"mlp-1", ["mlp-1"]])
+def test_what_is_no_path_names_no_run(given):
+    with pytest.raises(ConfigError, match=r"name must be a text or a path, such as 'mlp-1', but"):
+        stored.load(given)
+    with pytest.raises(
+        ConfigError, match=r"folder of the runs must be .*such as 'runs', but it is"
+    ):
+        stored.find_runs(given)

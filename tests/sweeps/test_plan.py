@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from gradbook import LinearRegression, Module, SyntheticRegressionData
-from gradbook.errors import ConfigError, GradbookWarning
+from gradbook.errors import ConfigError, GradbookWarning, ModelError
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.values import log_range
 
@@ -47,6 +48,42 @@ def test_samples_are_of_everything_but_the_seeds():
 def test_without_several_values_there_is_nothing_to_sweep():
     with pytest.raises(ConfigError, match=r"nothing to sweep.*--lr 0\.03,0\.1"):
         plan(lr=0.1)
+
+
+@pytest.mark.parametrize("data", [SyntheticRegressionData, SyntheticRegressionData(num_val=8)])
+def test_model_and_data_the_other_way_round_are_told_their_order(data):
+    with pytest.raises(
+        ModelError, match=r"the class LinearRegression as the data.*`sweep\(model, da"
+    ):
+        plan(data, LinearRegression, lr=[0.1, 0.2])
+
+
+def test_the_class_of_a_network_is_told_to_become_a_model():
+    with pytest.raises(ConfigError, match="Linear is a network without a loss and an optimizer"):
+        plan(torch.nn.Linear, out_features=[1, 2])
+
+
+def test_a_function_is_no_class_of_models():
+    with pytest.raises(ConfigError, match="give the class, such as MLP, instead of <function"):
+        plan(lambda lr: LinearRegression(lr), lr=[0.1, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        ((torch.zeros(2, 1), torch.zeros(2, 1)), r"self\.get_tensorloader\(\[X, y\], train\)"),
+        ([torch.zeros(2, 1)], r"self\.get_tensorloader\(\[X, y\], train\)"),
+        (DataLoader([1, 2]), r"return train_loader if train else val_loader"),
+    ],
+)
+def test_what_is_no_data_is_told_how_to_become_some(data, line):
+    with pytest.raises(ConfigError, match=rf"(?s){line}.*`sweep\(Model, Data\(\), \.\.\.\)`"):
+        plan(data=data, lr=[0.1, 0.2])
+
+
+def test_the_learning_rate_is_lr():
+    with pytest.raises(ConfigError, match=r"'learning_rate'.*Did you mean 'lr'\?"):
+        plan(learning_rate=[0.1, 0.2])
 
 
 def test_a_trainers_setting_that_cannot_be_one_is_refused_at_once():

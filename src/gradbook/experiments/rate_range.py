@@ -186,7 +186,7 @@ def lr_range(
         raise ConfigError(f"highest must be above lowest={lowest:g}, but it is {highest:g}.")
     check_whole_number(num_steps, "num_steps", at_least=10)
     check_whole_number(seed, "seed", at_least=0)
-    check_model(model)
+    check_model(model, data, "lr_range")
     factor = (highest / lowest) ** (1 / (num_steps - 1))
     rates: list[float] = []
     losses: list[float] = []

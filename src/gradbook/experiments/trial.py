@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import missing_loss
+from gradbook.checks import is_model, missing_loss
 from gradbook.data import TensorLoader, copy_batch, giving_copies, to_device
 from gradbook.errors import DataError, ModelError
 from gradbook.fingerprint import named_parameters
@@ -187,9 +187,13 @@ def _training_batches(data: Any) -> Any:
     if not hasattr(loader, "__iter__") or isinstance(loader, torch.Tensor | str | dict):
         raise DataError(
             f"Data are a DataModule, a tuple of tensors (X, y), or a list or loader of such "
-            f"batches, but got {data!r:.80}."
+            f"batches, but got {data!r:.80}.{_after_the_model(data)}"
         )
     return giving_copies(loader)
+
+
+def _after_the_model(given: Any) -> str:
+    return " The model comes first, and then the data." if is_model(given) else ""
 
 
 def one_batch(batch: Any) -> Any:
@@ -204,7 +208,7 @@ def one_batch(batch: Any) -> Any:
     if isinstance(batch, type) or not hasattr(loader, "__iter__"):
         raise DataError(
             f"A batch (X, y) is needed, or a DataModule or an iterable that gives one, but got "
-            f"{batch!r:.80}."
+            f"{batch!r:.80}.{_after_the_model(batch)}"
         )
     found = first_batch(loader)
     if found is None:

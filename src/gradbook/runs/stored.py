@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gradbook.checks import check_path
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
 from gradbook.record import History, headline
@@ -242,6 +243,8 @@ def find_folder(run: Path | str, runs: Path | str = "runs") -> Path:
     Raises:
         ConfigError: If there is no such folder.
     """
+    check_path(run, "A run's name", "mlp-1")
+    check_path(runs, "The folder of the runs", "runs")
     for folder in (Path(runs, run), Path(run)):
         if str(run) and os.path.isdir(folder):
             return folder
@@ -258,6 +261,7 @@ def find_runs(root: Path | str = "runs") -> list[StoredRun | DamagedRun]:
     Raises:
         ConfigError: If the folder cannot be read. If it does not exist, there are no runs.
     """
+    check_path(root, "The folder of the runs", "runs")
     runs: list[StoredRun | DamagedRun] = []
     for folder in sorted(_folders(root), key=_in_natural_order):
         try:

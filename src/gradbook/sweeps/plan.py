@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from gradbook import checks
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
 from gradbook.hparams import constructor_of, plain, qualified_name
@@ -204,6 +206,7 @@ class Plan:
                 f"the class {kind} instead of a {kind} object."
             )
         known = [*self._owners, "seed"]
+        meant = "lr" if key == "learning_rate" else key
         if constructor_of(self.Model).is_open:
             raise ConfigError(
                 f"Whether {name} has a setting {key!r} cannot be known, because it takes **kwargs "
@@ -211,7 +214,7 @@ class Plan:
             )
         raise ConfigError(
             f"{name} has no setting {key!r}, nor have Trainer and the data."
-            f"{did_you_mean(key, known)} There are {', '.join(known)}."
+            f"{did_you_mean(meant, known)} There are {', '.join(known)}."
         )
 
     def _check_value(self, key: str, value: Any) -> None:
@@ -265,13 +268,24 @@ class Plan:
 
 
 def _check_classes(Model: Any, data: Any) -> None:
+    checks.check_order(Model, data, "sweep")
     if not isinstance(Model, type):
+        name = type(Model).__name__ if checks.is_model(Model) else "MLP"
         raise ConfigError(
-            f"A sweep makes its models itself: give the class, such as "
-            f"{type(Model).__name__}, instead of {Model!r:.60}."
+            f"A sweep makes its models itself: give the class, such as {name}, instead of "
+            f"{Model!r:.60}."
+        )
+    if issubclass(Model, torch.nn.Module) and not hasattr(Model, "training_step"):
+        raise ConfigError(
+            f"{Model.__name__} is a network without a loss and an optimizer. Give the class of a "
+            f"model, derived from gradbook.Module or gradbook.Classifier, that makes it in its "
+            f"__init__."
         )
     if data is None or (not isinstance(data, type) and not hasattr(data, "train_dataloader")):
-        raise ConfigError(f"data is a data set or the class of one, but it is {data!r:.60}.")
+        raise ConfigError(
+            f"data is a data set or the class of one, but it is {data!r:.60}. "
+            f"{checks.as_data(data, 'sweep(Model, Data(), ...)')}"
+        )
 
 
 def owners_of(Model: type, data: Any) -> dict[str, tuple[str, str]]:
