@@ -193,12 +193,12 @@ class Trainer(HyperParameters):
         self.save_hyperparameters()
         checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
         checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
-        checks.check_rate(gradient_clip_val, "gradient_clip_val")
+        checks.check_number(gradient_clip_val, "gradient_clip_val")
         checks.check_choice(gradient_clip_algorithm, "gradient_clip_algorithm", ("norm", "value"))
         checks.check_whole_number(accumulate_grad_batches, "accumulate_grad_batches", at_least=1)
         checks.check_choice(precision, "precision", NAMES)
         checks.check_choice(mode, "mode", ("auto", "min", "max"))
-        checks.check_rate(min_delta, "min_delta")
+        checks.check_number(min_delta, "min_delta")
         for name in watch:
             checks.check_choice(name, "watch", WATCHED)
         if patience is not None:

@@ -132,7 +132,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     if isinstance(error, BrokenPipeError):
         return _gone(error)
     hung_up = isinstance(error, Terminated) and error.hung_up
-    message = report.describe(error) if error is not None else ""
+    message = report.describe(error, arguments) if error is not None else ""
     if error is not None and not hung_up:
         if report.wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()

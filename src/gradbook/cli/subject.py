@@ -20,7 +20,7 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.errors import GradbookWarning, warn
+from gradbook.errors import GradbookWarning, shown, warn
 from gradbook.hparams import make
 
 #: What the command takes where the book's classes have another default, or none.
@@ -229,7 +229,7 @@ def _seed(text: str) -> int:
     # A text that is too long for a seed may be too long for int() as well.
     if not text.isdecimal() or len(text) > 20 or int(text) >= SEED_LIMIT:
         raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {text!r}"
+            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {shown(text)}"
         )
     return int(text)
 
