@@ -78,7 +78,7 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         type=positive_number,
         default=100,
         metavar="INT",
-        help="steps from one to the other (default: 100)",
+        help="the number of steps from the first rate to the last (default: 100)",
     )
     add_output_option(group, "lr-range")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")

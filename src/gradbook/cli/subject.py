@@ -131,7 +131,10 @@ def read_subject(
     group = parser.add_argument_group(title)
     group.add_argument("--data", metavar="DATA", help=f"the data set (default: {usual_data})")
     group.add_argument(
-        "--seed", type=_seed, metavar="INT", help="makes the run repeatable (default: drawn)"
+        "--seed",
+        type=_seed,
+        metavar="INT",
+        help="the random seed: the same seed gives the same result (default: a random one)",
     )
     add_own(group)
     own_flags = [flag for action in group._group_actions for flag in action.option_strings]

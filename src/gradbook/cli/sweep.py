@@ -134,13 +134,16 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--on",
         default="auto",
         metavar="WHERE",
-        help="processes, here, ray or dask; ray:HOST:PORT or dask:tcp://HOST:PORT is a cluster "
-        "that runs (default: auto)",
+        help="where to train: processes, here (this process alone), ray or dask; ray:HOST:PORT or "
+        "dask:tcp://HOST:PORT connects to a running cluster (default: auto)",
     )
     group.add_argument(
-        "--workers", type=positive_number, metavar="INT", help="how many trainings at once"
+        "--workers",
+        type=positive_number,
+        metavar="INT",
+        help="the number of trainings at the same time",
     )
-    group.add_argument("--resume", metavar="DIR", help="go on with a sweep that was stopped")
+    group.add_argument("--resume", metavar="DIR", help="resume the sweep in this folder")
     add_runs_option(group)
     group.add_argument(
         "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
@@ -155,10 +158,13 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         "--seeds",
         type=positive_number,
         metavar="INT",
-        help="train each setting with so many seeds: --seed (default: 0) and those after it",
+        help="the number of seeds to train each setting with: --seed (default: 0) and the following",
     )
     group.add_argument(
-        "--samples", type=positive_number, metavar="INT", help="so many random combinations"
+        "--samples",
+        type=positive_number,
+        metavar="INT",
+        help="try so many random combinations instead of all",
     )
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
     group.add_argument(
@@ -171,16 +177,20 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         "--pruner",
         default="median",
         choices=("median", "halving", "hyperband", "none"),
-        help="what ends a search's trials early that do badly (default: median)",
+        help="how a search decides to end bad trials early (default: median)",
     )
     group.add_argument(
         "--stack",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="train members together that differ only in numbers (default: true)",
+        help="train members that differ only in numbers as one, which is faster (default: true)",
     )
     group.add_argument(
-        "--level", type=any_number, metavar="FLOAT", help='the level for "epochs to" in the table'
+        "--level",
+        type=any_number,
+        metavar="FLOAT",
+        help="the table tells after how many epochs a member reached this value (default: the median "
+        "of what the settings reach)",
     )
 
 
