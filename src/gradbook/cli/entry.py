@@ -36,7 +36,7 @@ COMMANDS = {
     "lr-range": "which learning rates a model can be trained with",
     "sharpness": "the largest learning rate that is stable, and why",
     "graph": "a model's computation as a picture, forward and backward",
-    "activation": "an activation function and its derivative, and how gradients shrink in deep networks",
+    "activation": "an activation function, its derivative, and how gradients shrink with depth",
     "export": "a trained model in another format",
     "rm": "remove runs",
     "data": "where each data set was looked for, and how to get it",

@@ -16,8 +16,8 @@ def run(arguments: list[str]) -> Outcome:
         "--to",
         required=True,
         choices=("safetensors", "onnx", "torch-export"),
-        help="the format: safetensors holds the parameters alone, onnx the network for other programs, "
-        "torch-export the network for PyTorch",
+        help="the format: safetensors holds the parameters alone, onnx the network for other "
+        "programs, torch-export the network for PyTorch",
     )
     parser.add_argument(
         "--output", metavar="FILE", help="the file to write (default: in the run's folder)"

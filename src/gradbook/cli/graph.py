@@ -36,8 +36,8 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--group",
         choices=("auto", "operations", "modules"),
         default="auto",
-        help="draw a box for each operation or for each module (default: auto, which draws operations "
-        "if there are at most 40)",
+        help="draw a box for each operation or for each module (default: auto, which draws "
+        "operations if there are at most 40)",
     )
     group.add_argument(
         "--values",

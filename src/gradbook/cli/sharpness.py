@@ -86,8 +86,8 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--num-examples",
         type=positive_number,
         metavar="INT",
-        help="the number of training examples to use (default: all where that is quick, otherwise a "
-        "sample; with --steps 1000)",
+        help="the number of training examples to use (default: all where that is quick, otherwise "
+        "a sample; with --steps 1000)",
     )
     group.add_argument(
         "--epochs",
@@ -99,7 +99,7 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--steps",
         type=positive_number,
         metavar="INT",
-        help="the number of steps of full-batch gradient descent through which to follow the sharpness",
+        help="follow the sharpness through this number of steps of full-batch gradient descent",
     )
     add_output_option(group, "sharpness")
     add_display_options(group)

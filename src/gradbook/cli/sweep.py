@@ -158,7 +158,7 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         "--seeds",
         type=positive_number,
         metavar="INT",
-        help="the number of seeds to train each setting with: --seed (default: 0) and the following",
+        help="train each setting with this number of seeds: --seed (default: 0) and the following",
     )
     group.add_argument(
         "--samples",
@@ -189,8 +189,8 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         "--level",
         type=any_number,
         metavar="FLOAT",
-        help="the table tells after how many epochs a member reached this value (default: the median "
-        "of what the settings reach)",
+        help="the table tells after how many epochs a member reached this value (default: the "
+        "median of what the settings reach)",
     )
 
 
