@@ -381,3 +381,25 @@ def test_targets_of_another_shape_are_refused_with_both_shapes(shape, advice):
         checks.check_targets(torch.zeros(4, 1), torch.zeros(shape))
     assert "(4, 1)" in str(caught.value)
     assert f"{shape} float32" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [1e308, 10**400, 1e39])
+def test_a_rate_beyond_float32_is_too_large(value):
+    with pytest.raises(ConfigError, match=r"lr is .* too large: .* float32 .* is 3\.4e\+38"):
+        checks.check_rate(value)
+
+
+def test_a_number_that_is_no_rate_may_be_as_large_as_python_has_it():
+    checks.check_number(1e308, "gradient_clip_val")
+
+
+@pytest.mark.parametrize("value", [float("inf"), -float("inf"), float("nan"), -1, -(10**400)])
+def test_a_number_is_finite_and_not_negative(value):
+    with pytest.raises(ConfigError, match="a finite number of at least 0"):
+        checks.check_number(value, "n")
+
+
+@pytest.mark.parametrize("value", [2**63, 2**64, pytest.param(10**5000, id="digits")])
+def test_a_size_that_cannot_be_counted_to_is_too_large(value):
+    with pytest.raises(ConfigError, match=r"num_hiddens is .* too large: PyTorch counts up to 9"):
+        checks.check_whole_number(value, "num_hiddens", at_least=1)

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from gradbook import errors
+from gradbook.errors import shown, told
 
 ERRORS = {
     "ConfigError": ValueError,
@@ -91,3 +92,29 @@ def test_what_has_no_text_is_told_all_the_same():
     told = "<Speechless, whose text cannot be made: RuntimeError>"
     assert errors.told(Speechless()) == f"Speechless: {told}"
     assert errors.text_of(Speechless(), repr) == told
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "'a'"),
+        (2**64, "18446744073709551616"),
+        ("9" * 5000, "'999999999999999999999999999999999999999...' (5000 characters)"),
+        pytest.param(10**5000, "a whole number of about 5000 digits", id="digits"),
+    ],
+)
+def test_a_value_of_any_length_is_shown_briefly(value, text):
+    assert shown(value) == text
+
+
+def test_a_value_that_cannot_be_shown_is_told():
+    class Mute:
+        def __repr__(self):
+            raise ValueError
+
+    assert "cannot be made" in shown(Mute())
+
+
+def test_an_error_is_told_without_calls_in_c_plus_plus():
+    error = RuntimeError("size\nException raised from f at /a.h:7 (most recent call first):\nx")
+    assert told(error) == "RuntimeError: size"

@@ -22,6 +22,7 @@ from gradbook.errors import (
     ModelError,
     ShapeError,
     did_you_mean,
+    shown,
 )
 
 #: What PyTorch says when shapes or dtypes do not fit; other errors are the learner's own.
@@ -92,18 +93,35 @@ def missing_optimizer(model: object) -> str:
 # Settings
 
 
+#: The largest numbers that PyTorch's usual types can hold.
+_LARGEST_FLOAT = torch.finfo(torch.float32).max
+_LARGEST_COUNT = torch.iinfo(torch.int64).max
+
+
 def check_rate(value: Any, name: str = "lr") -> None:
+    """Raises ConfigError unless `value` is a number of at least 0 that a float32 can hold."""
+    check_number(value, name)
+    if value > _LARGEST_FLOAT:
+        raise ConfigError(
+            f"{name} is {shown(value)}, which is too large: PyTorch computes with float32 numbers, "
+            f"and the largest of these is {_LARGEST_FLOAT:.1e}."
+        )
+
+
+def check_number(value: Any, name: str) -> None:
     """Raises ConfigError unless `value` is a finite number of at least 0."""
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number and isinstance(value, torch.Tensor) and value.numel() == 1:
         number, value = True, value.item()
-    if not number or not math.isfinite(value) or value < 0:
-        raise ConfigError(f"{name} must be a finite number of at least 0, but it is {value!r}.")
+    if not number or not 0 <= value < math.inf:
+        raise ConfigError(
+            f"{name} must be a finite number of at least 0, but it is {shown(value)}."
+        )
 
 
 def check_positive(value: Any, name: str) -> None:
     """Raises ConfigError unless `value` is a finite number above 0."""
-    check_rate(value, name)
+    check_number(value, name)
     if value == 0:
         raise ConfigError(f"{name} must be above 0, but it is {value!r}.")
 
@@ -116,7 +134,11 @@ def check_whole_number(value: Any, name: str, at_least: int) -> int:
         number = None
     if number is None or number < at_least:
         raise ConfigError(
-            f"{name} must be a whole number of at least {at_least}, but it is {value!r}."
+            f"{name} must be a whole number of at least {at_least}, but it is {shown(value)}."
+        )
+    if number > _LARGEST_COUNT:
+        raise ConfigError(
+            f"{name} is {shown(value)}, which is too large: PyTorch counts up to {_LARGEST_COUNT}."
         )
     return number
 
@@ -125,7 +147,7 @@ def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
     """Raises ConfigError unless `value` is one of `choices`."""
     if value not in choices:
         raise ConfigError(
-            f"{name} is one of {', '.join(choices)}, but it is {value!r}."
+            f"{name} is one of {', '.join(choices)}, but it is {shown(value)}."
             f"{did_you_mean(str(value), choices)}"
         )
 

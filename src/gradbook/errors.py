@@ -24,6 +24,8 @@ Every error of ours says what happened, with which value, and what to do. Each i
 """
 
 import difflib
+import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
@@ -136,8 +138,38 @@ def text_of(value: object, text: Callable[[object], str] = str) -> str:
 
 
 def told(error: BaseException) -> str:
-    """An error in a line of its own: "ValueError: the reason"."""
-    return f"{type(error).__name__}: {text_of(error)}"
+    """An error as text: "ValueError: the reason"."""
+    return f"{type(error).__name__}: {without_frames(text_of(error))}"
+
+
+def without_frames(text: str) -> str:
+    """What PyTorch says, without the calls in its own C++ code: they tell a learner nothing."""
+    told, *rest = _CPP_FRAMES.split(text, maxsplit=1)
+    return told + '"' if rest and told.count('"') % 2 else told
+
+
+_CPP_FRAMES = re.compile(
+    r"\n(?:Exception raised from .+ at .+ \(most recent call first\):"
+    r"|C\+\+ CapturedTraceback:|frame #\d+: .+ \(0x[0-9a-f]+ in )"
+)
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, shortened if it is long: what was given may have any length."""
+    try:
+        text = repr(value)
+    except Exception as error:
+        if isinstance(value, int) and isinstance(error, ValueError):  # of thousands of digits
+            return f"a whole number of about {round(value.bit_length() * math.log10(2))} digits"
+        return text_of(value, repr)
+    if len(text) <= _MOST_SHOWN:
+        return text
+    quote = text[-1] if isinstance(value, str) else ""
+    return f"{text[: _MOST_SHOWN // 2]}...{quote} ({len(text) - 2 * len(quote)} characters)"
+
+
+#: The most characters of a value that a message quotes.
+_MOST_SHOWN = 80
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -110,30 +110,34 @@ class Trainer(HyperParameters):
         gradient_clip_val: The largest norm of all gradients together, or, with the algorithm
             "value", the largest size of each element; 0 does not clip. Book: 5.3, 9.5.
         gradient_clip_algorithm: What is clipped: "norm" or "value".
-        accumulate_grad_batches: The batches whose gradients are averaged for one update.
+        accumulate_grad_batches: The number of batches whose gradients are averaged for one update.
         precision: "32"; "16-mixed" or "bf16-mixed" compute the forward pass in 16 bits where the
             device can.
         deterministic: Whether to use only algorithms that give the same numbers every time.
             On the CPU a seed is enough.
         compile: Whether to compile the network with `torch.compile`, which pays in long runs.
-        limit_batches: The batches of an epoch, as a number, or as a fraction below 1, for a quick
-            look; None takes all.
-        overfit_batches: Train and validate on so many batches of the training set, always the
-            same: a network that cannot learn these by heart has a fault. None takes the data.
-        monitor: The label of the epoch mean by which the best epoch is known, such as "val_loss";
-            None takes "val_acc" where it is recorded, otherwise "val_loss" or what there is.
-        mode: Whether the best is the lowest ("min") or the highest ("max"); "auto" goes by the
-            name of the label.
-        patience: After how many epochs without a better one to stop; None never stops early.
-        min_delta: By how much an epoch must be better to count.
+        limit_batches: The number of batches in an epoch, such as 10, or the fraction of them, such
+            as 0.1, for a quick look; None takes all.
+        overfit_batches: The number of batches of the training set to train and validate on, the
+            same in each epoch. A network that cannot overfit a few batches has a fault. None
+            takes the whole training and validation sets.
+        monitor: The recorded value by which epochs are compared, such as "val_loss", to find the
+            best one. None takes "val_acc" where it is recorded, otherwise "val_loss" or what
+            there is.
+        mode: Whether the lowest ("min") or the highest ("max") value is the best; "auto" decides
+            by its name.
+        patience: The number of epochs without an improvement after which training stops; None
+            never stops early.
+        min_delta: The smallest change of the monitored value that counts as an improvement.
         keep_best: Whether the model ends with the parameters of its best epoch, not of its last.
         display: Where the curves are drawn: "auto", "notebook", "terminal", "lines" or "off".
             None leaves the choice to the model's board.
         sinks: Further places that are told every recorded value.
         run: A folder for runs, such as "runs", or a `gradbook.runs.Run`: keeps settings, values,
             checkpoints and curves in a new folder there. None writes nothing.
-        watch: What to look at besides the curves: "gradients" samples the gradients, weights and
-            activations of each layer, and says when they vanish, explode, die or saturate.
+        watch: "gradients" also samples the gradients, weights and activations of each layer, and
+            warns when gradients vanish or explode, or units die or saturate. Without it only the
+            curves are recorded.
 
     Attributes:
         model, optim: What is being trained, and its optimizer.
@@ -231,12 +235,12 @@ class Trainer(HyperParameters):
         self.save_hyperparameters()
         checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
         checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
-        checks.check_rate(gradient_clip_val, "gradient_clip_val")
+        checks.check_number(gradient_clip_val, "gradient_clip_val")
         checks.check_choice(gradient_clip_algorithm, "gradient_clip_algorithm", ("norm", "value"))
         checks.check_whole_number(accumulate_grad_batches, "accumulate_grad_batches", at_least=1)
         checks.check_choice(precision, "precision", NAMES)
         checks.check_choice(mode, "mode", ("auto", "min", "max"))
-        checks.check_rate(min_delta, "min_delta")
+        checks.check_number(min_delta, "min_delta")
         for name in watch:
             checks.check_choice(name, "watch", WATCHED)
         if patience is not None:

@@ -402,3 +402,138 @@ def test_a_display_is_one_that_there_is() -> None:
     assert parser.read(["--display", "lines", "--quiet"]).display == "lines"
     with pytest.raises(UsageError, match="--display: invalid choice: 'web'"):
         parser.read(["--display", "web"])
+
+
+# Input that cannot be
+
+
+MANY_NINES = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        (str(2**64), int),
+        (MANY_NINES, int),
+        (f"-{MANY_NINES}", int),
+        (str(2**64), int | Sequence[int]),
+        (f"3,{MANY_NINES}", list[int]),
+        (MANY_NINES, int | float | None),
+        (str(2**64), Any),
+        (MANY_NINES, Any),
+        (f"3,{2**64}", Any),
+    ],
+)
+def test_a_whole_number_that_cannot_be_counted_to_is_too_large(text: str, kind: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^a whole number of at most 9223372036854775807 in size$"
+    ):
+        read_value(text, kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("1e400", float), (MANY_NINES, float), ("1e400", torch.Tensor), ("9" * 400, torch.Tensor)],
+)
+def test_a_number_that_would_become_infinite_is_too_large(text: str, kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"numbers? of at most 1\.8e\+308 in size"):
+        read_value(text, kind)
+
+
+def test_an_infinity_that_is_written_out_reaches_the_check() -> None:
+    assert read_value("-inf", float) == -float("inf")
+
+
+@pytest.mark.parametrize("text", ["", " ", "256,,128", "256,128,", ",", ",256", ",,"])
+@pytest.mark.parametrize("kind", [Sequence[int], list, tuple[int, ...], int | Sequence[int]])
+def test_a_list_with_a_gap_is_refused_with_an_example(text: str, kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"several values with commas between them, such as \d+,"):
+        read_value(text, kind)
+
+
+@pytest.mark.parametrize("text", ["256,,128", "256,128,,", ",256"])
+def test_numbers_with_a_gap_are_no_text_where_nothing_was_declared(text: str) -> None:
+    with pytest.raises(ValueError, match="values with commas between them, such as 256,128"):
+        read_value(text, Any)
+
+
+def test_a_pair_with_a_gap_is_refused_with_an_example() -> None:
+    with pytest.raises(ValueError, match="2 values with commas between them, such as 256,128"):
+        read_value("28,", tuple[int, int])
+
+
+@pytest.mark.parametrize("text", ["[]", "()", "[ ]"])
+def test_an_empty_list_is_written_with_brackets(text: str) -> None:
+    assert read_value(text, Sequence[int]) == []
+
+
+def test_an_empty_list_is_shown_as_it_is_read() -> None:
+    assert read_value(show([]), list[int]) == []
+
+
+def test_a_long_value_is_shortened_in_the_message() -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=r"9\.\.\.' \(5000 characters\)$") as error:
+        Option("size", "model", int, 1).read(MANY_NINES)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("text", [MANY_NINES, str(2**64)])
+def test_a_number_of_too_many_digits_says_so(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="of at most 18 digits, but got '"):
+        options.positive_number(text)
+
+
+@pytest.mark.parametrize(
+    "words", [["--lr", "-inf"], ["--lr", "-Infinity"], ["--lr", "-nan"], ["--lr", "-1e5"]]
+)
+def test_a_negative_number_of_any_kind_is_a_value(words: list[str]) -> None:
+    assert normalized(words) == [f"{words[0]}={words[1]}"]
+
+
+@pytest.mark.parametrize("words", [["--on="], ["--on", ""], ["--on", "here", ""]])
+def test_an_empty_text_is_no_value(words: list[str]) -> None:
+    parser = Parser("test")
+    parser.add_argument("--on")
+    parser.add_argument_group("Own").add_argument("run", nargs="?")
+    with pytest.raises(UsageError, match=r"(--on|run): expected a value, but got an empty text"):
+        parser.read(words)
+
+
+@pytest.mark.parametrize("default", [(), [], ""])
+def test_an_empty_default_is_not_shown(default: Any) -> None:
+    parser = Parser("test")
+    add_options(parser, "Options", [Option("x", "model", Any, default, "What it is.", "--x")])
+    assert parser.format_help().rstrip().endswith("What it is.")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("--learning-rate", "--lr"),
+        ("--epochs", "--max-epochs"),
+        ("--num-epochs", "--max-epochs"),
+        ("--batchsize", "--batch-size"),
+        ("--hidden", "--num-hiddens"),
+        ("--output", "--runs"),
+        ("--random-seed", "--seed"),
+    ],
+)
+def test_what_others_call_an_option_leads_to_ours(theirs: str, ours: str) -> None:
+    parser = Parser("test")
+    for flag in ("--lr", "--max-epochs", "--batch-size", "--num-hiddens", "--runs", "--seed"):
+        parser.add_argument(flag)
+    with pytest.raises(UsageError, match=f"no option '{theirs}'. Did you mean '{ours}'"):
+        parser.read([theirs, "3"])
+
+
+def test_what_others_call_an_option_is_ours_where_there_is_one() -> None:
+    parser = Parser("test")
+    parser.add_argument("--epochs")
+    with pytest.raises(UsageError, match="Did you mean '--epochs'"):
+        parser.read(["--num-epochs", "3"])
+
+
+@pytest.mark.parametrize("text", ["x", "1e400", ""])
+def test_a_number_of_a_command_s_own_names_what_was_given(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"expected a number.*but got '{text}'"):
+        options.any_number(text)

@@ -190,3 +190,69 @@ def test_an_error_that_cannot_be_worded_is_told(base):
             raise ValueError
 
     assert isinstance(report.describe(report.ending(Mute())), str)
+
+
+CPP = (
+    "empty(): argument 'size' failed to unpack the object at pos 1 with error \"Overflow when "
+    "unpacking long long\nException raised from THPUtils_unpackLong at /torch/python_numbers.h:79 "
+    "(most recent call first):\nframe #0: c10::Error::Error(std::string) + 0x4 (0x7f in a.so)\n"
+)
+
+
+def test_calls_in_c_plus_plus_are_never_shown():
+    assert report.describe(TypeError(CPP)).splitlines()[0] == (
+        "TypeError: empty(): argument 'size' failed to unpack the object at pos 1 with error "
+        '"Overflow when unpacking long long"'
+    )
+
+
+def test_a_learner_s_error_keeps_its_first_line():
+    text = report.describe(caught("raise ValueError('first\\nframe #3: a video')\n"))
+    assert text.startswith("ValueError: first\nframe #3: a video\nIn your code:\n")
+
+
+def test_a_number_that_is_too_large_is_named_with_its_option():
+    words = ["train", "mlp", "--num-hiddens", "8,9999999999", "--lr=0.1", "--seed", "99999999999"]
+    assert report.describe(TypeError(CPP), words).startswith(
+        "A number is too large. That may be --num-hiddens 8,9999999999: choose a smaller one.\n"
+    )
+
+
+def test_an_overflow_that_no_option_explains_is_left_as_it_is():
+    error = OverflowError("int too large to convert to float")
+    assert report.describe(error, ["train", "mlp", "--batch-size", "9999"]).startswith(
+        "OverflowError: int too large to convert to float\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "size"),
+    [
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+                "memory: you tried to allocate 1599999999984 bytes. Error code 12"
+            ),
+            " for a tensor of 1,600.0 GB",
+        ),
+        (RuntimeError("CUDA out of memory. Tried to allocate 5 GiB."), ""),
+        (MemoryError(), ""),
+    ],
+)
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        (
+            ["--num-hiddens=99999999999"],
+            "The largest number in this command is --num-hiddens 99999999999: choose a smaller one",
+        ),
+        (["--lr", "0.1"], "Choose smaller sizes, or a smaller batch"),
+    ],
+)
+def test_a_lack_of_memory_is_told_with_what_needs_it(error, size, words, advice):
+    text = report.describe(error, ["train", "mlp", *words])
+    assert text.splitlines()[0] == f"There is not enough memory{size}. {advice}."
+
+
+def test_a_library_of_another_environment_is_one_too():
+    assert report._is_library(Path("/elsewhere/lib/python3.12/site-packages/torch/nn/linear.py"))

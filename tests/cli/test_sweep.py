@@ -88,6 +88,20 @@ def test_a_sweep_is_gone_on_with(capsys):
         (["--lr", "0.1,0.2", "--on", "spark"], "spark"),
         (["--lr", "0.1", "--samples", "3"], "no setting has several values"),
         (["--lr", "0.1,0.2", "--resume", "nowhere"], "nowhere"),
+        (["--lr", "0.1,0.2", "--resume", ""], "--resume: expected a value"),
+        (["--lr", "log:0.1:1:99999999"], "at most 10,000 settings, but this range has 99,999,999"),
+        (["--lr", "0.1", "--seeds", "99999999"], "seed alone has 99,999,999 values"),
+        (["--lr", "log:0.1:1", "--samples", "99999999"], "this one would have 99,999,999"),
+        (
+            ["--lr", "log:0.1:1:5000", "--noise", "0.1,0.2,0.3"],
+            "would have 5,000 (lr) x 3 (noise) = 15,000",
+        ),
+        (["--lr", "0.1:1:3"], "log:0.1:1:3 for values evenly spaced by ratio, or lin:0.1:1:3 by"),
+        (["--lr", "geom:0.1:1:3"], "a range: log:0.1:1:3 for"),
+        (["--lr", "log:0.1"], "a range: log:0.01:1:5 for"),
+        (["--lr", "0.1,,0.2"], "such as 1,2, but got '0.1,,0.2'"),
+        (["--lr", "log:0.1:1:" + "9" * 5000], "(5000 characters)"),
+        (["--lr", "9" * 5000 + ",1"], "(5000 characters)"),
     ],
 )
 def test_bad_input_is_refused_before_a_folder_is_made(capsys, options, words):

@@ -228,3 +228,25 @@ def test_whole_numbers_are_rates_where_rates_are_meant():
     made = plan(Shaped, lr=[1, 2], width=[2])
     assert list(map(type, made.swept["lr"])) == [float, float]
     assert list(map(type, made.swept["width"])) == [int]
+
+
+@pytest.mark.parametrize(
+    ("settings", "further", "counts"),
+    [
+        ({"lr": log_range(0.1, 1, 5000), "seed": range(3)}, {}, r"5,000 \(lr\) x 3 \(seed\)"),
+        (
+            {"lr": log_range(0.1, 1), "seed": range(3)},
+            {"num_samples": 5000},
+            r"5,000 \(num_samples\) x 3 \(seed\) = 15,000",
+        ),
+        ({"lr": log_range(0.1, 1)}, {"search": "optuna", "num_trials": 10**6}, "have 1,000,000"),
+    ],
+)
+def test_more_trainings_than_can_be_begun_are_counted(settings, further, counts):
+    with pytest.raises(ConfigError, match=counts):
+        Plan(LinearRegression, SyntheticRegressionData, settings, **further)
+
+
+def test_a_range_is_counted_by_its_samples_alone():
+    settings = {"lr": log_range(0.1, 1, 9000), "noise": [0.1, 0.2]}
+    assert Plan(LinearRegression, SyntheticRegressionData, settings, 5).num_samples == 5

@@ -126,3 +126,16 @@ def test_log_samples_are_even_in_their_logarithm():
 
 def test_of_a_small_grid_there_are_no_more_samples_than_combinations():
     assert len(sampled({"a": [1, 2]}, 10, seed=0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "count"), [(range(10**9), "1,000,000,000"), (iter(int, 1), "more")]
+)
+def test_values_without_end_are_refused_before_they_are_listed(value, count):
+    with pytest.raises(ConfigError, match=f"lr alone has {count} values"):
+        read_values("lr", value)
+
+
+def test_a_range_has_no_more_values_than_a_sweep_can_have():
+    with pytest.raises(ConfigError, match="this range has 99,999,999 values"):
+        log_range(0.1, 1, 99_999_999)

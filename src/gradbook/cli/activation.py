@@ -6,6 +6,7 @@ from gradbook.cli.options import (
     Parser,
     add_common_options,
     add_output_option,
+    any_number,
     drawn,
     picture_files,
     positive_number,
@@ -33,13 +34,13 @@ def run(arguments: list[str]) -> Outcome:
         type=positive_number,
         default=1,
         metavar="N",
-        help="apply it up to so many times (default: 1)",
+        help="the number of times that it is applied to its own result (default: 1)",
     )
     parser.add_argument(
-        "--low", type=float, default=-8.0, metavar="X", help="where x begins (default: -8)"
+        "--low", type=any_number, default=-8.0, metavar="X", help="the lowest x (default: -8)"
     )
     parser.add_argument(
-        "--high", type=float, default=8.0, metavar="X", help="where x ends (default: 8)"
+        "--high", type=any_number, default=8.0, metavar="X", help="the highest x (default: 8)"
     )
     add_output_option(parser, "activation")
     add_common_options(parser)

@@ -10,7 +10,9 @@ def run(arguments: list[str]) -> Outcome:
     """Looks for every data set."""
     parser = Parser("data", "Where each data set was looked for, and how to get it.")
     parser.add_argument("--root", default="../data", help="the folder for data (default: ../data)")
-    parser.add_argument("--verify", action="store_true", help="read every file, not only its size")
+    parser.add_argument(
+        "--verify", action="store_true", help="check the content of every file, not only its size"
+    )
     add_common_options(parser)
     asked = parser.read(arguments)
     found = look(asked.root, asked.verify)

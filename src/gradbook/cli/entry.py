@@ -25,8 +25,8 @@ from gradbook.interrupts import SIGNALS, Terminated
 
 COMMANDS = {
     "train": "train a model, and keep the run in a folder",
-    "resume": "go on with a run that was stopped, as if it never had been",
-    "rerun": "train once more what a run trained",
+    "resume": "resume a run that was stopped: the result is as if it never had been",
+    "rerun": "train again with the settings and the seed of a run",
     "runs": "list the runs",
     "show": "one run: its settings, curve and figures",
     "compare": "several runs: what differs, and their curves in one picture",
@@ -36,7 +36,7 @@ COMMANDS = {
     "lr-range": "which learning rates a model can be trained with",
     "sharpness": "the largest learning rate that is stable, and why",
     "graph": "a model's computation as a picture, forward and backward",
-    "activation": "a function, its derivative, and what is left of it in a deep network",
+    "activation": "an activation function, its derivative, and how gradients shrink with depth",
     "export": "a trained model in another format",
     "rm": "remove runs",
     "data": "where each data set was looked for, and how to get it",
@@ -132,7 +132,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     if isinstance(error, BrokenPipeError):
         return _gone(error)
     hung_up = isinstance(error, Terminated) and error.hung_up
-    message = report.describe(error) if error is not None else ""
+    message = report.describe(error, arguments) if error is not None else ""
     if error is not None and not hung_up:
         if report.wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()

@@ -16,10 +16,11 @@ def run(arguments: list[str]) -> Outcome:
         "--to",
         required=True,
         choices=("safetensors", "onnx", "torch-export"),
-        help="the format: parameters alone, or the network for other programs or for PyTorch",
+        help="the format: safetensors holds the parameters alone, onnx the network for other "
+        "programs, torch-export the network for PyTorch",
     )
     parser.add_argument(
-        "--output", metavar="FILE", help="where to write it (default: in the run's folder)"
+        "--output", metavar="FILE", help="the file to write (default: in the run's folder)"
     )
     add_common_options(parser)
     asked = parser.read(arguments)

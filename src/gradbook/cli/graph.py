@@ -36,10 +36,13 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--group",
         choices=("auto", "operations", "modules"),
         default="auto",
-        help="what there is a box for (default: auto, operations if there are at most 40)",
+        help="draw a box for each operation or for each module (default: auto, which draws "
+        "operations if there are at most 40)",
     )
     group.add_argument(
-        "--values", action="store_true", help="show the smallest, largest and mean value of results"
+        "--values",
+        action="store_true",
+        help="show the smallest, the largest and the mean value of each result",
     )
     group.add_argument("--gradients", action="store_true", help="show the norms of the gradients")
     add_output_option(group, "graph")

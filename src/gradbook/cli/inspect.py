@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("inspect", "What a trained model gets right and wrong.")
     add_run_options(parser)
     parser.add_argument(
-        "--train", action="store_true", help="look at the training set, not the validation set"
+        "--train", action="store_true", help="use the training set instead of the validation set"
     )
     add_common_options(parser)
     asked = parser.read(arguments)

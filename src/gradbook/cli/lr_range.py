@@ -5,6 +5,7 @@ import argparse
 from gradbook.cli.options import (
     add_common_options,
     add_output_option,
+    any_number,
     drawn,
     picture_files,
     positive_number,
@@ -59,25 +60,26 @@ def run(arguments: list[str]) -> Outcome:
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--lowest", type=_rate, default=1e-5, metavar="FLOAT", help="first rate (default: 1e-05)"
+        "--lowest",
+        type=any_number,
+        default=1e-5,
+        metavar="FLOAT",
+        help="the rate to begin with (default: 1e-05)",
     )
     group.add_argument(
-        "--highest", type=_rate, default=10.0, metavar="FLOAT", help="last rate (default: 10)"
+        "--highest",
+        type=any_number,
+        default=10.0,
+        metavar="FLOAT",
+        help="the rate to end with (default: 10)",
     )
     group.add_argument(
         "--steps",
         type=positive_number,
         default=100,
         metavar="INT",
-        help="steps from one to the other (default: 100)",
+        help="the number of steps from the first rate to the last (default: 100)",
     )
     add_output_option(group, "lr-range")
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
     add_common_options(group)
-
-
-def _rate(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, but got {text!r}") from None

@@ -8,7 +8,9 @@ what remained of it was smaller than what had to be built around it.
 import argparse
 import ast
 import inspect
+import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -19,7 +21,7 @@ from typing import Any, Literal, NamedTuple, NoReturn, Union
 
 from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.display.file import PICTURE_KINDS
-from gradbook.errors import did_you_mean
+from gradbook.errors import did_you_mean, shown
 from gradbook.hparams import constructor_of
 
 if typing.TYPE_CHECKING:
@@ -83,8 +85,9 @@ class Option:
         try:
             return Given(text, read_value(text, self.kind))
         except ValueError as error:
-            reason = "" if self.declared else f", as its default {show(self.default)} is"
-            message = f"expected {error}{reason}, but got {text!r}"
+            told = self.declared or isinstance(error, _TooLargeError)
+            reason = "" if told else f", as its default {show(self.default)} is"
+            message = f"expected {error}{reason}, but got {shown(text)}"
             raise argparse.ArgumentTypeError(message) from None
 
 
@@ -98,6 +101,7 @@ class Parser(argparse.ArgumentParser):
             add_help=False,
             allow_abbrev=False,
         )
+        self.register("type", None, _filled)  # what reads an option that names no type of its own
 
     def error(self, message: str) -> NoReturn:
         """Raises the error that argparse would print."""
@@ -137,11 +141,48 @@ class Parser(argparse.ArgumentParser):
             return values
         flag = unknown[0].partition("=")[0]
         if not flag.startswith("-"):
-            raise UsageError(f"{flag!r} is neither an option nor the value of one.")
+            raise UsageError(f"{shown(flag)} is neither an option nor the value of one.")
         raise UsageError(
-            f"There is no option {flag!r}.{did_you_mean(flag, self._option_string_actions)} "
+            f"There is no option {shown(flag)}.{self._suggestion(flag)} "
             f"`{self.prog} --help` lists them."
         )
+
+    def _suggestion(self, flag: str) -> str:
+        """The option that may have been meant: what others call it, or what is spelled like it."""
+        known = self._option_string_actions
+        for ours, theirs in _ELSEWHERE.items():
+            if ours in known and flag.lower() in theirs:
+                return f" Did you mean {ours!r}?"
+        return did_you_mean(flag, known)
+
+
+#: Our options, and what other libraries and programs call the same.
+_ELSEWHERE = {
+    "--lr": ("--learning-rate", "--learningrate", "--rate", "--eta", "--alpha", "--step-size"),
+    "--max-epochs": ("--epochs", "--epoch", "--num-epochs", "--n-epochs", "--num-train-epochs"),
+    "--batch-size": ("--batchsize", "--batch", "--bs", "--minibatch-size"),
+    "--num-hiddens": (
+        *("--hidden", "--hiddens", "--num-hidden", "--hidden-size", "--hidden-sizes"),
+        *("--hidden-dim", "--hidden-units", "--n-hidden", "--hidden-layers", "--width"),
+    ),
+    "--num-outputs": ("--num-classes", "--n-classes", "--classes", "--out-features"),
+    "--num-inputs": ("--num-features", "--n-features", "--in-features", "--input-size"),
+    "--num-train": ("--n", "--num-examples", "--num-samples"),
+    "--num-gpus": ("--gpu", "--gpus", "--cuda", "--device", "--devices", "--accelerator"),
+    "--gradient-clip-val": ("--clip", "--grad-clip", "--clip-grad", "--clip-norm", "--max-norm"),
+    "--seed": ("--random-seed", "--random-state", "--manual-seed"),
+    "--data": ("--dataset", "--data-set"),
+    "--runs": ("--output", "--output-dir", "--out", "--out-dir", "--log-dir", "--save-dir"),
+    "--patience": ("--early-stopping", "--early-stop"),
+    "--workers": ("--num-workers", "--jobs", "--n-jobs"),
+}
+
+
+def _filled(text: str) -> str:
+    """The text that a command's own option takes, which is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a value, but got an empty text")
+    return text
 
 
 def add_common_options(group: argparse._ActionsContainer) -> None:
@@ -227,8 +268,19 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
 def positive_number(text: str) -> int:
     """The whole number above 0 that a command's own option takes."""
     if not text.isdecimal() or len(text) > 18 or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number above 0, but got {text!r}")
+        limit = " of at most 18 digits" if text.isdecimal() and len(text) > 18 else ""
+        raise argparse.ArgumentTypeError(
+            f"expected a whole number above 0{limit}, but got {shown(text)}"
+        )
     return int(text)
+
+
+def any_number(text: str) -> float:
+    """The number that a command's own option takes."""
+    try:
+        return float(read_value(text, float))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected {error}, but got {shown(text)}") from None
 
 
 class Given(NamedTuple):
@@ -327,9 +379,13 @@ def add_options(
     """
     group = parser.add_argument_group(title)
     for option in options:
-        shown = "required" if option.default is REQUIRED else f"default: {show(option.default)}"
-        others = f"; not {', '.join(option.rivals)}" if option.rivals else ""
-        text = f"{option.help} ({shown}{others})".strip().replace("%", "%%")
+        notes = [f"not {', '.join(option.rivals)}"] if option.rivals else []
+        if option.default is REQUIRED:
+            notes.insert(0, "required")
+        elif not _is_empty(option.default):
+            notes.insert(0, f"default: {show(option.default)}")
+        note = f"({'; '.join(notes)})" if notes else ""
+        text = f"{option.help} {note}".strip().replace("%", "%%")
         flags = list(dict.fromkeys(flag for flag in (option.flag, option.full) if flag))
         # The full flag is shown where it tells options apart, and understood everywhere.
         _add_option(group, option, flags if option.rivals else flags[:1], text, read)
@@ -361,6 +417,10 @@ def _add_option(
         group.add_argument(*flags, type=reader, metavar=option.metavar, **common)
 
 
+def _is_empty(default: Any) -> bool:
+    return isinstance(default, str | list | tuple) and not default
+
+
 def with_value(flag: str, text: str) -> list[str]:
     """An option and its value as words of a command; a value that begins with a dash is joined."""
     return [f"{flag}={text}"] if text.startswith("-") else [flag, text]
@@ -369,7 +429,7 @@ def with_value(flag: str, text: str) -> list[str]:
 def show(value: Any) -> str:
     """A value as it is written on the command line."""
     if isinstance(value, list | tuple):
-        return ",".join(show(item) for item in value)
+        return ",".join(show(item) for item in value) or "[]"
     if hasattr(value, "tolist"):  # a tensor or an array
         return show(value.tolist())
     if value is None or isinstance(value, bool):
@@ -380,19 +440,22 @@ def show(value: Any) -> str:
 def normalized(arguments: Sequence[str]) -> list[str]:
     """Arguments in the one form that argparse is given.
 
-    `--num_hiddens` becomes `--num-hiddens`, and a value that begins with a minus is tied to its
-    option, because argparse would take `-1e-3` or `-1,2` for an option of its own.
+    `--num_hiddens` becomes `--num-hiddens`, and a number that begins with a minus is tied to its
+    option, because argparse would take `-1e-3`, `-1,2` or `-inf` for an option of its own.
     """
     tied: list[str] = []
     for argument in arguments:
         if argument.startswith("--"):
             flag, equals, value = argument.partition("=")
             tied.append(flag.replace("_", "-") + equals + value)
-        elif re.match(r"-[.\d]", argument) and tied and re.fullmatch(r"--[^=]+", tied[-1]):
+        elif _NEGATIVE.match(argument) and tied and re.fullmatch(r"--[^=]+", tied[-1]):
             tied[-1] += "=" + argument
         else:
             tied.append(argument)
     return tied
+
+
+_NEGATIVE = re.compile(r"-([.\d]|(inf|infinity|nan)\b)", re.IGNORECASE)
 
 
 # From text to a value
@@ -425,10 +488,7 @@ def read_value(text: str, kind: Any) -> Any:
             return text.lower() in ("true", "yes", "on", "1")
         raise ValueError("true or false")
     if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            raise ValueError("a whole number" if kind is int else "a number") from None
+        return _read_number(text, kind)
     if kind is str or kind is Path:
         return kind(text)
     if _is_tensor(kind):
@@ -446,24 +506,72 @@ def _first_reading(text: str, kinds: Sequence[Any]) -> Any:
     for kind in sorted(kinds, key=lambda kind: kind is str):
         try:
             return read_value(text, kind)
+        except _TooLargeError:
+            if str not in kinds:
+                raise  # nothing else would be said of it
         except ValueError as error:
             expected.append(str(error))
     raise ValueError(" or ".join(dict.fromkeys(expected)))
 
 
+class _TooLargeError(ValueError):
+    """A number that has the right form."""
+
+
+#: The largest whole number that PyTorch can count to.
+_LARGEST_COUNT = 2**63 - 1
+
+
+def _read_number(text: str, kind: type) -> int | float:
+    is_whole = kind is int and re.fullmatch(r"\s*[+-]?\d+(_\d+)*\s*", text)
+    # Python itself reads no more than some thousands of digits.
+    if is_whole and (len(text) > 1000 or abs(int(text)) > _LARGEST_COUNT):
+        raise _TooLargeError(f"a whole number of at most {_LARGEST_COUNT} in size")
+    try:
+        number: int | float = kind(text)
+    except ValueError:
+        raise ValueError("a whole number" if kind is int else "a number") from None
+    if math.isinf(number) and "inf" not in text.lower():
+        raise _TooLargeError(f"a number of at most {sys.float_info.max:.1e} in size")
+    return number
+
+
 def _read_list(text: str, kind: Any, arguments: Sequence[Any]) -> Any:
-    items = [item.strip() for item in text.strip().strip("[]()").split(",")]
-    items = [item for item in items if item]
+    items = _items(text)
     if kind is tuple and arguments and arguments[-1] is not Ellipsis:
-        if len(items) != len(arguments):
-            raise ValueError(f"{len(arguments)} values with commas between them")
+        if len(items) != len(arguments) or not all(items):
+            raise ValueError(
+                f"{len(arguments)} values with commas between them, such as {_example(arguments)}"
+            )
         return tuple(read_value(item, each) for item, each in zip(items, arguments, strict=True))
     each = arguments[0] if arguments else Any
+    wanted = f"several values with commas between them, such as {_example((each, each))}"
+    if not all(items):
+        raise ValueError(wanted)
     try:
         values = [read_value(item, each) for item in items]
+    except _TooLargeError:
+        raise
     except ValueError as error:
-        raise ValueError(f"several values with commas between them, each {error}") from None
+        raise ValueError(f"{wanted}, each {error}") from None
     return tuple(values) if kind is tuple else values
+
+
+def _items(text: str) -> list[str]:
+    """What stands between the commas of a list; `[]` is empty, and `256,` has one, as in Python."""
+    text = text.strip()
+    inner = text[1:-1] if text[:1] + text[-1:] in ("[]", "()") else text
+    if not inner.strip() and inner is not text:
+        return []
+    items = [item.strip() for item in inner.split(",")]
+    return items[:1] if len(items) == 2 and not items[1] else items
+
+
+def _example(kinds: Sequence[Any]) -> str:
+    """A list with one value for each of `kinds`."""
+    examples = {int: ("256", "128"), float: ("0.1", "0.5"), str: ("a", "b")}
+    named = [examples.get(kind, ("1", "2")) for kind in kinds]
+    return ",".join(pair[place % 2] for place, pair in enumerate(named))
 
 
 def _numbers(text: str) -> Any:
@@ -479,6 +587,8 @@ def _as_floats(values: Any) -> Any:
         return [_as_floats(value) for value in values]
     if isinstance(values, bool) or not isinstance(values, int | float):
         raise ValueError("numbers with commas between them")
+    if abs(values) > sys.float_info.max:
+        raise _TooLargeError(f"numbers of at most {sys.float_info.max:.1e} in size")
     return float(values)
 
 
@@ -490,9 +600,19 @@ def _guess(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):  # nested too deeply
+        if re.fullmatch(r"\s*[+-]?\d+\s*", text):
+            return _read_number(text, int)
+        if re.fullmatch(r"[\s\d.eE+,-]*\d[\s\d.eE+,-]*", text) and not all(_items(text)):
+            raise ValueError("values with commas between them, such as 256,128") from None
         return text
+    if any(type(item) is int and abs(item) > _LARGEST_COUNT for item in _each(value)):
+        raise _TooLargeError(f"a whole number of at most {_LARGEST_COUNT} in size")
     # 256,128 is a tuple to Python, but a list to everybody else.
     return list(value) if isinstance(value, tuple) and not text.startswith("(") else value
+
+
+def _each(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 # What a signature and a docstring say

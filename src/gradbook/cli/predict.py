@@ -17,7 +17,11 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("predict", "Classifies images with a trained model.")
     add_run_options(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
-    parser.add_argument("--invert", action="store_true", help="exchange bright and dark")
+    parser.add_argument(
+        "--invert",
+        action="store_true",
+        help="invert the images, for dark figures on a bright background",
+    )
     add_common_options(parser)
     asked = parser.read(arguments)
     restored = restore(asked)

@@ -10,13 +10,13 @@ import sysconfig
 import textwrap
 import traceback
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from gradbook.errors import ConfigError, GradbookError, text_of
+from gradbook.errors import ConfigError, GradbookError, text_of, without_frames
 from gradbook.escape import printable
 from gradbook.interrupts import Terminated
 
@@ -119,8 +119,13 @@ def exit_code(error: BaseException) -> int:
     return 1
 
 
-def describe(error: BaseException) -> str:
-    """An error as a message: one that says what to do, or the learner's part of a traceback."""
+def describe(error: BaseException, arguments: Sequence[str] = ()) -> str:
+    """An error as a message: one that says what to do, or the learner's part of a traceback.
+
+    Args:
+        error: The error.
+        arguments: The words of the command, one of which may be what is too large.
+    """
     if isinstance(error, Terminated):
         return "terminated."
     if isinstance(error, KeyboardInterrupt):
@@ -132,13 +137,16 @@ def describe(error: BaseException) -> str:
     if isinstance(error, GradbookError):
         where = f"\n  in {_place(frames[-1])}" if frames else ""
         return f"{text_of(error)}{where}"
-    last = "".join(traceback.format_exception_only(error)).strip()
+    last = without_frames("".join(traceback.format_exception_only(error)).strip())
     if isinstance(error, SyntaxError):
         return f"this file is not valid Python:\n{last}"
     hint = _hint(error)
+    too_large = _too_large(error, last, arguments)
+    if too_large:
+        last, hint = too_large, ""
     if frames:
         listed = "".join(traceback.StackSummary.from_list(frames).format()).rstrip()
-        return f"{last.splitlines()[-1]}{hint}\nIn your code:\n{listed}"
+        return f"{last}{hint}\nIn your code:\n{listed}"
     if isinstance(error, OSError) and error.strerror:
         file = f": {error.filename}" if error.filename else ""
         return f"{error.strerror}{file}"
@@ -162,11 +170,54 @@ def wants_traceback(arguments: list[str]) -> bool:
 def _is_library(path: Path) -> bool:
     libraries = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")]
     libraries += [sysconfig.get_path("platlib"), str(Path(__file__).parents[1])]
+    if {"site-packages", "dist-packages"} & set(path.parts):  # of another environment, perhaps
+        return True
     return any(path.is_relative_to(library) for library in libraries)
 
 
 def _place(frame: traceback.FrameSummary) -> str:
     return f"{frame.filename}, line {frame.lineno}, in {frame.name}"
+
+
+#: What PyTorch and Python say when there is too little memory.
+_NO_MEMORY = re.compile(r"you tried to allocate (\d+) bytes|(CUDA|MPS backend) out of memory")
+
+#: The same when a number does not fit.
+_OVERFLOW = re.compile(
+    r"Storage size calculation overflowed|Overflow when unpacking|multiplication overflow"
+    r"|represented as a SymInt|int too (big|large) to convert|cannot fit 'int'|without overflow"
+)
+
+#: Options whose numbers are no sizes.
+_NO_SIZES = {"--seed", "--max-epochs", "--patience", "--runs", "--name", "--set", "--output"}
+
+
+def _too_large(error: BaseException, said: str, arguments: Sequence[str]) -> str:
+    """What to say where a size or another number was too large, or nothing."""
+    memory, overflow = _NO_MEMORY.search(said), _OVERFLOW.search(said)
+    largest, culprit = _largest_number(arguments)
+    if memory or isinstance(error, MemoryError):
+        size = f" for a tensor of {int(memory[1]) / 1e9:,.1f} GB" if memory and memory[1] else ""
+        advice = "Choose smaller sizes, or a smaller batch."
+        if largest >= 1000:
+            advice = f"The largest number in this command is {culprit}: choose a smaller one."
+        return f"There is not enough memory{size}. {advice}"
+    if overflow and largest >= 1e9:
+        return f"A number is too large. That may be {culprit}: choose a smaller one.\n{said}"
+    return ""
+
+
+def _largest_number(arguments: Sequence[str]) -> tuple[float, str]:
+    """The largest number of a command line, and the option with all that was given for it."""
+    found = [(0.0, "")]
+    flag = ""
+    for word in arguments:
+        if word.startswith("--"):
+            flag, _, word = word.partition("=")
+        for part in re.split(r"[][(),:\s]", word) if flag and flag not in _NO_SIZES else ():
+            with suppress(ValueError):
+                found.append((float(part), f"{flag} {word}"))
+    return max(found)
 
 
 def _hint(error: BaseException) -> str:

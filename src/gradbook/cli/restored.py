@@ -63,7 +63,7 @@ def add_run_options(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--checkpoint",
         choices=tuple(CHECKPOINT_FILES),
-        help="which parameters (default: best, or last where there is no best)",
+        help="the checkpoint to take parameters from (default: best, or last if there is no best)",
     )
 
 

@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> Outcome:
         "--max-epochs",
         type=positive_number,
         metavar="INT",
-        help="go on until so many are done in all (default: as planned)",
+        help="the number of epochs in all, those done before included (default: as planned)",
     )
     add_display_options(parser)
     add_common_options(parser)

@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> Outcome:
     """Removes the runs that `arguments` name, all or none of them."""
     parser = Parser("rm", "Removes runs with all their files.")
     parser.add_argument("run", metavar="RUN", nargs="*", help="a run's name, or its folder")
-    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--yes", action="store_true", help="remove them without asking")
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)

@@ -96,9 +96,9 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument(
         "--sort",
         metavar="KEY",
-        help="order by this; by best, the best run is the first (default: by name)",
+        help="sort by KEY; with best, the best run comes first (default: name)",
     )
-    parser.add_argument("--reverse", action="store_true", help="the other way round")
+    parser.add_argument("--reverse", action="store_true", help="reverse the order")
     parser.add_argument(
         "--filter",
         metavar="EXPR",
@@ -106,7 +106,7 @@ def run(arguments: list[str]) -> Outcome:
         nargs="+",
         action="extend",
         default=[],
-        help="only runs that meet all conditions",
+        help="list only the runs that meet all these conditions",
     )
     add_runs_option(parser)
     add_common_options(parser)

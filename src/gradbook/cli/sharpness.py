@@ -86,20 +86,20 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--num-examples",
         type=positive_number,
         metavar="INT",
-        help="how many training examples to take (default: all where that is quick, otherwise a "
-        "sample; with --steps 1000)",
+        help="the number of training examples to use (default: all where that is quick, otherwise "
+        "a sample; with --steps 1000)",
     )
     group.add_argument(
         "--epochs",
         type=positive_number,
         metavar="INT",
-        help="train the model so long first (default: not at all)",
+        help="the number of epochs to train the model for first (default: none)",
     )
     group.add_argument(
         "--steps",
         type=positive_number,
         metavar="INT",
-        help="follow the sharpness through so many steps of full-batch gradient descent",
+        help="follow the sharpness through this number of steps of full-batch gradient descent",
     )
     add_output_option(group, "sharpness")
     add_display_options(group)

@@ -20,7 +20,7 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.errors import GradbookWarning, warn
+from gradbook.errors import GradbookWarning, shown, warn
 from gradbook.hparams import make
 
 #: What the command takes where the book's classes have another default, or none.
@@ -131,7 +131,10 @@ def read_subject(
     group = parser.add_argument_group(title)
     group.add_argument("--data", metavar="DATA", help=f"the data set (default: {usual_data})")
     group.add_argument(
-        "--seed", type=_seed, metavar="INT", help="makes the run repeatable (default: drawn)"
+        "--seed",
+        type=_seed,
+        metavar="INT",
+        help="the random seed: the same seed gives the same result (default: a random one)",
     )
     add_own(group)
     own_flags = [flag for action in group._group_actions for flag in action.option_strings]
@@ -229,7 +232,7 @@ def _seed(text: str) -> int:
     # A text that is too long for a seed may be too long for int() as well.
     if not text.isdecimal() or len(text) > 20 or int(text) >= SEED_LIMIT:
         raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {text!r}"
+            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {shown(text)}"
         )
     return int(text)
 

@@ -15,6 +15,7 @@ from gradbook.cli.options import (
     add_common_options,
     add_display_options,
     add_runs_option,
+    any_number,
     asks_for_help,
     positive_number,
     with_value,
@@ -25,6 +26,7 @@ from gradbook.cli.restored import known_name, must_be_named
 from gradbook.cli.subject import Subject, read_subject
 from gradbook.cli.texts import members_line
 from gradbook.cli.train import folder_name
+from gradbook.errors import shown
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
 
@@ -45,6 +47,10 @@ examples:
   gradbook sweep mlp --resume runs/mlp-sweep-1"""
 
 _RANGE = re.compile(r"(log|lin):([^:]+):([^:]+)(?::([^:]+))?")
+_NUMBER = r"[+-]?[\d.]+(?:e[+-]?\d+)?"
+
+#: Numbers with colons between them, as in other programs' ranges.
+_ALMOST_RANGE = re.compile(rf"(?:[a-z]*:)?{_NUMBER}(?::[^:]*)+|[a-z]+:{_NUMBER}", re.IGNORECASE)
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -128,13 +134,16 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         "--on",
         default="auto",
         metavar="WHERE",
-        help="processes, here, ray or dask; ray:HOST:PORT or dask:tcp://HOST:PORT is a cluster "
-        "that runs (default: auto)",
+        help="where to train: processes, here (this process alone), ray or dask; ray:HOST:PORT or "
+        "dask:tcp://HOST:PORT connects to a running cluster (default: auto)",
     )
     group.add_argument(
-        "--workers", type=positive_number, metavar="INT", help="how many trainings at once"
+        "--workers",
+        type=positive_number,
+        metavar="INT",
+        help="the number of trainings at the same time",
     )
-    group.add_argument("--resume", metavar="DIR", help="go on with a sweep that was stopped")
+    group.add_argument("--resume", metavar="DIR", help="resume the sweep in this folder")
     add_runs_option(group)
     group.add_argument(
         "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
@@ -149,10 +158,13 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         "--seeds",
         type=positive_number,
         metavar="INT",
-        help="train each setting with so many seeds: --seed (default: 0) and those after it",
+        help="train each setting with this number of seeds: --seed (default: 0) and the following",
     )
     group.add_argument(
-        "--samples", type=positive_number, metavar="INT", help="so many random combinations"
+        "--samples",
+        type=positive_number,
+        metavar="INT",
+        help="try so many random combinations instead of all",
     )
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
     group.add_argument(
@@ -165,16 +177,20 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         "--pruner",
         default="median",
         choices=("median", "halving", "hyperband", "none"),
-        help="what ends a search's trials early that do badly (default: median)",
+        help="how a search decides to end bad trials early (default: median)",
     )
     group.add_argument(
         "--stack",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="train members together that differ only in numbers (default: true)",
+        help="train members that differ only in numbers as one, which is faster (default: true)",
     )
     group.add_argument(
-        "--level", type=float, metavar="FLOAT", help='the level for "epochs to" in the table'
+        "--level",
+        type=any_number,
+        metavar="FLOAT",
+        help="the table tells after how many epochs a member reached this value (default: the "
+        "median of what the settings reach)",
     )
 
 
@@ -229,7 +245,7 @@ def _words(subject: Subject) -> list[str]:
 
 def _seeds(subject: Subject) -> Any:
     first = subject.seed if subject.is_seed_given else 0
-    return first if subject.own.seeds is None else list(range(first, first + subject.own.seeds))
+    return first if subject.own.seeds is None else range(first, first + subject.own.seeds)
 
 
 def _read(option: Option, text: str) -> Given:
@@ -245,10 +261,19 @@ def _read(option: Option, text: str) -> Given:
             return Given(text, Range(low, high, _count(match[4]), is_log=kind == "log"))
         except ConfigError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
+    if _ALMOST_RANGE.fullmatch(text.strip()) and option.kind is not str:
+        numbers = re.findall(_NUMBER, text)
+        form = ":".join(numbers[:3]) if len(numbers) > 1 else "0.01:1:5"
+        raise argparse.ArgumentTypeError(
+            f"expected values with commas between them, or a range: log:{form} for values evenly "
+            f"spaced by ratio, or lin:{form} by difference, but got {shown(text)}"
+        )
     items = _split(text)
     if len(items) == 1 and not text.strip().endswith(","):
         return option.read(items[0])
-    values = [option.read(item.strip("[]") if item.startswith("[") else item) for item in items]
+    values = [
+        option.read(item.strip("[]") or item if item.startswith("[") else item) for item in items
+    ]
     return Given(text, [given.value for given in values])
 
 
@@ -261,5 +286,7 @@ def _split(text: str) -> list[str]:
     item = r"\s*(?:\[[^\[\]]*\]|[^,\[\]]+)\s*"
     items = [found.strip() for found in re.findall(item, text)]
     if not re.fullmatch(f"{item}(?:,{item})*,?", text) or not all(items):
-        raise argparse.ArgumentTypeError(f"expected values with commas between them, not {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"expected values with commas between them, such as 1,2, but got {shown(text)}"
+        )
     return items

@@ -119,7 +119,7 @@ def add_checkpoint_option(group: argparse._ActionsContainer) -> None:
         "--checkpoint-steps",
         type=positive_number,
         metavar="INT",
-        help="take a checkpoint also after so many steps (default: after each epoch)",
+        help="also save a checkpoint every so many steps, not only after each epoch",
     )
 
 

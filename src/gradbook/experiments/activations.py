@@ -220,7 +220,9 @@ def activation(
     if compose > _DEEPEST:
         raise ConfigError(f"compose must be at most {_DEEPEST}, but it is {compose}.")
     if not (_is_finite(low) and _is_finite(high) and low < high):
-        raise ConfigError(f"low must be less than high, but they are {low!r} and {high!r}.")
+        raise ConfigError(
+            f"low must be less than high, both finite, but they are {low!r} and {high!r}."
+        )
     name, function = _named(f)
     depth = max(compose, _TOLD[-1])
     with untouched_generators():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import check_positive, check_whole_number
+from gradbook.checks import check_positive, check_rate, check_whole_number
 from gradbook.display.finding import Finding
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text
@@ -198,6 +198,7 @@ def edge_of_stability(
         ModelError, DataError, BatchError: As `sharpness` does.
     """
     check_positive(lr, "lr")
+    check_rate(lr)
     lr = float(lr)
     check_positive(tolerance, "tolerance")
     check_whole_number(num_steps, "num_steps", at_least=1)

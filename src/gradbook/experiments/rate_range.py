@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gradbook.checks import check_model, check_positive, check_whole_number, useless_loss
+from gradbook.checks import (
+    check_model,
+    check_positive,
+    check_rate,
+    check_whole_number,
+    useless_loss,
+)
 from gradbook.data import to_device
 from gradbook.display.finding import Finding
 from gradbook.errors import ConfigError, DataError, ModelError
@@ -182,12 +188,14 @@ def lr_range(
     """
     check_positive(lowest, "lowest")
     check_positive(highest, "highest")
+    check_rate(highest, "highest")
     if lowest >= highest:
         raise ConfigError(f"highest must be above lowest={lowest:g}, but it is {highest:g}.")
     check_whole_number(num_steps, "num_steps", at_least=10)
     check_whole_number(seed, "seed", at_least=0)
     check_model(model, data, "lr_range")
-    factor = (highest / lowest) ** (1 / (num_steps - 1))
+    # The quotient of the two may be larger than a number can be.
+    factor = math.exp((math.log(highest) - math.log(lowest)) / (num_steps - 1))
     rates: list[float] = []
     losses: list[float] = []
     status = "finished"

@@ -1,6 +1,7 @@
 """What a sweep is to train, checked before anything is done."""
 
 import inspect
+import math
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,17 @@ from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
 from gradbook.hparams import constructor_of, plain, qualified_name
 from gradbook.seeds import SEED_LIMIT
 from gradbook.sweeps.members import Member
-from gradbook.sweeps.values import Range, Values, grid, is_swept, read_values, sampled
+from gradbook.sweeps.values import (
+    MOST_MEMBERS,
+    Range,
+    Values,
+    as_list,
+    count_of,
+    grid,
+    is_swept,
+    read_values,
+    sampled,
+)
 from gradbook.trainer import Trainer
 
 #: What can choose the settings that are tried next.
@@ -96,6 +107,30 @@ class Plan:
             checks.check_whole_number(num_samples, "num_samples", at_least=1)
         self.search = search
         self.num_trials = self._read_num_trials(num_trials)
+        self._check_count()
+
+    def _check_count(self) -> None:
+        """Raises ConfigError if there are too many trainings to begin with."""
+        counts = {key: count_of(values) for key, values in self.swept.items()}
+        seeds = {key: count for key, count in counts.items() if key == "seed"}
+        advice = "Ask for fewer."
+        if self.num_trials is not None:
+            counts = {"num_trials": self.num_trials} | seeds
+        elif self.num_samples is not None:
+            counts = {"num_samples": self.num_samples} | (seeds if counts != seeds else {})
+        else:
+            advice = (
+                "Give fewer values, or draw some combinations at random with num_samples "
+                "(--samples)."
+            )
+        count = math.prod(counts.values())
+        if count > MOST_MEMBERS:
+            factors = " x ".join(f"{many:,} ({name})" for name, many in counts.items())
+            told = f"{factors} = {count:,}" if len(counts) > 1 else f"{count:,}"
+            raise ConfigError(
+                f"A sweep has at most {MOST_MEMBERS:,} trainings, but this one would have {told}. "
+                f"{advice}"
+            )
 
     def _read_num_trials(self, num_trials: int | None) -> int | None:
         if self.search is None:
@@ -261,7 +296,7 @@ class Plan:
         )
         if isinstance(values, Range):
             return values
-        values = values.tolist() if hasattr(values, "tolist") else list(values)
+        values = as_list(key, values)
         if not is_decimal:
             return values
         return [float(value) if type(value) is int else value for value in values]

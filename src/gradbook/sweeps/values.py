@@ -4,10 +4,13 @@ import math
 import random
 from collections.abc import Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 from typing import Any
 
 from gradbook.errors import ConfigError
+
+#: How many trainings a sweep has at most. Each has a folder and a line in a table.
+MOST_MEMBERS = 10_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Range:
             )
         if self.num is not None and (type(self.num) is not int or self.num < 2):
             raise ConfigError(f"A range must have at least 2 values, but num is {self.num!r}.")
+        if self.num is not None and self.num > MOST_MEMBERS:
+            raise ConfigError(
+                f"A sweep tries at most {MOST_MEMBERS:,} settings, but this range has {self.num:,} "
+                f"values. Give it fewer."
+            )
 
     def values(self) -> list[float]:
         """The `num` values of a grid, each once.
@@ -125,6 +133,22 @@ def are_equal(a: Any, b: Any) -> bool:
         return False
 
 
+def as_list(name: str, value: Any) -> list[Any]:
+    """What a swept argument names, as a list.
+
+    Raises:
+        ConfigError: If that is more than a sweep can try, as with range(10**9).
+    """
+    values = list(islice(value.tolist() if hasattr(value, "tolist") else value, MOST_MEMBERS + 1))
+    if len(values) > MOST_MEMBERS:
+        count = f"{len(value):,}" if hasattr(value, "__len__") else "more"
+        raise ConfigError(
+            f"A sweep has at most {MOST_MEMBERS:,} trainings, but {name} alone has {count} values. "
+            f"Give it fewer."
+        )
+    return values
+
+
 def read_values(name: str, value: Any) -> Values:
     """The values of a swept argument, checked.
 
@@ -133,13 +157,21 @@ def read_values(name: str, value: Any) -> Values:
     """
     if isinstance(value, Range):
         return value
-    values = value.tolist() if hasattr(value, "tolist") else list(value)
+    values = as_list(name, value)
     if not values:
         raise ConfigError(f"{name} has no values to try: the list is empty.")
+    is_plain = all(type(item) in (int, float, str) for item in values)
+    if is_plain and len(set(values)) == len(values):  # quick, where there are thousands
+        return values
     for index, item in enumerate(values):
         if any(are_equal(item, other) for other in values[:index]):
             raise ConfigError(f"{name} names {item!r} twice. Name each value once.")
     return values
+
+
+def count_of(values: Values) -> int:
+    """How many values a grid takes of these; 1 for a range that does not say how many."""
+    return (values.num or 1) if isinstance(values, Range) else len(values)
 
 
 def grid(values: Mapping[str, Values]) -> list[dict[str, Any]]:
