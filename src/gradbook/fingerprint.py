@@ -130,7 +130,7 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
     ]
     if any(line.startswith("  optimizer.schedulers") for line in differences):
         differences.append(
-            "A learning-rate schedule goes on with the settings that it began with. If they are "
+            "A learning-rate schedule resumes with the settings that it began with. If they are "
             "computed from max_epochs, write fixed numbers there instead: those of the checkpoint."
         )
     if differences:

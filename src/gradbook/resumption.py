@@ -52,7 +52,7 @@ class Resumption:
             path = inside(folder, "checkpoints/last.pt")
             if not path.exists():
                 raise ConfigError(
-                    f"There is nothing to go on from in the folder {str(folder)!r}: it has no "
+                    f"There is nothing to resume in the folder {str(folder)!r}: it has no "
                     f"checkpoints/last.pt. {_WHAT}."
                 )
         elif not path.exists():

@@ -240,7 +240,7 @@ def check_goes_on(scheduler: Any) -> None:
                 f"The function of {type(scheduler).__name__} is another than it was: its learning "
                 f"rate after {step} steps was {before:g}, and is {now:g} now. If it is computed "
                 f"from max_epochs, write a fixed number there instead, which stays as it is when "
-                f"the training goes on for longer."
+                f"the training is made longer."
             )
 
 

@@ -866,9 +866,9 @@ class Trainer(HyperParameters):
         code = getattr(type(self).fit_epoch, "__code__", None)
         if self.position.resumed is not None and "enumerate" in getattr(code, "co_names", ()):
             warn(
-                f"{type(self).__name__}.fit_epoch counts with enumerate, and this training goes on "
+                f"{type(self).__name__}.fit_epoch counts with enumerate, and this training resumes "
                 f"in the middle of an epoch, whose rest is counted from 0. If what it does depends "
-                f"on that number, count with self.train_batch_idx, or go on from the end of an "
+                f"on that number, count with self.train_batch_idx, or resume from the end of an "
                 f"epoch.",
                 GradbookWarning,
             )
@@ -877,8 +877,8 @@ class Trainer(HyperParameters):
         folder = self.resumption.folder if self.resumption is not None else None
         if folder is not None and not any(s.keeps_curves for s in (*self.sinks, *recorder)):
             warn(
-                f"The training goes on from {folder}, but is not kept there. Give the Trainer "
-                f"run={str(folder.parent)!r} to go on in that folder.",
+                f"The training resumes from {folder}, but is not kept there. Give the Trainer "
+                f"run={str(folder.parent)!r} to keep it in that folder.",
                 GradbookWarning,
             )
 

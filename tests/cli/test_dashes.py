@@ -54,18 +54,18 @@ def test_a_run_in_such_a_folder_is_repeated_shown_and_gone_on_with(said, folder)
     words = [*TRAIN, f"--runs={folder}"]
     words[1:2] = ["my.py:Net", "--data=synthetic-regression", "--note=-b"]
     told = said(*words, code=1)
-    go_on, repeat = words_after("go on", told), words_after("repeat", told)
-    shown = said("show", *go_on[1:2])
-    assert words_after("go on", shown) == go_on
+    resume, repeat = words_after("resume", told), words_after("repeat", told)
+    shown = said("show", *resume[1:2])
+    assert words_after("resume", shown) == resume
     assert words_after("repeat", shown) == repeat
     Path("is_over").touch()
-    said(*go_on)
+    said(*resume)
     assert runs.load(Path(folder, "net-1")).status == "finished"
     said(*repeat)
     again = runs.load(Path(folder, "net-2"))
     assert again.history.rows == runs.load(Path(folder, "net-1")).history.rows
     assert again.facts["model"]["hyperparameters"]["note"] == "-b"
-    said("rm", *go_on[1:2], "--yes")
+    said("rm", *resume[1:2], "--yes")
     assert not Path(folder, "net-1").exists()
 
 

@@ -251,7 +251,7 @@ def test_a_training_interrupted_in_its_first_step_can_be_gone_on_with(own, train
 def test_the_summary_of_an_interrupted_training_ends_with_how_to_go_on(own, capsys):
     main(own("if self.trainer.epoch == 2: raise KeyboardInterrupt"))
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.startswith("  go on     gradbook resume runs/my-net-1 --model my_file.py:MyNet")
+    assert last.startswith("  resume    gradbook resume runs/my-net-1 --model my_file.py:MyNet")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -75,19 +75,19 @@ def test_a_sample_is_told(shown):
 @pytest.mark.parametrize("status", ["running", "interrupted", "failed"])
 def test_a_run_that_was_stopped_says_how_to_go_on(shown, status):
     make_run(status=status)
-    assert "go on      gradbook resume runs/mlp-1\n" in shown()
+    assert "resume     gradbook resume runs/mlp-1\n" in shown()
 
 
 def test_a_run_that_was_stopped_before_its_first_checkpoint_cannot_go_on(shown):
     folder = make_run(status="running")
     (folder / "checkpoints/last.pt").unlink()
-    assert "go on      not possible: it was stopped before" in shown()
+    assert "resume     not possible: it was stopped before" in shown()
 
 
 @pytest.mark.parametrize("status", ["finished", "diverged"])
 def test_a_run_that_ended_has_nothing_to_go_on_with(shown, status):
     make_run(status=status)
-    assert "go on" not in shown()
+    assert "gradbook resume" not in shown()
 
 
 def test_a_command_is_not_broken_into_lines(shown, monkeypatch):

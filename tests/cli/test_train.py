@@ -231,8 +231,8 @@ def test_a_name_of_both_means_the_model_s(write):
 
 
 def test_where_an_option_of_both_went_is_said_and_how_to_name_the_other(write):
-    said = r"--batch-size went to the model, MyNet \(--model-batch-size\). Write --data-batch-size"
-    with pytest.warns(GradbookWarning, match=said + " for the data set, MyData."):
+    said = r"--batch-size was given to the model, MyNet \(--model-batch-size\). Write "
+    with pytest.warns(GradbookWarning, match=said + "--data-batch-size for the data set, MyData."):
         complete(write, "--batch-size", "7")
 
 

@@ -455,7 +455,7 @@ def test_a_failure_s_checkpoint_goes_when_the_run_is_finished():
 def test_going_on_from_a_run_without_keeping_it_is_told():
     train()
     gradbook.seed_everything(1)
-    with pytest.warns(GradbookWarning, match=r"goes on from runs/net-1, but is not kept there"):
+    with pytest.warns(GradbookWarning, match=r"resumes from runs/net-1, but is not kept there"):
         Trainer(3).fit(Net(), Data(), resume="runs/net-1")
 
 

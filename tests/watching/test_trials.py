@@ -19,8 +19,8 @@ def repeated_from_the_beginning(monkeypatch):
 def test_what_is_told_of_a_trial_is_what_the_training_does_with_the_change():
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     assert found.edit == "lr=0.3, a tenth of 3."
-    told = "This was tried on a copy of the training, from the beginning on: nothing became NaN or "
-    assert found.tried.startswith(f"{told}infinite in 64 steps, and the loss fell from ")
+    told = "This was tried on a copy of the training, starting from the beginning: nothing became "
+    assert found.tried.startswith(f"{told}NaN or infinite in 64 steps, and the loss fell from ")
     first, last = (float(word) for word in found.tried.rstrip(".").split("from ")[-1].split(" to "))
     again = fit(LinearRegression(0.3), regression(), max_epochs=8)
     assert again.history["train_loss"][-1] == pytest.approx(last, rel=0.01)

@@ -58,7 +58,7 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
 
     Args:
         plan: The training.
-        resume: The folder of a run to go on with, instead of a new one.
+        resume: The folder of a run to resume, instead of a new one.
     """
     started = time.perf_counter()
     data = model = trainer = None
@@ -105,7 +105,7 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
 
 
 def _resume_command(folder: Path) -> str | None:
-    """The command that goes on with a run; None if it has left too little for that."""
+    """The command that resumes a run; None if it has left too little for that."""
     if not (folder / CHECKPOINT_FILES["last"]).exists():
         return None
     try:
@@ -204,7 +204,7 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
     if facts["repeat"]:
         lines.append(f"  repeat    {facts['repeat']}")
     if facts["resume"]:
-        lines.append(f"  go on     {facts['resume']}")
+        lines.append(f"  resume    {facts['resume']}")
     return "\n".join(lines)
 
 

@@ -98,7 +98,7 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
         rows.append(("diverged", [facts["diverged"]]))
     rows += [("noticed", [finding]) for finding in facts.get("findings", ())]
     if stored.status in ("killed", "interrupted", "failed"):
-        rows.append(("go on", [_advice(stored)]))
+        rows.append(("resume", [_advice(stored)]))
     best = stored.best_checkpoint
     if best is not None:
         told = f"of epoch {best['epoch']}, by {best['label']} {rounded(best, 'value')}"

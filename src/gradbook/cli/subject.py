@@ -272,7 +272,7 @@ def _tell_whose(
         taker = next((option for option in shared if option.flag == plain), None)
         whose = "is the command's own"
         if taker is not None:
-            whose = f"went to {_owner(taker, owners)} ({taker.written})"
+            whose = f"was given to {_owner(taker, owners)} ({taker.written})"
         theirs = ", ".join(f"{option.flag} for {_owner(option, owners)}" for option in others)
         warn(f"{plain} {whose}. Write {theirs}.", GradbookWarning)
 

@@ -111,9 +111,9 @@ def run(arguments: list[str]) -> Outcome:
         words = ["gradbook", "sweep", subject.model.name, "--resume", as_word(done.folder)]
         if not _is_known(subject.data.name):
             words += with_value("--data", subject.data.name)
-        go_on = shlex.join(words) + (" --storage URL" if own.storage else "")
-        text = f"\n{done}\n\ngo on: {go_on}"
-        return Outcome({**done.summary(), "resume": go_on}, text, error=stop)
+        resume = shlex.join(words) + (" --storage URL" if own.storage else "")
+        text = f"\n{done}\n\nresume: {resume}"
+        return Outcome({**done.summary(), "resume": resume}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]
     lines = ["", str(done), "", *(f"picture: {path}" for path in facts["pictures"])]

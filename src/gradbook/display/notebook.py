@@ -100,7 +100,7 @@ class NotebookDisplay(Sink):
             self._broken = True
             warnings.warn(
                 f"The curves cannot be drawn any more ({told(error)}). "
-                f"Training goes on; the points are in `board.data`.",
+                f"Training continues; the points are in `board.data`.",
                 GradbookWarning,
                 stacklevel=2,
             )

@@ -101,7 +101,7 @@ class Tracker(Sink, ABC):
             if not failed:
                 warn(
                     f"{type(self).__name__} records nothing more of this training "
-                    f"({told(error)}). The training goes on; the means of its "
+                    f"({told(error)}). The training continues; the means of its "
                     f"epochs are in `trainer.history`.",
                     GradbookWarning,
                 )

@@ -178,7 +178,7 @@ def _compare(
         one = "one seed" if max(len(a), len(b)) == 1 else "one seed of a setting"
         reason = (
             f"cannot tell from {one}: {names[0]} gives {mean_a:.4g} and {names[1]} "
-            f"{mean_b:.4g} in {label}, and how far seeds spread is not known{lost}."
+            f"{mean_b:.4g} in {label}, but nobody knows how much of that is the seed{lost}."
         )
         return SettingsComparison(label, difference, None, None, None, reason)
     error, freedom = _paired_error(a - b) if paired else _unpaired_error(a, b)
@@ -198,9 +198,8 @@ def _compare(
     seeds += " pairs of seeds" if paired else " seeds"
     if p_value >= alpha:
         reason = (
-            f"cannot tell: the seeds' spread hides any difference up to "
-            f"{max(map(abs, interval)):.2g} in {label} over {seeds} ({names[0]} minus {names[1]} "
-            f"is {difference:.2g} ± {half:.2g}, {percent} interval){lost}."
+            f"cannot tell: {names[0]} minus {names[1]} is {difference:.2g} ± {half:.2g} in {label} "
+            f"({percent} interval) over {seeds}, which may be no difference at all{lost}."
         )
         return SettingsComparison(label, difference, interval, p_value, None, reason)
     better: Literal["a", "b"] = "a" if (difference > 0) == rises else "b"

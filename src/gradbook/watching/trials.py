@@ -12,29 +12,29 @@ from gradbook.watching.repetition import Change, Repetition
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
 
-#: All trials of a post-mortem together take at most so long.
+#: The most that all trials of a post-mortem may take together.
 _LIMIT_SECONDS = 20.0
-#: So many are expected, where it is judged whether the time suffices to begin at the beginning.
+#: How many trials to expect when deciding whether there is time to start from the beginning.
 _NUM_EXPECTED = 5
-#: A trial goes on for so many steps beyond the one that went wrong.
+#: How many steps a trial trains after the one that went wrong.
 _NUM_MORE_STEPS = 50
-#: A loss that has become so many times larger will not come back.
+#: A loss that has grown by this factor will not recover.
 _BLOWN_UP = 1e3
-#: Nothing is trained where the loss changes by no more than this part of it.
+#: A loss that changes by less than this part of itself shows that nothing is learned.
 _FROZEN = 1e-3
-#: The losses of so many steps are averaged.
+#: How many last losses are averaged.
 _NUM_AVERAGED = 8
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of a change.
+    """The outcome of training with a change.
 
     Attributes:
         change: The change.
-        is_done: Whether the time sufficed.
-        failed_at: The step in which a number was NaN or infinite all the same.
-        num_steps: The steps that were taken.
+        is_done: Whether the trial ended before the time was over.
+        failed_at: The step in which a number was still NaN or infinite; None if there was none.
+        num_steps: How many steps were taken.
         first: The loss at the beginning.
         last: The mean loss of the last steps.
     """
@@ -48,34 +48,34 @@ class Trial:
 
     @property
     def is_of_use(self) -> bool:
-        """Whether nothing went wrong any more, and the training went anywhere."""
+        """Whether all numbers stayed finite and bounded, and the loss changed."""
         is_well = self.is_done and self.failed_at is None
         return is_well and not self.is_blowing_up and not self.is_frozen
 
     @property
     def is_learning(self) -> bool:
-        """Whether the loss fell besides."""
+        """Whether the loss also fell."""
         return self.is_of_use and self.last < self.first
 
     @property
     def is_blowing_up(self) -> bool:
-        """Whether the loss has grown so much that it would only have taken a little longer."""
+        """Whether the loss has grown so much that it would soon be infinite, too."""
         return abs(self.last) > _BLOWN_UP * max(abs(self.first), 1.0)
 
     @property
     def is_frozen(self) -> bool:
-        """Whether the loss hardly changed: all is finite where nothing is trained."""
+        """Whether the loss hardly changed: numbers stay finite also where nothing is learned."""
         return abs(self.last - self.first) <= _FROZEN * abs(self.first)
 
 
 class Trials:
-    """Tries changes, and tells what came of them.
+    """Tries changes on a copy of a training, and reports the outcomes.
 
     Args:
         trainer: The trainer whose training went wrong.
         states: States of it, oldest first: that of the beginning, and the last one kept.
         repetition: The repetition that found the wrong number, from the last state.
-        share: How many trainings go on at once, among which the time is divided.
+        share: How many trainings run at once; the time is divided among them.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Trials:
         seconds = _LIMIT_SECONDS / share
         self._ends_at = time.perf_counter() + seconds
         self._done: dict[Change, Trial] = {}
-        # What is tried is tried as the learner will: from the beginning, if there is time for it.
+        # The learner will start anew with the change. So does a trial, if there is time.
         per_step = repetition.seconds / max(len(repetition.losses), 1)
         from_beginning = per_step * (self._at + _NUM_MORE_STEPS) * _NUM_EXPECTED
         self._state = states[0 if from_beginning <= seconds else -1]
@@ -98,13 +98,13 @@ class Trials:
 
     @property
     def is_from_first_step(self) -> bool:
-        """Whether trials begin before the first step of all."""
+        """Whether trials start from before the first step of the training."""
         return not self._state["position"]["steps"]
 
     def first_that_helps(self, changes: Sequence[Change]) -> Change | None:
-        """The first change with which the loss falls, or else with which all stays finite.
+        """The first change with which the loss falls, or else the first of use; None without one.
 
-        What comes after one with which the loss falls is not tried.
+        Changes after one with which the loss falls are not tried.
         """
         finite = None
         for change in changes:
@@ -116,26 +116,27 @@ class Trials:
         return finite
 
     def told(self, changes: Sequence[Change]) -> str:
-        """What came of some changes, in a sentence; empty if there was no time for any."""
+        """The outcomes of some changes as a sentence; empty if there was no time for any."""
         done = [self._done[change] for change in changes if change in self._done]
         done = [trial for trial in done if trial.is_done]
         start = f"the end of epoch {self._epoch}" if self._epoch else "the beginning"
         helped = next((t for t in done if t.is_learning), None)
         helped = helped or next((t for t in done if t.is_of_use), None)
         if helped is not None:
-            fell = "and the loss fell" if helped.is_learning else "but the loss went up"
-            loss = f", {fell} from {helped.first:.3g} to {helped.last:.3g}"
+            moved = "and the loss fell" if helped.is_learning else "but the loss rose"
+            loss = f", {moved} from {helped.first:.3g} to {helped.last:.3g}"
             loss = loss if math.isfinite(helped.first + helped.last) else ""
+            steps = f"{helped.num_steps} step{'s' if helped.num_steps > 1 else ''}"
             return (
-                f"This was tried on a copy of the training, from {start} on: nothing became NaN or "
-                f"infinite in {helped.num_steps} step{'s' if helped.num_steps > 1 else ''}{loss}."
+                f"This was tried on a copy of the training, starting from {start}: nothing became "
+                f"NaN or infinite in {steps}{loss}."
             )
         if not done:
             return ""
         names = _listed([_spoken(trial.change) for trial in done])
         return (
-            f"It does not help to train with {names}: that was tried on a copy of the training, "
-            f"from {start} on, and {_came_of(done)}."
+            f"Training with {names} does not help: this was tried on a copy of the training, "
+            f"starting from {start}, and {_came_of(done)}."
         )
 
     def _try(self, change: Change) -> Trial:
@@ -168,9 +169,9 @@ def _spoken(change: Change) -> str:
 
 
 def _came_of(trials: Sequence[Trial]) -> str:
-    """What came of changes none of which is of use."""
+    """The outcomes of changes of which none is of use, as part of a sentence."""
     broke = [trial for trial in trials if trial.failed_at is not None or trial.is_blowing_up]
-    parts = ["the numbers became NaN, infinite or far larger all the same"] if broke else []
+    parts = ["numbers still became NaN, infinite or far too large"] if broke else []
     if len(broke) < len(trials):
         parts.append("the loss did not change")
     return ", or ".join(parts)
