@@ -1043,7 +1043,7 @@ def test_batches_that_are_dictionaries_are_refused_with_their_keys(method):
 def test_a_batch_that_is_a_dictionary_is_refused_before_the_training():
     data = Data()
     data.get_dataloader = lambda train: [{"X": X_NEW, "y": torch.zeros(6, 1)}]
-    with pytest.raises(BatchError, match="list gave a dict with 'X', 'y'"):
+    with pytest.raises(BatchError, match="the data gave a dict with 'X', 'y'"):
         Trainer(1, display="off").fit(LinearRegression(), data)
 
 
@@ -1063,7 +1063,7 @@ def test_batches_of_arrays_name_the_conversion():
 
 
 def test_model_and_data_exchanged_are_told_apart():
-    with pytest.raises(ModelError, match="needs a model first, but got a Data"):
+    with pytest.raises(ModelError, match="got a Data as the model"):
         Trainer(1).predict(Data(), linear(2, 3))
 
 

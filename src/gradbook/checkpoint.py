@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_path
 from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, text_of
-from gradbook.storage import write_atomically
+from gradbook.storage import check_path, write_atomically
 from gradbook.untrusted import open_file, read_file
 
 FORMAT = "gradbook checkpoint"

@@ -5,7 +5,6 @@ A healthy step runs nothing of this but `check_labels` or `check_targets`, which
 
 import math
 import operator
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -551,14 +550,6 @@ def as_data(value: Any, call: str = "fit(model, Data())") -> str:
 _DERIVE_DATA = (
     "Derive a class from gradbook.DataModule, with a method `get_dataloader(self, train)`"
 )
-
-
-def check_path(value: Any, name: str, example: str) -> None:
-    """Raises ConfigError unless `value` can be the path of a file or folder."""
-    if not isinstance(value, str | os.PathLike):
-        raise ConfigError(
-            f"{name} must be a text or a path, such as {example!r}, but it is {value!r:.60}."
-        )
 
 
 def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:

@@ -6,8 +6,17 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from gradbook.errors import ConfigError, StorageError
+
+
+def check_path(value: Any, name: str, example: str) -> None:
+    """Raises ConfigError unless `value` can be the path of a file or folder."""
+    if not isinstance(value, str | os.PathLike):
+        raise ConfigError(
+            f"{name} must be a text or a path, such as {example!r}, but it is {value!r:.60}."
+        )
 
 
 def write_atomically(path: Path | str, content: bytes | memoryview) -> None:

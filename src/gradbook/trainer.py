@@ -290,6 +290,7 @@ class Trainer(HyperParameters):
                 f"{Class}.{name} is not known yet, because this trainer has trained nothing. Call "
                 f"`trainer.fit(model, data)` first.",
                 name=name,
+                obj=self,
             )
 
     # What the book's readers replace

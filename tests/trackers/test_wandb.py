@@ -141,6 +141,8 @@ def test_neither_code_nor_facts_about_the_machine_are_recorded(fit, tmp_path):
 
 def test_a_run_of_the_learners_own_goes_on(fit, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    for hook in ("exit", "excepthook"):  # which the learner's run puts its own in the place of
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
     own = wandb.init(mode="offline", dir=str(tmp_path), settings=wandb.Settings(silent=True))
     try:
         fit(WandB())

@@ -68,10 +68,10 @@ def test_without_time_nothing_is_claimed(monkeypatch):
 def test_trials_begin_where_there_is_time_for_it(monkeypatch):
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
-    assert "from the beginning on" in found.tried
+    assert "starting from the beginning" in found.tried
     monkeypatch.setattr(trials, "_NUM_EXPECTED", 1e9)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
-    assert f"from the end of epoch {found.epoch - 1} on" in found.tried
+    assert f"starting from the end of epoch {found.epoch - 1}:" in found.tried
 
 
 def test_momentum_that_was_kept_is_not_changed_by_the_trials(monkeypatch):

@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from gradbook.checks import check_path
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
 from gradbook.record import History, headline
@@ -23,6 +22,7 @@ from gradbook.runs.format import (
     results_of,
 )
 from gradbook.runs.lines import Values
+from gradbook.storage import check_path
 from gradbook.untrusted import inside
 
 if TYPE_CHECKING:
