@@ -81,7 +81,7 @@ def noise(num: int = 200) -> None:
     rng = np.random.default_rng(0)
     wrong = {"still improving": 0.0, "overfitting": 0.0, "diverged": 0.0, "together": 0.0}
     for epochs, spread, falls, labels in itertools.product(*NOISE, (False, True), RECORDED):
-        fall = 3 * np.exp(-np.arange(epochs) / max(epochs / 20, 0.3)) if falls else 0
+        fall = 3 * np.exp(-40 * np.arange(epochs) / epochs) if falls else 0
         counts: Counter[str] = Counter()
         for _ in range(num):
             curve = (1 + fall) * np.exp(spread * rng.standard_normal((len(labels), epochs)))

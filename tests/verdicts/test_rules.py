@@ -261,6 +261,18 @@ def test_what_is_stuck_above_its_first_epoch_is_said_to_be_worse():
     assert "worse by a factor of 2.5" in found.reason
 
 
+def test_a_training_that_returns_to_where_it_began_is_not_called_converged():
+    found = verdict(
+        {  # an MLP on Fashion-MNIST at a learning rate of 1
+            "train_loss": [2.09, 1.87, 1.69, 1.75, 1.75, 2.02, 2.25, 2.29, 2.06, 2.12],
+            "val_loss": [2.08, 1.94, 1.91, 2.01, 2.13, 2.37, 2.30, 2.06, 1.73, 2.11],
+            "val_acc": [0.21, 0.303, 0.274, 0.222, 0.158, 0.134, 0.1, 0.192, 0.264, 0.2],
+        }
+    )
+    assert found.label == "cannot tell"
+    assert "train_loss was best in epoch 3, with 1.69, and is now 2.12" in found.reason
+
+
 def test_a_training_that_rises_while_validation_falls_cannot_be_told():
     rising, falling = [1 + 0.05 * n for n in range(10)], [2 * 0.9**n for n in range(10)]
     found = verdict({"train_loss": rising, "val_loss": falling})

@@ -185,6 +185,13 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
                 f"far above those before it, and only more epochs can tell whether it comes back."
             )
             return told("cannot tell", trend, reason)
+    for trend in (validated, trained):
+        if trend is not None and trend.is_far_behind and not trend.falls:
+            reason = (
+                f"cannot tell from {epochs} epochs. {trend.turn} But {trend.curve.label} varies by "
+                f"{trend.noise} from one value to the next, so this may be chance."
+            )
+            return told("cannot tell", trend, reason)
     decider = validated or trends[0]  # where both say the same
     if all(trend.is_no_better and not trend.is_falling for trend in trends):
         return _unmoved(recorded, decider, start)

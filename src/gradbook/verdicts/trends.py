@@ -271,6 +271,16 @@ class Trend:
             least = max(self._part(_LAST_BEHIND), times * _usual_roughness(self.zs[1:]))
         return bool(self.zs[-1] - pairs[:-1].min() >= least)
 
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether the last three values are worse than the best one by far more than noise."""
+        if len(self.zs) < TELLING_EPOCHS:
+            return False
+        # The first value is left out: what is best there has not improved at all.
+        behind = float(self.zs[-3:].min() - self.zs[1:-3].min())
+        noise = max(self.line.noise, _roughness(self.zs[1:]))
+        return behind >= max(self._part(_ALL_BEHIND), _BEHIND_IN_NOISE * noise)
+
     def _part(self, part: float) -> float:
         """A part of the level in the scale of z."""
         return math.log1p(part) if self.is_log else part * self.unit
