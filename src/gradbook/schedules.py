@@ -235,7 +235,8 @@ def check_goes_on(scheduler: Any) -> None:
         if not (_leaves_no_trace(function) or "max_epochs" in getattr(code, "co_names", ())):
             continue
         now = float(base * function(step))
-        if not math.isclose(now, before, rel_tol=1e-6):
+        both_nan = math.isnan(now) and math.isnan(before)
+        if not both_nan and not math.isclose(now, before, rel_tol=1e-6):
             raise CheckpointError(
                 f"The function of {type(scheduler).__name__} is another than it was: its learning "
                 f"rate after {step} steps was {before:g}, and is {now:g} now. If it is computed "

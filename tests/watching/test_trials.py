@@ -1,10 +1,12 @@
 """Changes tried on a copy of a training that went wrong."""
 
 import math
+import re
 
 import pytest
 import torch
 from tests.watching.trainings import Blobs, examined, fit, regression
+from torch.optim.lr_scheduler import LambdaLR
 
 from gradbook import MLP, LinearRegression, MLPScratch, SoftmaxRegressionScratch
 from gradbook.watching import postmortem, trials
@@ -20,11 +22,13 @@ def test_what_is_told_of_a_trial_is_what_the_training_does_with_the_change():
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     assert found.edit == "lr=0.3, a tenth of 3."
     told = "This was tried on a copy of the training, starting from the beginning: nothing became "
-    assert found.tried.startswith(f"{told}NaN or infinite in 64 steps, and the loss fell from ")
-    first, last = (float(word) for word in found.tried.rstrip(".").split("from ")[-1].split(" to "))
+    assert found.tried.startswith(
+        f"{told}NaN or infinite in 64 steps, and the mean loss fell from "
+    )
+    first, last = map(float, re.findall(r"([\d.e-]+) in the (?:first|last)", found.tried))
     again = fit(LinearRegression(0.3), regression(), max_epochs=8)
     assert again.history["train_loss"][-1] == pytest.approx(last, rel=0.01)
-    assert first > again.history["train_loss"][0]
+    assert again.history["train_loss"][0] == pytest.approx(first, rel=0.01)
 
 
 def test_rates_are_tried_until_one_helps():
@@ -65,13 +69,31 @@ def test_without_time_nothing_is_claimed(monkeypatch):
     assert found.tried == ""
 
 
+class Jumping(LinearRegression):
+    """Its rate is far too high from the fourth epoch on."""
+
+    def configure_optimizers(self):
+        optimizer = super().configure_optimizers()
+        jump = LambdaLR(optimizer, lambda epoch: 1.0 if epoch < 3 else 1e20)
+        return {"optimizer": optimizer, "lr_scheduler": jump}
+
+
 def test_trials_begin_where_there_is_time_for_it(monkeypatch):
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     assert "starting from the beginning" in found.tried
     monkeypatch.setattr(trials, "_NUM_EXPECTED", 1e9)
-    found = examined(LinearRegression(3.0), regression(), max_epochs=8)
+    found = examined(Jumping(0.03), regression(), max_epochs=8)
     assert f"starting from the end of epoch {found.epoch - 1}:" in found.tried
+
+
+def test_a_trial_begins_at_the_beginning_where_the_last_state_is_lost(monkeypatch):
+    """A loss that has grown by many times leaves a state from which no setting looks good."""
+    monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(trials, "_NUM_EXPECTED", 1e9)
+    found = examined(LinearRegression(3.0), regression(), max_epochs=8)
+    assert (found.cause, found.edit) == ("rate too high", "lr=0.3, a tenth of 3.")
+    assert "starting from the beginning" in found.tried
 
 
 def test_momentum_that_was_kept_is_not_changed_by_the_trials(monkeypatch):

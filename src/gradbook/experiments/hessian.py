@@ -48,7 +48,8 @@ class Sharpness(Finding):
         critical_lr: 2 / eigenvalue, beyond which gradient descent cannot be stable; infinite if
             the loss curves upward in no direction.
         residual: The length of Hv - eigenvalue v for the unit vector v that was found, divided by
-            the eigenvalue's size: the largest possible relative error.
+            the eigenvalue's size. Some eigenvalue is that near, relatively; that none is larger is
+            very likely, and not certain, because the method begins with a random vector.
         converged: Whether the residual came below the tolerance.
         num_products: The Hessian-vector products that led to it and to `smallest`.
         num_examples: The examples that the loss was averaged over.
@@ -108,10 +109,11 @@ class Sharpness(Finding):
     def _accuracy(self) -> str:
         products = f"{self.num_products} Hessian-vector products"
         if self.converged:
-            return f"with a relative error of at most {self.residual:.1g}, after {products}"
+            return f"an eigenvalue to within {self.residual:.1g} of its size, after {products}"
         return (
-            f"not converged: the relative error is at most {self.residual:.2g} after {products}. "
-            f"Allow more with max_products"
+            f"not converged after {products}: the nearest eigenvalue may differ by "
+            f"{self.residual:.2g} of this size, and others may be larger. Allow more with "
+            f"max_products"
         )
 
     def _about_smallest(self) -> str:
@@ -396,4 +398,6 @@ def _read_optimizer(
     ]
     if len(rates) > 1 or any(other != first for other in others):
         return name, lr, None
+    if first.get("momentum", 0) >= 1 or any(g.get("maximize") for g in optimizer.param_groups):
+        return name, lr, None  # no rate is stable
     return name, lr, partial(critical_rate, **first)

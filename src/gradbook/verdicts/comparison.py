@@ -59,12 +59,12 @@ def compare_settings(
 ) -> SettingsComparison:
     """Says whether the difference of two settings is beyond the spread of their seeds.
 
-    The final values are compared with Welch's t-test, or, where they are pairs, with the t-test
-    of their differences. Both assume values that are about normally distributed, or two settings
-    that spread about equally: then they err at most 6 times in 100 at alpha=0.05. Of skewed values
-    that spread three times as much in one setting they err up to 13 times in 100, and the sample
-    seldom shows it. A permutation test cannot help: with 3 seeds each even its rarest outcome comes
-    1 time in 10.
+    The final values are compared with Welch's t-test, or, where they are pairs, with the t-test of
+    their differences. Both assume values that are about normally distributed, or two settings whose
+    values have the same distribution but for their mean: then they err at most 6 times in 100 at
+    alpha=0.05. Of skewed values that spread three times as much in one setting, or whose tails lie
+    on opposite sides, they err up to 15 times in 100, and the sample seldom shows it. A permutation
+    test cannot help: with 3 seeds each even its rarest outcome comes 1 time in 10.
 
     Args:
         a: The trainings of the first setting, one per seed, as `verdict` takes them, or their

@@ -71,11 +71,13 @@ class Recorded:
             if name not in ("epoch", "lr") and len(curve.ys)
         }
         if diverged is None:
-            # A History knows whether its training went on in spite of a validation loss.
+            # A History knows whether its training went on in spite of a validation loss. Of a
+            # mapping it is only known whether that was lost for good, or in some epochs.
             losses = {
                 name: curve
                 for name, curve in curves.items()
-                if is_loss(name) and not (went_on and name.startswith("val_"))
+                if is_loss(name)
+                and not (name.startswith("val_") and (went_on or not _is_lost(curve.ys)))
             }
             diverged = _first_nonfinite(losses)
         if diverged is None:
@@ -131,6 +133,12 @@ def _points_of(training: Any) -> dict[str, Curve]:
 def _finite(curve: Curve) -> Curve:
     known = np.isfinite(curve.ys)
     return Curve(curve.label, curve.xs[known], curve.ys[known])
+
+
+def _is_lost(ys: np.ndarray) -> bool:
+    """Whether values that were finite at some time are so no more."""
+    known = np.isfinite(ys)
+    return bool(known.any() and not known[-1])
 
 
 def _first_nonfinite(curves: Mapping[str, Curve]) -> str | None:

@@ -175,7 +175,7 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
         reason = (
             f"cannot tell from {epochs} epochs. {validated.turn} Meanwhile the training loss has "
             f"become lower, as when a model overfits. But {validated.curve.label} varies by "
-            f"{validated.noise} from one value to the next, so this may be chance."
+            f"{validated.noise} around its trend, so this may be chance."
         )
         return told("cannot tell", validated, reason)
     for trend in (validated, trained):
@@ -189,7 +189,7 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
         if trend is not None and trend.is_far_behind and not trend.falls:
             reason = (
                 f"cannot tell from {epochs} epochs. {trend.turn} But {trend.curve.label} varies by "
-                f"{trend.noise} from one value to the next, so this may be chance."
+                f"{trend.noise} around its trend, so this may be chance."
             )
             return told("cannot tell", trend, reason)
     decider = validated or trends[0]  # where both say the same
@@ -207,7 +207,7 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
             reason += f" Likewise, {falling[1].pace()}."
         elif validated and validated not in falling:
             reason += (
-                f" {validated.curve.label} varies by {validated.noise} from one value to the next, "
+                f" {validated.curve.label} varies by {validated.noise} around its trend, "
                 f"which hides whether it still falls, too."
             )
         return told("still improving", falling[0], reason)
@@ -219,7 +219,7 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
     why = (
         f"{decider.pace(epochs)}{_beside(decider, trained if decider is validated else None)}"
         if decider.rises
-        else f"{decider.curve.label} varies by {decider.noise} from one value to the next, which "
+        else f"{decider.curve.label} varies by {decider.noise} around its trend, which "
         f"could hide that it still becomes better or worse"
     )
     reason = f"cannot tell from {epochs} epochs. {why}."
@@ -402,8 +402,8 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
     unsure = trend.gain if epochs >= TELLING_EPOCHS else trend.doubt
     if unsure > LARGE * trend.unit:
         reason = (
-            f"cannot tell from {epochs} epochs. {name} varies by {trend.noise} from one value to "
-            f"the next, which hides whether it is better than at first."
+            f"cannot tell from {epochs} epochs. {name} varies by {trend.noise} around its "
+            f"trend, which hides whether it is better than at first."
         )
         return _told("cannot tell", trend, reason, epochs, start)
     scores = [name for name in ("val_acc", "train_acc") if name in recorded.curves]
@@ -418,11 +418,11 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
         return _told("converged", trend, reason, epochs, start)
     if trend.gain < -max(GAINED * trend.unit, trend.doubt):
         reason = f"{same}, which is worse by {trend.amount(trend.gain)}"
-    elif trend.gain < GAINED * trend.unit:
+    elif trend.gain <= GAINED * trend.unit:
         reason = f"{same}, which is no improvement of {GAINED:.0%} or more"
     else:
         reason = (
-            f"{same}, but it varies by {trend.noise} from one value to the next, so that this is "
+            f"{same}, but it varies by {trend.noise} around its trend, so that this is "
             f"no improvement that can be told from chance"
         )
     reason += f". {scores[0]} is {score:.3g}." if scores else "."

@@ -203,7 +203,7 @@ class Trend:
     @property
     def is_no_better(self) -> bool:
         """Whether the final phase is no better than the first value, as far as can be seen."""
-        return self.gain < max(GAINED * self.unit, self.doubt)
+        return self.gain <= max(GAINED * self.unit, self.doubt)
 
     @property
     def is_level(self) -> bool:
@@ -379,15 +379,13 @@ class Trend:
         """That the curve has come to a level, in words."""
         text = f"{self.curve.label} went from {start:.4g} to {self.level:.4g}, and "
         if self.is_falling:
-            return f"{text}no longer falls at the end of {epochs} epochs"
+            return f"{text}hardly improves any more at the end of {epochs} epochs"
         text += f"has levelled off in the last {self.last(epochs)} of {epochs} epochs"
         steps = np.sign(np.diff(self.zs[-self.phase :]))
         is_monotone = bool((steps[1:] == steps[:-1]).all())
         if is_monotone or self.line.noise < _NOISY * self.unit:
             return text
-        return (
-            f"{text} on a noisy floor: it still varies by {self.noise} from one value to the next"
-        )
+        return f"{text} on a noisy floor: it still varies by {self.noise} around its trend"
 
 
 def _turns(signs: np.ndarray) -> int:

@@ -343,7 +343,9 @@ class Diagnosis:
                 "too few numbers",
                 f"`{call.name}` was taken over one number. It divides by their number less 1, "
                 f"which is 0.",
-                "leave out a last batch of one example, or take it with `correction=0`.",
+                "leave out a last batch of one example, as a DataLoader does with "
+                "`drop_last=True`, or do not divide where there is one number, whose deviation "
+                "is not known.",
             )
         ignored = call.kwargs.get("ignore_index", -100)
         if call.name in ("cross_entropy", "nll_loss") and bool((labels[0] == ignored).all()):

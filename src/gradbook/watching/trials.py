@@ -22,8 +22,8 @@ _NUM_MORE_STEPS = 50
 _BLOWN_UP = 1e3
 #: A loss that changes by less than this part of itself shows that nothing is learned.
 _FROZEN = 1e-3
-#: How many last losses are averaged.
-_NUM_AVERAGED = 8
+#: A state whose loss is so many times the first one is no place to start a trial from.
+_LOST = 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,10 @@ class Trial:
         is_done: Whether the trial ended before the time was over.
         failed_at: The step in which a number was still NaN or infinite; None if there was none.
         num_steps: How many steps were taken.
-        first: The loss at the beginning.
+        start: The loss of the first step.
+        num_averaged: How many losses `first` and `last` are the means of: those of an epoch, or of
+            half the trial, whichever is less. Single batches differ too much to be compared.
+        first: The mean loss of the first steps.
         last: The mean loss of the last steps.
     """
 
@@ -43,6 +46,8 @@ class Trial:
     is_done: bool
     failed_at: int | None
     num_steps: int
+    start: float
+    num_averaged: int
     first: float
     last: float
 
@@ -54,18 +59,18 @@ class Trial:
 
     @property
     def is_learning(self) -> bool:
-        """Whether the loss also fell."""
-        return self.is_of_use and self.last < self.first
+        """Whether the loss also fell, below that of the first step, too."""
+        return self.is_of_use and self.last < min(self.start, self.first)
 
     @property
     def is_blowing_up(self) -> bool:
         """Whether the loss has grown so much that it would soon be infinite, too."""
-        return abs(self.last) > _BLOWN_UP * max(abs(self.first), 1.0)
+        return abs(self.last) > _BLOWN_UP * max(abs(self.start), 1.0)
 
     @property
     def is_frozen(self) -> bool:
         """Whether the loss hardly changed: numbers stay finite also where nothing is learned."""
-        return abs(self.last - self.first) <= _FROZEN * abs(self.first)
+        return abs(self.last - self.start) <= _FROZEN * abs(self.start)
 
 
 class Trials:
@@ -93,8 +98,17 @@ class Trials:
         # The learner will start anew with the change. So does a trial, if there is time.
         per_step = repetition.seconds / max(len(repetition.losses), 1)
         from_beginning = per_step * (self._at + _NUM_MORE_STEPS) * _NUM_EXPECTED
-        self._state = states[0 if from_beginning <= seconds else -1]
+        may_begin = from_beginning <= seconds or self._is_lost(states[0], repetition)
+        self._state = states[0 if may_begin else -1]
         self._epoch: int = self._state["position"]["epoch"]
+
+    def _is_lost(self, beginning: dict[str, Any], repetition: Repetition) -> bool:
+        """Whether the loss had grown so much by the last state that even a good setting fails."""
+        first = Repetition(self._trainer, beginning)
+        first.run_until(1, _LIMIT_SECONDS)
+        if not first.losses or not repetition.losses:
+            return False
+        return abs(repetition.losses[0]) > _LOST * max(abs(first.losses[0]), 1.0)
 
     @property
     def is_from_first_step(self) -> bool:
@@ -123,9 +137,14 @@ class Trials:
         helped = next((t for t in done if t.is_learning), None)
         helped = helped or next((t for t in done if t.is_of_use), None)
         if helped is not None:
-            moved = "and the loss fell" if helped.is_learning else "but the loss rose"
-            loss = f", {moved} from {helped.first:.3g} to {helped.last:.3g}"
-            loss = loss if math.isfinite(helped.first + helped.last) else ""
+            loss = ""
+            if math.isfinite(helped.first + helped.last):
+                fell = helped.last < helped.first
+                loss = (
+                    f", {'and' if fell else 'but'} the mean loss {'fell' if fell else 'rose'} from "
+                    f"{helped.first:.3g} in the first {helped.num_averaged} of them to "
+                    f"{helped.last:.3g} in the last {helped.num_averaged}"
+                )
             steps = f"{helped.num_steps} step{'s' if helped.num_steps > 1 else ''}"
             return (
                 f"This was tried on a copy of the training, starting from {start}: nothing became "
@@ -147,14 +166,15 @@ class Trials:
     def _trained_with(self, change: Change) -> Trial:
         left = self._ends_at - time.perf_counter()
         if left <= 0:
-            return Trial(change, False, None, 0, math.nan, math.nan)
+            return Trial(change, False, None, 0, math.nan, 0, math.nan, math.nan)
         again = Repetition(self._trainer, self._state, change)
         is_done = again.run_until(self._at + _NUM_MORE_STEPS, left)
         losses = again.losses
-        first = losses[0] if losses else math.nan
-        last = fmean(losses[-min(_NUM_AVERAGED, len(losses) // 2 + 1) :]) if losses else math.nan
+        num = max(1, min(self._trainer.num_train_batches, len(losses) // 2))
+        first, last = fmean(losses[:num] or [math.nan]), fmean(losses[-num:] or [math.nan])
         failed_at = again.at.step if again.phase is not None and again.at is not None else None
-        return Trial(change, is_done, failed_at, len(losses), first, last)
+        start = losses[0] if losses else math.nan
+        return Trial(change, is_done, failed_at, len(losses), start, num, first, last)
 
 
 def _spoken(change: Change) -> str:
