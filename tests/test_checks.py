@@ -157,7 +157,7 @@ def misfit(model, X):
             "Layer 'net.1' (BatchNorm1d",
             "expected more than one example",
             "received (1, 36) float32",
-            "Choose a batch_size",
+            "One example has no spread",
         ),
         (
             [nn.Flatten(), nn.LayerNorm(5)],
@@ -375,7 +375,7 @@ def test_targets_of_the_predictions_shape_fit():
     checks.check_targets(torch.zeros(4, 1), torch.zeros(4, 1))
 
 
-@pytest.mark.parametrize(("shape", "advice"), [((4,), "y.reshape((4, 1))"), ((5, 1), "one target")])
+@pytest.mark.parametrize(("shape", "advice"), [((4,), "y.reshape(-1, 1)"), ((5, 1), "one target")])
 def test_targets_of_another_shape_are_refused_with_both_shapes(shape, advice):
     with pytest.raises(BatchError, match=re.escape(advice)) as caught:
         checks.check_targets(torch.zeros(4, 1), torch.zeros(shape))

@@ -806,7 +806,7 @@ def test_a_loss_that_stretches_predictions_and_labels_is_named_with_both_shapes(
     message = (
         r"Regression\.loss compares predictions of shape \(8, 1\) with labels of shape \(8,\)\. "
     )
-    message += r"PyTorch stretches both to \(8, 8\).*`y\.reshape\(\(8, 1\)\)`"
+    message += r"PyTorch stretches both to \(8, 8\).*`y\.reshape\(-1, 1\)`"
     with pytest.warns(GradbookWarning, match=message) as caught:
         fit(Regression(loss), data)
     assert len(caught) == 1

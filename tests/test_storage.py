@@ -47,7 +47,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_what_stands_in_the_place_of_a_file_is_to_be_moved(tmp_path):
     (tmp_path / "a").mkdir()
-    with pytest.raises(StorageError, match=r"a cannot be written: .*Move away what stands in"):
+    with pytest.raises(StorageError, match=r"a cannot be written: .*Name a file that is no folder"):
         write_atomically(tmp_path / "a", b"content")
     (tmp_path / "b").touch()
     with pytest.raises(StorageError, match="cannot be written"):

@@ -174,7 +174,8 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
             f"with the size of an example."
         )
     elif labels == rows and Y.shape != Y_hat.shape[:-1]:
-        advice = f"Reshape them: `Y.reshape({tuple(Y_hat.shape[:-1])})`."
+        shape = ", ".join(map(str, (-1, *Y_hat.shape[1:-1])))
+        advice = f"Reshape them: `Y.reshape({shape})`."
     elif Y.is_floating_point() and Y.shape == Y_hat.shape[:-1]:
         advice = "Class numbers are integers: `Y.long()`. For a regression derive from Module."
     elif Y.dim() == 1 and Y_hat.dim() > 2 and len(Y) == len(Y_hat):
@@ -260,18 +261,29 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
     """
     if y_hat.shape != y.shape:
         same = y.numel() == y_hat.numel()
-        advice = f"Reshape them: `y.reshape({tuple(y_hat.shape)})`." if same else ""
+        advice = reshaped(y_hat.shape) if same else ""
         raise BatchError(
             f"Expected targets of the predictions' shape {tuple(y_hat.shape)}, but got "
             f"{describe(y)}. {advice or 'Each prediction needs one target.'}"
         )
 
 
+def reshaped(shape: Sequence[int]) -> str:
+    """How to give targets the shape of predictions, in a batch of any size."""
+    return f"Reshape them: `y.reshape({', '.join(map(str, (-1, *shape[1:])))})`."
+
+
 # A batch
 
 
-def check_batch(batch: Any, giver: str) -> None:
-    """Raises BatchError unless a batch that `giver` gave is (inputs..., labels)."""
+def check_batch(batch: Any, giver: str, in_step: bool = False) -> None:
+    """Raises BatchError unless a batch that `giver` gave is (inputs..., labels).
+
+    Args:
+        batch: The batch.
+        giver: What gave it.
+        in_step: Whether the model's own steps could take another one.
+    """
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 1:
         return
     found = f"a {type(batch).__name__}"
@@ -279,10 +291,12 @@ def check_batch(batch: Any, giver: str) -> None:
     if isinstance(batch, Mapping):
         keys = ", ".join(map(repr, batch))
         found += f" with {keys}"
-        advice = (
-            "Give a tuple instead, or write the model's steps, such as `training_step(self, "
-            "batch)`, which may take anything."
-        )
+        advice = "Give a tuple instead."
+        if in_step:
+            advice = (
+                "Give a tuple instead, or write the model's `training_step(self, batch)` and "
+                "`validation_step(self, batch)`, which may take anything."
+            )
     elif isinstance(batch, Sequence):
         found += f" of {len(batch)}"
     raise BatchError(
@@ -423,8 +437,8 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
         if X.shape[1] != layer.num_features:
             return expected, f"Set num_features={X.shape[1]}, or use the Lazy form of the layer."
         advice = (
-            "Choose a batch_size that leaves no batch of one example at the end, or leave that "
-            "batch out with `DataLoader(..., drop_last=True)`."
+            "One example has no spread. Leave such a batch out (if it is the last, with "
+            "`DataLoader(..., drop_last=True)`), or choose another batch_size."
         )
         return "more than one example to normalize over", advice
     return "another shape or dtype", "Compare its settings with what it received."
@@ -530,8 +544,21 @@ def check_data(data: Any, call: str = "fit") -> None:
 
 def as_data(value: Any, call: str = "fit(model, Data())") -> str:
     """How to make data of what was given instead: loaders, tensors or a data set."""
-    if isinstance(value, tuple | list | torch.Tensor) or hasattr(value, "__array__"):
-        method = "return self.get_tensorloader([X, y], train)"
+    if isinstance(value, tuple | list) and value and all(map(_is_loader, value)):
+        method = "return train_loader if train else val_loader"
+    elif isinstance(value, tuple | list | torch.Tensor) or hasattr(value, "__array__"):
+        return (
+            f"{_DERIVE_DATA}, which gives the examples for training or for validation:\n"
+            f"    class Data(gradbook.DataModule):\n"
+            f"        def __init__(self, batch_size=32):\n"
+            f"            super().__init__()\n"
+            f"            self.save_hyperparameters()\n"
+            f"        def get_dataloader(self, train):\n"
+            f"            n = int(0.8 * len(X))  # the first examples train, the others validate\n"
+            f"            part = slice(0, n) if train else slice(n, None)\n"
+            f"            return self.get_tensorloader([X, y], train, part)\n"
+            f"Then write `{call}`."
+        )
     elif hasattr(value, "__iter__") and not isinstance(value, str | Mapping):
         method = "return train_loader if train else val_loader"
     elif hasattr(value, "__getitem__") and hasattr(value, "__len__"):
@@ -545,6 +572,10 @@ def as_data(value: Any, call: str = "fit(model, Data())") -> str:
         f"            {method}\n"
         f"Then write `{call}`."
     )
+
+
+def _is_loader(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not hasattr(value, "__array__")
 
 
 _DERIVE_DATA = (

@@ -48,7 +48,7 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
                 sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
                 batch = trainer.prepare_batch(batch)
                 if is_ours(type(model).validation_step):
-                    check_batch(batch, type(data).__name__)
+                    check_batch(batch, type(data).__name__, in_step=True)
                 model.validation_step(batch)
     finally:
         del model.board, model.trainer
@@ -130,8 +130,8 @@ def batches_of(data: Any, train: bool = False) -> Any:
     if isinstance(data, list | tuple) and any(hasattr(part, "__array__") for part in data):
         raise DataError(
             f"A {type(data).__name__} of tensors may be batches of inputs, or inputs and their "
-            f"labels. Give one tensor of inputs, as `torch.stack` and `torch.cat` make it, or "
-            f"batches of inputs and labels, such as `[(X, y)]`."
+            f"labels. Give batches of inputs and labels, such as `[(X, y)]`; predict also takes "
+            f"all inputs as one tensor, as `torch.stack` makes it."
         )
     if not hasattr(data, "__iter__") or isinstance(data, str | Mapping) or _is_numbers(data):
         kind = "a tensor " if isinstance(data, torch.Tensor) else ""

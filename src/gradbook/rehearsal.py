@@ -25,6 +25,7 @@ from gradbook.checks import (
     is_one_column,
     is_one_of,
     is_ours,
+    reshaped,
     write_accuracy,
 )
 from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
@@ -445,7 +446,7 @@ def rehearse_loss(model: Any, batch: Any) -> Any:
         BatchError: If the batch does not fit the network.
         ModelError: If the loss is not a tensor with one element.
     """
-    check_batch(batch, "the data")
+    check_batch(batch, "the data", in_step=True)
     with at_rest(model):
         y_hat = model(*batch[:-1])
         if y_hat is None:
@@ -572,7 +573,7 @@ class _ObservedLoss(TorchFunctionMode):
 
 def _stretching(model: Any, y_hat: torch.Size, y: torch.Size, shape: torch.Size) -> str:
     same = y_hat.numel() == y.numel()
-    advice = f"Reshape them: `y.reshape({tuple(y_hat)})`." if same else "Give both one shape."
+    advice = reshaped(y_hat) if same else "Give both one shape."
     return (
         f"{type(model).__name__}.loss compares predictions of shape {tuple(y_hat)} with labels of "
         f"shape {tuple(y)}. PyTorch stretches both to {tuple(shape)}, so that each prediction is "

@@ -151,7 +151,7 @@ def unwritable(path: Path | str, error: OSError) -> StorageError:
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         advice = "Free some space there, or choose another folder"
     elif error.errno in (errno.EISDIR, errno.ENOTDIR):
-        advice = "Move away what stands in its place"
+        advice = "Name a file that is no folder, in a folder that is no file"
     return StorageError(
         f"{path} cannot be written: {error.strerror or error}. {advice}. Files written before are "
         f"untouched."

@@ -139,8 +139,8 @@ def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
     kinds = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFLNK: "a link to itself"}
     what = kinds.get(stat.S_IFMT(mode), "a device or a socket")
     raise CorruptFileError(
-        f"{path} is not a file, but {what}, so that it cannot be read or written. Put a copy of "
-        f"the right file in its place."
+        f"{path} is not a file, but {what}, so that it cannot be read or written as one. Name "
+        f"a file."
     )
 
 

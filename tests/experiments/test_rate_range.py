@@ -209,7 +209,7 @@ def test_without_a_fall_there_is_no_suggestion():
 
 def test_a_loss_that_still_falls_at_the_highest_rate_asks_for_a_higher_one():
     found = lr_range(LinearRegressionScratch(), SyntheticRegressionData(), highest=0.01)
-    assert "raise the highest rate" in str(found)
+    assert "raise `highest`" in str(found)
 
 
 def test_a_loss_below_zero_is_judged_as_it_is():

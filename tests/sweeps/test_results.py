@@ -213,3 +213,16 @@ def test_control_characters_do_not_reach_the_terminal():
     sweep = make([({"act": "a\x1b[2J"}, losses(0.5)), ({"act": "b"}, losses(0.4))])
     assert "\x1b" not in repr(sweep)
     assert "\x1b" not in sweep._repr_html_()
+
+
+def test_what_was_not_recorded_is_not_compared():
+    sweep = swept({0.1: (0.86, 0.87, 0.866), 0.3: (0.868, 0.861, 0.87)})
+    with pytest.raises(ConfigError, match=r"'val_accuracy' was not .*mean 'val_acc"):
+        sweep.compare(0, 1, "val_accuracy")
+
+
+@pytest.mark.parametrize("place", [2, -3, 0.1, "a"])
+def test_a_setting_is_named_by_its_place(place):
+    sweep = swept({0.1: (0.86, 0.87, 0.866), 0.3: (0.868, 0.861, 0.87)})
+    with pytest.raises(ConfigError, match="by its place in `settings`, from 0 to 1"):
+        sweep.compare(0, place)

@@ -380,7 +380,8 @@ def test_what_is_nan_in_a_training_that_went_on_is_left_out(label):
 
 def test_a_metric_that_is_nan_is_no_divergence_in_a_mapping():
     assert verdict({"val_f1": [0.5, math.nan, 0.6]}).label != "diverged"
-    assert verdict({"val_loss": [0.5, math.nan, 0.6]}).label == "diverged"
+    assert verdict({"val_loss": [0.5, math.nan, 0.6]}).label != "diverged"
+    assert verdict({"val_loss": [0.5, 0.6, math.nan]}).label == "diverged"
 
 
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
@@ -699,3 +700,31 @@ def test_few_epochs_are_said_to_tell_almost_nothing():
     found = verdict(regression(0.03, 3, 0))
     assert found.label == "still improving"
     assert found.reason.endswith("3 epochs tell almost nothing: train longer to be sure of it.")
+
+
+# Words
+
+
+def test_an_accuracy_does_not_fall_to_its_level():
+    found = verdict({"val_acc": [0.1, 0.5, 0.7, 0.8, 0.85, 0.88, 0.89, 0.895, 0.897, 0.898]})
+    assert found.label == "converged"
+    assert "val_acc went from 0.1 to 0.895, and hardly improves any more" in found.reason
+
+
+def test_a_loss_of_zero_in_every_epoch_is_no_improvement():
+    found = verdict({"val_loss": [0.0] * 10})
+    assert found.label == "stuck"
+    assert "which is no improvement of 2% or more" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ([math.nan] * 10, "still improving"),
+        ([0.9, 0.8, math.nan, *[0.7 * 0.9**n for n in range(7)]], "still improving"),
+        ([0.9, 0.8, 0.7, 0.6, 0.5, *[math.nan] * 5], "diverged"),
+    ],
+)
+def test_a_validation_loss_of_a_mapping_has_diverged_if_it_was_lost_for_good(values, label):
+    falling = [0.9**n for n in range(10)]
+    assert verdict({"train_loss": falling, "val_loss": values}).label == label

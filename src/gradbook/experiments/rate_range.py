@@ -338,5 +338,7 @@ def _judge(
     steepest, largest = rates[int(slope[: at + 1].argmin())], rates[at]
     reason = "half the rate at which the loss was lowest"
     if at >= num_steps - 1 - 3 * _width(num_steps):
-        reason += "; the loss was still falling at the end: raise the highest rate"
+        reason += (
+            "; that is near the end of the test, and higher rates may do better: raise `highest`"
+        )
     return steepest, largest, reason

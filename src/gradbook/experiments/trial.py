@@ -202,7 +202,8 @@ def one_batch(batch: Any) -> Any:
     Raises:
         DataError: If there is none.
     """
-    if isinstance(batch, list | tuple | torch.Tensor):
+    is_list = isinstance(batch, list | tuple) and len(batch) > 0
+    if isinstance(batch, torch.Tensor) or (is_list and not isinstance(batch[0], list | tuple)):
         return batch
     loader = batch.train_dataloader() if hasattr(batch, "train_dataloader") else batch
     if isinstance(batch, type) or not hasattr(loader, "__iter__"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gradbook.display.finding import Finding
 from gradbook.display.table import Table
 from gradbook.display.words import settings_text, value_text
-from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
 from gradbook.record import data_frame, headline, higher_is_better
 from gradbook.runs.stored import StoredRun
@@ -139,10 +139,16 @@ class Sweep(Finding):
             b: The place of the other.
             label: What is compared; None takes `label` of the sweep.
         """
-        one, other = self.settings[a], self.settings[b]
+        one, other = (self._setting_at(place) for place in (a, b))
         label = label or self.label
         if label is None:
             raise ConfigError("There is nothing to compare: no run has finished an epoch.")
+        known = {name for run in self.runs for name in run.final}
+        if label not in known:
+            raise ConfigError(
+                f"{label!r} was not recorded in this sweep.{did_you_mean(label, known)} There are "
+                f"{', '.join(sorted(known))}."
+            )
         paired = [m.values.get("seed") for m in one.members] == [
             m.values.get("seed") for m in other.members
         ]
@@ -153,6 +159,14 @@ class Sweep(Finding):
             paired=paired and len(one.members) > 1,
             names=(one.name, other.name),
         )
+
+    def _setting_at(self, place: Any) -> SettingResult:
+        if type(place) is not int or not -len(self.settings) <= place < len(self.settings):
+            raise ConfigError(
+                f"A setting is named by its place in `settings`, from 0 to "
+                f"{len(self.settings) - 1}, but got {place!r:.60}."
+            )
+        return self.settings[place]
 
     # Usable range
 
@@ -337,7 +351,8 @@ class Sweep(Finding):
             span = f"{axis} from {low:g} to {high:g}" if low < high else f"{axis} {low:g}"
             others = settings_text(_without(line[0].values, axis))
             beside = f" with {others}" if others else ""
-            lines.append(f"Usable range{beside}: {span}. {self._ends(axis, low, high)}.")
+            by = f" by {self.loss_label}" if self.loss_label != self.label else ""
+            lines.append(f"Usable range{by}{beside}: {span}. {self._ends(axis, low, high)}.")
         diverged = [member for member in self.members if member.told == "diverged"]
         for member in (member for member in diverged[:_MOST_TOLD] if member.findings):
             lines.append(f"Diverged: {settings_text(member.values)}: {member.findings[-1]}")

@@ -279,7 +279,7 @@ class Trend:
         # The first value is left out: what is best there has not improved at all.
         behind = float(self.zs[-3:].min() - self.zs[1:-3].min())
         noise = max(self.line.noise, _roughness(self.zs[1:]))
-        return behind >= max(self._part(_ALL_BEHIND), _BEHIND_IN_NOISE * noise)
+        return behind > max(self._part(_ALL_BEHIND), _BEHIND_IN_NOISE * noise)
 
     def _part(self, part: float) -> float:
         """A part of the level in the scale of z."""
