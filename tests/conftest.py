@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from tests import processes
 from tests.patience import LONGEST
 
 # Tests run side by side. The programs that they start have as many threads as they have: a training
@@ -37,10 +38,11 @@ def font_folder(config):
 
 
 def pytest_configure(config):
-    """Makes that cache before anything needs it.
+    """Has `processes` look at every test, and makes that cache before anything needs it.
 
     Otherwise programs that run side by side would wait for each other's, and say so on stderr.
     """
+    config.pluginmanager.register(processes)
     fonts = font_folder(config)
     if not any(fonts.glob("fontlist-*.json")):
         environment = {**os.environ, "MPLCONFIGDIR": str(fonts), "MPLBACKEND": "Agg"}
@@ -68,7 +70,7 @@ def clean_environment(monkeypatch, tmp_path, request):
     monkeypatch.chdir(work)
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     before = set(threading.enumerate())
     yield
     if "matplotlib.pyplot" in sys.modules:
