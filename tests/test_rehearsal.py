@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 import numpy as np
 import pytest
 import torch
+from tests.small import Given, Net, fit
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import (
@@ -20,37 +21,12 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from gradbook import Classifier, DataModule, Module, Trainer
+from gradbook import Classifier, Module, Trainer
 from gradbook.data import TensorLoader
 from gradbook.errors import BatchError, GradbookWarning, ModelError, ShapeError
 from gradbook.rehearsal import Begun, begins_again, first_batch, rehearse_loss, untouched
 
 IMAGES = torch.zeros(4, 1, 6, 6)
-
-
-class Net(Classifier):
-    def __init__(self, *layers, lr=0.1):
-        super().__init__()
-        self.save_hyperparameters(ignore=["layers"])
-        self.net = nn.Sequential(*layers)
-
-
-class Given(DataModule):
-    """Loaders made by functions, of which the second may be left out."""
-
-    def __init__(self, train, val=None):
-        super().__init__()
-        self.loaders = {True: train, False: val}
-
-    def get_dataloader(self, train):
-        make = self.loaders[train]
-        return None if make is None else make()
-
-
-def fit(model, data, max_epochs=1, **options):
-    trainer = Trainer(max_epochs, **options)
-    trainer.fit(model, data)
-    return trainer
 
 
 def points(n=40):

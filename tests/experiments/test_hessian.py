@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.experiments.nets import Net, SmoothMLP, classes, covariance, full_hessian, state_of
+from tests.experiments.nets import SmoothMLP, classes, covariance, full_hessian, state_of
+from tests.small import Net
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
