@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -71,8 +72,10 @@ def nodes(tree, at_import):
         yield from nodes(child, at_import)
 
 
+@cache
 def imports(path, at_import=False):
     """The modules of gradbook that a file imports, by statement or by a literal name."""
+    found = []
     for node in nodes(ast.parse(path.read_text()), at_import):
         names = []
         if isinstance(node, ast.Import):
@@ -87,7 +90,8 @@ def imports(path, at_import=False):
             function = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if function == "import_module" and isinstance(node.args[0], ast.Constant):
                 names = [node.args[0].value]
-        yield from (name for name in names if name.partition(".")[0] == "gradbook")
+        found += [name for name in names if name.partition(".")[0] == "gradbook"]
+    return found
 
 
 def entry(module):
@@ -125,6 +129,7 @@ def test_files_do_not_import_each_other_in_a_circle():
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -143,6 +148,7 @@ def test_an_import_loads_nothing_heavy(statement):
     assert result.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_the_front_door_does_not_wait_for_torch():
     code = "import gradbook, sys; print('torch' in sys.modules)"
     result = subprocess.run(
@@ -151,6 +157,7 @@ def test_the_front_door_does_not_wait_for_torch():
     assert result.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_no_source_is_left_out_of_the_repository():
     root = SOURCE.parent.parent
     if shutil.which("git") is None or not (root / ".git").exists():

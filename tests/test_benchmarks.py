@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.patience import LONGEST
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "training.py"
 
 

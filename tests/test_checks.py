@@ -215,6 +215,7 @@ def test_pytorch_s_own_error_is_the_cause():
     assert str(caught.value.__cause__) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_looking_for_the_reason_leaves_no_hooks():
     model = Net(nn.Linear(2, 3))
     misfit(model, torch.zeros(4, 5))

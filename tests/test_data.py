@@ -43,6 +43,7 @@ def test_the_number_of_batches_is_the_length(n, batch_size):
     assert len(list(batches)) == len(batches)
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(1, 40),
     batch_size=st.integers(1, 50),

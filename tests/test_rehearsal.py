@@ -298,6 +298,7 @@ def test_what_can_begin_again():
     assert not begins_again(iter([]))
 
 
+@pytest.mark.slow
 def test_a_look_leaves_no_process_behind():
     loader = DataLoader(
         TensorDataset(*points()), 8, num_workers=2, persistent_workers=True, shuffle=True
@@ -310,6 +311,7 @@ def test_a_look_leaves_no_process_behind():
     assert torch.equal(batch[0], next(iter(again))[0])
 
 
+@pytest.mark.slow
 def test_data_that_workers_fetch_are_not_looked_at_without_need():
     data = Partial()
     fit(
@@ -505,6 +507,7 @@ LOADERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [Net, Own])
 @pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
 def test_lazy_layers_have_a_shape_before_a_run_and_an_optimizer_need_it(make, base, tmp_path):
@@ -516,6 +519,7 @@ def test_lazy_layers_have_a_shape_before_a_run_and_an_optimizer_need_it(make, ba
     assert set(trainer.history[1]) >= {"train_loss", "val_loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
 def test_an_optimizer_that_reads_shapes_needs_no_run(make):
     Lazy = type("Lazy", (Adagrad, Own), {})
@@ -560,6 +564,7 @@ def test_a_layer_that_no_batch_reaches_is_named_before_there_is_a_folder(tmp_pat
     assert fit(model, Given(LOADERS["DataLoader"])).status == "finished"
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_lazy_layers_gives_the_same_numbers(tmp_path):
     def train(max_epochs, **options):
         torch.manual_seed(2)

@@ -67,6 +67,7 @@ def fit(epochs, *model, run=None, resume=None, **settings):
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [False, True])
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("kind", BUFFERS)
@@ -99,6 +100,7 @@ def test_the_layout_is_a_part_of_the_form():
     assert form_of(torch.zeros(2, 3).to_sparse()) == "(2, 3) float32 sparse_coo"
 
 
+@pytest.mark.slow
 def test_another_layout_than_the_model_s_is_refused():
     fit(1, "coo", run="runs")
     state = checkpoint.load("runs/net-1/checkpoints/last.pt")["model"]

@@ -651,6 +651,7 @@ class Still(Module):
         return y.mean() + 0 * y_hat.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undo_patches")
 @pytest.mark.parametrize("replaced", [False, True], ids=["ours", "the book's fit_epoch"])
 @settings(max_examples=20)
@@ -971,6 +972,7 @@ def test_sinks_hear_that_a_training_diverged():
     assert sink.calls == ["open", "diverged"]
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_large_diverges_and_ends_in_time():
     with pytest.warns(DivergenceWarning) as seen:
         trainer = fit(LinearRegression(lr=1e6), regression(), max_epochs=10)

@@ -435,6 +435,7 @@ def test_no_false_alarm_of_an_optimizer_with_a_closure():
     assert told(Mine(), trainer=Loop(max_epochs=1)) == []
 
 
+@pytest.mark.slow
 def test_no_false_alarm_of_a_compiled_network():
     model = Net()
     model.compile(backend="eager")

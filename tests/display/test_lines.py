@@ -105,6 +105,7 @@ def test_nan_is_printed(display, stream, trainer, clock):
     assert "train_loss nan" in stream.getvalue()
 
 
+@pytest.mark.slow
 def test_outside_training_the_curve_is_saved_at_exit(tmp_path):
     code = (
         "from gradbook.board import ProgressBoard\n"

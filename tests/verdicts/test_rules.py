@@ -51,6 +51,7 @@ def noisy(values, size, generator):
 # Synthetic curves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [4, 6, 10, 30])
 @pytest.mark.parametrize("size", [0.005, 0.05, 0.3])
 def test_noise_about_a_level_neither_improves_nor_gets_worse(num_epochs, size):
@@ -64,6 +65,7 @@ def test_noise_about_a_level_neither_improves_nor_gets_worse(num_epochs, size):
     assert false_alarms(seen) <= SEEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [5, 8, 10, 30])
 @pytest.mark.parametrize("size", [0.005, 0.05, 0.15])
 def test_noise_after_a_fall_neither_improves_nor_gets_worse(num_epochs, size):
@@ -79,6 +81,7 @@ def test_noise_after_a_fall_neither_improves_nor_gets_worse(num_epochs, size):
         assert seen["converged"] > 85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [10, 20, 30])
 def test_a_curve_that_falls_beyond_its_noise_is_improving(num_epochs):
     epochs = np.arange(1, num_epochs + 1)
@@ -92,6 +95,7 @@ def test_a_curve_that_falls_beyond_its_noise_is_improving(num_epochs):
     assert seen["still improving"] > 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [10, 20, 40])
 def test_a_validation_that_rises_while_training_falls_is_overfitting(num_epochs):
     x = np.linspace(0, 1, num_epochs)
@@ -105,6 +109,7 @@ def test_a_validation_that_rises_while_training_falls_is_overfitting(num_epochs)
     assert seen["overfitting"] > 95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [6, 10, 30])
 @pytest.mark.parametrize("size", [0.05, 0.3])
 def test_noise_in_the_training_alone_is_seldom_called_diverged(num_epochs, size):
@@ -121,6 +126,7 @@ def test_a_validation_that_rises_after_training_has_come_to_a_level_is_overfitti
     assert found.reason.endswith("val_loss was best in epoch 3, with 0.5, and is now 0.8.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_falls", [True, False])
 @pytest.mark.parametrize("size", [0, 0.03])
 def test_a_validation_that_has_risen_to_a_plateau_is_overfitting(size, train_falls):
@@ -148,6 +154,7 @@ def test_a_plateau_above_the_best_names_the_best():
     assert "best in epoch 4, with 0.5" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.05, 0.2])
 def test_a_lucky_epoch_on_a_noisy_level_is_no_best_that_was_left(size):
     epochs = np.arange(40)
@@ -161,6 +168,7 @@ def test_a_lucky_epoch_on_a_noisy_level_is_no_best_that_was_left(size):
     assert seen["overfitting"] + seen["diverged"] <= SEEN
 
 
+@pytest.mark.slow
 def test_noise_that_begins_late_leaves_no_best():
     train = 0.2 + 2 * np.exp(-np.arange(40.0))
     seen = rates(
@@ -225,6 +233,7 @@ def test_a_loss_that_rises_in_training_has_diverged(curve, splits):
     assert f"best in epoch {best + 1}, with {curve[best]:.4g}, and is now" in found.reason
 
 
+@pytest.mark.slow
 def test_a_rise_beyond_its_noise_is_diverged_with_noise_too():
     curve = np.array(RISING["after a fall"])
     seen = rates(
@@ -299,6 +308,7 @@ def test_a_validation_alone_cannot_show_overfitting():
     assert "there is no curve of the training to tell why" in found.reason
 
 
+@pytest.mark.slow
 def test_swings_that_are_large_against_the_fall_are_oscillating():
     epochs = np.arange(15)
     seen = rates(
@@ -311,6 +321,7 @@ def test_swings_that_are_large_against_the_fall_are_oscillating():
     assert seen["oscillating"] > 85
 
 
+@pytest.mark.slow
 def test_the_same_swings_after_a_long_fall_are_a_noisy_floor():
     epochs = np.arange(15)
     seen = rates(
@@ -404,6 +415,7 @@ def test_a_loss_that_may_be_negative_is_judged_too():
 curves = st.lists(st.floats(0.01, 100), min_size=3, max_size=15)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(curves, st.sampled_from([2.0**-20, 2.0**-3, 4.0, 2.0**30]))
 def test_the_unit_of_a_loss_does_not_matter(curve, unit):
@@ -413,6 +425,7 @@ def test_the_unit_of_a_loss_does_not_matter(curve, unit):
     assert after.label == before.label
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.permutations(list(np.linspace(-1, 1, 9))))
 def test_permuted_noise_that_is_small_changes_nothing(noise):
@@ -423,6 +436,7 @@ def test_permuted_noise_that_is_small_changes_nothing(noise):
     assert verdict({"train_loss": list(falling)}).label == "still improving"
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     st.dictionaries(
@@ -443,6 +457,7 @@ def test_a_verdict_shows_its_words():
     assert repr(found) == str(found) == f"diverged: {found.reason}"
 
 
+@pytest.mark.slow
 def test_the_module_does_not_need_torch():
     code = "import gradbook.verdicts, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -472,12 +487,14 @@ class Clouds(DataModule):
 IN_THREE_EPOCHS = [(0.03, "still improving"), (1, "converged"), (3, "diverged")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("lr", "label"), IN_THREE_EPOCHS)
 def test_a_linear_regression_in_three_epochs(lr, label, seed):
     assert verdict(regression(lr, 3, seed)).label == label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lr", "label"), IN_THREE_EPOCHS)
 def test_a_linear_regression_with_a_layer_in_three_epochs(lr, label):
     # Its loss is not halved, so that half the rate gives the same steps.
@@ -485,11 +502,13 @@ def test_a_linear_regression_with_a_layer_in_three_epochs(lr, label):
     assert verdict(trainer).label == label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_linear_regression_at_the_limit_oscillates_or_diverges(seed):
     assert verdict(regression(2, 10, seed)).label in ("oscillating", "diverged")
 
 
+@pytest.mark.slow
 def test_the_floor_of_a_large_rate_is_called_noisy():
     found = verdict(regression(1, 10, 0))
     assert found.label == "converged"
