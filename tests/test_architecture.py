@@ -73,10 +73,15 @@ def nodes(tree, at_import):
 
 
 @cache
+def tree_of(path):
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path, at_import=False):
     """The modules of gradbook that a file imports, by statement or by a literal name."""
     found = []
-    for node in nodes(ast.parse(path.read_text()), at_import):
+    for node in nodes(tree_of(path), at_import):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]

@@ -21,6 +21,8 @@ from gradbook.errors import (
 )
 from gradbook.snapshot import load_parameters
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Images(DataModule):
     """Small images of three classes, in ragged batches, always the same."""

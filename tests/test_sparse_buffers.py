@@ -11,7 +11,10 @@ from gradbook.fingerprint import form_of
 from gradbook.inspection.export import export, load_safetensors
 from gradbook.snapshot import load_parameters
 
-pytestmark = pytest.mark.filterwarnings("ignore:Sparse :UserWarning")  # of a beta state
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Sparse :UserWarning"),  # of a beta state
+    pytest.mark.usefixtures("blank_figures"),
+]
 
 MATRIX = torch.eye(6) + torch.diag(torch.ones(5), 1)
 

@@ -8,6 +8,8 @@ import pytest
 
 from gradbook import cli, runs
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TRAIN = [
     "train",
     "linear-regression",

@@ -13,6 +13,8 @@ import gradbook
 from gradbook.cli import entry, main
 from gradbook.cli.report import Outcome
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def run_python(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
     return subprocess.run(

@@ -16,6 +16,8 @@ from gradbook.cli import fit, main
 from gradbook.errors import StorageError
 from gradbook.runs import recorder
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 #: A model and data that take no time. `HOOK` is put into the training step.
 OWN = """
 import random, signal, time, os

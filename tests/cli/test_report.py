@@ -14,6 +14,8 @@ import torch
 from gradbook.cli import report
 from gradbook.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:

@@ -20,6 +20,8 @@ from gradbook.errors import (
 )
 from gradbook.runs.format import read_run, write_run
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FAST = ["linear-regression", "--num-train", "64", "--num-val", "32", "--seed", "1"]
 
 OWN = """

@@ -8,6 +8,8 @@ import pytest
 from gradbook.cli import main
 from gradbook.sweeps.format import read_sweep
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 LINE = ("linear-regression-scratch", "--num-train", "64", "--num-val", "16", "--batch-size", "8")
 USUAL = (*LINE, "--max-epochs", "2", "--on", "here")
 

@@ -16,6 +16,8 @@ from gradbook.runs.recorder import Run
 from gradbook.sweeps import sweep
 from gradbook.trackers.tensorboard import TensorBoard
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a folder cannot be followed")
 
 

@@ -26,6 +26,8 @@ from gradbook.runs import recorder
 from gradbook.runs.format import GRADIENT_FILES, read_run, write_run
 from gradbook.runs.recorder import Run
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SCHEMAS = Path(runs.__file__).parent
 
 

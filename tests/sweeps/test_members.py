@@ -14,6 +14,8 @@ from gradbook.errors import GradbookWarning
 from gradbook.seeds import seed_everything
 from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Refusing(LinearRegressionScratch):
     def __init__(self, lr=0.1):
@@ -73,6 +75,7 @@ def test_an_error_is_told_in_words():
     assert result["error"] == "ValueError: no such rate"
 
 
+@pytest.mark.slow
 def test_of_several_each_has_its_own_result():
     results = train_members([member(0), member(1, lr=2.0), member(2, lr=0.3)])
     assert [result["error"] for result in results] == [None, "ValueError: no such rate", None]

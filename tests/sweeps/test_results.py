@@ -88,6 +88,7 @@ def test_settings_are_compared_by_their_seeds(seeded):
     assert abs(seeded.compare(0, 1).difference) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_a_data_frame_has_a_row_for_each_training(seeded):
     frame = seeded.to_pandas()
     assert len(frame) == 6
@@ -209,6 +210,7 @@ def test_a_damaged_member_does_not_hide_the_others(rates):
     assert "run.json" in str(sweep)
 
 
+@pytest.mark.slow
 def test_control_characters_do_not_reach_the_terminal():
     sweep = make([({"act": "a\x1b[2J"}, losses(0.5)), ({"act": "b"}, losses(0.4))])
     assert "\x1b" not in repr(sweep)
