@@ -14,7 +14,7 @@ run: $(VENV)/.installed
 
 # Under a minute on two cores: the tests that are not marked as slow.
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -25,7 +25,7 @@ check: lint types $(VENV)/.installed-dev
 
 # Which tests of `make quick` take more than 0.3 s, and want to be made smaller or marked.
 durations: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow" --durations=0 --durations-min=0.3
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --durations=0 --durations-min=0.3
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Holds the promise of `make quick`: a test that starts a process is marked as slow."""
 
 import os
+import platform
 import sys
 
 import pytest
@@ -21,6 +22,7 @@ def note(event, details):
 
 def pytest_configure():
     """Looks from now on."""
+    platform.processor()  # starts a program, once, and keeps its answer for whoever asks
     sys.addaudithook(note)
     if os.name != "posix":
         return

@@ -35,6 +35,7 @@ def test_4_4_formulas():
     assert d2l.accuracy(y_hat, y) / len(y) == 0.5
 
 
+@pytest.mark.slow
 def test_4_4_from_scratch(data_256):
     model = d2l.SoftmaxRegressionScratch(num_inputs=784, num_outputs=10, lr=0.1)
     d2l.Trainer(max_epochs=1).fit(model, data_256)

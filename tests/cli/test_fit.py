@@ -151,6 +151,7 @@ def test_a_drawn_seed_can_be_repeated(trained):
     assert again["final"] == told["final"]
 
 
+@pytest.mark.slow
 def test_what_a_file_draws_while_it_loads_is_repeated_too(own):
     command = [sys.executable, "-m", "gradbook", *own("print(drawn)"), "--seed", "1", "--display"]
     first, second = (
@@ -256,6 +257,7 @@ def test_the_summary_of_an_interrupted_training_ends_with_how_to_go_on(own, caps
     assert last.startswith("  resume    gradbook resume runs/my-net-1 --model my_file.py:MyNet")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 @pytest.mark.usefixtures("hang_ups")
@@ -284,6 +286,7 @@ def test_a_second_ctrl_c_costs_no_curve(own, trained, monkeypatch, number):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
 def test_ctrl_c_gives_the_cursor_back(own):
     import pexpect
@@ -308,6 +311,7 @@ def test_ctrl_c_gives_the_cursor_back(own):
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 def test_a_reader_that_goes_away_costs_no_curve(own):
     reader, writer = os.pipe()

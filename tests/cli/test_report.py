@@ -171,6 +171,7 @@ def test_whole_tracebacks_can_be_asked_for(monkeypatch, arguments, value, wanted
     assert report.wants_traceback(arguments) is wanted
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch():
     code = "import sys, gradbook.cli.report as r; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -126,6 +126,7 @@ def test_a_failed_member_gives_the_exit_code_one(capsys, write):
     assert "ValueError: no such rate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_that_model_and_trainer_share_are_kept_apart(capsys, write):
     place = write(
         "import gradbook\n"

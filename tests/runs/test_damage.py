@@ -226,6 +226,7 @@ def trained(trained_once):
     shutil.copytree(trained_once, "runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", TRAPS)
 @pytest.mark.parametrize(
     ("name", "command"),
@@ -336,6 +337,7 @@ def assert_harmless(told):
     assert all(char.isprintable() or char == "\n" for char in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_text_of_run_json_is_obeyed_by_the_terminal(run_command, hostile_run, command):
     _, told = run_command(*COMMANDS[command])
@@ -360,6 +362,7 @@ def test_no_text_of_an_error_about_a_run_is_obeyed(
     assert_harmless(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_json_escapes_what_a_terminal_would_obey(run_command, hostile_run, command):
     _, told = run_command(*COMMANDS[command], "--json")
@@ -367,6 +370,7 @@ def test_json_escapes_what_a_terminal_would_obey(run_command, hostile_run, comma
     assert "\x1b" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["inspect"], ["export", "--to", "onnx"], ["resume"]])
 def test_no_name_of_a_parameter_is_obeyed_by_the_terminal(run_command, arguments):
     training = ["train", "linear-regression", "--max-epochs", "1", "--num-train", "32", "--quiet"]

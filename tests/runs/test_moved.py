@@ -68,6 +68,7 @@ def check_whole(folder, rows):
     assert (folder / "curve.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [0, 4])  # at 0 it is when the model is rehearsed
 @pytest.mark.parametrize("make", [str, Run])
 def test_a_training_goes_on_when_the_working_folder_changes(elsewhere, at_step, make):
@@ -78,6 +79,7 @@ def test_a_training_goes_on_when_the_working_folder_changes(elsewhere, at_step, 
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_a_resumed_training_goes_on_when_the_working_folder_changes(elsewhere):
     rows, here = whole(), Path.cwd()
     train(epochs=1)
@@ -95,6 +97,7 @@ def test_the_folder_is_told_as_it_can_be_found(elsewhere):
     assert run.folder == Path("runs/moving-1")
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("old", "new"), [("runs/moving-1", "runs/other"), ("runs", "kept"), ("runs", "a/b/kept")]
@@ -140,6 +143,7 @@ def test_a_folder_that_is_removed_ends_the_training_with_the_model_as_it_is():
     assert trainer.history
 
 
+@pytest.mark.slow
 def test_no_descriptor_is_left_open():
     train(at_step=None)
     before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
@@ -149,6 +153,7 @@ def test_no_descriptor_is_left_open():
     assert len(after) == len(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", [True, False])
 def test_a_sweep_goes_on_when_the_working_folder_changes(elsewhere, stack):
     PLAN.update(at_step=4, happens=lambda: os.chdir(elsewhere))

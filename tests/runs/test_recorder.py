@@ -234,6 +234,7 @@ def test_an_interrupted_training_is_kept_where_it_was_stopped():
     assert (position["epoch"], position["batches"]) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::gradbook.errors.DivergenceWarning")
 def test_a_training_that_diverges_is_kept_whole():
     train(lambda: Net(lr=1e30), epochs=3)
@@ -246,6 +247,7 @@ def test_a_training_that_diverges_is_kept_whole():
 # Going on
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_one_run():
     whole = train(epochs=4, run="whole")
     train(epochs=2)
@@ -260,6 +262,7 @@ def test_a_resumed_run_is_one_run():
     assert [s["first_epoch"] for s in told["sessions"]] == [0, 2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_every_value_once():
     whole = train(epochs=3, run="whole")
     with pytest.raises(KeyboardInterrupt):
@@ -273,6 +276,7 @@ def test_an_interrupted_run_goes_on_with_every_value_once():
     assert stored.points == whole.model.board.data
 
 
+@pytest.mark.slow
 def test_seconds_are_those_of_all_sessions():
     train(epochs=2)
     before = facts()["seconds"]
@@ -280,6 +284,7 @@ def test_seconds_are_those_of_all_sessions():
     assert facts()["seconds"] > before
 
 
+@pytest.mark.slow
 def test_an_earlier_checkpoint_may_be_gone_on_with():
     trainer = train(epochs=4, monitor="val_loss", mode="max")
     whole = runs.load("net-1").history.rows
@@ -288,6 +293,7 @@ def test_an_earlier_checkpoint_may_be_gone_on_with():
     assert runs.load("net-1").history.rows == whole
 
 
+@pytest.mark.slow
 def test_a_checkpoint_from_elsewhere_begins_a_run_with_what_it_recorded(tmp_path):
     trainer = Trainer(2)
     gradbook.seed_everything(1)
@@ -299,6 +305,7 @@ def test_a_checkpoint_from_elsewhere_begins_a_run_with_what_it_recorded(tmp_path
     assert stored.points == resumed.model.board.data
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_refused():
     train()
     with recorder.FileLock("runs/net-1/lock"), pytest.raises(ConfigError, match="another process"):
@@ -366,6 +373,7 @@ def test_checkpoints_come_after_a_whole_number_of_steps(value):
 # What a cold reader asked for
 
 
+@pytest.mark.slow
 def test_a_recorder_used_again_on_a_locked_run_leaves_that_run_as_it_is():
     train()
     before = Path("runs/net-1/run.json").read_bytes()
@@ -415,6 +423,7 @@ def test_the_best_checkpoint_says_why_it_is_the_best():
     assert state["position"]["epoch"] == best.epoch
 
 
+@pytest.mark.slow
 def test_a_session_that_was_killed_is_told_when_the_run_goes_on():
     train()
     told = facts()
@@ -433,6 +442,7 @@ def test_a_failure_s_checkpoint_cannot_be_gone_on_with():
         train(Failing, resume="runs/failing-1/checkpoints/failed.pt")
 
 
+@pytest.mark.slow
 def test_a_failure_s_checkpoint_goes_when_the_run_is_finished():
     with pytest.raises(ZeroDivisionError):
         train(Failing)
@@ -443,6 +453,7 @@ def test_a_failure_s_checkpoint_goes_when_the_run_is_finished():
     assert not Path("runs/failing-1/checkpoints/failed.pt").exists()
 
 
+@pytest.mark.slow
 def test_going_on_from_a_run_without_keeping_it_is_told():
     train()
     gradbook.seed_everything(1)
@@ -467,12 +478,14 @@ class WorkerData(Always):
         return DataLoader(dataset, self.batch_size, shuffle=train, num_workers=1)
 
 
+@pytest.mark.slow
 def test_a_run_may_have_loaders_with_worker_processes():
     gradbook.seed_everything(1)
     Trainer(3, run="runs").fit(Net(), WorkerData())
     assert facts()["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_another_run_s_checkpoint_is_not_gone_on_with():
     train()
     train()
@@ -484,6 +497,7 @@ def test_another_run_s_checkpoint_is_not_gone_on_with():
     assert facts("net-2")["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_watched_training_keeps_what_was_seen_of_its_gradients(tmp_path):
     torch.manual_seed(0)
     trainer = gradbook.Trainer(max_epochs=1, run=tmp_path, watch="gradients", display="off")

@@ -399,6 +399,7 @@ def test_a_choice_that_was_never_completed_is_made_anew(data):
     assert len(more.members) == 3
 
 
+@pytest.mark.slow
 def test_another_search_is_not_gone_on_with(data):
     found = search(data, num_trials=1)
     with pytest.raises(ConfigError, match="another sweep: the swept values"):
@@ -407,6 +408,7 @@ def test_another_search_is_not_gone_on_with(data):
         sweep(Quadratic, data, lr=log_range(1e-3, 10.0), max_epochs=3, resume=found.folder)
 
 
+@pytest.mark.slow
 def test_a_lost_and_a_damaged_study_are_told(data):
     found = search(data, num_trials=1)
     path = found.folder / STUDY_FILE
