@@ -37,6 +37,7 @@ def test_every_example_comes_exactly_once(n, batch_size, shuffle):
     assert sorted(labels.tolist()) == list(range(n))
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
 def test_the_number_of_batches_is_the_length(n, batch_size):
     batches = loader(n, batch_size)

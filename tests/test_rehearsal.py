@@ -666,6 +666,7 @@ class OneLogit(Net):
         return F.binary_cross_entropy_with_logits(Y_hat.reshape(-1), Y.reshape(-1).float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(40,), (40, 1)])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
 def test_the_accuracy_of_one_logit_is_that_of_its_sign(shape, dtype):

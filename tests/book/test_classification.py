@@ -52,6 +52,7 @@ def test_4_4_from_scratch(data_256):
     assert "\n" in d2l.plt.gcf().axes[0].get_title()
 
 
+@pytest.mark.slow
 def test_4_5_concise_written_out_in_cells(data_256):
     class SoftmaxRegression(d2l.Classifier):
         def __init__(self, num_outputs, lr):

@@ -72,6 +72,7 @@ def test_a_run_in_such_a_folder_is_repeated_shown_and_gone_on_with(said, folder)
     assert not Path(folder, "net-1").exists()
 
 
+@pytest.mark.slow
 def test_a_name_with_a_dash_is_repeated(said):
     told = said(*TRAIN, "--name=-n")
     said(*words_after("repeat", told))

@@ -135,16 +135,19 @@ def test_the_folder_can_be_chosen(trained):
     assert Path(told["folder"]) == Path("elsewhere/mine-1")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(trained):
     first, second = (trained(*FAST, "--seed", "5")[1]["final"] for _ in range(2))
     assert first == second
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_numbers(trained):
     first, second = (trained(*FAST, "--seed", seed)[1]["final"] for seed in "56")
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_drawn_seed_can_be_repeated(trained):
     _, told, _ = trained(*FAST)
     _, again, _ = trained(*shlex.split(told["repeat"])[2:])
@@ -214,6 +217,7 @@ def test_the_summary_says_where_it_diverged(capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_the_summary_says_that_only_a_sample_was_used(capsys, monkeypatch):
     monkeypatch.setattr("gradbook.datasets.fashion_mnist.SYSTEM_FOLDER", Path("nowhere"))

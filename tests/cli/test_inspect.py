@@ -137,6 +137,7 @@ def test_a_regression(restored, capsys):
     assert pictures() == ["predicted.png", "predicted.svg", "residuals.png", "residuals.svg"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_kept(capsys):
     assert main(["train", "linear-regression", "--max-epochs", "2", "--quiet"]) == 0
     assert main(["inspect", "linear-regression-1", "--checkpoint", "last", "--json"]) == 0

@@ -104,6 +104,7 @@ def test_any_flipped_bit_in_gzip_data_is_refused_or_harmless(folder, data):
     assert torch.equal(tensor, IMAGES)  # the date or the system in the gzip header
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=60))
 @properties
 def test_noise_is_refused_as_corrupt(folder, content):

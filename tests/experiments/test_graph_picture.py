@@ -81,6 +81,7 @@ def test_texts_fit_into_their_boxes(images):
         ), text.get_text()
 
 
+@pytest.mark.slow
 def test_names_are_never_read_as_formulas(features):
     class Odd(nn.Linear):
         pass

@@ -350,6 +350,7 @@ def test_facts_are_json():
     assert facts["operations"][2]["name"] == "relu"
 
 
+@pytest.mark.slow
 def test_the_figure_draws_what_adds_up():
     found = memory(mlp([5, 5, 5]), images())
     axes = found.figure().axes

@@ -28,6 +28,7 @@ def overlapping(texts, figure):
     return int((outside | (over.sum(axis=1) > 1)).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 10, 25])
 def test_the_counts_of_a_matrix_do_not_touch(k):
     figure = Figure()
@@ -46,6 +47,7 @@ def test_many_classes_have_colours_only():
     assert overlapping(axes.get_yticklabels(), figure) == 0
 
 
+@pytest.mark.slow
 def test_names_are_no_formulas():
     figure = Figure()
     axes = draw_confusion(np.eye(2, dtype=int), ["$a", "b$^"], figure)

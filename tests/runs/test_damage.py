@@ -253,6 +253,7 @@ def test_a_trap_in_a_run_is_named_and_nothing_is_written_through_it(
     assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("always::gradbook.errors.GradbookWarning")
 @pytest.mark.parametrize("damage", TRAPS)
 def test_a_trap_in_the_place_of_the_gradients_is_told_and_replaced(run_command, trained, damage):

@@ -42,6 +42,8 @@ from gradbook.interrupts import Interrupts
 from gradbook.sweeps.stackable import CannotStack, check_alone
 from gradbook.sweeps.stacked import fit_stacked, why_alone
 
+pytestmark = pytest.mark.slow
+
 
 class WarmedUp(Net):
     """Its loss has a penalty whose weight grows with the calls that `count` has counted."""
@@ -362,7 +364,6 @@ def uneven():
     return Same(num_train=28)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("Model", "reason"), OWNED)
 def test_a_step_that_counts_in_what_its_model_holds_is_trained_alone(Model, reason):
     assert_fallback([member(Model, uneven, lr=lr) for lr in (0.1, 0.2)], reason)
@@ -477,7 +478,6 @@ def state():
     return [SHARED["calls"], CALLS, TOTALS.calls, InItsClass.calls, noted.calls, kept]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("Model", "reason"), COMMON)
 def test_a_step_that_counts_in_what_all_members_share_is_trained_alone(Model, reason):
     reset()
@@ -658,7 +658,6 @@ def test_a_look_runs_no_step_that_reaches_what_cannot_be_put_back(Model, read):
     training.end(None)
 
 
-@pytest.mark.slow
 def test_a_look_stops_a_step_before_it_prints(capsys):
     training = member(Printing)()
     assert training.begin(Interrupts())
@@ -774,7 +773,6 @@ def scaled_by(Decaying):
     return [build(lr) for lr in (0.1, 0.2)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "Decaying",
     [DecayingAClass, DecayingAModule, DecayingAHeldModule, DecayingAFunction, DecayingByName],
@@ -787,7 +785,6 @@ def test_what_the_optimizer_changes_and_the_loss_reads_is_trained_as_alone(Decay
     assert_same_training(alone, stacked[0])
 
 
-@pytest.mark.slow
 def test_an_optimizer_that_changes_nothing_that_the_loss_reads_is_stacked():
     assert fit_stacked(scaled_by(NotDecaying))[0].alone is None
 
@@ -919,7 +916,6 @@ def settings_of_torch():
     torch.set_float32_matmul_precision("highest")
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:forward")
 @pytest.mark.parametrize(
     ("Model", "reason"),
@@ -971,7 +967,6 @@ class Scaling(Sink):
             EPOCH["factor"] = 2.0
 
 
-@pytest.mark.slow
 def test_what_steps_read_is_compared_at_the_beginning_of_each_epoch():
     EPOCH["factor"] = 1.0
     trained = fit_stacked([member(Scaled, lr=lr, trainer={"sinks": Scaling()}) for lr in (0.1, 1)])
@@ -1058,14 +1053,12 @@ class Stacked(Net):
         return self.head(X)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("Model", [Helped, Stacked])
 def test_a_step_that_only_computes_is_stacked(Model):
     members = ((0, 0.1), (1, 0.3))
     assert_stacked_as_alone([member(Model, uneven, seed=seed, lr=lr) for seed, lr in members])
 
 
-@pytest.mark.slow
 def test_what_a_step_does_not_touch_keeps_nobody_out_of_a_stack():
     class Busy(Net):
         def __init__(self, lr=0.1):
@@ -1080,7 +1073,6 @@ def test_what_a_step_does_not_touch_keeps_nobody_out_of_a_stack():
     assert why_alone(member(Busy)(), list) is None
 
 
-@pytest.mark.slow
 def test_what_others_do_at_a_garbage_collection_is_not_taken_for_a_step_s():
     def timed(phase, info):
         time.perf_counter()
@@ -1098,7 +1090,6 @@ def test_what_others_do_at_a_garbage_collection_is_not_taken_for_a_step_s():
     assert gc.isenabled()
 
 
-@pytest.mark.slow
 def test_members_that_read_different_numbers_by_another_way_are_kept_apart():
     class Sly(Net):
         def __init__(self, lr=0.1, weight=0.0):
@@ -1128,7 +1119,6 @@ def test_a_learner_s_file_may_have_the_name_of_a_standard_one(tmp_path, monkeypa
     del sys.modules["chunk"]
 
 
-@pytest.mark.slow
 def test_the_patched_methods_of_a_base_class_count_as_a_learner_s(undo_patches):
     @gradbook.add_to_class(gradbook.Module)
     def training_step(self, batch):

@@ -189,6 +189,7 @@ def test_data_that_cannot_be_copied_are_shared_set_back_and_told_of():
     assert data.count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.1, 0.2), (2.0, 0.1)])
 def test_a_member_that_cannot_be_made_does_not_keep_the_others_from_being_stacked(rates):
     members = [member(k, lr=lr) for k, lr in enumerate(rates)]

@@ -141,6 +141,7 @@ def test_settings_that_the_seeds_cannot_tell_apart_are_called_tied_and_the_calme
     assert "no difference at all" not in text
 
 
+@pytest.mark.slow
 def test_of_tied_settings_that_are_alike_none_is_called_calmer():
     finals = {lr: (0.86 + lr / 1000, 0.87, 0.866) for lr in (1, 2, 3, 4, 5, 6)}
     assert "calmer" not in str(swept(finals))

@@ -53,6 +53,7 @@ def test_a_storage_of_ones_own_is_not_written_down(folder):
     assert study.facts() == {"name": study.open().study_name, "in_folder": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("in_folder", "storage", "message"),
     [

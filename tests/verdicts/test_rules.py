@@ -515,6 +515,7 @@ def test_the_floor_of_a_large_rate_is_called_noisy():
     assert "noisy floor" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_few_examples_are_overfitted(seed):
     trainer = trained(lambda: MLP(3, 256, lr=0.3), lambda: Clouds(40), 40, seed)
@@ -527,6 +528,7 @@ def test_a_vanishing_rate_is_stuck(seed):
     assert verdict(trainer).label == "stuck"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_dead_network_is_stuck(seed):
     def dead():
@@ -546,6 +548,7 @@ def test_a_moderate_rate_is_still_improving(seed):
     assert verdict(trainer).label == "still improving"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_large_rate_oscillates(seed):
     # Features that are not centred: the loss is steep in one direction.
@@ -553,6 +556,7 @@ def test_a_large_rate_oscillates(seed):
     assert verdict(trainer).label == "oscillating"
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_gets_the_verdict_of_its_training():
     trainer = trained(
         lambda: LinearRegressionScratch(2, lr=1), SyntheticRegressionData, 3, 0, run="runs"
@@ -580,6 +584,7 @@ def counted(make, num=150):
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [8, 10, 12, 20, 30, 50])
 def test_a_best_that_is_left_in_the_last_fifth_is_not_called_converged(num_epochs):
     x, best = np.arange(1, num_epochs + 1), 0.8 * num_epochs
@@ -606,6 +611,7 @@ def test_a_validation_that_doubles_at_its_end_is_not_called_converged(train, val
     assert found.label in ("overfitting", "cannot tell")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [5, 6, 8, 10, 20, 60])
 def test_one_spike_is_named_and_is_not_oscillating(num_epochs):
     places = []
@@ -639,6 +645,7 @@ def test_two_spikes_are_named_where_there_are_enough_epochs():
     assert "5 in epoch 7 and 4 in epoch 13" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.005, 0.02])
 @pytest.mark.parametrize("num_epochs", [6, 8, 10, 20, 60])
 def test_a_step_of_a_schedule_with_a_level_after_it_is_not_still_improving(num_epochs, size):
@@ -696,6 +703,7 @@ def test_labels_known_by_heart_are_not_nothing_learned():
     assert verdict(history).label == "overfitting"
 
 
+@pytest.mark.slow
 def test_a_run_knows_the_number_of_classes_of_a_network_of_ones_own():
     trainer = trained(lambda: MLP(3, 32, lr=1e-9), lambda: Clouds(200), 4, 0, run="runs")
     assert trainer.history.num_classes == 3

@@ -125,6 +125,7 @@ def test_a_network_trains_at_the_rate_proposed_for_it():
     assert fit(Network(proposed), Curve(), max_epochs=8).postmortem is None
 
 
+@pytest.mark.slow
 def test_the_rate_of_a_linear_model_follows_from_the_steady_growth_of_its_gradient():
     data = Curve()
     data.X *= 1000

@@ -22,6 +22,8 @@ from gradbook import (
 from gradbook.errors import DivergenceWarning, GradbookWarning
 from gradbook.watching import postmortem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def repeated_from_the_beginning(monkeypatch):
@@ -82,7 +84,6 @@ class Noisy(MLP):
         return torch.optim.SGD(self.parameters(), lr=self.lr, momentum=0.9)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("max_epochs", [1, 3])
 @pytest.mark.parametrize("make", [lambda: Noisy(1e9), lambda: MLPScratch(4, 3, 16, lr=1e4)])
 def test_a_diverged_training_ends_as_without_the_post_mortem(make, max_epochs, monkeypatch):
@@ -103,7 +104,6 @@ def test_a_diverged_training_ends_as_without_the_post_mortem(make, max_epochs, m
     assert repr(first[1:]) == repr(second[1:])
 
 
-@pytest.mark.slow
 def test_a_second_training_starts_afresh():
     trainer = fit(LinearRegression(3.0), regression(), max_epochs=8)
     assert trainer.postmortem is not None
@@ -123,7 +123,6 @@ def warned(model, data, **kwargs):
     return trainer, [str(warning.message) for warning in seen]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "data"),
     [(BookSoftmax, lambda: Blobs(scale=1e4)), (lambda: LinearRegression(3.0), regression)],
@@ -180,7 +179,6 @@ def test_a_training_that_is_ended_before_the_cause_is_known_says_where_it_diverg
     ]
 
 
-@pytest.mark.slow
 def test_a_rate_too_high_is_proposed_a_smaller_one():
     trainer, _ = warned(LinearRegression(3.0), regression())
     assert "likely cause: the learning rate is too high. To try: lr=0.3" in trainer.findings[0]
@@ -220,7 +218,6 @@ def test_a_validation_loss_that_is_not_defined_is_explained_and_the_training_has
     assert "in the validation of epoch 2" in trainer.findings[0]
 
 
-@pytest.mark.slow
 def test_a_training_that_diverges_later_is_examined_once_more():
     class Both(NoLabels):
         def loss(self, y_hat, y):
@@ -248,7 +245,6 @@ def test_a_metric_without_a_value_does_not_hide_where_the_loss_went_wrong():
     assert trainer.postmortem.epoch == 2
 
 
-@pytest.mark.slow
 def test_the_findings_stand_before_the_recorder_closes():
     heard = []
 
@@ -281,7 +277,6 @@ def test_the_gradient_norm_is_the_last_finite_one():
     assert found.gradient_norm == found.steps[-1].gradient_norm
 
 
-@pytest.mark.slow
 def test_the_figure_shows_losses_and_gradients_up_to_the_step():
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     figure = found.figure()

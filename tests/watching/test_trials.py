@@ -62,6 +62,7 @@ def test_a_trial_leaves_the_training_as_it_was():
     assert model.W1.grad is not None
 
 
+@pytest.mark.slow
 def test_without_time_nothing_is_claimed(monkeypatch):
     monkeypatch.setattr(trials, "_LIMIT_SECONDS", 0.0)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
