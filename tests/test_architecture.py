@@ -4,7 +4,6 @@ import ast
 import shutil
 import subprocess
 import sys
-from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -72,16 +71,9 @@ def nodes(tree, at_import):
         yield from nodes(child, at_import)
 
 
-@cache
-def tree_of(path):
-    return ast.parse(path.read_text())
-
-
-@cache
 def imports(path, at_import=False):
     """The modules of gradbook that a file imports, by statement or by a literal name."""
-    found = []
-    for node in nodes(tree_of(path), at_import):
+    for node in nodes(ast.parse(path.read_text()), at_import):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -95,8 +87,7 @@ def imports(path, at_import=False):
             function = getattr(node.func, "id", getattr(node.func, "attr", ""))
             if function == "import_module" and isinstance(node.args[0], ast.Constant):
                 names = [node.args[0].value]
-        found += [name for name in names if name.partition(".")[0] == "gradbook"]
-    return found
+        yield from (name for name in names if name.partition(".")[0] == "gradbook")
 
 
 def entry(module):

@@ -451,6 +451,7 @@ def test_an_address_where_nothing_answers_is_named(name):
         run_all(draw, [1], on=on)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("module", "name"), [(ray, "ray:"), (dask, "dask:tcp://")])
 def test_an_address_where_something_else_answers_is_named(module, name, monkeypatch):
     monkeypatch.setattr(module, "ANSWER_SECONDS", 1)
@@ -488,6 +489,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(on, packag
         run_all(draw, [1], on=on)
 
 
+@pytest.mark.slow
 def test_a_client_of_dasks_is_used_and_left_open(dask_address):
     from distributed import Client
 
@@ -497,6 +499,7 @@ def test_a_client_of_dasks_is_used_and_left_open(dask_address):
         assert client.status == "running"
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
     # To connect to the cluster, and to get it back.
     monkeypatch.setattr(dask, "ANSWER_SECONDS", 20)
@@ -512,6 +515,7 @@ def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
             next(found)
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_is_found_by_its_address(ray_address):
     script = f"""{PATIENT}
 import sys
