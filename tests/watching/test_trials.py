@@ -9,6 +9,8 @@ from tests.watching.trainings import Blobs, examined, fit, regression
 from gradbook import MLP, LinearRegression, MLPScratch, SoftmaxRegressionScratch
 from gradbook.watching import postmortem, trials
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def repeated_from_the_beginning(monkeypatch):
@@ -16,7 +18,6 @@ def repeated_from_the_beginning(monkeypatch):
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", math.inf)
 
 
-@pytest.mark.slow
 def test_what_is_told_of_a_trial_is_what_the_training_does_with_the_change():
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     assert found.edit == "lr=0.3, a tenth of 3."
@@ -28,7 +29,6 @@ def test_what_is_told_of_a_trial_is_what_the_training_does_with_the_change():
     assert first > again.history["train_loss"][0]
 
 
-@pytest.mark.slow
 def test_rates_are_tried_until_one_helps():
     class Large(MLP):
         """Its loss is so large that a thousandth of the rate is still too high."""
@@ -41,7 +41,6 @@ def test_rates_are_tried_until_one_helps():
     assert fit(Large(3, 16, lr=1e-5), Blobs(), max_epochs=8).postmortem is None
 
 
-@pytest.mark.slow
 def test_a_rate_so_small_that_nothing_is_learned_is_of_no_use():
     class Steep(LinearRegression):
         def loss(self, y_hat, y):
@@ -52,7 +51,6 @@ def test_a_rate_so_small_that_nothing_is_learned_is_of_no_use():
     assert ", or the loss did not change." in found.tried
 
 
-@pytest.mark.slow
 def test_a_trial_leaves_the_training_as_it_was():
     model = MLPScratch(4, 3, 16, lr=1e4)
     trainer = fit(model, Blobs(), max_epochs=2)
@@ -62,7 +60,6 @@ def test_a_trial_leaves_the_training_as_it_was():
     assert model.W1.grad is not None
 
 
-@pytest.mark.slow
 def test_without_time_nothing_is_claimed(monkeypatch):
     monkeypatch.setattr(trials, "_LIMIT_SECONDS", 0.0)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
@@ -70,7 +67,6 @@ def test_without_time_nothing_is_claimed(monkeypatch):
     assert found.tried == ""
 
 
-@pytest.mark.slow
 def test_trials_begin_where_there_is_time_for_it(monkeypatch):
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
@@ -80,7 +76,6 @@ def test_trials_begin_where_there_is_time_for_it(monkeypatch):
     assert f"starting from the end of epoch {found.epoch - 1}:" in found.tried
 
 
-@pytest.mark.slow
 def test_momentum_that_was_kept_is_not_changed_by_the_trials(monkeypatch):
     """A state is put back for each trial: PyTorch's optimizers take it as their own memory."""
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
