@@ -6,11 +6,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The run that `make run` does; for example `make run TRAIN="softmax-scratch --lr 0.3"`.
 TRAIN ?= mlp --max-epochs 10
 
-.PHONY: run test check lint types bench clean
+.PHONY: run quick test check durations lint types bench clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
 	$(BIN)/gradbook train $(TRAIN)
+
+# Under a minute on two cores: the tests that are not marked as slow.
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -18,6 +22,10 @@ test: $(VENV)/.installed-dev
 # What CI runs.
 check: lint types $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+
+# Which tests of `make quick` take more than 0.3 s, and want to be made smaller or marked.
+durations: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --durations=0 --durations-min=0.3
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from tests import processes
 from tests.patience import LONGEST
 
 # Tests run side by side. The programs that they start have as many threads as they have: a training
@@ -37,10 +38,11 @@ def font_folder(config):
 
 
 def pytest_configure(config):
-    """Makes that cache before anything needs it.
+    """Has `processes` look at every test, and makes that cache before anything needs it.
 
     Otherwise programs that run side by side would wait for each other's, and say so on stderr.
     """
+    config.pluginmanager.register(processes)
     fonts = font_folder(config)
     if not any(fonts.glob("fontlist-*.json")):
         environment = {**os.environ, "MPLCONFIGDIR": str(fonts), "MPLBACKEND": "Agg"}
@@ -68,7 +70,7 @@ def clean_environment(monkeypatch, tmp_path, request):
     monkeypatch.chdir(work)
     random.seed(0)
     np.random.seed(0)
-    torch.manual_seed(0)
+    torch.default_generator.manual_seed(0)
     before = set(threading.enumerate())
     yield
     if "matplotlib.pyplot" in sys.modules:
@@ -83,6 +85,17 @@ def clean_environment(monkeypatch, tmp_path, request):
     while multiprocessing.active_children() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not multiprocessing.active_children(), "processes left running"
+
+
+@pytest.fixture
+def blank_figures(monkeypatch):
+    """Figures are saved with nothing in them: for tests of runs that are not about their figures.
+
+    Two thirds of the time of a small training that keeps a run is the drawing of its curves.
+    """
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: None)
 
 
 @pytest.fixture

@@ -125,6 +125,7 @@ def test_files_do_not_import_each_other_in_a_circle():
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "statement",
     [
@@ -143,6 +144,7 @@ def test_an_import_loads_nothing_heavy(statement):
     assert result.stdout.split() == []
 
 
+@pytest.mark.slow
 def test_the_front_door_does_not_wait_for_torch():
     code = "import gradbook, sys; print('torch' in sys.modules)"
     result = subprocess.run(
@@ -151,6 +153,7 @@ def test_the_front_door_does_not_wait_for_torch():
     assert result.stdout.strip() == "False"
 
 
+@pytest.mark.slow
 def test_no_source_is_left_out_of_the_repository():
     root = SOURCE.parent.parent
     if shutil.which("git") is None or not (root / ".git").exists():

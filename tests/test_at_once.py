@@ -55,6 +55,7 @@ def test_a_model_is_trained_by_one_training_at_a_time():
     assert len(trainer.history) == 1
 
 
+@pytest.mark.slow
 def test_a_run_keeps_one_training_at_a_time():
     run, data = Run("runs"), data_set()
     with (

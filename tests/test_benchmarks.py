@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from tests.patience import LONGEST
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "training.py"
 
 
@@ -21,7 +23,6 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_training_measures_and_reports(tmp_path):
     report_file = tmp_path / "report.json"
     trial = "--rounds 1 --warmups 0 --limit 300 --patience 0 --imports 0 --quality 1 --epochs 1"

@@ -90,6 +90,7 @@ plain_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(plain_values)
 def test_every_plain_value_comes_back(value):
     path = Path("a.pt")
@@ -197,6 +198,7 @@ def test_whether_a_value_is_plain(value, expected):
 # Damage
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_is_refused_wherever_it_is(content, tmp_path):
     chance = random.Random(0)
     for place in chance.sample(range(len(content)), 200):

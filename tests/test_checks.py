@@ -5,18 +5,13 @@ import re
 import numpy as np
 import pytest
 import torch
+from tests.small import Net
 from torch import nn
 
-from gradbook import Classifier, MLPScratch, Module, SoftmaxRegressionScratch, checks
+from gradbook import MLPScratch, Module, SoftmaxRegressionScratch, checks
 from gradbook.errors import BatchError, ConfigError, ShapeError
 
 IMAGES = torch.zeros(4, 1, 6, 6)
-
-
-class Net(Classifier):
-    def __init__(self, *layers):
-        super().__init__()
-        self.net = nn.Sequential(*layers)
 
 
 def misfit(model, X):
@@ -220,6 +215,7 @@ def test_pytorch_s_own_error_is_the_cause():
     assert str(caught.value.__cause__) in str(caught.value)
 
 
+@pytest.mark.slow
 def test_looking_for_the_reason_leaves_no_hooks():
     model = Net(nn.Linear(2, 3))
     misfit(model, torch.zeros(4, 5))

@@ -55,6 +55,7 @@ def test_load_array_gives_batches_in_order_or_shuffled():
     assert torch.equal(shuffled.sort(0).values, X)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
 def test_load_data_fashion_mnist_gives_both_loaders():
     train, test = classic.load_data_fashion_mnist(16)
@@ -63,6 +64,7 @@ def test_load_data_fashion_mnist_gives_both_loaders():
     assert len(train) > len(test)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
 @pytest.mark.parametrize("resize", [20, (20, 20)])
 def test_load_data_fashion_mnist_resizes(resize):
@@ -184,6 +186,7 @@ def test_evaluation_of_nothing_is_an_error(evaluate):
         evaluate(nn.Linear(1, 2), [], None)
 
 
+@pytest.mark.slow
 def test_train_ch6_learns_and_reports(capsys):
     X = torch.randn(200, 1, 4, 4)
     y = (X.sum((1, 2, 3)) > 0).long()

@@ -144,6 +144,7 @@ def test_star_import_hides_no_builtin():
     assert not taken & set(vars(builtins))
 
 
+@pytest.mark.slow
 def test_import_loads_no_heavy_package():
     heavy = ["IPython", "PIL", "jsonargparse", "matplotlib", "pandas", "pooch", "requests", "rich"]
     loaded = fresh(
@@ -154,5 +155,6 @@ def test_import_loads_no_heavy_package():
     assert set(loaded) <= {"d2l", "gradbook", "gradbook_standin"}
 
 
+@pytest.mark.slow
 def test_import_alone_of_d2l_loads_no_torch():
     assert fresh("import sys, json, d2l; print(json.dumps('torch' in sys.modules))") is False

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.small import Data
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -36,12 +37,14 @@ def test_every_example_comes_exactly_once(n, batch_size, shuffle):
     assert sorted(labels.tolist()) == list(range(n))
 
 
+@pytest.mark.slow
 @given(n=st.integers(1, 60), batch_size=st.integers(1, 70))
 def test_the_number_of_batches_is_the_length(n, batch_size):
     batches = loader(n, batch_size)
     assert len(list(batches)) == len(batches)
 
 
+@pytest.mark.slow
 @given(
     n=st.integers(1, 40),
     batch_size=st.integers(1, 50),
@@ -236,20 +239,11 @@ def test_a_copy_passes_gradients_on_to_what_it_is_of():
 # Data that are no tensors yet
 
 
-class Given(DataModule):
-    def __init__(self, *tensors):
-        super().__init__()
-        self.batch_size, self.tensors = 4, tensors
-
-    def get_dataloader(self, train):
-        return self.get_tensorloader(self.tensors, train=False)
-
-
 NUMBERS = np.array([[1.5, 2.0], [3.0, 4.0], [5.0, 6.0]])
 
 
 def only_batch(*tensors):
-    return next(iter(Given(*tensors).train_dataloader()))
+    return next(iter(Data(*tensors, num_train=None, shuffle=False).train_dataloader()))
 
 
 @pytest.mark.parametrize(
@@ -364,23 +358,23 @@ def test_what_cannot_become_a_tensor_is_refused_with_the_value(values, reason):
 @pytest.mark.parametrize("tensors", [torch.ones(2, 2), NUMBERS, pd.DataFrame(NUMBERS), {}, None])
 def test_tensors_that_are_no_list_are_refused(tensors):
     with pytest.raises(DataError, match=r"A list of tensors is needed.*\(X, y\)"):
-        Given().get_tensorloader(tensors, train=False)
+        Numbers().get_tensorloader(tensors, train=False)
 
 
 def test_a_tensor_dataset_given_as_tensors_is_told_where_they_are():
     with pytest.raises(DataError, match="Give its `tensors`"):
-        Given().get_tensorloader(TensorDataset(torch.ones(2)), train=False)
+        Numbers().get_tensorloader(TensorDataset(torch.ones(2)), train=False)
 
 
 def test_tensors_of_other_lengths_are_refused_also_where_the_chosen_part_is_as_long():
     with pytest.raises(DataError, match=r"\[4, 3\]"):
-        Given().get_tensorloader((torch.ones(4), torch.ones(3)), True, slice(0, 2))
+        Numbers().get_tensorloader((torch.ones(4), torch.ones(3)), True, slice(0, 2))
 
 
 @pytest.mark.parametrize("indices", [3, 99, [99], "a", torch.tensor(0)])
 def test_indices_that_choose_no_examples_are_refused(indices):
     with pytest.raises(DataError, match=r"indices=.*the 4 examples.*slice"):
-        Given().get_tensorloader((torch.ones(4), torch.ones(4)), True, indices)
+        Numbers().get_tensorloader((torch.ones(4), torch.ones(4)), True, indices)
 
 
 @pytest.mark.parametrize(
@@ -388,7 +382,7 @@ def test_indices_that_choose_no_examples_are_refused(indices):
     [slice(1, 3), [1, 2], range(1, 3), np.array([1, 2]), torch.arange(4).remainder(3) > 0],
 )
 def test_indices_may_be_a_slice_numbers_or_a_mask(indices):
-    loader = Given().get_tensorloader((torch.arange(4),), False, indices)
+    loader = Numbers().get_tensorloader((torch.arange(4),), False, indices)
     assert next(iter(loader))[0].tolist() == [1, 2]
 
 
@@ -396,5 +390,7 @@ def test_a_model_trains_on_numpy_arrays():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(64, 2))
     trainer = Trainer(max_epochs=5, display="off")
-    trainer.fit(SoftmaxRegression(2, lr=0.5), Given(X, (X[:, 0] > 0).astype(np.int32)))
+    trainer.fit(
+        SoftmaxRegression(2, lr=0.5), Data(X, (X[:, 0] > 0).astype(np.int32), num_train=None)
+    )
     assert trainer.history["val_acc"][-1] > 0.9

@@ -328,6 +328,7 @@ def test_a_step_that_cannot_be_taken_again_is_told_without_the_line():
     assert text.endswith("Delete the softmax.")
 
 
+@pytest.mark.slow
 def test_a_stack_of_members_is_told_it_once():
     builders = [member(lambda: Net(nn.Softmax(dim=1)), seed=seed) for seed in range(3)]
     with pytest.warns(GradbookWarning) as caught:

@@ -620,6 +620,7 @@ def test_numbers_and_texts_of_numpy_become_python_s(value):
     assert type(plain(value)).__module__ == "builtins"
 
 
+@pytest.mark.slow
 def test_a_set_is_written_down_the_same_way_in_every_process():
     code = "from gradbook.hparams import plain; print(plain(set('abcdefgh')))"
     told = {

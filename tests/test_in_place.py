@@ -12,6 +12,8 @@ from gradbook import Classifier, DataModule, Trainer
 from gradbook.inspection import inspect, predictions
 from gradbook.inspection.export import export
 
+pytestmark = pytest.mark.slow
+
 
 class Writer(Classifier):
     """Writes into the inputs and labels that it is given."""

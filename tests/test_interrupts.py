@@ -182,6 +182,7 @@ def test_handlers_of_an_outer_wait_get_what_comes_after_the_inner_one():
 # SIGTERM and SIGHUP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_termination_waits_for_the_step_and_then_ends_the_process_by_its_signal(name):
     ended = run(f"""
@@ -201,6 +202,7 @@ print("after")
     assert ended.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_termination_that_nobody_asked_for_ends_the_process_at_the_end():
     ended = run("""
 with Interrupts(terminations=True):
@@ -211,6 +213,7 @@ print("after")
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "the step\n")
 
 
+@pytest.mark.slow
 def test_a_second_termination_ends_the_process_by_its_signal_at_once():
     ended = run("""
 with Interrupts(terminations=True):
@@ -222,6 +225,7 @@ with Interrupts(terminations=True):
     assert (ended.returncode, ended.stdout) == (-signal.SIGTERM, "the step\n")
 
 
+@pytest.mark.slow
 def test_a_termination_that_the_learner_handles_does_not_end_the_process():
     ended = run("""
 signal.signal(signal.SIGTERM, lambda number, frame: print("mine"))
@@ -235,6 +239,7 @@ except Terminated as error:
     assert (ended.returncode, ended.stdout) == (0, "passed on True\n")
 
 
+@pytest.mark.slow
 def test_without_terminations_the_process_ends_at_once():
     ended = run("""
 with Interrupts():
@@ -291,6 +296,7 @@ def test_where_nothing_came_nothing_acts_later():
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
 def test_a_forked_process_ends_at_once():
     code = """

@@ -5,6 +5,7 @@ import warnings
 
 import pytest
 import torch
+from tests.small import Net
 from torch import nn
 from torch.nn import functional as F
 
@@ -33,13 +34,6 @@ class Scratch(Module):
 
     def loss(self, y_hat, y):
         return ((y_hat - y) ** 2).mean()
-
-
-class Net(Classifier):
-    def __init__(self, *layers, lr=0.1):
-        super().__init__()
-        self.save_hyperparameters(ignore=["layers"])
-        self.net = nn.Sequential(*layers)
 
 
 def quiet(model):

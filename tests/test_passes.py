@@ -212,6 +212,7 @@ def assert_resumes(tmp_path, after, aside=None, data=Data, stop=Stop, warning=No
     assert whole.num_steps == resumed.num_steps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [Data, TorchData])
 @pytest.mark.parametrize("together", [1, 2])
 @pytest.mark.parametrize("aside", [a for a in ASIDES if a is not keep_an_iterator])
@@ -244,6 +245,7 @@ class Look(Sink):
         go_through_training(trainer)
 
 
+@pytest.mark.slow
 def test_a_sink_may_look_at_batches(tmp_path):
     trainer = fit(sinks=[Look()], run=tmp_path, accumulate_grad_batches=2)
     assert (trainer.num_steps, trainer.train_batch_idx, trainer.val_batch_idx) == (6, 10, 4)
@@ -289,6 +291,7 @@ def validates_within(trainer):
             validate(trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data", [Data, TorchData])
 @pytest.mark.parametrize("after", [1, 3, 6, 8, 12, 13])
 @pytest.mark.parametrize("loop", [leaves_a_loop, trains_twice, validates_within])
@@ -447,6 +450,7 @@ def test_epochs_go_by_the_batches_that_came(make, says, gives, groups):
     torch.testing.assert_close(weight(trainer), expected_weight(batches, 3, 2, groups))
 
 
+@pytest.mark.slow
 def test_workers_that_each_give_all_are_told():
     with pytest.warns(GradbookWarning, match=r"gave 10 batches .* len\(\) is 5.*get_worker_info"):
         trainer = fit(data=Data(workers(40, 80)), accumulate_grad_batches=3)
@@ -492,6 +496,7 @@ def test_a_set_that_varies_is_told_once_and_x_stays_in_its_epoch():
     assert trainer.num_steps == 22
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2, 4, 5, 7, 9])
 @pytest.mark.parametrize(("says", "gives"), [(40, 20), (40, 60)])
 @pytest.mark.filterwarnings("ignore:The training set gave:gradbook.errors.GradbookWarning")

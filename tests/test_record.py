@@ -24,6 +24,7 @@ def test_a_sink_may_leave_every_method_out():
     sink.close("finished")
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(numbers, numbers), min_size=1, max_size=20))
 def test_the_mean_of_a_meter_is_the_plain_mean(pairs):
     meter = Meter()
@@ -34,6 +35,7 @@ def test_the_mean_of_a_meter_is_the_plain_mean(pairs):
     assert y == pytest.approx(sum(y for _, y in pairs) / len(pairs), abs=1e-6)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(numbers, st.integers(1, 64)), min_size=1, max_size=20))
 def test_the_weighted_mean_of_a_meter_weights_its_values(pairs):
     meter = Meter()

@@ -8,6 +8,7 @@ from collections import Counter, OrderedDict
 import numpy as np
 import pytest
 import torch
+from tests.small import Given, Net, fit
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import (
@@ -20,37 +21,12 @@ from torch.utils.data import (
     TensorDataset,
 )
 
-from gradbook import Classifier, DataModule, Module, Trainer
+from gradbook import Classifier, Module, Trainer
 from gradbook.data import TensorLoader
 from gradbook.errors import BatchError, GradbookWarning, ModelError, ShapeError
 from gradbook.rehearsal import Begun, begins_again, first_batch, rehearse_loss, untouched
 
 IMAGES = torch.zeros(4, 1, 6, 6)
-
-
-class Net(Classifier):
-    def __init__(self, *layers, lr=0.1):
-        super().__init__()
-        self.save_hyperparameters(ignore=["layers"])
-        self.net = nn.Sequential(*layers)
-
-
-class Given(DataModule):
-    """Loaders made by functions, of which the second may be left out."""
-
-    def __init__(self, train, val=None):
-        super().__init__()
-        self.loaders = {True: train, False: val}
-
-    def get_dataloader(self, train):
-        make = self.loaders[train]
-        return None if make is None else make()
-
-
-def fit(model, data, max_epochs=1, **options):
-    trainer = Trainer(max_epochs, **options)
-    trainer.fit(model, data)
-    return trainer
 
 
 def points(n=40):
@@ -322,6 +298,7 @@ def test_what_can_begin_again():
     assert not begins_again(iter([]))
 
 
+@pytest.mark.slow
 def test_a_look_leaves_no_process_behind():
     loader = DataLoader(
         TensorDataset(*points()), 8, num_workers=2, persistent_workers=True, shuffle=True
@@ -334,6 +311,7 @@ def test_a_look_leaves_no_process_behind():
     assert torch.equal(batch[0], next(iter(again))[0])
 
 
+@pytest.mark.slow
 def test_data_that_workers_fetch_are_not_looked_at_without_need():
     data = Partial()
     fit(
@@ -529,6 +507,7 @@ LOADERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", [Net, Own])
 @pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
 def test_lazy_layers_have_a_shape_before_a_run_and_an_optimizer_need_it(make, base, tmp_path):
@@ -540,6 +519,7 @@ def test_lazy_layers_have_a_shape_before_a_run_and_an_optimizer_need_it(make, ba
     assert set(trainer.history[1]) >= {"train_loss", "val_loss"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", LOADERS.values(), ids=LOADERS)
 def test_an_optimizer_that_reads_shapes_needs_no_run(make):
     Lazy = type("Lazy", (Adagrad, Own), {})
@@ -584,6 +564,7 @@ def test_a_layer_that_no_batch_reaches_is_named_before_there_is_a_folder(tmp_pat
     assert fit(model, Given(LOADERS["DataLoader"])).status == "finished"
 
 
+@pytest.mark.slow
 def test_a_resumed_training_with_lazy_layers_gives_the_same_numbers(tmp_path):
     def train(max_epochs, **options):
         torch.manual_seed(2)
@@ -685,6 +666,7 @@ class OneLogit(Net):
         return F.binary_cross_entropy_with_logits(Y_hat.reshape(-1), Y.reshape(-1).float())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(40,), (40, 1)])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float32])
 def test_the_accuracy_of_one_logit_is_that_of_its_sign(shape, dtype):

@@ -21,6 +21,8 @@ from gradbook.errors import (
 )
 from gradbook.snapshot import load_parameters
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Images(DataModule):
     """Small images of three classes, in ragged batches, always the same."""
@@ -374,6 +376,7 @@ def resume(name, path, epochs=6, **settings):
     return result(trainer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_three_epochs_and_three_are_six(name, tmp_path):
     whole = train_whole(name)
@@ -384,6 +387,7 @@ def test_three_epochs_and_three_are_six(name, tmp_path):
     assert_same(resume(name, tmp_path / "half.pt"), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 4, 10, 11, 23])
 @pytest.mark.parametrize("name", MODELS)
 def test_a_training_stopped_in_mid_epoch_goes_on_as_if_it_had_not_been(name, after, tmp_path):
@@ -394,6 +398,7 @@ def test_a_training_stopped_in_mid_epoch_goes_on_as_if_it_had_not_been(name, aft
     assert_same(resume(name, tmp_path / "middle.pt"), whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -416,6 +421,7 @@ def test_every_setting_resumes(settings, tmp_path):
     assert_same(resume("dropout-adam", tmp_path / "middle.pt", **settings), whole)
 
 
+@pytest.mark.slow
 def test_a_training_stopped_in_its_validation_goes_on_there(tmp_path):
     whole = train_whole("dropout-adam")
     model, data = build("dropout-adam")
@@ -439,6 +445,7 @@ def test_a_training_stopped_in_its_validation_goes_on_there(tmp_path):
     assert_same(resume("dropout-adam", tmp_path / "validation.pt"), whole)
 
 
+@pytest.mark.slow
 def test_the_book_s_own_loop_resumes_too(tmp_path, undo_patches):
     @gradbook.add_to_class(Trainer)
     def fit_epoch(self):

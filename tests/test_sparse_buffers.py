@@ -11,7 +11,10 @@ from gradbook.fingerprint import form_of
 from gradbook.inspection.export import export, load_safetensors
 from gradbook.snapshot import load_parameters
 
-pytestmark = pytest.mark.filterwarnings("ignore:Sparse :UserWarning")  # of a beta state
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Sparse :UserWarning"),  # of a beta state
+    pytest.mark.usefixtures("blank_figures"),
+]
 
 MATRIX = torch.eye(6) + torch.diag(torch.ones(5), 1)
 
@@ -67,6 +70,7 @@ def fit(epochs, *model, run=None, resume=None, **settings):
     return net
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [False, True])
 @pytest.mark.parametrize("persistent", [False, True])
 @pytest.mark.parametrize("kind", BUFFERS)
@@ -99,6 +103,7 @@ def test_the_layout_is_a_part_of_the_form():
     assert form_of(torch.zeros(2, 3).to_sparse()) == "(2, 3) float32 sparse_coo"
 
 
+@pytest.mark.slow
 def test_another_layout_than_the_model_s_is_refused():
     fit(1, "coo", run="runs")
     state = checkpoint.load("runs/net-1/checkpoints/last.pt")["model"]

@@ -49,6 +49,7 @@ def test_a_gain_counts_only_above_min_delta():
     assert better == [True, False, True, False]
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=20))
 def test_without_min_delta_the_best_is_the_first_minimum(values):
     best, _ = watch(values)

@@ -38,6 +38,7 @@ def python(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_import_before_any_other_in_a_script(python):
     done = python(
         "import torchvision\n"
@@ -66,6 +67,7 @@ def test_import_before_any_other_in_a_script(python):
     assert done.stderr.count("this is gradbook's stand-in") == 1
 
 
+@pytest.mark.slow
 def test_library_is_not_fooled(python):
     Path("library.py").write_text(
         "import importlib.util\n"
@@ -94,6 +96,7 @@ def test_library_is_not_fooled(python):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_real_torchvision_wins(python):
     Path("torchvision").mkdir()
     Path("torchvision/__init__.py").write_text("real = True")
@@ -101,6 +104,7 @@ def test_real_torchvision_wins(python):
     assert "ModuleNotFoundError: No module named 'torchvision.transforms'" in done.stderr
 
 
+@pytest.mark.slow
 def test_broken_torchvision_keeps_its_error(python):
     Path("torchvision").mkdir()
     Path("torchvision/__init__.py").write_text("raise RuntimeError('operator does not exist')")
@@ -108,16 +112,19 @@ def test_broken_torchvision_keeps_its_error(python):
     assert "RuntimeError: operator does not exist" in done.stderr
 
 
+@pytest.mark.slow
 def test_environment_turns_it_off(python):
     done = python("import torchvision", GRADBOOK_NO_STANDIN="1")
     assert "ModuleNotFoundError: No module named 'torchvision'" in done.stderr
 
 
+@pytest.mark.slow
 def test_hook_imports_next_to_nothing(python):
     done = python("import sys; print(*[name for name in sys.modules if 'gradbook' in name])")
     assert done.stdout.split() == ["gradbook_standin"]
 
 
+@pytest.mark.slow
 def test_hook_is_one_line_that_outlives_its_module():
     line = (SOURCE / "gradbook_torchvision.pth").read_text()
     assert line.count("\n") == 1

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.small import Data, Given, Net, fit
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import (
@@ -48,27 +49,6 @@ from gradbook.errors import (
 )
 
 
-class Data(DataModule):
-    """Examples in memory; the first `num_train` for training, the rest, if any, for validation."""
-
-    def __init__(self, *tensors, num_train=8, batch_size=4):
-        super().__init__()
-        self.save_hyperparameters()
-
-    def get_dataloader(self, train):
-        rows = slice(0, self.num_train) if train else slice(self.num_train, None)
-        if len(self.tensors[0][rows]) == 0 and not train:
-            return None
-        return self.get_tensorloader(self.tensors, train, rows)
-
-
-class Net(Classifier):
-    def __init__(self, *layers, lr=0.1):
-        super().__init__()
-        self.save_hyperparameters(ignore=["layers"])
-        self.net = nn.Sequential(*layers)
-
-
 class Keep(Sink):
     """Remembers everything it is told."""
 
@@ -92,12 +72,6 @@ def regression(n=12, **options):
 
 def classification(n=12, **options):
     return Data(torch.rand(n, 1, 3, 3), torch.arange(n) % 3, **options)
-
-
-def fit(model, data, max_epochs=1, **options):
-    trainer = Trainer(max_epochs, **options)
-    trainer.fit(model, data)
-    return trainer
 
 
 # What it computes
@@ -284,17 +258,6 @@ def test_a_class_of_data_is_refused_with_the_way_to_an_instance():
 def test_data_without_get_dataloader_name_the_method():
     with pytest.raises(DataError, match=r"get_dataloader\(self, train\)"):
         fit(LinearRegression(), DataModule())
-
-
-class Given(DataModule):
-    """Gives what it was given as its minibatches."""
-
-    def __init__(self, train, val=None):
-        super().__init__()
-        self.loaders = {True: train, False: val}
-
-    def get_dataloader(self, train):
-        return self.loaders[train]
 
 
 def test_an_empty_training_set_is_refused():
@@ -688,6 +651,7 @@ class Still(Module):
         return y.mean() + 0 * y_hat.sum()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undo_patches")
 @pytest.mark.parametrize("replaced", [False, True], ids=["ours", "the book's fit_epoch"])
 @settings(max_examples=20)
@@ -1008,6 +972,7 @@ def test_sinks_hear_that_a_training_diverged():
     assert sink.calls == ["open", "diverged"]
 
 
+@pytest.mark.slow
 def test_a_rate_that_is_too_large_diverges_and_ends_in_time():
     with pytest.warns(DivergenceWarning) as seen:
         trainer = fit(LinearRegression(lr=1e6), regression(), max_epochs=10)
@@ -1437,5 +1402,5 @@ def test_a_label_s_history_is_a_list():
 
 def test_the_warning_of_divergence_names_the_learner_s_line():
     with pytest.warns(DivergenceWarning) as seen:
-        fit(LinearRegression(lr=1e30), regression(), max_epochs=3)
+        Trainer(max_epochs=3).fit(LinearRegression(lr=1e30), regression())
     assert [warning.filename for warning in seen] == [__file__]

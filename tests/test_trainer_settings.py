@@ -770,6 +770,7 @@ def test_the_same_batches_are_trained_on_and_validated_in_every_epoch(make):
     assert (trainer.num_train_batches, trainer.num_val_batches) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_few_batches_are_learned_by_heart():
     history = fit(LinearRegression(lr=0.3), Data(64), 100, overfit_batches=1).history
     assert history[-1]["train_loss"] < history[0]["train_loss"] / 1000

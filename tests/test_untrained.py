@@ -7,26 +7,19 @@ import warnings
 
 import pytest
 import torch
+from tests.small import Data
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader
 
 import gradbook
-from gradbook import SGD, Classifier, DataModule, HyperParameters, Module, Sink, Trainer
+from gradbook import SGD, Classifier, HyperParameters, Module, Sink, Trainer
 from gradbook.errors import GradbookWarning
 
 X = torch.randn(40, 3, generator=torch.Generator().manual_seed(1))
 Y = (X[:, 0] > 0).long()
-
-
-class Data(DataModule):
-    def __init__(self, batch_size=8):
-        super().__init__()
-        self.save_hyperparameters()
-
-    def get_dataloader(self, train):
-        return self.get_tensorloader((X, Y), train)
+DATA = Data(X, Y, num_train=None, batch_size=8)
 
 
 class Net(Classifier):
@@ -53,7 +46,7 @@ def told(model, data=None, trainer=None, **settings):
     model.board.display = False
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        (trainer or Trainer(max_epochs=2, **settings)).fit(model, data or Data())
+        (trainer or Trainer(max_epochs=2, **settings)).fit(model, data or DATA)
     assert all(issubclass(warning.category, GradbookWarning) for warning in caught)
     assert "training_step" not in vars(model)
     return [str(warning.message) for warning in caught]
@@ -418,7 +411,7 @@ def test_no_false_alarm_of_one_batch_that_is_always_the_same():
         def train_dataloader(self):
             return [(X.clone(), Y)]
 
-    assert told(Attacked(), One()) == []
+    assert told(Attacked(), One(X, Y, num_train=None, batch_size=8)) == []
 
 
 def test_no_false_alarm_of_an_optimizer_with_a_closure():
@@ -442,6 +435,7 @@ def test_no_false_alarm_of_an_optimizer_with_a_closure():
     assert told(Mine(), trainer=Loop(max_epochs=1)) == []
 
 
+@pytest.mark.slow
 def test_no_false_alarm_of_a_compiled_network():
     model = Net()
     model.compile(backend="eager")
@@ -483,7 +477,7 @@ def test_a_copy_has_the_step_that_was_set_on_the_model_itself():
             copies.append(copy.deepcopy(trainer.model))
 
     object.__setattr__(model, "training_step", own_step)
-    Trainer(max_epochs=1, sinks=[Copier()]).fit(model, Data())
+    Trainer(max_epochs=1, sinks=[Copier()]).fit(model, DATA)
     assert copies[0].training_step is own_step
 
 
@@ -491,7 +485,7 @@ def test_a_step_that_was_set_on_the_model_itself_stays_there():
     model, calls = Net(), []
     step = model.training_step
     object.__setattr__(model, "training_step", lambda batch: calls.append(1) or step(batch))
-    Trainer(max_epochs=1).fit(model, Data())
+    Trainer(max_epochs=1).fit(model, DATA)
     assert len(calls) == 5
     assert "training_step" in vars(model)
 
@@ -503,7 +497,7 @@ def test_a_training_that_fails_leaves_the_model_as_it_was():
 
     model = Failing()
     with pytest.raises(KeyError):
-        Trainer(max_epochs=1).fit(model, Data())
+        Trainer(max_epochs=1).fit(model, DATA)
     assert "training_step" not in vars(model)
 
 

@@ -35,6 +35,7 @@ def test_4_4_formulas():
     assert d2l.accuracy(y_hat, y) / len(y) == 0.5
 
 
+@pytest.mark.slow
 def test_4_4_from_scratch(data_256):
     model = d2l.SoftmaxRegressionScratch(num_inputs=784, num_outputs=10, lr=0.1)
     d2l.Trainer(max_epochs=1).fit(model, data_256)
@@ -51,6 +52,7 @@ def test_4_4_from_scratch(data_256):
     assert "\n" in d2l.plt.gcf().axes[0].get_title()
 
 
+@pytest.mark.slow
 def test_4_5_concise_written_out_in_cells(data_256):
     class SoftmaxRegression(d2l.Classifier):
         def __init__(self, num_outputs, lr):

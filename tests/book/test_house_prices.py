@@ -123,6 +123,7 @@ def test_without_labels_there_is_no_validation(data):
     assert list(model.board.data) == ["train_loss"]
 
 
+@pytest.mark.slow
 def test_k_fold_and_submission(data):
     loss, models = k_fold(d2l.Trainer(max_epochs=60), data, k=5, lr=0.1)
     assert loss < 0.05

@@ -133,6 +133,7 @@ def train_scratch(lambd):
     return model, float(l2_penalty(model.w.detach()))
 
 
+@pytest.mark.slow
 def test_3_7_penalty_from_scratch():
     free, long = train_scratch(0)
     _, short = train_scratch(3)
@@ -141,6 +142,7 @@ def test_3_7_penalty_from_scratch():
     assert losses["train_loss"] < losses["val_loss"]  # 20 examples for 200 weights: overfitting
 
 
+@pytest.mark.slow
 def test_3_7_penalty_of_the_optimizer():
     def train(wd):
         torch.manual_seed(0)

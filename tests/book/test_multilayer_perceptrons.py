@@ -22,6 +22,7 @@ def test_5_1_activations_and_their_gradients(function, name):
     assert len(axes.lines) == 1
 
 
+@pytest.mark.slow
 def test_5_2_perceptrons_of_the_library(data_256):
     trainer = d2l.Trainer(max_epochs=1)
     for model in (
@@ -113,6 +114,7 @@ def test_5_6_dropout_layer():
     assert not dropout_layer(X, 1).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", [DropoutMLPScratch, DropoutMLP])
 def test_5_6_networks_with_dropout(model, data_256):
     hparams = {

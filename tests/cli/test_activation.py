@@ -8,6 +8,7 @@ import pytest
 from gradbook.cli import main
 
 
+@pytest.mark.slow
 def test_it_leaves_both_pictures_and_says_what_it_found(capsys):
     assert main(["activation", "sigmoid", "--compose", "3"]) == 0
     output = capsys.readouterr().out
@@ -17,12 +18,14 @@ def test_it_leaves_both_pictures_and_says_what_it_found(capsys):
     assert Path("activation.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_picture_goes_where_it_is_wanted(capsys):
     assert main(["activation", "relu", "--output", "relu.png"]) == 0
     assert Path("relu.png").exists()
     assert not Path("activation.svg").exists()
 
 
+@pytest.mark.slow
 def test_json_has_the_numbers(capsys):
     assert main(["activation", "sigmoid", "--compose", "2", "--low", "-4", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)

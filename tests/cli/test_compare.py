@@ -15,6 +15,7 @@ def make(*rates, **changes):
         make_run(f"mlp-{number}", metrics_of(rate=rate), {"lr": rate}, **changes)
 
 
+@pytest.mark.slow
 def test_only_what_differs_is_shown(capsys):
     make(0.1, 0.3)
     assert main(["compare", "mlp-1", "mlp-2"]) == 0
@@ -22,6 +23,7 @@ def test_only_what_differs_is_shown(capsys):
     assert [line.split() for line in lines[:3]] == [["mlp-1", "mlp-2"], ["lr", "0.1", "0.3"], []]
 
 
+@pytest.mark.slow
 def test_a_setting_that_a_run_lacks_is_a_dash(capsys):
     make_run("mlp-1")
     make_run("mlp-2", git=None)
@@ -29,12 +31,14 @@ def test_a_setting_that_a_run_lacks_is_a_dash(capsys):
     assert "git_commit  1a2b3c4      -\n" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_runs_without_a_difference_are_told_so(capsys):
     make(0.1, 0.1)
     main(["compare", "mlp-1", "mlp-2"])
     assert "Nothing differs in model, data, hyperparameters, seed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_results_are_a_table(capsys):
     make(0.1, 0.3)
     main(["compare", "mlp-1", "mlp-2"])
@@ -47,6 +51,7 @@ def test_the_results_are_a_table(capsys):
     assert row[-2:] == ["0.8083", "(3)"]
 
 
+@pytest.mark.slow
 def test_a_label_that_a_run_lacks_is_a_dash(capsys):
     make_run("mlp-1")
     make_run("mlp-2", [m for m in metrics_of() if m.label != "val_acc"])
@@ -55,6 +60,7 @@ def test_a_label_that_a_run_lacks_is_a_dash(capsys):
     assert row.split()[-2:] == ["-", "-"]
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_gets_several_tables(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     make(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -65,6 +71,7 @@ def test_a_narrow_terminal_gets_several_tables(capsys, monkeypatch):
     assert tables[1].split() == ["mlp-6", "mlp-7", "lr", "0.6", "0.7"]
 
 
+@pytest.mark.slow
 def test_the_picture_is_beside_the_first_run_in_two_kinds(capsys):
     make(0.1, 0.3)
     main(["compare", "mlp-1", "mlp-2"])
@@ -75,6 +82,7 @@ def test_the_picture_is_beside_the_first_run_in_two_kinds(capsys):
     assert told.startswith(f"picture: {files} (the next comparison takes their place")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_the_working_folder_has_the_picture_beside_it(monkeypatch):
     make(0.1, 0.3)
     monkeypatch.chdir("runs/mlp-1")
@@ -82,6 +90,7 @@ def test_a_run_that_is_the_working_folder_has_the_picture_beside_it(monkeypatch)
     assert Path("../compare.svg").exists()
 
 
+@pytest.mark.slow
 def test_the_picture_can_be_put_elsewhere(capsys):
     make(0.1, 0.3)
     assert main(["compare", "mlp-1", "mlp-2", "--output", "a.png"]) == 0
@@ -96,6 +105,7 @@ def test_another_kind_of_picture_is_bad_usage(capsys):
     assert "a picture ends in .svg or .png, but not 'a.pdf'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_tables_are_shown_where_the_picture_cannot_be_written(capsys):
     make(0.1, 0.3)
     Path("file").touch()
@@ -112,6 +122,7 @@ def test_runs_without_an_epoch_have_no_picture(capsys):
     assert "No picture: none of these runs" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_facts_are_there_as_json(capsys):
     make(0.1, 0.3)
     assert main(["compare", "mlp-1", "mlp-2", "--json"]) == 0
@@ -121,6 +132,7 @@ def test_the_facts_are_there_as_json(capsys):
     assert [Path(path).name for path in told["pictures"]] == ["compare.svg", "compare.png"]
 
 
+@pytest.mark.slow
 def test_runs_of_the_same_name_are_told_apart(capsys):
     make(0.1)
     os.rename("runs", "others")

@@ -8,6 +8,8 @@ import pytest
 
 from gradbook import cli, runs
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 TRAIN = [
     "train",
     "linear-regression",
@@ -48,6 +50,7 @@ def said(capsys):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["-d", "--runs", "-1", "-d x"])
 def test_a_run_in_such_a_folder_is_repeated_shown_and_gone_on_with(said, folder):
     Path("my.py").write_text(LEARNER)
@@ -69,6 +72,7 @@ def test_a_run_in_such_a_folder_is_repeated_shown_and_gone_on_with(said, folder)
     assert not Path(folder, "net-1").exists()
 
 
+@pytest.mark.slow
 def test_a_name_with_a_dash_is_repeated(said):
     told = said(*TRAIN, "--name=-n")
     said(*words_after("repeat", told))
@@ -77,6 +81,7 @@ def test_a_name_with_a_dash_is_repeated(said):
     assert runs.load("-n-1").epochs == 3
 
 
+@pytest.mark.slow
 def test_a_sweep_in_such_a_folder_is_listed_and_shown(said):
     words = [*TRAIN, "--lr=0.01,0.02", "--runs=-d", "--name=-s"]
     words[0] = "sweep"

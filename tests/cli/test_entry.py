@@ -13,6 +13,8 @@ import gradbook
 from gradbook.cli import entry, main
 from gradbook.cli.report import Outcome
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def run_python(*arguments: str, **kwargs) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -186,15 +188,18 @@ def test_it_can_be_called_from_a_thread(capsys):
     assert codes == [0]
 
 
+@pytest.mark.slow
 def test_python_m_gradbook_is_the_command():
     done = run_python("-m", "gradbook", "--version")
     assert (done.returncode, done.stdout) == (0, f"gradbook {gradbook.__version__}\n")
 
 
+@pytest.mark.slow
 def test_the_exit_code_reaches_the_shell():
     assert run_python("-m", "gradbook", "trian").returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["trian"], ["train", "--help"]])
 def test_what_needs_no_torch_does_not_wait_for_it(arguments):
     code = (
@@ -204,6 +209,7 @@ def test_what_needs_no_torch_does_not_wait_for_it(arguments):
     assert run_python("-c", code, *arguments).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 @pytest.mark.parametrize("arguments", [["--help"], ["data"], ["data", "--json"]])
 def test_a_reader_that_goes_away_is_no_error(arguments):
@@ -219,6 +225,7 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.slow
 def test_what_the_terminal_cannot_show_is_escaped():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     code = (
@@ -229,6 +236,7 @@ def test_what_the_terminal_cannot_show_is_escaped():
     assert (done.returncode, done.stdout) == (0, "\\u2014\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
 def test_an_output_that_is_full_is_told_in_a_line():
     with open("/dev/full", "w") as full:

@@ -9,6 +9,8 @@ from gradbook.cli.entry import main
 from gradbook.inspection import export as exporting
 from gradbook.inspection.export import load_safetensors
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run():

@@ -16,6 +16,8 @@ from gradbook.cli import fit, main
 from gradbook.errors import StorageError
 from gradbook.runs import recorder
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 #: A model and data that take no time. `HOOK` is put into the training step.
 OWN = """
 import random, signal, time, os
@@ -133,22 +135,26 @@ def test_the_folder_can_be_chosen(trained):
     assert Path(told["folder"]) == Path("elsewhere/mine-1")
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(trained):
     first, second = (trained(*FAST, "--seed", "5")[1]["final"] for _ in range(2))
     assert first == second
 
 
+@pytest.mark.slow
 def test_another_seed_gives_other_numbers(trained):
     first, second = (trained(*FAST, "--seed", seed)[1]["final"] for seed in "56")
     assert first != second
 
 
+@pytest.mark.slow
 def test_a_drawn_seed_can_be_repeated(trained):
     _, told, _ = trained(*FAST)
     _, again, _ = trained(*shlex.split(told["repeat"])[2:])
     assert again["final"] == told["final"]
 
 
+@pytest.mark.slow
 def test_what_a_file_draws_while_it_loads_is_repeated_too(own):
     command = [sys.executable, "-m", "gradbook", *own("print(drawn)"), "--seed", "1", "--display"]
     first, second = (
@@ -211,6 +217,7 @@ def test_the_summary_says_where_it_diverged(capsys):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_the_summary_says_that_only_a_sample_was_used(capsys, monkeypatch):
     monkeypatch.setattr("gradbook.datasets.fashion_mnist.SYSTEM_FOLDER", Path("nowhere"))
@@ -254,6 +261,7 @@ def test_the_summary_of_an_interrupted_training_ends_with_how_to_go_on(own, caps
     assert last.startswith("  resume    gradbook resume runs/my-net-1 --model my_file.py:MyNet")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 @pytest.mark.usefixtures("hang_ups")
@@ -282,6 +290,7 @@ def test_a_second_ctrl_c_costs_no_curve(own, trained, monkeypatch, number):
     assert signal.getsignal(signal.SIGINT) is before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
 def test_ctrl_c_gives_the_cursor_back(own):
     import pexpect
@@ -306,6 +315,7 @@ def test_ctrl_c_gives_the_cursor_back(own):
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="pipes of POSIX")
 def test_a_reader_that_goes_away_costs_no_curve(own):
     reader, writer = os.pipe()

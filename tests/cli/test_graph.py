@@ -27,6 +27,7 @@ def run(capsys, *arguments):
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_a_model_is_drawn_in_this_folder(capsys):
     assert main(["graph", "linear-regression-scratch", "--seed", "1"]) == 0
     out = capsys.readouterr().out
@@ -37,12 +38,14 @@ def test_a_model_is_drawn_in_this_folder(capsys):
     assert Path("graph.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_a_picture_is_left_where_it_is_wanted(capsys):
     facts = run(capsys, "linear-regression", "--output", "mine.SVG")
     assert facts["pictures"] == ["mine.SVG"]
     assert [path.name for path in Path().iterdir()] == ["mine.SVG"]
 
 
+@pytest.mark.slow
 def test_a_learners_own_model_with_its_options(capsys, write):
     facts = run(capsys, f"{write(NET)}:Net", "--width", "5", "--batch-size", "7", "--seed", "4")
     assert facts["model"] == "Net"
@@ -52,6 +55,7 @@ def test_a_learners_own_model_with_its_options(capsys, write):
     assert operations["linear"]["layers"][-1] == "net.0 Linear"
 
 
+@pytest.mark.slow
 def test_values_and_gradients_on_request(capsys):
     plain = run(capsys, "linear-regression-scratch")["operations"]
     assert {o["gradient_norm"] for o in plain} == {None}
@@ -60,6 +64,7 @@ def test_values_and_gradients_on_request(capsys):
     assert rich[-1]["values"]["min"] == rich[-1]["values"]["max"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_numbers(capsys):
     first, second = (run(capsys, "linear-regression-scratch", "--seed", "3") for _ in range(2))
     assert first == second

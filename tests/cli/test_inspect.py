@@ -52,6 +52,7 @@ def pictures():
     return sorted(path.name for path in Path("runs/net-1/inspect").iterdir())
 
 
+@pytest.mark.slow
 def test_a_classifier_of_images(restored, capsys):
     restored(Net(30, 3), Images(torch.rand(20, 1, 6, 5)))
     facts = result(capsys)
@@ -68,6 +69,7 @@ def test_a_classifier_of_images(restored, capsys):
     }
 
 
+@pytest.mark.slow
 def test_without_weights_that_are_images(restored, capsys):
     restored(Net(30, 4, 3), Images(torch.rand(20, 1, 6, 5)))
     result(capsys)
@@ -75,12 +77,14 @@ def test_without_weights_that_are_images(restored, capsys):
     assert "mistakes.png" in pictures()
 
 
+@pytest.mark.slow
 def test_without_images(restored, capsys):
     restored(Net(2, 3), Images(torch.rand(20, 2)))
     result(capsys)
     assert pictures() == ["calibration.png", "calibration.svg", "confusion.png", "confusion.svg"]
 
 
+@pytest.mark.slow
 def test_pictures_of_an_earlier_report_are_removed(restored, capsys):
     restored(Net(30, 3), Images(torch.rand(20, 1, 6, 5)))
     result(capsys)
@@ -97,6 +101,7 @@ def test_an_earlier_picture_that_cannot_be_removed_is_named(restored, capsys):
     assert "residuals.svg cannot be written" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_numbers_that_are_none_are_null(restored, capsys):
     model = Net(2, 3)
     nn.init.zeros_(model.net[1].weight)
@@ -105,6 +110,7 @@ def test_numbers_that_are_none_are_null(restored, capsys):
     assert sorted(precisions, key=str)[1:] == [None, None]
 
 
+@pytest.mark.slow
 def test_the_tables_are_printed(restored, capsys):
     restored(Net(2, 3), Images(torch.rand(20, 2)))
     assert main(["inspect", "net-1"]) == 0
@@ -114,6 +120,7 @@ def test_the_tables_are_printed(restored, capsys):
     assert "runs/net-1/inspect/confusion.svg" in out.replace("\\", "/")
 
 
+@pytest.mark.slow
 def test_the_training_set(restored, capsys):
     data = SyntheticRegressionData(num_train=20, num_val=10)
     restored(LinearRegression(), data)
@@ -122,6 +129,7 @@ def test_the_training_set(restored, capsys):
     assert (facts["split"], facts["num_examples"]) == ("train", 20)
 
 
+@pytest.mark.slow
 def test_a_regression(restored, capsys):
     restored(LinearRegression(), SyntheticRegressionData(num_val=10))
     facts = result(capsys)
@@ -129,6 +137,7 @@ def test_a_regression(restored, capsys):
     assert pictures() == ["predicted.png", "predicted.svg", "residuals.png", "residuals.svg"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_kept(capsys):
     assert main(["train", "linear-regression", "--max-epochs", "2", "--quiet"]) == 0
     assert main(["inspect", "linear-regression-1", "--checkpoint", "last", "--json"]) == 0
@@ -143,6 +152,7 @@ def test_help(capsys):
     assert "--train" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_pictures_of_the_training_set_have_names_of_their_own(restored, capsys):
     restored(Net(2, 3), Images(torch.rand(20, 2)))
     result(capsys)

@@ -25,6 +25,7 @@ def test_the_help_of_a_model_has_its_options_and_the_command_s(capsys):
         assert option in text
 
 
+@pytest.mark.slow
 def test_it_suggests_a_rate_and_leaves_two_pictures(capsys):
     assert main(["lr-range", "linear-regression-scratch", "--seed", "1"]) == 0
     text = capsys.readouterr().out
@@ -35,6 +36,7 @@ def test_it_suggests_a_rate_and_leaves_two_pictures(capsys):
     assert Path("lr-range.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_json_has_the_rates_and_losses(capsys):
     facts = facts_of(
         capsys, "linear-regression", "--lowest", "1e-3", "--highest", "0.1", "--steps", "11"
@@ -45,11 +47,13 @@ def test_json_has_the_rates_and_losses(capsys):
     assert facts["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(capsys):
     first = facts_of(capsys, "linear-regression", "--seed", "4")
     assert facts_of(capsys, "linear-regression", "--seed", "4") == first
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_is_null(capsys, write):
     write(
         "from gradbook import LinearRegression\n\n"
@@ -63,6 +67,7 @@ def test_a_loss_that_is_not_finite_is_null(capsys, write):
     assert facts["status"] == "diverged"
 
 
+@pytest.mark.slow
 def test_output_names_the_one_picture(capsys):
     assert facts_of(capsys, "linear-regression", "--output", "r.svg")["pictures"] == ["r.svg"]
     assert not Path("lr-range.svg").exists()
@@ -84,6 +89,7 @@ def test_a_command_line_that_cannot_be_used_is_refused(capsys, arguments, messag
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(capsys):
     assert main(["lr-range", "linear-regression", "--quiet"]) == 0
     assert capsys.readouterr().out == ""

@@ -185,6 +185,7 @@ def test_no_image(capsys):
     assert "IMAGE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_was_kept(write, capsys):
     source = Path(__file__).read_text(encoding="utf-8")
     own = source[source.index("class Spots") : source.index("class Finder")]

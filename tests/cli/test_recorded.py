@@ -11,6 +11,8 @@ from gradbook.cli.recorded import is_a_place
 from gradbook.runs.format import read_run, write_run
 from gradbook.runs.stored import load
 
+pytestmark = pytest.mark.slow
+
 LINE = ("linear-regression", "--num-train", "32", "--num-val", "16", "--max-epochs", "1")
 SWEEP = "runs/linear-regression-sweep-1"
 

@@ -14,6 +14,8 @@ import torch
 from gradbook.cli import report
 from gradbook.errors import ConfigError, DataError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -169,6 +171,7 @@ def test_whole_tracebacks_can_be_asked_for(monkeypatch, arguments, value, wanted
     assert report.wants_traceback(arguments) is wanted
 
 
+@pytest.mark.slow
 def test_it_needs_no_torch():
     code = "import sys, gradbook.cli.report as r; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,6 +20,8 @@ from gradbook.errors import (
 )
 from gradbook.runs.format import read_run, write_run
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 FAST = ["linear-regression", "--num-train", "64", "--num-val", "32", "--seed", "1"]
 
 OWN = """
@@ -88,12 +90,14 @@ def test_a_run_goes_on_as_if_it_had_not_stopped(told):
     assert runs.load("half-1").history.rows == runs.load("whole-1").history.rows
 
 
+@pytest.mark.slow
 def test_a_run_may_be_named_by_its_path(told):
     train(*FAST, "--max-epochs", "1", "--runs", "elsewhere")
     code, result = told("resume", "elsewhere/linear-regression-1", "--max-epochs", "2")
     assert (code, result["folder"]) == (0, "elsewhere/linear-regression-1")
 
 
+@pytest.mark.slow
 def test_the_command_of_a_resumed_run_repeats_the_whole(told):
     train(*FAST, "--max-epochs", "1")
     _, result = told("resume", "linear-regression-1", "--max-epochs", "3")
@@ -180,6 +184,7 @@ def test_arguments_that_a_script_s_model_hands_on_to_its_base_are_given_again(wr
     assert result["settings"]["model"] == {"scale": 2.0, "lr": 0.03}
 
 
+@pytest.mark.slow
 def test_arguments_that_are_handed_on_are_options_and_kept(write, told):
     place = f"{write(HANDS_ON)}:Wide"
     train(place, "--max-epochs", "1", "--seed", "2", "--lr", "0.03", "--scale", "3")
@@ -187,6 +192,7 @@ def test_arguments_that_are_handed_on_are_options_and_kept(write, told):
     assert (code, result["settings"]["model"]) == (0, {"scale": 3.0, "lr": 0.03})
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_an_argument_that_a_run_does_not_keep_is_told(write, capsys):
     place = fit_by_script(write, "Unkept", scale=2.0)
@@ -212,6 +218,7 @@ def test_a_run_can_be_repeated(told):
     assert_same(parameters("linear-regression-1"), parameters("linear-regression-2"))
 
 
+@pytest.mark.slow
 def test_a_run_can_be_repeated_with_a_change(told):
     train(*FAST, "--max-epochs", "1")
     _, result = told("rerun", "linear-regression-1", "--lr", "0.2", "--max-epochs=2")
@@ -246,12 +253,14 @@ def test_a_learner_s_class_is_loaded_only_if_the_command_line_names_it(command, 
     assert not Path("was_loaded").exists()
 
 
+@pytest.mark.slow
 def test_a_learner_s_class_that_is_named_is_used(write, told):
     train(write(OWN), "--max-epochs", "1", "--seed", "2", "--lr", "0.03")
     code, result = told("resume", "my-net-1", "--max-epochs", "2", "--model", "my_file.py:MyNet")
     assert (code, result["epochs"], result["settings"]["model"]["lr"]) == (0, 2, 0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
@@ -271,6 +280,7 @@ def test_a_stranger_s_folder_cannot_name_code(words, write, capsys):
     assert not Path("was_loaded").exists()
 
 
+@pytest.mark.slow
 def test_a_stranger_s_folder_cannot_say_where_to_write(told):
     train(*FAST, "--max-epochs", "1")
     facts = read_run("runs/linear-regression-1")

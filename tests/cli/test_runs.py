@@ -250,6 +250,7 @@ def test_the_help_documents_the_conditions(capsys):
 # Imports
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["runs"], ["show", "mlp-1"], ["compare", "mlp-1", "mlp-2"], ["rm", "mlp-1", "--yes"]],

@@ -28,6 +28,7 @@ def test_the_help_of_a_model_has_its_options_and_the_command_s(capsys):
     assert "--max-epochs" not in text
 
 
+@pytest.mark.slow
 def test_it_says_what_it_found_and_leaves_two_pictures(capsys):
     assert main(["sharpness", "linear-regression-scratch", "--seed", "1"]) == 0
     text = capsys.readouterr().out
@@ -38,6 +39,7 @@ def test_it_says_what_it_found_and_leaves_two_pictures(capsys):
     assert Path("sharpness.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_json_has_the_figures(capsys):
     facts = facts_of(capsys, "linear-regression", "--seed", "1", "--lr", "0.5", "--num-train", "50")
     assert facts["critical_lr"] == pytest.approx(2 / facts["eigenvalue"])
@@ -47,12 +49,14 @@ def test_json_has_the_figures(capsys):
     assert facts["exit_code"] == 0
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_figures(capsys):
     first = facts_of(capsys, "linear-regression", "--seed", "4")
     assert facts_of(capsys, "linear-regression", "--seed", "4") == first
     assert facts_of(capsys, "linear-regression", "--seed", "5") != first
 
 
+@pytest.mark.slow
 def test_output_names_the_one_picture(capsys):
     facts = facts_of(capsys, "linear-regression", "--output", "edge.PNG")
     assert facts["pictures"] == ["edge.PNG"]
@@ -60,6 +64,7 @@ def test_output_names_the_one_picture(capsys):
     assert not Path("sharpness.svg").exists()
 
 
+@pytest.mark.slow
 def test_it_trains_first_if_it_is_asked_to(capsys):
     before = facts_of(capsys, "linear-regression", "--seed", "1")
     after = facts_of(capsys, "linear-regression", "--seed", "1", "--epochs", "2")
@@ -67,6 +72,7 @@ def test_it_trains_first_if_it_is_asked_to(capsys):
     assert after["loss"] < before["loss"] / 10
 
 
+@pytest.mark.slow
 def test_with_steps_it_follows_full_batch_training(capsys):
     facts = facts_of(
         capsys, "linear-regression-scratch", "--lr", "0.25", "--steps", "8", "--num-examples", "40"
@@ -77,6 +83,7 @@ def test_with_steps_it_follows_full_batch_training(capsys):
     assert facts["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_class_of_the_learner_s_own_is_measured(capsys, write):
     write(
         "from gradbook import LinearRegression\n\n"
@@ -89,6 +96,7 @@ def test_a_class_of_the_learner_s_own_is_measured(capsys, write):
     assert facts["eigenvalue"] == pytest.approx(100 * plain["eigenvalue"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_model_without_a_rate_cannot_be_followed(capsys, write):
     write(
         "from gradbook import Module\n"
@@ -120,6 +128,7 @@ def test_a_command_line_that_cannot_be_used_is_refused(capsys, arguments, messag
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(capsys):
     assert main(["sharpness", "linear-regression", "--steps", "3", "--quiet"]) == 0
     assert capsys.readouterr().out == ""

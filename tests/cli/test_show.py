@@ -224,6 +224,7 @@ def test_a_run_that_does_not_exist_is_bad_usage(capsys):
     assert "Did you mean 'mlp-1'?" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_folder_can_be_named(shown):
     make_run().parent.rename("others")
     assert shown("mlp-1", "--runs", "others").startswith("mlp-1: finished")

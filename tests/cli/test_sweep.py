@@ -8,6 +8,8 @@ import pytest
 from gradbook.cli import main
 from gradbook.sweeps.format import read_sweep
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 LINE = ("linear-regression-scratch", "--num-train", "64", "--num-val", "16", "--batch-size", "8")
 USUAL = (*LINE, "--max-epochs", "2", "--on", "here")
 
@@ -33,6 +35,7 @@ def test_the_help_of_a_model_has_its_options_and_the_command_s(capsys):
         assert option in text
 
 
+@pytest.mark.slow
 def test_it_trains_every_combination_and_leaves_two_pictures(capsys):
     assert main(["sweep", *USUAL, "--lr", "0.03,0.1", "--seeds", "2", "--display", "lines"]) == 0
     text = capsys.readouterr().out
@@ -43,15 +46,18 @@ def test_it_trains_every_combination_and_leaves_two_pictures(capsys):
     assert (folder / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_ranges_are_read(capsys):
     assert values(facts_of(capsys, *USUAL, "--lr", "log:0.01:0.04:3")) == [0.01, 0.02, 0.04]
     assert values(facts_of(capsys, *USUAL, "--lr", "lin:0.01:0.03:3")) == [0.01, 0.02, 0.03]
 
 
+@pytest.mark.slow
 def test_samples_are_drawn(capsys):
     assert len(facts_of(capsys, *USUAL, "--lr", "log:0.01:0.1", "--samples", "3")["members"]) == 3
 
 
+@pytest.mark.slow
 def test_seeds_begin_with_the_one_that_is_given(capsys):
     facts = facts_of(capsys, *USUAL, "--lr", "0.1", "--seed", "5", "--seeds", "2")
     assert values(facts, "seed") == [5, 6]
@@ -69,6 +75,7 @@ def test_a_value_that_is_a_list_stands_in_brackets(capsys, write):
     assert [list(value) for value in values(facts, "widths")] == [[1, 2], [3]]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_gone_on_with(capsys):
     first = facts_of(capsys, *USUAL, "--lr", "0.03,0.1")
     again = facts_of(capsys, *USUAL, "--lr", "0.03,0.1", "--resume", first["folder"])
@@ -110,6 +117,7 @@ def test_bad_input_is_refused_before_a_folder_is_made(capsys, options, words):
     assert not Path("runs").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_member_gives_the_exit_code_one(capsys, write):
     write(
         "from gradbook import LinearRegressionScratch\n\n"
@@ -124,6 +132,7 @@ def test_a_failed_member_gives_the_exit_code_one(capsys, write):
     assert "ValueError: no such rate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_settings_that_model_and_trainer_share_are_kept_apart(capsys, write):
     place = write(
         "import gradbook\n"

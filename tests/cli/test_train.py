@@ -11,6 +11,8 @@ from gradbook.cli.report import UsageError
 from gradbook.cli.train import Plan, read_plan
 from gradbook.errors import ConfigError, GradbookWarning
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 UNDECLARED = """
 import gradbook
 

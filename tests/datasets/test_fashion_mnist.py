@@ -122,6 +122,7 @@ def test_black_and_white_are_exact(root):
     assert fashion_mnist._prepare(batch, None)[0].tolist() == [[[[0.0, 1.0]]]]
 
 
+@pytest.mark.slow
 def test_loaders_and_sets_can_be_sent_to_another_process(root):
     data = FashionMNIST(4, root=root)
     loader = pickle.loads(pickle.dumps(data.val_dataloader()))
@@ -409,6 +410,7 @@ def mirror(server, tiny, monkeypatch):
     return server
 
 
+@pytest.mark.slow
 def test_the_files_are_fetched_into_the_cache(mirror, folder):
     data = FashionMNIST(root=str(folder))
     assert data.source == folder / "cache" / "fashion-mnist"
@@ -495,6 +497,7 @@ def test_the_sample_is_small():
 full = pytest.mark.skipif(not SYSTEM_FOLDER.is_dir(), reason="the full set is not installed")
 
 
+@pytest.mark.slow
 @full
 def test_the_full_set_is_what_it_says(monkeypatch, folder):
     monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", SYSTEM_FOLDER)
@@ -513,6 +516,7 @@ def test_the_sample_is_a_part_of_the_full_set():
             assert all(row.numpy().tobytes() in known for row in some)
 
 
+@pytest.mark.slow
 def test_importing_the_data_sets_loads_nothing_heavy():
     code = (
         "import sys, gradbook.datasets;"

@@ -254,6 +254,7 @@ def test_others_may_read_what_was_fetched(server, folder):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((folder / "plain").stat().st_mode)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once_do_not_spoil_the_file(server, folder):
     server.files["/x.bin"] = CONTENT
     server.together = threading.Barrier(2)  # both are half-way before either ends

@@ -63,6 +63,7 @@ def test_only_bytes_can_be_written(folder):
         write_idx(folder / "x", torch.zeros(3))
 
 
+@pytest.mark.slow
 @given(
     shape=st.lists(st.integers(0, 6), min_size=1, max_size=4),
     seed=st.integers(0, 999),
@@ -76,6 +77,7 @@ def test_any_array_survives_the_round_trip(folder, shape, seed, name):
     assert torch.equal(read_idx(folder / name, num_dims=len(shape)), array)
 
 
+@pytest.mark.slow
 @given(data=st.data(), name=st.sampled_from(["x", "x.gz"]))
 @properties
 def test_any_truncation_is_refused(folder, data, name):
@@ -86,6 +88,7 @@ def test_any_truncation_is_refused(folder, data, name):
         read_idx(folder / name)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @properties
 def test_any_flipped_bit_in_gzip_data_is_refused_or_harmless(folder, data):
@@ -101,6 +104,7 @@ def test_any_flipped_bit_in_gzip_data_is_refused_or_harmless(folder, data):
     assert torch.equal(tensor, IMAGES)  # the date or the system in the gzip header
 
 
+@pytest.mark.slow
 @given(content=st.binary(max_size=60))
 @properties
 def test_noise_is_refused_as_corrupt(folder, content):

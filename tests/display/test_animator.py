@@ -21,6 +21,7 @@ def test_a_curve_without_a_value_gets_no_point():
     assert animator.X == [[1], [2]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [0.5, np.float32(0.5), torch.tensor(0.5), [0.5]])
 @pytest.mark.parametrize("x", [1, torch.tensor(1), [1]])
 def test_single_values_of_any_kind(x, y):

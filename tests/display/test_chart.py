@@ -168,6 +168,7 @@ def test_without_braille_dots_are_not_dashed_away():
     assert plain(render([rising(), falling()], 60, 14, unicode=False)).count("o") >= first - 8
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(st.tuples(st.floats(), st.floats()), max_size=8),

@@ -110,6 +110,7 @@ def test_an_unknown_name_in_the_variable(monkeypatch):
         chosen()
 
 
+@pytest.mark.slow
 def test_choosing_loads_no_heavy_module():
     code = (
         "import sys, gradbook.display.choose, gradbook.figures, gradbook.display.notebook, "

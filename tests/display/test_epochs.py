@@ -58,6 +58,7 @@ def test_the_axis_counts_whole_epochs(num_epochs):
     assert all(tick == round(tick) for tick in ticks)
 
 
+@pytest.mark.slow
 def test_the_figure_shows_the_name_of_its_axis(history):
     figure = draw_history(history, ["train_loss"]).figure
     figure.canvas.draw()

@@ -62,6 +62,7 @@ def test_the_curve_is_saved_in_a_folder_with_the_models_name(display, stream, po
     assert str(folder / "curve.svg") in stream.getvalue()
 
 
+@pytest.mark.slow
 def test_a_name_can_be_given(stream, board, trainer, point, tmp_path):
     display = LinesDisplay(stream, tmp_path, name="test")
     display.open(board, trainer)
@@ -105,6 +106,7 @@ def test_nan_is_printed(display, stream, trainer, clock):
     assert "train_loss nan" in stream.getvalue()
 
 
+@pytest.mark.slow
 def test_outside_training_the_curve_is_saved_at_exit(tmp_path):
     code = (
         "from gradbook.board import ProgressBoard\n"

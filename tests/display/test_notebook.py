@@ -44,6 +44,7 @@ def display(page, clock, board, trainer):
     return display
 
 
+@pytest.mark.slow
 def test_one_figure_is_updated_in_place(display, page, clock, point):
     for x in range(5):
         clock.now += 1
@@ -58,6 +59,7 @@ def test_there_is_no_figure_without_a_point(display, page):
     assert page.outputs == []
 
 
+@pytest.mark.slow
 def test_it_draws_at_most_five_times_a_second(display, page, clock, point):
     for x in range(100):
         clock.now += 0.01
@@ -65,6 +67,7 @@ def test_it_draws_at_most_five_times_a_second(display, page, clock, point):
     assert page.num_updates <= 4
 
 
+@pytest.mark.slow
 def test_it_takes_at_most_a_twentieth_of_the_time(display, page, clock, point, monkeypatch):
     spent = 0.0
 
@@ -101,6 +104,7 @@ def test_epoch_means_draw_nothing(display, page):
     assert page.outputs == []
 
 
+@pytest.mark.slow
 def test_outside_training_each_cell_has_its_own_figure(page, clock, board, point, shell):
     display = NotebookDisplay(page.new_handle, clock)
     display.open(board)

@@ -106,6 +106,7 @@ def test_a_log_scale_is_honoured(board, point):
     assert picture.axes.get_ylim()[0] > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", ["linear", "log"])
 @pytest.mark.parametrize("y", [[1e308, -1e308], [1e300, 1e308], [np.nan, np.nan], [0, 0], [1e-320]])
 def test_no_value_breaks_it(board, point, scale, y):
@@ -160,6 +161,7 @@ def test_the_learners_figure_is_used(board, point):
     assert len(board.fig.axes) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("y", [[0.1, 0.9], [1e4, 9e5], [1e-9, 2e-9], [1e30, 2e30], [-1e5, 1e5]])
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_nothing_is_cut_off_at_the_border(board, point, y, scale):

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from gradbook.display.shell import afterwards, in_kernel
 
 
@@ -17,6 +19,7 @@ def test_a_kernel_is_known(shell):
     assert in_kernel()
 
 
+@pytest.mark.slow
 def test_at_exit_all_are_called_in_order():
     code = (
         "from gradbook.display.shell import afterwards\n"

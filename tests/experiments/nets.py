@@ -10,13 +10,6 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from gradbook.module import Classifier
 
 
-class Net(Classifier):
-    def __init__(self, *layers):
-        super().__init__()
-        self.net = nn.Sequential(*layers)
-        self.lr = 0.1
-
-
 class Residual(nn.Module):
     def __init__(self):
         super().__init__()

@@ -56,6 +56,7 @@ def test_derivatives_agree_with_finite_differences(name):
     np.testing.assert_allclose(found.derivatives[2].numpy(), differences, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_largest_slope_of_a_composition_agrees_with_a_fine_grid():
     x = np.linspace(-2, 2, 2_000_001)
     slope, value = np.ones_like(x), x
@@ -88,6 +89,7 @@ def test_a_plateau_has_no_single_steepest_place():
     assert activation("relu").slopes[0].x is None
 
 
+@pytest.mark.slow
 def test_no_more_than_four_depths_are_drawn():
     assert activation("sigmoid", compose=4).depths == [1, 2, 3, 4]
     assert activation("sigmoid", compose=10).depths == [1, 2, 3, 10]
@@ -114,6 +116,7 @@ def test_labelled_axes():
         assert axes.get_ylabel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_every_named_function_can_be_drawn(name):
     assert len(activation(name, compose=2).figure().axes) == 2
@@ -132,6 +135,7 @@ def test_a_module_is_a_function_and_stays_in_its_mode():
     assert module.training
 
 
+@pytest.mark.slow
 def test_a_function_that_changes_its_argument_is_none_the_worse():
     torch.testing.assert_close(
         activation(torch.relu_).derivatives[0], activation("relu").derivatives[0]

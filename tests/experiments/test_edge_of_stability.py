@@ -49,6 +49,7 @@ def test_the_losses_are_those_of_gradient_descent():
     assert table["sharpness"].notna().sum() == 4
 
 
+@pytest.mark.slow
 def test_a_network_sharpens_until_2_over_lr_and_hovers_there():
     torch.manual_seed(0)
     X = torch.randn(100, 10)
@@ -125,6 +126,7 @@ def test_both_curves_are_drawn_while_it_goes_on(monkeypatch):
     assert [y for label, _, y in drawn if label == "sharpness"] == list(found.sharpness)
 
 
+@pytest.mark.slow
 def test_a_script_gets_the_curves_in_a_file(capsys):
     data = SyntheticRegressionData(num_train=50)
     edge_of_stability(LinearRegressionScratch(), data, lr=0.5, num_steps=4, display="lines")

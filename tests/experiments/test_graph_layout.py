@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from tests.experiments.nets import Net, Residual
+from tests.experiments.nets import Residual
+from tests.small import Net
 from torch import nn
 
 from gradbook.experiments.graph_layout import rows_and_routes, spread

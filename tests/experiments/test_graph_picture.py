@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tests.experiments.nets import Net, Residual
+from tests.experiments.nets import Residual
+from tests.small import Net
 from torch import nn
 
 from gradbook import (
@@ -49,6 +50,7 @@ def test_what_a_layer_does_between_those_that_it_holds_stands_for_itself(feature
     assert titles == ["X", "linear", "relu", "add", "linear_2", "cross_entropy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["operations", "modules"])
 @pytest.mark.parametrize("model", [MLPScratch(16, 3, 5), MLP(3, [6] * 9), deep(3)], ids=type)
 def test_no_two_boxes_overlap(model, group, images, features):
@@ -65,6 +67,7 @@ def test_no_two_boxes_overlap(model, group, images, features):
         assert not any(box.overlaps(other) for other in boxes[place + 1 :])
 
 
+@pytest.mark.slow
 def test_texts_fit_into_their_boxes(images):
     figure = graph(MLP(3, [6, 6]), images, values=True, gradients=True).figure()
     figure.draw_without_rendering()
@@ -78,6 +81,7 @@ def test_texts_fit_into_their_boxes(images):
         ), text.get_text()
 
 
+@pytest.mark.slow
 def test_names_are_never_read_as_formulas(features):
     class Odd(nn.Linear):
         pass

@@ -7,7 +7,8 @@ import re
 
 import pytest
 import torch
-from tests.experiments.nets import Net, Residual
+from tests.experiments.nets import Residual
+from tests.small import Net
 from torch import nn
 
 from gradbook import (
@@ -133,6 +134,7 @@ def test_facts_are_json(features):
     assert facts["longest_path"] == ["linear", "cross_entropy"]
 
 
+@pytest.mark.slow
 def test_shapes_alone_are_enough():
     with torch.device("meta"):
         model, batch = Net(nn.Linear(4, 3)), (torch.empty(8, 4), torch.empty(8, dtype=torch.int64))

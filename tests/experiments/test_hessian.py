@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.experiments.nets import Net, SmoothMLP, classes, covariance, full_hessian, state_of
+from tests.experiments.nets import SmoothMLP, classes, covariance, full_hessian, state_of
+from tests.small import Net
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -47,6 +48,7 @@ def test_on_many_standard_normal_inputs_about_2_is_the_edge():
     assert sharpness(LinearRegressionScratch(), data).critical_lr == pytest.approx(2, rel=0.03)
 
 
+@pytest.mark.slow
 def test_gradient_descent_breaks_where_the_critical_rate_says():
     data = SyntheticRegressionData(num_train=200, num_val=0)
     X, y = data.X, data.y
@@ -63,6 +65,7 @@ def test_gradient_descent_breaks_where_the_critical_rate_says():
         assert (loss.item() < 1e-3) == stays
 
 
+@pytest.mark.slow
 def test_a_network_has_the_largest_eigenvalue_of_its_whole_hessian():
     model, (X, y) = SmoothMLP(), classes()
     values, vectors = np.linalg.eigh(full_hessian(model, X, y))
@@ -73,6 +76,7 @@ def test_a_network_has_the_largest_eigenvalue_of_its_whole_hessian():
     assert abs(direction.double().numpy() @ vectors[:, -1]) == pytest.approx(1, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_relu_is_measured_as_the_network_is_around_its_weights():
     X, y = classes()
     model = MLP(num_outputs=3, num_hiddens=5)
@@ -114,6 +118,7 @@ def test_too_few_products_are_said_to_be_too_few():
 # The verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -210,6 +215,7 @@ def exact_eigenvalues(model, X, y):
     return np.linalg.eigvalsh(torch.autograd.functional.hessian(loss, begin).numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained", [False, True])
 @pytest.mark.parametrize("act", [nn.Tanh, nn.ReLU, nn.Sigmoid])
 @pytest.mark.parametrize(("num_examples", "num_hiddens"), [(60, 4), (100, 16)])
@@ -241,6 +247,7 @@ def test_both_ends_are_those_of_the_whole_hessian_and_a_bound_is_called_one(
         assert f"the smallest eigenvalue is {found.smallest:.3g}, with an error of about 1%" in text
 
 
+@pytest.mark.slow
 def test_of_a_loss_that_is_nearly_level_in_many_directions_only_a_bound_is_known():
     X = torch.randn(500, 80) * torch.logspace(0, -3, 80)
     found = sharpness(LinearRegressionScratch(80), (X, torch.randn(500, 1)))
@@ -257,6 +264,7 @@ def test_a_direction_in_which_the_loss_is_level_is_known_of_few_weights():
     assert "the smallest eigenvalue is 0 up to rounding: no direction was found in which" in text
 
 
+@pytest.mark.slow
 def test_the_smallest_is_looked_for_within_the_products_that_are_allowed():
     X, y = classes(200, 30)
     found = sharpness(Net(nn.Linear(30, 3)), (X, y), max_products=9)
@@ -287,6 +295,7 @@ def test_the_verdict_is_left_out_where_groups_have_rates_of_their_own():
 # What is taken, and what stays as it was
 
 
+@pytest.mark.slow
 def test_the_model_and_the_random_numbers_stay_as_they_were():
     class Noisy(Classifier):
         def __init__(self):
@@ -317,6 +326,7 @@ def test_the_model_and_the_random_numbers_stay_as_they_were():
     assert "running statistics" in str(found)
 
 
+@pytest.mark.slow
 def test_a_lazy_model_is_measured_with_the_weights_that_training_begins_with():
     X, y = classes()
     model = MLP(num_outputs=3, num_hiddens=4)
@@ -326,6 +336,7 @@ def test_a_lazy_model_is_measured_with_the_weights_that_training_begins_with():
     assert sharpness(model, (X, y)).eigenvalue == found.eigenvalue
 
 
+@pytest.mark.slow
 def test_the_same_call_gives_the_same_figures():
     model, data = SmoothMLP(), classes()
     first = sharpness(model, data, num_examples=20)
@@ -383,6 +394,7 @@ def test_of_a_quadratic_the_drawn_loss_is_the_parabola():
     assert found.to_pandas()["loss"].tolist() == list(found.losses)
 
 
+@pytest.mark.slow
 def test_it_is_drawn_and_told_in_a_notebook():
     html = sharpness(SmoothMLP(), classes())._repr_html_()
     assert html.startswith("<div><svg")
@@ -490,6 +502,7 @@ def test_a_model_that_cannot_be_copied_is_refused():
         sharpness(Holding(), SyntheticRegressionData())
 
 
+@pytest.mark.slow
 def test_an_epoch_of_training_changes_what_is_measured():
     data = SyntheticRegressionData()
     model = LinearRegression()

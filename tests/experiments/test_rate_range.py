@@ -102,6 +102,7 @@ def test_the_model_s_own_optimizer_is_used_and_groups_keep_their_proportions():
     assert all(second == pytest.approx(first / 2) for first, second in rates)
 
 
+@pytest.mark.slow
 def test_an_optimizer_of_a_learner_s_own_is_given_its_rate():
     class Own:
         def __init__(self, params, lr):
@@ -179,6 +180,7 @@ def test_for_linear_regression_it_is_below_the_edge_of_2_over_the_sharpness(Mode
     assert found.suggestion == found.largest / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize(
     ("Model", "low", "high"), [(SoftmaxRegression, 0.04, 0.3), (MLP, 0.08, 0.4)]

@@ -284,6 +284,7 @@ def test_a_model_and_the_generators_are_left_as_they_are():
     assert all(torch.equal(gradient, parameter.grad) for gradient, parameter in pairs)
 
 
+@pytest.mark.slow
 def test_on_the_meta_device_the_figures_are_the_same():
     X, y = images()
     model = mlp([7, 5])
@@ -349,6 +350,7 @@ def test_facts_are_json():
     assert facts["operations"][2]["name"] == "relu"
 
 
+@pytest.mark.slow
 def test_the_figure_draws_what_adds_up():
     found = memory(mlp([5, 5, 5]), images())
     axes = found.figure().axes
@@ -360,6 +362,7 @@ def test_the_figure_draws_what_adds_up():
     assert widths == pytest.approx(found.training_bytes / 1e3)
 
 
+@pytest.mark.slow
 def test_a_figure_of_many_operations_draws_those_that_keep_most():
     figure = memory(mlp([5] * 30), images()).figure()
     figure.draw_without_rendering()

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 import torch
-from tests.experiments.nets import Net
+from tests.small import Net
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 

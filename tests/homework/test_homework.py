@@ -3,6 +3,8 @@
 import pytest
 from sections import SECTIONS, WAYS, cells, in_kernel, in_script
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_sections_are_there():
     expected = "2.1 2.2 2.3 2.5 3.1 3.2 3.4 4.2 4.3 4.4 5.1 5.2 5.3"

@@ -52,6 +52,7 @@ class Choosy(Classifier):
 # Every format
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
 def test_an_export_is_verified(model, X, tmp_path, to):
     exported = export(model, tmp_path / "new" / "model", to, [X])
@@ -60,6 +61,7 @@ def test_an_export_is_verified(model, X, tmp_path, to):
     assert exported.allowed == pytest.approx(TOLERANCE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_console_stays_clean(X, tmp_path, to, capfd, caplog):
     export(SoftmaxRegressionScratch(num_inputs=30), tmp_path / "model", to, [X])
@@ -67,6 +69,7 @@ def test_the_console_stays_clean(X, tmp_path, to, capfd, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
 def test_the_model_is_left_as_it_was(model, X, tmp_path, to):
     before = copy.deepcopy(model.state_dict())
@@ -75,6 +78,7 @@ def test_the_model_is_left_as_it_was(model, X, tmp_path, to):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", FORMATS)
 def test_an_export_that_computes_something_else_is_not_kept(model, X, tmp_path, monkeypatch, to):
     make = exporting._FORMATS[to]
@@ -198,6 +202,7 @@ def test_a_file_that_is_not_there(model):
 # onnx
 
 
+@pytest.mark.slow
 def test_onnx_takes_batches_of_any_size(model, X, tmp_path):
     path = export(model, tmp_path / "model.onnx", "onnx", [X]).path
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -207,12 +212,14 @@ def test_onnx_takes_batches_of_any_size(model, X, tmp_path):
         assert np.allclose(y_hat, model(batch).detach(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_onnx_from_a_single_example(model, X, tmp_path):
     path = export(model, tmp_path / "model.onnx", "onnx", [X[:1]]).path
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert session.run(None, {"X": X.numpy()})[0].shape == (5, 3)
 
 
+@pytest.mark.slow
 def test_onnx_with_several_inputs(tmp_path):
     class Sum(Module):
         def forward(self, a, b):
@@ -227,6 +234,7 @@ def test_onnx_with_several_inputs(tmp_path):
 # torch.export
 
 
+@pytest.mark.slow
 def test_torch_export_takes_batches_of_any_size(model, X, tmp_path):
     path = export(model, tmp_path / "model.pt2", "torch-export", [X]).path
     loaded = torch.export.load(path).module()
@@ -244,12 +252,14 @@ def test_a_network_that_depends_on_the_batch(X, tmp_path, capfd, Net, to):
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.slow
 def test_the_examples_do_not_fill_the_file(model, tmp_path):
     few, many = torch.rand(2, 1, 6, 5), torch.rand(5000, 1, 6, 5)
     small = export(model, tmp_path / "few.pt2", "torch-export", [few]).num_bytes
     assert export(model, tmp_path / "many.pt2", "torch-export", [many]).num_bytes == small
 
 
+@pytest.mark.slow
 def test_dropout_is_off(X, tmp_path):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5))
     path = export(model, tmp_path / "model.pt2", "torch-export", [X]).path
@@ -267,6 +277,7 @@ def test_a_single_input_needs_no_list(model, X, tmp_path, convert):
     assert torch.equal(twin(X), model(X))
 
 
+@pytest.mark.slow
 def test_an_export_to_onnx_takes_a_single_input(model, X, tmp_path):
     assert export(model, tmp_path / "model.onnx", "onnx", X).difference < TOLERANCE
 

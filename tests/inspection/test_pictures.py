@@ -28,6 +28,7 @@ def overlapping(texts, figure):
     return int((outside | (over.sum(axis=1) > 1)).sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [2, 10, 25])
 def test_the_counts_of_a_matrix_do_not_touch(k):
     figure = Figure()
@@ -37,6 +38,7 @@ def test_the_counts_of_a_matrix_do_not_touch(k):
     assert overlapping(axes.get_yticklabels(), figure) == 0
 
 
+@pytest.mark.slow
 def test_many_classes_have_colours_only():
     figure = Figure()
     axes = draw_confusion(np.eye(60, dtype=int), [f"class {i}" for i in range(60)], figure)
@@ -45,6 +47,7 @@ def test_many_classes_have_colours_only():
     assert overlapping(axes.get_yticklabels(), figure) == 0
 
 
+@pytest.mark.slow
 def test_names_are_no_formulas():
     figure = Figure()
     axes = draw_confusion(np.eye(2, dtype=int), ["$a", "b$^"], figure)
@@ -53,6 +56,7 @@ def test_names_are_no_formulas():
     assert not axes.get_xticklabels()[1].get_parse_math()
 
 
+@pytest.mark.slow
 def test_the_titles_of_images_do_not_touch():
     figure = Figure()
     axes = draw_images([torch.rand(1, 28, 28)] * 16, ["ankle boot\nankle boot 0.99"] * 16, figure)
@@ -65,6 +69,7 @@ def test_an_incomplete_row_of_images():
     assert len(axes) == len(figure.axes) == 5
 
 
+@pytest.mark.slow
 def test_the_titles_of_weights_do_not_touch():
     figure = Figure()
     axes = draw_weights(
@@ -73,6 +78,7 @@ def test_the_titles_of_weights_do_not_touch():
     assert overlapping([ax.title for ax in axes], figure) == 0
 
 
+@pytest.mark.slow
 def test_the_counts_of_bins_do_not_touch():
     bins = torch.linspace(0.05, 0.95, 10)
     calibration = Calibration(torch.linspace(0, 1, 11), torch.full((10,), 59999), bins, bins)
@@ -81,6 +87,7 @@ def test_the_counts_of_bins_do_not_touch():
     assert overlapping(lower.texts, figure) == 0
 
 
+@pytest.mark.slow
 def test_many_points_are_no_vectors(tmp_path):
     values = np.random.default_rng(0).normal(size=20_000)
     figure = Figure()

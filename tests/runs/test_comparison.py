@@ -105,6 +105,7 @@ def test_where_only_the_seed_differs_the_legend_says_the_seed():
     assert legend_of(overlay(runs(0.1, 0.1)))[0] == "mlp-1 (seed 1)"
 
 
+@pytest.mark.slow
 def test_the_legend_hides_no_curve():
     figure = overlay(runs(*(0.1 * i for i in range(1, 9))))
     figure.draw_without_rendering()
@@ -146,6 +147,7 @@ def test_nothing_to_draw_is_explained():
         overlay([StoredRun(make_run(metrics=[]))])
 
 
+@pytest.mark.slow
 def test_a_dollar_in_a_name_is_no_formula():
     folder = make_run("cost-$a$-1")
     save_overlay([StoredRun(folder)], [Path("picture.svg")])
@@ -170,6 +172,7 @@ def test_a_measure_that_is_to_be_high_has_no_logarithmic_scale(label, scale):
     assert overlay([StoredRun(make_run("mlp-1", metrics))]).axes[0].get_yscale() == scale
 
 
+@pytest.mark.slow
 def test_a_picture_is_saved_as_svg_and_as_png():
     save_overlay(runs(0.1, 0.3), [Path("a.svg"), Path("new/b.PNG")])
     assert Path("a.svg").read_bytes().startswith(b"<?xml")

@@ -226,6 +226,7 @@ def trained(trained_once):
     shutil.copytree(trained_once, "runs")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", TRAPS)
 @pytest.mark.parametrize(
     ("name", "command"),
@@ -252,6 +253,7 @@ def test_a_trap_in_a_run_is_named_and_nothing_is_written_through_it(
     assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("always::gradbook.errors.GradbookWarning")
 @pytest.mark.parametrize("damage", TRAPS)
 def test_a_trap_in_the_place_of_the_gradients_is_told_and_replaced(run_command, trained, damage):
@@ -336,6 +338,7 @@ def assert_harmless(told):
     assert all(char.isprintable() or char == "\n" for char in told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_text_of_run_json_is_obeyed_by_the_terminal(run_command, hostile_run, command):
     _, told = run_command(*COMMANDS[command])
@@ -360,6 +363,7 @@ def test_no_text_of_an_error_about_a_run_is_obeyed(
     assert_harmless(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_json_escapes_what_a_terminal_would_obey(run_command, hostile_run, command):
     _, told = run_command(*COMMANDS[command], "--json")
@@ -367,6 +371,7 @@ def test_json_escapes_what_a_terminal_would_obey(run_command, hostile_run, comma
     assert "\x1b" not in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["inspect"], ["export", "--to", "onnx"], ["resume"]])
 def test_no_name_of_a_parameter_is_obeyed_by_the_terminal(run_command, arguments):
     training = ["train", "linear-regression", "--max-epochs", "1", "--num-train", "32", "--quiet"]

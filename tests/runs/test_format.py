@@ -190,6 +190,7 @@ def test_a_value_that_is_another_word_is_refused(word):
         read_metrics(".", OPEN)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bit", range(8))
 def test_a_flipped_bit_is_noticed_or_changes_nothing(bit):
     folder = make_run()
@@ -209,6 +210,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(bit):
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run.json", "metrics.jsonl"])
 def test_a_shortened_file_is_noticed_wherever_it_ends(name):
     folder = make_run()

@@ -9,6 +9,8 @@ import pytest
 from gradbook.runs import recorder
 from gradbook.runs.git import checked_out
 
+pytestmark = pytest.mark.slow
+
 
 def git(*words, folder="."):
     identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]

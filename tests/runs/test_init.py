@@ -7,6 +7,7 @@ import pytest
 import gradbook.runs
 
 
+@pytest.mark.slow
 def test_reading_runs_loads_no_torch():
     code = (
         "import sys\n"

@@ -83,6 +83,7 @@ def test_most_lines_of_a_file_are_not_looked_at_alone(monkeypatch):
     assert not looked
 
 
+@pytest.mark.slow
 def test_each_damage_to_a_byte_is_told_as_of_a_line_alone(each_alone):
     content = written(entries(6)[5:11])
     draw = random.Random(0)
@@ -120,6 +121,7 @@ def test_a_number_in_another_form_is_read_as_in_a_line_alone(text, each_alone):
 numbers = st.floats() | st.integers(-(10**16), 10**16)
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.text(max_size=5), numbers, numbers, st.booleans()), max_size=8))
 def test_whatever_is_written_is_read(values):
     def number(value):

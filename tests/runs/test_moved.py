@@ -6,29 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
+from tests.small import Always
 from torch import nn
 
 import gradbook
-from gradbook import Classifier, DataModule, Trainer, checkpoint, runs
+from gradbook import Classifier, Trainer, checkpoint, runs
 from gradbook.errors import StorageError
 from gradbook.runs.recorder import Run
 from gradbook.sweeps import sweep
 from gradbook.trackers.tensorboard import TensorBoard
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a folder cannot be followed")
-
-
-class Data(DataModule):
-    def __init__(self, batch_size=8):
-        super().__init__()
-        self.save_hyperparameters()
-        generator = torch.Generator().manual_seed(0)
-        self.X, self.y = torch.rand(36, 6, generator=generator), torch.arange(36) % 3
-
-    def get_dataloader(self, train):
-        rows = slice(0, 24) if train else slice(24, None)
-        return self.get_tensorloader((self.X, self.y), train, rows)
 
 
 #: At which step something happens, and what; outside the class, whose code a run knows.
@@ -63,7 +53,7 @@ def train(epochs=3, at_step=4, resume=None, happens=lambda: None, **settings):
     PLAN.update(at_step=at_step, happens=happens)
     gradbook.seed_everything(1)
     trainer = Trainer(epochs, **{"run": "runs", **settings})
-    trainer.fit(Moving(), Data(), resume=resume)
+    trainer.fit(Moving(), Always(), resume=resume)
     return trainer
 
 
@@ -78,6 +68,7 @@ def check_whole(folder, rows):
     assert (folder / "curve.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_step", [0, 4])  # at 0 it is when the model is rehearsed
 @pytest.mark.parametrize("make", [str, Run])
 def test_a_training_goes_on_when_the_working_folder_changes(elsewhere, at_step, make):
@@ -88,6 +79,7 @@ def test_a_training_goes_on_when_the_working_folder_changes(elsewhere, at_step, 
     assert not list(elsewhere.iterdir())
 
 
+@pytest.mark.slow
 def test_a_resumed_training_goes_on_when_the_working_folder_changes(elsewhere):
     rows, here = whole(), Path.cwd()
     train(epochs=1)
@@ -105,6 +97,7 @@ def test_the_folder_is_told_as_it_can_be_found(elsewhere):
     assert run.folder == Path("runs/moving-1")
 
 
+@pytest.mark.slow
 @linux
 @pytest.mark.parametrize(
     ("old", "new"), [("runs/moving-1", "runs/other"), ("runs", "kept"), ("runs", "a/b/kept")]
@@ -144,12 +137,13 @@ def test_a_folder_that_is_removed_ends_the_training_with_the_model_as_it_is():
     PLAN.update(at_step=4, happens=remove)
     model = Moving()
     with pytest.raises(StorageError, match=r"runs/moving-1/.* its folder was removed") as caught:
-        trainer.fit(model, Data())
+        trainer.fit(model, Always())
     assert "save_checkpoint" in str(caught.value)
     assert not Path("runs/moving-1").exists()
     assert trainer.history
 
 
+@pytest.mark.slow
 def test_no_descriptor_is_left_open():
     train(at_step=None)
     before = set(os.listdir("/proc/self/fd")) if sys.platform == "linux" else set()
@@ -159,11 +153,12 @@ def test_no_descriptor_is_left_open():
     assert len(after) == len(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stack", [True, False])
 def test_a_sweep_goes_on_when_the_working_folder_changes(elsewhere, stack):
     PLAN.update(at_step=4, happens=lambda: os.chdir(elsewhere))
     here = Path.cwd()
-    done = sweep(Moving, Data, lr=[0.1, 0.2], max_epochs=2, on="here", stack=stack, display="off")
+    done = sweep(Moving, Always, lr=[0.1, 0.2], max_epochs=2, on="here", stack=stack, display="off")
     assert [run.status for run in done.runs] == ["finished"] * 2
     assert (here / "runs/moving-sweep-1/sweep.json").exists()
     assert not list(elsewhere.iterdir())

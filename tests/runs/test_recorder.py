@@ -8,11 +8,12 @@ from pathlib import Path
 import jsonschema
 import pytest
 import torch
+from tests.small import Always
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
-from gradbook import Classifier, DataModule, Trainer, checkpoint, runs
+from gradbook import Classifier, Trainer, checkpoint, runs
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -25,19 +26,9 @@ from gradbook.runs import recorder
 from gradbook.runs.format import GRADIENT_FILES, read_run, write_run
 from gradbook.runs.recorder import Run
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 SCHEMAS = Path(runs.__file__).parent
-
-
-class Data(DataModule):
-    def __init__(self, batch_size=8):
-        super().__init__()
-        self.save_hyperparameters()
-        generator = torch.Generator().manual_seed(0)
-        self.X, self.y = torch.rand(36, 6, generator=generator), torch.arange(36) % 3
-
-    def get_dataloader(self, train):
-        rows = slice(0, 24) if train else slice(24, None)
-        return self.get_tensorloader((self.X, self.y), train, rows)
 
 
 class Net(Classifier):
@@ -68,7 +59,7 @@ class Interrupted(Net):
 def train(Model=Net, epochs=2, run="runs", resume=None, **settings):
     gradbook.seed_everything(1)
     trainer = Trainer(epochs, run=run, **settings)
-    trainer.fit(Model(), Data(), resume=resume)
+    trainer.fit(Model(), Always(), resume=resume)
     return trainer
 
 
@@ -91,7 +82,7 @@ def test_a_run_has_all_its_files():
 
 
 def test_without_a_run_nothing_is_written():
-    Trainer(1).fit(Net(), Data())
+    Trainer(1).fit(Net(), Always())
     assert list(Path().iterdir()) == []
 
 
@@ -190,7 +181,7 @@ def test_checkpoints_can_be_taken_within_an_epoch():
 
 
 def test_a_run_as_one_of_the_sinks_is_the_same():
-    Trainer(1, sinks=[Run("elsewhere", "mine")]).fit(Net(), Data())
+    Trainer(1, sinks=[Run("elsewhere", "mine")]).fit(Net(), Always())
     assert runs.load("mine-1", "elsewhere").status == "finished"
 
 
@@ -228,7 +219,7 @@ def test_a_failed_training_keeps_what_it_had_learned():
     trainer = Trainer(2, run="runs")
     model = Failing()
     with pytest.raises(ZeroDivisionError):
-        trainer.fit(model, Data())
+        trainer.fit(model, Always())
     state = checkpoint.load("runs/failing-1/checkpoints/failed.pt")
     assert state["position"]["train_batch_idx"] == 4
     assert all(torch.equal(state["model"][n], t) for n, t in model.state_dict().items())
@@ -243,6 +234,7 @@ def test_an_interrupted_training_is_kept_where_it_was_stopped():
     assert (position["epoch"], position["batches"]) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::gradbook.errors.DivergenceWarning")
 def test_a_training_that_diverges_is_kept_whole():
     train(lambda: Net(lr=1e30), epochs=3)
@@ -255,6 +247,7 @@ def test_a_training_that_diverges_is_kept_whole():
 # Going on
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_one_run():
     whole = train(epochs=4, run="whole")
     train(epochs=2)
@@ -269,6 +262,7 @@ def test_a_resumed_run_is_one_run():
     assert [s["first_epoch"] for s in told["sessions"]] == [0, 2]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_every_value_once():
     whole = train(epochs=3, run="whole")
     with pytest.raises(KeyboardInterrupt):
@@ -276,12 +270,13 @@ def test_an_interrupted_run_goes_on_with_every_value_once():
     gradbook.seed_everything(1)
     model = Interrupted()
     model.training_step = lambda batch: Classifier.training_step(model, batch)
-    Trainer(3, run="runs").fit(model, Data(), resume="runs/interrupted-1")
+    Trainer(3, run="runs").fit(model, Always(), resume="runs/interrupted-1")
     stored = runs.load("interrupted-1")
     assert stored.history.rows == whole.history.rows
     assert stored.points == whole.model.board.data
 
 
+@pytest.mark.slow
 def test_seconds_are_those_of_all_sessions():
     train(epochs=2)
     before = facts()["seconds"]
@@ -289,6 +284,7 @@ def test_seconds_are_those_of_all_sessions():
     assert facts()["seconds"] > before
 
 
+@pytest.mark.slow
 def test_an_earlier_checkpoint_may_be_gone_on_with():
     trainer = train(epochs=4, monitor="val_loss", mode="max")
     whole = runs.load("net-1").history.rows
@@ -297,10 +293,11 @@ def test_an_earlier_checkpoint_may_be_gone_on_with():
     assert runs.load("net-1").history.rows == whole
 
 
+@pytest.mark.slow
 def test_a_checkpoint_from_elsewhere_begins_a_run_with_what_it_recorded(tmp_path):
     trainer = Trainer(2)
     gradbook.seed_everything(1)
-    trainer.fit(Net(), Data())
+    trainer.fit(Net(), Always())
     trainer.save_checkpoint(tmp_path / "a.pt")
     resumed = train(epochs=4, resume=tmp_path / "a.pt")
     stored = runs.load("net-1")
@@ -308,6 +305,7 @@ def test_a_checkpoint_from_elsewhere_begins_a_run_with_what_it_recorded(tmp_path
     assert stored.points == resumed.model.board.data
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_trains_is_refused():
     train()
     with recorder.FileLock("runs/net-1/lock"), pytest.raises(ConfigError, match="another process"):
@@ -329,7 +327,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(monkeypatch):
     monkeypatch.setattr(recorder, "write_atomically", full)
     trainer = Trainer(5, run="runs")
     with pytest.raises(StorageError, match="disk is full"):
-        trainer.fit(Net(), Data())
+        trainer.fit(Net(), Always())
     assert len(trainer.history) in (1, 2)  # it is noticed when the next one is to be written
     assert facts()["status"] == "failed"
     assert facts()["error"] == "StorageError: The disk is full."
@@ -343,7 +341,7 @@ def test_curves_that_cannot_be_drawn_do_not_keep_the_rest_from_being_written(mon
     monkeypatch.setattr(recorder, "save_curve", fail)
     trainer = Trainer(1, run="runs")
     with pytest.raises(RuntimeError, match="odd"):
-        trainer.fit(Net(), Data())
+        trainer.fit(Net(), Always())
     assert facts()["status"] == "finished"
 
 
@@ -362,7 +360,7 @@ def test_a_run_that_cannot_be_kept_fails_before_training():
     Path("runs").write_text("a file")
     trainer = Trainer(1, run="runs")
     with pytest.raises(ConfigError, match="No folder for a run can be made"):
-        trainer.fit(Net(), Data())
+        trainer.fit(Net(), Always())
     assert trainer.train_batch_idx == 0
 
 
@@ -375,6 +373,7 @@ def test_checkpoints_come_after_a_whole_number_of_steps(value):
 # What a cold reader asked for
 
 
+@pytest.mark.slow
 def test_a_recorder_used_again_on_a_locked_run_leaves_that_run_as_it_is():
     train()
     before = Path("runs/net-1/run.json").read_bytes()
@@ -424,6 +423,7 @@ def test_the_best_checkpoint_says_why_it_is_the_best():
     assert state["position"]["epoch"] == best.epoch
 
 
+@pytest.mark.slow
 def test_a_session_that_was_killed_is_told_when_the_run_goes_on():
     train()
     told = facts()
@@ -442,21 +442,23 @@ def test_a_failure_s_checkpoint_cannot_be_gone_on_with():
         train(Failing, resume="runs/failing-1/checkpoints/failed.pt")
 
 
+@pytest.mark.slow
 def test_a_failure_s_checkpoint_goes_when_the_run_is_finished():
     with pytest.raises(ZeroDivisionError):
         train(Failing)
     gradbook.seed_everything(1)
     model = Failing()
     model.training_step = lambda batch: Classifier.training_step(model, batch)
-    Trainer(2, run="runs").fit(model, Data(), resume="runs/failing-1")
+    Trainer(2, run="runs").fit(model, Always(), resume="runs/failing-1")
     assert not Path("runs/failing-1/checkpoints/failed.pt").exists()
 
 
+@pytest.mark.slow
 def test_going_on_from_a_run_without_keeping_it_is_told():
     train()
     gradbook.seed_everything(1)
     with pytest.warns(GradbookWarning, match=r"resumes from runs/net-1, but is not kept there"):
-        Trainer(3).fit(Net(), Data(), resume="runs/net-1")
+        Trainer(3).fit(Net(), Always(), resume="runs/net-1")
 
 
 def test_a_finished_class_has_the_name_that_the_command_knows():
@@ -467,7 +469,7 @@ def test_a_finished_class_has_the_name_that_the_command_knows():
     assert told["data"]["name"] == "synthetic-regression"
 
 
-class WorkerData(Data):
+class WorkerData(Always):
     """The same through worker processes."""
 
     def get_dataloader(self, train):
@@ -476,12 +478,14 @@ class WorkerData(Data):
         return DataLoader(dataset, self.batch_size, shuffle=train, num_workers=1)
 
 
+@pytest.mark.slow
 def test_a_run_may_have_loaders_with_worker_processes():
     gradbook.seed_everything(1)
     Trainer(3, run="runs").fit(Net(), WorkerData())
     assert facts()["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_another_run_s_checkpoint_is_not_gone_on_with():
     train()
     train()
@@ -493,6 +497,7 @@ def test_another_run_s_checkpoint_is_not_gone_on_with():
     assert facts("net-2")["status"] == "finished"
 
 
+@pytest.mark.slow
 def test_a_watched_training_keeps_what_was_seen_of_its_gradients(tmp_path):
     torch.manual_seed(0)
     trainer = gradbook.Trainer(max_epochs=1, run=tmp_path, watch="gradients", display="off")

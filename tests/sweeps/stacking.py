@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from tests.small import Blobs
 from torch import nn
 
 from gradbook import Classifier, DataModule, Sink, Trainer, snapshot
@@ -13,29 +14,11 @@ from gradbook.sweeps.stacked import fit_stacked
 from gradbook.sweeps.training import Training
 
 
-class Blobs(DataModule):
-    """Three classes of points in batches of 8, their own for each seed."""
-
-    def __init__(self, num_train=24, num_val=8, batch_size=8, dtype=torch.float32):
-        super().__init__()
-        self.save_hyperparameters()
-        self.y = torch.arange(num_train + num_val) % 3
-        self.X = (torch.randn(len(self.y), 4) + 2 * torch.eye(4)[self.y]).to(dtype)
-
-    def get_dataloader(self, train):
-        rows = slice(0, self.num_train) if train else slice(self.num_train, None)
-        if not train and not self.num_val:
-            return None
-        return self.get_tensorloader((self.X, self.y), train, rows)
-
-
 class Same(Blobs):
     """The same points for every seed."""
 
     def __init__(self, **arguments):
-        with torch.random.fork_rng():
-            torch.manual_seed(9)
-            super().__init__(**arguments)
+        super().__init__(content=9, **arguments)
 
 
 class Images(Same):
@@ -46,6 +29,8 @@ class Images(Same):
 
 
 class Line(DataModule):
+    """A linear function of two numbers, without noise."""
+
     def __init__(self, batch_size=8):
         super().__init__()
         self.save_hyperparameters()

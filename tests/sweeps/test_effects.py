@@ -42,6 +42,8 @@ from gradbook.interrupts import Interrupts
 from gradbook.sweeps.stackable import CannotStack, check_alone
 from gradbook.sweeps.stacked import fit_stacked, why_alone
 
+pytestmark = pytest.mark.slow
+
 
 class WarmedUp(Net):
     """Its loss has a penalty whose weight grows with the calls that `count` has counted."""

@@ -35,7 +35,10 @@ from gradbook.sweeps.engines import (
     run_all,
 )
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes and signals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes and signals"),
+]
 
 CLUSTERS = [pytest.param(name, marks=pytest.mark.slow) for name in ("ray", "dask")]
 ENGINES = ["processes", *CLUSTERS]

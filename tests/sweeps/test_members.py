@@ -14,6 +14,8 @@ from gradbook.errors import GradbookWarning
 from gradbook.seeds import seed_everything
 from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 class Refusing(LinearRegressionScratch):
     def __init__(self, lr=0.1):
@@ -73,6 +75,7 @@ def test_an_error_is_told_in_words():
     assert result["error"] == "ValueError: no such rate"
 
 
+@pytest.mark.slow
 def test_of_several_each_has_its_own_result():
     results = train_members([member(0), member(1, lr=2.0), member(2, lr=0.3)])
     assert [result["error"] for result in results] == [None, "ValueError: no such rate", None]
@@ -186,6 +189,7 @@ def test_data_that_cannot_be_copied_are_shared_set_back_and_told_of():
     assert data.count == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rates", [(0.1, 0.2), (2.0, 0.1)])
 def test_a_member_that_cannot_be_made_does_not_keep_the_others_from_being_stacked(rates):
     members = [member(k, lr=lr) for k, lr in enumerate(rates)]

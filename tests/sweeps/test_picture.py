@@ -55,6 +55,7 @@ def test_the_legend_names_every_setting_by_its_value(rates):
     assert [text.get_text() for text in legend.get_texts()] == [f"lr {lr:g}" for lr in RATES]
 
 
+@pytest.mark.slow
 def test_many_settings_leave_a_short_legend():
     sweep = make([({"lr": k / 100}, losses(1.0, 1 / (k + 1))) for k in range(40)])
     assert len(sweep.figure().legends[0].get_texts()) == 14
@@ -67,6 +68,7 @@ def test_two_swept_numbers_are_told_apart_by_colour_and_line():
     assert len(looks) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "members",
     [

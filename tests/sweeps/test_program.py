@@ -36,6 +36,7 @@ def softmax_loss(W, b, X, y):
     return F.cross_entropy(X @ W + b, y)
 
 
+@pytest.mark.slow
 @few
 @given(k=sizes, n=sizes, m=sizes, c=st.integers(2, 5), is_shared=st.booleans())
 def test_the_gradients_of_many_models_are_those_of_the_function(k, n, m, c, is_shared):
@@ -51,6 +52,7 @@ def test_the_gradients_of_many_models_are_those_of_the_function(k, n, m, c, is_s
     assert_same_results(function, W, b, X, y, others=[(*like(W, b, X), y)])
 
 
+@pytest.mark.slow
 @few
 @given(k=st.integers(2, 4), n=st.integers(1, 40), h=st.integers(1, 20))
 def test_two_layers_of_any_width_keep_their_gradients(k, n, h):
@@ -67,6 +69,7 @@ def test_two_layers_of_any_width_keep_their_gradients(k, n, h):
     assert_same_results(function, W1, W2, X, y, others=[(*like(W1, W2, X), y)])
 
 
+@pytest.mark.slow
 @few
 @given(n=sizes, m=sizes, p=sizes)
 def test_the_layout_of_the_inputs_does_not_matter(n, m, p):
@@ -103,6 +106,7 @@ def test_constants_are_computed_once_and_stay():
     assert "arange" not in program.source
 
 
+@pytest.mark.slow
 @few
 @given(value=st.floats(-3, 3, allow_nan=False), n=sizes)
 def test_numbers_in_a_function_keep_all_their_digits(value, n):

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 class Sequences(Same):
     """Of 6 points in 4 dimensions."""

@@ -88,6 +88,7 @@ def test_settings_are_compared_by_their_seeds(seeded):
     assert abs(seeded.compare(0, 1).difference) == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 def test_a_data_frame_has_a_row_for_each_training(seeded):
     frame = seeded.to_pandas()
     assert len(frame) == 6
@@ -140,6 +141,7 @@ def test_settings_that_the_seeds_cannot_tell_apart_are_called_tied_and_the_calme
     assert "no difference at all" not in text
 
 
+@pytest.mark.slow
 def test_of_tied_settings_that_are_alike_none_is_called_calmer():
     finals = {lr: (0.86 + lr / 1000, 0.87, 0.866) for lr in (1, 2, 3, 4, 5, 6)}
     assert "calmer" not in str(swept(finals))
@@ -209,6 +211,7 @@ def test_a_damaged_member_does_not_hide_the_others(rates):
     assert "run.json" in str(sweep)
 
 
+@pytest.mark.slow
 def test_control_characters_do_not_reach_the_terminal():
     sweep = make([({"act": "a\x1b[2J"}, losses(0.5)), ({"act": "b"}, losses(0.4))])
     assert "\x1b" not in repr(sweep)

@@ -33,6 +33,8 @@ from gradbook.errors import ConfigError
 from gradbook.runs.recorder import locked
 from gradbook.sweeps import load, log_range, sweep
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_figures")]
+
 
 @pytest.fixture(autouse=True)
 def classes_travel_as_copies():
@@ -434,7 +436,6 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="kills processes")
-@pytest.mark.slow
 @pytest.mark.parametrize("on", ["here", "processes"])
 def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
     Path("script.py").write_text(SCRIPT)

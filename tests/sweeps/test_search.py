@@ -24,6 +24,8 @@ from gradbook.sweeps.format import write_sweep
 from gradbook.sweeps.members import train_members
 from gradbook.sweeps.study import STUDY_FILE, Study
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
@@ -141,6 +143,7 @@ def rates(found):
 # What it finds
 
 
+@pytest.mark.slow
 def test_it_finds_a_better_rate_than_the_first(data):
     data = SyntheticRegressionData(w=[2, -3.4], b=4.2, num_train=64, num_val=32, noise=0.01)
     found = search(data, LinearRegressionScratch, num_trials=15, max_epochs=2)
@@ -149,6 +152,7 @@ def test_it_finds_a_better_rate_than_the_first(data):
     assert best[0] < first[0] / 10
 
 
+@pytest.mark.slow
 def test_each_trial_is_a_run_like_any_other(data):
     found = search(data, num_trials=3)
     assert [run.name for run in found.runs] == ["member-1", "member-2", "member-3"]
@@ -156,6 +160,7 @@ def test_each_trial_is_a_run_like_any_other(data):
     assert [run.facts["model"]["hyperparameters"]["lr"] for run in found.runs] == rates(found)
 
 
+@pytest.mark.slow
 def test_the_study_knows_values_and_results(data):
     found = search(data, num_trials=4)
     study = study_of(found)
@@ -166,6 +171,7 @@ def test_the_study_knows_values_and_results(data):
         assert list(trial.intermediate_values) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_an_accuracy_is_maximized(data):
     found = search(data, Accurate, num_trials=6)
     assert study_of(found).direction.name == "MAXIMIZE"
@@ -173,12 +179,14 @@ def test_an_accuracy_is_maximized(data):
     assert found.best.values == {"lr": nearest}
 
 
+@pytest.mark.slow
 def test_rates_are_written_as_people_write_them_and_stay_in_their_range(data):
     found = search(data, lr=lin_range(0.123456, 0.123457), num_trials=3)
     assert all(0.123456 <= rate <= 0.123457 for rate in rates(found))
     assert all(rate == float(f"{rate:.4g}") for rate in rates(search(data, num_trials=3)))
 
 
+@pytest.mark.slow
 def test_whole_numbers_lists_and_choices_that_are_lists_are_searched(data):
     found = search(data, num=lin_range(1, 50), shape=[[1], [2, 3]], num_trials=6)
     for member in found.members:
@@ -187,6 +195,7 @@ def test_whole_numbers_lists_and_choices_that_are_lists_are_searched(data):
         assert member.values["shape"] in ([1], [2, 3])
 
 
+@pytest.mark.slow
 def test_a_setting_is_not_trained_twice(data):
     found = search(data, lr=[0.1, 0.3], num_trials=9)
     assert sorted(rates(found)) == [0.1, 0.3]
@@ -198,6 +207,7 @@ def test_a_setting_is_not_trained_twice(data):
     assert all(len(each) == 1 for each in values.values())
 
 
+@pytest.mark.slow
 def test_a_trial_of_several_seeds_is_worth_their_mean(data):
     found = search(data, LinearRegressionScratch, seed=[0, 1], num_trials=2, max_epochs=1)
     assert [member.values["seed"] for member in found.members] == [0, 1, 0, 1]
@@ -205,6 +215,7 @@ def test_a_trial_of_several_seeds_is_worth_their_mean(data):
         assert trial.value == pytest.approx(sum(setting.finals("val_loss")) / 2)
 
 
+@pytest.mark.slow
 def test_the_same_seed_tries_the_same_and_another_one_does_not(data):
     first, again = search(data, num_trials=12), search(data, num_trials=12)
     assert rates(first) == rates(again)
@@ -214,6 +225,7 @@ def test_the_same_seed_tries_the_same_and_another_one_does_not(data):
 # What ends early
 
 
+@pytest.mark.slow
 def test_what_does_badly_is_pruned_and_marked(data):
     found = search(data, num_trials=14)
     pruned = [member for member in found.members if member.is_pruned]
@@ -228,11 +240,13 @@ def test_what_does_badly_is_pruned_and_marked(data):
     assert f"Pruned: {len(pruned)} of 14 settings ended early" in str(found)
 
 
+@pytest.mark.slow
 def test_without_a_pruner_every_trial_comes_to_its_end(data):
     found = search(data, num_trials=14, pruner="none")
     assert {run.epochs for run in found.runs} == {3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["halving", "hyperband"])
 def test_other_pruners_work(data, pruner):
     found = search(data, num_trials=10, max_epochs=6, pruner=pruner)
@@ -240,6 +254,7 @@ def test_other_pruners_work(data, pruner):
     assert not found.best.is_pruned
 
 
+@pytest.mark.slow
 def test_a_pruned_setting_is_never_the_best(data):
     found = search(data, num_trials=2)
     best = found.best.values
@@ -248,6 +263,7 @@ def test_a_pruned_setting_is_never_the_best(data):
     assert load(found.folder).best.values not in (best, None)
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_is_stopped_and_counts_as_pruned_without_a_value(data):
     found = search(data, Diverging, num_trials=10)
     wild = [m for m in found.members if m.values["lr"] > 1]
@@ -256,6 +272,7 @@ def test_a_trial_that_diverges_is_stopped_and_counts_as_pruned_without_a_value(d
         assert (trial.state.name == "PRUNED" and trial.value is None) == (trial.params["lr"] > 1)
 
 
+@pytest.mark.slow
 def test_a_failing_trial_does_not_end_the_search(data):
     found = search(data, fails=[False, True], num_trials=8)
     assert len(found.members) == 8
@@ -267,6 +284,7 @@ def test_a_failing_trial_does_not_end_the_search(data):
     assert states[True] == "FAIL"
 
 
+@pytest.mark.slow
 def test_a_trial_whose_worker_is_lost_does_not_end_the_search(data, monkeypatch):
     def train(members):
         if members[0].index == 1:
@@ -284,6 +302,7 @@ def test_a_trial_whose_worker_is_lost_does_not_end_the_search(data, monkeypatch)
     ]
 
 
+@pytest.mark.slow
 def test_the_seeds_after_a_pruned_one_are_not_trained(data):
     found = search(data, seed=[0, 1], num_trials=10)
     for setting in found.settings:
@@ -294,6 +313,7 @@ def test_the_seeds_after_a_pruned_one_are_not_trained(data):
 # Going on
 
 
+@pytest.mark.slow
 def test_a_search_that_ctrl_c_stopped_goes_on_as_it_would_have(data, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "TRAINED", count())
     with pytest.raises(KeyboardInterrupt):
@@ -322,6 +342,7 @@ test_search.search(data, test_search.Killed, display="off", name="killed")
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_written_to_another_name_of_the_study(data):
     found = search(data, num_trials=2)
     os.link(found.folder / STUDY_FILE, "target")
@@ -331,6 +352,7 @@ def test_nothing_is_written_to_another_name_of_the_study(data):
     assert Path("target").read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 @pytest.mark.parametrize(
     ("killed", "num_sessions"),
@@ -357,6 +379,7 @@ def test_a_search_that_was_killed_goes_on(data, request, killed, num_sessions):
     assert rates(found) == rates(search(data))
 
 
+@pytest.mark.slow
 def test_more_trials_go_on_from_those_that_are_done(data):
     found = search(data, num_trials=3)
     more = search(data, num_trials=5, resume=found.folder)
@@ -364,6 +387,7 @@ def test_more_trials_go_on_from_those_that_are_done(data):
     assert len(more.members) == len(study_of(more).trials) == 5
 
 
+@pytest.mark.slow
 def test_a_choice_that_was_never_completed_is_made_anew(data):
     found = search(data, num_trials=2)
     study_of(found).ask()
@@ -375,6 +399,7 @@ def test_a_choice_that_was_never_completed_is_made_anew(data):
     assert len(more.members) == 3
 
 
+@pytest.mark.slow
 def test_another_search_is_not_gone_on_with(data):
     found = search(data, num_trials=1)
     with pytest.raises(ConfigError, match="another sweep: the swept values"):
@@ -383,6 +408,7 @@ def test_another_search_is_not_gone_on_with(data):
         sweep(Quadratic, data, lr=log_range(1e-3, 10.0), max_epochs=3, resume=found.folder)
 
 
+@pytest.mark.slow
 def test_a_lost_and_a_damaged_study_are_told(data):
     found = search(data, num_trials=1)
     path = found.folder / STUDY_FILE
@@ -394,6 +420,7 @@ def test_a_lost_and_a_damaged_study_are_told(data):
         search(data, num_trials=2, resume=found.folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "torn", [b"{", b'{"op_code":4,"worker_id":"a', b"\0" * 9000, b"\xff", b"x" * 5000]
 )
@@ -423,6 +450,7 @@ def test_a_line_that_a_killed_worker_left_torn_is_cut_off_by_the_next(data):
     assert len(study.open().trials) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", [b"{nothing", b"", b"5", b"[]", b"{}", b'{"op_code":"x"}', b"[" * 5000, b"\xff"]
 )
@@ -455,6 +483,7 @@ def test_a_study_that_lacks_what_it_or_a_trial_needs_is_told(data, number, error
 # Where
 
 
+@pytest.mark.slow
 def test_two_workers_train_exactly_so_many_trials(data):
     found = search(data, LinearRegressionScratch, num_trials=7, num_workers=2, max_epochs=2)
     assert len(found.members) == 7
@@ -462,6 +491,7 @@ def test_two_workers_train_exactly_so_many_trials(data):
     assert os.getpid() not in {run.facts["process"]["pid"] for run in found.runs}
 
 
+@pytest.mark.slow
 def test_a_study_in_a_storage_of_ones_own(data):
     url = "sqlite:///studies.db"
     found = search(data, num_trials=2, storage=url)
@@ -476,6 +506,7 @@ def test_a_study_in_a_storage_of_ones_own(data):
         search(data, num_trials=4, storage="sqlite:///other.db", resume=found.folder)
 
 
+@pytest.mark.slow
 def test_optuna_says_nothing_and_keeps_its_settings(data, capfd):
     optuna.logging.set_verbosity(optuna.logging.INFO)
     search(data, num_trials=2)
@@ -522,6 +553,7 @@ def test_a_model_that_records_nothing_cannot_be_searched(data):
         search(data, Silent)
 
 
+@pytest.mark.slow
 def test_twenty_settings_are_tried_if_nobody_says_how_many(data):
     found = search(data, lr=[0.1, 0.2], num_trials=None)
     assert len(study_of(found).trials) == 20
@@ -536,6 +568,7 @@ def test_without_optuna_the_command_that_installs_it_is_told(data, monkeypatch):
 # The command
 
 
+@pytest.mark.slow
 def test_the_command_searches_and_tells_its_trials_as_json(capsys):
     words = "sweep linear-regression-scratch --lr log:0.001:10 --num-train 64 --max-epochs 2"
     status = main([*words.split(), "--search", "optuna", "--trials", "8", "--json"])

@@ -19,6 +19,8 @@ from gradbook import Trainer
 from gradbook.sweeps.stacked import fit_stacked
 from gradbook.sweeps.training import Training
 
+pytestmark = pytest.mark.slow
+
 # Each by itself
 
 

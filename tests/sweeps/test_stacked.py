@@ -26,6 +26,8 @@ from gradbook import Classifier, HyperParameters, Sink, Trainer
 from gradbook.runs.recorder import Run
 from gradbook.sweeps.stacked import fit_stacked, why_alone
 
+pytestmark = pytest.mark.slow
+
 # Data and models
 
 

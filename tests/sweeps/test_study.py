@@ -45,6 +45,7 @@ def test_it_is_found_again_by_what_it_tells(study, folder):
     assert len(again.open().trials) == 1
 
 
+@pytest.mark.slow
 def test_a_storage_of_ones_own_is_not_written_down(folder):
     study = Study("sqlite:///studies.db", "none")
     study.create(folder, "minimize")
@@ -52,6 +53,7 @@ def test_a_storage_of_ones_own_is_not_written_down(folder):
     assert study.facts() == {"name": study.open().study_name, "in_folder": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("in_folder", "storage", "message"),
     [
@@ -133,6 +135,7 @@ def test_without_optuna_the_command_that_installs_it_is_told(monkeypatch):
         Study(None, "median")
 
 
+@pytest.mark.slow
 def test_optuna_is_loaded_only_for_a_study():
     code = "import sys, gradbook.sweeps.search; assert 'optuna' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -36,6 +36,7 @@ def test_a_range_of_whole_numbers_has_whole_numbers_each_once():
     assert all(type(value) is int for value in log_range(16, 256, 5).values())
 
 
+@pytest.mark.slow
 @given(
     low=st.floats(1e-6, 1e3),
     factor=st.floats(1.01, 1e6),

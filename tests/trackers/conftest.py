@@ -1,29 +1,18 @@
 import pytest
 import torch
+from tests.small import Data
 
-from gradbook import DataModule, LinearRegression, Trainer
-
-
-class Data(DataModule):
-    """Four batches of two examples for training, one for validation."""
-
-    def __init__(self, batch_size=2):
-        super().__init__()
-        self.save_hyperparameters()
-        self.X = torch.randn(10, 1)
-        self.y = 2 * self.X + 1
-
-    def get_dataloader(self, train):
-        return self.get_tensorloader((self.X, self.y), train, slice(8) if train else slice(8, 10))
+from gradbook import LinearRegression, Trainer
 
 
 @pytest.fixture
 def fit():
-    """Trains a small model with a tracker, and returns the trainer."""
+    """Trains with a tracker, four batches of two examples an epoch; returns the trainer."""
 
     def fit(*trackers, max_epochs=2, lr=0.01, model=None):
+        X = torch.randn(10, 1)
         trainer = Trainer(max_epochs=max_epochs, display="off", sinks=trackers)
-        trainer.fit(model or LinearRegression(lr=lr), Data())
+        trainer.fit(model or LinearRegression(lr=lr), Data(X, 2 * X + 1, batch_size=2))
         return trainer
 
     return fit

@@ -33,6 +33,7 @@ def points(client, name):
     return [(metric.step, metric.value) for metric in history]
 
 
+@pytest.mark.slow
 def test_points_and_means_are_in_the_store(fit, client):
     trainer = fit(MLflow())
     board = [point.y for point in trainer.model.board.data["train_loss"]]
@@ -110,6 +111,7 @@ def test_a_store_that_cannot_be_reached_stops_no_training(fit, tmp_path):
     assert trainer.status == "finished"
 
 
+@pytest.mark.slow
 def test_mlflow_reports_nothing_about_its_use():
     # In a process of its own, because under pytest MLflow is silent anyhow.
     code = (

@@ -11,6 +11,8 @@ from tests.patience import LONGEST
 from gradbook.errors import ConfigError, DivergenceWarning, GradbookWarning, MissingExtraError
 from gradbook.trackers.wandb import WandB
 
+pytestmark = pytest.mark.slow
+
 wandb = pytest.importorskip("wandb", reason="wandb is not installed")
 
 

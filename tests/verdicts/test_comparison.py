@@ -35,6 +35,7 @@ def told_apart(draw, counts, scale=1, **options):
 SHAPES = ["standard_normal", "random", "standard_exponential"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(2, 2), (3, 3), (10, 10), (3, 10)])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_ties_are_seldom_told_apart(counts, shape):
@@ -42,6 +43,7 @@ def test_ties_are_seldom_told_apart(counts, shape):
     assert told_apart(draw, counts) <= SEEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3, 8])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_ties_in_pairs_are_seldom_told_apart(count, shape):
@@ -49,6 +51,7 @@ def test_ties_in_pairs_are_seldom_told_apart(count, shape):
     assert told_apart(draw, (count, count), paired=True) <= SEEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(3, 3), (10, 10), (3, 10), (10, 3)])
 def test_ties_of_settings_that_spread_differently_are_seldom_told_apart(counts):
     draw = np.random.default_rng(3).standard_normal
@@ -67,6 +70,7 @@ CENTRED = {
 COUNTS = [(2, 2), (3, 3), (5, 5), (10, 10), (3, 10), (10, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", CENTRED)
 def test_ties_are_told_apart_as_seldom_as_the_docs_say(shape):
     draw, equal, unequal = CENTRED[shape]
@@ -76,6 +80,7 @@ def test_ties_are_told_apart_as_seldom_as_the_docs_say(shape):
             assert told_apart(lambda n, rng=rng: draw(rng, n), counts, scale) <= seen(most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", CENTRED)
 def test_ties_in_pairs_are_told_apart_as_seldom_as_the_docs_say(shape):
     draw, equal, unequal = CENTRED[shape]
@@ -87,6 +92,7 @@ def test_ties_in_pairs_are_told_apart_as_seldom_as_the_docs_say(shape):
             assert rate <= seen(most)
 
 
+@pytest.mark.slow
 def test_skewed_values_of_unequal_spread_break_the_assumption():
     draw, _, _ = CENTRED["lognormal"]
     rng = np.random.default_rng(8)
@@ -236,6 +242,7 @@ def test_one_training_that_is_not_in_a_list_is_refused(wrong):
         compare_settings([1.0], wrong, "val_loss")
 
 
+@pytest.mark.slow
 def test_trainings_are_compared_by_their_headline():
     a = [regression(0.03, 2, seed) for seed in range(3)]
     b = [regression(0.3, 2, seed).history for seed in range(3)]

@@ -51,6 +51,7 @@ def noisy(values, size, generator):
 # Synthetic curves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [4, 6, 10, 30])
 @pytest.mark.parametrize("size", [0.005, 0.05, 0.3])
 def test_noise_about_a_level_neither_improves_nor_gets_worse(num_epochs, size):
@@ -64,6 +65,7 @@ def test_noise_about_a_level_neither_improves_nor_gets_worse(num_epochs, size):
     assert false_alarms(seen) <= SEEN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [5, 8, 10, 30])
 @pytest.mark.parametrize("size", [0.005, 0.05, 0.15])
 def test_noise_after_a_fall_neither_improves_nor_gets_worse(num_epochs, size):
@@ -79,6 +81,7 @@ def test_noise_after_a_fall_neither_improves_nor_gets_worse(num_epochs, size):
         assert seen["converged"] > 85
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [10, 20, 30])
 def test_a_curve_that_falls_beyond_its_noise_is_improving(num_epochs):
     epochs = np.arange(1, num_epochs + 1)
@@ -92,6 +95,7 @@ def test_a_curve_that_falls_beyond_its_noise_is_improving(num_epochs):
     assert seen["still improving"] > 90
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [10, 20, 40])
 def test_a_validation_that_rises_while_training_falls_is_overfitting(num_epochs):
     x = np.linspace(0, 1, num_epochs)
@@ -105,6 +109,7 @@ def test_a_validation_that_rises_while_training_falls_is_overfitting(num_epochs)
     assert seen["overfitting"] > 95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [6, 10, 30])
 @pytest.mark.parametrize("size", [0.05, 0.3])
 def test_noise_in_the_training_alone_is_seldom_called_diverged(num_epochs, size):
@@ -121,6 +126,7 @@ def test_a_validation_that_rises_after_training_has_come_to_a_level_is_overfitti
     assert found.reason.endswith("val_loss was best in epoch 3, with 0.5, and is now 0.8.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train_falls", [True, False])
 @pytest.mark.parametrize("size", [0, 0.03])
 def test_a_validation_that_has_risen_to_a_plateau_is_overfitting(size, train_falls):
@@ -148,6 +154,7 @@ def test_a_plateau_above_the_best_names_the_best():
     assert "best in epoch 4, with 0.5" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.05, 0.2])
 def test_a_lucky_epoch_on_a_noisy_level_is_no_best_that_was_left(size):
     epochs = np.arange(40)
@@ -161,6 +168,7 @@ def test_a_lucky_epoch_on_a_noisy_level_is_no_best_that_was_left(size):
     assert seen["overfitting"] + seen["diverged"] <= SEEN
 
 
+@pytest.mark.slow
 def test_noise_that_begins_late_leaves_no_best():
     train = 0.2 + 2 * np.exp(-np.arange(40.0))
     seen = rates(
@@ -225,6 +233,7 @@ def test_a_loss_that_rises_in_training_has_diverged(curve, splits):
     assert f"best in epoch {best + 1}, with {curve[best]:.4g}, and is now" in found.reason
 
 
+@pytest.mark.slow
 def test_a_rise_beyond_its_noise_is_diverged_with_noise_too():
     curve = np.array(RISING["after a fall"])
     seen = rates(
@@ -311,6 +320,7 @@ def test_a_validation_alone_cannot_show_overfitting():
     assert "there is no curve of the training to tell why" in found.reason
 
 
+@pytest.mark.slow
 def test_swings_that_are_large_against_the_fall_are_oscillating():
     epochs = np.arange(15)
     seen = rates(
@@ -323,6 +333,7 @@ def test_swings_that_are_large_against_the_fall_are_oscillating():
     assert seen["oscillating"] > 85
 
 
+@pytest.mark.slow
 def test_the_same_swings_after_a_long_fall_are_a_noisy_floor():
     epochs = np.arange(15)
     seen = rates(
@@ -417,6 +428,7 @@ def test_a_loss_that_may_be_negative_is_judged_too():
 curves = st.lists(st.floats(0.01, 100), min_size=3, max_size=15)
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(curves, st.sampled_from([2.0**-20, 2.0**-3, 4.0, 2.0**30]))
 def test_the_unit_of_a_loss_does_not_matter(curve, unit):
@@ -426,6 +438,7 @@ def test_the_unit_of_a_loss_does_not_matter(curve, unit):
     assert after.label == before.label
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.permutations(list(np.linspace(-1, 1, 9))))
 def test_permuted_noise_that_is_small_changes_nothing(noise):
@@ -436,6 +449,7 @@ def test_permuted_noise_that_is_small_changes_nothing(noise):
     assert verdict({"train_loss": list(falling)}).label == "still improving"
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(
     st.dictionaries(
@@ -456,6 +470,7 @@ def test_a_verdict_shows_its_words():
     assert repr(found) == str(found) == f"diverged: {found.reason}"
 
 
+@pytest.mark.slow
 def test_the_module_does_not_need_torch():
     code = "import gradbook.verdicts, sys; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -485,12 +500,14 @@ class Clouds(DataModule):
 IN_THREE_EPOCHS = [(0.03, "still improving"), (1, "converged"), (3, "diverged")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("lr", "label"), IN_THREE_EPOCHS)
 def test_a_linear_regression_in_three_epochs(lr, label, seed):
     assert verdict(regression(lr, 3, seed)).label == label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lr", "label"), IN_THREE_EPOCHS)
 def test_a_linear_regression_with_a_layer_in_three_epochs(lr, label):
     # Its loss is not halved, so that half the rate gives the same steps.
@@ -498,17 +515,20 @@ def test_a_linear_regression_with_a_layer_in_three_epochs(lr, label):
     assert verdict(trainer).label == label
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_a_linear_regression_at_the_limit_oscillates_or_diverges(seed):
     assert verdict(regression(2, 10, seed)).label in ("oscillating", "diverged")
 
 
+@pytest.mark.slow
 def test_the_floor_of_a_large_rate_is_called_noisy():
     found = verdict(regression(1, 10, 0))
     assert found.label == "converged"
     assert "noisy floor" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_few_examples_are_overfitted(seed):
     trainer = trained(lambda: MLP(3, 256, lr=0.3), lambda: Clouds(40), 40, seed)
@@ -521,6 +541,7 @@ def test_a_vanishing_rate_is_stuck(seed):
     assert verdict(trainer).label == "stuck"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_dead_network_is_stuck(seed):
     def dead():
@@ -540,6 +561,7 @@ def test_a_moderate_rate_is_still_improving(seed):
     assert verdict(trainer).label == "still improving"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_large_rate_oscillates(seed):
     # Features that are not centred: the loss is steep in one direction.
@@ -547,6 +569,7 @@ def test_a_large_rate_oscillates(seed):
     assert verdict(trainer).label == "oscillating"
 
 
+@pytest.mark.slow
 def test_a_run_in_a_folder_gets_the_verdict_of_its_training():
     trainer = trained(
         lambda: LinearRegressionScratch(2, lr=1), SyntheticRegressionData, 3, 0, run="runs"
@@ -574,6 +597,7 @@ def counted(make, num=150):
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [8, 10, 12, 20, 30, 50])
 def test_a_best_that_is_left_in_the_last_fifth_is_not_called_converged(num_epochs):
     x, best = np.arange(1, num_epochs + 1), 0.8 * num_epochs
@@ -600,6 +624,7 @@ def test_a_validation_that_doubles_at_its_end_is_not_called_converged(train, val
     assert found.label in ("overfitting", "cannot tell")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_epochs", [5, 6, 8, 10, 20, 60])
 def test_one_spike_is_named_and_is_not_oscillating(num_epochs):
     places = []
@@ -633,6 +658,7 @@ def test_two_spikes_are_named_where_there_are_enough_epochs():
     assert "5 in epoch 7 and 4 in epoch 13" in found.reason
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.005, 0.02])
 @pytest.mark.parametrize("num_epochs", [6, 8, 10, 20, 60])
 def test_a_step_of_a_schedule_with_a_level_after_it_is_not_still_improving(num_epochs, size):
@@ -690,6 +716,7 @@ def test_labels_known_by_heart_are_not_nothing_learned():
     assert verdict(history).label == "overfitting"
 
 
+@pytest.mark.slow
 def test_a_run_knows_the_number_of_classes_of_a_network_of_ones_own():
     trainer = trained(lambda: MLP(3, 32, lr=1e-9), lambda: Clouds(200), 4, 0, run="runs")
     assert trainer.history.num_classes == 3

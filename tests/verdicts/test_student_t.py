@@ -44,6 +44,7 @@ def test_a_quantile_is_that_of_the_tables(p_value, freedom, t):
     assert t_quantile(p_value, freedom) == pytest.approx(t, abs=6e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freedom", [1.5, 2.7, 7.3])
 def test_degrees_of_freedom_need_not_be_whole(freedom):
     x = np.linspace(1.7, 4000, 4_000_001)

@@ -4,11 +4,14 @@ import io
 import math
 
 import numpy as np
+import pytest
 from matplotlib.colors import to_hex
 from tests.watching.watched import Deep, fit
 
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_figure_has_the_layers_and_at_most_five_epochs():

@@ -14,6 +14,7 @@ def report():
     return fit(Deep(num_layers=4), max_epochs=7).gradients
 
 
+@pytest.mark.slow
 def test_printed_it_is_a_table_of_the_last_epoch(report):
     lines = str(report).splitlines()
     assert lines[0] == "gradients in epoch 7, means of 1 sampled step"
@@ -28,6 +29,7 @@ def test_without_a_step_it_says_so():
     assert str(GradientReport()) == "Gradients: no step was sampled."
 
 
+@pytest.mark.slow
 def test_as_a_data_frame_it_has_a_row_for_each_layer_and_epoch(report):
     frame = report.to_pandas()
     assert len(frame) == 7 * 4
@@ -35,6 +37,7 @@ def test_as_a_data_frame_it_has_a_row_for_each_layer_and_epoch(report):
     assert {"epoch", "layer", "grad_rms", "update_ratio", "dead"} <= set(frame.columns)
 
 
+@pytest.mark.slow
 def test_it_is_kept_and_read_again(report, tmp_path):
     report.keep(tmp_path)
     assert sorted(path.name for path in tmp_path.glob("gradients.*")) == [

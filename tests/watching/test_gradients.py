@@ -56,6 +56,7 @@ def test_nothing_hangs_on_the_model_in_a_step_that_is_not_sampled():
     assert [step for step, watched in enumerate(model.seen) if watched] == [0, 10, 20, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"gradient_clip_val": 0.1}, {"precision": "bf16-mixed"}])
 def test_the_training_is_the_same_to_the_last_bit(settings):
     class Noisy(Deep):
@@ -75,6 +76,7 @@ def test_the_training_is_the_same_to_the_last_bit(settings):
     assert torch.equal(before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undo_patches")
 def test_a_loop_that_the_reader_has_written_is_watched():
     @add_to_class(Trainer)
@@ -116,6 +118,7 @@ def test_watching_two_trainings_keeps_them_apart():
     assert [len(report.rows) for report in reports] == [2, 2]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_what_was_seen(tmp_path):
     data = Images()
     first = fit(MLP(), data, max_epochs=2, run=tmp_path / "runs")

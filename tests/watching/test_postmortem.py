@@ -22,6 +22,8 @@ from gradbook import (
 from gradbook.errors import DivergenceWarning, GradbookWarning
 from gradbook.watching import postmortem
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def repeated_from_the_beginning(monkeypatch):

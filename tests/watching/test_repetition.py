@@ -24,6 +24,7 @@ def repeated_from_the_beginning(monkeypatch):
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", math.inf)
 
 
+@pytest.mark.slow
 def test_the_step_is_the_one_at_which_the_same_loop_by_hand_meets_it():
     data = regression()
     model = LinearRegressionScratch(2, 3.0)
@@ -89,6 +90,7 @@ def test_a_later_epoch_is_repeated_from_its_own_beginning(monkeypatch):
     assert [step.step for step in found.steps] == [17, 18, 19]
 
 
+@pytest.mark.slow
 def test_a_learner_s_hooks_hear_of_the_training_only():
     model, calls = MLPScratch(4, 3, 16, lr=1e4), []
     model.register_forward_hook(lambda *_: calls.append(1))
@@ -97,6 +99,7 @@ def test_a_learner_s_hooks_hear_of_the_training_only():
     assert len(calls) == rehearsals + 2 * (batches + batches)
 
 
+@pytest.mark.slow
 def test_what_the_steps_print_is_not_printed_twice(capsys):
     class Talks(LinearRegression):
         def training_step(self, batch):
@@ -156,6 +159,7 @@ class Lookalike:
         return torch.optim.SGD([self.w], self.lr)
 
 
+@pytest.mark.slow
 def test_a_model_that_only_looks_like_ours():
     found = examined(Lookalike(), regression(), max_epochs=8)
     assert (found.cause, found.phase) == ("rate too high", "forward")

@@ -190,6 +190,7 @@ def test_a_network_that_is_called_past_the_model_is_seen():
     assert row_of(fit(Direct(nn.ReLU, num_layers=2)), "net.0").function == "relu"
 
 
+@pytest.mark.slow
 def test_validation_is_not_sampled():
     class Counted(MLP):
         modes = ()

@@ -23,6 +23,7 @@ from gradbook.watching.gradient_rows import LayerRow
 SEEDS = range(5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 def test_ten_layers_of_sigmoids_vanish(seed):
     seed_everything(seed)
@@ -34,6 +35,7 @@ def test_ten_layers_of_sigmoids_vanish(seed):
     assert "Xavier or He initialization" in symptom.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("clip", [0, 1])
 def test_ten_layers_of_sigmoids_with_large_weights_explode(seed, clip):
@@ -61,6 +63,7 @@ def test_a_regression_whose_rate_is_too_large_explodes_in_time():
     assert "in the first step and is" in trainer.gradients.findings[0].text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     "make",
@@ -185,6 +188,7 @@ def test_units_that_a_bias_of_minus_100_makes_flat_are_found(function, kind, tex
     assert found.text.startswith(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", [nn.ReLU6, nn.SiLU, nn.GELU, nn.Mish, nn.Hardtanh])
 def test_nothing_is_said_of_the_same_functions_in_a_healthy_model(function):
     assert kinds(fit(Deep(function, num_layers=3), max_epochs=4)) == set()

@@ -11,6 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from gradbook import MLP, LinearRegression, MLPScratch, SoftmaxRegressionScratch
 from gradbook.watching import postmortem, trials
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def repeated_from_the_beginning(monkeypatch):

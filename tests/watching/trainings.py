@@ -3,11 +3,11 @@
 import warnings
 
 import torch
+from tests import small
 from torch.nn import functional as F
 
 from gradbook import (
     Classifier,
-    DataModule,
     LinearRegression,
     SyntheticRegressionData,
     Trainer,
@@ -21,18 +21,11 @@ def regression(**kwargs):
     return SyntheticRegressionData(torch.tensor([2, -3.4]), 4.2, **settings)
 
 
-class Blobs(DataModule):
-    """Three clouds of points."""
+class Blobs(small.Blobs):
+    """Three clouds of points, the same ones always."""
 
     def __init__(self, scale=1.0):
-        super().__init__()
-        self.batch_size = 16
-        generator = torch.Generator().manual_seed(1)
-        self.y = torch.arange(128) % 3
-        self.X = scale * (torch.randn(128, 4, generator=generator) + 2 * torch.eye(4)[self.y])
-
-    def get_dataloader(self, train):
-        return self.get_tensorloader((self.X, self.y), train)
+        super().__init__(num_train=128, num_val=None, batch_size=16, scale=scale, content=1)
 
 
 class BookSoftmax(Classifier):
