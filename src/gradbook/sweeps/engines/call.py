@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -195,7 +195,7 @@ def _is_importable(module: ModuleType) -> bool:
     return spec is not None and (top != module.__name__ or spec.origin == module.__file__)
 
 
-@lru_cache(maxsize=None)  # for each call all modules are looked at
+@cache  # for each call all modules are looked at
 def _is_library(file: str) -> bool:
     path = Path(file)
     if {"site-packages", "dist-packages"} & set(path.parts):
