@@ -15,6 +15,9 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
+#: Whether a first Ctrl-C is answered on the terminal. Where many work, one says it for all.
+is_announced = True
+
 
 class Terminated(KeyboardInterrupt):
     """The process was asked to end by SIGTERM, or by another signal than Ctrl-C's."""
@@ -96,7 +99,7 @@ class Interrupts:
             raise _exception(number)
         self._pending = number
         # The parent of a worker process tells it for all.
-        if number == signal.SIGINT and multiprocessing.parent_process() is None:
+        if number == signal.SIGINT and is_announced and multiprocessing.parent_process() is None:
             # print() is not safe in a handler that may have interrupted a print().
             _tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
 

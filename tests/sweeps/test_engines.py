@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -28,9 +28,8 @@ from gradbook.sweeps.engines import (
     Done,
     Failed,
     check_engine,
-    dask,
+    cluster,
     engine,
-    processes,
     ray,
     run_all,
 )
@@ -54,9 +53,8 @@ def functions_travel_as_copies():
 
 #: What a program begins with: a busy machine may keep a cluster, or a worker, from its answer.
 PATIENT = f"""
-from gradbook.sweeps.engines import dask, engine, processes, ray
-engine.ANSWER_SECONDS = dask.ANSWER_SECONDS = ray.ANSWER_SECONDS = {LONGEST}
-engine.GRACE_SECONDS = processes.GRACE_SECONDS = {LONGEST}
+from gradbook.sweeps.engines import cluster, engine
+cluster.ANSWER_SECONDS = engine.GRACE_SECONDS = {LONGEST}
 """
 
 
@@ -64,10 +62,8 @@ engine.GRACE_SECONDS = processes.GRACE_SECONDS = {LONGEST}
 def patient():
     """The same for this process."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (engine, dask, ray):
-            patch.setattr(module, "ANSWER_SECONDS", LONGEST)
-        for module in (engine, processes):
-            patch.setattr(module, "GRACE_SECONDS", LONGEST)
+        patch.setattr(cluster, "ANSWER_SECONDS", LONGEST)
+        patch.setattr(engine, "GRACE_SECONDS", LONGEST)
         yield
 
 
@@ -150,10 +146,9 @@ def module_of(thing):
 # Clusters, as a user has them
 
 
-@pytest.fixture(scope="module")
-def dask_address(tmp_path_factory):
+@contextmanager
+def dask_cluster(folder):
     """A scheduler and two workers, started as Dask's documentation says."""
-    folder = tmp_path_factory.mktemp("dask")
 
     def command(part):
         options = ["--scheduler-file", str(folder / "scheduler.json"), "--no-dashboard"]
@@ -179,11 +174,19 @@ def dask_address(tmp_path_factory):
 
         with Client(address, timeout=LONGEST, set_as_default=False) as client:
             client.wait_for_workers(2, timeout=LONGEST)
-        yield address
+        yield address, scheduler
     finally:
         for process in (workers, scheduler):
-            os.killpg(process.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def dask_address(tmp_path_factory):
+    """The address of a cluster of two workers."""
+    with dask_cluster(tmp_path_factory.mktemp("dask")) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -354,9 +357,9 @@ def test_leaving_the_outcomes_early_ends_the_workers(tmp_path):
 
 
 def test_outcomes_that_nobody_asks_for_leave_nothing_behind(monkeypatch):
-    closed, close = [], processes.Processes.close
+    closed, leave = [], engine.Engine.__exit__
     monkeypatch.setattr(
-        processes.Processes, "close", lambda self: [close(self), closed.append(self)]
+        engine.Engine, "__exit__", lambda self, *kind: [leave(self, *kind), closed.append(self)]
     )
     run_all(draw, [1])
     assert len(closed) == 1
@@ -452,9 +455,9 @@ def test_an_address_where_nothing_answers_is_named(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("module", "name"), [(ray, "ray:"), (dask, "dask:tcp://")])
-def test_an_address_where_something_else_answers_is_named(module, name, monkeypatch):
-    monkeypatch.setattr(module, "ANSWER_SECONDS", 1)
+@pytest.mark.parametrize("name", ["ray:", "dask:tcp://"])
+def test_an_address_where_something_else_answers_is_named(name, monkeypatch):
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 1)
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -500,17 +503,15 @@ def test_a_client_of_dasks_is_used_and_left_open(dask_address):
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch):
+def test_a_dask_cluster_that_ends_meanwhile_is_an_error(monkeypatch, tmp_path):
     # To connect to the cluster, and to get it back.
-    monkeypatch.setattr(dask, "ANSWER_SECONDS", 20)
-    with closing(run_all(time.sleep, [0, 600, 600], on="dask", num_workers=2)) as found:
+    monkeypatch.setattr(cluster, "ANSWER_SECONDS", 20)
+    with (
+        dask_cluster(tmp_path) as (address, scheduler),
+        closing(run_all(time.sleep, [0, 600, 600], on=f"dask:{address}")) as found,
+    ):
         assert next(found) == Done(0, None)
-        ours = [
-            p
-            for p in psutil.Process().children()
-            if "distributed.cli.dask_scheduler" in p.cmdline()
-        ]
-        max(ours, key=psutil.Process.create_time).kill()
+        scheduler.kill()
         with pytest.raises(ConfigError, match="no longer answers"):
             next(found)
 
@@ -532,7 +533,7 @@ print([done.value for done in run_all(abs, [-3], on=sys.argv[1])])
 
 SCRIPT = f"""{PATIENT}
 import sys, time
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from gradbook.sweeps.engines import run_all
 
@@ -553,10 +554,10 @@ def work(item):
 
 arrived = engine.Engine.arrived
 
-def arrived_and_told(self, timeout):
+def arrived_and_told(self, *timeout):
     if sorted(self.running.values()) == [2, 3]:  # the others have been printed
         Path("waiting").touch()
-    return arrived(self, timeout)
+    return arrived(self, *timeout)
 
 engine.Engine.arrived = arrived_and_told
 items = [Number(1), Number(2), "a", "b"]

@@ -48,7 +48,13 @@ def save_figure(figure: "Figure", paths: Iterable[Path]) -> None:
     Raises:
         StorageError: If one cannot be written.
     """
-    for path in paths:
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=path.suffix.lower().lstrip("."), dpi=200)
-        write_atomically(path, buffer.getbuffer())
+    layout = figure.get_layout_engine()
+    figure.draw_without_rendering()  # once, instead of twice for each file
+    figure.set_layout_engine(None)
+    try:
+        for path in paths:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=path.suffix.lower().lstrip("."), dpi=200)
+            write_atomically(path, buffer.getbuffer())
+    finally:
+        figure.set_layout_engine(layout)

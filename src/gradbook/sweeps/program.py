@@ -7,6 +7,7 @@ fewer and larger ones; and what is left is run over and over, each operation wri
 that it keeps.
 """
 
+import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,13 +75,23 @@ class Program:
             module = make_fx(functionalize(function))(*inputs)
             if _writing(module.graph):  # what `vmap` leaves, no `vmap` stands in the way of now
                 module = make_fx(functionalize(module))(*inputs)
-        graph = module.graph
-        for name in _writing(graph):
+        for name in _writing(module.graph):
             raise CannotTrace(f"its steps write into a tensor in place ({name})")
-        for node in graph.nodes:
+        for node in module.graph.nodes:
             is_operation = isinstance(node.target, torch._ops.OpOverload)
             if is_operation and torch.Tag.nondeterministic_seeded in node.target.tags:
                 raise CannotTrace(f"its steps draw random numbers ({node.target._opname})")
+        self._traced = module
+        self.lay_out(inputs)
+
+    def lay_out(self, inputs: Sequence[torch.Tensor]) -> None:
+        """Has it take inputs that lie in memory as these do. Nothing is traced again.
+
+        Raises:
+            CannotTrace: If a shape depends on values.
+        """
+        module = fx.GraphModule(self._traced, copy.deepcopy(self._traced.graph))
+        graph = module.graph
         for _ in range(_MOST_PASSES):
             graph.eliminate_dead_code()
             _evaluate(module, inputs)

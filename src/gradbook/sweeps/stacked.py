@@ -7,6 +7,7 @@ all losses and gradients. Each model has a `Trainer` of its own, to which every 
 if it had trained it, so that curves, checkpoints and runs are as they always are.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, islice
@@ -27,7 +28,6 @@ from gradbook.sweeps.stackable import (
     CannotStack,
     check_alone,
     groups_of,
-    sizes_of,
     streams_of,
     why_unlike,
 )
@@ -38,6 +38,9 @@ from gradbook.watching import DivergenceWatcher
 _TOLERANCE = 1e-3
 #: A gradient that is smaller than this, relative to the largest one, counts as that small.
 _NOISE = 1e-3
+#: Tracing takes as long as so many steps of the models themselves. A batch that comes more often
+#: than that, of another size than the first, is worth it: most are the last of an epoch.
+_WORTH_TRACING = 16
 
 
 def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | BaseException]:
@@ -150,7 +153,9 @@ class _Stack:
         ]
         #: The loaders of each stream, which outlast a training that ends before the others.
         self._loaders = [stream[0].loaders for stream in self._streams]
-        self._programs: dict[tuple[Any, ...], Program] = {}
+        self._programs: dict[tuple[Any, ...], Callable[..., list[torch.Tensor]]] = {}
+        #: How often batches have come of which no step was traced.
+        self._untraced: Counter[tuple[Any, ...]] = Counter()
         models = [training.model for training in trainings]
         self._parameters = [[p for p in model.parameters() if p.requires_grad] for model in models]
         #: All names by which layers of the model know each of them.
@@ -200,30 +205,26 @@ class _Stack:
     # Memory
 
     def _lay_out(self) -> list[torch.Tensor]:
-        """Lays the parameters together; each model's own become views."""
-        transposed = self._find_transposed()
-        stacked = []
-        for place, own in enumerate(zip(*self._parameters, strict=True)):
-            stack = torch.stack([parameter.detach() for parameter in own])
-            if place in transposed:
-                stack = stack.transpose(1, 2).contiguous().transpose(1, 2)
-            for k, parameter in enumerate(own):
-                parameter.data = stack[k]
-            stacked.append(stack)
-        return stacked
+        """Lays the parameters together; each model's own become views.
 
-    def _find_transposed(self) -> set[int]:
-        """The places of the parameters that had better lie transposed, found on a first batch."""
+        Those lie transposed that had better, as the first traced step finds out.
+        """
         batch = self._first_batch()
-        copies = [
+        stacked = [
             torch.stack([parameter.detach() for parameter in own])
             for own in zip(*self._parameters, strict=True)
         ]
-        program = self._trace("train", [*copies, *self._fixed, *batch])
-        transposed = {place for place in program.transposed if place < len(copies)}
-        if not transposed:
-            self._programs[_key("train", batch)] = program
-        return transposed
+        program = self._trace("train", [*stacked, *self._fixed, *batch])
+        transposed = [place for place in program.transposed if place < len(stacked)]
+        for place in transposed:
+            stacked[place] = stacked[place].transpose(1, 2).contiguous().transpose(1, 2)
+        if transposed:
+            program.lay_out([*stacked, *self._fixed, *batch])
+        self._programs[_key("train", batch)] = program
+        for stack, own in zip(stacked, zip(*self._parameters, strict=True), strict=True):
+            for k, parameter in enumerate(own):
+                parameter.data = stack[k]
+        return stacked
 
     def part(self) -> None:
         """Gives each model memory of its own again."""
@@ -331,8 +332,27 @@ class _Stack:
         key = _key(kind, batch)
         program = self._programs.get(key)
         if program is None:
-            program = self._programs[key] = self._trace(kind, inputs)
+            self._untraced[key] += 1
+            if self._untraced[key] != _WORTH_TRACING:
+                return self._own_step(kind, batch)
+            try:
+                program = self._programs[key] = self._trace(kind, inputs)
+            except CannotStack:  # as with a last batch of one example; it is done as before
+                return self._own_step(kind, batch)
         return program(*inputs)
+
+    def _own_step(self, kind: str, batch: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What `_step` gives, as each of the models itself computes it."""
+        results = []
+        for k, parameters in enumerate(self._parameters):
+            model = self.trainings[k].model
+            own = batch if self._is_shared else [item[k] for item in batch]
+            with torch.set_grad_enabled(kind == "train"):
+                values = _Step(model)(own, kind)
+            if kind == "train":
+                values = [*torch.autograd.grad(values[0], parameters), values[0].detach()]
+            results.append(values)
+        return [torch.stack(values) for values in zip(*results, strict=True)]
 
     def _trace(self, kind: str, inputs: Sequence[torch.Tensor]) -> Program:
         model, num_names, num_fixed = self._template, len(self._names), len(self._fixed)
@@ -389,22 +409,18 @@ class _Stack:
         """A batch of a set as the stack gets it; no random number is drawn."""
         return self._together([stream[0].loaders[split].first() for stream in self._streams])
 
-    def _first_batches(self, split: int) -> Iterator[list[torch.Tensor]]:
-        """A batch of a set, and one as small as its last."""
-        batch = self._first_batch(split)
-        for size in sizes_of(self.trainings[0].loaders[split]):
-            yield [item[:size] if self._is_shared else item[:, :size] for item in batch]
-
     def _check_all(self) -> None:
-        """Traces all steps, and compares a first one with what each model itself gives.
+        """Traces the usual steps, and compares a first one with what each model itself gives.
 
         Raises:
             CannotStack: If they do not agree. No step has been taken then.
         """
         with torch.no_grad():
             for split, kind in enumerate(("train", "val")[: len(self.trainings[0].loaders)]):
-                for batch in self._first_batches(split):
-                    self._step(kind, batch)
+                batch = self._first_batch(split)
+                if _key(kind, batch) not in self._programs:
+                    inputs = [*self._stacked, *self._fixed, *batch]
+                    self._programs[_key(kind, batch)] = self._trace(kind, inputs)
         batch = self._first_batch()
         *gradients, losses = (result.clone() for result in self._step("train", batch))
         for k in range(len(self.trainings)):

@@ -1,4 +1,4 @@
-"""A call that travels to a worker, is performed there, and comes back as a reply.
+"""A call that travels to a worker, is performed there, and comes back as an outcome.
 
 It is pickled here, by cloudpickle, and unpickled in the worker, so that every engine carries
 classes of a notebook, of a script or of a learner's file in the same way.
@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -32,70 +33,88 @@ THREAD_VARIABLES = (
 
 
 @dataclass(frozen=True)
+class Done:
+    """A call that returned.
+
+    Attributes:
+        index: Which item it was, from 0.
+        value: What the function returned.
+        warnings: What the call warned of, each warning once.
+    """
+
+    index: int
+    value: Any
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A call that raised an exception, or whose worker was killed each time.
+
+    Attributes:
+        index: Which item it was, from 0.
+        error: What happened, in words: the exception and the last line of the caller's own code.
+        attempts: How often the call was begun.
+        was_killed: Whether the worker died, instead of the function raising an exception.
+        warnings: What the call warned of before that, each warning once.
+    """
+
+    index: int
+    error: str
+    attempts: int = 1
+    was_killed: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+Outcome = Done | Failed
+
+
+@dataclass(frozen=True)
 class Call:
     """A call as it travels, and what it is to find in its worker.
 
     Attributes:
+        index: Which item it is for, from 0.
         function: What to call, pickled.
         item: What to call it with, pickled.
-        search_path: Where modules are imported from, after the worker's own places.
         num_threads: For PyTorch and NumPy.
-        folder: The folder to work in; None leaves it.
+        search_path: Where modules are imported from, after the worker's own places.
+        folder: The folder to work in, where there is one of that name.
     """
 
+    index: int
     function: bytes
     item: bytes
-    search_path: list[str]
     num_threads: int
-    folder: str | None
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came of a call.
-
-    Attributes:
-        value: What the function returned.
-        error: What was wrong, in words; None if it returned.
-        warnings: What it warned of, each warning once.
-    """
-
-    value: Any = None
-    error: str | None = None
-    warnings: tuple[str, ...] = ()
+    search_path: list[str]
+    folder: str
 
 
 def perform(call: Call) -> bytes:
-    """Performs a call in a worker. Returns a pickled `Reply`, whatever happens."""
+    """Performs a call in a worker. Returns a pickled outcome, whatever happens."""
     try:
         with limited_threads(call.num_threads):
             sys.path += [folder for folder in call.search_path if folder not in sys.path]
-            if call.folder is not None and os.path.isdir(call.folder):
+            if os.path.isdir(call.folder):
                 os.chdir(call.folder)
             function, item = pickle.loads(call.function), pickle.loads(call.item)
-            reply: bytes = cloudpickle.dumps(attempt(function, item))
-            return reply
-    except KeyboardInterrupt:
-        return failure("KeyboardInterrupt")
-    except Exception as error:  # in unpickling the call, or in pickling what it returned
-        return failure(describe(error))
+            outcome: bytes = cloudpickle.dumps(attempt(call.index, function, item))
+            return outcome
+    except (Exception, KeyboardInterrupt) as error:  # in unpickling, or in pickling a result
+        return pickle.dumps(Failed(call.index, describe(error)))
 
 
-def failure(error: str) -> bytes:
-    """The pickled reply of a call that failed outside its function."""
-    return pickle.dumps(Reply(error=error))
-
-
-def attempt(function: Callable[[Any], Any], item: Any) -> Reply:
-    """Calls a function. An exception is a reply, except for KeyboardInterrupt."""
+def attempt(index: int, function: Callable[[Any], Any], item: Any) -> Outcome:
+    """Calls a function. An exception is an outcome, except for KeyboardInterrupt."""
     value = error = None
     with warnings.catch_warnings(record=True) as caught:
         try:
             value = function(item)
         except (Exception, SystemExit) as raised:
             error = describe(raised)
-    warned = (f"{warning.category.__name__}: {warning.message}" for warning in caught)
-    return Reply(value, error, tuple(dict.fromkeys(warned)))
+    told = (f"{warning.category.__name__}: {warning.message}" for warning in caught)
+    warned = tuple(dict.fromkeys(told))
+    return Done(index, value, warned) if error is None else Failed(index, error, warnings=warned)
 
 
 @contextmanager
@@ -176,6 +195,7 @@ def _is_importable(module: ModuleType) -> bool:
     return spec is not None and (top != module.__name__ or spec.origin == module.__file__)
 
 
+@cache  # for each call all modules are looked at
 def _is_library(file: str) -> bool:
     path = Path(file)
     if {"site-packages", "dist-packages"} & set(path.parts):

@@ -1,38 +1,26 @@
-"""What an engine is: it carries calls to workers, and brings their replies."""
+"""What an engine is: it carries calls to workers, and brings their outcomes as futures.
+
+Joblib's `Parallel` would be shorter, and cannot be it: a worker that is killed ends every call that
+runs beside it (`TerminatedWorkerError`), whose call it was is not said, and at Ctrl-C it kills its
+workers before they have written a checkpoint. So here a call has its worker to itself.
+"""
 
 import atexit
-import socket
+import pickle
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
-from urllib.parse import urlsplit
 
 from joblib import cpu_count
 
-from gradbook.errors import ConfigError
 from gradbook.interrupts import undisturbed
-from gradbook.sweeps.engines.call import Call
+from gradbook.sweeps.engines.call import Call, Failed, Outcome, describe
 
 #: How long a worker that is asked to stop may take to finish its step and write its checkpoint.
 GRACE_SECONDS = 10.0
-
-#: How long a cluster may take to answer.
-ANSWER_SECONDS = 8.0
-
-
-@dataclass(frozen=True)
-class Lost:
-    """What comes instead of a reply when a call's worker has died.
-
-    Attributes:
-        reason: What is known of it, in words.
-    """
-
-    reason: str
 
 
 class Engine(ABC):
@@ -48,7 +36,7 @@ class Engine(ABC):
 
     Attributes:
         is_elsewhere: Whether the workers are not ours, so that they may be on other machines.
-        running: The handle of each running call, with the index of its item.
+        running: Of each running call the future of its pickled outcome, and its item's index.
     """
 
     def __init__(
@@ -58,14 +46,10 @@ class Engine(ABC):
         if not self.is_elsewhere:
             num_workers = min(num_workers or cpu_count(), max(1, num_items))
             num_threads = num_threads or max(1, cpu_count() // num_workers)
-        self.num_workers = num_workers or 0  # which `open` finds out
+        self.num_workers = num_workers or 0  # which `workers` finds out
         self.num_threads = num_threads or 1
-        self.running: dict[Any, int] = {}
-
-    @classmethod
-    @abstractmethod
-    def check(cls, address: Any) -> None:
-        """Raises ConfigError or MissingExtraError if it could not be opened."""
+        self.running: dict[Future[bytes], int] = {}
+        self._stack, self._is_open = ExitStack(), True
 
     @classmethod
     def exists(cls, address: Any) -> bool:
@@ -73,10 +57,9 @@ class Engine(ABC):
         return address is not None
 
     def __enter__(self) -> "Engine":
-        self._is_open = True
         atexit.register(self.__exit__)  # for a program that never closes its outcomes
         try:
-            self.open()
+            self._stack.enter_context(self.workers())
         except BaseException:
             self._end()
             raise
@@ -93,81 +76,51 @@ class Engine(ABC):
                         print("\nStopping what runs; Ctrl-C again ends it.", file=sys.stderr)
             end = time.monotonic() + GRACE_SECONDS
             while self.running and (left := end - time.monotonic()) > 0:
-                self.arrived(timeout=left)
+                self.arrived(left)
         finally:  # also after a second Ctrl-C
             self._end()
 
     def _end(self) -> None:
         with undisturbed():
-            self.close()
+            self._stack.close()
         self._is_open = False
         atexit.unregister(self.__exit__)
+
+    def arrived(self, timeout: float = 1.0) -> list[Outcome]:
+        """Waits until a call has ended, for at most `timeout` seconds.
+
+        Returns:
+            The outcome of each call that has ended. They are no longer running.
+        """
+        wait(self.running, timeout, FIRST_COMPLETED)
+        ended = [future for future in self.running if future.done()]
+        return [self._outcome(future, self.running.pop(future)) for future in ended]
+
+    def _outcome(self, future: Future[bytes], index: int) -> Outcome:
+        try:
+            outcome: Outcome = pickle.loads(future.result())
+            return outcome
+        except Exception as error:  # what may go wrong in a cluster is not limited
+            loss = self.loss(error)
+            reason = loss or f"the worker failed: {describe(error)}"  # it lacks what we need of it
+            return Failed(index, reason, was_killed=loss is not None)
 
     def has_room(self) -> bool:
         """Whether another call could run now."""
         return len(self.running) < self.num_workers
 
-    def arrived(self, timeout: float | None) -> list[tuple[int, bytes | Lost]]:
-        """Waits until a call has ended, for at most `timeout` seconds.
-
-        Returns:
-            The index and the reply of each call that has ended. They are no longer running.
-        """
-        return [(self.running.pop(each), self.reply(each)) for each in self.ended(timeout)]
+    @abstractmethod
+    def workers(self) -> AbstractContextManager[None]:
+        """Connects, or starts what is needed; when left, ends that and what still runs."""
 
     @abstractmethod
-    def open(self) -> None:
-        """Connects, or starts what is needed."""
-
-    @abstractmethod
-    def submit(self, index: int, call: Call) -> None:
+    def submit(self, call: Call) -> Future[bytes]:
         """Begins a call. There is room, as `has_room` has just said."""
-
-    @abstractmethod
-    def ended(self, timeout: float | None) -> Iterable[Any]:
-        """Waits until a call has ended, and gives the handles of those that have."""
-
-    @abstractmethod
-    def reply(self, handle: Any) -> bytes | Lost:
-        """The pickled reply of a call that has ended."""
 
     @abstractmethod
     def interrupt(self) -> None:
         """Asks the running calls to stop as Ctrl-C does."""
 
-    @abstractmethod
-    def close(self) -> None:
-        """Ends what was started, and what still runs."""
-
-
-def check_answers(name: str, address: str, ask: Callable[[str], None]) -> None:
-    """Raises ConfigError unless a cluster of this kind answers at an address.
-
-    Args:
-        name: The engine.
-        address: HOST:PORT, with or without a protocol before it.
-        ask: Raises OSError if what listens there is something else.
-    """
-    try:
-        parts = urlsplit(address if "//" in address else f"//{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:  # a port that is no number
-        host = port = None
-    if host is None or port is None:
-        raise ConfigError(
-            f"on='{name}:{address}' has no address of the form HOST:PORT, such as "
-            f"127.0.0.1:8786, after the engine."
-        )
-    try:
-        socket.create_connection((host, port), timeout=ANSWER_SECONDS).close()
-        ask(address)
-    except (OSError, ValueError) as error:
-        raise unanswered(name, address, str(error)) from None
-
-
-def unanswered(name: str, address: str, reason: str) -> ConfigError:
-    """The error for an address where no cluster is."""
-    return ConfigError(
-        f"No cluster answers at the address in on='{name}:{address}': {reason}. Compare it with "
-        f"what the cluster said when it was started."
-    )
+    def loss(self, error: Exception) -> str | None:
+        """What became of a call's worker, if that is why there is no outcome."""
+        return str(error) if isinstance(error, ChildProcessError) else None

@@ -1,69 +1,34 @@
 """The loop that keeps workers busy, and gives each outcome as it comes."""
 
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from gradbook.errors import ConfigError
 from gradbook.sweeps.engines.call import (
     Call,
-    Reply,
+    Failed,
+    Outcome,
     attempt,
     describe,
     limited_threads,
     pickled,
     search_path,
 )
+from gradbook.sweeps.engines.cluster import Cluster
 from gradbook.sweeps.engines.dask import Dask
-from gradbook.sweeps.engines.engine import Engine, Lost
+from gradbook.sweeps.engines.engine import Engine
 from gradbook.sweeps.engines.processes import Processes
 from gradbook.sweeps.engines.ray import Ray
 
-_KINDS: dict[str, type[Engine]] = {"processes": Processes, "ray": Ray, "dask": Dask}
+_CLUSTERS: dict[str, type[Cluster]] = {"ray": Ray, "dask": Dask}
+_KINDS: dict[str, type[Engine]] = {"processes": Processes, **_CLUSTERS}
 
 #: Where calls can be run. An address may follow the last two, as in "dask:tcp://10.0.0.1:8786".
 ENGINES = ("here", *_KINDS)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A call that returned.
-
-    Attributes:
-        index: Which item it was, from 0.
-        value: What the function returned.
-        warnings: What the call warned of, each warning once.
-    """
-
-    index: int
-    value: Any
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A call that raised an exception, or whose worker was killed each time.
-
-    Attributes:
-        index: Which item it was, from 0.
-        error: What happened, in words: the exception and the last line of the caller's own code.
-        attempts: How often the call was begun.
-        was_killed: Whether the worker died, instead of the function raising an exception.
-        warnings: What the call warned of before that, each warning once.
-    """
-
-    index: int
-    error: str
-    attempts: int
-    was_killed: bool
-    warnings: tuple[str, ...] = ()
-
-
-Outcome = Done | Failed
 
 
 def run_all(
@@ -133,8 +98,8 @@ def run_all(
 def check_engine(on: Any) -> None:
     """Raises ConfigError or MissingExtraError if `run_all` could not run anything on `on`."""
     name, address = _parsed(on)
-    if name in _KINDS:
-        _KINDS[name].check(address)
+    if name in _CLUSTERS:
+        _CLUSTERS[name].check(address)
 
 
 def _parsed(on: Any) -> tuple[str, Any]:
@@ -149,7 +114,7 @@ def _parsed(on: Any) -> tuple[str, Any]:
 
     name, colon, address = on.partition(":")
     check_choice(name, "on", ENGINES)
-    if colon and name not in ("ray", "dask"):
+    if colon and name not in _CLUSTERS:
         raise ConfigError(f"{name!r} has no address, but on is {on!r}. Write on={name!r}.")
     if name == "ray" and not colon:
         return name, os.environ.get("RAY_ADDRESS")
@@ -161,8 +126,8 @@ def _run_here(
 ) -> Iterator[Outcome]:
     for index, item in enumerate(items):
         with limited_threads(num_threads) if num_threads is not None else nullcontext():
-            reply = attempt(function, item)
-        yield _outcome(index, reply, attempts=1)
+            outcome = attempt(index, function, item)
+        yield outcome
 
 
 def _run(
@@ -179,32 +144,27 @@ def _run(
     ready: deque[Outcome] = deque()
     with engine:
         yield None
-        while True:
+        while waiting or engine.running or ready:
             while waiting and engine.has_room():
                 index = waiting.popleft()
                 try:
                     item = pickled(items[index], engine.is_elsewhere)
                 except Exception as error:
                     reason = f"cannot be sent to a worker: {describe(error)}"
-                    ready.append(Failed(index, reason, attempts=0, was_killed=False))
+                    ready.append(Failed(index, reason, attempts=0))
                     continue
-                call = Call(function_bytes, item, search_path(), engine.num_threads, os.getcwd())
-                engine.submit(index, call)
+                call = Call(
+                    index, function_bytes, item, engine.num_threads, search_path(), os.getcwd()
+                )
+                engine.running[engine.submit(call)] = index
+                attempts[index] += 1
             while ready:  # only now, so that workers are busy while the caller is
                 yield ready.popleft()
-            if not waiting and not engine.running:
-                return
-            for index, reply in engine.arrived(timeout=1.0 if waiting else None):
-                attempts[index] += 1
-                if not isinstance(reply, Lost):
-                    ready.append(_outcome(index, pickle.loads(reply), attempts[index]))
-                elif attempts[index] > retries:
-                    ready.append(Failed(index, reply.reason, attempts[index], was_killed=True))
-                else:
-                    waiting.append(index)  # behind those that have not been tried
-
-
-def _outcome(index: int, reply: Reply, attempts: int) -> Outcome:
-    if reply.error is None:
-        return Done(index, reply.value, reply.warnings)
-    return Failed(index, reply.error, attempts, was_killed=False, warnings=reply.warnings)
+            for outcome in engine.arrived():
+                index = outcome.index
+                if isinstance(outcome, Failed):
+                    outcome = replace(outcome, attempts=attempts[index])
+                    if outcome.was_killed and attempts[index] <= retries:
+                        waiting.append(index)  # behind those that have not been tried
+                        continue
+                ready.append(outcome)

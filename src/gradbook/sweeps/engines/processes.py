@@ -1,161 +1,194 @@
 """Worker processes of this machine."""
 
-import ctypes
 import os
+import pickle
+import queue
 import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
-from importlib import import_module
-from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from joblib.externals.loky.backend import get_context
-from joblib.externals.loky.backend.utils import kill_process_tree
+from gradbook import interrupts
+from gradbook.sweeps.engines import engine
+from gradbook.sweeps.engines.call import THREAD_VARIABLES, Call, perform, search_path
 
-from gradbook.interrupts import undisturbed
-from gradbook.sweeps.engines.call import THREAD_VARIABLES, Call, failure, perform
-from gradbook.sweeps.engines.engine import GRACE_SECONDS, Engine, Lost
+#: What a worker runs. It imports from where this process does, and from nowhere else.
+_PROGRAM = """
+import sys
+sys.path[:] = sys.argv[2:]
+from gradbook.sweeps.engines.processes import serve
+serve(int(sys.argv[1]))
+"""
 
 
-class Processes(Engine):
-    """Processes that perform one call after the other. The handle of a call is its worker."""
+class Processes(engine.Engine):
+    """Processes that perform one call after the other."""
 
-    @classmethod
-    def check(cls, address: Any) -> None:
-        """They can always be opened."""
+    @contextmanager
+    def workers(self) -> Iterator[None]:
+        """Starts all workers, so that they get ready side by side.
 
-    def open(self) -> None:
-        """Starts all workers, so that they get ready side by side."""
-        self._workers: list[_Worker] = []
-        for _ in range(self.num_workers):
-            self._start()
-
-    def _start(self) -> "_Worker":
-        with undisturbed(later=True):  # a worker must not be started by halves
-            worker = _Worker(self.num_threads)
-            self._workers.append(worker)
-        return worker
-
-    def submit(self, index: int, call: Call) -> None:
-        """Sends a call to an idle worker, or to a new one in the place of one that has died."""
-        idle = [worker for worker in self._workers if worker not in self.running]
-        worker = idle[0] if idle else self._start()
-        with suppress(OSError):  # it has died, which is found out when its reply is awaited
-            worker.connection.send(call)
-        self.running[worker] = index
-
-    def ended(self, timeout: float | None) -> Iterable["_Worker"]:
-        """The workers that have replied, or died."""
-        worker_of = {worker.connection: worker for worker in self.running}
-        ready = wait(list(worker_of), timeout)
-        return [worker_of[connection] for connection in ready]
-
-    def reply(self, handle: "_Worker") -> bytes | Lost:
-        """The reply of a worker, which is idle then; or what it died of."""
+        When left, idle ones end by themselves, and those that have not stopped in time are killed.
+        """
+        self._worker_of: dict[Future[bytes], Worker] = {}
+        self._idle: list[Worker] = []
         try:
-            reply: bytes = handle.connection.recv_bytes()
-        except (EOFError, OSError):
-            self._workers.remove(handle)
-            return Lost(handle.why_it_died())
-        return reply
+            for _ in range(self.num_workers):
+                self._start()
+            yield
+        finally:
+            for worker in self._idle:
+                worker.dismiss()
+            for worker in self._worker_of.values():
+                worker.end(0)
+            for worker in self._idle:
+                worker.end(engine.GRACE_SECONDS)
+
+    def _start(self) -> None:
+        with interrupts.undisturbed(later=True):  # a worker must not be started by halves
+            self._idle.append(Worker(self.num_threads))
+
+    def submit(self, call: Call) -> Future[bytes]:
+        """Sends a call to an idle worker, or to a new one in the place of one that has died."""
+        if not self._idle:
+            self._start()
+        future: Future[bytes] = Future()
+        self._worker_of[future] = worker = self._idle.pop()
+
+        def ask() -> None:
+            try:
+                future.set_result(worker.perform(call))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=ask, daemon=True).start()
+        return future
+
+    def _outcome(self, future: Future[bytes], index: int) -> Any:
+        worker = self._worker_of.pop(future)
+        if future.exception() is None:
+            self._idle.append(worker)
+        return super()._outcome(future, index)
 
     def interrupt(self) -> None:
-        """Sends SIGINT to the busy workers."""
-        for worker in self.running:
+        """Tells the busy workers."""
+        for worker in self._worker_of.values():
             worker.interrupt()
 
-    def close(self) -> None:
-        """Lets idle workers end, and kills those that have not stopped in time."""
-        for worker in self._workers:
-            worker.connection.close()  # which ends a worker that waits for a call
-        for worker in self._workers:
-            worker.end(seconds=0 if worker in self.running else GRACE_SECONDS)
 
-
-class _Worker:
+class Worker:
     """A process that performs one call after the other.
 
-    It is a process of loky's, the library under joblib, because those of the standard library run
-    the user's script once more.
+    It is none of the standard library's `multiprocessing`, which would run the user's script once
+    more, and whose pools lose all their calls with one worker.
+
+    Args:
+        num_threads: How many threads libraries may use in it.
     """
 
     def __init__(self, num_threads: int) -> None:
-        context = get_context("loky")
-        self.connection, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve,
-            args=(theirs, os.getpid()),
-            env=dict.fromkeys(THREAD_VARIABLES, str(num_threads)),
-        )
-        with _without_ctrl_c():
-            self._process.start()
-        theirs.close()  # so that its end is seen here
+        self._socket, theirs = socket.socketpair()
+        self._stream = self._socket.makefile("rwb")
+        with theirs:
+            handle = theirs.fileno()
+            theirs.set_inheritable(True)
+            options = ["-P", *(f"-W{option}" for option in sys.warnoptions), "-c", _PROGRAM]
+            inherited: Any = {"pass_fds": [handle]} if os.name == "posix" else {"close_fds": False}
+            self._process = subprocess.Popen(
+                [sys.executable, *options, str(handle), *search_path()],
+                stdin=subprocess.DEVNULL,  # who asks for input would stand still for ever
+                env={**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(num_threads))},
+                start_new_session=True,  # Ctrl-C is for the parent, which tells its workers, once
+                **inherited,
+            )
+
+    def perform(self, call: Call) -> bytes:
+        """Has it perform a call. Raises ChildProcessError if it dies meanwhile."""
+        try:
+            _send(self._stream, call)
+            outcome: bytes = pickle.load(self._stream)
+            return outcome
+        except (EOFError, OSError, ValueError, pickle.UnpicklingError):  # cut off, or closed
+            code = self.end(engine.GRACE_SECONDS)
+        reason = f"ended, with exit code {code}."
+        if code < 0:
+            name = signal.Signals(-code).name
+            reason = f"was killed or crashed: {name}. SIGKILL often means that memory ran out."
+        raise ChildProcessError(f"its worker process {reason}")
 
     def interrupt(self) -> None:
-        # Windows has told the worker already: Ctrl-C goes to all processes of a console there.
-        if self._process.is_alive() and sys.platform != "win32":
-            os.kill(self._process.pid, signal.SIGINT)
+        """Interrupts its call. Windows has: there Ctrl-C goes to all processes of a console."""
+        with suppress(OSError):  # it has died
+            _send(self._stream, None)
 
-    def why_it_died(self) -> str:
-        self.end(GRACE_SECONDS)
-        code = self._process.exitcode
-        if code >= 0:
-            return f"its worker process ended, with exit code {code}."
-        return (
-            f"its worker process was killed or crashed: {signal.Signals(-code).name}. SIGKILL "
-            f"often means that memory ran out."
-        )
+    def dismiss(self) -> None:
+        """Has it end when it has no call."""
+        with suppress(OSError):  # it has died
+            self._socket.shutdown(socket.SHUT_WR)
 
-    def end(self, seconds: float) -> None:
-        self._process.join(seconds)
-        if self._process.is_alive():
-            kill_process_tree(self._process)
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """A process that is started meanwhile is told of Ctrl-C only when it begins a call."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # What would start with the first process, and lift the block.
-    for package in ("multiprocessing", "joblib.externals.loky.backend"):
-        import_module(f"{package}.resource_tracker").ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    def end(self, seconds: float) -> int:
+        """Awaits its end for so many seconds, kills it then, and gives its exit code."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        if self._process.poll() is None:
+            if sys.platform == "win32":
+                command = ["taskkill", "/F", "/T", "/PID", str(self._process.pid)]
+                subprocess.run(command, capture_output=True, check=False)
+            else:
+                with suppress(ProcessLookupError):  # with those that it has started
+                    os.killpg(self._process.pid, signal.SIGKILL)
+        code = self._process.wait()
+        with suppress(OSError):  # what it was not there to read
+            self._stream.close()
+        self._socket.close()
+        return code
 
 
-def _serve(connection: Connection, parent: int) -> None:
-    """What a worker process does, until its connection is closed."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    if sys.platform != "win32":
-        # The terminal's Ctrl-C is for the parent, which then tells its workers, once.
-        os.setpgid(0, 0)
-        # Outside the terminal's group, who asks it for input would stand still for ever.
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    if sys.platform == "linux":
-        # When the parent is killed, a training is to keep its checkpoint and end: SIGTERM.
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
-        if os.getppid() != parent:
-            return
-    with suppress(EOFError, OSError, KeyboardInterrupt):
+def _send(stream: Any, value: Any) -> None:
+    """Writes a value in one piece, so that two threads may write."""
+    stream.write(pickle.dumps(value))
+    stream.flush()
+
+
+# In a worker
+
+
+def serve(handle: int) -> None:
+    """Performs the calls that come over a socket, one after the other, until it is closed."""
+    interrupts.is_announced = False
+    os.set_inheritable(handle, False)
+    stream = socket.socket(fileno=handle).makefile("rwb")
+    calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
+    is_busy = threading.Event()
+    threading.Thread(target=_listen, args=(stream, calls, is_busy), daemon=True).start()
+    with suppress(KeyboardInterrupt, OSError):  # told to stop just before a call, or just after
+        while (call := calls.get()) is not None:
+            outcome = perform(call)
+            is_busy.clear()
+            _send(stream, outcome)
+
+
+def _listen(stream: Any, calls: "queue.SimpleQueue[Call | None]", is_busy: threading.Event) -> None:
+    """Passes calls on, and interrupts the running one when it is to stop."""
+    with suppress(EOFError, OSError):
         while True:
-            connection.send_bytes(_perform_with_ctrl_c(connection.recv()))
+            call = pickle.load(stream)
+            if call is None:
+                _signal(signal.SIGINT)
+            else:
+                is_busy.set()
+                calls.put(call)
+    if is_busy.is_set():  # the parent was killed: a training is to keep its checkpoint and end
+        _signal(signal.SIGTERM)
+    calls.put(None)
 
 
-def _perform_with_ctrl_c(call: Call) -> bytes:
-    mask = getattr(signal, "pthread_sigmask", None)
-    try:
-        if mask is not None:
-            mask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        return perform(call)
-    except KeyboardInterrupt:  # just before the call, or just after
-        return failure("KeyboardInterrupt")
-    finally:
-        if mask is not None:
-            mask(signal.SIG_BLOCK, [signal.SIGINT])
+def _signal(number: int) -> None:
+    main = threading.main_thread().ident
+    if sys.platform != "win32" and main is not None:
+        signal.pthread_kill(main, number)
