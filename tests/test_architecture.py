@@ -18,7 +18,8 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
+    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"}
+    | {"registry"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"settings", "verdicts"},
     3: {"module", "resumable_loader", "resumption"},

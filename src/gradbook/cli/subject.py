@@ -21,14 +21,12 @@ from gradbook.cli.options import (
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.errors import GradbookWarning, shown, warn
-from gradbook.hparams import make
+from gradbook.registry import DATA, MODELS
+from gradbook.runs.restored import NOT_KEPT, Recipe
 
 #: What the command takes where the book's classes have another default, or none.
 TRAINER_DEFAULTS = {"max_epochs": 10}
 DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
-
-#: Arguments of the trainer that are not options: the command has its own.
-NOT_OPTIONS = ("display", "sinks", "run")
 
 #: Options of the commands that rebuild a run, which take those of `train` as well.
 _OF_OTHER_COMMANDS = ("--model", "--set")
@@ -66,11 +64,7 @@ class Subject:
 
     def build(self) -> tuple[Any, Any]:
         """The model and the data, made with the seed: first the data, then the model."""
-        from gradbook.seeds import seed_everything
-
-        seed_everything(self.seed)
-        data = make(self.data.Class, self.arguments["data"])
-        return make(self.model.Class, self.arguments["model"]), data
+        return Recipe(self.model.Class, self.data.Class, self.arguments, self.seed).make()
 
 
 def read_subject(
@@ -109,7 +103,7 @@ def read_subject(
         return Outcome(text=f"{usage}\n\n{summary}\n\n{_what_there_is(command, with_trainer)}")
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(
-            f"Name the model first.\n{usage}\nThere are {', '.join(classes.MODELS)}; a class of "
+            f"Name the model first.\n{usage}\nThere are {', '.join(MODELS)}; a class of "
             f"your own is written my_file.py:MyNet."
         )
     model_name, *rest = arguments
@@ -149,7 +143,7 @@ def read_subject(
         from gradbook.trainer import Trainer
 
         titles.append("Trainer")
-        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_OPTIONS))
+        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_KEPT))
     groups = give_flags(groups, own_flags)
     for heading, options in zip(titles, groups, strict=True):
         add_options(parser, heading, options, read_swept)
@@ -191,8 +185,8 @@ def read_subject(
 
 
 def _what_there_is(command: str, with_trainer: bool) -> str:
-    models = "\n".join(f"  {name:<27} {text}" for name, (_, text) in classes.MODELS.items())
-    data = "\n".join(f"  {name:<27} {text}" for name, (_, text) in classes.DATA.items())
+    models = "\n".join(f"  {name:<27} {entry.text}" for name, entry in MODELS.items())
+    data = "\n".join(f"  {name:<27} {entry.text}" for name, entry in DATA.items())
     owners = "the model, the data set and the trainer" if with_trainer else "the model and the data"
     return f"""\
 models:
