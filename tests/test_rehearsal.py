@@ -20,6 +20,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+import gradbook
 from gradbook import Classifier, DataModule, Module, Trainer
 from gradbook.data import TensorLoader
 from gradbook.errors import BatchError, GradbookWarning, ModelError, ShapeError

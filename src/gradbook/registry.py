@@ -1,12 +1,15 @@
 """Every finished model and data set of gradbook, each with one line.
 
-The command's names and help, the lazy names of `gradbook` and `d2l.torch`, and the rebuilding of
-runs are made from these lines. To add a model or a data set, write its file and add its line.
+The command's names and help, the names of `gradbook`, `gradbook.models`, `gradbook.datasets` and
+`d2l.torch`, and the rebuilding of runs are made from these lines. To add a model or a data set,
+write its file and add its line. Classes stand above this file: they are named here, and loaded
+when they are first used.
 """
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 
 class Entry(NamedTuple):
@@ -17,12 +20,14 @@ class Entry(NamedTuple):
         class_name: What it is called there.
         text: What it is, for the command's help.
         aliases: Further names by which the command knows it.
+        defaults: What the command takes where the class has another default.
     """
 
     home: str
     class_name: str
     text: str
     aliases: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
     def load(self) -> type:
         """The class. Its module is imported when it is first needed."""
@@ -65,7 +70,10 @@ MODELS = {
 #: The finished data sets.
 DATA = {
     "fashion-mnist": Entry(
-        "gradbook.datasets.fashion_mnist", "FashionMNIST", "70,000 images of clothes (book 4.2)"
+        "gradbook.datasets.fashion_mnist",
+        "FashionMNIST",
+        "70,000 images of clothes (book 4.2)",
+        defaults={"batch_size": 256},  # book 5.2
     ),
     "synthetic-regression": Entry(
         "gradbook.datasets.synthetic",
@@ -90,6 +98,16 @@ def known_name(written: str, known: Mapping[str, Entry]) -> str:
     return ""
 
 
-def homes() -> dict[str, str]:
-    """The module of every finished class, by the name of the class."""
-    return {entry.class_name: entry.home for entry in (*MODELS.values(), *DATA.values())}
+def homes(known: Mapping[str, Entry] | None = None) -> dict[str, str]:
+    """The module of every finished class, by the name of the class.
+
+    Args:
+        known: The models, or the data sets; None takes both.
+    """
+    entries = {**MODELS, **DATA} if known is None else known
+    return {entry.class_name: entry.home for entry in entries.values()}
+
+
+def classes_of(known: Mapping[str, Entry]) -> dict[str, type]:
+    """The finished classes, by their own names."""
+    return {entry.class_name: entry.load() for entry in known.values()}

@@ -69,10 +69,11 @@ def test_the_trainer_has_the_run_s_settings_and_resumes_it():
     assert restored.trainer is trainer
     assert (trainer.max_epochs, trainer.gradient_clip_val) == (2, 0.5)
     assert trainer.run is None
-    trainer.max_epochs = 3
+    trainer.max_epochs, trainer.run = 3, "runs"
     trainer.fit(restored.model, restored.data, resume=restored.run.folder)
     assert len(trainer.history) == 3
     assert trainer.history.rows[:2] == trained.history.rows
+    assert runs.load("linear-regression-1").epochs == 3
 
 
 def test_data_that_are_not_needed_are_not_made():

@@ -24,9 +24,8 @@ from gradbook.errors import GradbookWarning, shown, warn
 from gradbook.registry import DATA, MODELS
 from gradbook.runs.restored import NOT_KEPT, Recipe
 
-#: What the command takes where the book's classes have another default, or none.
+#: What the command takes where the book's trainer has no default.
 TRAINER_DEFAULTS = {"max_epochs": 10}
-DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
 
 #: Options of the commands that rebuild a run, which take those of `train` as well.
 _OF_OTHER_COMMANDS = ("--model", "--set")
@@ -133,10 +132,14 @@ def read_subject(
     add_own(group)
     own_flags = [flag for action in group._group_actions for flag in action.option_strings]
     own_flags += _OF_OTHER_COMMANDS
-    defaults = {"data": DATA_DEFAULTS.get(data.name, {}), "trainer": TRAINER_DEFAULTS}
+    defaults = {
+        kind: dict(known[found.name].defaults) if found.name in known else {}
+        for kind, found, known in (("model", model, MODELS), ("data", data, DATA))
+    }
+    defaults["trainer"] = TRAINER_DEFAULTS
     titles = [f"Model: {model.name}", f"Data: {data.name}"]
     groups = [
-        options_of(model.Class, "model"),
+        options_of(model.Class, "model", defaults["model"]),
         options_of(data.Class, "data", defaults["data"]),
     ]
     if with_trainer:
@@ -167,7 +170,7 @@ def read_subject(
     _tell_whose(every, rest, {"model": model.Class, "data": data.Class}, skipped)
     given = vars(values)
     _check_complete(every, given, {"model": model.Class, "data": data.Class})
-    chosen: dict[str, dict[str, Any]] = {"model": {}, **{k: dict(v) for k, v in defaults.items()}}
+    chosen: dict[str, dict[str, Any]] = {k: dict(v) for k, v in defaults.items()}
     settings = {group: {o.name: o.default for o in every if o.group == group} for group in chosen}
     words = [command, model.name]
     if data.name != usual_data:

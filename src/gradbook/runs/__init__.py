@@ -3,9 +3,9 @@
 Reading needs no PyTorch. `Run`, which keeps a training, is loaded when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gradbook.lazy import lazy_names
 from gradbook.runs.restored import Restored as Restored
 from gradbook.runs.restored import restore as restore
 from gradbook.runs.stored import DamagedRun as DamagedRun
@@ -18,8 +18,4 @@ if TYPE_CHECKING:
 
 __all__ = ["DamagedRun", "Restored", "Run", "StoredRun", "find_runs", "load", "restore"]
 
-
-def __getattr__(name: str) -> Any:
-    if name != "Run":
-        raise AttributeError(f"module 'gradbook.runs' has no attribute {name!r}")
-    return import_module("gradbook.runs.recorder").Run
+__getattr__ = lazy_names(__name__, {"Run": "gradbook.runs.recorder"})

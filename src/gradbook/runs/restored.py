@@ -83,7 +83,7 @@ class Restored:
 
     @cached_property
     def trainer(self) -> "Trainer":
-        """A new trainer with the run's settings; `fit(..., resume=run.folder)` continues it."""
+        """A new trainer with the run's settings. It keeps no run until its `run` is set."""
         from gradbook.trainer import Trainer
 
         return Trainer(**self.recipe.arguments["trainer"])
