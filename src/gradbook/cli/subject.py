@@ -61,6 +61,14 @@ class Subject:
     own: argparse.Namespace
     is_seed_given: bool
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is, for --json."""
+        return {"model": self.model.name, "data": self.data.name, "seed": self.seed}
+
+    def __str__(self) -> str:
+        return f"{self.model.name} on {self.data.name}, seed {self.seed}"
+
     def build(self) -> tuple[Any, Any]:
         """The model and the data, made with the seed: first the data, then the model."""
         return Recipe(self.model.Class, self.data.Class, self.arguments, self.seed).make()
