@@ -7,7 +7,6 @@ from typing import Any
 
 from gradbook.cli import classes
 from gradbook.cli.options import (
-    REQUIRED,
     Given,
     Option,
     Parser,
@@ -18,6 +17,7 @@ from gradbook.cli.options import (
     show,
     with_value,
 )
+from gradbook.cli.reading import REQUIRED
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.errors import GradbookWarning, shown, warn

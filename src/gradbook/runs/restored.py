@@ -163,7 +163,7 @@ def rebuild(
         need_data: Whether the data are needed, too.
     """
     from gradbook import checkpoint as files
-    from gradbook.runs.recorder import check_same_run
+    from gradbook.runs.facts import check_same_run
     from gradbook.snapshot import load_parameters
 
     path = checkpoint_of(run, checkpoint)
