@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> Outcome:
 
     from gradbook.experiments.rate_range import lr_range
 
-    model, data = subject.build()
+    model, data = subject.recipe.make()
     found = lr_range(
         model,
         data,

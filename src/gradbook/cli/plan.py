@@ -3,9 +3,7 @@
 import argparse
 import shlex
 from dataclasses import dataclass
-from typing import Any
 
-from gradbook.cli import classes
 from gradbook.cli.options import (
     add_common_options,
     add_display_options,
@@ -15,9 +13,8 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome
-from gradbook.cli.subject import read_subject
+from gradbook.cli.subject import Chosen, read_subject
 from gradbook.errors import ConfigError
-from gradbook.runs.restored import Recipe
 from gradbook.storage import check_folder_name
 
 SUMMARY = """\
@@ -26,15 +23,10 @@ curves."""
 
 
 @dataclass
-class Plan:
+class Plan(Chosen):
     """A training as the command line asks for it.
 
     Attributes:
-        model, data: The classes.
-        arguments: What was given for each: the constructor arguments under "model", "data" and
-            "trainer". What was not given is left to the class, save the command's own defaults.
-        settings: The same with all defaults.
-        seed: The seed, drawn if none was given.
         runs, name: The folder for runs, and the name of this one.
         display: Where the curves are drawn.
         checkpoint_steps: The steps between two checkpoints within an epoch; None takes none.
@@ -42,21 +34,11 @@ class Plan:
             there is none.
     """
 
-    model: classes.Found
-    data: classes.Found
-    arguments: dict[str, dict[str, Any]]
-    settings: dict[str, dict[str, Any]]
-    seed: int
     runs: str
     name: str
     display: str
     checkpoint_steps: int | None
     words: list[str] | None
-
-    @property
-    def recipe(self) -> Recipe:
-        """What its model and data are made from."""
-        return Recipe(self.model.Class, self.data.Class, self.arguments, self.seed)
 
     @property
     def repeat(self) -> str | None:

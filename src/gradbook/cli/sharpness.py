@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.experiments.hessian import sharpness
     from gradbook.trainer import Trainer
 
-    model, data = subject.build()
+    model, data = subject.recipe.make()
     if own.epochs:
         Trainer(own.epochs, display=display).fit(model, data)
     found: Finding

@@ -35,28 +35,40 @@ AddOptions = Callable[[argparse._ArgumentGroup], None]
 
 
 @dataclass
-class Subject:
-    """A model, a data set and their settings, as a command line names them.
+class Chosen:
+    """A model, a data set and their settings.
 
     Attributes:
-        command: The command's name, such as "train".
         model, data: The classes.
         arguments: What was given for each: the constructor arguments under "model", "data" and
             "trainer". What was not given is left to the class, save the command's own defaults.
         settings: The same with all defaults.
         seed: The seed, drawn if none was given.
+    """
+
+    model: classes.Found
+    data: classes.Found
+    arguments: dict[str, dict[str, Any]]
+    settings: dict[str, dict[str, Any]]
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """What its model and data are made from."""
+        return Recipe(self.model.Class, self.data.Class, self.arguments, self.seed)
+
+
+@dataclass
+class Subject(Chosen):
+    """What a command line names.
+
+    Attributes:
         words: The command that names the same, without its first word, which is `gradbook`, and
             without the command's own options and the seed.
         own: The values of the command's own options.
         is_seed_given: Whether the seed was not drawn.
     """
 
-    command: str
-    model: classes.Found
-    data: classes.Found
-    arguments: dict[str, dict[str, Any]]
-    settings: dict[str, dict[str, Any]]
-    seed: int
     words: list[str]
     own: argparse.Namespace
     is_seed_given: bool
@@ -68,10 +80,6 @@ class Subject:
 
     def __str__(self) -> str:
         return f"{self.model.name} on {self.data.name}, seed {self.seed}"
-
-    def build(self) -> tuple[Any, Any]:
-        """The model and the data, made with the seed: first the data, then the model."""
-        return Recipe(self.model.Class, self.data.Class, self.arguments, self.seed).make()
 
 
 def read_subject(
@@ -190,9 +198,7 @@ def read_subject(
         chosen[option.group][option.name] = settings[option.group][option.name] = value
         if not _same(value, option.default):
             words += _words(option, text, value)
-    return Subject(
-        command, model, data, chosen, settings, seed, words, values, asked.seed is not None
-    )
+    return Subject(model, data, chosen, settings, seed, words, values, asked.seed is not None)
 
 
 def _what_there_is(command: str, with_trainer: bool) -> str:

@@ -1,13 +1,12 @@
 """The runs that were kept in folders: how they are read, compared, rebuilt and written.
 
-Reading needs no PyTorch. `Run`, which keeps a training, is loaded when it is first used.
+Reading needs no PyTorch. `Run`, which keeps a training, and `restore`, which rebuilds one, are
+loaded when they are first used.
 """
 
 from typing import TYPE_CHECKING
 
 from gradbook.lazy import lazy_names
-from gradbook.runs.restored import Restored as Restored
-from gradbook.runs.restored import restore as restore
 from gradbook.runs.stored import DamagedRun as DamagedRun
 from gradbook.runs.stored import StoredRun as StoredRun
 from gradbook.runs.stored import find_runs as find_runs
@@ -15,7 +14,15 @@ from gradbook.runs.stored import load as load
 
 if TYPE_CHECKING:
     from gradbook.runs.recorder import Run as Run
+    from gradbook.runs.restored import Restored as Restored
+    from gradbook.runs.restored import restore as restore
 
 __all__ = ["DamagedRun", "Restored", "Run", "StoredRun", "find_runs", "load", "restore"]
 
-__getattr__ = lazy_names(__name__, {"Run": "gradbook.runs.recorder"})
+_HOME_OF = {
+    "Restored": "gradbook.runs.restored",
+    "Run": "gradbook.runs.recorder",
+    "restore": "gradbook.runs.restored",
+}
+
+__getattr__ = lazy_names(__name__, _HOME_OF)
