@@ -4,21 +4,23 @@ import ast
 import shutil
 import subprocess
 import sys
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import gradbook
+from gradbook.upward import UPWARD, above
 
 SOURCE = Path(gradbook.__file__).parent
 
 #: A file may import from lower floors only; a package may also import within itself.
 FLOORS = {
-    -1: {"escape"},
+    -1: {"escape", "lazy", "upward"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
+    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"}
+    | {"registry"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"settings", "verdicts"},
     3: {"module", "resumable_loader", "resumption"},
@@ -34,14 +36,6 @@ FLOORS = {
     13: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
-
-#: Imports that go upward on purpose, by name and late.
-UPWARD = {
-    ("board", "display"): "a board opens its display when it draws its first point",
-    ("record", "display"): "a history draws itself when it is asked to",
-    ("trainer", "watching"): "a trainer is watched by what stands above it",
-    ("trainer", "runs"): "a trainer keeps a run when it is given a folder for it",
-}
 
 HEAVY = ["matplotlib", "pandas", "IPython", "rich", "pooch", "requests", "PIL", "torchvision"]
 
@@ -60,34 +54,37 @@ def is_type_checking(node):
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
 
 
-def nodes(tree, at_import):
-    """The nodes that run; with `at_import`, only those that run when the file is imported."""
+def nodes(tree, with_types=False):
+    """The nodes that run, within functions too; with those for type checkers, if wanted."""
     for child in ast.iter_child_nodes(tree):
-        if is_type_checking(child):
-            continue
-        if at_import and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            continue
-        yield child
-        yield from nodes(child, at_import)
+        if with_types or not is_type_checking(child):
+            yield child
+            yield from nodes(child, with_types)
 
 
-def imports(path, at_import=False):
+def calls(path, name):
+    """The literal first arguments of the calls of a function."""
+    for node in nodes(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not node.args:
+            continue
+        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if called == name and isinstance(node.args[0], ast.Constant):
+            yield node.args[0].value
+
+
+def imports(path, with_types=False):
     """The modules of gradbook that a file imports, by statement or by a literal name."""
-    for node in nodes(ast.parse(path.read_text()), at_import):
-        names = []
+    found = list(calls(path, "import_module"))
+    for node in nodes(ast.parse(path.read_text()), with_types):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno} imports relatively"
-            names = [
+            found += [
                 full if (full := f"{node.module}.{alias.name}") in FILES else node.module
                 for alias in node.names
             ]
-        elif isinstance(node, ast.Call):
-            function = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            if function == "import_module" and isinstance(node.args[0], ast.Constant):
-                names = [node.args[0].value]
-        yield from (name for name in names if name.partition(".")[0] == "gradbook")
+    return {name for name in found if name.partition(".")[0] == "gradbook"}
 
 
 def entry(module):
@@ -104,7 +101,7 @@ def test_imports_go_strictly_downward(module):
     own = entry(module)
     for imported in imports(FILES[module]):
         other = entry(imported)
-        if other == own or (own, other) in UPWARD:
+        if other == own:
             continue
         if not other:  # the front door, which knows the version
             assert own in ("cli", "runs"), f"{module} imports gradbook itself"
@@ -112,17 +109,51 @@ def test_imports_go_strictly_downward(module):
         assert FLOOR_OF[other] < FLOOR_OF[own], f"{module} imports {imported}"
 
 
-def test_no_upward_import_is_listed_in_vain():
-    found = {(entry(module), entry(name)) for module in FILES for name in imports(FILES[module])}
-    assert set(UPWARD) <= found
+def test_what_goes_upward_is_listed_once_with_who_and_why():
+    found = {(name, entry(module)) for module in FILES for name in calls(FILES[module], "above")}
+    assert found == {(name, who) for name, (who, why) in UPWARD.items() if why}
+    for name, who in found:
+        assert FLOOR_OF[entry(f"gradbook.{name}")] > FLOOR_OF[who]
+
+
+def test_an_upward_import_that_is_not_listed_is_refused():
+    with pytest.raises(LookupError, match=r"upward\.py does not list 'cli'"):
+        above("cli")
+
+
+def circles(graph):
+    """The name of a circle in a graph; None if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return " -> ".join(reversed(error.args[1]))
+    return None
+
+
+def test_a_late_import_and_one_by_name_are_seen(tmp_path):
+    file = tmp_path / "file.py"
+    file.write_text(
+        "if TYPE_CHECKING:\n    from gradbook.board import ProgressBoard\n"
+        "def f():\n    from gradbook.data import DataModule\n"
+        "    import_module('gradbook.optim')\n"
+    )
+    assert imports(file) == {"gradbook.data", "gradbook.optim"}
+    assert imports(file, with_types=True) == imports(file) | {"gradbook.board"}
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}}) in (
+        "a -> b -> c -> a",
+        "b -> c -> a -> b",
+        "c -> a -> b -> c",
+    )
 
 
 def test_files_do_not_import_each_other_in_a_circle():
+    # What a function imports late counts, and so does what only a type checker reads: whoever
+    # reads the code goes round as well.
     graph = {
-        module: {name for name in imports(path, at_import=True) if name != module}
+        module: imports(path) | {n for n in imports(path, True) if entry(n) == entry(module)}
         for module, path in FILES.items()
     }
-    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
+    assert circles(graph) is None
 
 
 @pytest.mark.slow

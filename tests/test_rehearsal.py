@@ -21,6 +21,7 @@ from torch.utils.data import (
     TensorDataset,
 )
 
+import gradbook
 from gradbook import Classifier, Module, Trainer
 from gradbook.data import TensorLoader
 from gradbook.errors import BatchError, GradbookWarning, ModelError, ShapeError
@@ -935,3 +936,12 @@ def test_dropout_draws_the_same_numbers_where_a_batch_of_one_was_tried():
         return model.net[-1].weight
 
     torch.testing.assert_close(trained(9), trained(8), rtol=0, atol=0)
+
+
+def test_lazy_layers_with_loaded_parameters_can_be_trained():
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    trained, loaded = gradbook.LinearRegression(), gradbook.LinearRegression()
+    gradbook.Trainer(1, display="off").fit(trained, data)
+    loaded.load_state_dict(trained.state_dict())
+    gradbook.Trainer(1, display="off").fit(loaded, data)
+    assert not torch.equal(loaded.net.weight, trained.net.weight)

@@ -1,4 +1,4 @@
-# ruff: noqa: F401
+# ruff: noqa: F401, F403
 """The names of the book: `from d2l import torch as d2l`.
 
 Names only. Those that would load a large package are looked up when they are first used.
@@ -59,16 +59,9 @@ from gradbook.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
 from gradbook.errors import MissingExtraError as _MissingExtraError
 from gradbook.errors import did_you_mean as _did_you_mean
 from gradbook.hparams import HyperParameters, add_to_class
-from gradbook.models import (
-    MLP,
-    LinearRegression,
-    LinearRegressionScratch,
-    MLPScratch,
-    SoftmaxRegression,
-    SoftmaxRegressionScratch,
-)
 from gradbook.module import Classifier, Module
 from gradbook.optim import SGD
+from gradbook.registry import homes as _homes
 from gradbook.tensors import (
     argmax,
     astype,
@@ -128,8 +121,10 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         show_images,
         use_svg_display,
     )
+    from gradbook.models import *
 
-#: Where the names live that are looked up when they are first used: a module, or names in it.
+#: Where the names live that are looked up when they are first used: a module, or names in it. The
+#: finished models and data sets are those of `registry`.
 _MODULES = {
     "Image": "PIL.Image",
     "display": "IPython.display",
@@ -157,8 +152,6 @@ _HOMES = {
     "gradbook.datasets": (
         "DATA_HUB",
         "DATA_URL",
-        "FashionMNIST",
-        "SyntheticRegressionData",
         "download",
         "download_extract",
         "extract",
@@ -173,7 +166,7 @@ _HOMES = {
         "use_svg_display",
     ),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | _homes()
 _EXTRAS = {"IPython": "notebook"}
 _NAMES = sorted(
     {name for name in globals() if not name.startswith("_") and name != "TYPE_CHECKING"}

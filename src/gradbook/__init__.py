@@ -4,10 +4,11 @@
 package gives the same classes, with what the book lacks.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gradbook_standin
+from gradbook.lazy import lazy_names
+from gradbook.registry import homes
 
 __version__ = "0.1.0"
 
@@ -44,12 +45,7 @@ if TYPE_CHECKING:
     from gradbook.experiments.speed import vectorization as vectorization
     from gradbook.hparams import HyperParameters as HyperParameters
     from gradbook.hparams import add_to_class as add_to_class
-    from gradbook.models import MLP as MLP
-    from gradbook.models import LinearRegression as LinearRegression
-    from gradbook.models import LinearRegressionScratch as LinearRegressionScratch
-    from gradbook.models import MLPScratch as MLPScratch
-    from gradbook.models import SoftmaxRegression as SoftmaxRegression
-    from gradbook.models import SoftmaxRegressionScratch as SoftmaxRegressionScratch
+    from gradbook.models import *  # noqa: F403
     from gradbook.module import Classifier as Classifier
     from gradbook.module import Module as Module
     from gradbook.optim import SGD as SGD
@@ -62,12 +58,10 @@ if TYPE_CHECKING:
     from gradbook.verdicts import compare_settings as compare_settings
     from gradbook.verdicts import verdict as verdict
 
-#: Where each public name lives. It is imported when it is first used, so that what needs no
-#: PyTorch (`gradbook --help`) does not wait two seconds for it.
+#: Where each public name lives, but for the models and the data sets of `registry`.
 _HOMES = {
     "board": ("ProgressBoard",),
     "data": ("DataModule", "TensorLoader"),
-    "datasets": ("FashionMNIST", "SyntheticRegressionData"),
     "devices": ("cpu", "gpu", "num_gpus", "try_all_gpus", "try_gpu"),
     "errors": ("GradbookError", "GradbookWarning"),
     "experiments.activations": ("activation",),
@@ -79,14 +73,6 @@ _HOMES = {
     "experiments.saved_memory": ("memory",),
     "experiments.speed": ("vectorization",),
     "hparams": ("HyperParameters", "add_to_class"),
-    "models": (
-        "MLP",
-        "LinearRegression",
-        "LinearRegressionScratch",
-        "MLPScratch",
-        "SoftmaxRegression",
-        "SoftmaxRegressionScratch",
-    ),
     "module": ("Classifier", "Module"),
     "optim": ("SGD",),
     "record": ("History", "Metric", "Sink"),
@@ -95,24 +81,21 @@ _HOMES = {
     "trainer": ("Trainer",),
     "verdicts": ("compare_settings", "verdict"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 #: Modules whose names are used with theirs before, as `gradbook.runs.load`.
 _MODULES = (
     *("checkpoint", "errors", "inspection", "runs", "sweeps", "trackers", "verdicts", "watching"),
 )
 
-__all__ = ["__version__", *_MODULES, *_HOME_OF]
+_HOME_OF = {
+    **{name: f"gradbook.{home}" for home, names in _HOMES.items() for name in names},
+    **homes(),
+    **dict.fromkeys(_MODULES),
+}
 
+__all__ = ["__version__", *_HOME_OF]
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"gradbook.{name}")
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'gradbook' has no attribute {name!r}")
-    value = getattr(import_module(f"gradbook.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOME_OF)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,6 @@ Book: 3.2.2 (oo-design-models).
 
 import math
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ import torch
 from gradbook.errors import ConfigError
 from gradbook.hparams import HyperParameters
 from gradbook.record import History, Meter, Metric, Sink
+from gradbook.upward import above
 
 
 class ProgressBoard(HyperParameters):
@@ -88,9 +88,7 @@ class ProgressBoard(HyperParameters):
         Raises:
             ConfigError: If there is no such place.
         """
-        # Imported late and by name: what draws stands above a board, and is not loaded before it
-        # draws.
-        choose = import_module("gradbook.display.choose").choose
+        choose = above("display.choose").choose
         sink: Sink = choose(self.display if display is None else display)
         return sink
 

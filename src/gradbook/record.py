@@ -7,7 +7,6 @@ read, because whoever looks at finished runs needs none of it.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from gradbook.errors import (
@@ -17,6 +16,7 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.escape import on_one_line
+from gradbook.upward import above
 
 if TYPE_CHECKING:
     import pandas
@@ -238,8 +238,7 @@ class History(Sink):
                     f"{label!r} was not recorded.{did_you_mean(label, self.labels)} "
                     f"There are {', '.join(self.labels) or 'no values yet'}."
                 )
-        # Imported late and by name: what draws stands above what is drawn.
-        draw_history = import_module("gradbook.display.epochs").draw_history
+        draw_history = above("display.epochs").draw_history
         drawn: Axes = draw_history(self, labels or self.labels, axes)
         return drawn
 

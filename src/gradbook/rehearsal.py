@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, IterableDataset
@@ -265,12 +266,14 @@ def untouched(owners: Iterable[Any], model: Any = None) -> Iterator[None]:
     owners = list(owners)
     layers = list(model.modules()) if isinstance(model, nn.Module) else []
     lazy = [layer for layer in layers if _is_lazy(layer)]
+    # Those with loaded parameters change their class too, and drop a hook, when they first run.
+    settling = [layer for layer in layers if isinstance(layer, LazyModuleMixin)]
     structure = _structure(layers)
     generators = generators_in([*owners, *layers])
     state = random_state(generators)
     # Of the model's own, but for what is the trainer's.
     others = [vars(model).get("trainer"), vars(model).get("board")] if layers else []
-    own = _Kept(layers, map(id, [*lazy, *others]), with_tensors=True)
+    own = _Kept(layers, map(id, [*lazy, *settling, *others]), with_tensors=True)
     data = _Kept(owners, own.seen, with_tensors=False)
     try:
         yield

@@ -11,7 +11,6 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial, wraps
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
@@ -67,6 +66,7 @@ from gradbook.schedules import (
     read_optimizers,
 )
 from gradbook.stopping import BestSoFar, Mode
+from gradbook.upward import above
 
 #: What `watch` may name.
 WATCHED = ("gradients",)
@@ -529,7 +529,7 @@ class Trainer(HyperParameters):
         if done < self.max_epochs and not self.best.is_spent:
             return
         if resumed is not None and resumed.folder is not None:
-            read_run = import_module("gradbook.runs.format").read_run
+            read_run = above("runs.format").read_run
             with suppress(GradbookError):
                 if read_run(resumed.folder)["status"] not in ("finished", "diverged"):
                     return  # it was stopped after its last step, and is still to be closed
@@ -545,14 +545,12 @@ class Trainer(HyperParameters):
         """The sink that keeps a run, if one is wanted."""
         if self.run is None or isinstance(self.run, Sink):
             return [] if self.run is None else [self.run]
-        # Imported late and by name: what writes folders stands above what trains.
-        recorder: Sink = import_module("gradbook.runs.recorder").Run(self.run)
+        recorder: Sink = above("runs.recorder").Run(self.run)
         return [recorder]
 
     def _watchers(self) -> list[Sink]:
         """The sinks that look for what goes wrong."""
-        # Imported late and by name: they stand above what they watch.
-        watchers: list[Sink] = import_module("gradbook.watching").watchers(self.watch)
+        watchers: list[Sink] = above("watching").watchers(self.watch)
         return watchers
 
     @property
@@ -839,8 +837,7 @@ class Trainer(HyperParameters):
 
     def _what_broke(self, row: Mapping[str, float]) -> str | None:
         """What is NaN or infinite at the end of an epoch of finite training losses, or None."""
-        # Imported late and by name: what looks at a training stands above it.
-        parameters_of = import_module("gradbook.watching.repetition").parameters_of
+        parameters_of = above("watching.repetition").parameters_of
         where = f"at the end of epoch {self.epoch + 1}"
         for name, parameter in parameters_of(self).items():
             if parameter.layout == torch.strided and not parameter.isfinite().all():

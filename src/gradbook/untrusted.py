@@ -5,10 +5,11 @@ and a file may be larger than the memory. Every file of a run or a sweep is open
 is read or added to.
 """
 
+import json
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 from gradbook.errors import CorruptFileError
 
@@ -149,3 +150,44 @@ def _memory_bytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # not every system tells
         return 1 << 40
+
+
+# JSON that may be anything
+
+
+def parsed(content: bytes, what: str = "a run", has_nan: bool = False) -> Any:
+    """The JSON value in `content`.
+
+    Args:
+        content: The text in UTF-8.
+        what: What it is of, for messages.
+        has_nan: Whether NaN and infinities, which JSON lacks, are taken as well.
+
+    Raises:
+        ValueError: If it is not JSON.
+        RecursionError: If it is nested too deeply.
+    """
+    if not content:
+        raise ValueError("it is empty")
+
+    def refuse(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
+    def whole_number(text: str) -> int:
+        if len(text) > 18:
+            raise ValueError(f"a number of {len(text)} digits is none that {what} has")
+        return int(text)
+
+    refusing = None if has_nan else refuse
+    return json.loads(content.decode(), parse_constant=refusing, parse_int=whole_number)
+
+
+def reason_of(error: Exception) -> str:
+    """What is wrong with a JSON value, in words."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is not JSON ({error.msg} at character {error.pos + 1})"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return str(error)

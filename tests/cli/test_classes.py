@@ -8,6 +8,7 @@ from gradbook import datasets, models
 from gradbook.cli import classes
 from gradbook.cli.classes import DATA_SET, MODEL, find
 from gradbook.errors import ConfigError
+from gradbook.registry import DATA, MODELS
 
 NET = """
 import gradbook
@@ -17,17 +18,17 @@ class MyNet(gradbook.Classifier):
 """
 
 
-@pytest.mark.parametrize("name", classes.MODELS)
+@pytest.mark.parametrize("name", MODELS)
 def test_every_finished_model_is_found(name):
     assert MODEL.fits(find(name, MODEL).Class)
 
 
 def test_every_exported_model_has_a_name():
-    found = {find(name, MODEL).Class.__name__ for name in classes.MODELS}
+    found = {find(name, MODEL).Class.__name__ for name in MODELS}
     assert found == set(models.__all__)
 
 
-@pytest.mark.parametrize("name", classes.DATA)
+@pytest.mark.parametrize("name", DATA)
 def test_every_finished_data_set_is_found(name):
     assert DATA_SET.fits(find(name, DATA_SET).Class)
 

@@ -7,8 +7,8 @@ import pytest
 from tests.runs.folders import facts_of, make_run
 
 from gradbook.cli import main
-from gradbook.cli.recorded import is_a_place
 from gradbook.runs.format import read_run, write_run
+from gradbook.runs.restored import is_a_place
 from gradbook.runs.stored import load
 
 pytestmark = pytest.mark.slow

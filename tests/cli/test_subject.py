@@ -37,7 +37,9 @@ def test_a_seed_is_drawn_if_none_is_given():
 
 
 def test_the_same_seed_builds_the_same_model_and_data():
-    first, again = (read("linear-regression-scratch", "--seed", "4").build() for _ in range(2))
+    first, again = (
+        read("linear-regression-scratch", "--seed", "4").recipe.make() for _ in range(2)
+    )
     assert torch.equal(first[0].w, again[0].w)
     assert torch.equal(first[1].X, again[1].X)
 

@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 
-from gradbook.cli import classes, main, subject
+from gradbook.cli import main, subject
 from gradbook.cli.options import normalized
+from gradbook.cli.plan import Plan, read_plan
 from gradbook.cli.report import UsageError
-from gradbook.cli.train import Plan, read_plan
 from gradbook.errors import ConfigError, GradbookWarning
+from gradbook.registry import DATA, MODELS
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -49,7 +50,7 @@ def usage_error(*arguments: str) -> str:
 def test_without_a_model_help_lists_them_all(capsys):
     assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
-    assert all(f"  {name} " in text for name in [*classes.MODELS, *classes.DATA])
+    assert all(f"  {name} " in text for name in [*MODELS, *DATA])
 
 
 @pytest.mark.parametrize("arguments", [[], ["--lr", "0.1", "mlp"]])

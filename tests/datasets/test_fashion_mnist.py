@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gradbook.datasets import FashionMNIST, fashion_mnist, locate, text_labels
+from gradbook.datasets import FashionMNIST, fashion_mnist, locate, resizing, text_labels
 from gradbook.datasets.fashion_mnist import FILES, SAMPLE_FOLDER
 from gradbook.datasets.idx import read_idx, write_idx
 from gradbook.errors import (
@@ -224,7 +224,7 @@ def test_resizing_agrees_with_pillow_to_one_grey_level(root, tiny, size):
 def test_resizing_on_another_device_agrees_with_pillow_too(tiny, size):
     images = tiny["t10k-images-idx3-ubyte"]
     size = fashion_mnist._check_resize(size)
-    resized = fashion_mnist._resize_by_products(images, size)
+    resized = resizing.resize_by_products(images, size)
     assert resized.dtype == torch.uint8
     assert (resized.int() - pillow(images, size)).abs().max() <= 1
 

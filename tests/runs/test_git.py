@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gradbook.runs import recorder
+from gradbook.runs import facts
 from gradbook.runs.git import checked_out
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def repository():
 
 
 def test_the_commit_is_kept_and_that_nobody_knows_whether_files_differ(repository):
-    assert recorder.git_state() == {"commit": repository, "dirty": None}
+    assert facts.git_state() == {"commit": repository, "dirty": None}
 
 
 def test_a_folder_below_has_the_repository_s_commit(repository):
@@ -96,7 +96,7 @@ def test_a_symbolic_branch_is_followed(repository):
 
 
 def test_outside_a_repository_there_is_no_commit():
-    assert recorder.git_state() is None
+    assert facts.git_state() is None
 
 
 def test_before_the_first_commit_there_is_none():
@@ -229,7 +229,7 @@ def test_nothing_in_a_repository_is_run(repository, prepare, monkeypatch):
     Path("hooks").mkdir()
     Path("was_run").unlink(missing_ok=True)
     monkeypatch.setenv("PATH", f".{os.pathsep}{os.environ['PATH']}")
-    assert recorder.git_state() == {"commit": expected, "dirty": None}
+    assert facts.git_state() == {"commit": expected, "dirty": None}
     assert not Path("was_run").exists()
 
 

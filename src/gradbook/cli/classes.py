@@ -10,44 +10,8 @@ from types import ModuleType
 from typing import Any
 
 from gradbook.errors import ConfigError, did_you_mean
+from gradbook.registry import DATA, MODELS, Entry
 from gradbook.storage import kebab_case
-
-#: The finished models: where each is, and what it is.
-MODELS = {
-    "linear-regression-scratch": (
-        "gradbook.models:LinearRegressionScratch",
-        "linear regression, written out (book 3.4)",
-    ),
-    "linear-regression": (
-        "gradbook.models:LinearRegression",
-        "linear regression with PyTorch's layers (book 3.5)",
-    ),
-    "softmax-regression-scratch": (
-        "gradbook.models:SoftmaxRegressionScratch",
-        "softmax regression, written out (book 4.4); also softmax-scratch",
-    ),
-    "softmax-regression": (
-        "gradbook.models:SoftmaxRegression",
-        "softmax regression with PyTorch's layers (book 4.5); also softmax",
-    ),
-    "mlp-scratch": ("gradbook.models:MLPScratch", "multilayer perceptron, written out (book 5.2)"),
-    "mlp": ("gradbook.models:MLP", "multilayer perceptron with PyTorch's layers (book 5.2)"),
-}
-
-#: The finished data sets.
-DATA = {
-    "fashion-mnist": ("gradbook.datasets:FashionMNIST", "70,000 images of clothes (book 4.2)"),
-    "synthetic-regression": (
-        "gradbook.datasets:SyntheticRegressionData",
-        "points near a known plane (book 3.3)",
-    ),
-}
-
-ALIASES = {
-    "softmax": "softmax-regression",
-    "softmax-scratch": "softmax-regression-scratch",
-    "synthetic-regression-data": "synthetic-regression",
-}
 
 
 @dataclass(frozen=True)
@@ -62,9 +26,14 @@ class Kind:
     """
 
     noun: str
-    known: Mapping[str, tuple[str, str]]
+    known: Mapping[str, Entry]
     methods: tuple[str, ...]
     base: str
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """The names of the finished ones by each further name."""
+        return {alias: name for name, entry in self.known.items() for alias in entry.aliases}
 
     def fits(self, value: Any) -> bool:
         """Whether `value` is a class of this kind. It need not be derived from ours."""
@@ -106,10 +75,9 @@ def find(text: str, kind: Kind) -> Found:
         ConfigError: If there is no such thing, or it is of another kind.
     """
     name = kebab_case(text)
-    name = ALIASES.get(name, name)
+    name = kind.aliases.get(name, name)
     if name in kind.known:
-        module, _, class_name = kind.known[name][0].partition(":")
-        return Found(name, getattr(importlib.import_module(module), class_name))
+        return Found(name, kind.known[name].load())
     place, colon, class_name = text.rpartition(":")
     if not colon or not (class_name.isidentifier() or not class_name):
         place, class_name = text, ""
@@ -121,7 +89,7 @@ def find(text: str, kind: Kind) -> Found:
 
 
 def _unknown(text: str, name: str, kind: Kind) -> str:
-    hint = did_you_mean(name, [*kind.known, *(a for a in ALIASES if ALIASES[a] in kind.known)])
+    hint = did_you_mean(name, [*kind.known, *kind.aliases])
     if not hint and Path(f"{text}.py").is_file():
         hint = f" Did you mean '{text}.py'?"
     return (

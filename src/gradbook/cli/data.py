@@ -4,6 +4,7 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
+from gradbook.registry import DATA
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -34,7 +35,8 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
     status: str = "missing" if used is None else used.status
     if used is not None and used.name == "sample" and used.status == "found":
         status = "sample"
-    return {
+    made: dict[str, Any] = {"status": "found", "used": None, "places": []}
+    return dict.fromkeys(DATA, made) | {
         "fashion-mnist": {
             "status": status,
             "used": None if used is None else str(used.folder),
@@ -49,7 +51,6 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
                 for place in places
             ],
         },
-        "synthetic-regression": {"status": "found", "used": None, "places": []},
     }
 
 
@@ -74,5 +75,7 @@ def describe(found: dict[str, Any]) -> str:
         lines += [f"  {place['name']:<8}{place['folder']}", f"          {place['detail']}"]
         if "found" not in (fashion["status"], place["status"]):
             lines.append(f"          to have it here: {place['advice']}")
-    lines += ["", "synthetic-regression: made when it is used, nothing to find"]
+    for name in DATA:
+        if name != "fashion-mnist":
+            lines += ["", f"{name}: made when it is used, nothing to find"]
     return "\n".join(lines)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 import gradbook
+from gradbook.cli.plan import Plan
 from gradbook.cli.report import Outcome, ending
 from gradbook.cli.restored import resume_command
-from gradbook.cli.train import Plan
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.display.words import CHART_AND_TABLE

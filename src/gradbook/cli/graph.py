@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> Outcome:
         return subject
     own = subject.own
     files = picture_files(own.output, "graph")
-    model, data = subject.build()
+    model, data = subject.recipe.make()
 
     from gradbook.experiments.graphs import graph
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import Restored, add_run_options, restore
+from gradbook.cli.restored import add_run_options, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.runs.format import INSPECT_FOLDER, INSPECT_PICTURES
+from gradbook.runs.restored import Restored
 from gradbook.storage import unwritable
 from gradbook.untrusted import inside
 

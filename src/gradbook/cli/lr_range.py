@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> Outcome:
 
     from gradbook.experiments.rate_range import lr_range
 
-    model, data = subject.build()
+    model, data = subject.recipe.make()
     found = lr_range(
         model,
         data,
@@ -48,14 +48,7 @@ def run(arguments: list[str]) -> Outcome:
         num_steps=own.steps,
         seed=subject.seed,
     )
-    facts = {
-        "model": subject.model.name,
-        "data": subject.data.name,
-        "seed": subject.seed,
-        **found.facts(),
-    }
-    head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}"
-    return drawn(found, paths, own.output, facts, head)
+    return drawn(found, paths, own.output, {**subject.facts, **found.facts()}, str(subject))
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:

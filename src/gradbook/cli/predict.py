@@ -4,9 +4,10 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import Restored, add_run_options, restore
+from gradbook.cli.restored import add_run_options, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.errors import ConfigError, DataError, GradbookWarning, warn
+from gradbook.runs.restored import Restored
 
 #: How many classes are told for each image.
 NUM_BEST = 3

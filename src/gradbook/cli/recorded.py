@@ -5,7 +5,6 @@ read or write, an address or an engine comes from the command line alone.
 """
 
 import argparse
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,13 +14,10 @@ from typing import Any, NoReturn
 from gradbook.cli.options import Given, Option, Parser, add_options, show, with_value
 from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.runs.restored import is_a_place
 
 #: What a command that was recorded may also say. It is passed over: the command line says it anew.
 _PASSED_OVER = ("--data", "--runs", "--name")
-
-#: Words in the name of a setting whose text is a place or an address.
-_PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
-_PLACES |= {"url", "uri", "address", "host", "storage"}
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Recorded:
             ConfigError: If it is a place, and nobody else has named one.
         """
         text, plain = value if isinstance(value, Given) else (show(value), value)
-        if plain == option.default or not is_a_place(option.name, plain):
+        if not is_a_place(option.name, plain) or plain == option.default:
             return value
         if self.given is not None and option.name in self.given:
             return option.read(self.given[option.name])
@@ -113,21 +109,6 @@ class Recorded:
             f"{self.file} holds a command that cannot be used: {reason} If its code has changed "
             f"since, bring back the code that it was trained with."
         )
-
-
-def is_a_place(name: str, value: Any) -> bool:
-    """Whether a setting's value may be a file, a folder or an address."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(is_a_place(name, item) for item in value)
-    if isinstance(value, dict):
-        inner = value.items()
-        return any(is_a_place(name, key) or is_a_place(f"{name}_{key}", v) for key, v in inner)
-    if isinstance(value, PurePath):
-        return True
-    if not isinstance(value, str):
-        return False
-    says_so = bool(_PLACES & set(name.lower().split("_")))
-    return says_so or re.search(r"[/\\:]|^~", value) is not None
 
 
 def add_set_option(group: argparse._ActionsContainer) -> None:

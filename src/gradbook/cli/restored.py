@@ -1,59 +1,27 @@
-"""From a run's folder back to its model and data.
+"""From a run's folder, and the words of a command, back to what the run trained.
 
-No command runs code because a folder names it: a class that is not gradbook's own is loaded only
-if the command line itself names it, with --model or --data. `recorded.py` says what else is taken.
+`gradbook.runs.restored` rebuilds it. Here is what concerns command lines: a class that is not
+gradbook's own is loaded only if the command line itself names it, with --model or --data.
+`recorded.py` says what else is taken.
 """
 
 import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from gradbook.cli import classes
-from gradbook.cli.options import (
-    REQUIRED,
-    Given,
-    Option,
-    add_runs_option,
-    options_of,
-    show,
-    with_value,
-)
-from gradbook.cli.recorded import Recorded, add_set_option, is_a_place
+from gradbook.cli.options import Given, Option, add_runs_option, options_of, show, with_value
+from gradbook.cli.plan import Plan, add_checkpoint_option, read_plan
+from gradbook.cli.recorded import Recorded, add_set_option
 from gradbook.cli.report import UsageError
-from gradbook.cli.subject import NOT_OPTIONS
-from gradbook.cli.train import Plan, add_checkpoint_option, read_plan
-from gradbook.errors import (
-    CheckpointError,
-    ConfigError,
-    CorruptFileError,
-    GradbookWarning,
-    warn,
-)
-from gradbook.hparams import constructor_of, make
+from gradbook.errors import ConfigError
+from gradbook.registry import DATA, MODELS, known_name
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
+from gradbook.runs.restored import Restored, arguments_of, checkpoint_of, is_a_place, rebuild
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import as_word, check_folder_name
-
-
-@dataclass
-class Restored:
-    """A run with its model and data.
-
-    Attributes:
-        run: The run.
-        model: The model, in evaluation mode, with the parameters of the checkpoint.
-        data: The data, or None if they were not asked for.
-        checkpoint: The checkpoint's file.
-    """
-
-    run: StoredRun
-    model: Any
-    data: Any
-    checkpoint: Path
 
 
 def add_run_options(parser: argparse._ActionsContainer) -> None:
@@ -89,32 +57,9 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
         CorruptFileError: If a file of the run is damaged.
         CheckpointError: If the parameters do not fit the model.
     """
-    from gradbook import checkpoint
-    from gradbook.runs.recorder import check_same_run
-    from gradbook.seeds import seed_everything
-    from gradbook.snapshot import load_parameters
-
     run = load(asked.run, asked.runs)
-    path = _checkpoint_path(run, asked.checkpoint)
-    state = checkpoint.load(path)
-    plan = plan_of(run, asked)
-    seed_everything(plan.seed)  # data that are drawn are drawn again
-    data = make(plan.data.Class, plan.arguments["data"]) if need_data else None
-    model = make(plan.model.Class, plan.arguments["model"])
-    check_same_run(state, run.facts, path)
-    if state.get("loose"):
-        raise CheckpointError(
-            f"{path} has parameters that the model keeps where only its optimizer finds them, so "
-            f"that the model cannot be rebuilt from here. Set them as attributes of the model."
-        )
-    if not isinstance(state.get("model"), dict):
-        raise CorruptFileError(f"{path} has no parameters under the key 'model'.")
-    load_parameters(model, state["model"])
-    model.eval()
-    _check_same_code(model, state)
-    if data is not None:
-        _check_same_data(data, state)
-    return Restored(run, model, data, path)
+    checkpoint_of(run, asked.checkpoint)  # what is not there is said before any code is loaded
+    return rebuild(run, plan_of(run, asked).recipe, asked.checkpoint, need_data)
 
 
 def plan_of(
@@ -137,8 +82,8 @@ def plan_of(
     """
     facts, model, data = run.facts, asked.model, asked.data
     names = {
-        "model": model or known_name(facts["model"]["class"], classes.MODELS),
-        "data": data or known_name(facts["data"]["class"], classes.DATA),
+        "model": model or known_name(facts["model"]["class"], MODELS),
+        "data": data or known_name(facts["data"]["class"], DATA),
     }
     unnamed = [kind for kind, name in names.items() if not name]
     if unnamed:
@@ -171,7 +116,7 @@ def plan_of(
 def resume_command(run: StoredRun) -> str:
     """The command that goes on with a run. It names what is a learner's own code."""
     words = ["gradbook", "resume", as_word(run.folder)]
-    for kind, known in (("model", classes.MODELS), ("data", classes.DATA)):
+    for kind, known in (("model", MODELS), ("data", DATA)):
         if not known_name(run.facts[kind]["class"], known):
             words += with_value(f"--{kind}", _as_written(run.facts[kind]["name"]))
         for name, value in run.facts[kind]["hyperparameters"].items():
@@ -187,15 +132,6 @@ def _was_given(run: StoredRun, kind: str, name: str, value: Any) -> bool:
     flag = name.strip("_").replace("_", "-")
     given = {word.partition("=")[0] for word in run.facts["command"]}
     return bool({f"--{flag}", f"--{kind}-{flag}"} & given)
-
-
-def known_name(written: str, known: Mapping[str, tuple[str, str]]) -> str:
-    """The name of the finished class that a file tells of; empty if it is none of these."""
-    for name, (place, _) in known.items():
-        module, _, class_name = place.partition(":")
-        if written.startswith(f"{module}.") and written.endswith(f".{class_name}"):
-            return name
-    return ""
 
 
 def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
@@ -245,14 +181,21 @@ def _plan_of_a_script(
         "model": classes.find(names["model"], classes.MODEL),
         "data": classes.find(names["data"], classes.DATA_SET),
     }
-    arguments = {
-        group: _arguments_of(Class, group, run.facts[group]["hyperparameters"], recorded)
+    known = {
+        group: {option.name: option for option in options_of(Class, group)}
         for group, Class in (
             ("model", found["model"].Class),
             ("data", found["data"].Class),
             ("trainer", Trainer),
         )
     }
+
+    def trusted(group: str, name: str, value: Any, default: Any) -> Any:
+        option = known[group].get(name) or Option(name, group, Any, default)
+        value = recorded.trusted(option, value)
+        return value.value if isinstance(value, Given) else value
+
+    arguments = arguments_of(run, found["model"].Class, found["data"].Class, trusted)
     arguments["trainer"]["max_epochs"] = max_epochs
     return Plan(
         **found,
@@ -265,73 +208,3 @@ def _plan_of_a_script(
         checkpoint_steps=None,
         words=None,
     )
-
-
-def _arguments_of(
-    Class: type, group: str, hyperparameters: Mapping[str, Any], recorded: Recorded
-) -> dict[str, Any]:
-    """What a run's file keeps of the arguments that `Class` was made with."""
-    constructor = constructor_of(Class)
-    skip = NOT_OPTIONS if group == "trainer" else ()
-    options = {option.name: option for option in options_of(Class, group)}
-    found = {}
-    for name, value in constructor.among(hyperparameters).items():
-        if name not in skip:
-            option = options.get(name) or Option(name, group, Any, REQUIRED)
-            value = recorded.trusted(option, value)
-            found[name] = value.value if isinstance(value, Given) else value
-    kept = {**found, **dict.fromkeys(skip)}
-    missing = constructor.missing(kept)
-    if missing:
-        raise ConfigError(
-            f"{Class.__name__} cannot be made again: {recorded.file} does not keep its "
-            f"{', '.join(missing)}. Call save_hyperparameters() in {Class.__name__}.__init__, "
-            f"and train again."
-        )
-    unkept = [name for name in constructor.parameters if name not in kept]
-    if unkept and not Class.__module__.startswith("gradbook."):
-        warn(
-            f"{recorded.file} does not keep {', '.join(unkept)} of {Class.__name__}: the default "
-            f"is taken, whatever it was trained with. Call save_hyperparameters() in "
-            f"{Class.__name__}.__init__ to keep it.",
-            GradbookWarning,
-        )
-    return found
-
-
-def _checkpoint_path(run: StoredRun, asked: Any) -> Path:
-    if asked is not None:
-        return run.checkpoint_path(asked)
-    try:
-        return run.checkpoint_path("best")
-    except ConfigError:
-        return run.checkpoint_path("last")
-
-
-def _check_same_code(model: Any, state: Mapping[str, Any]) -> None:
-    """Says so if the methods of the model's classes are not those that it was trained with."""
-    from gradbook.fingerprint import changed_classes, code_of
-
-    before = state.get("setup", {}).get("code")
-    changed = changed_classes(before, code_of({type(m) for m in model.modules()})) if before else []
-    if changed:
-        warn(
-            f"The methods of {', '.join(changed)} have changed since the run was trained: what is "
-            f"computed here is not what was learned.",
-            GradbookWarning,
-        )
-
-
-def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
-    """Says so if the data are not those that the run was trained with."""
-    from gradbook.fingerprint import content_of
-
-    before = state.get("setup", {}).get("data", {})
-    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
-        if before.get(split) != content_of(loader):
-            warn(
-                f"The {'training' if split == 'train' else 'validation'} data here are not those "
-                f"that the run was trained with, so that its figures cannot be found again.",
-                GradbookWarning,
-            )
-            return

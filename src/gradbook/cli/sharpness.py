@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> Outcome:
     from gradbook.experiments.hessian import sharpness
     from gradbook.trainer import Trainer
 
-    model, data = subject.build()
+    model, data = subject.recipe.make()
     if own.epochs:
         Trainer(own.epochs, display=display).fit(model, data)
     found: Finding
@@ -69,16 +69,9 @@ def run(arguments: list[str]) -> Outcome:
             seed=subject.seed,
             display=display,
         )
-    facts = {
-        "model": subject.model.name,
-        "data": subject.data.name,
-        "seed": subject.seed,
-        "epochs": own.epochs or 0,
-        **found.facts(),
-    }
+    facts = {**subject.facts, "epochs": own.epochs or 0, **found.facts()}
     trained = f", after {counted(own.epochs, 'epoch')} of training" if own.epochs else ""
-    head = f"{subject.model.name} on {subject.data.name}, seed {subject.seed}{trained}"
-    return drawn(found, paths, own.output, facts, head)
+    return drawn(found, paths, own.output, facts, f"{subject}{trained}")
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 from gradbook.cli import classes
 from gradbook.cli.options import (
-    REQUIRED,
     Given,
     Option,
     Parser,
@@ -18,17 +17,15 @@ from gradbook.cli.options import (
     show,
     with_value,
 )
+from gradbook.cli.reading import REQUIRED
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.errors import GradbookWarning, shown, warn
-from gradbook.hparams import make
+from gradbook.registry import DATA, MODELS
+from gradbook.runs.restored import NOT_KEPT, Recipe
 
-#: What the command takes where the book's classes have another default, or none.
+#: What the command takes where the book's trainer has no default.
 TRAINER_DEFAULTS = {"max_epochs": 10}
-DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
-
-#: Arguments of the trainer that are not options: the command has its own.
-NOT_OPTIONS = ("display", "sinks", "run")
 
 #: Options of the commands that rebuild a run, which take those of `train` as well.
 _OF_OTHER_COMMANDS = ("--model", "--set")
@@ -38,39 +35,51 @@ AddOptions = Callable[[argparse._ArgumentGroup], None]
 
 
 @dataclass
-class Subject:
-    """A model, a data set and their settings, as a command line names them.
+class Chosen:
+    """A model, a data set and their settings.
 
     Attributes:
-        command: The command's name, such as "train".
         model, data: The classes.
         arguments: What was given for each: the constructor arguments under "model", "data" and
             "trainer". What was not given is left to the class, save the command's own defaults.
         settings: The same with all defaults.
         seed: The seed, drawn if none was given.
+    """
+
+    model: classes.Found
+    data: classes.Found
+    arguments: dict[str, dict[str, Any]]
+    settings: dict[str, dict[str, Any]]
+    seed: int
+
+    @property
+    def recipe(self) -> Recipe:
+        """What its model and data are made from."""
+        return Recipe(self.model.Class, self.data.Class, self.arguments, self.seed)
+
+
+@dataclass
+class Subject(Chosen):
+    """What a command line names.
+
+    Attributes:
         words: The command that names the same, without its first word, which is `gradbook`, and
             without the command's own options and the seed.
         own: The values of the command's own options.
         is_seed_given: Whether the seed was not drawn.
     """
 
-    command: str
-    model: classes.Found
-    data: classes.Found
-    arguments: dict[str, dict[str, Any]]
-    settings: dict[str, dict[str, Any]]
-    seed: int
     words: list[str]
     own: argparse.Namespace
     is_seed_given: bool
 
-    def build(self) -> tuple[Any, Any]:
-        """The model and the data, made with the seed: first the data, then the model."""
-        from gradbook.seeds import seed_everything
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What it is, for --json."""
+        return {"model": self.model.name, "data": self.data.name, "seed": self.seed}
 
-        seed_everything(self.seed)
-        data = make(self.data.Class, self.arguments["data"])
-        return make(self.model.Class, self.arguments["model"]), data
+    def __str__(self) -> str:
+        return f"{self.model.name} on {self.data.name}, seed {self.seed}"
 
 
 def read_subject(
@@ -109,7 +118,7 @@ def read_subject(
         return Outcome(text=f"{usage}\n\n{summary}\n\n{_what_there_is(command, with_trainer)}")
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(
-            f"Name the model first.\n{usage}\nThere are {', '.join(classes.MODELS)}; a class of "
+            f"Name the model first.\n{usage}\nThere are {', '.join(MODELS)}; a class of "
             f"your own is written my_file.py:MyNet."
         )
     model_name, *rest = arguments
@@ -139,17 +148,21 @@ def read_subject(
     add_own(group)
     own_flags = [flag for action in group._group_actions for flag in action.option_strings]
     own_flags += _OF_OTHER_COMMANDS
-    defaults = {"data": DATA_DEFAULTS.get(data.name, {}), "trainer": TRAINER_DEFAULTS}
+    defaults = {
+        kind: dict(known[found.name].defaults) if found.name in known else {}
+        for kind, found, known in (("model", model, MODELS), ("data", data, DATA))
+    }
+    defaults["trainer"] = TRAINER_DEFAULTS
     titles = [f"Model: {model.name}", f"Data: {data.name}"]
     groups = [
-        options_of(model.Class, "model"),
+        options_of(model.Class, "model", defaults["model"]),
         options_of(data.Class, "data", defaults["data"]),
     ]
     if with_trainer:
         from gradbook.trainer import Trainer
 
         titles.append("Trainer")
-        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_OPTIONS))
+        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_KEPT))
     groups = give_flags(groups, own_flags)
     for heading, options in zip(titles, groups, strict=True):
         add_options(parser, heading, options, read_swept)
@@ -173,7 +186,7 @@ def read_subject(
     _tell_whose(every, rest, {"model": model.Class, "data": data.Class}, skipped)
     given = vars(values)
     _check_complete(every, given, {"model": model.Class, "data": data.Class})
-    chosen: dict[str, dict[str, Any]] = {"model": {}, **{k: dict(v) for k, v in defaults.items()}}
+    chosen: dict[str, dict[str, Any]] = {k: dict(v) for k, v in defaults.items()}
     settings = {group: {o.name: o.default for o in every if o.group == group} for group in chosen}
     words = [command, model.name]
     if data.name != usual_data:
@@ -185,14 +198,12 @@ def read_subject(
         chosen[option.group][option.name] = settings[option.group][option.name] = value
         if not _same(value, option.default):
             words += _words(option, text, value)
-    return Subject(
-        command, model, data, chosen, settings, seed, words, values, asked.seed is not None
-    )
+    return Subject(model, data, chosen, settings, seed, words, values, asked.seed is not None)
 
 
 def _what_there_is(command: str, with_trainer: bool) -> str:
-    models = "\n".join(f"  {name:<27} {text}" for name, (_, text) in classes.MODELS.items())
-    data = "\n".join(f"  {name:<27} {text}" for name, (_, text) in classes.DATA.items())
+    models = "\n".join(f"  {name:<27} {entry.text}" for name, entry in MODELS.items())
+    data = "\n".join(f"  {name:<27} {entry.text}" for name, entry in DATA.items())
     owners = "the model, the data set and the trainer" if with_trainer else "the model and the data"
     return f"""\
 models:

@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli import classes
 from gradbook.cli.options import (
     Given,
     Option,
@@ -20,13 +19,14 @@ from gradbook.cli.options import (
     positive_number,
     with_value,
 )
+from gradbook.cli.plan import folder_name
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.cli.restored import known_name, must_be_named
+from gradbook.cli.restored import must_be_named
 from gradbook.cli.subject import Subject, read_subject
 from gradbook.cli.texts import members_line
-from gradbook.cli.train import folder_name
 from gradbook.errors import shown
+from gradbook.registry import DATA, known_name
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
 
@@ -109,7 +109,7 @@ def run(arguments: list[str]) -> Outcome:
             raise
         done = load(Path(os.path.relpath(plan.folder)))
         words = ["gradbook", "sweep", subject.model.name, "--resume", as_word(done.folder)]
-        if not _is_known(subject.data.name):
+        if subject.data.name not in DATA:
             words += with_value("--data", subject.data.name)
         resume = shlex.join(words) + (" --storage URL" if own.storage else "")
         text = f"\n{done}\n\nresume: {resume}"
@@ -215,16 +215,12 @@ def _as_before(arguments: list[str]) -> tuple[list[str], Recorded | None]:
     model, *rest = arguments
     if asked.data is None:
         written = str(facts.get("data"))
-        known = known_name(written, classes.DATA)
+        known = known_name(written, DATA)
         if not known:
             name = written.rpartition(".")[2]
             raise UsageError(must_be_named(folder.name, [("data", written, name)]))
         rest = ["--data", known, *rest]
     return [model, *rest], recorded
-
-
-def _is_known(data: str) -> bool:
-    return data in classes.DATA
 
 
 def _words(subject: Subject) -> list[str]:

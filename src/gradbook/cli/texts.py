@@ -8,19 +8,14 @@ from typing import Any
 
 from gradbook.cli.options import show
 from gradbook.display.table import Table
-from gradbook.escape import on_one_line
 from gradbook.runs.stored import StoredRun
 from gradbook.storage import as_word
 
 
 def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
     """Columns, by their headings, as aligned lines. Numbers stand on the right."""
-    # A run may come from anywhere: no text of it may look like a row of its own.
-    heading, *rows = [
-        list(map(on_one_line, texts))
-        for texts in (list(columns), *zip(*columns.values(), strict=True))
-    ]
-    return repr(Table(heading, rows)).split("\n")
+    rows = list(zip(*columns.values(), strict=True))
+    return repr(Table(list(columns), rows)).split("\n")
 
 
 def members_line(folder: Path) -> str:

@@ -1,28 +1,19 @@
-"""Files from the network: found, fetched from several mirrors, verified, unpacked.
+"""Files from the network: found, fetched from several mirrors, verified.
 
 Book: 5.7 (sec_kaggle_house), and the utilities of the appendix.
 """
 
-import errno
-import gzip
 import hashlib
-import lzma
 import os
 import re
-import shutil
-import stat
-import struct
 import sys
-import tarfile
-import uuid
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from gradbook.datasets.archives import extract, part_of
 from gradbook.errors import (
     ConfigError,
     CorruptFileError,
@@ -33,88 +24,33 @@ from gradbook.errors import (
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
 
+_FILES = """
+airfoil            76e5be1548fd8222e5074cf0faae75edff8cf93f  airfoil_self_noise.dat
+aclImdb            01ada507287d82875905620988597833ad4e0903  http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz
+banana-detection   5de26c8fce5ccdea9f91267273464dc968d20d72  banana-detection.zip
+bert.base          225d66f04cae318b841a13d32af3acc165f253ac  bert.base.torch.zip
+bert.small         c72329e68a732bef0452e4b96a1c341c8910f81f  bert.small.torch.zip
+cifar10_tiny       2068874e4b9a9f0fb07ebe0ad2b29754449ccacd  kaggle_cifar10_tiny.zip
+dog_tiny           0cb91d09b814ecdc07b50f31f8dcad3e81d6a86d  kaggle_dog_tiny.zip
+fra-eng            94646ad1522d915e7b0f9296181140edcf86a4f5  fra-eng.zip
+glove.6b.50d       0b8703943ccdb6eb788e6f091b8946e82231bc4d  glove.6B.50d.zip
+glove.6b.100d      cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a  glove.6B.100d.zip
+glove.42b.300d     b5116e234e9eb9076672cfeabf5469f3eec904fa  glove.42B.300d.zip
+hotdog             fba480ffa8aa7e0febbb511d181409f899b9baa5  hotdog.zip
+kaggle_house_test  fa19780a7b011d9b009e8bff8e99922a8ee2eb90  kaggle_house_pred_test.csv
+kaggle_house_train 585e9cc93e70b39160e7921475f9bcd7d31219ce  kaggle_house_pred_train.csv
+ptb                319d85e578af0cdc590547f26231e4e31cdf1e42  ptb.zip
+SNLI               9fcde07509c7e87ec61c640c1b2753d9041758e4  https://nlp.stanford.edu/projects/snli/snli_1.0.zip
+time_machine       090b5e7e70c295757f55df93cb0a180b9691891a  timemachine.txt
+voc2012            4e443f8a2eca6b1dac8a6c57641b67dd40621a49  VOCtrainval_11-May-2012.tar
+wiki.en            c1816da3821ae9f43899be655002f6c723e91b88  wiki.en.zip
+wikitext-2         3c914d17d80b1459be871a5039ac23e752a53cbe  https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip
+"""
+
 #: The book's files by name: the URL and the SHA-1 checksum of each. Code may add its own.
 DATA_HUB: dict[str, tuple[str, str]] = {
-    "airfoil": (
-        DATA_URL + "airfoil_self_noise.dat",
-        "76e5be1548fd8222e5074cf0faae75edff8cf93f",
-    ),
-    "aclImdb": (
-        "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
-        "01ada507287d82875905620988597833ad4e0903",
-    ),
-    "banana-detection": (
-        DATA_URL + "banana-detection.zip",
-        "5de26c8fce5ccdea9f91267273464dc968d20d72",
-    ),
-    "bert.base": (
-        DATA_URL + "bert.base.torch.zip",
-        "225d66f04cae318b841a13d32af3acc165f253ac",
-    ),
-    "bert.small": (
-        DATA_URL + "bert.small.torch.zip",
-        "c72329e68a732bef0452e4b96a1c341c8910f81f",
-    ),
-    "cifar10_tiny": (
-        DATA_URL + "kaggle_cifar10_tiny.zip",
-        "2068874e4b9a9f0fb07ebe0ad2b29754449ccacd",
-    ),
-    "dog_tiny": (
-        DATA_URL + "kaggle_dog_tiny.zip",
-        "0cb91d09b814ecdc07b50f31f8dcad3e81d6a86d",
-    ),
-    "fra-eng": (
-        DATA_URL + "fra-eng.zip",
-        "94646ad1522d915e7b0f9296181140edcf86a4f5",
-    ),
-    "glove.6b.50d": (
-        DATA_URL + "glove.6B.50d.zip",
-        "0b8703943ccdb6eb788e6f091b8946e82231bc4d",
-    ),
-    "glove.6b.100d": (
-        DATA_URL + "glove.6B.100d.zip",
-        "cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a",
-    ),
-    "glove.42b.300d": (
-        DATA_URL + "glove.42B.300d.zip",
-        "b5116e234e9eb9076672cfeabf5469f3eec904fa",
-    ),
-    "hotdog": (
-        DATA_URL + "hotdog.zip",
-        "fba480ffa8aa7e0febbb511d181409f899b9baa5",
-    ),
-    "kaggle_house_test": (
-        DATA_URL + "kaggle_house_pred_test.csv",
-        "fa19780a7b011d9b009e8bff8e99922a8ee2eb90",
-    ),
-    "kaggle_house_train": (
-        DATA_URL + "kaggle_house_pred_train.csv",
-        "585e9cc93e70b39160e7921475f9bcd7d31219ce",
-    ),
-    "ptb": (
-        DATA_URL + "ptb.zip",
-        "319d85e578af0cdc590547f26231e4e31cdf1e42",
-    ),
-    "SNLI": (
-        "https://nlp.stanford.edu/projects/snli/snli_1.0.zip",
-        "9fcde07509c7e87ec61c640c1b2753d9041758e4",
-    ),
-    "time_machine": (
-        DATA_URL + "timemachine.txt",
-        "090b5e7e70c295757f55df93cb0a180b9691891a",
-    ),
-    "voc2012": (
-        DATA_URL + "VOCtrainval_11-May-2012.tar",
-        "4e443f8a2eca6b1dac8a6c57641b67dd40621a49",
-    ),
-    "wiki.en": (
-        DATA_URL + "wiki.en.zip",
-        "c1816da3821ae9f43899be655002f6c723e91b88",
-    ),
-    "wikitext-2": (
-        "https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip",
-        "3c914d17d80b1459be871a5039ac23e752a53cbe",
-    ),
+    name: (file if "://" in file else DATA_URL + file, checksum)
+    for name, checksum, file in map(str.split, _FILES.strip().splitlines())
 }
 
 #: Seconds to wait for a connection, and for the next bytes. A machine behind a wall that drops
@@ -124,18 +60,6 @@ TIMEOUT_SECONDS = (3.0, 20.0)
 NUM_ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 16
 
-#: What the libraries raise when an archive is truncated or damaged.
-_DAMAGES = (
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    gzip.BadGzipFile,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    ValueError,  # numbers and names that make no sense
-    OverflowError,
-)
 #: File systems take no longer names.
 _MAX_NAME_BYTES = 255
 
@@ -180,63 +104,6 @@ def download(
     path = os.path.join(folder, _file_name(url))
     fetch([url], path, verify)
     return path
-
-
-def extract(filename: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> None:
-    """Unpacks an archive: zip, tar, tar with any compression, or a single file in gzip.
-
-    Nothing is ever written outside `folder`, whatever names or links the archive holds: such an
-    archive is refused before its first file is written.
-
-    Args:
-        filename: The archive. Its content, not its name, tells what it is.
-        folder: Where to put the files; without it, the folder in which the archive lies.
-
-    Raises:
-        ConfigError: If there is no such file, or `folder` cannot be made.
-        DataError: If the archive holds a name or a link that leads outside `folder`, needs a
-            password, or cannot be written; or the file is no archive.
-        CorruptFileError: If the archive is empty, truncated or damaged.
-
-    Book: 5.7.1.
-    """
-    archive = Path(filename)
-    target = archive.parent if folder is None else Path(folder)
-    if not archive.is_file():
-        raise ConfigError(f"{archive} cannot be unpacked: there is no such file.")
-    if archive.stat().st_size == 0:
-        raise _damaged(archive, "it is empty")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"{archive} cannot be unpacked: {target} cannot be made a folder ({error.strerror})."
-        ) from error
-    try:
-        # A zip is known by its end, and a tar may end in one.
-        if tarfile.is_tarfile(archive):
-            _extract_tar(archive, target)
-        elif zipfile.is_zipfile(archive):
-            _extract_zip(archive, target)
-        elif archive.suffix == ".gz":
-            _extract_gzip(archive, target)
-        elif archive.suffix in (".zip", ".tar", ".tgz", ".bz2", ".xz"):
-            raise _damaged(archive, "its content does not begin or end like such an archive")
-        else:
-            raise DataError(f"{archive} is not a zip, tar or gzip file, so it cannot be unpacked.")
-    except DataError:
-        raise
-    except _DAMAGES as error:
-        raise _damaged(archive, str(error) or "it breaks off") from error
-    except RuntimeError as error:  # a password, or a method that Python does not know
-        raise DataError(
-            f"{archive} cannot be unpacked: {error}. Unpack it with another program."
-        ) from error
-    except OSError as error:
-        if error.errno in (None, errno.EINVAL):  # from a decoder, or a place before the beginning
-            raise _damaged(archive, str(error)) from error
-        where = error.filename or target
-        raise DataError(f"{archive} cannot be unpacked: {error.strerror} ({where}).") from error
 
 
 def download_extract(name: str, folder: str | None = None) -> str:
@@ -318,7 +185,7 @@ def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
 
     reason = ""
     for attempt in range(1, NUM_ATTEMPTS + 1):
-        part = _part_of(path)
+        part = part_of(path)
         try:
             _transfer(url, part, path.name)
             if verify is not None:
@@ -482,15 +349,6 @@ def _file_name(url: str) -> str:
     return name
 
 
-def _part_of(path: Path) -> Path:
-    """A new name beside `path`, for what is not whole yet.
-
-    An own name for each process, and no `tempfile`: it would hide the file from others. Without
-    the file's own name, which may be as long as a name can be.
-    """
-    return path.with_name(f".{uuid.uuid4().hex}.part")
-
-
 def _sha1_check(expected: Any) -> Verify:
     if not isinstance(expected, str) or not re.fullmatch("[0-9a-fA-F]{40}", expected):
         raise ConfigError(
@@ -525,80 +383,3 @@ def _unwritable(path: Path, error: OSError) -> DownloadError:
         f"{path.name} cannot be written to the folder {path.parent}: "
         f"{error.strerror or error}. Choose a folder that can be written."
     )
-
-
-def _damaged(archive: Path, reason: str) -> CorruptFileError:
-    return CorruptFileError(
-        f"{archive} is truncated or damaged: {reason}. Delete it and run again to fetch it anew."
-    )
-
-
-def _check_inside(archive: Path, target: Path, name: str) -> None:
-    """Refuses a member whose name would be written outside `target`."""
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    # `resolve` follows what is on the disk: a link left there must not lead the file astray.
-    outside = (
-        posix.is_absolute()
-        or windows.drive
-        or windows.root
-        or ".." in posix.parts
-        or ".." in windows.parts
-        or not (target / name).resolve().is_relative_to(target.resolve())
-    )
-    if outside:
-        raise DataError(
-            f"{archive} is refused: its member {name!r} would be written outside {target}. "
-            f"Nothing was unpacked."
-        )
-
-
-def _extract_zip(archive: Path, target: Path) -> None:
-    with zipfile.ZipFile(archive) as file:
-        for member in file.infolist():
-            _check_inside(archive, target, member.filename)
-            if stat.S_ISLNK(member.external_attr >> 16):
-                raise DataError(
-                    f"{archive} is refused: its member {member.filename!r} is a symbolic link, "
-                    f"which zip files cannot bring safely. Nothing was unpacked."
-                )
-        file.extractall(target)
-
-
-def _extract_tar(archive: Path, target: Path) -> None:
-    if not hasattr(tarfile, "data_filter"):
-        raise DataError("To unpack a tar file safely, Python 3.11.4 or newer is needed.")
-    with tarfile.open(archive) as file:
-        links = {_folded(member.name) for member in file if member.issym() or member.islnk()}
-        for member in file:
-            _check_inside(archive, target, member.name)
-            # The filter follows links as they are on the disk, and could be led astray by long
-            # chains of them. So nothing is written at or below a link that the archive brings.
-            parts = _folded(member.name)
-            own = len(parts) if member.issym() or member.islnk() else len(parts) + 1
-            if any(parts[:length] in links for length in range(1, own)):
-                raise DataError(
-                    f"{archive} is refused: its member {member.name!r} would be written through "
-                    f"a link of the archive. Nothing was unpacked."
-                )
-            try:
-                tarfile.data_filter(member, str(target.resolve()))
-            except tarfile.FilterError as error:
-                raise DataError(f"{archive} is refused: {error}. Nothing was unpacked.") from error
-        file.extractall(target, filter="data")
-
-
-def _folded(name: str) -> tuple[str, ...]:
-    """The parts of a name as a file system sees them that ignores case."""
-    return PurePosixPath(name.casefold()).parts
-
-
-def _extract_gzip(archive: Path, target: Path) -> None:
-    path = target / archive.stem
-    _check_inside(archive, target, archive.stem)
-    part = _part_of(path)
-    try:
-        with gzip.open(archive) as source, open(part, "wb") as file:
-            shutil.copyfileobj(source, file)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -7,14 +7,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.words import bytes_text, counted
+from gradbook.experiments.graph_data import GraphData, Operation
 from gradbook.experiments.graph_layout import Stop, arrange, rows_and_routes
 from gradbook.experiments.recording import LayerCall, Variable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gradbook.experiments.graphs import ComputationGraph, Operation
 
 #: With more operations than this, `group="auto"` draws a box for each layer.
 _MANY = 40
@@ -124,7 +123,7 @@ class _Cell:
         return max(stack, *(block.height for block in blocks))
 
 
-def draw(graph: "ComputationGraph") -> "Figure":
+def draw(graph: GraphData) -> "Figure":
     """Draws the operations or modules of a graph, what they take, and their way back."""
     from matplotlib.figure import Figure
 
@@ -163,7 +162,7 @@ def draw(graph: "ComputationGraph") -> "Figure":
     return figure
 
 
-def _legend(graph: "ComputationGraph") -> list[_Block]:
+def _legend(graph: GraphData) -> list[_Block]:
     named = {
         "forward": "operation, forward ↓",
         "backward": "its backward nodes ↑",
@@ -176,7 +175,7 @@ def _legend(graph: "ComputationGraph") -> list[_Block]:
     return [_Block(kind, [text]) for kind, text in named.items() if kind in kinds]
 
 
-def _cells(graph: "ComputationGraph") -> list[_Cell]:
+def _cells(graph: GraphData) -> list[_Cell]:
     """A cell for each operation or module, and for each variable that stands alone."""
     variables = {variable.name: variable for variable in graph.variables}
     groups = _groups(graph)
@@ -208,7 +207,7 @@ def _cells(graph: "ComputationGraph") -> list[_Cell]:
     return list(cells.values())
 
 
-def _groups(graph: "ComputationGraph") -> dict[str, list["Operation"]]:
+def _groups(graph: GraphData) -> dict[str, list[Operation]]:
     """The operations of each box, by a name of its own."""
     operations = graph.operations
     grouped = {operation.name: [operation] for operation in operations}
@@ -228,7 +227,7 @@ def _groups(graph: "ComputationGraph") -> dict[str, list["Operation"]]:
     return grouped
 
 
-def _forward_block(graph: "ComputationGraph", group: Sequence["Operation"]) -> _Block:
+def _forward_block(graph: GraphData, group: Sequence[Operation]) -> _Block:
     last = group[-1]
     if len(group) == 1:
         number = "" if last.number is None else f"(·, {last.number:.3g})"
@@ -247,7 +246,7 @@ def _forward_block(graph: "ComputationGraph", group: Sequence["Operation"]) -> _
     return _Block("forward", lines, is_loss=last is graph.operations[-1])
 
 
-def _backward_block(group: Sequence["Operation"], buffers: Collection[str]) -> _Block | None:
+def _backward_block(group: Sequence[Operation], buffers: Collection[str]) -> _Block | None:
     last = group[-1]
     if not last.backward:
         return None
@@ -271,7 +270,7 @@ def _backward_block(group: Sequence["Operation"], buffers: Collection[str]) -> _
     return _Block("backward", lines)
 
 
-def _kept_name(operation: "Operation", name: str) -> str:
+def _kept_name(operation: Operation, name: str) -> str:
     if name == operation.name:
         return "its result"
     return _shortened(name.removeprefix(f"{operation.layer}."))
@@ -300,7 +299,7 @@ def _summary_block(variables: Sequence[Variable]) -> _Block:
     )
 
 
-def _common_layer(group: Sequence["Operation"]) -> LayerCall:
+def _common_layer(group: Sequence[Operation]) -> LayerCall:
     """The innermost layer in which all operations run."""
     levels = zip(*(operation.layers for operation in group), strict=False)
     shared: list[LayerCall] = [calls[0] for calls in levels if len(set(calls)) == 1]

@@ -24,6 +24,7 @@ from gradbook.experiments.tensor_comparison import (
     ComparedTensor,
     Stage,
     compared,
+    followers,
 )
 from gradbook.experiments.trial import batch_size_of, copy_of, one_batch, parameters_of
 from gradbook.record import data_frame
@@ -401,7 +402,7 @@ def _findings(
         findings.append(_nothing_more(computed[0], rows, a, b) + _why_no_number(batch, lost))
     elif computed:
         findings.append(_first_of(computed[0], a, b, batch))
-        findings += _followers(computed, rows)
+        findings += followers(computed, rows)
     if is_other:
         findings.append(f"Their optimizers differ: {optimizers}.")
     findings += [side.doubled for side in (a, b) if side.doubled is not None]
@@ -476,39 +477,3 @@ def _meaning(ratio: float, output: Any, batch: Batch) -> str:
     if num_outputs > 1 and near(1 / num_outputs):
         return f": one of them averages over the {num_outputs} outputs, too"
     return ""
-
-
-def _followers(different: Sequence[ComparedTensor], rows: Sequence[ComparedTensor]) -> list[str]:
-    """What became of the first difference later on."""
-    findings = []
-    gradients = [row for row in rows if row.stage == "gradient"]
-    updates = [row for row in rows if row.stage == "update"]
-    if different[0].stage not in ("gradient", "update") and gradients:
-        if all(row.same for row in gradients):
-            findings.append("Nevertheless the gradients are equal.")
-        elif ratio := _common_ratio(gradients):
-            one = gradients[0]
-            small, large = (
-                (f"{one.name_b} in the second model", f"{one.name_a} in the first")
-                if abs(ratio) < 1
-                else (f"{one.name_a} in the first model", f"{one.name_b} in the second")
-            )
-            findings.append(
-                f"The gradient of {small} is {min(ratio, 1 / ratio, key=abs):.4g} times that of "
-                f"{large} everywhere{', as for all others' if len(gradients) > 1 else ''}."
-            )
-    if updates and all(row.same for row in gradients) and (ratio := _common_ratio(updates)):
-        findings.append(
-            f"With equal gradients, the updates of the second model are {ratio:.4g} times "
-            f"those of the first: compare learning rates and optimizers."
-        )
-    return findings
-
-
-def _common_ratio(rows: Sequence[ComparedTensor]) -> float | None:
-    ratios = [row.ratio for row in rows if not (row.same and row.difference == 0)]
-    if not ratios or ratios[0] is None or math.isclose(ratios[0], 1, rel_tol=1e-6):
-        return None
-    first = ratios[0]
-    agree = all(ratio is not None and math.isclose(ratio, first, rel_tol=1e-3) for ratio in ratios)
-    return first if agree else None

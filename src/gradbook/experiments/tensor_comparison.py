@@ -1,7 +1,7 @@
 """Two tensors that should be equal: whether they are, up to rounding, or how they differ."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -156,3 +156,44 @@ def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
     if x.dim() == 2 and x.shape[1] > 1 and _size(gap - gap.mean(dim=1, keepdim=True)) <= room:
         return "each row differs by a constant of its own, which does not change a softmax"
     return ""
+
+
+def followers(different: Sequence[ComparedTensor], rows: Sequence[ComparedTensor]) -> list[str]:
+    """What became of the first difference later on, in sentences.
+
+    Args:
+        different: The tensors that differ, of which there is one at least.
+        rows: All tensors that were compared.
+    """
+    findings = []
+    gradients = [row for row in rows if row.stage == "gradient"]
+    updates = [row for row in rows if row.stage == "update"]
+    if different[0].stage not in ("gradient", "update") and gradients:
+        if all(row.same for row in gradients):
+            findings.append("Nevertheless the gradients are equal.")
+        elif ratio := _common_ratio(gradients):
+            one = gradients[0]
+            small, large = (
+                (f"{one.name_b} in the second model", f"{one.name_a} in the first")
+                if abs(ratio) < 1
+                else (f"{one.name_a} in the first model", f"{one.name_b} in the second")
+            )
+            findings.append(
+                f"The gradient of {small} is {min(ratio, 1 / ratio, key=abs):.4g} times that of "
+                f"{large} everywhere{', as for all others' if len(gradients) > 1 else ''}."
+            )
+    if updates and all(row.same for row in gradients) and (ratio := _common_ratio(updates)):
+        findings.append(
+            f"With equal gradients, the updates of the second model are {ratio:.4g} times "
+            f"those of the first: compare learning rates and optimizers."
+        )
+    return findings
+
+
+def _common_ratio(rows: Sequence[ComparedTensor]) -> float | None:
+    ratios = [row.ratio for row in rows if not (row.same and row.difference == 0)]
+    if not ratios or ratios[0] is None or math.isclose(ratios[0], 1, rel_tol=1e-6):
+        return None
+    first = ratios[0]
+    agree = all(ratio is not None and math.isclose(ratio, first, rel_tol=1e-3) for ratio in ratios)
+    return first if agree else None

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from gradbook.inspection.classification import Calibration as Calibration
+from gradbook.inspection.calibration import Calibration as Calibration
 from gradbook.inspection.classification import ClassifierReport as ClassifierReport
 from gradbook.inspection.classification import Mistake as Mistake
 from gradbook.inspection.classification import classifies

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from gradbook.inspection.classification import Calibration
+    from gradbook.inspection.calibration import Calibration
 
 #: More classes than this, and counts in the cells could not be read.
 _MAX_NUMBERED = 25

@@ -1,11 +1,12 @@
-"""The runs that were kept in folders: how they are read, compared and written.
+"""The runs that were kept in folders: how they are read, compared, rebuilt and written.
 
-Reading needs no PyTorch. `Run`, which keeps a training, is loaded when it is first used.
+Reading needs no PyTorch. `Run`, which keeps a training, and `restore`, which rebuilds one, are
+loaded when they are first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gradbook.lazy import lazy_names
 from gradbook.runs.stored import DamagedRun as DamagedRun
 from gradbook.runs.stored import StoredRun as StoredRun
 from gradbook.runs.stored import find_runs as find_runs
@@ -13,11 +14,15 @@ from gradbook.runs.stored import load as load
 
 if TYPE_CHECKING:
     from gradbook.runs.recorder import Run as Run
+    from gradbook.runs.restored import Restored as Restored
+    from gradbook.runs.restored import restore as restore
 
-__all__ = ["DamagedRun", "Run", "StoredRun", "find_runs", "load"]
+__all__ = ["DamagedRun", "Restored", "Run", "StoredRun", "find_runs", "load", "restore"]
 
+_HOME_OF = {
+    "Restored": "gradbook.runs.restored",
+    "Run": "gradbook.runs.recorder",
+    "restore": "gradbook.runs.restored",
+}
 
-def __getattr__(name: str) -> Any:
-    if name != "Run":
-        raise AttributeError(f"module 'gradbook.runs' has no attribute {name!r}")
-    return import_module("gradbook.runs.recorder").Run
+__getattr__ = lazy_names(__name__, _HOME_OF)

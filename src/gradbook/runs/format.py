@@ -20,14 +20,19 @@ from gradbook.runs.lines import (
     Lines,
     Values,
     canonical,
-    parsed,
-    reason_of,
     report_line,
     validate,
     with_crc,
 )
 from gradbook.storage import as_word, unwritable, write_atomically
-from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, open_to_append, read_file
+from gradbook.untrusted import (
+    MAX_SETTINGS_BYTES,
+    inside,
+    open_to_append,
+    parsed,
+    read_file,
+    reason_of,
+)
 
 FORMAT = "gradbook run"
 VERSION = 1

@@ -16,6 +16,7 @@ from typing import Any, Literal, NoReturn, overload
 
 from gradbook.errors import CorruptFileError
 from gradbook.record import Metric
+from gradbook.untrusted import parsed, reason_of
 
 Kind = Literal["point", "epoch"]
 
@@ -250,41 +251,6 @@ def report_line(path: Path, line: int | None, reason: str) -> NoReturn:
         f"{path}{where} is damaged: {reason}. The run's settings in run.json, its pictures and "
         f"its checkpoints can still be used; its curve cannot, unless you have a copy of the file."
     )
-
-
-# JSON that may be anything
-
-
-def parsed(content: bytes) -> Any:
-    """The JSON value in `content`.
-
-    Raises:
-        ValueError: If it is not JSON.
-        RecursionError: If it is nested too deeply.
-    """
-    if not content:
-        raise ValueError("it is empty")
-
-    def refuse(name: str) -> NoReturn:
-        raise ValueError(f"{name} is not JSON")
-
-    def whole_number(text: str) -> int:
-        if len(text) > 18:
-            raise ValueError(f"a number of {len(text)} digits is none that a run has")
-        return int(text)
-
-    return json.loads(content.decode(), parse_constant=refuse, parse_int=whole_number)
-
-
-def reason_of(error: Exception) -> str:
-    """What is wrong with a JSON value, in words."""
-    if isinstance(error, json.JSONDecodeError):
-        return f"it is not JSON ({error.msg} at character {error.pos + 1})"
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    if isinstance(error, RecursionError):
-        return "it is nested too deeply"
-    return str(error)
 
 
 def validate(schema: str, value: Any) -> None:

@@ -1,48 +1,41 @@
 """The sink that keeps a training in a folder: settings, values, checkpoints and curves."""
 
 import os
-import platform
-import socket
 import sys
 import time
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from filelock import FileLock, Timeout
 
-import gradbook
 from gradbook import checkpoint, snapshot
 from gradbook.board import ProgressBoard
 from gradbook.checks import check_whole_number
 from gradbook.display.file import save_curve
-from gradbook.errors import ConfigError, CorruptFileError, told
-from gradbook.fingerprint import describe_optimizer
-from gradbook.hparams import plain, qualified_name
+from gradbook.errors import ConfigError, told
 from gradbook.interrupts import undisturbed
-from gradbook.record import Metric, Sink, num_classes_of
+from gradbook.record import Metric, Sink
 from gradbook.resumption import Resumption
+from gradbook.runs.facts import (
+    check_same_run,
+    describe_best,
+    first_facts,
+    now_text,
+    resumed_facts,
+)
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     FILES,
-    FORMAT,
     LOCK_FILE,
-    VERSION,
     MetricsLog,
     read_run,
     remove_half_written,
     results_of,
     write_run,
 )
-from gradbook.runs.git import checked_out
-from gradbook.seeds import last_seed
-from gradbook.stopping import BestSoFar
 from gradbook.storage import (
     Place,
     claim_folder,
@@ -56,9 +49,6 @@ from gradbook.untrusted import check_file, inside
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
-
-#: Settings of a trainer that have nothing to do with the result.
-_NOT_SETTINGS = ("sinks", "run", "display", "watch")
 
 
 class Run(Sink):
@@ -168,7 +158,10 @@ class Run(Sink):
             self._start(folder)
 
     def _start(self, folder: Path) -> None:
-        self._facts, self._seconds_before = self._first_facts(folder.name), 0.0
+        self._facts = first_facts(
+            self._trainer, folder.name, self._command, self._model_name, self._data_name
+        )
+        self._seconds_before = 0.0
         write_run(folder, self._facts)
         self._log = MetricsLog(folder, held=self._held)
         self._write_what_was_recorded(self._log)
@@ -178,7 +171,7 @@ class Run(Sink):
     def _go_on(self, resumption: Resumption, folder: Path) -> None:
         """Changes nothing in the folder before everything in it was found right."""
         resumption.check_unchanged()  # it was read before the lock was there
-        self._facts = self._resumed_facts(folder)
+        self._facts = resumed_facts(self._trainer, read_run(folder), self._command)
         check_same_run(resumption.state, self._facts, resumption.path)
         recorded = resumption.state.get("recorded_seconds", 0.0)
         self._seconds_before = max(self._facts["seconds"], recorded)
@@ -307,100 +300,8 @@ class Run(Sink):
 
     # run.json
 
-    def _first_facts(self, name: str) -> dict[str, Any]:
-        trainer = self._trainer
-        model, data, now = trainer.model, trainer.data, _now()
-        hyperparameters = plain(getattr(trainer, "hparams", {}))
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": name,
-            "id": uuid.uuid4().hex,
-            "status": "running",
-            "error": None,
-            "command": self._command,
-            "model": {
-                "name": self._model_name or _name_of(model),
-                "class": qualified_name(type(model)),
-                "hyperparameters": plain(getattr(model, "hparams", {})),
-                "num_parameters": sum(p.numel() for p in _parameters(model)),
-                "num_classes": num_classes_of(model),
-            },
-            "data": {
-                "name": self._data_name or _name_of(data),
-                "class": qualified_name(type(data)),
-                "hyperparameters": plain(getattr(data, "hparams", {})),
-                "source": _text(getattr(data, "source", None)),
-                "is_sample": bool(getattr(data, "is_sample", False)),
-                "num_train": _num_examples(trainer.train_dataloader),
-                "num_val": _num_examples(trainer.val_dataloader),
-            },
-            "trainer": {
-                "class": qualified_name(type(trainer)),
-                "hyperparameters": {
-                    name: value
-                    for name, value in hyperparameters.items()
-                    if name not in _NOT_SETTINGS
-                },
-            },
-            "optimizer": describe_optimizer(trainer.optim),
-            "seed": last_seed(),
-            "device": _device_name(model),
-            "versions": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "gradbook": gradbook.__version__,
-            },
-            "platform": platform.platform(),
-            "git": git_state(),
-            "sessions": [{"started": now, "ended": None, "status": "running", "first_epoch": 0}],
-            "started": now,
-            "ended": None,
-            "seconds": 0.0,
-            "max_epochs": trainer.max_epochs,
-            "epochs": 0,
-            "steps": 0,
-            "final": {},
-            "best": {},
-            "diverged": None,
-            "process": {"pid": os.getpid(), "host": socket.gethostname()},
-            "metrics": None,
-        }
-
-    def _resumed_facts(self, folder: Path) -> dict[str, Any]:
-        trainer, facts, now = self._trainer, read_run(folder), _now()
-        sessions = [
-            {**before, "status": "killed"} if before["status"] == "running" else before
-            for before in facts["sessions"]
-        ]
-        session = {
-            "started": now,
-            "ended": None,
-            "status": "running",
-            "first_epoch": trainer.position.epoch,
-        }
-        return {
-            **facts,
-            "status": "running",
-            "error": None,
-            "command": self._command or facts["command"],
-            "trainer": {
-                **facts["trainer"],
-                "hyperparameters": {
-                    **facts["trainer"]["hyperparameters"],
-                    "max_epochs": trainer.max_epochs,
-                },
-            },
-            "sessions": [*sessions, session],
-            "ended": None,
-            "max_epochs": trainer.max_epochs,
-            "process": {"pid": os.getpid(), "host": socket.gethostname()},
-            "metrics": None,
-        }
-
     def _write_last_facts(self, log: MetricsLog, status: str, error: BaseException | None) -> None:
-        trainer, facts, now = self._trainer, self._facts, _now()
+        trainer, facts, now = self._trainer, self._facts, now_text()
         facts["sessions"][-1] |= {"ended": now, "status": status}
         message = told(error) if status == "failed" and error is not None else None
         write_run(
@@ -413,7 +314,7 @@ class Run(Sink):
                 "ended": now,
                 "seconds": self._seconds(),
                 "steps": trainer.num_steps,
-                "best_checkpoint": _describe_best(trainer.best),
+                "best_checkpoint": describe_best(trainer.best),
                 "diverged": trainer.history.diverged,
                 # Each once, also those of the sessions before.
                 "findings": list(dict.fromkeys([*facts.get("findings", ()), *trainer.findings])),
@@ -440,21 +341,6 @@ class Run(Sink):
         report = self._trainer.gradients
         if report is not None and report.rows:
             report.keep(self._held)
-
-
-def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:
-    """Raises CorruptFileError if a checkpoint in a run's folder is another run's."""
-    if state.get("run") != facts.get("id"):
-        raise CorruptFileError(
-            f"{path} is a checkpoint of another run, not of {facts['name']}, and does not fit the "
-            f"values that were recorded there. Put the run's own checkpoint in its place."
-        )
-
-
-def git_state() -> dict[str, Any] | None:
-    """The commit that is checked out in the working folder; whether files differ is not known."""
-    commit = checked_out()
-    return None if commit is None else {"commit": commit, "dirty": None}
 
 
 class _Lock(FileLock):
@@ -493,45 +379,3 @@ def locked(folder: Path) -> FileLock | None:
     except OSError as error:
         raise unwritable(path, error) from error
     return lock
-
-
-def _name_of(value: Any) -> str:
-    """A class of gradbook's as the command calls it; another by its own name."""
-    Class = type(value)
-    if not Class.__module__.startswith("gradbook."):
-        return Class.__name__
-    return kebab_case(Class.__name__).removesuffix("-data")
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _parameters(model: Any) -> list[torch.Tensor]:
-    return [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
-
-
-def _device_name(model: Any) -> str | None:
-    parameters = _parameters(model)
-    if not parameters:
-        return None
-    device = parameters[0].device
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return f"{device} ({named})" if named else str(device)
-
-
-def _describe_best(best: BestSoFar) -> dict[str, Any] | None:
-    if best.epoch is None:
-        return None
-    return {"label": best.label, "epoch": best.epoch, "value": best.value}
-
-
-def _num_examples(loader: Any) -> int | None:
-    try:
-        return len(loader.dataset)
-    except (AttributeError, TypeError):
-        return None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

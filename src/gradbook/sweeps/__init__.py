@@ -1,7 +1,8 @@
 """Training with many settings at once, and comparing what they reach."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gradbook.lazy import lazy_names
 
 if TYPE_CHECKING:
     from gradbook.sweeps.member_results import MemberResult as MemberResult
@@ -15,23 +16,14 @@ if TYPE_CHECKING:
 
 #: Where each name lives. It is imported when it is first used, so that a worker that only runs a
 #: call does not wait for what plans one.
-_HOME_OF = {
-    "MemberResult": "member_results",
-    "Range": "values",
-    "SettingResult": "member_results",
-    "Sweep": "results",
-    "lin_range": "values",
-    "load": "results",
-    "log_range": "values",
-    "sweep": "run",
+_HOMES = {
+    "member_results": ("MemberResult", "SettingResult"),
+    "results": ("Sweep", "load"),
+    "run": ("sweep",),
+    "values": ("Range", "lin_range", "log_range"),
 }
+_HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'gradbook.sweeps' has no attribute {name!r}")
-    value = getattr(import_module(f"gradbook.sweeps.{_HOME_OF[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _HOME_OF)

@@ -9,7 +9,7 @@ from typing import Any
 
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.storage import write_atomically
-from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, read_file
+from gradbook.untrusted import MAX_SETTINGS_BYTES, inside, parsed, read_file
 
 FORMAT, VERSION = "gradbook sweep", 1
 SWEEP_FILE = "sweep.json"
@@ -41,7 +41,7 @@ def read_sweep(folder: Path) -> dict[str, Any]:
             f"There is no sweep in {str(folder)!r}: it has no {SWEEP_FILE}."
         ) from None
     try:
-        facts = json.loads(content, parse_int=_whole_number)
+        facts = parsed(content, "a sweep", has_nan=True)
     except (ValueError, RecursionError) as error:
         raise CorruptFileError(f"{path} cannot be read: {error}. A copy repairs it.") from error
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
@@ -95,9 +95,3 @@ def _is_number(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
-
-
-def _whole_number(text: str) -> int:
-    if len(text) > 18:
-        raise ValueError(f"a number of {len(text)} digits is none that a sweep has")
-    return int(text)

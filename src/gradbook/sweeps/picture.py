@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gradbook.sweeps.member_results import SettingResult
-    from gradbook.sweeps.results import Sweep
 
 #: Losses are drawn up to so many times that with which training began.
 _CEILING = 10
@@ -46,7 +45,27 @@ class _Look:
     kind: int = 0
 
 
-def draw(sweep: "Sweep") -> "Figure":
+class Drawn(Protocol):
+    """What a figure shows of a sweep; `Sweep` says what each is."""
+
+    @property
+    def settings(self) -> Sequence["SettingResult"]: ...  # noqa: D102
+    @property
+    def is_search(self) -> bool: ...  # noqa: D102
+    @property
+    def label(self) -> str | None: ...  # noqa: D102
+    @property
+    def loss_label(self) -> str | None: ...  # noqa: D102
+    @property
+    def axis(self) -> str | None: ...  # noqa: D102
+    @property
+    def start(self) -> float | None: ...  # noqa: D102
+    @property
+    def usable_loss(self) -> float | None: ...  # noqa: D102
+    def usable_range(self) -> tuple[float, float] | None: ...  # noqa: D102
+
+
+def draw(sweep: Drawn) -> "Figure":
     """Draws the curves of all settings, and the final loss against the swept number.
 
     A line is the mean over a setting's seeds, and the band about it goes from the lowest to the
@@ -109,7 +128,7 @@ def _looks(settings: Sequence["SettingResult"], axis: str | None) -> list[_Look]
     return looks
 
 
-def _draw_curves(axes: "Axes", sweep: "Sweep", label: str, looks: Sequence[_Look]) -> None:
+def _draw_curves(axes: "Axes", sweep: Drawn, label: str, looks: Sequence[_Look]) -> None:
     """Draws the epoch means of all settings."""
     import numpy as np
     from matplotlib.ticker import MaxNLocator
@@ -144,9 +163,7 @@ def _draw_curves(axes: "Axes", sweep: "Sweep", label: str, looks: Sequence[_Look
     _dress(axes, label, label, _ceiling(sweep, label))
 
 
-def _draw_finals(
-    axes: "Axes", sweep: "Sweep", axis: str, label: str, looks: Sequence[_Look]
-) -> None:
+def _draw_finals(axes: "Axes", sweep: Drawn, axis: str, label: str, looks: Sequence[_Look]) -> None:
     """Draws the last epoch's means against the swept number, and the range that is usable."""
     usable, limit, ceiling = sweep.usable_range(), sweep.usable_loss, _ceiling(sweep, label)
     if usable is not None and usable[0] < usable[1]:
@@ -206,7 +223,7 @@ def _name_values(axes: "Axes", values: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _ceiling(sweep: "Sweep", label: str) -> float:
+def _ceiling(sweep: Drawn, label: str) -> float:
     """The largest value that is drawn: a run that diverges would flatten the others."""
     if sweep.start is None or higher_is_better(label) is not False or sweep.start <= 0:
         return math.inf

@@ -12,7 +12,7 @@ from gradbook.display.table import Table
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import data_frame
 from gradbook.storage import write_atomically
-from gradbook.untrusted import inside, read_file
+from gradbook.untrusted import inside, parsed, read_file
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow
 from gradbook.watching.symptoms import Symptom, find_symptoms
@@ -126,7 +126,7 @@ class GradientReport(Finding):
         except FileNotFoundError:
             raise ConfigError(f"There is no {path}. Train with watch='gradients'.") from None
         try:
-            facts = json.loads(content)
+            facts = parsed(content, has_nan=True)
             rows = [_row(row) for row in facts["rows"]]
             totals = [(_float(x), _float(total)) for x, total in facts["totals"]]
             lr = facts["lr"]

@@ -1,0 +1,113 @@
+"""Every finished model and data set of gradbook, each with one line.
+
+The command's names and help, the names of `gradbook`, `gradbook.models`, `gradbook.datasets` and
+`d2l.torch`, and the rebuilding of runs are made from these lines. To add a model or a data set,
+write its file and add its line. Classes stand above this file: they are named here, and loaded
+when they are first used.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Entry(NamedTuple):
+    """A finished class.
+
+    Attributes:
+        home: The module that defines it.
+        class_name: What it is called there.
+        text: What it is, for the command's help.
+        aliases: Further names by which the command knows it.
+        defaults: What the command takes where the class has another default.
+    """
+
+    home: str
+    class_name: str
+    text: str
+    aliases: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = MappingProxyType({})
+
+    def load(self) -> type:
+        """The class. Its module is imported when it is first needed."""
+        Class: type = getattr(import_module(self.home), self.class_name)
+        return Class
+
+
+#: The finished models, by the name that the command has for each.
+MODELS = {
+    "linear-regression-scratch": Entry(
+        "gradbook.models.linear_regression",
+        "LinearRegressionScratch",
+        "linear regression, written out (book 3.4)",
+    ),
+    "linear-regression": Entry(
+        "gradbook.models.linear_regression",
+        "LinearRegression",
+        "linear regression with PyTorch's layers (book 3.5)",
+    ),
+    "softmax-regression-scratch": Entry(
+        "gradbook.models.softmax_regression",
+        "SoftmaxRegressionScratch",
+        "softmax regression, written out (book 4.4); also softmax-scratch",
+        ("softmax-scratch",),
+    ),
+    "softmax-regression": Entry(
+        "gradbook.models.softmax_regression",
+        "SoftmaxRegression",
+        "softmax regression with PyTorch's layers (book 4.5); also softmax",
+        ("softmax",),
+    ),
+    "mlp-scratch": Entry(
+        "gradbook.models.mlp", "MLPScratch", "multilayer perceptron, written out (book 5.2)"
+    ),
+    "mlp": Entry(
+        "gradbook.models.mlp", "MLP", "multilayer perceptron with PyTorch's layers (book 5.2)"
+    ),
+}
+
+#: The finished data sets.
+DATA = {
+    "fashion-mnist": Entry(
+        "gradbook.datasets.fashion_mnist",
+        "FashionMNIST",
+        "70,000 images of clothes (book 4.2)",
+        defaults={"batch_size": 256},  # book 5.2
+    ),
+    "synthetic-regression": Entry(
+        "gradbook.datasets.synthetic",
+        "SyntheticRegressionData",
+        "points near a known plane (book 3.3)",
+        ("synthetic-regression-data",),
+    ),
+}
+
+
+def known_name(written: str, known: Mapping[str, Entry]) -> str:
+    """The name of the finished class that a file tells of; empty if it is none of these.
+
+    Args:
+        written: The class as run.json has it, such as "gradbook.models.mlp.MLP".
+        known: The finished models, or the data sets.
+    """
+    for name, entry in known.items():
+        package = entry.home.rpartition(".")[0]  # an older gradbook may have had another file
+        if written.startswith(f"{package}.") and written.endswith(f".{entry.class_name}"):
+            return name
+    return ""
+
+
+def homes(known: Mapping[str, Entry] | None = None) -> dict[str, str]:
+    """The module of every finished class, by the name of the class.
+
+    Args:
+        known: The models, or the data sets; None takes both.
+    """
+    entries = {**MODELS, **DATA} if known is None else known
+    return {entry.class_name: entry.home for entry in entries.values()}
+
+
+def classes_of(known: Mapping[str, Entry]) -> dict[str, type]:
+    """The finished classes, by their own names."""
+    return {entry.class_name: entry.load() for entry in known.values()}

@@ -1,0 +1,205 @@
+"""What run.json says of a training: what is trained, where, and how it began."""
+
+import os
+import platform
+import socket
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+import gradbook
+from gradbook.errors import CorruptFileError
+from gradbook.fingerprint import describe_optimizer
+from gradbook.hparams import plain, qualified_name
+from gradbook.record import num_classes_of
+from gradbook.registry import DATA, MODELS, known_name
+from gradbook.runs.format import FORMAT, VERSION
+from gradbook.runs.git import checked_out
+from gradbook.seeds import last_seed
+from gradbook.stopping import BestSoFar
+from gradbook.storage import kebab_case
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+#: Settings of a trainer that have nothing to do with the result.
+_NOT_SETTINGS = ("sinks", "run", "display", "watch")
+
+
+def first_facts(
+    trainer: "Trainer",
+    name: str,
+    command: Sequence[str] | None,
+    model_name: str | None,
+    data_name: str | None,
+) -> dict[str, Any]:
+    """What run.json says when a training begins.
+
+    Args:
+        trainer: The trainer, which is prepared.
+        name: The folder's name.
+        command: The words after `gradbook` that repeat it, or None.
+        model_name: What the command calls the model; None takes its class.
+        data_name: Likewise of the data.
+    """
+    model, data, now = trainer.model, trainer.data, now_text()
+    hyperparameters = plain(getattr(trainer, "hparams", {}))
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "id": uuid.uuid4().hex,
+        "status": "running",
+        "error": None,
+        "command": command,
+        "model": {
+            "name": model_name or _name_of(model),
+            "class": qualified_name(type(model)),
+            "hyperparameters": plain(getattr(model, "hparams", {})),
+            "num_parameters": sum(p.numel() for p in _parameters(model)),
+            "num_classes": num_classes_of(model),
+        },
+        "data": {
+            "name": data_name or _name_of(data),
+            "class": qualified_name(type(data)),
+            "hyperparameters": plain(getattr(data, "hparams", {})),
+            "source": _text(getattr(data, "source", None)),
+            "is_sample": bool(getattr(data, "is_sample", False)),
+            "num_train": _num_examples(trainer.train_dataloader),
+            "num_val": _num_examples(trainer.val_dataloader),
+        },
+        "trainer": {
+            "class": qualified_name(type(trainer)),
+            "hyperparameters": {
+                name: value for name, value in hyperparameters.items() if name not in _NOT_SETTINGS
+            },
+        },
+        "optimizer": describe_optimizer(trainer.optim),
+        "seed": last_seed(),
+        "device": _device_name(model),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "gradbook": gradbook.__version__,
+        },
+        "platform": platform.platform(),
+        "git": git_state(),
+        "sessions": [{"started": now, "ended": None, "status": "running", "first_epoch": 0}],
+        "started": now,
+        "ended": None,
+        "seconds": 0.0,
+        "max_epochs": trainer.max_epochs,
+        "epochs": 0,
+        "steps": 0,
+        "final": {},
+        "best": {},
+        "diverged": None,
+        "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        "metrics": None,
+    }
+
+
+def resumed_facts(
+    trainer: "Trainer", facts: Mapping[str, Any], command: Sequence[str] | None
+) -> dict[str, Any]:
+    """What run.json says when a training is resumed.
+
+    Args:
+        trainer: The trainer, which is prepared.
+        facts: What run.json said before.
+        command: The words after `gradbook` that repeat it; None leaves those of before.
+    """
+    now = now_text()
+    sessions = [
+        {**before, "status": "killed"} if before["status"] == "running" else before
+        for before in facts["sessions"]
+    ]
+    session = {
+        "started": now,
+        "ended": None,
+        "status": "running",
+        "first_epoch": trainer.position.epoch,
+    }
+    return {
+        **facts,
+        "status": "running",
+        "error": None,
+        "command": command or facts["command"],
+        "trainer": {
+            **facts["trainer"],
+            "hyperparameters": {
+                **facts["trainer"]["hyperparameters"],
+                "max_epochs": trainer.max_epochs,
+            },
+        },
+        "sessions": [*sessions, session],
+        "ended": None,
+        "max_epochs": trainer.max_epochs,
+        "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        "metrics": None,
+    }
+
+
+def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:
+    """Raises CorruptFileError if a checkpoint in a run's folder is another run's."""
+    if state.get("run") != facts.get("id"):
+        raise CorruptFileError(
+            f"{path} is a checkpoint of another run, not of {facts['name']}, and does not fit the "
+            f"values that were recorded there. Put the run's own checkpoint in its place."
+        )
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit that is checked out in the working folder; whether files differ is not known."""
+    commit = checked_out()
+    return None if commit is None else {"commit": commit, "dirty": None}
+
+
+def _name_of(value: Any) -> str:
+    """A class of gradbook's as the command calls it; another by its own name."""
+    Class = type(value)
+    if not Class.__module__.startswith("gradbook."):
+        return Class.__name__
+    known = known_name(qualified_name(Class), {**MODELS, **DATA})
+    return known or kebab_case(Class.__name__).removesuffix("-data")
+
+
+def now_text() -> str:
+    """The time, as run.json has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _parameters(model: Any) -> list[torch.Tensor]:
+    return [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
+
+
+def _device_name(model: Any) -> str | None:
+    parameters = _parameters(model)
+    if not parameters:
+        return None
+    device = parameters[0].device
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return f"{device} ({named})" if named else str(device)
+
+
+def describe_best(best: BestSoFar) -> dict[str, Any] | None:
+    """Why best.pt is the best; None if there is none."""
+    if best.epoch is None:
+        return None
+    return {"label": best.label, "epoch": best.epoch, "value": best.value}
+
+
+def _num_examples(loader: Any) -> int | None:
+    try:
+        return len(loader.dataset)
+    except (AttributeError, TypeError):
+        return None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

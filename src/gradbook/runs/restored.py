@@ -1,0 +1,295 @@
+"""From a run's folder back to its model, its data and its trainer.
+
+No code runs because a folder names it: a class that is not gradbook's own is the caller's to give,
+and so is every place. PyTorch is loaded when the first run is rebuilt.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from inspect import Parameter
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from gradbook import registry
+from gradbook.errors import (
+    CheckpointError,
+    ConfigError,
+    CorruptFileError,
+    GradbookWarning,
+    warn,
+)
+from gradbook.hparams import constructor_of, make
+from gradbook.runs.format import RUN_FILE
+from gradbook.runs.stored import StoredRun, load
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+#: Arguments of a trainer that belong to one training, and are no settings of a run.
+NOT_KEPT = ("display", "sinks", "run")
+
+#: Words in the name of a setting whose text is a place or an address.
+_PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
+_PLACES |= {"url", "uri", "address", "host", "storage"}
+
+#: Takes "model", "data" or "trainer", a setting's name, the value that a file has and the default,
+#: and gives the value to use.
+Trusted = Callable[[str, str, Any, Any], Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a run's model and data are made from.
+
+    Attributes:
+        model, data: The classes.
+        arguments: The constructor arguments by name, under "model", "data" and "trainer".
+        seed: The random seed with which both are made.
+    """
+
+    model: type
+    data: type
+    arguments: Mapping[str, Mapping[str, Any]]
+    seed: int | None
+
+    def make(self, with_data: bool = True) -> tuple[Any, Any]:
+        """The model, and the data or None, made with the seed: first the data, then the model."""
+        from gradbook.seeds import seed_everything
+
+        seed_everything(self.seed)  # data that are drawn are drawn again
+        data = make(self.data, self.arguments["data"]) if with_data else None
+        return make(self.model, self.arguments["model"]), data
+
+
+@dataclass
+class Restored:
+    """A run with its model and data.
+
+    Attributes:
+        run: The run.
+        model: The model, in evaluation mode, with the parameters of the checkpoint.
+        data: The data, or None if they were not asked for.
+        checkpoint: The checkpoint's file.
+        recipe: What they were made from.
+    """
+
+    run: StoredRun
+    model: Any
+    data: Any
+    checkpoint: Path
+    recipe: Recipe
+
+    @cached_property
+    def trainer(self) -> "Trainer":
+        """A new trainer with the run's settings. It keeps no run until its `run` is set."""
+        from gradbook.trainer import Trainer
+
+        return Trainer(**self.recipe.arguments["trainer"])
+
+
+def restore(
+    run: StoredRun | Path | str,
+    model: type | None = None,
+    data: type | None = None,
+    *,
+    runs: Path | str = "runs",
+    checkpoint: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    need_data: bool = True,
+) -> Restored:
+    """Rebuilds what a run trained, from the settings that run.json keeps.
+
+    Args:
+        run: The run, its name, or the path of its folder.
+        model: Its class, which need not be given if it is gradbook's own.
+        data: Likewise the class of the data.
+        runs: The folder in which runs are looked for by name.
+        checkpoint: Which to take parameters from: "best", "last" or "failed"; None takes the best,
+            or the last if there is no best.
+        settings: The settings that are files, folders or addresses, by name, such as
+            {"root": "/data"}: gradbook reads and writes nowhere because a folder names it.
+        need_data: Whether the data are needed, too.
+
+    Raises:
+        ConfigError: If there is no such run, or it needs a class or a place that is not given.
+        CorruptFileError: If a file of the run is damaged.
+        CheckpointError: If the parameters do not fit the model.
+    """
+    stored = run if isinstance(run, StoredRun) else load(run, runs)
+    model = model or _own_class(stored, "model", registry.MODELS)
+    data = data or _own_class(stored, "data", registry.DATA)
+    places = dict(settings or {})
+
+    def trusted(group: str, name: str, value: Any, default: Any) -> Any:
+        if not is_a_place(name, value) or value == default:
+            return value
+        if name in places:
+            return places[name]
+        raise ConfigError(
+            f"{stored.folder / RUN_FILE} names a place: {name} is {value!r}. gradbook reads and "
+            f"writes nowhere because a folder names it. If you trust it, give "
+            f"settings={{{name!r}: {value!r}}}."
+        )
+
+    arguments = arguments_of(stored, model, data, trusted)
+    recipe = Recipe(model, data, arguments, stored.facts["seed"])
+    return rebuild(stored, recipe, checkpoint, need_data)
+
+
+def _own_class(run: StoredRun, kind: str, known: Mapping[str, registry.Entry]) -> type:
+    """The class of gradbook that a run has trained, or trained with."""
+    written = run.facts[kind]["class"]
+    name = registry.known_name(written, known)
+    if not name:
+        raise ConfigError(
+            f"{run.name} needs you to name code: its {kind} is {written}, a class of your own. "
+            f"gradbook runs no code because a folder names it. Give the class, as in "
+            f"restore({run.name!r}, {kind}={written.rpartition('.')[2]})."
+        )
+    return known[name].load()
+
+
+def rebuild(
+    run: StoredRun, recipe: Recipe, checkpoint: str | None = None, need_data: bool = True
+) -> Restored:
+    """Makes a run's model and data, and loads the parameters of a checkpoint.
+
+    Args:
+        run: The run.
+        recipe: What they are made from.
+        checkpoint: As for `restore`, which says what is raised.
+        need_data: Whether the data are needed, too.
+    """
+    from gradbook import checkpoint as files
+    from gradbook.runs.facts import check_same_run
+    from gradbook.snapshot import load_parameters
+
+    path = checkpoint_of(run, checkpoint)
+    state = files.load(path)
+    model, data = recipe.make(need_data)
+    check_same_run(state, run.facts, path)
+    if state.get("loose"):
+        raise CheckpointError(
+            f"{path} has parameters that the model keeps where only its optimizer finds them, so "
+            f"that the model cannot be rebuilt from here. Set them as attributes of the model."
+        )
+    if not isinstance(state.get("model"), dict):
+        raise CorruptFileError(f"{path} has no parameters under the key 'model'.")
+    load_parameters(model, state["model"])
+    model.eval()
+    _check_same_code(model, state)
+    if data is not None:
+        _check_same_data(data, state)
+    return Restored(run, model, data, path, recipe)
+
+
+def arguments_of(
+    run: StoredRun, model: type, data: type, trusted: Trusted
+) -> dict[str, dict[str, Any]]:
+    """What run.json keeps of the arguments of a run's model, data and trainer.
+
+    Args:
+        run: The run.
+        model: The model's class.
+        data: The class of the data.
+        trusted: Decides which value is used for each setting.
+
+    Raises:
+        ConfigError: If it does not keep what one of them cannot be made without.
+    """
+    from gradbook.trainer import Trainer
+
+    return {
+        group: _arguments_of(Class, group, run, trusted)
+        for group, Class in (("model", model), ("data", data), ("trainer", Trainer))
+    }
+
+
+def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> dict[str, Any]:
+    file, hyperparameters = run.folder / RUN_FILE, run.facts[group]["hyperparameters"]
+    constructor = constructor_of(Class)
+    skip = NOT_KEPT if group == "trainer" else ()
+    found = {}
+    for name, value in constructor.among(hyperparameters).items():
+        if name not in skip:
+            parameter = constructor.parameters.get(name)
+            default = Parameter.empty if parameter is None else parameter.default
+            found[name] = trusted(group, name, value, default)
+    kept = {**found, **dict.fromkeys(skip)}
+    missing = constructor.missing(kept)
+    if missing:
+        raise ConfigError(
+            f"{Class.__name__} cannot be made again: {file} does not keep its "
+            f"{', '.join(missing)}. Call save_hyperparameters() in {Class.__name__}.__init__, "
+            f"and train again."
+        )
+    unkept = [name for name in constructor.parameters if name not in kept]
+    if unkept and not Class.__module__.startswith("gradbook."):
+        warn(
+            f"{file} does not keep {', '.join(unkept)} of {Class.__name__}: the default "
+            f"is taken, whatever it was trained with. Call save_hyperparameters() in "
+            f"{Class.__name__}.__init__ to keep it.",
+            GradbookWarning,
+        )
+    return found
+
+
+def is_a_place(name: str, value: Any) -> bool:
+    """Whether a setting's value may be a file, a folder or an address."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(is_a_place(name, item) for item in value)
+    if isinstance(value, dict):
+        inner = value.items()
+        return any(is_a_place(name, key) or is_a_place(f"{name}_{key}", v) for key, v in inner)
+    if isinstance(value, PurePath):
+        return True
+    if not isinstance(value, str):
+        return False
+    says_so = bool(_PLACES & set(name.lower().split("_")))
+    return says_so or re.search(r"[/\\:]|^~", value) is not None
+
+
+def checkpoint_of(run: StoredRun, which: Any = None) -> Path:
+    """The file to take a run's parameters from; of the best epoch if nothing is said.
+
+    Raises:
+        ConfigError: If there is no such checkpoint.
+        CorruptFileError: If it is a link that leads out of the folder.
+    """
+    if which is not None:
+        return run.checkpoint_path(which)
+    try:
+        return run.checkpoint_path("best")
+    except ConfigError:
+        return run.checkpoint_path("last")
+
+
+def _check_same_code(model: Any, state: Mapping[str, Any]) -> None:
+    """Says so if the methods of the model's classes are not those that it was trained with."""
+    from gradbook.fingerprint import changed_classes, code_of
+
+    before = state.get("setup", {}).get("code")
+    changed = changed_classes(before, code_of({type(m) for m in model.modules()})) if before else []
+    if changed:
+        warn(
+            f"The methods of {', '.join(changed)} have changed since the run was trained: what is "
+            f"computed here is not what was learned.",
+            GradbookWarning,
+        )
+
+
+def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
+    """Says so if the data are not those that the run was trained with."""
+    from gradbook.fingerprint import content_of
+
+    before = state.get("setup", {}).get("data", {})
+    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
+        if before.get(split) != content_of(loader):
+            warn(
+                f"The {'training' if split == 'train' else 'validation'} data here are not those "
+                f"that the run was trained with, so that its figures cannot be found again.",
+                GradbookWarning,
+            )
+            return
