@@ -19,9 +19,8 @@ FLOORS = {
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
-    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
-    | {"settings", "verdicts"},
-    3: {"module", "resumable_loader", "resumption"},
+    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"},
+    3: {"settings", "module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation", "rehearsal"},
     5: {"snapshot", "double_softmax"},
     6: {"trainer"},

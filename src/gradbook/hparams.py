@@ -127,6 +127,9 @@ class HyperParameters:
             setattr(self, name, value)
         if caller.keywords in saved:
             saved = {**kept(saved.pop(caller.keywords)), **saved}
+        self._add_hyperparameters(saved)
+
+    def _add_hyperparameters(self, saved: dict[str, Any]) -> None:
         # A new dictionary: the base's may be shared with code that already read it.
         self.hparams = {**getattr(self, "hparams", {}), **saved}
 

@@ -8,13 +8,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial, wraps
+from functools import partial
 from importlib import import_module
-from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 
@@ -40,10 +39,8 @@ from gradbook.errors import (
     NotTrainedError,
     warn,
 )
-from gradbook.execution import NAMES, Precision
-from gradbook.execution import Name as PrecisionName
+from gradbook.execution import Precision
 from gradbook.fingerprint import describe_beginning, describe_setup, model_tensors
-from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import adopt_late
 from gradbook.near_misses import warn_of_near_misses
@@ -66,40 +63,11 @@ from gradbook.schedules import (
     needs_closure,
     read_optimizers,
 )
-from gradbook.stopping import BestSoFar, Mode
-
-#: What `watch` may name.
-WATCHED = ("gradients",)
+from gradbook.settings import Settings, warn_of_ignored
+from gradbook.stopping import BestSoFar
 
 
-_Init = TypeVar("_Init", bound=Callable[..., None])
-
-
-def _telling_unknown(init: _Init) -> _Init:
-    """Has an `__init__` say of arguments that it does not take what they are called instead."""
-    parameters = list(signature(init).parameters.values())[1:]
-    known = [parameter.name for parameter in parameters]
-    num_places = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in parameters)
-
-    @wraps(init)
-    def telling(self: Any, *args: Any, **kwargs: Any) -> None:
-        unknown = [name for name in kwargs if name not in known]
-        if unknown:
-            raise ConfigError(checks.unknown_settings(unknown, known))
-        if len(args) > num_places or (args and checks.is_model(args[0])):
-            raise ConfigError(
-                f"Trainer takes {', '.join(known[:num_places])} in this order, and everything else "
-                f"by name. Model and data belong to fit, as in "
-                f"`Trainer(max_epochs=10).fit(model, data)`."
-            )
-        if not args and "max_epochs" not in kwargs:
-            raise ConfigError("Trainer needs max_epochs, as in `Trainer(max_epochs=10)`.")
-        init(self, *args, **kwargs)
-
-    return cast(_Init, telling)
-
-
-class Trainer(HyperParameters):
+class Trainer(Settings):
     """Trains models on data. One trainer may fit several models in turn.
 
     Any method may be replaced, in a subclass or with `add_to_class`, and is then what runs.
@@ -158,22 +126,6 @@ class Trainer(HyperParameters):
     """
 
     # Defaults of the class, because the book replaces `__init__` by one that knows only its own.
-    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
-    accumulate_grad_batches: int = 1
-    precision: PrecisionName = "32"
-    deterministic: bool = False
-    compile: bool = False
-    limit_batches: int | float | None = None
-    overfit_batches: int | None = None
-    monitor: str | None = None
-    mode: Mode = "auto"
-    patience: int | None = None
-    min_delta: float = 0.0
-    keep_best: bool = False
-    display: bool | str | None = None
-    sinks: Sequence[Sink] = ()
-    run: Any = None
-    watch: str | Sequence[str] = ()
     gpus: Sequence[torch.device] = ()
     status: str | None = None
     stopped_early: bool = False
@@ -199,84 +151,24 @@ class Trainer(HyperParameters):
         *("num_train_batches", "num_val_batches"),
     )
 
-    max_epochs: int
-    gradient_clip_val: float
     epoch: int
     train_batch_idx: int
     val_batch_idx: int
     best: BestSoFar
 
-    @_telling_unknown
-    def __init__(
-        self,
-        max_epochs: int,
-        num_gpus: int = 0,
-        gradient_clip_val: float = 0,
-        *,
-        gradient_clip_algorithm: Literal["norm", "value"] = "norm",
-        accumulate_grad_batches: int = 1,
-        precision: PrecisionName = "32",
-        deterministic: bool = False,
-        compile: bool = False,
-        limit_batches: int | float | None = None,
-        overfit_batches: int | None = None,
-        monitor: str | None = None,
-        mode: Mode = "auto",
-        patience: int | None = None,
-        min_delta: float = 0.0,
-        keep_best: bool = False,
-        display: bool | str | None = None,
-        sinks: Sequence[Sink] = (),
-        run: "str | os.PathLike[str] | Sink | None" = None,
-        watch: str | Sequence[str] = (),
-    ) -> None:
-        sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
-        watch = [watch] if isinstance(watch, str) else list(watch)
-        self.save_hyperparameters()
-        checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
-        checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
-        checks.check_number(gradient_clip_val, "gradient_clip_val")
-        checks.check_choice(gradient_clip_algorithm, "gradient_clip_algorithm", ("norm", "value"))
-        checks.check_whole_number(accumulate_grad_batches, "accumulate_grad_batches", at_least=1)
-        checks.check_choice(precision, "precision", NAMES)
-        checks.check_choice(mode, "mode", ("auto", "min", "max"))
-        checks.check_number(min_delta, "min_delta")
-        for name in watch:
-            checks.check_choice(name, "watch", WATCHED)
-        if patience is not None:
-            checks.check_whole_number(patience, "patience", at_least=1)
-        BestSoFar(monitor, mode, min_delta, patience)  # which knows what goes together
-        if overfit_batches is not None:
-            checks.check_whole_number(overfit_batches, "overfit_batches", at_least=1)
-        if limit_batches is not None:
-            checks.check_positive(limit_batches, "limit_batches")
-            if limit_batches >= 1:
-                checks.check_whole_number(limit_batches, "limit_batches", at_least=1)
-        self.gpus = [devices.gpu()] if num_gpus and devices.num_gpus() else []
-        if num_gpus > len(self.gpus):
+    def _settled(self) -> None:
+        super()._settled()
+        self.gpus = [devices.gpu()] if self.num_gpus and devices.num_gpus() else []
+        if self.num_gpus > len(self.gpus):
             offered = f"this machine offers {devices.num_gpus()} to PyTorch"
             limit = "a Trainer uses one" if self.gpus else offered
             instead = self.gpus[0] if self.gpus else "the CPU"
             warn(
-                f"num_gpus={num_gpus}, but {limit}. Training on {instead}.",
+                f"num_gpus={self.num_gpus}, but {limit}. Training on {instead}.",
                 IgnoredSettingWarning,
             )
-        if gradient_clip_algorithm == "value" and not gradient_clip_val:
-            warn(
-                'gradient_clip_algorithm="value" clips nothing while gradient_clip_val is 0. '
-                "Set gradient_clip_val to the largest size that an element may have.",
-                IgnoredSettingWarning,
-            )
-        if min_delta and patience is None and not keep_best and run is None:
-            warn(
-                f"min_delta={min_delta:g} changes nothing without patience, keep_best or run.",
-                IgnoredSettingWarning,
-            )
-        for sink in sinks:
-            if not isinstance(sink, Sink):
-                raise ConfigError(f"sinks must be a list of Sink objects, but holds {sink!r}.")
         if Trainer.fit is not _OWN_FIT:
-            self._warn_of_ignored(_SETTINGS_OF_FIT, "fit")
+            warn_of_ignored(self, "fit")
 
     if not TYPE_CHECKING:  # or no misspelled attribute would be found
 
@@ -383,7 +275,8 @@ class Trainer(HyperParameters):
             warn_of_near_misses(model, data, self)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
             recorder = self._recorder()
-            runs = None if self.run is None else Path(getattr(self.run, "root", self.run))
+            place: Any = getattr(self.run, "root", self.run)
+            runs = None if place is None else Path(place)
             self.resumption = None if resume is None else Resumption.of(resume, runs)
             if _draws(model) and model.board.trained:
                 model.board.clear()  # a new curve, not a line back to zero
@@ -742,7 +635,7 @@ class Trainer(HyperParameters):
             return
         if self._is_own_loop is None:
             self._is_own_loop = False
-            self._warn_of_ignored(_SETTINGS_OF_FIT_EPOCH, "fit_epoch")
+            warn_of_ignored(self, "fit_epoch")
         if self.position.batches > self.num_train_batches:
             self._count("train", self.position.batches)
         if not self._waiting:  # otherwise gradients are waiting for more
@@ -850,17 +743,6 @@ class Trainer(HyperParameters):
         if loss is not None and not is_plotted and not loss.isfinite().all():
             return f"the training loss {where}"
         return None
-
-    def _warn_of_ignored(self, settings: Sequence[str], method: str) -> None:
-        """Says which settings a replaced method leaves without effect."""
-        for name in settings:
-            value = getattr(self, name)
-            if value and value != getattr(Trainer, name):
-                warn(
-                    f"{name}={value!r} has no effect, because {method} has been replaced by a "
-                    f"method that does not know it. Bring back the library's own, or do without.",
-                    IgnoredSettingWarning,
-                )
 
     def _warn_of_counters(self) -> None:
         """Says what the rest of an epoch cannot know of its beginning."""
@@ -1002,11 +884,6 @@ if hasattr(os, "register_at_fork"):
 
 #: The library's own, which `add_to_class` may have replaced since.
 _OWN_FIT, _OWN_FIT_EPOCH = Trainer.fit, Trainer.fit_epoch
-_SETTINGS_OF_FIT = (
-    *("precision", "compile", "deterministic", "limit_batches", "overfit_batches"),
-    *("monitor", "mode", "patience", "min_delta", "keep_best", "sinks", "run", "watch"),
-)
-_SETTINGS_OF_FIT_EPOCH = ("accumulate_grad_batches", "precision")
 
 
 def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

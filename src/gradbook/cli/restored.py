@@ -24,7 +24,6 @@ from gradbook.cli.options import (
 )
 from gradbook.cli.recorded import Recorded, add_set_option, is_a_place
 from gradbook.cli.report import UsageError
-from gradbook.cli.subject import NOT_OPTIONS
 from gradbook.cli.train import Plan, add_checkpoint_option, read_plan
 from gradbook.errors import (
     CheckpointError,
@@ -272,7 +271,9 @@ def _arguments_of(
 ) -> dict[str, Any]:
     """What a run's file keeps of the arguments that `Class` was made with."""
     constructor = constructor_of(Class)
-    skip = NOT_OPTIONS if group == "trainer" else ()
+    from gradbook.settings import PLACES
+
+    skip = PLACES if group == "trainer" else ()
     options = {option.name: option for option in options_of(Class, group)}
     found = {}
     for name, value in constructor.among(hyperparameters).items():

@@ -27,9 +27,6 @@ from gradbook.hparams import make
 TRAINER_DEFAULTS = {"max_epochs": 10}
 DATA_DEFAULTS = {"fashion-mnist": {"batch_size": 256}}  # book 5.2
 
-#: Arguments of the trainer that are not options: the command has its own.
-NOT_OPTIONS = ("display", "sinks", "run")
-
 #: Options of the commands that rebuild a run, which take those of `train` as well.
 _OF_OTHER_COMMANDS = ("--model", "--set")
 
@@ -146,10 +143,11 @@ def read_subject(
         options_of(data.Class, "data", defaults["data"]),
     ]
     if with_trainer:
+        from gradbook.settings import PLACES
         from gradbook.trainer import Trainer
 
         titles.append("Trainer")
-        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_OPTIONS))
+        groups.append(options_of(Trainer, "trainer", defaults["trainer"], PLACES))
     groups = give_flags(groups, own_flags)
     for heading, options in zip(titles, groups, strict=True):
         add_options(parser, heading, options, read_swept)

@@ -42,6 +42,7 @@ from gradbook.runs.format import (
 )
 from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
+from gradbook.settings import UNRECORDED
 from gradbook.stopping import BestSoFar
 from gradbook.storage import (
     Place,
@@ -56,9 +57,6 @@ from gradbook.untrusted import check_file, inside
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
-
-#: Settings of a trainer that have nothing to do with the result.
-_NOT_SETTINGS = ("sinks", "run", "display", "watch")
 
 
 class Run(Sink):
@@ -338,9 +336,7 @@ class Run(Sink):
             "trainer": {
                 "class": qualified_name(type(trainer)),
                 "hyperparameters": {
-                    name: value
-                    for name, value in hyperparameters.items()
-                    if name not in _NOT_SETTINGS
+                    name: value for name, value in hyperparameters.items() if name not in UNRECORDED
                 },
             },
             "optimizer": describe_optimizer(trainer.optim),
