@@ -19,18 +19,21 @@ FLOORS = {
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
-    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"},
+    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"}
+    | {"alone"},
     3: {"settings", "module", "resumable_loader", "resumption"},
-    4: {"fingerprint", "evaluation", "rehearsal"},
-    5: {"snapshot", "double_softmax"},
-    6: {"trainer"},
-    7: {"display"},
-    8: {"figures", "runs", "trackers", "watching"},
-    9: {"datasets", "models"},
-    10: {"classic", "torchvision_standin", "inspection", "experiments"},
-    11: {"sweeps"},
-    12: {"cli"},
-    13: {"__main__"},
+    4: {"fingerprint", "evaluation"},
+    5: {"rehearsal", "snapshot", "steps"},
+    6: {"preparation", "double_softmax"},
+    7: {"training"},
+    8: {"trainer"},
+    9: {"display"},
+    10: {"figures", "runs", "trackers", "watching"},
+    11: {"datasets", "models"},
+    12: {"classic", "torchvision_standin", "inspection", "experiments"},
+    13: {"sweeps"},
+    14: {"cli"},
+    15: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -38,8 +41,9 @@ FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 UPWARD = {
     ("board", "display"): "a board opens its display when it draws its first point",
     ("record", "display"): "a history draws itself when it is asked to",
-    ("trainer", "watching"): "a trainer is watched by what stands above it",
-    ("trainer", "runs"): "a trainer keeps a run when it is given a folder for it",
+    ("training", "watching"): "a training is watched by what stands above it",
+    ("training", "runs"): "a training keeps a run when its trainer is given a folder for it",
+    ("preparation", "runs"): "how a run ended is asked when it is resumed",
 }
 
 HEAVY = ["matplotlib", "pandas", "IPython", "rich", "pooch", "requests", "PIL", "torchvision"]

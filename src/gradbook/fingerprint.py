@@ -107,6 +107,22 @@ def named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
     return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
 
 
+def trained_tensors(model: Any, optimizer: Any) -> dict[str, torch.Tensor]:
+    """What is trained, by name: a model's parameters, and what else its optimizer holds."""
+    named = dict(named_parameters(model))
+    for name, value in vars(model).items():
+        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
+            named.setdefault(name, value)
+    groups = getattr(optimizer, "param_groups", None)
+    listed = (
+        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
+    )
+    known = set(map(id, named.values()))
+    loose = [p for p in listed if isinstance(p, torch.Tensor) and id(p) not in known]
+    named |= {f"number {i} of the optimizer": p for i, p in enumerate(loose)}
+    return {name: p for name, p in named.items() if p.requires_grad and not is_lazy(p)}
+
+
 def describe_optimizer(optimizer: Any) -> dict[str, Any]:
     """The class of an optimizer, and its settings; of a group's, those of the first."""
     groups = getattr(optimizer, "param_groups", None)

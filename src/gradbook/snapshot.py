@@ -18,29 +18,32 @@ from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarn
 from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
-from gradbook.schedules import check_goes_on
+from gradbook.schedules import check_goes_on, note_a_step
 from gradbook.seeds import from_plain, to_plain
 
 
-def take(trainer: Any) -> dict[str, Any]:
+def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     """The state of a training, for `checkpoint.save`. Its tensors are the model's own.
 
     Args:
-        trainer: A trainer that trains, between two steps.
+        training: A training, between two steps.
+        for_itself: Whether only a copy of this very training is to go on from it, which then need
+            not be described.
     """
-    position: Position = trainer.position
+    trainer = training.trainer
+    position: Position = training.position
     sources = position.resumed or position.sources()
     if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
-    model, history, board = trainer.model, trainer.history, trainer.model.board
-    scaler, tensors = trainer.arithmetic.scaler, model_tensors(model)
+    model, history, board = trainer.model, training.history, trainer.model.board
+    scaler, tensors = training.stepper.arithmetic.scaler, model_tensors(model)
     state: dict[str, Any] = {
-        "model": {**(trainer.last_model or tensors), **_extra_states(model)},
+        "model": {**(training.last_model or tensors), **_extra_states(model)},
         "buffers": _other_buffers(model),
         "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, tensors)],
         "frozen": frozen_in(model),
-        "optimizer": _plain(_optimizer_state(trainer.optim, model)),
-        "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
+        "optimizer": _plain(_optimizer_state(trainer.optim, model, for_itself)),
+        "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in training.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
         "sources": _sources_to_plain(sources),
@@ -71,10 +74,10 @@ def take(trainer: Any) -> dict[str, Any]:
             "meters": _meters_to_plain(history.meters),
         },
         "board": None,
-        "best": trainer.best.state_dict(),
-        "best_model": trainer.best_model,
+        "best": training.best.state_dict(),
+        "best_model": training.best_model,
         "is_exact": position.between_steps,
-        "setup": trainer.setup,
+        "setup": None if for_itself else training.setup,
     }
     if isinstance(board, ProgressBoard):
         state["board"] = {
@@ -87,17 +90,19 @@ def take(trainer: Any) -> dict[str, Any]:
     return state
 
 
-def put_back(state: Mapping[str, Any], trainer: Any) -> None:
-    """Makes a trainer that is about to begin go on from a state.
+def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False) -> None:
+    """Makes a training that is about to begin go on from a state.
 
     Args:
-        state: What `checkpoint.load` read.
-        trainer: The trainer, whose model, data and optimizer are ready.
+        state: What `checkpoint.load` read, or `take` gave.
+        training: The training, whose model, data and optimizer are ready.
+        from_itself: Whether it is a copy of the training that gave the state.
 
     Raises:
         CheckpointError: If model, data or settings are not those of the checkpoint.
     """
-    model, board, history = trainer.model, trainer.model.board, trainer.history
+    trainer, history = training.trainer, training.history
+    model, board = trainer.model, trainer.model.board
     if not state.get("is_exact", True):
         raise CheckpointError(
             "This checkpoint was taken within a step, where an error or a second Ctrl-C ended the "
@@ -105,7 +110,8 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
             "Resume from last.pt."
         )
     try:
-        check_setup(state["setup"], trainer.setup)
+        if not from_itself:
+            check_setup(state["setup"], training.setup)
         load_parameters(model, state["model"])
         with torch.no_grad():
             for name, buffer in _other_buffers(model).items():
@@ -116,12 +122,12 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         for name, parameter in named_parameters(model):
             parameter.requires_grad_(name not in state["frozen"])
         _restore_optimizer(trainer.optim, state["optimizer"])
-        for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
+        for schedule, saved in zip(training.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
-        if len(trainer.schedules) == 1:
-            check_goes_on(trainer.schedules[0].scheduler)
-        if trainer.arithmetic.scaler is not None and state["scaler"] is not None:
-            trainer.arithmetic.scaler.load_state_dict(state["scaler"])
+        if len(training.schedules) == 1:
+            check_goes_on(training.schedules[0].scheduler)
+        if training.stepper.arithmetic.scaler is not None and state["scaler"] is not None:
+            training.stepper.arithmetic.scaler.load_state_dict(state["scaler"])
         history.rows = [dict(row) for row in state["history"]["rows"]]
         history.diverged = state["history"]["diverged"]
         history.meters = _meters_from_plain(state["history"]["meters"])
@@ -133,9 +139,9 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
                 if len(plain["x"])
             }
             board.windows = _meters_from_plain(state["board"]["windows"])
-        trainer.best.load_state_dict(state["best"])
-        trainer.best_model = state["best_model"]
-        _restore_position(state, trainer)
+        training.best.load_state_dict(state["best"])
+        training.best_model = state["best_model"]
+        _restore_position(state, training)
     except CheckpointError:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as e:
@@ -221,8 +227,8 @@ def fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
         tensor.resize_as_sparse_(values).copy_(values)
 
 
-def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
-    saved, position = state["position"], trainer.position
+def _restore_position(state: Mapping[str, Any], training: Any) -> None:
+    saved, position, trainer = state["position"], training.position, training.trainer
     position.labels = saved["labels"]
     position.epoch, position.split = saved["epoch"], saved["split"]
     position.batches, position.steps = saved["batches"], saved["steps"]
@@ -245,9 +251,8 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     trainer.epoch = saved["epoch"]
     trainer.train_batch_idx = saved["train_batch_idx"]
     trainer.val_batch_idx = saved["val_batch_idx"]
-    if trainer.schedules and trainer.train_batch_idx:
-        # A scheduler warns if it steps before the optimizer has, as it may in this process.
-        trainer.optim._opt_called = True
+    if training.schedules and trainer.train_batch_idx:
+        note_a_step(trainer.optim)
     sources = _sources_from_plain(state["sources"])
     if position.batches:
         position.pass_start = _sources_from_plain(state["pass_start"])
@@ -334,8 +339,11 @@ def _memory_of(tensor: torch.Tensor) -> tuple[int, ...]:
 _warned_of: "WeakSet[Any]" = WeakSet()
 
 
-def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
-    """The state of one of PyTorch's optimizers, or of one that a learner wrote."""
+def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, Any]:
+    """The state of one of PyTorch's optimizers, or of one that a learner wrote.
+
+    Silently, nothing is said of what cannot be kept: that is still to come.
+    """
     if hasattr(optimizer, "state_dict"):
         state: dict[str, Any] = optimizer.state_dict()
         return state
@@ -345,7 +353,7 @@ def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
         if _mentions(value, parameters) or callable(value):
             continue
         if not checkpoint.is_plain(_plain(value)):
-            if optimizer in _warned_of:
+            if silently or optimizer in _warned_of:
                 continue
             _warned_of.add(optimizer)
             warn(

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
 from gradbook import Trainer
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.stacked import fit_stacked
-from gradbook.sweeps.training import Training
 
 # Each by itself
 
@@ -196,11 +196,11 @@ def test_a_setting_that_is_not_declared_keeps_its_training_alone():
     def build():
         one = member()()
         trainer = NoisyTrainer(1, gradient_noise=0.5, display="off")
-        return Training(trainer, one.model, one.data)
+        return Candidate(trainer, one.model, one.data)
 
     trained = fit_stacked([build, build])
     reason = "its gradient_noise is 0.5, which works on one model at a time"
-    assert [training.alone for training in trained] == [reason] * 2
+    assert [candidate.alone for candidate in trained] == [reason] * 2
 
 
 @pytest.mark.parametrize("method", ["_update", "run_epochs", "_after_batch"])
