@@ -164,3 +164,45 @@ def test_no_source_is_left_out_of_the_repository():
         command, input="\n".join(sources), capture_output=True, text=True, check=False
     )
     assert done.stdout == ""
+
+
+#: An attribute of PyTorch's that has no public way in, and the one file that sets it.
+FOREIGN = {
+    ("schedules", "_opt_called"): "a scheduler warns unless a step was taken by its optimizer",
+}
+
+
+def own_attributes(Class):
+    """What a class sets on itself, in its body and in its methods."""
+    names = {node.target.id for node in Class.body if isinstance(node, ast.AnnAssign)}
+    for node in ast.walk(Class):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            names |= {node.attr} if getattr(node.value, "id", "") in ("self", "cls") else set()
+    return names
+
+
+def private_assignments(tree, own=frozenset()):
+    """The private attributes that are assigned, or deleted, from outside of their class."""
+    for node in ast.iter_child_nodes(tree):
+        known = own | own_attributes(node) if isinstance(node, ast.ClassDef) else own
+        name, owner = "", None
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            name, owner = node.attr, node.value
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("setattr", "delattr"):
+            owner, name = node.args[0], getattr(node.args[1], "value", "")
+        is_private = str(name).startswith("_") and not str(name).startswith("__")
+        if is_private and getattr(owner, "id", "") not in ("self", "cls") and name not in known:
+            yield name
+        yield from private_assignments(node, known)
+
+
+def test_an_assignment_to_a_private_attribute_from_outside_is_found():
+    code = "class A:\n    def f(self, b):\n        self._x = b._x = 1\n        b._y = 2\n"
+    code += "a._x = 3\nsetattr(a, '_z', 4)\ndel a._x\na.__dict__ = {}\na.x += 1\n"
+    assert list(private_assignments(ast.parse(code))) == ["_y", "_x", "_z", "_x"]
+
+
+@pytest.mark.parametrize("module", FILES)
+def test_no_code_outside_a_class_assigns_its_private_attributes(module):
+    found = set(private_assignments(ast.parse(FILES[module].read_text())))
+    assert found == {name for file, name in FOREIGN if file == entry(module)}

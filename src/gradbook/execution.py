@@ -108,8 +108,7 @@ def compiled(model: torch.nn.Module, attempt: Callable[[], None]) -> Iterator[No
 
 def stop_compiling(model: Any) -> None:
     """Has the network called as it was before it was compiled."""
-    if isinstance(model, torch.nn.Module):
-        model._compiled_call_impl = None  # PyTorch has no public way back
+    vars(model).pop("_compiled_call_impl", None)  # PyTorch has no public way back
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.nn.parameter import is_lazy
 
+from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
@@ -33,6 +34,7 @@ def describe_setup(
     model, data = trainer.model, trainer.data
     layers = model.modules() if isinstance(model, torch.nn.Module) else [model]
     train, val = loaders
+    steps = trainer.stepper_class
     return {
         "model": {
             "class": qualified_name(type(model)),
@@ -52,8 +54,9 @@ def describe_setup(
         "trainer": {
             "class": qualified_name(type(trainer)),
             **compared_settings(trainer),
+            **({} if is_ours(steps) else {"stepper": qualified_name(steps)}),
         },
-        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer)}),
+        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer), steps}),
         "place": {
             "device": trainer.device.type,
             "torch": str(torch.__version__),

@@ -77,7 +77,7 @@ def setting(**known: Any) -> Any:
 
 def settings_declared(Class: type) -> dict[str, Setting]:
     """What is known of the settings of a class of trainers, by name."""
-    return dict(getattr(Class, "_settings", {}))
+    return dict(getattr(Class, "declared_settings", {}))
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(setting,))
@@ -98,7 +98,7 @@ def declares_settings(Class: type[T]) -> type[T]:
         else:
             setattr(Class, name, declared.default)
     made: Any = Class
-    made._settings = {**settings_declared(Class), **own}
+    made.declared_settings = {**settings_declared(Class), **own}
     hints = get_type_hints(Class)
     parameters = [
         inspect.Parameter(
@@ -107,7 +107,7 @@ def declares_settings(Class: type[T]) -> type[T]:
             default=one.default,
             annotation=hints[name],
         )
-        for name, one in made._settings.items()
+        for name, one in made.declared_settings.items()
     ]
     signature = inspect.Signature(parameters, return_annotation=None)
 
