@@ -20,7 +20,7 @@ FLOORS = {
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"}
-    | {"alone"},
+    | {"alone", "lookalikes"},
     3: {"settings", "module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation"},
     5: {"rehearsal", "snapshot", "steps"},

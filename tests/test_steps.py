@@ -113,7 +113,7 @@ def test_a_stepper_of_ones_own_trains_alone():
         return candidate
 
     trained = fit_stacked([lambda make=make: build(make) for make in stepped])
-    reason = "its steps are taken by a Stepper of your own"
+    reason = "Halving.prepare_gradients is a method of your own"
     assert [candidate.alone for candidate in trained] == [reason] * 2
 
 

@@ -15,7 +15,8 @@ from torch.nn.parameter import is_lazy
 from gradbook import attributes, checkpoint
 from gradbook.board import ProgressBoard
 from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
-from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
+from gradbook.fingerprint import check_setup, form_of
+from gradbook.lookalikes import frozen_in, held_by, model_tensors, named_parameters
 from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
 from gradbook.schedules import check_goes_on, note_a_step
@@ -320,13 +321,8 @@ def _other_buffers(model: Any) -> dict[str, torch.Tensor]:
 
 def _loose_parameters(optimizer: Any, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """Tensors that the optimizer updates, and that the model holds where nobody finds them."""
-    groups = getattr(optimizer, "param_groups", None)
-    own = getattr(optimizer, "params", None)
-    listed = [p for g in groups for p in g["params"]] if groups else own
     known = {_memory_of(tensor) for tensor in tensors.values()}
-    if not isinstance(listed, Iterable):
-        return []
-    return [p for p in listed if isinstance(p, torch.Tensor) and _memory_of(p) not in known]
+    return [tensor for tensor in held_by(optimizer) if _memory_of(tensor) not in known]
 
 
 def _memory_of(tensor: torch.Tensor) -> tuple[int, ...]:
@@ -347,7 +343,7 @@ def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, An
     if hasattr(optimizer, "state_dict"):
         state: dict[str, Any] = optimizer.state_dict()
         return state
-    parameters = {id(parameter) for parameter in _parameters(optimizer, model)}
+    parameters = {id(parameter) for parameter in (*held_by(optimizer), *model.parameters())}
     kept = {}
     for name, value in vars(optimizer).items():
         if _mentions(value, parameters) or callable(value):
@@ -395,11 +391,6 @@ def _plain(value: Any) -> Any:
     if type(value) is dict:
         return {_plain(key): _plain(item) for key, item in value.items()}
     return value
-
-
-def _parameters(optimizer: Any, model: Any) -> list[Any]:
-    own = getattr(optimizer, "params", None)
-    return [*(own if isinstance(own, Iterable) else ()), *model.parameters()]
 
 
 def _mentions(value: Any, parameters: set[int]) -> bool:

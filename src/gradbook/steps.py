@@ -7,7 +7,7 @@ import torch
 from gradbook import checks
 from gradbook.errors import ModelError
 from gradbook.execution import Precision
-from gradbook.fingerprint import trained_tensors
+from gradbook.lookalikes import trained_tensors
 from gradbook.resumable_loader import ResumableLoader
 
 if TYPE_CHECKING:

@@ -16,19 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook import checks, double_softmax, execution, preparation, snapshot, untrained
+from gradbook import checks, double_softmax, preparation, snapshot, untrained
 from gradbook.alone import alone
 from gradbook.board import ProgressBoard
 from gradbook.data import giving_copies, inmost
 from gradbook.errors import GradbookWarning, IgnoredSettingWarning, warn
 from gradbook.execution import Precision
-from gradbook.fingerprint import (
-    describe_beginning,
-    describe_setup,
-    model_tensors,
-    trained_tensors,
-)
+from gradbook.fingerprint import describe_beginning, describe_setup
 from gradbook.interrupts import Interrupts
+from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
 from gradbook.near_misses import warn_of_near_misses
 from gradbook.record import History, Sink, is_loss
 from gradbook.resumable_loader import (
@@ -427,7 +423,7 @@ class Training:
         known: dict[int, Any] = {id(trainer): copied, id(model.board): board, id(self): fork}
         known |= {id(value): value for value in (trainer.data, *self.position.generators)}
         copied.training, copied.keep_best = fork, False
-        copied.model = fork.model = again = _copy_of_model(model, known)
+        copied.model = fork.model = again = copied_model(model, known)
         again.trainer, again.board = copied, board
         copied.optim, fork.schedules = read_optimizers(again.configure_optimizers(), again)
         owners = [known.get(id(owner), owner) for owner in self.position.owners]
@@ -520,35 +516,6 @@ class Training:
 
 def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
-def _copy_of_model(model: Any, known: dict[int, Any]) -> Any:
-    """A copy of a model without what a learner, or a watcher, has hung on its layers.
-
-    Args:
-        model: The model.
-        known: What is to stand in the copy for parts of it, by their id; its layers are added.
-    """
-    layers = list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
-    for layer in layers:
-        known |= {id(hook): hook for hooks in _hooks_of(layer) for hook in hooks.values()}
-        for value in vars(layer).values():
-            if isinstance(value, torch.Tensor) and not value.is_leaf:
-                known[id(value)] = value.detach()  # PyTorch copies no other
-    again = copy.deepcopy(model, known)
-    for layer in again.modules() if isinstance(again, torch.nn.Module) else ():
-        execution.stop_compiling(layer)
-        for hooks in _hooks_of(layer):
-            for key, hook in list(hooks.items()):
-                # A learner's hooks record something, as a watcher's do; PyTorch's own compute.
-                if not getattr(hook, "__module__", "").startswith("torch."):
-                    del hooks[key]
-    return again
-
-
-def _hooks_of(layer: Any) -> list[Any]:
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return [getattr(layer, name) for name in names if hasattr(layer, name)]
 
 
 def _draws(model: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from gradbook.data import TensorLoader
+from gradbook.lookalikes import held_by, hooks_of
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state, same_random_state
 from gradbook.settings import unstackable_setting
@@ -76,9 +77,10 @@ def check_alone(candidate: Candidate) -> None:
                 raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
         else:
             raise CannotStack(f"Trainer.{method} was replaced")
-    methods = inspect.getmembers(trainer.stepper_class, inspect.isfunction)
-    if not all(_is_ours(method) for _, method in methods):
-        raise CannotStack("its steps are taken by a Stepper of your own")
+    for Class in (trainer.stepper_class, type(candidate.live)):
+        for method, own in inspect.getmembers(Class, inspect.isfunction):
+            if not _is_ours(own):
+                raise CannotStack(f"{Class.__name__}.{method} is a method of your own")
     if trainer.watch:
         raise CannotStack("its gradients are watched")
     setting = unstackable_setting(trainer)
@@ -89,12 +91,13 @@ def check_alone(candidate: Candidate) -> None:
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
     listed = {id(parameter) for parameter in model.parameters()}
-    if any(id(tensor) not in listed for tensor in _updated(trainer.optim)):
+    if any(id(tensor) not in listed for tensor in held_by(trainer.optim)):
         raise CannotStack(f"its optimizer updates tensors that are no parameters of {name}")
     for place, module in model.named_modules():
         layer = f"its layer {place}" if place else name
-        if any(_hooks(module)):
-            kinds = {type(hook).__name__ for hook in _hooks(module)} - {"function", "method"}
+        hooks = [hook for hooks in hooks_of(module) for hook in hooks.values()]
+        if hooks:
+            kinds = {type(hook).__name__ for hook in hooks} - {"function", "method"}
             raise CannotStack(f"{layer} has hooks{f' ({min(kinds)})' if kinds else ''}")
         if isinstance(module, torch.jit.ScriptModule):
             raise CannotStack(f"{layer} is compiled by torch.jit")
@@ -114,20 +117,6 @@ def check_alone(candidate: Candidate) -> None:
         if type(loader) is not TensorLoader:
             raise CannotStack("its minibatches do not come from tensors in memory")
     _look_at_steps(candidate)
-
-
-def _updated(optimizer: Any) -> list[Any]:
-    """The tensors that an optimizer updates, of a learner's own as well."""
-    groups = getattr(optimizer, "param_groups", None)
-    tensors = (
-        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
-    )
-    return [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
-
-
-def _hooks(module: torch.nn.Module) -> Iterator[Any]:
-    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-        yield from getattr(module, name).values()
 
 
 def _is_ours(code: Any) -> bool:

@@ -18,7 +18,7 @@ from torch.nn.parameter import is_lazy
 from gradbook import snapshot
 from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
-from gradbook.fingerprint import model_tensors, trained_tensors
+from gradbook.lookalikes import groups_of, model_tensors, trained_tensors
 from gradbook.record import is_loss
 from gradbook.resumable_loader import ResumableLoader, Split
 from gradbook.schedules import learning_rate
@@ -381,12 +381,6 @@ def _scaled(batch: Any) -> Any:
     if isinstance(batch, dict):
         return {key: _scaled(item) for key, item in batch.items()}
     return batch
-
-
-def groups_of(optimizer: Any) -> list[dict[str, Any]]:
-    """Where the settings of an optimizer are; of a learner's own, its attributes."""
-    groups: list[dict[str, Any]] | None = getattr(optimizer, "param_groups", None)
-    return groups or ([vars(optimizer)] if hasattr(optimizer, "__dict__") else [])
 
 
 def rates_of(optimizer: Any) -> list[float]:
