@@ -157,8 +157,11 @@ def off_stage(trainer: Any, model: Any, board: ProgressBoard) -> Iterator[Any]:
     try:
         yield stand_in
     finally:
-        del model.board, model.trainer
-        vars(model).update(own)
+        for name in ("board", "trainer"):
+            if name in own:  # in its old place among the attributes
+                setattr(model, name, own[name])
+            else:
+                delattr(model, name)
 
 
 @contextmanager
