@@ -18,13 +18,13 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
+    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes", "asked"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"}
     | {"alone", "lookalikes"},
     3: {"settings", "module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation"},
     5: {"rehearsal", "snapshot", "steps"},
-    6: {"preparation", "double_softmax"},
+    6: {"preparation", "counting", "double_softmax"},
     7: {"training"},
     8: {"trainer"},
     9: {"display"},

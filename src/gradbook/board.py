@@ -196,6 +196,11 @@ class ProgressBoard(HyperParameters):
             sink.write(point)
 
 
+def draws_on_ours(model: Any) -> bool:
+    """Whether what `model` plots comes to a board of ours; a learner may have made another."""
+    return isinstance(model.board, ProgressBoard)
+
+
 def _check_label(label: object) -> None:
     """Raises ConfigError unless a label is text that can be written to a file."""
     if not isinstance(label, str):

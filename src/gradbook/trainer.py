@@ -6,11 +6,12 @@ Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from gradbook import checkpoint, checks, devices, evaluation, snapshot
+from gradbook.asked import AskedOf
 from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
@@ -22,41 +23,6 @@ from gradbook.settings import Settings, warn_of_ignored
 from gradbook.steps import Stepper
 from gradbook.stopping import BestSoFar
 from gradbook.training import Training
-
-T = TypeVar("T")
-
-
-class _OfTraining(Generic[T]):
-    """An attribute for which a trainer asks its training, the one that runs or the last one.
-
-    Args:
-        default: What it is without one, as where the book replaces `fit`.
-    """
-
-    def __init__(self, *default: T) -> None:
-        self._default = default
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
-
-    @overload
-    def __get__(self, trainer: None, owner: type) -> Any: ...
-    @overload
-    def __get__(self, trainer: "Trainer", owner: type) -> T: ...
-    def __get__(self, trainer: "Trainer | None", owner: type) -> Any:
-        if trainer is not None and trainer.training is not None:
-            return getattr(trainer.training, self._name)
-        if trainer is not None and self._name in vars(trainer):
-            return vars(trainer)[self._name]
-        if not self._default:
-            raise AttributeError(self._name)  # whereupon Python asks Trainer.__getattr__
-        return self._default[0]
-
-    def __set__(self, trainer: "Trainer", value: T) -> None:
-        if trainer.training is None:
-            vars(trainer)[self._name] = value
-        else:
-            setattr(trainer.training, self._name, value)
 
 
 class Trainer(Settings):
@@ -124,17 +90,17 @@ class Trainer(Settings):
     #: What takes the steps: see `gradbook.steps`.
     stepper_class: ClassVar[type[Stepper]] = Stepper
 
-    history = _OfTraining[History]()
-    best = _OfTraining[BestSoFar]()
-    schedules = _OfTraining[list[Schedule]]()
-    status = _OfTraining[str | None](None)
-    stopped_early = _OfTraining[bool](False)
-    is_stopping = _OfTraining[bool](False)
-    findings = _OfTraining[Sequence[str]](())
-    gradients = _OfTraining[Any](None)
-    postmortem = _OfTraining[Any](None)
-    resumption = _OfTraining[Resumption | None](None)
-    position = _OfTraining[Position](Position())
+    history = AskedOf[History]("training")
+    best = AskedOf[BestSoFar]("training")
+    schedules = AskedOf[list[Schedule]]("training")
+    status = AskedOf[str | None]("training", None)
+    stopped_early = AskedOf[bool]("training", False)
+    is_stopping = AskedOf[bool]("training", False)
+    findings = AskedOf[Sequence[str]]("training", ())
+    gradients = AskedOf[Any]("training", None)
+    postmortem = AskedOf[Any]("training", None)
+    resumption = AskedOf[Resumption | None]("training", None)
+    position = AskedOf[Position]("training", Position())
 
     #: What `fit` sets when it begins.
     _set_by_fit = (

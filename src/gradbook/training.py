@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook import checks, double_softmax, preparation, snapshot, untrained
+from gradbook import checks, counting, double_softmax, preparation, snapshot, untrained
 from gradbook.alone import alone
-from gradbook.board import ProgressBoard
+from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import giving_copies, inmost
-from gradbook.errors import GradbookWarning, IgnoredSettingWarning, warn
+from gradbook.errors import IgnoredSettingWarning, warn
 from gradbook.execution import Precision
 from gradbook.fingerprint import describe_beginning, describe_setup
 from gradbook.interrupts import Interrupts
@@ -133,13 +133,14 @@ class Training:
             try:
                 checks.check_model(model, self.data)
                 warn_of_near_misses(model, self.data, trainer)
-                display = model.board.choose_display(trainer.display) if _draws(model) else Sink()
+                is_drawn = draws_on_ours(model)
+                display = model.board.choose_display(trainer.display) if is_drawn else Sink()
                 recorder = self._recorder()
                 place: Any = getattr(trainer.run, "root", trainer.run)
                 runs = None if place is None else Path(place)
                 if self._resume is not None:
                     self.resumption = Resumption.of(self._resume, runs)
-                if _draws(model) and model.board.trained:
+                if is_drawn and model.board.trained:
                     model.board.clear()  # a new curve, not a line back to zero
                 self._prepare()
                 preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
@@ -248,7 +249,7 @@ class Training:
             if not self.stepper.is_used:
                 warn_of_ignored(self.trainer, "fit_epoch")
         if self.position.batches > self.trainer.num_train_batches:
-            self._count("train", self.position.batches)
+            counting.count(self, "train", self.position.batches)
         if not self.stepper.waiting:  # otherwise gradients are waiting for more
             self.end_step()
 
@@ -269,7 +270,7 @@ class Training:
     def end_epoch(self) -> None:
         """Closes an epoch whose batches are done: exact means, schedules, the best, the sinks."""
         trainer, history = self.trainer, self.history
-        self._recount()
+        counting.recount(self)
         sizes, epoch = self.position.sizes, trainer.epoch + 1
         weights = {
             "train": weights_of(trainer.train_dataloader, sizes["train"], history.meters, "train_"),
@@ -310,51 +311,6 @@ class Training:
         if loss is not None and not is_plotted and not loss.isfinite().all():
             return f"the training loss {where}"
         return None
-
-    def _count(self, split: Split, num_batches: int) -> None:
-        """Takes the batches that a pass has given so far for those of every epoch.
-
-        What has been counted is counted anew, so that x is the epoch and no more than its end.
-        """
-        _ = self.setup  # which tells of the loaders by what they said
-        trainer, epoch = self.trainer, self.position.epoch
-        before = getattr(trainer, f"num_{split}_batches")
-        setattr(trainer, f"num_{split}_batches", num_batches)
-        if split == "train":
-            self.history.steps_per_epoch = num_batches
-        # A loop of the learner's own may count in its own way, or not at all.
-        if getattr(trainer, f"{split}_batch_idx") == epoch * before + num_batches:
-            setattr(trainer, f"{split}_batch_idx", (epoch + 1) * num_batches)
-
-    def _recount(self) -> None:
-        """At the end of an epoch, goes by the batches that its loaders gave, not by their len()."""
-        texts, position, trainer = [], self.position, self.trainer
-        for split, given in position.given.items():
-            before = position.counted[split]
-            if given == before == getattr(trainer, f"num_{split}_batches"):
-                continue
-            self._count(split, given)
-            position.counted[split] = given
-            if _draws(trainer.model):
-                trainer.model.board.close_windows(f"{split}_")
-            if given == before or position.told.count(split) > 1:
-                continue
-            loader = trainer.train_dataloader if split == "train" else trainer.val_dataloader
-            name = {"train": "training", "val": "validation"}[split]
-            told = f"The {name} set gave {given} batches in epoch {position.epoch + 1}"
-            if split in position.told:
-                texts.append(f"{told}, after {before} in the one before: it varies.")
-            else:
-                texts.append(f"{told}, but its len() is {len(loader)}.")
-                if given > before and getattr(loader, "num_workers", 0) > 1:
-                    texts.append(
-                        "Each of its workers may give all examples: see get_worker_info() in "
-                        "torch.utils.data."
-                    )
-            position.told.append(split)
-        if texts:
-            texts.append("From here on, an epoch is as many batches as came in the last.")
-            warn(" ".join(texts), GradbookWarning)
 
     def take_best(self) -> None:
         """Gives the model the parameters of its best epoch, where that is wanted."""
@@ -471,7 +427,7 @@ class Training:
             sink for sink in self.listeners if type(sink).end_step is not Sink.end_step
         ]
         self.history.open(board, trainer)
-        if _draws(model):
+        if draws_on_ours(model):
             board.history, board.sinks, board.trained = self.history, self.listeners, True
         with ExitStack() as closing:
             try:
@@ -488,7 +444,7 @@ class Training:
             finally:
                 # A display may hold a thread, which could not be copied with the model.
                 self.listeners = self.told_of_steps = []
-                if _draws(model):
+                if draws_on_ours(model):
                     try:
                         if self.status in ("interrupted", "failed"):
                             board.flush()  # what came since the last point is not lost
@@ -516,8 +472,3 @@ class Training:
 
 def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
-def _draws(model: Any) -> bool:
-    """Whether what `model` plots comes to a board of ours; a learner may have made another."""
-    return isinstance(model.board, ProgressBoard)
