@@ -4,7 +4,7 @@ What is here is all that the rest of the training depends on, so that a training
 from it gives the same numbers to the last bit as one that was never stopped.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -13,11 +13,10 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from gradbook import attributes, checkpoint
-from gradbook.board import ProgressBoard
+from gradbook.board import draws_on_ours
 from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
 from gradbook.fingerprint import check_setup, form_of
 from gradbook.lookalikes import frozen_in, held_by, model_tensors, named_parameters
-from gradbook.record import Meter, Metric
 from gradbook.resumable_loader import Position
 from gradbook.schedules import check_goes_on, note_a_step
 from gradbook.seeds import from_plain, to_plain
@@ -36,9 +35,9 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     sources = position.resumed or position.sources()
     if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
-    model, history, board = trainer.model, training.history, trainer.model.board
+    model, board = trainer.model, trainer.model.board
     scaler, tensors = training.stepper.arithmetic.scaler, model_tensors(model)
-    state: dict[str, Any] = {
+    return {
         "model": {**(training.last_model or tensors), **_extra_states(model)},
         "buffers": _other_buffers(model),
         "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, tensors)],
@@ -50,45 +49,19 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         "sources": _sources_to_plain(sources),
         "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
         "position": {
-            "epoch": position.epoch,
-            "split": position.split,
-            "batches": position.batches,
-            "labels": position.labels,
-            "earlier": [list(before) for before in position.earlier],
-            "sizes": {
-                split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
-                for split, sizes in position.sizes.items()
-            },
-            "given": dict(position.given),
-            "counted": dict(position.counted),
-            "told": list(position.told),
-            "has_inner": position.inner > 0,
-            "steps": position.steps,
+            **position.state_dict(),
             "num_train_batches": trainer.num_train_batches,
             "num_val_batches": trainer.num_val_batches,
             "train_batch_idx": trainer.train_batch_idx,
             "val_batch_idx": trainer.val_batch_idx,
         },
-        "history": {
-            "rows": history.rows,
-            "diverged": history.diverged,
-            "meters": _meters_to_plain(history.meters),
-        },
-        "board": None,
+        "history": training.history.state_dict(),
+        "board": board.state_dict() if draws_on_ours(model) else None,
         "best": training.best.state_dict(),
         "best_model": training.best_model,
         "is_exact": position.between_steps,
         "setup": None if for_itself else training.setup,
     }
-    if isinstance(board, ProgressBoard):
-        state["board"] = {
-            "points": {
-                label: _points_to_plain(points[:-1] if label in board.provisional else points)
-                for label, points in board.data.items()
-            },
-            "windows": _meters_to_plain(board.windows),
-        }
-    return state
 
 
 def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False) -> None:
@@ -102,8 +75,7 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
     Raises:
         CheckpointError: If model, data or settings are not those of the checkpoint.
     """
-    trainer, history = training.trainer, training.history
-    model, board = trainer.model, trainer.model.board
+    trainer, model = training.trainer, training.trainer.model
     if not state.get("is_exact", True):
         raise CheckpointError(
             "This checkpoint was taken within a step, where an error or a second Ctrl-C ended the "
@@ -129,17 +101,9 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
             check_goes_on(training.schedules[0].scheduler)
         if training.stepper.arithmetic.scaler is not None and state["scaler"] is not None:
             training.stepper.arithmetic.scaler.load_state_dict(state["scaler"])
-        history.rows = [dict(row) for row in state["history"]["rows"]]
-        history.diverged = state["history"]["diverged"]
-        history.meters = _meters_from_plain(state["history"]["meters"])
-        if isinstance(board, ProgressBoard) and state["board"] is not None:
-            points = state["board"]["points"]
-            board.data = {
-                label: _points_from_plain(label, plain)
-                for label, plain in points.items()
-                if len(plain["x"])
-            }
-            board.windows = _meters_from_plain(state["board"]["windows"])
+        training.history.load_state_dict(state["history"])
+        if draws_on_ours(model) and state["board"] is not None:
+            model.board.load_state_dict(state["board"])
         training.best.load_state_dict(state["best"])
         training.best_model = state["best_model"]
         _restore_position(state, training)
@@ -230,16 +194,7 @@ def fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
 
 def _restore_position(state: Mapping[str, Any], training: Any) -> None:
     saved, position, trainer = state["position"], training.position, training.trainer
-    position.labels = saved["labels"]
-    position.epoch, position.split = saved["epoch"], saved["split"]
-    position.batches, position.steps = saved["batches"], saved["steps"]
-    position.earlier = [(split, batches) for split, batches in saved["earlier"]]
-    position.sizes = {
-        split: [(size, own) for size, own in sizes.tolist()]
-        for split, sizes in saved["sizes"].items()
-    }
-    position.given, position.counted = dict(saved["given"]), dict(saved["counted"])
-    position.told = list(saved["told"])
+    position.load_state_dict(saved)
     for name in ("num_train_batches", "num_val_batches"):
         setattr(trainer, name, saved[name])
     if saved["has_inner"]:
@@ -400,32 +355,3 @@ def _mentions(value: Any, parameters: set[int]) -> bool:
     if isinstance(value, Mapping):
         return any(_mentions(item, parameters) for item in value.values())
     return isinstance(value, list | tuple) and any(_mentions(item, parameters) for item in value)
-
-
-# What was recorded
-
-
-def _points_to_plain(points: Iterable[Metric]) -> dict[str, Any]:
-    xs, ys = [point.x for point in points], [point.y for point in points]
-    return {"x": torch.tensor(xs, dtype=torch.float64), "y": torch.tensor(ys, dtype=torch.float64)}
-
-
-def _points_from_plain(label: str, plain: Mapping[str, torch.Tensor]) -> list[Metric]:
-    pairs = zip(plain["x"].tolist(), plain["y"].tolist(), strict=True)
-    return [Metric(label, x, y) for x, y in pairs]
-
-
-def _meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
-    return {
-        label: {"x": torch.tensor(meter.xs, dtype=torch.float64), "y": meter.read()}
-        for label, meter in meters.items()
-        if len(meter)
-    }
-
-
-def _meters_from_plain(plain: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, Meter]:
-    meters = {}
-    for label, values in plain.items():
-        meter = meters[label] = Meter()
-        meter.xs, meter.values = values["x"].tolist(), list(values["y"].tolist())
-    return meters
