@@ -141,3 +141,12 @@ def test_settings_that_change_no_result_are_not_compared():
     compared = compared_settings(Trainer(3, display="off"))
     assert not {"max_epochs", "display", "sinks", "run", "watch"} & set(compared)
     assert {"gradient_clip_val", "precision", "patience", "keep_best"} <= set(compared)
+
+
+def test_a_setting_hides_no_method_of_a_derived_trainer():
+    class Watching(Trainer):
+        def watch(self):
+            return "by a method"
+
+    with pytest.raises(ConfigError, match=r"Watching\.watch"):
+        Watching(1, watch="gradients")

@@ -55,7 +55,7 @@ class Setting:
         stacked: The values with which each model of a stack does what it does alone; None for
             every value.
         is_place: Whether it says where a training is shown and kept, which the command and a sweep
-            decide themselves.
+            decide themselves, and a run does not note.
         is_recorded: Whether a run notes it among its hyperparameters.
     """
 
@@ -189,12 +189,7 @@ class Settings(HyperParameters):
     )
     # The device, compiling and determinism are compared as the place of a training.
     num_gpus: int = setting(
-        default=0,
-        kw_only=False,
-        check=_whole(0),
-        read_by=(),
-        changes_result=False,
-        stacked=ANY,
+        default=0, kw_only=False, check=_whole(0), read_by=(), changes_result=False, stacked=ANY
     )
     gradient_clip_val: float = setting(
         default=0, kw_only=False, check=checks.check_number, read_by=(), stacked=(0,)
@@ -236,7 +231,6 @@ class Settings(HyperParameters):
         changes_result=False,
         stacked=ANY,
         is_place=True,
-        is_recorded=False,
     )
     sinks: Sequence[Sink] = setting(
         default=(),
@@ -246,7 +240,6 @@ class Settings(HyperParameters):
         changes_result=False,
         stacked=ANY,
         is_place=True,
-        is_recorded=False,
     )
     run: "str | os.PathLike[str] | Sink | None" = setting(
         default=None,
@@ -255,7 +248,6 @@ class Settings(HyperParameters):
         changes_result=False,
         stacked=ANY,
         is_place=True,
-        is_recorded=False,
     )
     watch: str | Sequence[str] = setting(
         default=(),
@@ -274,9 +266,8 @@ class Settings(HyperParameters):
             name: value if (read := declared[name].read) is None else read(value)
             for name, value in values.items()
         }
-        self._add_hyperparameters(values)
-        for name, value in values.items():
-            setattr(self, name, value)
+        self._set_each(values)
+        self.hparams = {**getattr(self, "hparams", {}), **values}
         for name, value in values.items():
             if value is not None or declared[name].default is not None:
                 declared[name].check(value, name)
@@ -303,7 +294,9 @@ SETTINGS = settings_declared(Settings)
 
 #: Those that the command and a sweep decide themselves, and those that a run does not note.
 PLACES = tuple(name for name, known in SETTINGS.items() if known.is_place)
-UNRECORDED = tuple(name for name, known in SETTINGS.items() if not known.is_recorded)
+UNRECORDED = tuple(
+    name for name, known in SETTINGS.items() if known.is_place or not known.is_recorded
+)
 
 #: What is taken to hold of a setting of which nothing is declared, as of a learner's own trainer.
 _UNKNOWN = Setting(check=_anything, read_by=())

@@ -102,13 +102,7 @@ class Trainer(Settings):
     resumption = AskedOf[Resumption | None]("training", None)
     position = AskedOf[Position]("training", Position())
 
-    #: What `fit` sets when it begins.
-    _set_by_fit = (
-        *("history", "best", "model", "data", "optim", "schedules", "epoch"),
-        *("train_batch_idx", "val_batch_idx", "train_dataloader", "val_dataloader"),
-        *("num_train_batches", "num_val_batches"),
-    )
-
+    # What `fit` sets when it begins.
     model: Any
     data: Any
     optim: Any
@@ -138,7 +132,7 @@ class Trainer(Settings):
 
         def __getattr__(self, name: str) -> Any:
             Class = type(self).__name__
-            if name not in Trainer._set_by_fit:
+            if name not in (*Trainer.__annotations__, "history", "best", "schedules"):
                 raise AttributeError(
                     f"{Class!r} object has no attribute {name!r}", name=name, obj=self
                 )
