@@ -41,7 +41,7 @@ def setup_of(model=None, data=None, **settings):
     """The setup of a training that has ended."""
     trainer = Trainer(1, **settings)
     trainer.fit(model or LinearRegression(), data or Data(torch.ones(8, 2)))
-    return trainer.setup
+    return trainer.training.setup
 
 
 def setup_with(**values):
@@ -269,7 +269,7 @@ def test_the_code_of_layers_data_and_trainers_is_told_too():
 
     trainer = Mine(1)
     trainer.fit(Net(), Data(torch.ones(8, 2)))
-    told = trainer.setup["code"]["classes"]
+    told = trainer.training.setup["code"]["classes"]
     assert {qualified_name(Class) for Class in (Layer, Net, Mine, Data)} <= set(told)
 
 

@@ -433,14 +433,14 @@ def test_a_training_stopped_in_its_validation_goes_on_there(tmp_path):
             validation_step(self, batch)
             seen.append(len(batch[0]))
             if len(seen) == 5:  # the first of the two batches of epoch 3
-                trainer._interrupts._pending = 2  # as a signal's handler does
+                trainer.training.interrupts._pending = 2  # as a signal's handler does
 
     model.__class__ = Interrupted
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(model, data)
     assert (trainer.position.split, trainer.position.batches) == ("val", 1)
     model.__class__ = DropoutMLP
-    trainer._setup = None
+    trainer.training._setup = None
     trainer.save_checkpoint(tmp_path / "validation.pt")
     assert_same(resume("dropout-adam", tmp_path / "validation.pt"), whole)
 

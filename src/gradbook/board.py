@@ -4,14 +4,21 @@ Book: 3.2.2 (oo-design-models).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
 from gradbook.errors import ConfigError
 from gradbook.hparams import HyperParameters
-from gradbook.record import History, Meter, Metric, Sink
+from gradbook.record import (
+    History,
+    Meter,
+    Metric,
+    Sink,
+    meters_from_plain,
+    meters_to_plain,
+)
 from gradbook.upward import above
 
 
@@ -179,6 +186,25 @@ class ProgressBoard(HyperParameters):
         for label in [label for label in self.windows if label.startswith(prefix)]:
             self._close_window(label)
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the points that are final, and what waits for the next."""
+        return {
+            "points": {
+                label: _points_to_plain(points[:-1] if label in self.provisional else points)
+                for label, points in self.data.items()
+            },
+            "windows": meters_to_plain(self.windows),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self.data = {
+            label: _points_from_plain(label, plain)
+            for label, plain in state["points"].items()
+            if len(plain["x"])
+        }
+        self.windows = meters_from_plain(state["windows"])
+
     def _close_window(self, label: str) -> None:
         self._draw_point(label, self.windows.pop(label))
 
@@ -192,6 +218,21 @@ class ProgressBoard(HyperParameters):
             self.sinks[0].open(self)
         for sink in self.sinks:
             sink.write(point)
+
+
+def _points_to_plain(points: Iterable[Metric]) -> dict[str, Any]:
+    xs, ys = [point.x for point in points], [point.y for point in points]
+    return {"x": torch.tensor(xs, dtype=torch.float64), "y": torch.tensor(ys, dtype=torch.float64)}
+
+
+def _points_from_plain(label: str, plain: Mapping[str, torch.Tensor]) -> list[Metric]:
+    pairs = zip(plain["x"].tolist(), plain["y"].tolist(), strict=True)
+    return [Metric(label, x, y) for x, y in pairs]
+
+
+def draws_on_ours(model: Any) -> bool:
+    """Whether what `model` plots comes to a board of ours; a learner may have made another."""
+    return isinstance(model.board, ProgressBoard)
 
 
 def _check_label(label: object) -> None:

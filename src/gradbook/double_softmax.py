@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from gradbook.checks import at_rest
 from gradbook.data import copy_batch
 from gradbook.errors import GradbookWarning, warn
-from gradbook.rehearsal import off_stage, untouched
+from gradbook.rehearsal import rehearsing, untouched
 
 #: What takes logits, by the name of its gradient, and what it does with them itself.
 _TAKES = {"LogSoftmax": "softmax", "LogSigmoid": "sigmoid", "SoftMarginLoss": "sigmoid"}
@@ -126,7 +126,7 @@ def tell(model: Any, step: Callable[[Any], Any], batch: Any, loss: Any) -> None:
         return
     place = None
     if isinstance(model, nn.Module):
-        with suppress(Exception), off_stage(model.trainer), untouched([], model), at_rest(model):
+        with suppress(Exception), rehearsing(model.trainer), untouched([], model), at_rest(model):
             place = located(lambda: step(copy_batch(batch)), model)
     warn(words(found, type(model).__name__, place), GradbookWarning)
 

@@ -35,24 +35,17 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
         raise DataError(f"{type(data).__name__} has no validation set to look at.")
     history, board = History(), ProgressBoard(display=False)
     board.history = history
-    stand_in = copy.copy(trainer)  # what a step reads of its trainer, beside a training's own
-    stand_in.epoch, stand_in.num_val_batches = 0, 1
-    with suppress(TypeError):  # a stream has no length
-        stand_in.num_val_batches = len(loader)
-    own = {name: vars(model)[name] for name in ("board", "trainer") if name in vars(model)}
-    model.board, model.trainer = board, stand_in
     sizes: list[tuple[int, int]] = []
-    try:
-        with _looking(trainer, model):
-            for batch in giving_copies(loader):
-                sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
-                batch = trainer.prepare_batch(batch)
-                if is_ours(type(model).validation_step):
-                    check_batch(batch, type(data).__name__, in_step=True)
-                model.validation_step(batch)
-    finally:
-        del model.board, model.trainer
-        vars(model).update(own)
+    with off_stage(trainer, model, board) as stand_in, _looking(trainer, model):
+        stand_in.epoch, stand_in.num_val_batches = 0, 1
+        with suppress(TypeError):  # a stream has no length
+            stand_in.num_val_batches = len(loader)
+        for batch in giving_copies(loader):
+            sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
+            batch = trainer.prepare_batch(batch)
+            if is_ours(type(model).validation_step):
+                check_batch(batch, type(data).__name__, in_step=True)
+            model.validation_step(batch)
     weights = weights_of(loader, sizes, history.meters, "val_")
     means = history.close_epoch(1, {"val": weights})
     return {metric.label: metric.y for metric in means}
@@ -148,6 +141,27 @@ def _is_numbers(data: Any) -> bool:
     while isinstance(first, list | tuple) and first:
         first = first[0]
     return hasattr(data, "__array__") or (first is not data and isinstance(first, Real | str))
+
+
+@contextmanager
+def off_stage(trainer: Any, model: Any, board: ProgressBoard) -> Iterator[Any]:
+    """While it lasts, a model draws on another board, and has a copy of a trainer for its own.
+
+    So nothing that a step does to its trainer lasts, or reaches the training of it.
+    """
+    stand_in = copy.copy(trainer)
+    if getattr(stand_in, "training", None) is not None:
+        stand_in.training = copy.copy(stand_in.training)
+    own = {name: vars(model)[name] for name in ("board", "trainer") if name in vars(model)}
+    model.board, model.trainer = board, stand_in
+    try:
+        yield stand_in
+    finally:
+        for name in ("board", "trainer"):
+            if name in own:  # in its old place among the attributes
+                setattr(model, name, own[name])
+            else:
+                delattr(model, name)
 
 
 @contextmanager

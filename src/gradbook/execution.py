@@ -34,6 +34,7 @@ class Precision:
     def __init__(self, name: Name, device: torch.device) -> None:
         self._device = device
         self.dtype = _DTYPES.get(name)
+        self._usual = nullcontext()
         self.scaler: torch.amp.GradScaler | None = None
         if self.dtype is None:
             return
@@ -50,7 +51,7 @@ class Precision:
     def autocast(self) -> AbstractContextManager[Any]:
         """Within it, operations for which 16 bits suffice use them."""
         if self.dtype is None:
-            return nullcontext()
+            return self._usual
         return torch.autocast(self._device.type, self.dtype)
 
     def backward(self, loss: torch.Tensor) -> None:
@@ -91,7 +92,7 @@ def compiled(model: torch.nn.Module, attempt: Callable[[], None]) -> Iterator[No
         model.compile()
         attempt()
     except Exception as error:
-        _stop_compiling(model)
+        stop_compiling(model)
         reason = str(error).strip().splitlines()
         warn(
             f"compile=True, but the network cannot be compiled here: {type(error).__name__}"
@@ -102,12 +103,12 @@ def compiled(model: torch.nn.Module, attempt: Callable[[], None]) -> Iterator[No
     try:
         yield
     finally:
-        _stop_compiling(model)
+        stop_compiling(model)
 
 
-def _stop_compiling(model: torch.nn.Module) -> None:
-    if isinstance(model, torch.nn.Module):
-        model._compiled_call_impl = None  # PyTorch has no public way back
+def stop_compiling(model: Any) -> None:
+    """Has the network called as it was before it was compiled."""
+    vars(model).pop("_compiled_call_impl", None)  # PyTorch has no public way back
 
 
 @contextmanager

@@ -9,11 +9,12 @@ from contextlib import suppress
 from typing import Any
 
 import torch
-from torch.nn.parameter import is_lazy
 
+from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
+from gradbook.lookalikes import frozen_in, model_tensors
 from gradbook.settings import compared_settings
 
 #: So many rows of a data set stand for all of it.
@@ -33,6 +34,7 @@ def describe_setup(
     model, data = trainer.model, trainer.data
     layers = model.modules() if isinstance(model, torch.nn.Module) else [model]
     train, val = loaders
+    steps = trainer.stepper_class
     return {
         "model": {
             "class": qualified_name(type(model)),
@@ -52,8 +54,9 @@ def describe_setup(
         "trainer": {
             "class": qualified_name(type(trainer)),
             **compared_settings(trainer),
+            **({} if is_ours(steps) else {"stepper": qualified_name(steps)}),
         },
-        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer)}),
+        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer), steps}),
         "place": {
             "device": trainer.device.type,
             "torch": str(torch.__version__),
@@ -95,16 +98,6 @@ def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> 
             ],
         },
     }
-
-
-def frozen_in(model: Any) -> list[str]:
-    """The names of the parameters that are not trained."""
-    return [name for name, parameter in named_parameters(model) if not parameter.requires_grad]
-
-
-def named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """The parameters that PyTorch knows by name; a model that only looks like ours has none."""
-    return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
 
 
 def describe_optimizer(optimizer: Any) -> dict[str, Any]:
@@ -149,26 +142,6 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
             f"stopped.",
             GradbookWarning,
         )
-
-
-def model_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """The parameters and buffers of a model, by name, with the values they have now.
-
-    A model that only looks like a `Module` may hold its parameters as plain tensors, which
-    PyTorch does not list.
-    """
-    tensors: dict[str, torch.Tensor] = {}
-    if hasattr(model, "state_dict"):
-        tensors.update(model.state_dict())
-    for name, value in vars(model).items():
-        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
-            tensors.setdefault(name, value.detach())
-    # What has no shape yet has no value either.
-    return {
-        name: value
-        for name, value in tensors.items()
-        if isinstance(value, torch.Tensor) and not is_lazy(value)
-    }
 
 
 def code_of(classes: Iterable[type]) -> dict[str, Any]:

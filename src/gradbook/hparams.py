@@ -121,14 +121,18 @@ class HyperParameters:
             }
 
         saved = kept(given)
-        for name, value in saved.items():
-            if name not in fields:  # whose class attribute is its default
-                _check_hides_nothing(self, name, value)
-            setattr(self, name, value)
+        self._set_each(saved, fields)
         if caller.keywords in saved:
             saved = {**kept(saved.pop(caller.keywords)), **saved}
         # A new dictionary: the base's may be shared with code that already read it.
         self.hparams = {**getattr(self, "hparams", {}), **saved}
+
+    def _set_each(self, values: Mapping[str, Any], fields: Iterable[str] = ()) -> None:
+        """Sets attributes; those that are no fields of a dataclass may hide nothing."""
+        for name, value in values.items():
+            if name not in fields:  # whose class attribute is its default
+                _check_hides_nothing(self, name, value)
+            setattr(self, name, value)
 
 
 def _check_hides_nothing(owner: HyperParameters, name: str, value: Any) -> None:

@@ -312,6 +312,20 @@ class History(Sink):
         self.rows[-1][label] = y
         return Metric(label, epoch, y, kind="epoch")
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {
+            "rows": self.rows,
+            "diverged": self.diverged,
+            "meters": meters_to_plain(self.meters),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self.rows = [dict(row) for row in state["rows"]]
+        self.diverged = state["diverged"]
+        self.meters = meters_from_plain(state["meters"])
+
     def best(self, label: str) -> dict[str, float] | None:
         """The row with the best finite value of `label`, or None if there is none.
 
@@ -345,6 +359,26 @@ class History(Sink):
             return f"in the validation of epoch {x:g}"
         step = round(x * self.steps_per_epoch) + 1
         return f"at step {step} (epoch {(step - 1) // max(self.steps_per_epoch, 1) + 1})"
+
+
+def meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
+    """Values that wait, as plain values for a checkpoint."""
+    import torch
+
+    return {
+        label: {"x": torch.tensor(meter.xs, dtype=torch.float64), "y": meter.read()}
+        for label, meter in meters.items()
+        if len(meter)
+    }
+
+
+def meters_from_plain(plain: Mapping[str, "Mapping[str, torch.Tensor]"]) -> dict[str, Meter]:
+    """What `meters_to_plain` was given."""
+    meters = {}
+    for label, values in plain.items():
+        meter = meters[label] = Meter()
+        meter.xs, meter.values = values["x"].tolist(), list(values["y"].tolist())
+    return meters
 
 
 def higher_is_better(label: str) -> bool | None:

@@ -31,6 +31,7 @@ from gradbook.checks import (
 )
 from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
 from gradbook.errors import BatchError, GradbookWarning, ModelError, warn
+from gradbook.evaluation import off_stage
 from gradbook.module import Classifier, Module
 from gradbook.resumable_loader import batch_sizes, parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state
@@ -53,7 +54,7 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
     if not isinstance(model, nn.Module):
         return None
     loaders = {"training_step": trainer.train_dataloader, "validation_step": trainer.val_dataloader}
-    with off_stage(trainer) as stand_in:
+    with rehearsing(trainer) as stand_in:
         for step, loader in loaders.items():
             is_known = _is_known(model, step)
             is_shaping = step == "training_step" and bool(unshaped_layers(model))
@@ -85,7 +86,7 @@ def try_step(trainer: Any, loader: Any, owners: Iterable[Any]) -> None:
     batch = _harmless_look(loader, owners)
     if batch is None:
         return
-    with off_stage(trainer) as stand_in, untouched(owners, model), at_rest(model):
+    with rehearsing(trainer) as stand_in, untouched(owners, model), at_rest(model):
         batch = stand_in.prepare_batch(batch)
         if _is_known(model, "training_step"):
             model(*batch[:-1])
@@ -108,19 +109,11 @@ def _harmless_look(loader: Any, owners: Iterable[Any]) -> Any:
 
 
 @contextmanager
-def off_stage(trainer: Any) -> Iterator[Any]:
-    """While it lasts, a step draws nothing, and a copy of its trainer stands in for it.
-
-    So nothing that it does to its trainer lasts, or reaches the optimizer of a training before.
-    """
-    model, stand_in = trainer.model, copy.copy(trainer)
-    vars(stand_in).pop("optim", None)
-    board = model.board
-    model.board, model.trainer = ProgressBoard(display=False), stand_in
-    try:
+def rehearsing(trainer: Any) -> Iterator[Any]:
+    """While it lasts, a step draws nothing, and reaches no optimizer of a training before."""
+    with off_stage(trainer, trainer.model, ProgressBoard(display=False)) as stand_in:
+        vars(stand_in).pop("optim", None)
         yield stand_in
-    finally:
-        model.board, model.trainer = board, trainer
 
 
 @contextmanager

@@ -95,6 +95,37 @@ class Position:
         restore_random_state(sources, self.generators)
         return self.keeper.put_back(sources["numbers"])
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the state of `sources`."""
+        return {
+            "epoch": self.epoch,
+            "split": self.split,
+            "batches": self.batches,
+            "labels": self.labels,
+            "earlier": [list(before) for before in self.earlier],
+            "sizes": {
+                split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
+                for split, sizes in self.sizes.items()
+            },
+            "given": dict(self.given),
+            "counted": dict(self.counted),
+            "told": list(self.told),
+            "has_inner": self.inner > 0,
+            "steps": self.steps,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on from what `state_dict` gave."""
+        self.labels, self.steps = state["labels"], state["steps"]
+        self.epoch, self.split, self.batches = state["epoch"], state["split"], state["batches"]
+        self.earlier = [(split, batches) for split, batches in state["earlier"]]
+        self.sizes = {
+            split: [(size, own) for size, own in sizes.tolist()]
+            for split, sizes in state["sizes"].items()
+        }
+        self.given, self.counted = dict(state["given"]), dict(state["counted"])
+        self.told = list(state["told"])
+
     def begin_epoch(self) -> None:
         """The passes that begin from here on are the epoch's own."""
         self.running = None

@@ -361,6 +361,11 @@ def needs_closure(step: Any) -> bool:
     return closure is not None and closure.default is closure.empty
 
 
+def note_a_step(optimizer: Any) -> None:
+    """Lets schedulers know that a step was taken elsewhere; they warn if one is missing."""
+    optimizer._opt_called = True
+
+
 def learning_rate(optimizer: Any) -> float | None:
     """The learning rate of an optimizer, of its first group of parameters if it has several."""
     groups = getattr(optimizer, "param_groups", None)

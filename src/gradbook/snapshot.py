@@ -4,7 +4,7 @@ What is here is all that the rest of the training depends on, so that a training
 from it gives the same numbers to the last bit as one that was never stopped.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakSet
 
@@ -13,91 +13,69 @@ import torch
 from torch.nn.parameter import is_lazy
 
 from gradbook import attributes, checkpoint
-from gradbook.board import ProgressBoard
+from gradbook.board import draws_on_ours
 from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
-from gradbook.fingerprint import check_setup, form_of, frozen_in, model_tensors, named_parameters
-from gradbook.record import Meter, Metric
+from gradbook.fingerprint import check_setup, form_of
+from gradbook.lookalikes import frozen_in, held_by, model_tensors, named_parameters
 from gradbook.resumable_loader import Position
-from gradbook.schedules import check_goes_on
+from gradbook.schedules import check_goes_on, note_a_step
 from gradbook.seeds import from_plain, to_plain
 
 
-def take(trainer: Any) -> dict[str, Any]:
+def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     """The state of a training, for `checkpoint.save`. Its tensors are the model's own.
 
     Args:
-        trainer: A trainer that trains, between two steps.
+        training: A training, between two steps.
+        for_itself: Whether only a copy of this very training is to go on from it, which then need
+            not be described.
     """
-    position: Position = trainer.position
+    trainer = training.trainer
+    position: Position = training.position
     sources = position.resumed or position.sources()
     if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
-    model, history, board = trainer.model, trainer.history, trainer.model.board
-    scaler, tensors = trainer.arithmetic.scaler, model_tensors(model)
-    state: dict[str, Any] = {
-        "model": {**(trainer.last_model or tensors), **_extra_states(model)},
+    model, board = trainer.model, trainer.model.board
+    scaler, tensors = training.stepper.arithmetic.scaler, model_tensors(model)
+    return {
+        "model": {**(training.last_model or tensors), **_extra_states(model)},
         "buffers": _other_buffers(model),
         "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, tensors)],
         "frozen": frozen_in(model),
-        "optimizer": _plain(_optimizer_state(trainer.optim, model)),
-        "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in trainer.schedules],
+        "optimizer": _plain(_optimizer_state(trainer.optim, model, for_itself)),
+        "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in training.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
         "sources": _sources_to_plain(sources),
         "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
         "position": {
-            "epoch": position.epoch,
-            "split": position.split,
-            "batches": position.batches,
-            "labels": position.labels,
-            "earlier": [list(before) for before in position.earlier],
-            "sizes": {
-                split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
-                for split, sizes in position.sizes.items()
-            },
-            "given": dict(position.given),
-            "counted": dict(position.counted),
-            "told": list(position.told),
-            "has_inner": position.inner > 0,
-            "steps": position.steps,
+            **position.state_dict(),
             "num_train_batches": trainer.num_train_batches,
             "num_val_batches": trainer.num_val_batches,
             "train_batch_idx": trainer.train_batch_idx,
             "val_batch_idx": trainer.val_batch_idx,
         },
-        "history": {
-            "rows": history.rows,
-            "diverged": history.diverged,
-            "meters": _meters_to_plain(history.meters),
-        },
-        "board": None,
-        "best": trainer.best.state_dict(),
-        "best_model": trainer.best_model,
+        "history": training.history.state_dict(),
+        "board": board.state_dict() if draws_on_ours(model) else None,
+        "best": training.best.state_dict(),
+        "best_model": training.best_model,
         "is_exact": position.between_steps,
-        "setup": trainer.setup,
+        "setup": None if for_itself else training.setup,
     }
-    if isinstance(board, ProgressBoard):
-        state["board"] = {
-            "points": {
-                label: _points_to_plain(points[:-1] if label in board.provisional else points)
-                for label, points in board.data.items()
-            },
-            "windows": _meters_to_plain(board.windows),
-        }
-    return state
 
 
-def put_back(state: Mapping[str, Any], trainer: Any) -> None:
-    """Makes a trainer that is about to begin go on from a state.
+def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False) -> None:
+    """Makes a training that is about to begin go on from a state.
 
     Args:
-        state: What `checkpoint.load` read.
-        trainer: The trainer, whose model, data and optimizer are ready.
+        state: What `checkpoint.load` read, or `take` gave.
+        training: The training, whose model, data and optimizer are ready.
+        from_itself: Whether it is a copy of the training that gave the state.
 
     Raises:
         CheckpointError: If model, data or settings are not those of the checkpoint.
     """
-    model, board, history = trainer.model, trainer.model.board, trainer.history
+    trainer, model = training.trainer, training.trainer.model
     if not state.get("is_exact", True):
         raise CheckpointError(
             "This checkpoint was taken within a step, where an error or a second Ctrl-C ended the "
@@ -105,7 +83,8 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
             "Resume from last.pt."
         )
     try:
-        check_setup(state["setup"], trainer.setup)
+        if not from_itself:
+            check_setup(state["setup"], training.setup)
         load_parameters(model, state["model"])
         with torch.no_grad():
             for name, buffer in _other_buffers(model).items():
@@ -116,26 +95,18 @@ def put_back(state: Mapping[str, Any], trainer: Any) -> None:
         for name, parameter in named_parameters(model):
             parameter.requires_grad_(name not in state["frozen"])
         _restore_optimizer(trainer.optim, state["optimizer"])
-        for schedule, saved in zip(trainer.schedules, state["schedules"], strict=True):
+        for schedule, saved in zip(training.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
-        if len(trainer.schedules) == 1:
-            check_goes_on(trainer.schedules[0].scheduler)
-        if trainer.arithmetic.scaler is not None and state["scaler"] is not None:
-            trainer.arithmetic.scaler.load_state_dict(state["scaler"])
-        history.rows = [dict(row) for row in state["history"]["rows"]]
-        history.diverged = state["history"]["diverged"]
-        history.meters = _meters_from_plain(state["history"]["meters"])
-        if isinstance(board, ProgressBoard) and state["board"] is not None:
-            points = state["board"]["points"]
-            board.data = {
-                label: _points_from_plain(label, plain)
-                for label, plain in points.items()
-                if len(plain["x"])
-            }
-            board.windows = _meters_from_plain(state["board"]["windows"])
-        trainer.best.load_state_dict(state["best"])
-        trainer.best_model = state["best_model"]
-        _restore_position(state, trainer)
+        if len(training.schedules) == 1:
+            check_goes_on(training.schedules[0].scheduler)
+        if training.stepper.arithmetic.scaler is not None and state["scaler"] is not None:
+            training.stepper.arithmetic.scaler.load_state_dict(state["scaler"])
+        training.history.load_state_dict(state["history"])
+        if draws_on_ours(model) and state["board"] is not None:
+            model.board.load_state_dict(state["board"])
+        training.best.load_state_dict(state["best"])
+        training.best_model = state["best_model"]
+        _restore_position(state, training)
     except CheckpointError:
         raise
     except (LookupError, TypeError, AttributeError, ValueError, RuntimeError, OverflowError) as e:
@@ -221,18 +192,9 @@ def fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
         tensor.resize_as_sparse_(values).copy_(values)
 
 
-def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
-    saved, position = state["position"], trainer.position
-    position.labels = saved["labels"]
-    position.epoch, position.split = saved["epoch"], saved["split"]
-    position.batches, position.steps = saved["batches"], saved["steps"]
-    position.earlier = [(split, batches) for split, batches in saved["earlier"]]
-    position.sizes = {
-        split: [(size, own) for size, own in sizes.tolist()]
-        for split, sizes in saved["sizes"].items()
-    }
-    position.given, position.counted = dict(saved["given"]), dict(saved["counted"])
-    position.told = list(saved["told"])
+def _restore_position(state: Mapping[str, Any], training: Any) -> None:
+    saved, position, trainer = state["position"], training.position, training.trainer
+    position.load_state_dict(saved)
     for name in ("num_train_batches", "num_val_batches"):
         setattr(trainer, name, saved[name])
     if saved["has_inner"]:
@@ -245,9 +207,8 @@ def _restore_position(state: Mapping[str, Any], trainer: Any) -> None:
     trainer.epoch = saved["epoch"]
     trainer.train_batch_idx = saved["train_batch_idx"]
     trainer.val_batch_idx = saved["val_batch_idx"]
-    if trainer.schedules and trainer.train_batch_idx:
-        # A scheduler warns if it steps before the optimizer has, as it may in this process.
-        trainer.optim._opt_called = True
+    if training.schedules and trainer.train_batch_idx:
+        note_a_step(trainer.optim)
     sources = _sources_from_plain(state["sources"])
     if position.batches:
         position.pass_start = _sources_from_plain(state["pass_start"])
@@ -315,13 +276,8 @@ def _other_buffers(model: Any) -> dict[str, torch.Tensor]:
 
 def _loose_parameters(optimizer: Any, tensors: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:
     """Tensors that the optimizer updates, and that the model holds where nobody finds them."""
-    groups = getattr(optimizer, "param_groups", None)
-    own = getattr(optimizer, "params", None)
-    listed = [p for g in groups for p in g["params"]] if groups else own
     known = {_memory_of(tensor) for tensor in tensors.values()}
-    if not isinstance(listed, Iterable):
-        return []
-    return [p for p in listed if isinstance(p, torch.Tensor) and _memory_of(p) not in known]
+    return [tensor for tensor in held_by(optimizer) if _memory_of(tensor) not in known]
 
 
 def _memory_of(tensor: torch.Tensor) -> tuple[int, ...]:
@@ -334,18 +290,21 @@ def _memory_of(tensor: torch.Tensor) -> tuple[int, ...]:
 _warned_of: "WeakSet[Any]" = WeakSet()
 
 
-def _optimizer_state(optimizer: Any, model: Any) -> dict[str, Any]:
-    """The state of one of PyTorch's optimizers, or of one that a learner wrote."""
+def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, Any]:
+    """The state of one of PyTorch's optimizers, or of one that a learner wrote.
+
+    Silently, nothing is said of what cannot be kept: that is still to come.
+    """
     if hasattr(optimizer, "state_dict"):
         state: dict[str, Any] = optimizer.state_dict()
         return state
-    parameters = {id(parameter) for parameter in _parameters(optimizer, model)}
+    parameters = {id(parameter) for parameter in (*held_by(optimizer), *model.parameters())}
     kept = {}
     for name, value in vars(optimizer).items():
         if _mentions(value, parameters) or callable(value):
             continue
         if not checkpoint.is_plain(_plain(value)):
-            if optimizer in _warned_of:
+            if silently or optimizer in _warned_of:
                 continue
             _warned_of.add(optimizer)
             warn(
@@ -389,11 +348,6 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parameters(optimizer: Any, model: Any) -> list[Any]:
-    own = getattr(optimizer, "params", None)
-    return [*(own if isinstance(own, Iterable) else ()), *model.parameters()]
-
-
 def _mentions(value: Any, parameters: set[int]) -> bool:
     """Whether a value is, or has in it, one of the model's parameters."""
     if isinstance(value, torch.Tensor):
@@ -401,32 +355,3 @@ def _mentions(value: Any, parameters: set[int]) -> bool:
     if isinstance(value, Mapping):
         return any(_mentions(item, parameters) for item in value.values())
     return isinstance(value, list | tuple) and any(_mentions(item, parameters) for item in value)
-
-
-# What was recorded
-
-
-def _points_to_plain(points: Iterable[Metric]) -> dict[str, Any]:
-    xs, ys = [point.x for point in points], [point.y for point in points]
-    return {"x": torch.tensor(xs, dtype=torch.float64), "y": torch.tensor(ys, dtype=torch.float64)}
-
-
-def _points_from_plain(label: str, plain: Mapping[str, torch.Tensor]) -> list[Metric]:
-    pairs = zip(plain["x"].tolist(), plain["y"].tolist(), strict=True)
-    return [Metric(label, x, y) for x, y in pairs]
-
-
-def _meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
-    return {
-        label: {"x": torch.tensor(meter.xs, dtype=torch.float64), "y": meter.read()}
-        for label, meter in meters.items()
-        if len(meter)
-    }
-
-
-def _meters_from_plain(plain: Mapping[str, Mapping[str, torch.Tensor]]) -> dict[str, Meter]:
-    meters = {}
-    for label, values in plain.items():
-        meter = meters[label] = Meter()
-        meter.xs, meter.values = values["x"].tolist(), list(values["y"].tolist())
-    return meters

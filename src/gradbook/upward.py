@@ -11,10 +11,9 @@ from types import ModuleType
 UPWARD = {
     "display.choose": ("board", "a board opens its display when it draws its first point"),
     "display.epochs": ("record", "a history draws itself when it is asked to"),
-    "runs.format": ("trainer", "a trainer asks how the run ended that it is to resume"),
-    "runs.recorder": ("trainer", "a trainer keeps a run when it is given a folder for it"),
-    "watching": ("trainer", "a trainer is watched by what stands above it"),
-    "watching.repetition": ("trainer", "a trainer asks which parameters are to be finite"),
+    "runs.format": ("preparation", "how a run ended is asked when it is resumed"),
+    "runs.recorder": ("training", "a training keeps a run when its trainer is given a folder"),
+    "watching": ("training", "a training is watched by what stands above it"),
 }
 
 

@@ -25,10 +25,10 @@ from gradbook.experiments.trial import (
     is_interrupted,
     measuring,
     one_batch,
-    parameters_of,
     trial_of,
 )
 from gradbook.interrupts import Interrupts
+from gradbook.lookalikes import parameters_of
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
-from gradbook import Classifier, Trainer, checkpoint, runs
+from gradbook import Classifier, Trainer, checkpoint, runs, watching
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -52,7 +52,7 @@ class Interrupted(Net):
 
     def training_step(self, batch):
         if self.trainer.train_batch_idx == 4:
-            self.trainer._interrupts._pending = 2
+            self.trainer.training.interrupts._pending = 2
         return super().training_step(batch)
 
 
@@ -154,7 +154,7 @@ def test_there_is_a_checkpoint_before_the_first_step():
     class Look(Net):
         def training_step(self, batch):
             if self.trainer.train_batch_idx == 0:
-                run = self.trainer._listeners[0]
+                run = self.trainer.training.listeners[0]
                 run._wait()
                 seen.append(checkpoint.load(run.folder / "checkpoints/last.pt")["position"])
             return super().training_step(batch)
@@ -506,7 +506,7 @@ def test_a_watched_training_keeps_what_was_seen_of_its_gradients(tmp_path):
     assert {path.name for path in folder.glob("gradients.*")} == set(GRADIENT_FILES)
 
 
-def test_findings_are_kept_in_the_facts_each_once(tmp_path):
+def test_findings_are_kept_in_the_facts_each_once(tmp_path, monkeypatch):
     class Noticing(Sink):
         def close(self, status):
             self.trainer.findings = [*self.trainer.findings, "It is slow.", "It is slow."]
@@ -516,6 +516,6 @@ def test_findings_are_kept_in_the_facts_each_once(tmp_path):
 
     run = Run(tmp_path)
     trainer = gradbook.Trainer(max_epochs=1, run=run, display="off")
-    trainer._watchers = lambda: [Noticing()]
+    monkeypatch.setattr(watching, "watchers", lambda watch: [Noticing()])
     trainer.fit(gradbook.LinearRegressionScratch(2), gradbook.SyntheticRegressionData())
     assert read_run(run.folder)["findings"] == ["It is slow."]

@@ -10,8 +10,8 @@ from torch import nn
 from gradbook import Classifier, DataModule, Sink, Trainer, snapshot
 from gradbook.data import TensorLoader
 from gradbook.seeds import seed_everything
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.stacked import fit_stacked
-from gradbook.sweeps.training import Training
 
 
 class Same(Blobs):
@@ -65,7 +65,7 @@ class Keeper(Sink):
         self.states = []
 
     def end_epoch(self, trainer):
-        self.states.append(copy.deepcopy(snapshot.take(trainer)))
+        self.states.append(copy.deepcopy(snapshot.take(trainer.training)))
 
 
 def member(Model=Net, data=Same, seed=0, trainer=None, resume=None, **arguments):
@@ -76,18 +76,18 @@ def member(Model=Net, data=Same, seed=0, trainer=None, resume=None, **arguments)
         made = data() if callable(data) else data
         model = Model(**arguments)
         settings = {"max_epochs": 3, "display": "off", "sinks": Keeper(), **(trainer or {})}
-        return Training(Trainer(**settings), model, made, resume)
+        return Candidate(Trainer(**settings), model, made, resume)
 
     return build
 
 
 def trained_alone(builders):
-    trainings = []
+    candidates = []
     for build in builders:
-        training = build()
-        training.trainer.fit(training.model, training.data, training.resume)
-        trainings.append(training)
-    return trainings
+        candidate = build()
+        candidate.trainer.fit(candidate.model, candidate.data, candidate.resume)
+        candidates.append(candidate)
+    return candidates
 
 
 def assert_close(one, other, path="state"):

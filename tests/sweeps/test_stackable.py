@@ -16,8 +16,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
 from gradbook import Trainer
+from gradbook.steps import Stepper
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.stacked import fit_stacked
-from gradbook.sweeps.training import Training
+from gradbook.training import Training
 
 pytestmark = pytest.mark.slow
 
@@ -198,19 +200,23 @@ def test_a_setting_that_is_not_declared_keeps_its_training_alone():
     def build():
         one = member()()
         trainer = NoisyTrainer(1, gradient_noise=0.5, display="off")
-        return Training(trainer, one.model, one.data)
+        return Candidate(trainer, one.model, one.data)
 
     trained = fit_stacked([build, build])
     reason = "its gradient_noise is 0.5, which works on one model at a time"
-    assert [training.alone for training in trained] == [reason] * 2
+    assert [candidate.alone for candidate in trained] == [reason] * 2
 
 
-@pytest.mark.parametrize("method", ["_update", "run_epochs", "_after_batch"])
-def test_a_replaced_method_that_a_stack_does_without_keeps_its_training_alone(method, undo_patches):
-    own = getattr(Trainer, method)
-    setattr(Trainer, method, lambda self, *arguments: own(self, *arguments))
+@pytest.mark.parametrize(
+    ("Class", "method"), [(Stepper, "add"), (Training, "run"), (Training, "end_batch")]
+)
+def test_a_replaced_method_that_a_stack_does_without_keeps_its_training_alone(
+    Class, method, undo_patches
+):
+    own = getattr(Class, method)
+    setattr(Class, method, lambda self, *arguments: own(self, *arguments))
     builders = [member(lr=lr) for lr in (0.1, 0.2)]
-    assert_fallback(builders, f"Trainer.{method} was replaced")
+    assert_fallback(builders, f"{Class.__name__}.{method} is a method of your own")
 
 
 def test_a_replaced_loop_is_kept(undo_patches):

@@ -371,8 +371,8 @@ def test_the_models_are_ordinary_afterwards():
     stacked = assert_stacked_as_alone(
         [member(gradbook.MLP, Images, lr=lr, num_hiddens=40, num_outputs=3) for lr in (0.1, 0.2)]
     )
-    for training in stacked:
-        for parameter in training.model.parameters():
+    for candidate in stacked:
+        for parameter in candidate.model.parameters():
             assert parameter.is_contiguous()
             assert parameter.untyped_storage().nbytes() == 4 * parameter.numel()
     before = stacked[1].model.net[1].weight.clone()
@@ -506,11 +506,11 @@ def test_the_first_ctrl_c_ends_all_members_after_the_same_epoch(catching, tmp_pa
     ]
     with pytest.raises(KeyboardInterrupt):
         fit_stacked([keeping(build, made) for build in builders])
-    for training in made:
-        assert training.trainer.status == "interrupted"
-        assert len(training.trainer.history) == 1
-        assert own_memory(training.model)
-        folder = training.trainer.run.folder
+    for candidate in made:
+        assert candidate.trainer.status == "interrupted"
+        assert len(candidate.trainer.history) == 1
+        assert own_memory(candidate.model)
+        folder = candidate.trainer.run.folder
         assert gradbook.checkpoint.load(folder / "checkpoints/last.pt")["position"]["epoch"] == 1
 
 
@@ -522,10 +522,10 @@ def test_a_second_ctrl_c_stops_at_once_and_keeps_the_last_epoch(catching, tmp_pa
     ]
     with pytest.raises(KeyboardInterrupt):
         fit_stacked([keeping(build, made) for build in builders])
-    for training in made:
-        assert training.trainer.status == "interrupted"
-        assert own_memory(training.model)
-        folder = training.trainer.run.folder
+    for candidate in made:
+        assert candidate.trainer.status == "interrupted"
+        assert own_memory(candidate.model)
+        folder = candidate.trainer.run.folder
         kept = gradbook.checkpoint.load(folder / "checkpoints/last.pt")
         assert kept["position"]["epoch"] == 1
         assert kept["is_exact"]
@@ -536,4 +536,4 @@ def test_ctrl_c_in_the_last_epoch_lets_all_finish(catching):
     builders = [member(lr=0.1, trainer={"sinks": Interrupting(2)}), member(lr=0.2)]
     with pytest.raises(KeyboardInterrupt):
         fit_stacked([keeping(build, made) for build in builders])
-    assert [training.trainer.status for training in made] == ["finished", "finished"]
+    assert [candidate.trainer.status for candidate in made] == ["finished", "finished"]

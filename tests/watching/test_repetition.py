@@ -15,6 +15,7 @@ from gradbook import (
     Trainer,
 )
 from gradbook.errors import DivergenceWarning
+from gradbook.training import Training
 from gradbook.watching import postmortem, repetition
 
 
@@ -224,7 +225,7 @@ def test_an_error_of_the_repetition_is_told_and_not_raised(monkeypatch):
     def fail(*_):
         raise RuntimeError("no copy today")
 
-    monkeypatch.setattr(repetition, "_copy_of", fail)
+    monkeypatch.setattr(Training, "fork", fail)
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     assert found.cause == "unknown"
     assert "RuntimeError: no copy today" in found.reason

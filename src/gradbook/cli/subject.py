@@ -22,7 +22,7 @@ from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.errors import GradbookWarning, shown, warn
 from gradbook.registry import DATA, MODELS
-from gradbook.runs.restored import NOT_KEPT, Recipe
+from gradbook.runs.restored import Recipe
 
 #: What the command takes where the book's trainer has no default.
 TRAINER_DEFAULTS = {"max_epochs": 10}
@@ -159,10 +159,11 @@ def read_subject(
         options_of(data.Class, "data", defaults["data"]),
     ]
     if with_trainer:
+        from gradbook.settings import PLACES
         from gradbook.trainer import Trainer
 
         titles.append("Trainer")
-        groups.append(options_of(Trainer, "trainer", defaults["trainer"], NOT_KEPT))
+        groups.append(options_of(Trainer, "trainer", defaults["trainer"], PLACES))
     groups = give_flags(groups, own_flags)
     for heading, options in zip(titles, groups, strict=True):
         add_options(parser, heading, options, read_swept)

@@ -20,8 +20,9 @@ from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
 from gradbook.interrupts import Interrupts
-from gradbook.record import History, Sink, data_frame
+from gradbook.record import Sink, data_frame
 from gradbook.trainer import Trainer
+from gradbook.training import Training
 
 if TYPE_CHECKING:
     import pandas
@@ -212,7 +213,7 @@ def edge_of_stability(
         trial = copy_to_try(model, loader)
         landscape = Landscape(trial, loader, num_examples, seed)
         vector = landscape.random_vector(seed)
-        with _live(trial, num_steps, display) as (board, trainer):
+        with _live(trial, num_steps, display) as (board, training):
             for step in range(num_steps + 1):
                 loss, gradient = landscape.loss_and_gradient(finite=step == 0)
                 losses.append(loss)
@@ -234,12 +235,12 @@ def edge_of_stability(
                     board.draw(step, 2 / lr, "2 / lr")
                 if step < num_steps:
                     landscape.move(gradient, -lr)
-                    trainer.epoch = trainer.train_batch_idx = step + 1
-                    trainer.history.note(step + 1, "train_loss", loss)
+                    training.trainer.epoch = training.trainer.train_batch_idx = step + 1
+                    training.history.note(step + 1, "train_loss", loss)
                 if is_interrupted(interrupts):
                     status = "interrupted"
                     break
-            trainer.status = status
+            training.status = status
     return EdgeOfStability(
         lr=lr,
         edge=2 / lr,
@@ -255,21 +256,21 @@ def edge_of_stability(
 @contextmanager
 def _live(
     model: Any, num_steps: int, display: bool | str
-) -> Iterator[tuple[ProgressBoard, Trainer]]:
-    """A board that is drawn while steps are taken, and the trainer by which it shows progress."""
+) -> Iterator[tuple[ProgressBoard, Training]]:
+    """A board that is drawn while steps are taken, and the training by which it shows progress."""
     board = ProgressBoard(xlabel="step", xlim=[0, num_steps], display=display)
     sink: Sink = board.choose_display()
     trainer: Trainer = model.trainer
-    trainer.max_epochs, trainer.history = num_steps, History()
+    trainer.training = training = Training(trainer, model, None)
+    trainer.max_epochs = num_steps
     trainer.num_train_batches = 1  # with the gradient of all examples, a step is an epoch
-    trainer.status = "failed"
     board.sinks = [sink]
     sink.open(board, trainer)
     try:
-        yield board, trainer
+        yield board, training
     except KeyboardInterrupt:
-        trainer.status = "interrupted"
+        training.status = "interrupted"
         raise
     finally:
-        sink.close(trainer.status or "failed")
+        sink.close(training.status or "failed")
         board.sinks = None

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Subset
 from gradbook.checks import check_whole_number
 from gradbook.data import KeptBatches, TensorLoader, copy_batch, to_device
 from gradbook.errors import ModelError
-from gradbook.experiments.trial import example_of, parameters_of
+from gradbook.experiments.trial import example_of
+from gradbook.lookalikes import parameters_of
 from gradbook.resumable_loader import batch_sizes, takes_all
 
 #: As many examples are taken as make one Hessian-vector product cost about a second: their number

@@ -26,7 +26,8 @@ from gradbook.experiments.tensor_comparison import (
     compared,
     followers,
 )
-from gradbook.experiments.trial import batch_size_of, copy_of, one_batch, parameters_of
+from gradbook.experiments.trial import batch_size_of, copy_of, one_batch
+from gradbook.lookalikes import parameters_of
 from gradbook.record import data_frame
 from gradbook.schedules import read_optimizers
 from gradbook.seeds import random_state, restore_random_state, untouched_generators

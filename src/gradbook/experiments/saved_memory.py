@@ -21,7 +21,8 @@ from gradbook.experiments.recording import (
     storage_of,
     tensors_in,
 )
-from gradbook.experiments.trial import batch_size_of, tensors_of, trial_of
+from gradbook.experiments.trial import batch_size_of, trial_of
+from gradbook.lookalikes import tensors_of
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
 

@@ -13,8 +13,8 @@ from gradbook.board import ProgressBoard
 from gradbook.checks import is_model, missing_loss
 from gradbook.data import TensorLoader, copy_batch, giving_copies, to_device
 from gradbook.errors import DataError, ModelError
-from gradbook.fingerprint import named_parameters
 from gradbook.interrupts import Interrupts, Terminated
+from gradbook.lookalikes import tensors_of
 from gradbook.rehearsal import first_batch, rehearse_loss
 from gradbook.resumable_loader import parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state, untouched_generators
@@ -115,26 +115,6 @@ def _stand_in(loader: Any) -> Trainer:
     trainer.num_val_batches = trainer.epoch = 0
     trainer.train_batch_idx = trainer.val_batch_idx = 0
     return trainer
-
-
-def tensors_of(model: Any) -> Iterator[torch.Tensor]:
-    """A model's parameters, its buffers, and tensors that are plain attributes."""
-    layers = [model]
-    if isinstance(model, nn.Module):
-        yield from model.parameters()
-        yield from model.buffers()
-        layers = list(model.modules())
-    for layer in layers:
-        yield from (value for value in vars(layer).values() if isinstance(value, torch.Tensor))
-
-
-def parameters_of(model: Any) -> dict[str, torch.Tensor]:
-    """A model's parameters by name; a class of a learner's own may keep plain tensors."""
-    named = dict(named_parameters(model))
-    for name, value in vars(model).items():
-        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
-            named.setdefault(name, value)
-    return named
 
 
 def device_of(model: nn.Module) -> torch.device:

@@ -20,14 +20,12 @@ from gradbook.registry import DATA, MODELS, known_name
 from gradbook.runs.format import FORMAT, VERSION
 from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
+from gradbook.settings import UNRECORDED
 from gradbook.stopping import BestSoFar
 from gradbook.storage import kebab_case
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
-
-#: Settings of a trainer that have nothing to do with the result.
-_NOT_SETTINGS = ("sinks", "run", "display", "watch")
 
 
 def first_facts(
@@ -75,7 +73,7 @@ def first_facts(
         "trainer": {
             "class": qualified_name(type(trainer)),
             "hyperparameters": {
-                name: value for name, value in hyperparameters.items() if name not in _NOT_SETTINGS
+                name: value for name, value in hyperparameters.items() if name not in UNRECORDED
             },
         },
         "optimizer": describe_optimizer(trainer.optim),

@@ -259,7 +259,7 @@ class Run(Sink):
         log = self._log
         assert log is not None
         state = {
-            **snapshot.take(self._trainer),
+            **snapshot.take(self._trainer.training),
             "recorded_lines": log.lines - self._num_provisional,
             "recorded_seconds": self._seconds(),
             "run": self._facts.get("id"),

@@ -27,9 +27,6 @@ from gradbook.runs.stored import StoredRun, load
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
 
-#: Arguments of a trainer that belong to one training, and are no settings of a run.
-NOT_KEPT = ("display", "sinks", "run")
-
 #: Words in the name of a setting whose text is a place or an address.
 _PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
 _PLACES |= {"url", "uri", "address", "host", "storage"}
@@ -210,7 +207,9 @@ def arguments_of(
 def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> dict[str, Any]:
     file, hyperparameters = run.folder / RUN_FILE, run.facts[group]["hyperparameters"]
     constructor = constructor_of(Class)
-    skip = NOT_KEPT if group == "trainer" else ()
+    from gradbook.settings import PLACES
+
+    skip = PLACES if group == "trainer" else ()
     found = {}
     for name, value in constructor.among(hyperparameters).items():
         if name not in skip:

@@ -29,10 +29,10 @@ from gradbook.seeds import (
     seed_everything,
     untouched_generators,
 )
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.copies import Original
 from gradbook.sweeps.effects import foresee
 from gradbook.sweeps.stacked import fit_stacked, why_alone
-from gradbook.sweeps.training import Training
 from gradbook.sweeps.values import are_equal
 from gradbook.trainer import Trainer
 
@@ -79,7 +79,7 @@ class Member:
         is_begun = (self.folder / CHECKPOINT_FILES["last"]).is_file()
         return self.folder if is_begun else None
 
-    def prepare(self, made: "MadeData", kept: bool = True) -> Training:
+    def prepare(self, made: "MadeData", kept: bool = True) -> Candidate:
         """Makes its model, its data and a trainer that keeps its run.
 
         Args:
@@ -99,7 +99,7 @@ class Member:
             pictures=False,  # drawing takes longer than training many a member
         )
         trainer = Trainer(**self.trainer_arguments, display="off", run=run if kept else None)
-        return Training(trainer, model, data, resume)
+        return Candidate(trainer, model, data, resume)
 
 
 @dataclass
@@ -206,8 +206,8 @@ def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
     return [
         {
             "index": member.index,
-            "error": _words(result.error if isinstance(result, Training) else result),
-            "alone": result.alone if isinstance(result, Training) else None,
+            "error": _words(result.error if isinstance(result, Candidate) else result),
+            "alone": result.alone if isinstance(result, Candidate) else None,
             "seconds": share,
         }
         for member, result in zip(members, results, strict=True)
@@ -217,8 +217,8 @@ def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
 def _train_one(member: Member, made: MadeData) -> dict[str, Any]:
     error = None
     try:
-        training = member.prepare(made)
-        training.trainer.fit(training.model, training.data, training.resume)
+        candidate = member.prepare(made)
+        candidate.trainer.fit(candidate.model, candidate.data, candidate.resume)
     except (Exception, SystemExit) as raised:  # a learner's code may raise anything
         error = raised
     return {"index": member.index, "error": _words(error), "alone": None, "seconds": None}
@@ -239,12 +239,12 @@ def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
             warnings.simplefilter("ignore")
             for member in members:
                 try:
-                    training = member.prepare(made, kept=False)
+                    candidate = member.prepare(made, kept=False)
                 except (Exception, SystemExit):  # it will be told when it is trained
                     continue
                 if made.is_shared:
                     return "its data cannot be copied for each member"
-                return why_alone(training, partial(_make, members[-1], made))
+                return why_alone(candidate, partial(_make, members[-1], made))
         return None
     finally:
         noted.put_back()

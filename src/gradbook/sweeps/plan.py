@@ -14,6 +14,7 @@ from gradbook import checks
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
 from gradbook.hparams import constructor_of, plain, qualified_name
 from gradbook.seeds import SEED_LIMIT
+from gradbook.settings import PLACES
 from gradbook.sweeps.members import Member
 from gradbook.sweeps.values import (
     MOST_MEMBERS,
@@ -34,13 +35,10 @@ SEARCHES = ("optuna",)
 #: What a search tries if nobody says how many.
 _NUM_TRIALS = 20
 
-#: Settings of the trainer that belong to the sweep.
-_SWEEPS_OWN = ("display", "sinks", "run")
-
 #: What `sweep` itself takes under these names. A model's or a data set's own have a prefix.
 _SWEEPS_ARGUMENTS = {"Model", "data", "runs", "name", "num_samples", "search", "num_trials"}
 _SWEEPS_ARGUMENTS |= {"pruner", "storage", "on", "num_workers", "stack", "level", "resume", "seed"}
-_SWEEPS_ARGUMENTS |= set(_SWEEPS_OWN)
+_SWEEPS_ARGUMENTS |= set(PLACES)
 
 
 class Plan:
@@ -229,7 +227,7 @@ class Plan:
     def _check_known(self, key: str, value: Any) -> None:
         if key == "seed" or key in self._owners:
             return
-        if key in _SWEEPS_OWN:
+        if key in PLACES:
             raise ConfigError(
                 f"{key} is a setting of the sweep as a whole and cannot differ between its runs."
             )
@@ -330,7 +328,7 @@ def owners_of(Model: type, data: Any) -> dict[str, tuple[str, str]]:
     """
     groups = {
         "model": list(_parameters(Model)),
-        "trainer": [name for name in _parameters(Trainer) if name not in _SWEEPS_OWN],
+        "trainer": [name for name in _parameters(Trainer) if name not in PLACES],
         "data": list(_parameters(data)) if isinstance(data, type) else [],
     }
     times = Counter(name for names in groups.values() for name in names)

@@ -85,12 +85,12 @@ class Search:
                     closing(MadeData()) as made,
                 ):
                     warnings.simplefilter("ignore")
-                    training = member.prepare(made, kept=False)
-                    training.trainer.fit(training.model, training.data)
+                    candidate = member.prepare(made, kept=False)
+                    candidate.trainer.fit(candidate.model, candidate.data)
             except Exception as error:  # a learner's code may raise anything
                 failure = failure or error
                 continue
-            self.label = headline(training.trainer.history.labels)
+            self.label = headline(candidate.trainer.history.labels)
             if self.label is None:
                 raise ConfigError(
                     f"{self.plan.Model.__name__} records nothing by which settings could be "

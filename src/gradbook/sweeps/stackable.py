@@ -9,15 +9,16 @@ from typing import Any
 import torch
 
 from gradbook.data import TensorLoader
+from gradbook.lookalikes import held_by, hooks_of
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state, same_random_state
 from gradbook.settings import unstackable_setting
 from gradbook.sweeps.calls import Calls, Doubtful, Writes, names_in
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.copies import are_copies
 from gradbook.sweeps.effects import Reached, foresee
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
-from gradbook.sweeps.training import Training
 from gradbook.sweeps.values import are_equal
 from gradbook.trainer import Trainer
 
@@ -39,7 +40,7 @@ _SHORT = (torch.float16, torch.bfloat16)
 #: The methods of a trainer, and those that a stack calls as one alone does, or has no use for.
 _METHODS_OF_TRAINER = [n for n, v in vars(Trainer).items() if inspect.isfunction(v)]
 _FREE_METHODS = {
-    *("__init__", "prepare_data", "prepare_model", "fitting", "end_epoch", "clip_gradients"),
+    *("__init__", "prepare_data", "prepare_model", "clip_gradients"),
     *("validate", "predict", "save_checkpoint", "stop"),
 }
 
@@ -51,12 +52,13 @@ class CannotStack(Exception):  # noqa: N818 - no error: the training goes on alo
 # Each by itself
 
 
-def check_alone(training: Training) -> None:
+def check_alone(candidate: Candidate) -> None:
     """Raises CannotStack if this training cannot be one of a stack, whatever the others are.
 
     Notes which attributes its steps read, in which it must be like the others.
     """
-    trainer, model = training.trainer, training.model
+    trainer, model = candidate.trainer, candidate.model
+    assert candidate.live is not None
     name = type(model).__name__
     if not isinstance(model, Module):
         raise CannotStack(f"{name} is not derived from Module")
@@ -75,22 +77,27 @@ def check_alone(training: Training) -> None:
                 raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
         else:
             raise CannotStack(f"Trainer.{method} was replaced")
+    for Class in (trainer.stepper_class, type(candidate.live)):
+        for method, own in inspect.getmembers(Class, inspect.isfunction):
+            if not _is_ours(own):
+                raise CannotStack(f"{Class.__name__}.{method} is a method of your own")
     if trainer.watch:
         raise CannotStack("its gradients are watched")
     setting = unstackable_setting(trainer)
     if setting is not None:
         raise CannotStack(setting)
-    if not all(_is_ours(type(sink)) for sink in trainer._steppers):
+    if not all(_is_ours(type(sink)) for sink in candidate.live.told_of_steps):
         raise CannotStack("a sink of your own is told of every step")
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
     listed = {id(parameter) for parameter in model.parameters()}
-    if any(id(tensor) not in listed for tensor in _updated(trainer.optim)):
+    if any(id(tensor) not in listed for tensor in held_by(trainer.optim)):
         raise CannotStack(f"its optimizer updates tensors that are no parameters of {name}")
     for place, module in model.named_modules():
         layer = f"its layer {place}" if place else name
-        if any(_hooks(module)):
-            kinds = {type(hook).__name__ for hook in _hooks(module)} - {"function", "method"}
+        hooks = [hook for hooks in hooks_of(module) for hook in hooks.values()]
+        if hooks:
+            kinds = {type(hook).__name__ for hook in hooks} - {"function", "method"}
             raise CannotStack(f"{layer} has hooks{f' ({min(kinds)})' if kinds else ''}")
         if isinstance(module, torch.jit.ScriptModule):
             raise CannotStack(f"{layer} is compiled by torch.jit")
@@ -106,24 +113,10 @@ def check_alone(training: Training) -> None:
         raise CannotStack("it resumes in the middle of an epoch")
     if trainer.position.generators:
         raise CannotStack("its data or model have a random generator of their own")
-    for loader in training.loaders:
+    for loader in candidate.loaders:
         if type(loader) is not TensorLoader:
             raise CannotStack("its minibatches do not come from tensors in memory")
-    _look_at_steps(training)
-
-
-def _updated(optimizer: Any) -> list[Any]:
-    """The tensors that an optimizer updates, of a learner's own as well."""
-    groups = getattr(optimizer, "param_groups", None)
-    tensors = (
-        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
-    )
-    return [tensor for tensor in tensors if isinstance(tensor, torch.Tensor)]
-
-
-def _hooks(module: torch.nn.Module) -> Iterator[Any]:
-    for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"):
-        yield from getattr(module, name).values()
+    _look_at_steps(candidate)
 
 
 def _is_ours(code: Any) -> bool:
@@ -132,14 +125,14 @@ def _is_ours(code: Any) -> bool:
     return str(module).partition(".")[0] == "gradbook"
 
 
-def _look_at_steps(training: Training) -> None:
+def _look_at_steps(candidate: Candidate) -> None:
     """Takes steps that change nothing, to see what they read and what they would change.
 
-    Sets `Training.reads` and `Training.reached`.
+    Sets `Candidate.reads` and `Candidate.reached`.
     """
-    model, trainer = training.model, training.trainer
+    model, trainer = candidate.model, candidate.trainer
     modules = list(model.modules())
-    code = [loader.transform for loader in training.loaders if loader.transform is not None]
+    code = [loader.transform for loader in candidate.loaders if loader.transform is not None]
     roots = [(type(model).__name__, model), *(("the transform of its data", own) for own in code)]
     parameters = [id(parameter) for parameter in model.parameters()]
     unseen = [id(trainer), id(getattr(model, "board", None))]
@@ -157,9 +150,9 @@ def _look_at_steps(training: Training) -> None:
     switches, written = False, []
     try:
         with calls.watching():
-            switches = _take_steps(training)
+            switches = _take_steps(candidate)
         with _listening(modules) as calls.heard, Writes(noted.tensors) as writes:
-            _take_steps(training, writes)
+            _take_steps(candidate, writes)
         written = writes.found
     except Doubtful:
         pass  # the doubt is among those of the calls
@@ -199,10 +192,10 @@ def _look_at_steps(training: Training) -> None:
         raise CannotStack(f"its steps may depend on {reached.doubts[0]}")
     if reached.shares_with(Reached([("its optimizer", trainer.optim)], parameters=parameters)):
         raise CannotStack("its steps read something that its optimizer holds")
-    training.reached = reached
+    candidate.reached = reached
     named = calls.names
     own = {id(t): n for n, t in (*model.named_parameters(), *model.named_buffers())}
-    training.reads = [
+    candidate.reads = [
         (place, name, _by_name(value, own))
         for place, module in enumerate(modules)
         for name, value in sorted(vars(module).items())
@@ -238,21 +231,21 @@ def _words_of(changed: str, model: Module) -> str:
     return f"its steps change {changed}"
 
 
-def _take_steps(training: Training, writes: Writes | None = None) -> bool:
+def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
     """Computes what steps compute, of whole batches and of those as small as the last.
 
     Args:
-        training: Whose steps they are.
+        candidate: Whose steps they are.
         writes: What sees whether a batch is written into; gradients are not computed then.
 
     Returns:
         Whether a step has switched a layer between training and validation.
     """
-    model, trainer = training.model, training.trainer
+    model, trainer = candidate.model, candidate.trainer
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     switches = False
     for step in (True, False):
-        loader = training.loaders[0] if step else training.loaders[-1]
+        loader = candidate.loaders[0] if step else candidate.loaders[-1]
         model.train(step)
         modes = [module.training for module in model.modules()]
         for size in sizes_of(loader):
@@ -311,18 +304,18 @@ def _heard(Class: type, place: int, names: set[tuple[int, str]]) -> type:
 # Who goes together
 
 
-def groups_of(trainings: Sequence[Training]) -> list[list[Training]]:
+def groups_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The trainings in stacks: of one form each, and such that large batches are shared."""
-    forms: list[tuple[list[Any], list[Training]]] = []
-    for training in trainings:
-        form = _form(training)
+    forms: list[tuple[list[Any], list[Candidate]]] = []
+    for candidate in candidates:
+        form = _form(candidate)
         for known, group in forms:
-            if are_equal(known, form) and _read_the_same(group[0], training):
-                group.append(training)
+            if are_equal(known, form) and _read_the_same(group[0], candidate):
+                group.append(candidate)
                 break
         else:
-            forms.append((form, [training]))
-    found: list[list[Training]] = []
+            forms.append((form, [candidate]))
+    found: list[list[Candidate]] = []
     for _, group in forms:
         streams = streams_of(group)
         first = group[0].loaders[0].first()
@@ -336,9 +329,9 @@ def groups_of(trainings: Sequence[Training]) -> list[list[Training]]:
     return found
 
 
-def _form(training: Training) -> list[Any]:
+def _form(candidate: Candidate) -> list[Any]:
     """What must be equal for models to do the same operations."""
-    model, trainer = training.model, training.trainer
+    model, trainer = candidate.model, candidate.trainer
     tensors = [*model.named_parameters(), *model.named_buffers()]
     return [
         [_kind_of(module) for module in model.modules()],
@@ -350,7 +343,7 @@ def _form(training: Training) -> list[Any]:
         [
             [(tensor.shape, tensor.dtype) for tensor in (*loader.tensors, *loader.first())]
             + [loader.batch_size]
-            for loader in training.loaders
+            for loader in candidate.loaders
         ],
     ]
 
@@ -371,24 +364,24 @@ _PARTS = (
 )
 
 
-def why_unlike(training: Training, others: Sequence[Training]) -> str:
+def why_unlike(candidate: Candidate, others: Sequence[Candidate]) -> str:
     """Why a training that could be in a stack goes with none of the others."""
-    others = [other for other in others if other is not training]
+    others = [other for other in others if other is not candidate]
     if not others:
         return "no other member can be stacked"
-    form = _form(training)
+    form = _form(candidate)
     same = [[are_equal(a, b) for a, b in zip(form, _form(other), strict=True)] for other in others]
     nearest = max(same, key=sum)
     if not all(nearest):
         return f"{_UNLIKE} (none {_PARTS[nearest.index(False)]})"
     alike = [other for other, parts in zip(others, same, strict=True) if all(parts)]
     for other in alike:
-        if _read_the_same(other, training):
+        if _read_the_same(other, candidate):
             return (
                 "no other member has the same batches, and the batches are too large to be copied"
             )
-    modules = list(training.model.modules())
-    for a, b in zip(training.reads, alike[0].reads, strict=False):
+    modules = list(candidate.model.modules())
+    for a, b in zip(candidate.reads, alike[0].reads, strict=False):
         if a[:2] != b[:2] or not are_equal(a[2], b[2]):
             place, name, _ = a
             kind = type(modules[place]).__name__
@@ -396,27 +389,27 @@ def why_unlike(training: Training, others: Sequence[Training]) -> str:
     return f"{_UNLIKE} (its steps read other attributes)"
 
 
-def _read_the_same(one: Training, other: Training) -> bool:
+def _read_the_same(one: Candidate, other: Candidate) -> bool:
     return len(one.reads) == len(other.reads) and all(
         a[:2] == b[:2] and are_equal(a[2], b[2])
         for a, b in zip(one.reads, other.reads, strict=True)
     )
 
 
-def streams_of(trainings: Sequence[Training]) -> list[list[Training]]:
+def streams_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The trainings by the batches that they see."""
-    streams: list[list[Training]] = []
-    for training in trainings:
+    streams: list[list[Candidate]] = []
+    for candidate in candidates:
         for stream in streams:
-            if _see_the_same(stream[0], training):
-                stream.append(training)
+            if _see_the_same(stream[0], candidate):
+                stream.append(candidate)
                 break
         else:
-            streams.append([training])
+            streams.append([candidate])
     return streams
 
 
-def _see_the_same(one: Training, other: Training) -> bool:
+def _see_the_same(one: Candidate, other: Candidate) -> bool:
     if not same_random_state(one.random_state, other.random_state):
         return False
     for a, b in zip(one.loaders, other.loaders, strict=True):

@@ -21,6 +21,7 @@ from gradbook.data import Batch
 from gradbook.interrupts import Interrupts
 from gradbook.module import Classifier, Module
 from gradbook.seeds import random_state, restore_random_state
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.optimizers import stacked_optimizer
 from gradbook.sweeps.program import Program
 from gradbook.sweeps.reasons import Failing
@@ -31,7 +32,7 @@ from gradbook.sweeps.stackable import (
     streams_of,
     why_unlike,
 )
-from gradbook.sweeps.training import Training
+from gradbook.training import Training
 from gradbook.watching import DivergenceWatcher
 
 #: How far a stacked loss or gradient may be from the model's own, relative to its size.
@@ -43,7 +44,7 @@ _NOISE = 1e-3
 _WORTH_TRACING = 16
 
 
-def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | BaseException]:
+def fit_stacked(builders: Sequence[Callable[[], Candidate]]) -> list[Candidate | BaseException]:
     """Trains several models, in stacks as far as that is possible.
 
     Args:
@@ -56,37 +57,37 @@ def fit_stacked(builders: Sequence[Callable[[], Training]]) -> list[Training | B
     Raises:
         KeyboardInterrupt: After every training has kept what it has reached.
     """
-    results: list[Training | BaseException] = []
-    begun: list[Training] = []
+    results: list[Candidate | BaseException] = []
+    begun: list[Candidate] = []
     with Interrupts(terminations=True, unit="epoch") as interrupts:
         try:
             for build in builders:
                 interrupts.raise_pending()
                 try:
-                    training = build()
+                    candidate = build()
                 except (Exception, SystemExit) as error:
                     results.append(error)
                     continue
-                results.append(training)
-                if training.begin(interrupts):
-                    begun.append(training)
+                results.append(candidate)
+                if candidate.begin(interrupts):
+                    begun.append(candidate)
             _train(begun, interrupts)
         except BaseException as error:
-            for training in begun:
-                training.end(error)
+            for candidate in begun:
+                candidate.end(error)
             raise
     return results
 
 
-def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
-    able: list[Training] = []
-    alone: list[tuple[Training, str]] = []
-    for training in begun:
+def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
+    able: list[Candidate] = []
+    alone: list[tuple[Candidate, str]] = []
+    for candidate in begun:
         try:
-            check_alone(training)
-            able.append(training)
+            check_alone(candidate)
+            able.append(candidate)
         except CannotStack as why:
-            alone.append((training, str(why)))
+            alone.append((candidate, str(why)))
     groups = groups_of(able)
     alone += [(group[0], why_unlike(group[0], able)) for group in groups if len(group) == 1]
     for group in groups:
@@ -95,36 +96,36 @@ def _train(begun: Sequence[Training], interrupts: Interrupts) -> None:
         try:
             alone += _Stack(group, interrupts).train()
         except CannotStack as why:
-            alone += [(training, str(why)) for training in group]
+            alone += [(candidate, str(why)) for candidate in group]
         except (Exception, SystemExit) as error:  # nothing is known of how far each has come
-            for training in group:
-                training.end(error)
-    for training, reason in alone:
-        if training.is_running:
+            for candidate in group:
+                candidate.end(error)
+    for candidate, reason in alone:
+        if candidate.is_running:
             interrupts.raise_pending()
-            training.train_alone(reason)
+            candidate.train_alone(reason)
 
 
-def why_alone(training: Training, make_another: Callable[[], Any]) -> str | None:
+def why_alone(candidate: Candidate, make_another: Callable[[], Any]) -> str | None:
     """Why a training cannot be one of a stack; None if it can. It is begun for that, and ended.
 
     Args:
-        training: The training.
+        candidate: The training.
         make_another: Makes another member, as all are made before the first step of a stack.
     """
-    if not training.begin(Interrupts()):
+    if not candidate.begin(Interrupts()):
         return "it cannot be begun"
-    with training.ending_with():
-        check_alone(training)
-        assert training.reached is not None
+    with candidate.ending_with():
+        check_alone(candidate)
+        assert candidate.reached is not None
         make_another()
-        changed = training.reached.changed()
+        changed = candidate.reached.changed()
         if changed is not None:
             raise CannotStack(
                 f"its loss depends on {changed}, something that making another member changes"
             )
-        _Stack([training], Interrupts()).part()
-    return None if training.error is None else str(training.error)
+        _Stack([candidate], Interrupts()).part()
+    return None if candidate.error is None else str(candidate.error)
 
 
 class _Stack:
@@ -139,24 +140,24 @@ class _Stack:
             models are then as they were.
     """
 
-    def __init__(self, trainings: Sequence[Training], interrupts: Interrupts) -> None:
-        self.trainings, self._interrupts = trainings, interrupts
-        self._template = trainings[0].model
-        every = [p for training in trainings for p in training.model.parameters()]
+    def __init__(self, candidates: Sequence[Candidate], interrupts: Interrupts) -> None:
+        self.candidates, self._interrupts = candidates, interrupts
+        self._template = candidates[0].model
+        every = [p for candidate in candidates for p in candidate.model.parameters()]
         if len({id(parameter) for parameter in every}) < len(every):
             raise CannotStack("it shares parameters with another member")
-        self._streams = streams_of(trainings)
+        self._streams = streams_of(candidates)
         self._is_shared = len(self._streams) == 1
         self._stream_of = [
-            next(i for i, stream in enumerate(self._streams) if training in stream)
-            for training in trainings
+            next(i for i, stream in enumerate(self._streams) if candidate in stream)
+            for candidate in candidates
         ]
         #: The loaders of each stream, which outlast a training that ends before the others.
         self._loaders = [stream[0].loaders for stream in self._streams]
         self._programs: dict[tuple[Any, ...], Callable[..., list[torch.Tensor]]] = {}
         #: How often batches have come of which no step was traced.
         self._untraced: Counter[tuple[Any, ...]] = Counter()
-        models = [training.model for training in trainings]
+        models = [candidate.model for candidate in candidates]
         self._parameters = [[p for p in model.parameters() if p.requires_grad] for model in models]
         #: All names by which layers of the model know each of them.
         self._names = _names_of(self._template, self._parameters[0])
@@ -170,37 +171,45 @@ class _Stack:
         self._stacked = self._lay_out()
         try:
             self._optimizer = stacked_optimizer(
-                [training.trainer.optim for training in trainings], self._parameters, self._stacked
+                [candidate.trainer.optim for candidate in candidates],
+                self._parameters,
+                self._stacked,
             )
             self._check_all()
         except BaseException:
             self.part()
             raise
 
-    def train(self) -> list[tuple[Training, str]]:
+    def train(self) -> list[tuple[Candidate, str]]:
         """Trains all epochs that are left.
 
         Returns:
             Those that have to go on alone, and why.
         """
-        trainers = [training.trainer for training in self.trainings]
-        for sink in (sink for trainer in trainers for sink in trainer._listeners):
-            if isinstance(sink, DivergenceWatcher):
-                sink.share = len(trainers)
+        for live in self._live():
+            for sink in live.listeners:
+                if isinstance(sink, DivergenceWatcher):
+                    sink.share = len(self.candidates)
+        first = self.candidates[0].trainer
         try:
-            for epoch in range(trainers[0].position.epoch, trainers[0].max_epochs):
+            for epoch in range(first.position.epoch, first.max_epochs):
                 self._check_one(epoch)
                 self._train_epoch(epoch)
-                if epoch + 1 < trainers[0].max_epochs:  # otherwise it finishes, as one alone does
+                if epoch + 1 < first.max_epochs:  # otherwise it finishes, as one alone does
                     self._interrupts.raise_pending()
         except CannotStack as reason:
-            return [(training, str(reason)) for training in self.trainings]
+            return [(candidate, str(reason)) for candidate in self.candidates]
         finally:
             self.part()
-        for training in self.trainings:
-            with training.ending_with():
-                training.trainer.take_best()
+        for candidate in self.candidates:
+            with candidate.ending_with():
+                if candidate.live is not None:  # otherwise it has failed
+                    candidate.live.take_best()
         return []
+
+    def _live(self) -> list[Training]:
+        """The trainings that have not failed."""
+        return [candidate.live for candidate in self.candidates if candidate.live is not None]
 
     # Memory
 
@@ -228,10 +237,10 @@ class _Stack:
 
     def part(self) -> None:
         """Gives each model memory of its own again."""
-        for training, own in zip(self.trainings, self._parameters, strict=True):
+        for candidate, own in zip(self.candidates, self._parameters, strict=True):
             for parameter in own:
                 parameter.data = parameter.detach().clone(memory_format=torch.contiguous_format)
-            state = getattr(training.trainer.optim, "state", {})
+            state = getattr(candidate.trainer.optim, "state", {})
             for held in state.values():
                 for name, value in held.items():
                     if isinstance(value, torch.Tensor):
@@ -241,11 +250,11 @@ class _Stack:
 
     def _train_epoch(self, epoch: int) -> None:
         self._optimizer.read_settings()
-        first = self.trainings[0].trainer
-        for training in self.trainings:
-            training.trainer.epoch = epoch
-            training.trainer.position.between_steps = False
-            training.model.train()
+        first = self.candidates[0].trainer
+        for live in self._live():
+            live.lend_epoch(epoch)
+        for candidate in self.candidates:
+            candidate.model.train()
         losses = []
         with torch.no_grad():
             for batch in self._batches(0, first.num_train_batches):
@@ -254,8 +263,8 @@ class _Stack:
                 losses.append(loss.clone())
         results: list[torch.Tensor] = []
         if first.val_dataloader is not None:
-            for training in self.trainings:
-                training.model.eval()
+            for candidate in self.candidates:
+                candidate.model.eval()
             with torch.no_grad():
                 for batch in self._batches(1, first.num_val_batches):
                     results.append(torch.stack(self._step("val", batch)))
@@ -273,8 +282,8 @@ class _Stack:
             batches = iter(loaders[split])
             first = next(batches)  # draws the order
             state = random_state()
-            for training in stream:
-                training.random_state = state
+            for candidate in stream:
+                candidate.random_state = state
             passes.append(chain([first], batches))
         yield from map(self._together, islice(zip(*passes, strict=True), num_batches))
 
@@ -293,36 +302,17 @@ class _Stack:
             results: Of shape (batches, values, k): losses and, for a classifier, accuracies.
         """
         train = losses.t().tolist()
-        val = None if results is None else results.permute(2, 1, 0).tolist()
-        for k, training in enumerate(self.trainings):
-            if not training.is_running:  # it has failed
+        labels = ("val_loss", "val_acc")
+        val = [] if results is None else results.permute(2, 1, 0).tolist()
+        for k, candidate in enumerate(self.candidates):
+            if candidate.live is None:  # it has failed
                 continue
-            trainer, model = training.trainer, training.model
-            begin, n = trainer.train_batch_idx, trainer.num_train_batches
-            model.board.xlabel = "epoch"
-            xs = [(begin + i) / n for i in range(len(losses))]
-            every_n = int(n / model.plot_train_per_epoch)
-            model.board.draw_many(xs, train[k], "train_loss", every_n)
-            trainer.train_batch_idx += len(losses)
-            trainer.position.steps += len(losses)
-            if val is not None and results is not None:
-                every_n = int(trainer.num_val_batches / model.plot_valid_per_epoch)
-                for label, ys in zip(("val_loss", "val_acc"), val[k], strict=False):
-                    xs = [float(trainer.epoch + 1)] * len(ys)
-                    model.board.draw_many(xs, ys, label, every_n)
-                trainer.val_batch_idx += len(results)
-            trainer._is_own_loop = True
-            if trainer.schedules:
-                trainer.optim._opt_called = True  # or a scheduler warns that no step was taken
-        for stream in self._streams:
-            restore_random_state(stream[0].random_state)
-            for training in stream:
-                if not training.is_running:
-                    continue
-                try:
-                    training.trainer.end_epoch()
-                except (Exception, SystemExit) as error:  # a full disk, or a learner's scheduler
-                    training.end(error)
+            restore_random_state(candidate.random_state)
+            validated = dict(zip(labels, val[k], strict=False)) if val else {}
+            try:
+                candidate.live.record_epoch(train[k], validated)
+            except (Exception, SystemExit) as error:  # a full disk, or a learner's scheduler
+                candidate.end(error)
 
     # Steps
 
@@ -345,7 +335,7 @@ class _Stack:
         """What `_step` gives, as each of the models itself computes it."""
         results = []
         for k, parameters in enumerate(self._parameters):
-            model = self.trainings[k].model
+            model = self.candidates[k].model
             own = batch if self._is_shared else [item[k] for item in batch]
             with torch.set_grad_enabled(kind == "train"):
                 values = _Step(model)(own, kind)
@@ -416,14 +406,14 @@ class _Stack:
             CannotStack: If they do not agree. No step has been taken then.
         """
         with torch.no_grad():
-            for split, kind in enumerate(("train", "val")[: len(self.trainings[0].loaders)]):
+            for split, kind in enumerate(("train", "val")[: len(self.candidates[0].loaders)]):
                 batch = self._first_batch(split)
                 if _key(kind, batch) not in self._programs:
                     inputs = [*self._stacked, *self._fixed, *batch]
                     self._programs[_key(kind, batch)] = self._trace(kind, inputs)
         batch = self._first_batch()
         *gradients, losses = (result.clone() for result in self._step("train", batch))
-        for k in range(len(self.trainings)):
+        for k in range(len(self.candidates)):
             loss = self._own_loss(k, batch)
             if k == 0:  # the others do the same; their own steps, which would tell it, never run
                 double_softmax.tell(self._template, partial(self._own_loss, k), batch, loss)
@@ -439,20 +429,20 @@ class _Stack:
 
     def _check_one(self, epoch: int) -> None:
         """Compares what steps depend on, and one model's loss, at the beginning of each epoch."""
-        for training in self.trainings:
-            changed = None if training.reached is None else training.reached.changed()
+        for candidate in self.candidates:
+            changed = None if candidate.reached is None else candidate.reached.changed()
             if changed is not None:  # a scheduler or a sink of the learner's may have done it
                 raise CannotStack(f"its step has changed since the training began ({changed})")
-        k = epoch % len(self.trainings)
+        k = epoch % len(self.candidates)
         batch = self._first_batch()
-        self.trainings[k].model.train()
+        self.candidates[k].model.train()
         with torch.no_grad():
             if not _agree(self._own_loss(k, batch), self._step("train", batch)[-1][k]):
                 raise CannotStack("its step has changed since the training began")
 
     def _own_loss(self, k: int, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """The loss as one of the models itself gives it, of shape ()."""
-        model = self.trainings[k].model
+        model = self.candidates[k].model
         *inputs, Y = batch if self._is_shared else [item[k] for item in batch]
         loss: torch.Tensor = model.loss(model(*inputs), Y)
         return loss.reshape(())

@@ -20,7 +20,7 @@ from torch.nn.parameter import is_lazy
 from gradbook.board import ProgressBoard
 from gradbook.display.finding import Finding
 from gradbook.errors import DivergenceWarning, told, warn
-from gradbook.fingerprint import named_parameters
+from gradbook.lookalikes import named_parameters
 from gradbook.record import Sink, is_loss
 from gradbook.resumable_loader import Split
 from gradbook.schedules import learning_rate

@@ -16,13 +16,12 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from gradbook import snapshot
-from gradbook.board import ProgressBoard
 from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
-from gradbook.fingerprint import model_tensors, named_parameters
-from gradbook.record import History, is_loss
-from gradbook.resumable_loader import Position, ResumableLoader, Split
-from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.lookalikes import groups_of, model_tensors, trained_tensors
+from gradbook.record import is_loss
+from gradbook.resumable_loader import ResumableLoader, Split
+from gradbook.schedules import learning_rate
 from gradbook.watching.observer import (
     Observer,
     Stop,
@@ -41,9 +40,6 @@ Phase = Literal["forward", "backward", "update"]
 _LIMIT_SECONDS = 60.0
 #: The last steps that are remembered.
 _NUM_STEPS = 50
-
-#: What stands for the description of a training's setup, which its copy shares.
-_NO_SETUP = {"code": {"python": "", "classes": {}}, "place": {}}
 
 
 @dataclass(frozen=True)
@@ -125,7 +121,8 @@ class Repetition:
         change: What is done otherwise, to see whether it helps.
 
     Attributes:
-        copy: The trainer of the copy.
+        fork: The copy, and
+        copy: its trainer.
         steps: The last steps before, oldest first.
         at: The step that was looked at last; at the end, the one that went wrong.
         batch: Its batch.
@@ -141,12 +138,13 @@ class Repetition:
         self, trainer: "Trainer", kept: dict[str, Any], change: Change | None = None
     ) -> None:
         self.trainer, self.change = trainer, change
-        self.copy = copied = _copy_of(trainer)
+        assert trainer.training is not None
+        self.fork = fork = trainer.training.fork()
+        self.copy = copied = fork.trainer
         # An optimizer may take what it is given as its own memory, and change it.
-        snapshot.put_back(_copied(kept), copied)
-        copied.model.board.history = copied.history
+        snapshot.put_back(_copied(kept), fork, from_itself=True)
         self.steps: deque[Step] = deque(maxlen=_NUM_STEPS)
-        self.parameters = parameters_of(copied)
+        self.parameters = trained_tensors(copied.model, copied.optim)
         self.norms: dict[str, float] = {}
         for name, parameter in self.parameters.items():
             if parameter.requires_grad and parameter.is_leaf:
@@ -156,7 +154,7 @@ class Repetition:
             loader = getattr(copied, f"{split}_dataloader")
             if loader is not None:
                 limit, do = loader.limit, self._after_batch
-                again = _Loader(loader.loader, split, copied.position, limit, do)
+                again = _Loader(loader.loader, split, fork.position, limit, do)
                 again.before_batch = self._before_batch
                 setattr(copied, f"{split}_dataloader", again)
         if change is not None:
@@ -200,15 +198,13 @@ class Repetition:
 
     def _run(self, epochs: int, seconds: float) -> bool:
         """Repeats the epochs up to a number of them; returns whether the time did not suffice."""
-        copied = self.copy
         began = time.perf_counter()
         self.ends_at = began + seconds
         try:
-            for epoch in range(copied.position.epoch, epochs):
-                copied.epoch = epoch
-                copied.position.begin_epoch()
-                copied.fit_epoch()
-                copied.end_epoch()
+            for epoch in range(self.fork.position.epoch, epochs):
+                self.fork.begin_epoch(epoch)
+                self.copy.fit_epoch()
+                self.fork.end_epoch()
         except Stop:
             pass
         finally:
@@ -251,7 +247,7 @@ class Repetition:
         if change.name == "gradient_clip_val":
             copied.gradient_clip_val = change.value
         elif change.name == "precision":
-            copied.arithmetic = Precision(change.value, copied.device)
+            self.fork.stepper.arithmetic = Precision(change.value, copied.device)
         elif change.name == "weights":
             for parameter in self.parameters.values():
                 if parameter.dim() > 1 and parameter.layout == torch.strided:
@@ -328,7 +324,7 @@ class Repetition:
             if self.at.step >= self._until:
                 raise Stop
         self._put_back_settings()
-        copied._after_batch(split)
+        self.fork.end_batch(split)
 
     def _is_looked_for(self, label: str) -> bool:
         """Whether a value that is not finite is what the training is repeated for."""
@@ -372,55 +368,6 @@ class Repetition:
             observer.root = next((t for t in tensors if not are_finite([t])), None)
 
 
-def _without_setup(trainer: "Trainer") -> Any:
-    """A view of a trainer that need not describe its setup, which a copy of it shares anyway."""
-    view = copy.copy(trainer)
-    view._setup = _NO_SETUP
-    if not hasattr(view.optim, "state_dict"):
-        view.optim = copy.copy(view.optim)  # a checkpoint's warning of this one is still to come
-    return view
-
-
-def _copy_of(trainer: "Trainer") -> Any:
-    """A trainer that does the same with a copy of the model, and tells nobody."""
-    if any(getattr(value, "__self__", None) is trainer for value in vars(trainer).values()):
-        raise TypeError("a method was replaced on the trainer itself, and not on its class")
-    model, copied = trainer.model, copy.copy(trainer)
-    board = ProgressBoard(display=False)
-    known: dict[int, Any] = {id(trainer): copied, id(model.board): board}
-    known |= {id(value): value for value in (trainer.data, *trainer.position.generators)}
-    layers = list(model.modules()) if isinstance(model, nn.Module) else [model]
-    for layer in layers:
-        known |= {id(hook): hook for hooks in _hooks_of(layer) for hook in hooks.values()}
-        for value in vars(layer).values():
-            if isinstance(value, torch.Tensor) and not value.is_leaf:
-                known[id(value)] = value.detach()  # PyTorch copies no other
-    copied.model = again = copy.deepcopy(model, known)
-    again.trainer, again.board = copied, board
-    for layer in again.modules() if isinstance(again, nn.Module) else ():
-        layer._compiled_call_impl = None
-        for hooks in _hooks_of(layer):
-            for key, hook in list(hooks.items()):
-                # A learner's hooks record something, as a watcher's do; PyTorch's own compute.
-                if not getattr(hook, "__module__", "").startswith("torch."):
-                    del hooks[key]
-    copied.optim, copied.schedules = read_optimizers(again.configure_optimizers(), again)
-    if copied.arithmetic.scaler is not None:
-        copied.arithmetic = Precision(trainer.precision, trainer.device)
-    copied.position = Position([known.get(id(owner), owner) for owner in trainer.position.owners])
-    copied.history, copied.best = History(), copy.deepcopy(trainer.best)
-    board.sinks, board.trained = [], True
-    copied.keep_best = False
-    copied._listeners = copied._steppers = []
-    copied._setup = _NO_SETUP
-    return copied
-
-
-def _hooks_of(layer: Any) -> list[Any]:
-    names = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return [getattr(layer, name) for name in names if hasattr(layer, name)]
-
-
 def _scaled(batch: Any) -> Any:
     """A batch each of whose tensors is divided by its largest number."""
     if isinstance(batch, torch.Tensor):
@@ -436,33 +383,10 @@ def _scaled(batch: Any) -> Any:
     return batch
 
 
-def groups_of(optimizer: Any) -> list[dict[str, Any]]:
-    """Where the settings of an optimizer are; of a learner's own, its attributes."""
-    groups: list[dict[str, Any]] | None = getattr(optimizer, "param_groups", None)
-    return groups or ([vars(optimizer)] if hasattr(optimizer, "__dict__") else [])
-
-
 def rates_of(optimizer: Any) -> list[float]:
     """The learning rates of an optimizer, one for each group of parameters."""
     rates = [group.get("lr") for group in groups_of(optimizer)]
     return [float(rate) for rate in rates if isinstance(rate, int | float | torch.Tensor)]
-
-
-def parameters_of(trainer: Any) -> dict[str, torch.Tensor]:
-    """What is trained, by name."""
-    model, optimizer = trainer.model, trainer.optim
-    named = dict(named_parameters(model))
-    for name, value in vars(model).items():
-        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
-            named.setdefault(name, value)
-    groups = getattr(optimizer, "param_groups", None)
-    listed = (
-        [p for g in groups for p in g["params"]] if groups else getattr(optimizer, "params", ())
-    )
-    known = set(map(id, named.values()))
-    loose = [p for p in listed if isinstance(p, torch.Tensor) and id(p) not in known]
-    named |= {f"number {i} of the optimizer": p for i, p in enumerate(loose)}
-    return {name: p for name, p in named.items() if p.requires_grad and not is_lazy(p)}
 
 
 def _changed_by_steps(trainer: Any) -> list[torch.Tensor]:
@@ -474,14 +398,14 @@ def _named(trainer: Any) -> list[tuple[str, torch.Tensor]]:
     """The tensors that a step changes, with their names; some come twice."""
     model = trainer.model
     buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
-    own = [parameters_of(trainer), model_tensors(model), buffers]
+    own = [trained_tensors(trainer.model, trainer.optim), model_tensors(model), buffers]
     named = [item for tensors in own for item in tensors.items()]
     return [(name, tensor) for name, tensor in named if not is_lazy(tensor)]
 
 
 def state_of(trainer: "Trainer") -> dict[str, Any]:
     """The state of a training at the end of an epoch, from which a `Repetition` can begin."""
-    state: dict[str, Any] = _copied(snapshot.take(_without_setup(trainer)))
+    state: dict[str, Any] = _copied(snapshot.take(trainer.training, for_itself=True))
     return state
 
 
@@ -503,7 +427,10 @@ def undisturbed(trainer: "Trainer") -> Iterator[None]:
     What runs a second time says nothing a second time.
     """
     sources = trainer.position.sources()
-    gradients = [(parameter, parameter.grad) for parameter in parameters_of(trainer).values()]
+    gradients = [
+        (parameter, parameter.grad)
+        for parameter in trained_tensors(trainer.model, trainer.optim).values()
+    ]
     for parameter, _ in gradients:
         parameter.grad = None
     try:

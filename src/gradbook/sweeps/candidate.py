@@ -9,10 +9,11 @@ from gradbook.interrupts import Interrupts
 from gradbook.seeds import random_state, restore_random_state
 from gradbook.sweeps.effects import Reached
 from gradbook.trainer import Trainer
+from gradbook.training import Training
 
 
 @dataclass(eq=False)
-class Training:
+class Candidate:
     """One training of a sweep.
 
     Attributes:
@@ -23,6 +24,7 @@ class Training:
         random_state: What the global random generators go on from in its next epoch.
         reads: The attributes that its steps read: the layer's place, the name, the value.
         reached: All that its steps depend on, as it was before the first one.
+        live: Its live training, while that is begun and not ended.
     """
 
     trainer: Trainer
@@ -34,12 +36,12 @@ class Training:
     random_state: dict[str, Any] = field(default_factory=dict)
     reads: list[tuple[int, str, Any]] = field(default_factory=list)
     reached: Reached | None = None
-    _context: Any = None
+    live: Training | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether it is begun, and not ended."""
-        return self._context is not None
+        return self.live is not None
 
     @property
     def loaders(self) -> list[Any]:
@@ -49,20 +51,20 @@ class Training:
 
     def begin(self, interrupts: Interrupts) -> bool:
         """Prepares it, with the random state at hand; whether that went well."""
-        context = self.trainer.fitting(self.model, self.data, self.resume, interrupts)
+        live = Training(self.trainer, self.model, self.data, self.resume, interrupts)
         try:
-            context.__enter__()
+            live.__enter__()
         except (Exception, SystemExit) as error:
             self.error = error
             return False
-        self._context = context
+        self.live = live
         self.random_state = random_state()
         return True
 
     def end(self, error: BaseException | None) -> None:
         """Ends it, with an error or without; nothing happens if it has ended already."""
-        context, self._context = self._context, None
-        if context is None:
+        live, self.live = self.live, None
+        if live is None:
             return
         self.error = error
         if error is not None and self.alone is None:
@@ -70,7 +72,7 @@ class Training:
             restore_random_state(self.random_state)
         trace = None if error is None else error.__traceback__
         try:
-            context.__exit__(None if error is None else type(error), error, trace)
+            live.__exit__(None if error is None else type(error), error, trace)
         except BaseException as raised:
             self.error = raised
             if not isinstance(raised, Exception | SystemExit) and raised is not error:
@@ -93,4 +95,5 @@ class Training:
         self.alone = reason
         with self.ending_with():
             restore_random_state(self.random_state)
-            self.trainer.run_epochs()
+            assert self.live is not None
+            self.live.run()

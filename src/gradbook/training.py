@@ -1,0 +1,472 @@
+"""A training: the live object between the begin of `Trainer.fit` and its end.
+
+The trainer says how, with its settings and with what the book's readers replace; what a training
+has come to, who is told of it, and how it is begun, stopped and ended is here.
+"""
+
+import copy
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradbook import checks, counting, double_softmax, preparation, snapshot, untrained
+from gradbook.alone import alone
+from gradbook.board import ProgressBoard, draws_on_ours
+from gradbook.data import giving_copies, inmost
+from gradbook.errors import IgnoredSettingWarning, warn
+from gradbook.execution import Precision
+from gradbook.fingerprint import describe_beginning, describe_setup
+from gradbook.interrupts import Interrupts
+from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
+from gradbook.near_misses import warn_of_near_misses
+from gradbook.record import History, Sink, is_loss
+from gradbook.resumable_loader import (
+    Position,
+    ResumableLoader,
+    Split,
+    check_begins_anew,
+    weights_of,
+)
+from gradbook.resumption import Resumption
+from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
+from gradbook.settings import warn_of_ignored
+from gradbook.stopping import BestSoFar
+from gradbook.upward import above
+
+if TYPE_CHECKING:
+    from gradbook.trainer import Trainer
+
+
+class Training:
+    """One training of a model, from its begin to its end.
+
+    It is a context: entered, all is prepared; left, in whatever way, all is closed.
+
+        with Training(trainer, model, data) as training:
+            training.run()
+
+    Args:
+        trainer: How it is done.
+        model, data, resume: As for `Trainer.fit`.
+        interrupts: What keeps Ctrl-C waiting, if several trainings share it.
+
+    Attributes:
+        history, best, status, stopped_early, findings, gradients, postmortem: See `Trainer`, which
+            asks for them here.
+        is_stopping: Whether it is to end after the running epoch.
+        position: How far it has come.
+        schedules: The learning-rate schedules.
+        stepper: What takes the steps of the library's own loop.
+        resumption: Where it goes on from, if it does.
+        listeners: The sinks that are told what happens, while it runs.
+        told_of_steps: Those of them that are told of every step.
+        best_model, last_model: The parameters of the best epoch, and those of the last where the
+            model ends with the best.
+        interrupts: What keeps Ctrl-C waiting.
+    """
+
+    best: BestSoFar
+    schedules: list[Schedule]
+
+    def __init__(
+        self,
+        trainer: "Trainer",
+        model: Any,
+        data: Any,
+        resume: Any = None,
+        interrupts: Interrupts | None = None,
+    ) -> None:
+        self.trainer, self.model, self.data = trainer, model, data
+        self._resume, self._has_own_interrupts = resume, interrupts is None
+        self.interrupts = interrupts or Interrupts(terminations=trainer.run is not None)
+        self.history = History()
+        self.status: str | None = "failed"  # until it has ended in another way
+        self.stopped_early = self.is_stopping = False
+        self.findings: Sequence[str] = []
+        self.gradients: Any = None
+        self.postmortem: Any = None
+        self.resumption: Resumption | None = None
+        self.position = Position()
+        self.stepper = trainer.stepper_class(trainer, Precision("32", trainer.device))
+        self.listeners: list[Sink] = []
+        self.told_of_steps: list[Sink] = []
+        self.best_model: dict[str, torch.Tensor] | None = None
+        self.last_model: dict[str, torch.Tensor] | None = None
+        self._is_loop_known = False  # until a batch was used
+        self._setup: dict[str, Any] | None = None
+        self._begun: Any = None  # the training set's first pass, where a look has begun it
+        self._context: AbstractContextManager[None] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of a model that trains has a copy of this, and no part in how it ends."""
+        return {**vars(self), "_context": None}
+
+    # Begin and end
+
+    def __enter__(self) -> "Training":
+        context = self._opened()
+        context.__enter__()
+        self._context = context
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        context, self._context = self._context, None
+        assert context is not None
+        context.__exit__(kind, error, trace)
+
+    @contextmanager
+    def _opened(self) -> Iterator[None]:
+        trainer, model = self.trainer, self.model
+        with alone(trainer, model, self._leave_to_parent):
+            trainer.training = self
+            try:
+                checks.check_model(model, self.data)
+                warn_of_near_misses(model, self.data, trainer)
+                is_drawn = draws_on_ours(model)
+                display = model.board.choose_display(trainer.display) if is_drawn else Sink()
+                recorder = self._recorder()
+                place: Any = getattr(trainer.run, "root", trainer.run)
+                runs = None if place is None else Path(place)
+                if self._resume is not None:
+                    self.resumption = Resumption.of(self._resume, runs)
+                if is_drawn and model.board.trained:
+                    model.board.clear()  # a new curve, not a line back to zero
+                self._prepare()
+                preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
+                with self._passing():
+                    self._take_up(recorder)
+                    with ExitStack() as stack:
+                        stack.enter_context(preparation.computed_as_set(trainer))
+                        stack.enter_context(
+                            untrained.told(model, trainer.optim, double_softmax.tell)
+                        )
+                        if self._has_own_interrupts:
+                            stack.enter_context(self.interrupts)
+                        listeners = [*recorder, *self._watchers(), display]
+                        stack.enter_context(self._recording(listeners))
+                        yield
+            except KeyboardInterrupt:
+                if self.status == "failed":  # and had not come to its end just before
+                    self.status = "interrupted"
+                raise
+
+    def _prepare(self) -> None:
+        trainer = self.trainer
+        trainer.data = self.data
+        trainer.prepare_data(self.data)
+        trainer.prepare_model(self.model)
+        self._whole = trainer.train_dataloader, trainer.val_dataloader
+        preparation.limit_batches(trainer)
+        trainer.epoch = trainer.train_batch_idx = trainer.val_batch_idx = 0
+        returned, self._begun = preparation.configured(trainer)
+        trainer.optim, self.schedules = read_optimizers(returned, self.model)
+        preparation.check_needs_no_closure(trainer)
+        self.stepper.arithmetic = preparation.arithmetic_of(trainer)
+        # As they are before the first step, which changes rates and counts.
+        self._beginning = describe_beginning(self.model, trainer.optim, self.schedules)
+        self.best = BestSoFar(trainer.monitor, trainer.mode, trainer.min_delta, trainer.patience)
+
+    @contextmanager
+    def _passing(self) -> Iterator[None]:
+        """While training, the loaders know where they are, and can be stopped and gone on with."""
+        trainer, model = self.trainer, self.trainer.model
+        loaders = train, val = trainer.train_dataloader, trainer.val_dataloader
+        owners = preparation.owners_of(trainer)
+        owners += model.modules() if isinstance(model, torch.nn.Module) else [model]
+        steppers = trainer.optim, *(schedule.scheduler for schedule in self.schedules)
+        # Running until the first epoch begins.
+        self.position = Position(owners, running=self, elsewhere=steppers)
+        self.position.counted = {
+            "train": trainer.num_train_batches,
+            "val": trainer.num_val_batches,
+        }
+        begun, self._begun = self._begun, None
+        first = train if begun is None else begun
+        trainer.train_dataloader = self._pass(first, "train", trainer.num_train_batches)
+        if val is not None:
+            trainer.val_dataloader = self._pass(val, "val", trainer.num_val_batches)
+        try:
+            yield
+        finally:
+            trainer.train_dataloader, trainer.val_dataloader = loaders
+
+    def _pass(self, loader: Any, split: Split, num_batches: int) -> ResumableLoader:
+        limit = self.trainer.limit_batches
+        if limit is not None:  # also where the loader says that it has fewer
+            limit = num_batches if limit < 1 else int(limit)
+        return ResumableLoader(giving_copies(loader), split, self.position, limit, self.end_batch)
+
+    def _take_up(self, recorder: Sequence[Sink]) -> None:
+        """Goes on from where it is to be resumed, and looks at what is to come."""
+        trainer = self.trainer
+        if self.resumption is not None:
+            snapshot.put_back(self.resumption.state, self)
+            preparation.check_left_to_do(self)
+            preparation.warn_of_counters(self)
+        if recorder:
+            snapshot.warn_of_unkept(self.position)
+        if trainer.max_epochs - self.position.epoch > 1:
+            for passes in (trainer.train_dataloader, trainer.val_dataloader):
+                check_begins_anew(inmost(passes))
+        preparation.check_planned(self)
+
+    # Epochs and steps
+
+    def run(self) -> None:
+        """The epochs that are left, while it is open."""
+        for epoch in range(self.position.epoch, self.trainer.max_epochs):
+            if self.best.is_spent or self.is_stopping:
+                self.stopped_early = True
+                break
+            self.begin_epoch(epoch)
+            self.trainer.fit_epoch()
+            self.end_epoch()
+        self.take_best()
+
+    def begin_epoch(self, epoch: int) -> None:
+        """The next epoch begins; `epoch` counts from 0."""
+        self.trainer.epoch = epoch
+        self.position.begin_epoch()
+
+    def end_batch(self, split: Split) -> None:
+        """A batch was used, by whatever loop. Training may end here, and be gone on with."""
+        if split == "val":
+            self._between_steps()
+            return
+        if not self._is_loop_known:
+            self._is_loop_known = True
+            if not self.stepper.is_used:
+                warn_of_ignored(self.trainer, "fit_epoch")
+        if self.position.batches > self.trainer.num_train_batches:
+            counting.count(self, "train", self.position.batches)
+        if not self.stepper.waiting:  # otherwise gradients are waiting for more
+            self.end_step()
+
+    def end_step(self) -> None:
+        """An update was taken: schedules, and the sinks that are told of every step."""
+        self.position.steps += 1
+        for schedule in self.schedules:
+            schedule.end("step", self.position.steps)
+        self._between_steps(self.told_of_steps)
+
+    def _between_steps(self, told: Sequence[Sink] = ()) -> None:
+        self.position.between_steps = True
+        for sink in told:
+            sink.end_step(self.trainer)
+        self.interrupts.raise_pending()
+        self.position.between_steps = False
+
+    def end_epoch(self) -> None:
+        """Closes an epoch whose batches are done: exact means, schedules, the best, the sinks."""
+        trainer, history = self.trainer, self.history
+        counting.recount(self)
+        sizes, epoch = self.position.sizes, trainer.epoch + 1
+        weights = {
+            "train": weights_of(trainer.train_dataloader, sizes["train"], history.meters, "train_"),
+            "val": weights_of(trainer.val_dataloader, sizes["val"], history.meters, "val_"),
+        }
+        metrics = history.close_epoch(epoch, weights)
+        rate = learning_rate(trainer.optim) if self.schedules else None
+        if rate is not None:
+            metrics.append(history.note(epoch, "lr", rate))
+        row = history[-1] if metrics else {}
+        is_broken = False
+        if history.diverged is None:
+            history.diverged = self._what_broke(row)
+            is_broken = history.diverged is not None
+        for schedule in self.schedules:
+            schedule.end("epoch", epoch, row)
+        # Parameters that are no numbers are not the best, whatever was measured before they broke.
+        seen = dict.fromkeys(row, math.nan) if is_broken else row
+        if self.best.update(seen) and trainer.keep_best:
+            self.best_model = _copied(model_tensors(trainer.model))
+        for metric in metrics:
+            for sink in self.listeners:
+                sink.write(metric)
+        self.position.end_epoch()
+        for sink in self.listeners:
+            sink.end_epoch(trainer)
+        if epoch < trainer.max_epochs:  # otherwise it finishes, and then passes it on
+            self.interrupts.raise_pending()
+
+    def _what_broke(self, row: Mapping[str, float]) -> str | None:
+        """What is NaN or infinite at the end of an epoch of finite training losses, or None."""
+        where = f"at the end of epoch {self.trainer.epoch + 1}"
+        for name, parameter in trained_tensors(self.trainer.model, self.trainer.optim).items():
+            if parameter.layout == torch.strided and not parameter.isfinite().all():
+                return f"the parameter {name} {where}"
+        loss = self.stepper.last_loss
+        is_plotted = any(is_loss(label) and not label.startswith("val_") for label in row)
+        if loss is not None and not is_plotted and not loss.isfinite().all():
+            return f"the training loss {where}"
+        return None
+
+    def take_best(self) -> None:
+        """Gives the model the parameters of its best epoch, where that is wanted."""
+        model = self.trainer.model
+        if not self.trainer.keep_best:
+            return
+        if self.best_model is None:
+            warn(
+                "keep_best=True, but no epoch has a finite value to know the best one by. The "
+                "model keeps the parameters of the last.",
+                IgnoredSettingWarning,
+            )
+            return
+        # A checkpoint that is saved later goes on from these.
+        self.last_model = _copied(model_tensors(model))
+        snapshot.load_parameters(model, self.best_model)
+
+    # An epoch elsewhere, and a copy
+
+    def lend_epoch(self, epoch: int) -> None:
+        """The next epoch begins, and somebody else computes it; until `record_epoch` has it."""
+        self.trainer.epoch = epoch
+        self.position.between_steps = False
+
+    def record_epoch(
+        self, losses: Sequence[float], validated: Mapping[str, Sequence[float]]
+    ) -> None:
+        """Takes an epoch that somebody else computed as if its steps had been taken here.
+
+        Args:
+            losses: The training loss of each batch.
+            validated: What the validation gave of each batch, by label, such as "val_loss".
+        """
+        trainer, model = self.trainer, self.trainer.model
+        begin, n = trainer.train_batch_idx, trainer.num_train_batches
+        model.board.xlabel = "epoch"
+        xs = [(begin + i) / n for i in range(len(losses))]
+        every_n = int(n / model.plot_train_per_epoch)
+        model.board.draw_many(xs, losses, "train_loss", every_n)
+        trainer.train_batch_idx += len(losses)
+        self.position.steps += len(losses)
+        for label, ys in validated.items():
+            every_n = int(trainer.num_val_batches / model.plot_valid_per_epoch)
+            xs = [float(trainer.epoch + 1)] * len(ys)
+            model.board.draw_many(xs, ys, label, every_n)
+        trainer.val_batch_idx += max(map(len, validated.values()), default=0)
+        self._is_loop_known = True
+        if self.schedules:
+            note_a_step(trainer.optim)
+        self.end_epoch()
+
+    def fork(self) -> "Training":
+        """A copy that can go on from here as this one will, and tells nobody.
+
+        Its model is a copy; the data are the same. Its history is empty, and its optimizer is as
+        new: `snapshot.put_back` gives it a state.
+
+        Raises:
+            TypeError: If a method was replaced on the trainer itself, which has no copy.
+        """
+        trainer = self.trainer
+        if any(getattr(value, "__self__", None) is trainer for value in vars(trainer).values()):
+            raise TypeError("a method was replaced on the trainer itself, and not on its class")
+        model, board = trainer.model, ProgressBoard(display=False)
+        fork, copied = copy.copy(self), copy.copy(trainer)
+        known: dict[int, Any] = {id(trainer): copied, id(model.board): board, id(self): fork}
+        known |= {id(value): value for value in (trainer.data, *self.position.generators)}
+        copied.training, copied.keep_best = fork, False
+        copied.model = fork.model = again = copied_model(model, known)
+        again.trainer, again.board = copied, board
+        copied.optim, fork.schedules = read_optimizers(again.configure_optimizers(), again)
+        owners = [known.get(id(owner), owner) for owner in self.position.owners]
+        fork.trainer, fork.position = copied, Position(owners)
+        fork.history, fork.best = History(), copy.deepcopy(self.best)
+        fork.listeners = fork.told_of_steps = []
+        arithmetic = self.stepper.arithmetic
+        if arithmetic.scaler is not None:
+            arithmetic = Precision(trainer.precision, trainer.device)
+        fork.stepper = type(self.stepper)(copied, arithmetic)
+        for split in ("train", "val"):
+            loader = getattr(trainer, f"{split}_dataloader")
+            if loader is not None:
+                passes = ResumableLoader(
+                    loader.loader, split, fork.position, loader.limit, fork.end_batch
+                )
+                setattr(copied, f"{split}_dataloader", passes)
+        board.history, board.sinks, board.trained = fork.history, [], True
+        return fork
+
+    # Who is told
+
+    def _recorder(self) -> list[Sink]:
+        """The sink that keeps a run, if one is wanted."""
+        run = self.trainer.run
+        if run is None or isinstance(run, Sink):
+            return [] if run is None else [run]
+        recorder: Sink = above("runs.recorder").Run(run)
+        return [recorder]
+
+    def _watchers(self) -> list[Sink]:
+        """The sinks that look for what goes wrong."""
+        watchers: list[Sink] = above("watching").watchers(self.trainer.watch)
+        return watchers
+
+    @contextmanager
+    def _recording(self, listeners: Sequence[Sink]) -> Iterator[None]:
+        """Opens every place that is told what happens, and closes it whatever happens."""
+        trainer, model = self.trainer, self.trainer.model
+        board = model.board
+        self.listeners, self._process = [*trainer.sinks, *listeners], os.getpid()
+        self.told_of_steps = [
+            sink for sink in self.listeners if type(sink).end_step is not Sink.end_step
+        ]
+        self.history.open(board, trainer)
+        if draws_on_ours(model):
+            board.history, board.sinks, board.trained = self.history, self.listeners, True
+        with ExitStack() as closing:
+            try:
+                for sink in self.listeners:
+                    # Unwound from the last: every sink is closed, even when the one before it
+                    # fails, or Ctrl-C comes while it opens.
+                    closing.callback(self._close, sink)
+                    sink.open(board, trainer)
+                yield
+                self.status = "diverged" if self.history.diverged else "finished"
+            except KeyboardInterrupt:
+                self.status = "interrupted"
+                raise
+            finally:
+                # A display may hold a thread, which could not be copied with the model.
+                self.listeners = self.told_of_steps = []
+                if draws_on_ours(model):
+                    try:
+                        if self.status in ("interrupted", "failed"):
+                            board.flush()  # what came since the last point is not lost
+                    finally:
+                        board.history = board.sinks = None
+
+    def _close(self, sink: Sink) -> None:
+        if os.getpid() == self._process:  # in one that was forked, all belongs to its parent
+            sink.close(self.status or "failed")
+
+    def _leave_to_parent(self) -> None:
+        """Tells nothing more to anybody, in a process that was forked while this trains."""
+        self.listeners.clear()
+        self.told_of_steps.clear()
+
+    # Its state
+
+    @property
+    def setup(self) -> dict[str, Any]:
+        """What the result depends on besides the state: classes, settings, a look at the data."""
+        if self._setup is None:
+            self._setup = describe_setup(self.trainer, self._whole, self._beginning)
+        return self._setup
+
+
+def _copied(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
