@@ -1,9 +1,10 @@
 """The contenders of training.py, and the process that each of them runs in.
 
-Every contender trains one of two models on Fashion-MNIST, batch size 256, plain SGD with a
+Every contender trains one of three models on Fashion-MNIST, batch size 256, plain SGD with a
 learning rate of 0.1, and after each epoch measures loss and accuracy on the validation set:
 
 - "softmax": softmax regression from scratch, 784-10, exp over sum, mean of -log.
+- "concise": softmax regression concisely, a linear layer 784-10 and cross-entropy.
 - "mlp": a perceptron 784-256-10 with ReLU and cross-entropy.
 
 A contender is a function `contender(task, end_epoch)` that starts one long training and calls
@@ -36,6 +37,8 @@ BATCH_SIZE = 256
 LR = 0.1
 SIGMA = 0.01
 NUM_HIDDENS = 256
+#: The numbers of inputs, of hidden units if there are any, and of outputs.
+SIZES = {"softmax": [784, 10], "concise": [784, 10], "mlp": [784, NUM_HIDDENS, 10]}
 #: More epochs than anybody waits for: the coordinator ends a training, not a count.
 ENDLESS = 100_000
 
@@ -52,7 +55,7 @@ class Task:
 
     Attributes:
         contender: A key of CONTENDERS.
-        model: "softmax" or "mlp".
+        model: "softmax", "concise" or "mlp".
         folder: Where the coordinator has put the images, as NumPy files.
         limit: The most images of each split to use; None uses all.
         threads: Threads for the arithmetic, and processors to run on.
@@ -114,6 +117,14 @@ def _softmax_network() -> Any:
     return [W, b], forward, loss
 
 
+def _concise_network() -> Any:
+    """The same with PyTorch's layer and loss."""
+    from torch import nn
+
+    net = nn.Linear(784, 10)
+    return list(net.parameters()), net, nn.functional.cross_entropy
+
+
 def _mlp_network() -> Any:
     """The same for the perceptron, with PyTorch's layers."""
     from torch import nn
@@ -123,7 +134,8 @@ def _mlp_network() -> Any:
 
 
 def _network(model: str) -> Any:
-    return _softmax_network() if model == "softmax" else _mlp_network()
+    networks = {"softmax": _softmax_network, "concise": _concise_network, "mlp": _mlp_network}
+    return networks[model]()
 
 
 def _module(model: str) -> Any:
@@ -269,7 +281,7 @@ def _gemms(task: Task, end_epoch: EndEpoch, gather: str | None) -> None:
         X, X_val = X.reshape(len(X), -1), X_val.reshape(len(X_val), -1)
     else:
         X, _, X_val, _ = task.float_tensors()
-    sizes = [784, 10] if task.model == "softmax" else [784, NUM_HIDDENS, 10]
+    sizes = SIZES[task.model]
     weights = [torch.randn(n, m) for n, m in itertools.pairwise(sizes)]
     activations = [torch.randn(BATCH_SIZE, n) for n in sizes]
 
@@ -322,6 +334,9 @@ def _gradbook(
     if task.model == "softmax":
         cls = own_softmax_class(gradbook) if own_class else gradbook.SoftmaxRegressionScratch
         model = cls(num_inputs=784, num_outputs=10, lr=LR)
+    elif task.model == "concise":
+        cls = own_concise_class(gradbook) if own_class else gradbook.SoftmaxRegression
+        model = cls(num_outputs=10, lr=LR)
     elif own_class:
         model = own_mlp_class(gradbook)(num_inputs=784, num_outputs=10, num_hiddens=256, lr=LR)
     else:
@@ -395,6 +410,22 @@ def own_softmax_class(library: Any) -> type:
     return SoftmaxRegressionScratch
 
 
+def own_concise_class(library: Any) -> type:
+    """The softmax regression with PyTorch's layers that a reader of the book writes."""
+    from torch import nn
+
+    class SoftmaxRegression(library.Classifier):
+        def __init__(self, num_outputs: int, lr: float) -> None:
+            super().__init__()
+            self.save_hyperparameters()
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, num_outputs))
+
+        def forward(self, X: Any) -> Any:
+            return self.net(X)
+
+    return SoftmaxRegression
+
+
 def own_mlp_class(library: Any) -> type:
     """The perceptron from scratch that a reader of the book writes."""
     import torch
@@ -449,6 +480,8 @@ def _original_d2l(task: Task, end_epoch: EndEpoch, display: bool = False) -> Non
 
     if task.model == "softmax":
         model = own_softmax_class(d2l)(num_inputs=784, num_outputs=10, lr=LR)
+    elif task.model == "concise":
+        model = own_concise_class(d2l)(num_outputs=10, lr=LR)
     else:
         model = own_mlp_class(d2l)(num_inputs=784, num_outputs=10, num_hiddens=256, lr=LR)
     model.board.display = display
@@ -527,10 +560,8 @@ def _keras(task: Task, end_epoch: EndEpoch, backend: str) -> None:
         layers = [keras.layers.Dense(10, activation="softmax", kernel_initializer=init)]
         loss = keras.losses.SparseCategoricalCrossentropy()
     else:
-        layers = [
-            keras.layers.Dense(NUM_HIDDENS, activation="relu"),
-            keras.layers.Dense(10),
-        ]
+        hidden = [keras.layers.Dense(n, activation="relu") for n in SIZES[task.model][1:-1]]
+        layers = [*hidden, keras.layers.Dense(10)]
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model = keras.Sequential([keras.Input((784,)), *layers])
     model.compile(
@@ -600,7 +631,7 @@ def scikit_learn(task: Task, end_epoch: EndEpoch) -> None:
 
     X, y, X_val, y_val = task.float_arrays()
     model = MLPClassifier(
-        hidden_layer_sizes=() if task.model == "softmax" else (NUM_HIDDENS,),
+        hidden_layer_sizes=SIZES[task.model][1:-1],
         solver="sgd",
         learning_rate_init=LR,
         momentum=0,

@@ -1,12 +1,14 @@
 """What a sweep costs when its members are trained in a stack, against one after the other.
 
-    python benchmarks/sweeps.py [--models softmax,mlp] [--rounds 7] [--epochs 3] [--runs]
+    python benchmarks/sweeps.py [--models softmax,mlp] [--rounds 7] [--epochs 3] [--runs] [--whole]
 
 The same members (8 learning rates on Fashion-MNIST; for linear regression 32) are trained both
 ways in turn, in one process. The figure is the ratio of the seconds in the same round: stacked by
 sequential. Everything is in it, the tracing of the steps too, so it falls with more epochs; what
 an epoch costs in the long run is measured apart, by the epochs between the first and the last.
-With `--runs` each member also keeps a run folder.
+With `--runs` each member also keeps a run folder. With `--whole` it is `gradbook.sweep` that is
+measured, with its looks at what can be stacked, its run folders, table and figure, against plain
+trainings that keep nothing.
 
 "own" is a model as a learner writes it: tensors as attributes, a function of its own, its own loss.
 
@@ -59,6 +61,25 @@ class Own(gradbook.Classifier):
         return -Z[range(len(y)), y].mean()
 
 
+class OwnSoftmax(gradbook.Classifier):
+    """Softmax regression with the formula of section 4.4, as the book's readers write it."""
+
+    def __init__(self, lr: float, sigma: float = 0.01) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.W = torch.normal(0, sigma, (784, 10), requires_grad=True)
+        self.b = torch.zeros(10, requires_grad=True)
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        """Probabilities of shape (batch, 10)."""
+        X_exp = torch.exp(X.reshape(-1, 784) @ self.W + self.b)
+        return X_exp / X_exp.sum(1, keepdims=True)
+
+    def loss(self, y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The cross-entropy of probabilities."""
+        return -torch.log(y_hat[list(range(len(y_hat))), y]).mean()
+
+
 def leaky(X: torch.Tensor) -> torch.Tensor:
     """A ReLU that lets a tenth through."""
     return torch.max(X, 0.1 * X)
@@ -82,6 +103,7 @@ CASES = {
     "softmax": Case("softmax regression", gradbook.SoftmaxRegression, _EIGHT),
     "mlp": Case("MLP 784-256-10", gradbook.MLP, _EIGHT),
     "own": Case("a learner's own MLP 784-64-10", Own, _EIGHT),
+    "own-softmax": Case("a learner's own softmax regression", OwnSoftmax, _EIGHT),
     "linear-regression": Case(
         "linear regression",
         gradbook.LinearRegression,
@@ -142,6 +164,20 @@ def train(
     return [training.trainer.history["train_loss"][-1] for training in trainings]
 
 
+def sweep(case: Case, data: Any, epochs: int, runs: str | None, seconds: Seconds) -> list[float]:
+    """Has all members trained by one call, and returns the last loss of each."""
+    begin = time.perf_counter()
+    done = gradbook.sweep(
+        case.make, data, lr=list(case.rates), max_epochs=epochs, display="off", runs=runs or "runs"
+    )
+    seconds.whole.append(time.perf_counter() - begin)
+    facts = json.loads((Path(done.folder) / "sweep.json").read_text())
+    alone = {member["alone"] for member in facts["members"]} - {None}
+    if alone:
+        raise SystemExit(f"{case.title} was not stacked: {alone}")
+    return [run.final["train_loss"] for run in done.runs]
+
+
 def measure(case: Case, options: argparse.Namespace, quiet: Quiet) -> dict[str, Any]:
     """Both ways in turn, after a round to warm up."""
     seed_everything(0)
@@ -157,12 +193,15 @@ def measure(case: Case, options: argparse.Namespace, quiet: Quiet) -> dict[str, 
             quiet.wait()
             with tempfile.TemporaryDirectory() as folder:
                 kept = seconds[is_stacked] if number else Seconds()
+                if options.whole and is_stacked:
+                    losses[is_stacked] = sweep(case, data, options.epochs, folder, kept)
+                    continue
                 runs = folder if options.runs else None
                 losses[is_stacked] = train(case, data, options.epochs, is_stacked, runs, kept)
         pairs = zip(losses[True], losses[False], strict=True)
         difference = max(difference, *(abs(a - b) / abs(b) for a, b in pairs))
     found: dict[str, Any] = {"title": case.title, "members": len(case.rates)}
-    for name in ("whole", "epoch"):
+    for name in ("whole",) if options.whole else ("whole", "epoch"):
         stacked, alone = (getattr(seconds[key], name) for key in (True, False))
         ratios = [a / b for a, b in zip(stacked, alone, strict=True)]
         found[name] = {"stacked": stacked, "sequential": alone, "ratios": ratios}
@@ -176,6 +215,8 @@ def tell(found: dict[str, Any], options: argparse.Namespace) -> None:
         ("whole", f"{options.epochs} epochs with begin and end"),
         ("epoch", "an epoch, after the first"),
     ):
+        if name not in found:
+            continue
         values = found[name]
         ratios = values["ratios"]
         print(
@@ -195,6 +236,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--patience", type=float, default=300, metavar="SECONDS")
     parser.add_argument("--runs", action="store_true", help="keep a run folder of each member")
+    parser.add_argument("--whole", action="store_true", help="measure gradbook.sweep")
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     names = options.models.split(",")

@@ -43,7 +43,11 @@ from contenders import CONTENDERS, Contender
 HERE = Path(__file__).parent
 WORKER = HERE / "contenders.py"
 BASELINE = "plain"
-MODELS = {"softmax": "softmax regression from scratch", "mlp": "MLP 784-256-10"}
+MODELS = {
+    "softmax": "softmax regression from scratch",
+    "concise": "softmax regression, nn.Linear with cross-entropy",
+    "mlp": "MLP 784-256-10",
+}
 #: Seconds after which a silent contender is given up.
 PATIENCE_SECONDS = 600
 
@@ -587,7 +591,7 @@ def parse(arguments: Sequence[str] | None) -> Options:
         epilog=f"Contenders: {', '.join(CONTENDERS)}.",
     )
     add = parser.add_argument
-    add("--models", default=",".join(MODELS), help="of softmax, mlp (default: both)")
+    add("--models", default=",".join(MODELS), help=f"of {', '.join(MODELS)} (default: all)")
     add(
         "--contenders",
         default="*",

@@ -34,7 +34,7 @@ def test_training_measures_and_reports(tmp_path):
     report = json.loads(report_file.read_text(encoding="utf-8"))
     measured = [(result["model"], result["name"]) for result in report["epochs"]]
     assert measured == [
-        (model, name) for model in ("softmax", "mlp") for name in names.split(",")
+        (model, name) for model in ("softmax", "concise", "mlp") for name in names.split(",")
     ], done.stderr
     assert all(len(result["seconds"]) == 1 for result in report["epochs"])
     assert all(0 < result["accuracy"] <= 1 for result in report["epochs"])
