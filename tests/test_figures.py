@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -9,7 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning
 from gradbook.figures import plot, set_axes, set_figsize, show_images, use_svg_display
 
 
@@ -189,7 +190,43 @@ def test_cells_without_an_image_are_blank():
 
 
 def test_images_without_a_cell_are_left_out():
-    assert len(show_images(np.zeros((9, 2, 2)), 1, 2)) == 2
+    with pytest.warns(GradbookWarning, match=r"Of 9 images, 7 have no place in a grid of 1 x 2"):
+        assert len(show_images(np.zeros((9, 2, 2)), 1, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("imgs", "grid", "drawn"),
+    [
+        (np.zeros((8, 9)), {}, 1),
+        (np.zeros((6, 2, 2)), {}, 6),
+        ([np.zeros((8, 9))] * 5, {"num_rows": 2}, 5),
+        (np.zeros((3, 8, 9)), {}, 1),
+    ],
+)
+def test_without_a_grid_there_is_a_place_for_each_image(imgs, grid, drawn):
+    axes = show_images(imgs, **grid)
+    assert sum(len(ax.images) for ax in axes) == drawn
+    assert len(axes) - drawn <= 1
+
+
+@pytest.mark.parametrize(
+    ("imgs", "told"),
+    [
+        (torch.rand(6, 784), r"one row of 784 numbers.*`X.reshape\(-1, 28, 28\)`"),
+        ([torch.rand(784)], r"one row of 784 numbers.*`X.reshape\(-1, 28, 28\)`"),
+        ([torch.rand(10)], r"`X.reshape\(-1, height, width\)`"),
+        (["cat.png"], r"PIL images, but got 'cat.png'\. .*`PIL.Image.open\(path\)`"),
+        ("cat.png", r"but got 'cat.png'\. .*`PIL.Image.open\(path\)`"),
+        ([Path("cat.png")], r"`PIL.Image.open\(path\)`"),
+        ([None], r"PIL images, but got None\."),
+        ([], "There is no image"),
+        (torch.zeros(0, 2, 2), "There is no image"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_what_to_write(imgs, told):
+    with pytest.raises(ConfigError, match=told):
+        show_images(imgs, 2, 3)
+    assert plt.get_fignums() == []
 
 
 def test_titles_may_be_fewer():
@@ -308,8 +345,8 @@ def test_a_lone_image_needs_no_list(image, shape):
 
 @pytest.mark.parametrize("shape", [(3, 8, 9), (4, 3, 3), (16, 3, 3)])
 def test_several_grey_images_stay_several(shape):
-    axes = show_images(torch.zeros(shape), 1, 2)
-    assert [ax.images[0].get_array().shape for ax in axes] == [shape[1:]] * 2
+    axes = show_images(torch.zeros(shape), 2, 8)[: shape[0]]
+    assert [ax.images[0].get_array().shape for ax in axes] == [shape[1:]] * shape[0]
 
 
 @pytest.mark.parametrize("titles", [7, torch.tensor(7), torch.tensor([7]), iter([7])])

@@ -4,11 +4,12 @@ Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning, shown, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,8 +161,8 @@ def plot(
 
 def show_images(
     imgs: Any,
-    num_rows: int,
-    num_cols: int,
+    num_rows: int = 1,
+    num_cols: int | None = None,
     titles: Sequence[Any] | None = None,
     scale: float = 1.5,
 ) -> "np.ndarray[Any, Any]":
@@ -169,11 +170,12 @@ def show_images(
 
     Args:
         imgs: Images as tensors or arrays of shape (H, W) or (H, W, 3), also (1, H, W) or
-            (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out.
+            (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out,
+            with a warning.
             A single image needs no list. In a grid of one place (3, H, W) is one in colour;
             in a larger one, three grey ones.
         num_rows: The rows of the grid.
-        num_cols: The columns of the grid.
+        num_cols: The columns of the grid; None takes as many as the images need.
         titles: The images' titles, or that of the first; there may be fewer.
         scale: Width and height of an image in inches.
 
@@ -181,7 +183,7 @@ def show_images(
         The axes as an array of shape (num_rows * num_cols,).
 
     Raises:
-        ConfigError: If the grid has no place, or an image has another shape.
+        ConfigError: If the grid has no place, there is no image, or one has another shape.
     """
     import numpy as np
     from matplotlib import pyplot as plt
@@ -189,16 +191,32 @@ def show_images(
     from gradbook.checks import check_positive, check_whole_number  # loads PyTorch
 
     num_rows = check_whole_number(num_rows, "num_rows", at_least=1)
-    num_cols = check_whole_number(num_cols, "num_cols", at_least=1)
+    if num_cols is not None:
+        num_cols = check_whole_number(num_cols, "num_cols", at_least=1)
     check_positive(scale, "scale")
     imgs = _numbers(imgs)
-    if _is_one_image(imgs, num_rows * num_cols):
+    num_places = num_rows * (num_cols or 1)
+    if _is_one_image(imgs, num_places):
+        if getattr(imgs, "ndim", None) == 2 and 1 < len(imgs) <= num_places < imgs.shape[1]:
+            raise ConfigError(_flat(imgs.shape))
         imgs = [imgs]
-    if not hasattr(imgs, "__iter__"):
-        raise ConfigError(f"Images are tensors, arrays or PIL images, but got {imgs!r:.80}.")
+    if not hasattr(imgs, "__iter__") or isinstance(imgs, str):
+        raise ConfigError(_no_image(imgs))
     if getattr(imgs, "ndim", None) == 4 and imgs.shape[1] == 1:
         imgs = imgs[:, 0]
-    images = [_pixels(image) for image in list(imgs)[: num_rows * num_cols]]
+    imgs = list(imgs)
+    if not imgs:
+        raise ConfigError("There is no image to draw: the list of images is empty.")
+    if num_cols is None:
+        num_cols = -(-len(imgs) // num_rows)
+    num_places = num_rows * num_cols
+    images = [_pixels(image) for image in imgs[:num_places]]
+    if len(imgs) > num_places:
+        warn(
+            f"Of {len(imgs)} images, {len(imgs) - num_places} have no place in a grid of "
+            f"{num_rows} x {num_cols}, and are left out. Leave num_cols out to draw them all.",
+            GradbookWarning,
+        )
     use_svg_display()
     _, grid = plt.subplots(
         num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale), squeeze=False
@@ -315,7 +333,13 @@ def _pixels(image: Any) -> Any:
     if shape is None and not hasattr(image, "getbands"):  # no PIL image
         import numpy as np
 
-        image = np.asarray(image)
+        given = image
+        try:
+            image = np.asarray(image)
+        except ValueError:  # rows of several lengths
+            raise ConfigError(_no_image(given)) from None
+        if image.dtype.kind not in "biuf":
+            raise ConfigError(_no_image(given))
         shape = image.shape
     if shape is None:
         return image
@@ -323,9 +347,26 @@ def _pixels(image: Any) -> Any:
         image = image.transpose(1, 2, 0)
     if len(shape) == 3 and image.shape[-1] == 1:
         image = image[:, :, 0]
+    if len(shape) == 1:
+        raise ConfigError(_flat(shape))
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[-1] in (3, 4)):
         raise ConfigError(
-            f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but this one has {shape}. "
-            f"Give a list of images, also of a single one: [image]."
+            f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but this one has {shape}."
         )
     return image
+
+
+def _no_image(value: Any) -> str:
+    advice = ""
+    if isinstance(value, str | os.PathLike):
+        advice = " Open the file first: `PIL.Image.open(path)`."
+    return f"Images are tensors, arrays or PIL images, but got {shown(value)}.{advice}"
+
+
+def _flat(shape: Sequence[int]) -> str:
+    side = math.isqrt(shape[-1])
+    sides = f"{side}, {side}" if side * side == shape[-1] else "height, width"
+    return (
+        f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but of the shape {tuple(shape)} "
+        f"each is one row of {shape[-1]} numbers. Reshape them: `X.reshape(-1, {sides})`."
+    )

@@ -135,7 +135,7 @@ class Module(nn.Module, HyperParameters):
         """Calls `forward`; an input that does not fit a layer is explained layer by layer."""
         try:
             return super().__call__(*inputs, **kwargs)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
             explained = checks.explain_forward(self, inputs, kwargs, error)
             if explained is None:
                 raise
