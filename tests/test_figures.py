@@ -362,3 +362,25 @@ def test_what_is_no_image(imgs):
 
 def test_an_image_of_lists():
     assert show_images([[[1, 2], [3, 4]]], 1, 1)[0].images[0].get_array().shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "told"),
+    [
+        ((None,), {}, "this is None"),
+        (([1, 2], torch.sin), {}, r"a function. Give its values, such as f\(x\)"),
+        ((np.arange(5), np.zeros((5, 2))), {}, "5 points, but Y has 2.*give `Y.T`"),
+        ((torch.arange(5), torch.zeros(5, 2)), {}, "give `Y.T`"),
+        (([1, 2],), {"xscale": "logarithmic"}, "xscale is one of linear, log.*'logarithmic'"),
+        (([1, 2],), {"yscale": None}, "yscale is one of linear"),
+        (([1, 2],), {"fmts": ["zz"]}, "with the format 'zz'"),
+    ],
+)
+def test_what_cannot_be_plotted_is_told_what_to_write(args, kwargs, told):
+    with pytest.raises(ConfigError, match=told):
+        plot(*args, **kwargs)
+
+
+def test_a_sparse_tensor_is_drawn_as_its_values():
+    plot(torch.tensor([0.0, 2.0]).to_sparse())
+    assert drawn() == [([0, 1], [0, 2])]

@@ -1364,3 +1364,18 @@ def test_a_trainer_s_signature_is_that_of_its_settings():
     names = list(inspect.signature(Trainer).parameters)
     assert names[:3] == ["max_epochs", "num_gpus", "gradient_clip_val"]
     assert "patience" in names
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("epochs", r"no 'epochs'\. It belongs to the trainer, as `Trainer\(max_epochs=\.\.\.\)`"),
+        ("max_epochs", r"`Trainer\(max_epochs=\.\.\.\)`"),
+        ("lr", "no 'lr'. It belongs to the model"),
+        ("batch_size", "It belongs to the data"),
+        ("qqq", "no 'qqq'.$"),
+    ],
+)
+def test_fit_says_where_a_setting_belongs(name, told):
+    with pytest.raises(ConfigError, match=told):
+        Trainer(max_epochs=1).fit(None, None, **{name: 3})

@@ -4,13 +4,14 @@ Book: 3.2.2 (oo-design-models).
 """
 
 import math
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import torch
 
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, shown
 from gradbook.hparams import HyperParameters
 from gradbook.record import History, Meter, Metric, Sink
 
@@ -116,8 +117,8 @@ class ProgressBoard(HyperParameters):
             is_position = False
         if not is_position:
             raise ConfigError(
-                f"x must be a finite number, but a point of the curve {label!r} has x={x!r:.80}. "
-                f"Count steps or epochs, or leave the point out."
+                f"x must be a finite number, but a point of the curve {label!r} has "
+                f"x={shown(x)}. Count steps or epochs, or leave the point out.{_too_large(x)}"
             )
         x = float(x)
         if isinstance(y, torch.Tensor):
@@ -128,9 +129,10 @@ class ProgressBoard(HyperParameters):
         else:
             try:
                 value = float(y)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
-                    f"y must be a number, but a point of the curve {label!r} has y={y!r:.80}."
+                    f"y must be a number, but a point of the curve {label!r} has "
+                    f"y={shown(y)}.{_too_large(y)}"
                 ) from None
         if self.history is not None:
             self.history.add(label, x, value)
@@ -138,8 +140,13 @@ class ProgressBoard(HyperParameters):
         if window is None:
             window = self.windows[label] = Meter()
         window.add(x, value)
-        if len(window) < every_n:
-            return
+        try:
+            if len(window) < every_n:
+                return
+        except TypeError:
+            raise ConfigError(
+                f"every_n is how many values make one point, but it is {shown(every_n)}."
+            ) from None
         self._close_window(label)
 
     def draw_many(
@@ -194,6 +201,11 @@ class ProgressBoard(HyperParameters):
             self.sinks[0].open(self)
         for sink in self.sinks:
             sink.write(point)
+
+
+def _too_large(value: Any) -> str:
+    is_whole = isinstance(value, int) and abs(value) > sys.float_info.max
+    return f" It is too large for a float, {sys.float_info.max:.1e} at most." if is_whole else ""
 
 
 def _check_label(label: object) -> None:

@@ -153,6 +153,41 @@ def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
         )
 
 
+#: What PyTorch says where a size is too large for the main memory, or for a number.
+_NO_MEMORY = re.compile(
+    r"you tried to allocate \d+ bytes|Storage size calculation overflowed|Overflow when unpacking"
+    r"|multiplication overflow"
+)
+
+
+@contextmanager
+def enough_memory(owner: Any) -> Iterator[None]:
+    """Raises ConfigError where what `owner` makes, of sizes in its hparams, is too large."""
+    try:
+        yield
+    except RuntimeError as error:
+        lack = _lack_of_memory(owner, error)
+        if lack is None:
+            raise
+        raise lack from error
+
+
+def _lack_of_memory(owner: Any, error: Exception) -> ConfigError | None:
+    if not isinstance(error, RuntimeError) or not _NO_MEMORY.search(str(error)):
+        return None
+    sizes = [
+        f"{name}={shown(value)}"
+        for name, value in getattr(owner, "hparams", {}).items()
+        for size in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(size, int) and size >= 1000
+    ]
+    return ConfigError(
+        f"There is not enough memory for what {type(owner).__name__} computes"
+        f"{' with ' if sizes else ''}{', '.join(dict.fromkeys(sizes))}. Choose smaller sizes, or a "
+        f"smaller batch."
+    )
+
+
 # Labels
 
 
@@ -349,7 +384,7 @@ def explain_not_one_tensor(model: object, output: Any) -> str:
 
 def explain_forward(
     model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
-) -> BatchError | None:
+) -> GradbookError | None:
     """Says where in the network an input stopped fitting, or None if that is not the matter.
 
     The input goes through the network once more, with an observer at every layer.
@@ -406,12 +441,14 @@ def explain_forward(
 
 def _explain_inputs(
     model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
-) -> BatchError | None:
+) -> GradbookError | None:
     """Says which inputs a network cannot take at all: too many or few, or such as are no tensors.
 
     What `error` says of the learner's own code must be left to speak.
     """
     name = type(model).__name__
+    if lack := _lack_of_memory(model, error):
+        return lack
     with suppress(ValueError):  # it has no signature
         try:
             inspect.signature(model.forward).bind(*inputs, **kwargs)
@@ -631,9 +668,21 @@ def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:
         advice = _ELSEWHERE.get(name) or did_you_mean(name, known).strip()
         if name in _CALLED_HERE:
             advice = f"It is called {_CALLED_HERE[name]!r} here."
+            if _CALLED_HERE[name] == "num_gpus":
+                advice += " Write num_gpus=1 to train on the accelerator, or 0 for the CPU."
         are_clear = are_clear and bool(advice)
         told.append(f"Trainer has no setting {name!r}. {advice}".rstrip())
     return " ".join(told) + ("" if are_clear else f" It has {', '.join(known)}.")
+
+
+def foreign_to_fit(name: str) -> str:
+    """What to say of a setting that was given to `fit`."""
+    known = _CALLED_HERE.get(name, name)
+    advice = _ELSEWHERE.get(name)
+    if advice is None and (name in _CALLED_HERE or name in _CALLED_HERE.values()):
+        advice = f"It belongs to the trainer, as `Trainer({known}=...)`."
+    told = f"fit() takes model, data and resume, but no {name!r}. {advice or ''}"
+    return told.rstrip()
 
 
 #: Names that other libraries, or learners, have for the trainer's settings.

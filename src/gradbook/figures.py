@@ -9,11 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
-from gradbook.errors import ConfigError, GradbookWarning, shown, warn
+from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, shown, warn
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+
+
+#: The scales of Matplotlib that need no more than a name.
+_SCALES = ("linear", "log", "symlog", "asinh", "logit")
 
 
 def use_svg_display() -> None:
@@ -71,10 +75,16 @@ def set_axes(
         legend: The curves' names, in the order in which they were drawn.
 
     Raises:
-        ConfigError: If a range is not one.
+        ConfigError: If a range or a scale is not one.
     """
     _check_range("xlim", xlim)
     _check_range("ylim", ylim)
+    for name, scale in (("xscale", xscale), ("yscale", yscale)):
+        if scale not in _SCALES:
+            raise ConfigError(
+                f"{name} is one of {', '.join(_SCALES)}, but it is {shown(scale)}."
+                f"{did_you_mean(str(scale), _SCALES)}"
+            )
     axes.set_xlabel(xlabel or "")
     axes.set_ylabel(ylabel or "")
     axes.set_xscale(xscale)
@@ -141,9 +151,10 @@ def plot(
     for number, (x, y) in enumerate(zip(positions, values, strict=True)):
         if len(x) != len(y):
             which = f" of curve {number}" if len(values) > 1 else ""
-            raise ConfigError(
-                f"X{which} has {len(x)} points, but Y has {len(y)}. Each value needs a position."
-            )
+            advice = "Each value needs a position."
+            if getattr(Y, "ndim", 0) == 2 and len(Y) == len(x):
+                advice = "A matrix has one curve in each row; with one in each column, give `Y.T`."
+            raise ConfigError(f"X{which} has {len(x)} points, but Y has {len(y)}. {advice}")
     fmts = [fmts] if isinstance(fmts, str) else fmts
     if not fmts:
         raise ConfigError("fmts is empty, but a curve needs a format, such as '-'.")
@@ -155,7 +166,13 @@ def plot(
         axes = plt.gca()
     axes.cla()
     for number, (x, y) in enumerate(zip(positions, values, strict=True)):
-        axes.plot(x, y, fmts[number % len(fmts)])
+        try:
+            axes.plot(x, y, fmts[number % len(fmts)])
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"Curve {number} cannot be drawn with the format {fmts[number % len(fmts)]!r}, "
+                f"such as '-' or 'r--': {error}."
+            ) from error
     set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
 
 
@@ -253,6 +270,8 @@ def _numbers(values: Any) -> Any:
     """A tensor as an array, also one that requires a gradient or is on another device."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+        if hasattr(values, "to_dense"):  # as of a sparse tensor
+            values = values.to_dense()
         if str(values.dtype) == "torch.bfloat16":  # NumPy has no such type
             values = values.float()
         return values.numpy()
@@ -266,8 +285,10 @@ def _curves(values: Any) -> list[Any]:
         values = [curve for _, curve in values.items()]
     if _is_number(values):
         if not isinstance(values, Iterator):
-            kind = "text" if isinstance(values, str) else "number"
-            raise ConfigError(f"A curve is a list of numbers, but this is one {kind}: {values!r}.")
+            told = f"one {'text' if isinstance(values, str) else 'number'}: {values!r}"
+            if values is None or callable(values):
+                told = "None" if values is None else "a function. Give its values, such as f(x)"
+            raise ConfigError(f"A curve is a list of numbers, but this is {told}.")
         values = list(values)
     if _is_column(values):
         values = values[:, 0]

@@ -46,7 +46,7 @@ from gradbook.fingerprint import describe_beginning, describe_setup, model_tenso
 from gradbook.hparams import HyperParameters
 from gradbook.interrupts import Interrupts
 from gradbook.module import adopt_late
-from gradbook.near_misses import warn_of_near_misses
+from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import History, Sink, is_loss
 from gradbook.resumable_loader import (
     Position,
@@ -97,6 +97,21 @@ def _telling_unknown(init: _Init) -> _Init:
         init(self, *args, **kwargs)
 
     return cast(_Init, telling)
+
+
+_Fit = TypeVar("_Fit", bound=Callable[..., None])
+
+
+def _telling_foreign(fit: _Fit) -> _Fit:
+    """Has a `fit` say where settings belong that it was given."""
+
+    @wraps(fit)
+    def telling(self: Any, *args: Any, **kwargs: Any) -> None:
+        if foreign := [name for name in kwargs if name not in ("model", "data", "resume")]:
+            raise ConfigError(checks.foreign_to_fit(foreign[0]))
+        fit(self, *args, **kwargs)
+
+    return cast(_Fit, telling)
 
 
 class Trainer(HyperParameters):
@@ -323,6 +338,7 @@ class Trainer(HyperParameters):
         moved: Batch = to_device(batch, self.gpus[0])
         return moved
 
+    @_telling_foreign
     def fit(self, model: Any, data: Any, resume: Any = None) -> None:
         """Trains `model` on `data` until `max_epochs` passes are done.
 
@@ -380,6 +396,7 @@ class Trainer(HyperParameters):
         self._last_loss = None
         try:
             checks.check_model(model, data)
+            check_signatures(model, data, self)
             warn_of_near_misses(model, data, self)
             display = model.board.choose_display(self.display) if _draws(model) else Sink()
             recorder = self._recorder()
