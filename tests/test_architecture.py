@@ -18,9 +18,9 @@ FLOORS = {
     -1: {"escape"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes"},
+    | {"storage", "untrusted", "interrupts", "untrained", "attributes"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
-    | {"settings", "verdicts"},
+    | {"settings", "verdicts", "near_misses"},
     3: {"module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation", "rehearsal"},
     5: {"snapshot", "double_softmax"},

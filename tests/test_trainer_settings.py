@@ -1379,3 +1379,19 @@ def test_a_trainer_s_signature_is_that_of_its_settings():
 def test_fit_says_where_a_setting_belongs(name, told):
     with pytest.raises(ConfigError, match=told):
         Trainer(max_epochs=1).fit(None, None, **{name: 3})
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"run": True}, r"run must be a text or a path, such as 'runs', but it is True"),
+        ({"run": 3}, "run must be a text or a path"),
+        ({"run": "a\0b"}, "run must be a text or a path"),
+        ({"watch": True}, "watch is one of gradients, but it is True"),
+        ({"sinks": True}, "sinks must be a list of Sink objects, but holds True"),
+        ({"device": "gpu"}, "called 'num_gpus' here. Write num_gpus=1"),
+    ],
+)
+def test_a_setting_of_another_kind_is_told_what_it_is(setting, told):
+    with pytest.raises(ConfigError, match=told):
+        Trainer(max_epochs=1, **setting)

@@ -115,8 +115,9 @@ def check_number(value: Any, name: str) -> None:
     if not number and isinstance(value, torch.Tensor) and value.numel() == 1:
         number, value = True, value.item()
     if not number or not 0 <= value < math.inf:
+        several = "" if not getattr(value, "shape", ()) else " Several to try are given as a list."
         raise ConfigError(
-            f"{name} must be a finite number of at least 0, but it is {shown(value)}."
+            f"{name} must be a finite number of at least 0, but it is {shown(value)}.{several}"
         )
 
 

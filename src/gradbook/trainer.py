@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial, wraps
 from importlib import import_module
@@ -67,6 +67,7 @@ from gradbook.schedules import (
     read_optimizers,
 )
 from gradbook.stopping import BestSoFar, Mode
+from gradbook.storage import check_path
 
 #: What `watch` may name.
 WATCHED = ("gradients",)
@@ -245,8 +246,10 @@ class Trainer(HyperParameters):
         run: "str | os.PathLike[str] | Sink | None" = None,
         watch: str | Sequence[str] = (),
     ) -> None:
-        sinks = [sinks] if isinstance(sinks, Sink) else list(sinks)
-        watch = [watch] if isinstance(watch, str) else list(watch)
+        # What is no list is looked at below, as one value.
+        sinks = list(sinks) if isinstance(sinks, Iterable) else [sinks]
+        is_one = isinstance(watch, str) or not isinstance(watch, Iterable)
+        watch = [cast(str, watch)] if is_one else list(watch)
         self.save_hyperparameters()
         checks.check_whole_number(max_epochs, "max_epochs", at_least=1)
         checks.check_whole_number(num_gpus, "num_gpus", at_least=0)
@@ -256,6 +259,8 @@ class Trainer(HyperParameters):
         checks.check_choice(precision, "precision", NAMES)
         checks.check_choice(mode, "mode", ("auto", "min", "max"))
         checks.check_number(min_delta, "min_delta")
+        if run is not None and not isinstance(run, Sink):
+            check_path(run, "run", "runs")
         for name in watch:
             checks.check_choice(name, "watch", WATCHED)
         if patience is not None:

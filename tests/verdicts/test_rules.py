@@ -15,6 +15,7 @@ from tests.verdicts.trainings import regression, trained
 
 from gradbook.data import DataModule
 from gradbook.datasets import SyntheticRegressionData
+from gradbook.errors import ConfigError
 from gradbook.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
 from gradbook.record import History
 from gradbook.runs import load
@@ -699,3 +700,8 @@ def test_few_epochs_are_said_to_tell_almost_nothing():
     found = verdict(regression(0.03, 3, 0))
     assert found.label == "still improving"
     assert found.reason.endswith("3 epochs tell almost nothing: train longer to be sure of it.")
+
+
+def test_a_number_that_no_float_can_hold_is_refused():
+    with pytest.raises(ConfigError, match="'val_loss' holds a whole number that no float"):
+        verdict({"val_loss": [10**400, 1]})
