@@ -79,7 +79,8 @@ def export(model: torch.nn.Module, path: Path | str, to: Format, example_inputs:
         DataError: If the inputs are not numbers.
         BatchError: If they do not fit the model.
         MissingExtraError: If a package that the format needs is not installed.
-        ModelError: If the model is none, the network cannot be exported, or the export computes something else.
+        ModelError: If the model is none, the network cannot be exported, or the export computes
+            something else.
         StorageError: If the file cannot be written.
     """
     given: Any = model
