@@ -30,11 +30,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gradbook.sweeps.training import Training
 
 import gradbook
 from gradbook.seeds import seed_everything
 from gradbook.sweeps.stacked import fit_stacked
-from gradbook.sweeps.training import Training
 
 # The same folder's, which waits for a quiet machine.
 from training import Quiet, processor

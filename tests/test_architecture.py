@@ -19,10 +19,9 @@ FLOORS = {
     -1: {"escape", "lazy", "upward"},
     0: {"errors"},
     1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "near_misses", "untrained", "attributes", "asked"}
-    | {"registry"},
+    | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"}
-    | {"alone", "lookalikes"},
+    | {"alone", "lookalikes", "near_misses"},
     3: {"settings", "module", "resumable_loader", "resumption"},
     4: {"fingerprint", "evaluation"},
     5: {"rehearsal", "snapshot", "steps"},

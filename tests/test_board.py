@@ -239,3 +239,17 @@ def test_any_text_is_a_label(label):
     board = quiet()
     board.draw(1, 1.0, label)
     assert points(board, label) == [(1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("point", "told"),
+    [
+        ({"y": 10**400}, "y must be a number, .* It is too large for a float"),
+        ({"x": 2**2000}, "x must be a finite number, .* It is too large for a float"),
+        ({"x": 10**5000}, "a whole number of about 5000 digits"),
+        ({"every_n": "3"}, "every_n is how many values make one point, but it is '3'"),
+    ],
+)
+def test_a_point_that_no_float_can_hold_is_refused(point, told):
+    with pytest.raises(ConfigError, match=told):
+        ProgressBoard(display=False).draw(**{"x": 1, "y": 1, "label": "a", **point})

@@ -8,8 +8,19 @@ import torch
 from tests.small import Net
 from torch import nn
 
-from gradbook import MLPScratch, Module, SoftmaxRegressionScratch, checks
-from gradbook.errors import BatchError, ConfigError, ShapeError
+from gradbook import (
+    MLP,
+    Classifier,
+    LinearRegression,
+    MLPScratch,
+    Module,
+    SoftmaxRegressionScratch,
+    Trainer,
+    checks,
+    sharpness,
+)
+from gradbook.errors import BatchError, ConfigError, ModelError, ShapeError
+from gradbook.experiments.graphs import graph
 
 IMAGES = torch.zeros(4, 1, 6, 6)
 
@@ -399,3 +410,85 @@ def test_a_number_is_finite_and_not_negative(value):
 def test_a_size_that_cannot_be_counted_to_is_too_large(value):
     with pytest.raises(ConfigError, match=r"num_hiddens is .* too large: PyTorch counts up to 9"):
         checks.check_whole_number(value, "num_hiddens", at_least=1)
+
+
+# What is no tensor where one is needed
+
+X, Y = torch.zeros(8, 4), torch.arange(8) % 3
+
+#: Whatever sends a batch through a model and its loss.
+USES = {
+    "fit": lambda model, batches: Trainer(1, display=False).fit(model, Given(batches)),
+    "validate": lambda model, batches: Trainer(1).validate(model, Given(batches)),
+    "sharpness": lambda model, batches: sharpness(model, Given(batches)),
+    "graph": lambda model, batches: graph(model, Given(batches)),
+}
+
+
+class Given:
+    def __init__(self, batches):
+        self.batches = batches
+
+    def train_dataloader(self):
+        return self.batches
+
+    val_dataloader = train_dataloader
+
+
+def three_classes():
+    return MLP(num_outputs=3, num_hiddens=4)
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("output", [lambda o: (o, o), lambda o: {"logits": o}, lambda o: [o]])
+def test_an_output_that_is_no_tensor_is_named(output, use):
+    class Several(Classifier):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.lr = nn.Linear(4, 3), 0.1
+
+        def forward(self, X):
+            return output(self.layer(X))
+
+    with pytest.raises(ModelError, match=r"must be one tensor here, but it is a .*`loss\(self"):
+        USES[use](Several(), [(X, Y)])
+
+
+def test_an_accuracy_of_no_tensor_is_to_be_written():
+    with pytest.raises(ModelError, match=r"it is a tuple.*`accuracy\(self"):
+        Classifier().accuracy((X, X), Y)
+    with pytest.raises(ModelError, match=r"returned nothing"):
+        Classifier().accuracy(None, Y)
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        ((X.numpy(), Y.numpy()), r"input of MLP must be a tensor, but it is ndarray.*as_tensor"),
+        ((X.tolist(), Y), r"input of MLP must be a tensor, but it is list of 8.*as_tensor"),
+        ((X, Y.numpy()), r"labels .* must be a tensor, but got ndarray.*as_tensor"),
+        ((X, ["cat"] * 8), r"labels .* must be a tensor, but got list.*np.unique"),
+        ((X, None), r"labels .* must be a tensor, but got None\. Give each batch its labels"),
+        ((X, Y * 1j), r"complex64.*`Y.real.long\(\)`"),
+        ((X, Y, Y), r"MLP.forward cannot take .* \(8,\) int64.*such as \(X, y\)"),
+    ],
+    ids=["arrays", "lists", "array of labels", "texts", "None", "complex", "three"],
+)
+def test_a_batch_that_is_not_of_tensors_is_told_what_to_write(batch, told, use):
+    with pytest.raises(BatchError, match=told):
+        USES[use](three_classes(), [batch])
+
+
+def test_targets_that_are_an_array_are_told_so():
+    with pytest.raises(BatchError, match=r"labels .* must be a tensor, but got ndarray"):
+        LinearRegression().loss(X, X.numpy())
+
+
+def test_an_error_of_the_learner_s_own_is_left_to_speak():
+    class Own(Classifier):
+        def forward(self, X, names):
+            return X.no_such_thing
+
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        Own()(X, ["a"])

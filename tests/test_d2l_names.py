@@ -2,6 +2,7 @@
 
 import builtins
 import json
+import re
 import subprocess
 import sys
 
@@ -119,6 +120,28 @@ def test_unknown_name_is_an_ordinary_error():
         d2l.qqqqqqqq  # noqa: B018
     with pytest.raises(ImportError):
         from d2l.torch import qqqqqqqq  # noqa: F401
+
+
+@pytest.mark.parametrize("name", ["train_ch3", "RNN", "pllot"])
+def test_an_import_tells_what_an_attribute_does(name):
+    with pytest.raises(AttributeError) as told:
+        getattr(d2l, name)
+    with pytest.raises(ImportError, match=re.escape(str(told.value))):
+        exec(f"from d2l.torch import {name}")
+
+
+def test_the_package_tells_where_its_names_are():
+    with pytest.raises(AttributeError, match="from d2l import torch as d2l"):
+        package.Trainer  # noqa: B018
+    with pytest.raises(ImportError, match="from d2l import torch as d2l"):
+        from d2l import Trainer  # noqa: F401
+    assert not hasattr(package, "__wrapped__")
+
+
+def test_no_module_of_python_is_offered_for_a_name():
+    with pytest.raises(AttributeError) as told:
+        d2l.net  # noqa: B018
+    assert "inspect" not in str(told.value)
 
 
 @pytest.mark.parametrize("framework", ["tensorflow", "mxnet", "jax", "paddle"])

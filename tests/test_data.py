@@ -8,7 +8,7 @@ from tests.small import Data
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradbook.data import DataModule, TensorLoader, copy_batch, giving_copies
+from gradbook.data import DataModule, TensorLoader, as_tensor, copy_batch, giving_copies
 from gradbook.errors import ConfigError, DataError
 from gradbook.models import SoftmaxRegression
 from gradbook.trainer import Trainer
@@ -394,3 +394,13 @@ def test_a_model_trains_on_numpy_arrays():
         SoftmaxRegression(2, lr=0.5), Data(X, (X[:, 0] > 0).astype(np.int32), num_train=None)
     )
     assert trainer.history["val_acc"][-1] > 0.9
+
+
+@pytest.mark.parametrize("values", [[1.0, 1e300], np.array([[-1e300]]), [3.5e38]])
+def test_a_number_too_large_for_the_dtype_of_layers_is_refused(values):
+    with pytest.raises(DataError, match=r"which is too large for torch.float32.*3.4e\+38 at most"):
+        as_tensor(values, "X")
+
+
+def test_an_infinite_number_stays_one():
+    assert as_tensor([float("inf"), 1.0], "X").tolist() == [float("inf"), 1.0]

@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import matplotlib as mpl
@@ -9,7 +10,7 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning
 from gradbook.figures import plot, set_axes, set_figsize, show_images, use_svg_display
 
 
@@ -189,7 +190,43 @@ def test_cells_without_an_image_are_blank():
 
 
 def test_images_without_a_cell_are_left_out():
-    assert len(show_images(np.zeros((9, 2, 2)), 1, 2)) == 2
+    with pytest.warns(GradbookWarning, match=r"Of 9 images, 7 have no place in a grid of 1 x 2"):
+        assert len(show_images(np.zeros((9, 2, 2)), 1, 2)) == 2
+
+
+@pytest.mark.parametrize(
+    ("imgs", "grid", "drawn"),
+    [
+        (np.zeros((8, 9)), {}, 1),
+        (np.zeros((6, 2, 2)), {}, 6),
+        ([np.zeros((8, 9))] * 5, {"num_rows": 2}, 5),
+        (np.zeros((3, 8, 9)), {}, 1),
+    ],
+)
+def test_without_a_grid_there_is_a_place_for_each_image(imgs, grid, drawn):
+    axes = show_images(imgs, **grid)
+    assert sum(len(ax.images) for ax in axes) == drawn
+    assert len(axes) - drawn <= 1
+
+
+@pytest.mark.parametrize(
+    ("imgs", "told"),
+    [
+        (torch.rand(6, 784), r"one row of 784 numbers.*`X.reshape\(-1, 28, 28\)`"),
+        ([torch.rand(784)], r"one row of 784 numbers.*`X.reshape\(-1, 28, 28\)`"),
+        ([torch.rand(10)], r"`X.reshape\(-1, height, width\)`"),
+        (["cat.png"], r"PIL images, but got 'cat.png'\. .*`PIL.Image.open\(path\)`"),
+        ("cat.png", r"but got 'cat.png'\. .*`PIL.Image.open\(path\)`"),
+        ([Path("cat.png")], r"`PIL.Image.open\(path\)`"),
+        ([None], r"PIL images, but got None\."),
+        ([], "There is no image"),
+        (torch.zeros(0, 2, 2), "There is no image"),
+    ],
+)
+def test_what_cannot_be_drawn_is_told_what_to_write(imgs, told):
+    with pytest.raises(ConfigError, match=told):
+        show_images(imgs, 2, 3)
+    assert plt.get_fignums() == []
 
 
 def test_titles_may_be_fewer():
@@ -308,8 +345,8 @@ def test_a_lone_image_needs_no_list(image, shape):
 
 @pytest.mark.parametrize("shape", [(3, 8, 9), (4, 3, 3), (16, 3, 3)])
 def test_several_grey_images_stay_several(shape):
-    axes = show_images(torch.zeros(shape), 1, 2)
-    assert [ax.images[0].get_array().shape for ax in axes] == [shape[1:]] * 2
+    axes = show_images(torch.zeros(shape), 2, 8)[: shape[0]]
+    assert [ax.images[0].get_array().shape for ax in axes] == [shape[1:]] * shape[0]
 
 
 @pytest.mark.parametrize("titles", [7, torch.tensor(7), torch.tensor([7]), iter([7])])
@@ -325,3 +362,25 @@ def test_what_is_no_image(imgs):
 
 def test_an_image_of_lists():
     assert show_images([[[1, 2], [3, 4]]], 1, 1)[0].images[0].get_array().shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "told"),
+    [
+        ((None,), {}, "this is None"),
+        (([1, 2], torch.sin), {}, r"a function. Give its values, such as f\(x\)"),
+        ((np.arange(5), np.zeros((5, 2))), {}, "5 points, but Y has 2.*give `Y.T`"),
+        ((torch.arange(5), torch.zeros(5, 2)), {}, "give `Y.T`"),
+        (([1, 2],), {"xscale": "logarithmic"}, "xscale is one of linear, log.*'logarithmic'"),
+        (([1, 2],), {"yscale": None}, "yscale is one of linear"),
+        (([1, 2],), {"fmts": ["zz"]}, "with the format 'zz'"),
+    ],
+)
+def test_what_cannot_be_plotted_is_told_what_to_write(args, kwargs, told):
+    with pytest.raises(ConfigError, match=told):
+        plot(*args, **kwargs)
+
+
+def test_a_sparse_tensor_is_drawn_as_its_values():
+    plot(torch.tensor([0.0, 2.0]).to_sparse())
+    assert drawn() == [([0, 1], [0, 2])]

@@ -880,3 +880,13 @@ def test_a_batch_without_a_label_that_counts_has_no_accuracy_and_draws_none():
     assert model.accuracy(torch.zeros(2, 3), Y).isnan()
     model.validation_step((torch.zeros(2, 3), Y))
     assert drawn == ["loss"]
+
+
+@pytest.mark.parametrize("value", [torch.zeros(1, requires_grad=True), nn.Linear(2, 1)])
+def test_a_forgotten_super_init_is_named(value):
+    class Mine(Module):
+        def __init__(self):
+            self.w = value
+
+    with pytest.raises(ModelError, match=r"Mine\.w cannot be set yet: write `super\(\).__init__"):
+        Mine()

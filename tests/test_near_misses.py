@@ -8,8 +8,8 @@ from torch import nn
 
 import gradbook
 from gradbook import Classifier, DataModule, Module, Trainer, add_to_class
-from gradbook.errors import GradbookWarning
-from gradbook.near_misses import is_near, warn_of_near_misses
+from gradbook.errors import DataError, GradbookWarning, ModelError
+from gradbook.near_misses import check_signatures, is_near, warn_of_near_misses
 
 MODEL = (
     *("forward", "loss", "accuracy", "training_step", "validation_step"),
@@ -207,3 +207,35 @@ def test_the_book_s_models_are_fine():
     ]
     for model in models:
         assert said(model, gradbook.SyntheticRegressionData(), Trainer(max_epochs=1)) == []
+
+
+def with_method(base, name, method):
+    return type("Mine", (base,), {name: method})()
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "method", "told"),
+    [
+        (0, "training_step", lambda self, batch, idx: None, r"\(batch, idx\).*\(batch\)"),
+        (0, "validation_step", lambda self: None, r"\(\), .*`def validation_step\(self, ba"),
+        (0, "configure_optimizers", lambda self, lr: None, r"`def configure_optimizers\(self\)`"),
+        (0, "loss", lambda self, y: None, r"`def loss\(self, y_hat, y\)`"),
+        (1, "get_dataloader", lambda self: None, r"`def get_dataloader\(self, train\)`"),
+        (1, "get_dataloader", lambda self, is_train: None, r"\(is_train\).*\(train\)"),
+        (2, "fit_epoch", lambda self, epoch: None, r"`def fit_epoch\(self\)`"),
+    ],
+)
+def test_a_method_that_cannot_be_called_is_told_before_the_training(place, name, method, told):
+    things = [Net(), small_data(), Trainer(max_epochs=1, display=False)]
+    base = (Net, DataModule, Trainer)[place]
+    if base is Trainer:
+        things[2] = type("Mine", (Trainer,), {name: method})(max_epochs=1, display=False)
+    else:
+        things[place] = with_method(base, name, method)
+    with pytest.raises((ModelError, DataError), match=rf"Mine\.{name} takes .*{told}"):
+        things[2].fit(*things[:2])
+
+
+@pytest.mark.parametrize("method", [lambda self, batch, idx=0: None, lambda self, *args: None])
+def test_a_method_that_takes_more_is_fine(method):
+    check_signatures(with_method(Net, "training_step", method), small_data(), Trainer(max_epochs=1))

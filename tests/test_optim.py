@@ -173,3 +173,19 @@ def test_step_hooks_are_refused_rather_than_never_called(name):
     optim = SGD([torch.ones(1, requires_grad=True)], 0.1)
     with pytest.raises(NotImplementedError, match=r"torch\.optim\.SGD has"):
         getattr(optim, name)(lambda *args: None)
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ([], r"no tensor to update. Give it `model.parameters\(\)`"),
+        (nn.Linear(2, 1).parameters, r"got a function .*`SGD\(model.parameters\(\), lr\)`"),
+        (nn.Linear(2, 1), r"got a model .*`SGD\(model.parameters\(\), lr\)`"),
+        (torch.zeros(2, requires_grad=True), r"one tensor. Write `SGD\(\[w\], lr\)`"),
+        (["w"], r"got list of 1\. PyTorch says"),
+        (3, r"got int 3\. PyTorch says"),
+    ],
+)
+def test_what_holds_no_parameters_is_told_what_to_write(params, told):
+    with pytest.raises(ConfigError, match=told):
+        SGD(params, 0.1)

@@ -345,3 +345,8 @@ def test_a_history_draws_on_given_axes():
 def test_a_label_that_was_not_recorded_cannot_be_drawn(rows, known):
     with pytest.raises(ConfigError, match=rf"'val_ac' was not recorded\..*{known}"):
         History(rows).plot("val_ac")
+
+
+def test_a_label_that_was_not_recorded_gets_a_hint():
+    with pytest.raises(KeyError, match=r"recorded are epoch, val_acc.*Did you mean 'val_acc'"):
+        History([{"epoch": 1, "val_acc": 0.5}])["val_accuracy"]

@@ -1365,3 +1365,34 @@ def test_a_trainer_s_signature_is_that_of_its_settings():
     names = list(inspect.signature(Trainer).parameters)
     assert names[:3] == ["max_epochs", "num_gpus", "gradient_clip_val"]
     assert "patience" in names
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("epochs", r"no 'epochs'\. It belongs to the trainer, as `Trainer\(max_epochs=\.\.\.\)`"),
+        ("max_epochs", r"`Trainer\(max_epochs=\.\.\.\)`"),
+        ("lr", "no 'lr'. It belongs to the model"),
+        ("batch_size", "It belongs to the data"),
+        ("qqq", "no 'qqq'.$"),
+    ],
+)
+def test_fit_says_where_a_setting_belongs(name, told):
+    with pytest.raises(ConfigError, match=told):
+        Trainer(max_epochs=1).fit(None, None, **{name: 3})
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"run": True}, r"run must be a text or a path, such as 'runs', but it is True"),
+        ({"run": 3}, "run must be a text or a path"),
+        ({"run": "a\0b"}, "run must be a text or a path"),
+        ({"watch": True}, "watch is one of gradients, but it is True"),
+        ({"sinks": True}, "sinks must be a list of Sink objects, but holds True"),
+        ({"device": "gpu"}, "called 'num_gpus' here. Write num_gpus=1"),
+    ],
+)
+def test_a_setting_of_another_kind_is_told_what_it_is(setting, told):
+    with pytest.raises(ConfigError, match=told):
+        Trainer(max_epochs=1, **setting)

@@ -3,6 +3,10 @@
 It holds names only. What they stand for is in `gradbook`.
 """
 
+import dis
+import sys
+import types
+
 _OTHERS = ("jax", "mxnet", "paddle", "tensorflow")
 
 
@@ -13,4 +17,14 @@ def __getattr__(name: str) -> object:
             f"from d2l import torch as d2l",
             name=f"d2l.{name}",
         )
-    raise AttributeError(f"module 'd2l' has no attribute {name!r}", name=name)
+    told = f"module 'd2l' has no attribute {name!r}"
+    if not name.startswith("_"):  # Python itself asks for those
+        told += ". Its names are in d2l.torch: write `from d2l import torch as d2l`"
+    raise _error_of(sys._getframe(1), AttributeError(told, name=name))
+
+
+def _error_of(asking: types.FrameType, error: AttributeError) -> Exception:
+    """The error of a name that is not there, for a frame: a `from` import shows no other's text."""
+    if asking.f_code.co_code[asking.f_lasti] == dis.opmap["IMPORT_FROM"]:
+        return ImportError(str(error), name=error.name)
+    return error

@@ -15,6 +15,7 @@ import sys
 import time
 from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
+from types import ModuleType as _ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,6 +53,7 @@ from torch import cat as concat
 from torch.nn import Module as nn_Module
 from torch.nn import functional as F  # noqa: N812
 
+from d2l import _error_of
 from gradbook.board import ProgressBoard
 from gradbook.chapters import not_carried as _not_carried
 from gradbook.data import DataModule
@@ -196,9 +198,11 @@ def __getattr__(name: str) -> object:
     elif name.startswith("__"):  # Python itself asks for these
         raise AttributeError(f"module 'd2l.torch' has no attribute {name!r}", name=name)
     else:
-        raise _not_carried(name) or AttributeError(
-            f"d2l has no {name!r}.{_did_you_mean(name, _NAMES)}", name=name
+        known = [n for n in _NAMES if not isinstance(globals().get(n), _ModuleType)]
+        missing = _not_carried(name) or AttributeError(
+            f"d2l has no {name!r}.{_did_you_mean(name, known)}", name=name
         )
+        raise _error_of(sys._getframe(1), missing)
     globals()[name] = value
     return value
 

@@ -4,12 +4,13 @@ Book: 3.2.2 (oo-design-models).
 """
 
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, shown
 from gradbook.hparams import HyperParameters
 from gradbook.record import (
     History,
@@ -121,8 +122,8 @@ class ProgressBoard(HyperParameters):
             is_position = False
         if not is_position:
             raise ConfigError(
-                f"x must be a finite number, but a point of the curve {label!r} has x={x!r:.80}. "
-                f"Count steps or epochs, or leave the point out."
+                f"x must be a finite number, but a point of the curve {label!r} has "
+                f"x={shown(x)}. Count steps or epochs, or leave the point out.{_too_large(x)}"
             )
         x = float(x)
         if isinstance(y, torch.Tensor):
@@ -133,9 +134,10 @@ class ProgressBoard(HyperParameters):
         else:
             try:
                 value = float(y)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise ConfigError(
-                    f"y must be a number, but a point of the curve {label!r} has y={y!r:.80}."
+                    f"y must be a number, but a point of the curve {label!r} has "
+                    f"y={shown(y)}.{_too_large(y)}"
                 ) from None
         if self.history is not None:
             self.history.add(label, x, value)
@@ -143,8 +145,13 @@ class ProgressBoard(HyperParameters):
         if window is None:
             window = self.windows[label] = Meter()
         window.add(x, value)
-        if len(window) < every_n:
-            return
+        try:
+            if len(window) < every_n:
+                return
+        except TypeError:
+            raise ConfigError(
+                f"every_n is how many values make one point, but it is {shown(every_n)}."
+            ) from None
         self._close_window(label)
 
     def draw_many(
@@ -233,6 +240,11 @@ def _points_from_plain(label: str, plain: Mapping[str, torch.Tensor]) -> list[Me
 def draws_on_ours(model: Any) -> bool:
     """Whether what `model` plots comes to a board of ours; a learner may have made another."""
     return isinstance(model.board, ProgressBoard)
+
+
+def _too_large(value: Any) -> str:
+    is_whole = isinstance(value, int) and abs(value) > sys.float_info.max
+    return f" It is too large for a float, {sys.float_info.max:.1e} at most." if is_whole else ""
 
 
 def _check_label(label: object) -> None:

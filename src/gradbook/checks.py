@@ -3,6 +3,7 @@
 A healthy step runs nothing of this but `check_labels` or `check_targets`, which compare shapes.
 """
 
+import inspect
 import math
 import operator
 import re
@@ -18,6 +19,7 @@ from gradbook.errors import (
     BatchError,
     ConfigError,
     DataError,
+    GradbookError,
     ModelError,
     ShapeError,
     did_you_mean,
@@ -113,8 +115,9 @@ def check_number(value: Any, name: str) -> None:
     if not number and isinstance(value, torch.Tensor) and value.numel() == 1:
         number, value = True, value.item()
     if not number or not 0 <= value < math.inf:
+        several = "" if not getattr(value, "shape", ()) else " Several to try are given as a list."
         raise ConfigError(
-            f"{name} must be a finite number of at least 0, but it is {shown(value)}."
+            f"{name} must be a finite number of at least 0, but it is {shown(value)}.{several}"
         )
 
 
@@ -151,13 +154,51 @@ def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
         )
 
 
+#: What PyTorch says where a size is too large for the main memory, or for a number.
+_NO_MEMORY = re.compile(
+    r"you tried to allocate \d+ bytes|Storage size calculation overflowed|Overflow when unpacking"
+    r"|multiplication overflow"
+)
+
+
+@contextmanager
+def enough_memory(owner: Any) -> Iterator[None]:
+    """Raises ConfigError where what `owner` makes, of sizes in its hparams, is too large."""
+    try:
+        yield
+    except RuntimeError as error:
+        lack = _lack_of_memory(owner, error)
+        if lack is None:
+            raise
+        raise lack from error
+
+
+def _lack_of_memory(owner: Any, error: Exception) -> ConfigError | None:
+    if not isinstance(error, RuntimeError) or not _NO_MEMORY.search(str(error)):
+        return None
+    sizes = [
+        f"{name}={shown(value)}"
+        for name, value in getattr(owner, "hparams", {}).items()
+        for size in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(size, int) and size >= 1000
+    ]
+    return ConfigError(
+        f"There is not enough memory for what {type(owner).__name__} computes"
+        f"{' with ' if sizes else ''}{', '.join(dict.fromkeys(sizes))}. Choose smaller sizes, or a "
+        f"smaller batch."
+    )
+
+
 # Labels
 
 
 def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
     """Raises BatchError unless the labels have the shape and dtype that go with the scores."""
-    if Y.shape == Y_hat.shape[:-1] and not Y.is_floating_point():
-        return
+    try:
+        if Y.shape == Y_hat.shape[:-1] and (Y.dtype is torch.int64 or _is_whole(Y)):
+            return
+    except AttributeError as error:  # which costs a step that is sound nothing
+        raise _no_tensor(Y_hat, Y) or error from None
     expected = f"Expected integer labels of shape {tuple(Y_hat.shape[:-1])}"
     found = f"but got {describe(Y)}"
     rows, labels = math.prod(Y_hat.shape[:-1]), Y.numel()
@@ -176,6 +217,8 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
     elif labels == rows and Y.shape != Y_hat.shape[:-1]:
         shape = ", ".join(map(str, (-1, *Y_hat.shape[1:-1])))
         advice = f"Reshape them: `Y.reshape({shape})`."
+    elif Y.is_complex():
+        advice = "Class numbers are integers, and these are complex: `Y.real.long()`."
     elif Y.is_floating_point() and Y.shape == Y_hat.shape[:-1]:
         advice = "Class numbers are integers: `Y.long()`. For a regression derive from Module."
     elif Y.dim() == 1 and Y_hat.dim() > 2 and len(Y) == len(Y_hat):
@@ -183,6 +226,35 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
     else:
         advice = "Each example needs one label."
     raise BatchError(f"{expected} for scores of shape {tuple(Y_hat.shape)}, {found}. {advice}")
+
+
+def _is_whole(Y: torch.Tensor) -> bool:
+    return not (Y.is_floating_point() or Y.is_complex())
+
+
+def _no_tensor(Y_hat: Any, Y: Any) -> GradbookError | None:
+    """The error for an output or labels that are no tensor, None if both are."""
+    if not isinstance(Y_hat, torch.Tensor):
+        if Y_hat is None:
+            return ModelError("The model's forward returned nothing. End it with `return`.")
+        return ModelError(
+            f"The output of the model's forward must be one tensor here, but it is a "
+            f"{type(Y_hat).__name__}. Let forward return one tensor, or write the model's methods "
+            f"that take what it returns: `loss(self, y_hat, y)`, and for a classifier also "
+            f"`accuracy(self, y_hat, y, averaged=True)`."
+        )
+    if isinstance(Y, torch.Tensor):
+        return None
+    advice = "Convert them in the data: `torch.as_tensor(y)`."
+    if Y is None:
+        advice = "Give each batch its labels: (X, y)."
+    elif isinstance(Y, str) or (isinstance(Y, list | tuple) and any(isinstance(y, str) for y in Y)):
+        advice = (
+            "Number the classes: `classes, labels = np.unique(labels, return_inverse=True)` gives "
+            "numbers from 0."
+        )
+    found = "None" if Y is None else describe(Y)
+    return BatchError(f"The labels of a batch must be a tensor, but got {found}. {advice}")
 
 
 def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
@@ -203,8 +275,11 @@ def check_label_range(Y: torch.Tensor, num_classes: int) -> None:
 
 def is_one_column(Y_hat: torch.Tensor, Y: torch.Tensor) -> bool:
     """Whether there is one score for each label: of shape (..., 1), or that of the labels (n,)."""
-    if Y_hat.dim() == 1:
-        return Y.shape == Y_hat.shape
+    try:
+        if Y_hat.dim() == 1:
+            return Y.shape == Y_hat.shape
+    except AttributeError as error:
+        raise _no_tensor(Y_hat, Y) or error from None
     return Y_hat.dim() > 1 and Y_hat.shape[-1] == 1 and Y.shape in (Y_hat.shape, Y_hat.shape[:-1])
 
 
@@ -259,13 +334,16 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
 
     PyTorch would stretch (n, 1) and (n,) to (n, n), and the model would learn the mean of all y.
     """
-    if y_hat.shape != y.shape:
-        same = y.numel() == y_hat.numel()
-        advice = reshaped(y_hat.shape) if same else ""
-        raise BatchError(
-            f"Expected targets of the predictions' shape {tuple(y_hat.shape)}, but got "
-            f"{describe(y)}. {advice or 'Each prediction needs one target.'}"
-        )
+    try:
+        if y_hat.size() == y.size():  # a method, which arrays do not have, as they do `shape`
+            return
+    except (AttributeError, TypeError) as error:
+        raise _no_tensor(y_hat, y) or error from None
+    advice = reshaped(y_hat.shape) if y.numel() == y_hat.numel() else ""
+    raise BatchError(
+        f"Expected targets of the predictions' shape {tuple(y_hat.shape)}, but got "
+        f"{describe(y)}. {advice or 'Each prediction needs one target.'}"
+    )
 
 
 def reshaped(shape: Sequence[int]) -> str:
@@ -307,6 +385,8 @@ def check_batch(batch: Any, giver: str, in_step: bool = False) -> None:
 
 def explain_not_one_tensor(model: object, output: Any) -> str:
     """What to say of a model whose output is not one tensor."""
+    if output is None:
+        return f"{type(model).__name__}.forward returned nothing. End it with `return`."
     return (
         f"The output of {type(model).__name__}.forward must be one tensor here, but it is a "
         f"{type(output).__name__}. Wrap the model in one that returns the tensor to look at."
@@ -318,13 +398,13 @@ def explain_not_one_tensor(model: object, output: Any) -> str:
 
 def explain_forward(
     model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
-) -> ShapeError | None:
+) -> GradbookError | None:
     """Says where in the network an input stopped fitting, or None if that is not the matter.
 
     The input goes through the network once more, with an observer at every layer.
     """
     if not _comes_from_torch(error) or not _MISFIT.search(str(error)):
-        return None
+        return _explain_inputs(model, inputs, kwargs, error)
     trail: list[tuple[str, nn.Module, str]] = []
     running: list[tuple[str, nn.Module, Sequence[Any]]] = []
     hooks = []
@@ -371,6 +451,35 @@ def explain_forward(
     return ShapeError(
         f"{head} {advice}\nShapes on the way:\n" + "\n".join(lines) + f"\nPyTorch says: {error}"
     )
+
+
+def _explain_inputs(
+    model: nn.Module, inputs: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
+) -> GradbookError | None:
+    """Says which inputs a network cannot take at all: too many or few, or such as are no tensors.
+
+    What `error` says of the learner's own code must be left to speak.
+    """
+    name = type(model).__name__
+    if lack := _lack_of_memory(model, error):
+        return lack
+    with suppress(ValueError):  # it has no signature
+        try:
+            inspect.signature(model.forward).bind(*inputs, **kwargs)
+        except TypeError as misfit:
+            return BatchError(
+                f"{name}.forward cannot take what it was called with: {misfit}, for inputs "
+                f"{', '.join(map(describe, inputs))}. Of a batch these are all its items but the "
+                f"last, which holds the labels: give batches such as (X, y)."
+            )
+    for X in inputs:
+        kind = type(X).__name__
+        if not isinstance(X, torch.Tensor) and (_comes_from_torch(error) or kind in str(error)):
+            return BatchError(
+                f"The input of {name} must be a tensor, but it is {describe(X)}. Convert it in the "
+                f"data: `torch.as_tensor(X, dtype=torch.float32)`.\nPyTorch says: {error}"
+            )
+    return None
 
 
 def _comes_from_torch(error: Exception) -> bool:
@@ -590,9 +699,21 @@ def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:
         advice = _ELSEWHERE.get(name) or did_you_mean(name, known).strip()
         if name in _CALLED_HERE:
             advice = f"It is called {_CALLED_HERE[name]!r} here."
+            if _CALLED_HERE[name] == "num_gpus":
+                advice += " Write num_gpus=1 to train on the accelerator, or 0 for the CPU."
         are_clear = are_clear and bool(advice)
         told.append(f"Trainer has no setting {name!r}. {advice}".rstrip())
     return " ".join(told) + ("" if are_clear else f" It has {', '.join(known)}.")
+
+
+def foreign_to_fit(name: str) -> str:
+    """What to say of a setting that was given to `fit`."""
+    known = _CALLED_HERE.get(name, name)
+    advice = _ELSEWHERE.get(name)
+    if advice is None and (name in _CALLED_HERE or name in _CALLED_HERE.values()):
+        advice = f"It belongs to the trainer, as `Trainer({known}=...)`."
+    told = f"fit() takes model, data and resume, but no {name!r}. {advice or ''}"
+    return told.rstrip()
 
 
 #: Names that other libraries, or learners, have for the trainer's settings.

@@ -310,7 +310,17 @@ def _converted(values: Any, name: str, is_label: bool) -> torch.Tensor:
         array = array.astype(np.int64, copy=False)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     tensor = torch.from_numpy(np.require(array, requirements=["C", "W"]))
-    return tensor.to(torch.get_default_dtype()) if kind == "f" else tensor
+    if kind != "f":
+        return tensor
+    rounded = tensor.to(torch.get_default_dtype())
+    lost = rounded.isinf() & tensor.isfinite()
+    if lost.any():
+        raise DataError(
+            f"{name} holds {tensor[lost][0].item():g}, which is too large for {rounded.dtype}, the "
+            f"dtype of layers: it can hold {torch.finfo(rounded.dtype).max:.1e} at most. Choose "
+            f"another unit, or leave such examples out."
+        )
+    return rounded
 
 
 def _first_unusable(array: Any) -> tuple[int, ...] | None:

@@ -4,15 +4,20 @@ Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.
 """
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, shown, warn
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
+
+
+#: The scales of Matplotlib that need no more than a name.
+_SCALES = ("linear", "log", "symlog", "asinh", "logit")
 
 
 def use_svg_display() -> None:
@@ -70,10 +75,16 @@ def set_axes(
         legend: The curves' names, in the order in which they were drawn.
 
     Raises:
-        ConfigError: If a range is not one.
+        ConfigError: If a range or a scale is not one.
     """
     _check_range("xlim", xlim)
     _check_range("ylim", ylim)
+    for name, scale in (("xscale", xscale), ("yscale", yscale)):
+        if scale not in _SCALES:
+            raise ConfigError(
+                f"{name} is one of {', '.join(_SCALES)}, but it is {shown(scale)}."
+                f"{did_you_mean(str(scale), _SCALES)}"
+            )
     axes.set_xlabel(xlabel or "")
     axes.set_ylabel(ylabel or "")
     axes.set_xscale(xscale)
@@ -140,9 +151,10 @@ def plot(
     for number, (x, y) in enumerate(zip(positions, values, strict=True)):
         if len(x) != len(y):
             which = f" of curve {number}" if len(values) > 1 else ""
-            raise ConfigError(
-                f"X{which} has {len(x)} points, but Y has {len(y)}. Each value needs a position."
-            )
+            advice = "Each value needs a position."
+            if getattr(Y, "ndim", 0) == 2 and len(Y) == len(x):
+                advice = "A matrix has one curve in each row; with one in each column, give `Y.T`."
+            raise ConfigError(f"X{which} has {len(x)} points, but Y has {len(y)}. {advice}")
     fmts = [fmts] if isinstance(fmts, str) else fmts
     if not fmts:
         raise ConfigError("fmts is empty, but a curve needs a format, such as '-'.")
@@ -154,14 +166,20 @@ def plot(
         axes = plt.gca()
     axes.cla()
     for number, (x, y) in enumerate(zip(positions, values, strict=True)):
-        axes.plot(x, y, fmts[number % len(fmts)])
+        try:
+            axes.plot(x, y, fmts[number % len(fmts)])
+        except (ValueError, TypeError) as error:
+            raise ConfigError(
+                f"Curve {number} cannot be drawn with the format {fmts[number % len(fmts)]!r}, "
+                f"such as '-' or 'r--': {error}."
+            ) from error
     set_axes(axes, xlabel, ylabel, xlim, ylim, xscale, yscale, legend)
 
 
 def show_images(
     imgs: Any,
-    num_rows: int,
-    num_cols: int,
+    num_rows: int = 1,
+    num_cols: int | None = None,
     titles: Sequence[Any] | None = None,
     scale: float = 1.5,
 ) -> "np.ndarray[Any, Any]":
@@ -169,11 +187,12 @@ def show_images(
 
     Args:
         imgs: Images as tensors or arrays of shape (H, W) or (H, W, 3), also (1, H, W) or
-            (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out.
+            (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out,
+            with a warning.
             A single image needs no list. In a grid of one place (3, H, W) is one in colour;
             in a larger one, three grey ones.
         num_rows: The rows of the grid.
-        num_cols: The columns of the grid.
+        num_cols: The columns of the grid; None takes as many as the images need.
         titles: The images' titles, or that of the first; there may be fewer.
         scale: Width and height of an image in inches.
 
@@ -181,7 +200,7 @@ def show_images(
         The axes as an array of shape (num_rows * num_cols,).
 
     Raises:
-        ConfigError: If the grid has no place, or an image has another shape.
+        ConfigError: If the grid has no place, there is no image, or one has another shape.
     """
     import numpy as np
     from matplotlib import pyplot as plt
@@ -189,16 +208,32 @@ def show_images(
     from gradbook.checks import check_positive, check_whole_number  # loads PyTorch
 
     num_rows = check_whole_number(num_rows, "num_rows", at_least=1)
-    num_cols = check_whole_number(num_cols, "num_cols", at_least=1)
+    if num_cols is not None:
+        num_cols = check_whole_number(num_cols, "num_cols", at_least=1)
     check_positive(scale, "scale")
     imgs = _numbers(imgs)
-    if _is_one_image(imgs, num_rows * num_cols):
+    num_places = num_rows * (num_cols or 1)
+    if _is_one_image(imgs, num_places):
+        if getattr(imgs, "ndim", None) == 2 and 1 < len(imgs) <= num_places < imgs.shape[1]:
+            raise ConfigError(_flat(imgs.shape))
         imgs = [imgs]
-    if not hasattr(imgs, "__iter__"):
-        raise ConfigError(f"Images are tensors, arrays or PIL images, but got {imgs!r:.80}.")
+    if not hasattr(imgs, "__iter__") or isinstance(imgs, str):
+        raise ConfigError(_no_image(imgs))
     if getattr(imgs, "ndim", None) == 4 and imgs.shape[1] == 1:
         imgs = imgs[:, 0]
-    images = [_pixels(image) for image in list(imgs)[: num_rows * num_cols]]
+    imgs = list(imgs)
+    if not imgs:
+        raise ConfigError("There is no image to draw: the list of images is empty.")
+    if num_cols is None:
+        num_cols = -(-len(imgs) // num_rows)
+    num_places = num_rows * num_cols
+    images = [_pixels(image) for image in imgs[:num_places]]
+    if len(imgs) > num_places:
+        warn(
+            f"Of {len(imgs)} images, {len(imgs) - num_places} have no place in a grid of "
+            f"{num_rows} x {num_cols}, and are left out. Leave num_cols out to draw them all.",
+            GradbookWarning,
+        )
     use_svg_display()
     _, grid = plt.subplots(
         num_rows, num_cols, figsize=(num_cols * scale, num_rows * scale), squeeze=False
@@ -235,6 +270,8 @@ def _numbers(values: Any) -> Any:
     """A tensor as an array, also one that requires a gradient or is on another device."""
     if hasattr(values, "detach"):
         values = values.detach().cpu()
+        if hasattr(values, "to_dense"):  # as of a sparse tensor
+            values = values.to_dense()
         if str(values.dtype) == "torch.bfloat16":  # NumPy has no such type
             values = values.float()
         return values.numpy()
@@ -248,8 +285,10 @@ def _curves(values: Any) -> list[Any]:
         values = [curve for _, curve in values.items()]
     if _is_number(values):
         if not isinstance(values, Iterator):
-            kind = "text" if isinstance(values, str) else "number"
-            raise ConfigError(f"A curve is a list of numbers, but this is one {kind}: {values!r}.")
+            told = f"one {'text' if isinstance(values, str) else 'number'}: {values!r}"
+            if values is None or callable(values):
+                told = "None" if values is None else "a function. Give its values, such as f(x)"
+            raise ConfigError(f"A curve is a list of numbers, but this is {told}.")
         values = list(values)
     if _is_column(values):
         values = values[:, 0]
@@ -315,7 +354,13 @@ def _pixels(image: Any) -> Any:
     if shape is None and not hasattr(image, "getbands"):  # no PIL image
         import numpy as np
 
-        image = np.asarray(image)
+        given = image
+        try:
+            image = np.asarray(image)
+        except ValueError:  # rows of several lengths
+            raise ConfigError(_no_image(given)) from None
+        if image.dtype.kind not in "biuf":
+            raise ConfigError(_no_image(given))
         shape = image.shape
     if shape is None:
         return image
@@ -323,9 +368,26 @@ def _pixels(image: Any) -> Any:
         image = image.transpose(1, 2, 0)
     if len(shape) == 3 and image.shape[-1] == 1:
         image = image[:, :, 0]
+    if len(shape) == 1:
+        raise ConfigError(_flat(shape))
     if image.ndim != 2 and not (image.ndim == 3 and image.shape[-1] in (3, 4)):
         raise ConfigError(
-            f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but this one has {shape}. "
-            f"Give a list of images, also of a single one: [image]."
+            f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but this one has {shape}."
         )
     return image
+
+
+def _no_image(value: Any) -> str:
+    advice = ""
+    if isinstance(value, str | os.PathLike):
+        advice = " Open the file first: `PIL.Image.open(path)`."
+    return f"Images are tensors, arrays or PIL images, but got {shown(value)}.{advice}"
+
+
+def _flat(shape: Sequence[int]) -> str:
+    side = math.isqrt(shape[-1])
+    sides = f"{side}, {side}" if side * side == shape[-1] else "height, width"
+    return (
+        f"An image has the shape (H, W), (H, W, 3) or (3, H, W), but of the shape {tuple(shape)} "
+        f"each is one row of {shape[-1]} numbers. Reshape them: `X.reshape(-1, {sides})`."
+    )

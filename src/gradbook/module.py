@@ -72,7 +72,15 @@ class Module(nn.Module, HyperParameters):
         elif type(value) in (list, tuple, dict):
             for place, item in _tensors_in(value, name):
                 _check_not_lost(self, place, item)
-        super().__setattr__(name, value)
+        try:
+            super().__setattr__(name, value)
+        except AttributeError as error:
+            if "_modules" in self.__dict__:
+                raise
+            raise ModelError(
+                f"{type(self).__name__}.{name} cannot be set yet: write `super().__init__()` as "
+                f"the first line of {type(self).__name__}.__init__."
+            ) from error
         if isinstance(value, nn.Module) and checks.is_ours(getattr(type(self), name, None)):
             # PyTorch keeps a layer where a method of the same name would hide it, so that
             # `self.loss = nn.MSELoss()` had no effect.
@@ -135,7 +143,7 @@ class Module(nn.Module, HyperParameters):
         """Calls `forward`; an input that does not fit a layer is explained layer by layer."""
         try:
             return super().__call__(*inputs, **kwargs)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, AttributeError) as error:
             explained = checks.explain_forward(self, inputs, kwargs, error)
             if explained is None:
                 raise

@@ -1,10 +1,12 @@
 """Methods whose names are nearly, but not quite, those that a training calls."""
 
+import inspect
 import re
 import types
 from collections.abc import Iterable, Iterator
 
-from gradbook.errors import GradbookWarning, warn
+from gradbook.checks import is_ours
+from gradbook.errors import DataError, GradbookWarning, ModelError, warn
 
 #: What the library calls, and a learner's class may define, by what the object is for.
 _CALLED = {
@@ -50,6 +52,46 @@ def warn_of_near_misses(model: object, data: object, trainer: object) -> None:
                             f"give it a name of its own.",
                             GradbookWarning,
                         )
+
+
+def check_signatures(model: object, data: object, trainer: object) -> None:
+    """Raises an error for each method that cannot be called as a training calls it.
+
+    Raises:
+        ModelError: If it is a method of the model or of the trainer.
+        DataError: If it is one of the data.
+    """
+    calls: list[tuple[object, str, tuple[str, ...]]] = [
+        (model, "training_step", ("batch",)),
+        (model, "validation_step", ("batch",)),
+        (model, "configure_optimizers", ()),
+        (trainer, "prepare_data", ("data",)),
+        (trainer, "prepare_model", ("model",)),
+        (trainer, "prepare_batch", ("batch",)),
+        (trainer, "fit_epoch", ()),
+        (data, "train_dataloader", ()),
+        (data, "val_dataloader", ()),
+    ]
+    if is_ours(getattr(model, "training_step", None)):
+        calls.append((model, "loss", ("y_hat", "y")))
+    if is_ours(getattr(data, "train_dataloader", None)):
+        calls.append((data, "get_dataloader", ("train",)))
+    for thing, name, names in calls:
+        method = getattr(thing, name, None)
+        if not isinstance(method, types.MethodType) or is_ours(method):
+            continue
+        taken = inspect.signature(method)
+        try:
+            if name == "get_dataloader":
+                taken.bind(train=True)
+            else:
+                taken.bind(*names)
+        except TypeError:
+            Error = DataError if thing is data else ModelError
+            raise Error(
+                f"{type(thing).__name__}.{name} takes {taken}, but training calls it with "
+                f"({', '.join(names)}). Define it as `def {name}({', '.join(('self', *names))})`."
+            ) from None
 
 
 def is_near(name: str, known: str) -> bool:

@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_rate
+from gradbook.checks import check_rate, describe
+from gradbook.errors import ConfigError
 
 
 class SGD(torch.optim.Optimizer):
@@ -23,12 +24,15 @@ class SGD(torch.optim.Optimizer):
         lr: The learning rate, a float of at least 0.
 
     Raises:
-        ConfigError: If `lr` is no such number.
+        ConfigError: If `lr` is no such number, or `params` no such tensors.
     """
 
     def __init__(self, params: Iterable[torch.Tensor], lr: float) -> None:
         check_rate(lr)
-        super().__init__(params, {"lr": float(lr)})
+        try:
+            super().__init__(params, {"lr": float(lr)})
+        except (TypeError, ValueError) as error:
+            raise ConfigError(_unusable(params, error)) from error
 
     @property
     def params(self) -> list[torch.Tensor]:
@@ -86,3 +90,21 @@ class SGD(torch.optim.Optimizer):
     def register_step_post_hook(self, hook: Any) -> Any:
         """Refused: step hooks live in the layer that is left out here."""
         raise NotImplementedError("gradbook.SGD has no step hooks; torch.optim.SGD has.")
+
+
+def _unusable(params: Any, error: Exception) -> str:
+    """What to say of parameters that PyTorch's optimizers refuse."""
+    if isinstance(params, torch.Tensor):
+        return "SGD updates a list of tensors, but got one tensor. Write `SGD([w], lr)`."
+    if isinstance(params, torch.nn.Module) or callable(params):
+        what = "a model" if isinstance(params, torch.nn.Module) else "a function"
+        return (
+            f"SGD updates tensors, but got {what} instead of what it gives. Write "
+            f"`SGD(model.parameters(), lr)`, with its brackets."
+        )
+    if "empty parameter list" in str(error):
+        return (
+            "SGD got no tensor to update. Give it `model.parameters()`; a model has parameters "
+            "once its __init__ has set layers, or tensors that require a gradient, as attributes."
+        )
+    return f"SGD updates tensors, but got {describe(params)}. PyTorch says: {error}"

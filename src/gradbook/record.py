@@ -171,7 +171,10 @@ class History(Sink):
         if isinstance(index, str):
             if not any(index in row for row in self.rows):
                 known = dict.fromkeys(label for row in self.rows for label in row)
-                raise KeyError(f"{index!r}; recorded are {', '.join(known) or 'no values yet'}")
+                raise KeyError(
+                    f"{index!r}; recorded are {', '.join(known) or 'no values yet'}."
+                    f"{did_you_mean(index, known)}"
+                )
             return [row.get(index, math.nan) for row in self.rows]
         return self.rows[index]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook import checkpoint
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, shown
 from gradbook.storage import Place
 from gradbook.untrusted import inside
 
@@ -45,9 +45,9 @@ class Resumption:
         if not isinstance(given, str | os.PathLike) or not os.fspath(given):
             raise ConfigError(_no_resumption(resume))
         path = Path(given)
-        if runs is not None and not path.exists() and Path(runs, path).is_dir():
+        if runs is not None and not os.path.exists(path) and os.path.isdir(Path(runs, path)):
             path = Path(runs, path)
-        folder = path if path.is_dir() else None
+        folder = path if os.path.isdir(path) else None  # False for a name too long to be one
         if folder is not None:
             path = inside(folder, "checkpoints/last.pt")
             if not path.exists():
@@ -55,8 +55,8 @@ class Resumption:
                     f"There is nothing to resume in the folder {str(folder)!r}: it has no "
                     f"checkpoints/last.pt. {_WHAT}."
                 )
-        elif not path.exists():
-            raise ConfigError(f"There is no checkpoint {str(path)!r}. {_WHAT}.")
+        elif not os.path.exists(path):
+            raise ConfigError(f"There is no checkpoint {shown(str(path))}. {_WHAT}.")
         state = checkpoint.load(path)
         # A checkpoint that was saved by hand belongs to no run, wherever it lies.
         if "recorded_lines" not in state:

@@ -10,7 +10,7 @@ To add a setting: a field here, its use, a line in the docstring of `Trainer`, a
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeVar, dataclass_transform, get_type_hints
@@ -22,6 +22,7 @@ from gradbook.execution import Name as Precision
 from gradbook.hparams import HyperParameters, plain
 from gradbook.record import Sink
 from gradbook.stopping import BestSoFar, Mode
+from gradbook.storage import check_path
 
 T = TypeVar("T")
 
@@ -175,9 +176,19 @@ def _check_sinks(value: Any, name: str) -> None:
             raise ConfigError(f"{name} must be a list of Sink objects, but holds {sink!r}.")
 
 
+def _check_run(value: Any, name: str) -> None:
+    if not isinstance(value, Sink):
+        check_path(value, name, "runs")
+
+
 def _list_of(kind: type) -> Callable[[Any], list[Any]]:
-    """Makes a list of one value of a kind, or of several."""
-    return lambda given: [given] if isinstance(given, kind) else list(given)
+    """Makes a list of one value of a kind, or of several; its check looks at any other value."""
+
+    def as_list(given: Any) -> list[Any]:
+        is_one = isinstance(given, kind) or not isinstance(given, Iterable)
+        return [given] if is_one else list(given)
+
+    return as_list
 
 
 @declares_settings
@@ -243,7 +254,7 @@ class Settings(HyperParameters):
     )
     run: "str | os.PathLike[str] | Sink | None" = setting(
         default=None,
-        check=_anything,
+        check=_check_run,
         read_by=("fit",),
         changes_result=False,
         stacked=ANY,

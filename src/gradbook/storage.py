@@ -13,7 +13,7 @@ from gradbook.errors import ConfigError, StorageError
 
 def check_path(value: Any, name: str, example: str) -> None:
     """Raises ConfigError unless `value` can be the path of a file or folder."""
-    if not isinstance(value, str | os.PathLike):
+    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
         raise ConfigError(
             f"{name} must be a text or a path, such as {example!r}, but it is {value!r:.60}."
         )

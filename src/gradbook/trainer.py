@@ -4,9 +4,10 @@ Book: 3.2.4 (oo-design-training), 3.4.4; clipping: 9.5; early stopping: 5.5.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import torch
 
@@ -23,6 +24,20 @@ from gradbook.settings import Settings, warn_of_ignored
 from gradbook.steps import Stepper
 from gradbook.stopping import BestSoFar
 from gradbook.training import Training
+
+_Fit = TypeVar("_Fit", bound=Callable[..., None])
+
+
+def _telling_foreign(fit: _Fit) -> _Fit:
+    """Has a `fit` say where settings belong that it was given."""
+
+    @wraps(fit)
+    def telling(self: Any, *args: Any, **kwargs: Any) -> None:
+        if foreign := [name for name in kwargs if name not in ("model", "data", "resume")]:
+            raise ConfigError(checks.foreign_to_fit(foreign[0]))
+        fit(self, *args, **kwargs)
+
+    return cast(_Fit, telling)
 
 
 class Trainer(Settings):
@@ -173,6 +188,7 @@ class Trainer(Settings):
         moved: Batch = to_device(batch, self.gpus[0])
         return moved
 
+    @_telling_foreign
     def fit(self, model: Any, data: Any, resume: Any = None) -> None:
         """Trains `model` on `data` until `max_epochs` passes are done.
 

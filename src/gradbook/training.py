@@ -24,7 +24,7 @@ from gradbook.execution import Precision
 from gradbook.fingerprint import describe_beginning, describe_setup
 from gradbook.interrupts import Interrupts
 from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
-from gradbook.near_misses import warn_of_near_misses
+from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import History, Sink, is_loss
 from gradbook.resumable_loader import (
     Position,
@@ -132,6 +132,7 @@ class Training:
             trainer.training = self
             try:
                 checks.check_model(model, self.data)
+                check_signatures(model, self.data, trainer)
                 warn_of_near_misses(model, self.data, trainer)
                 is_drawn = draws_on_ours(model)
                 display = model.board.choose_display(trainer.display) if is_drawn else Sink()

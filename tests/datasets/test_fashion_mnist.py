@@ -525,3 +525,14 @@ def test_importing_the_data_sets_loads_nothing_heavy():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("label", ["a", None, float("inf")])
+def test_a_label_that_is_no_number_is_refused(label):
+    with pytest.raises(DataError, match="numbers from 0 to 9, but one is"):
+        text_labels([label])
+
+
+def test_a_root_that_is_no_path_is_refused():
+    with pytest.raises(ConfigError, match=r"root must be a text or a path.*None"):
+        FashionMNIST(root=None)

@@ -293,3 +293,23 @@ def test_an_example_without_its_batch_dimension_is_told(tmp_path):
     with pytest.raises(ConfigError, match=r"shape \(3,\), which is no batch.*X\[None\]"):
         export(model, tmp_path / "model", "safetensors", torch.ones(3))
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"model": "mlp-1"}, r"needs a trained model first.*got 'mlp-1'.*`export\(model, path"),
+        ({"model": torch.nn.Linear}, "got the class Linear"),
+        ({"path": None}, "path must be a text or a path, such as 'mlp.onnx', but it is None"),
+        ({"path": ""}, "path must name the file to write"),
+        ({"example_inputs": {"x": torch.zeros(1, 2)}}, "one tensor X or several.*of type dict"),
+        ({"example_inputs": "mlp.pt2"}, "one tensor X or several.*of type str"),
+    ],
+)
+def test_an_argument_in_the_place_of_another_is_told(change, told):
+    given = {
+        **{"model": torch.nn.Linear(2, 1), "path": "linear.pt2", "to": "torch-export"},
+        **{"example_inputs": torch.zeros(1, 2), **change},
+    }
+    with pytest.raises((ConfigError, ModelError), match=told):
+        export(**given)

@@ -3,7 +3,13 @@ import pytest
 import torch
 from torch import nn
 
-from gradbook import MLP, MLPScratch
+from gradbook import (
+    MLP,
+    LinearRegressionScratch,
+    MLPScratch,
+    SoftmaxRegressionScratch,
+    SyntheticRegressionData,
+)
 from gradbook.errors import ConfigError
 from gradbook.models.mlp import hidden_widths, relu
 
@@ -87,3 +93,26 @@ def test_a_state_goes_round():
     first, second = MLPScratch(6, 3, 4), MLPScratch(6, 3, 4)
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.W2, second.W2)
+
+
+@pytest.mark.parametrize("size", [2**50, 2**62])
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda n: LinearRegressionScratch(n), "num_inputs"),
+        (lambda n: SoftmaxRegressionScratch(n), "num_inputs"),
+        (lambda n: MLPScratch(num_hiddens=[4, n]), r"num_hiddens=\[4, "),
+        (lambda n: MLP(num_hiddens=n)(torch.zeros(2, 3)), "num_hiddens"),
+        (lambda n: SyntheticRegressionData(num_train=n), "num_train"),
+    ],
+)
+def test_a_size_beyond_the_memory_is_named(make, name, size):
+    with pytest.raises(ConfigError, match=rf"not enough memory for what \w+ computes with {name}"):
+        make(size)
+
+
+@pytest.mark.parametrize("make", [LinearRegressionScratch, SoftmaxRegressionScratch, MLPScratch])
+@pytest.mark.parametrize("sigma", [-1, float("nan"), None, "a"])
+def test_a_sigma_that_is_no_standard_deviation_is_refused(make, sigma):
+    with pytest.raises(ConfigError, match=f"sigma must be a finite number .* it is {sigma!r}"):
+        make(sigma=sigma)

@@ -458,3 +458,14 @@ def test_after_sigkill_a_sweep_goes_on_to_the_same_results(on):
     resumed, whole = json.loads(again.stdout)
     assert resumed == whole
     assert len(json.loads((first / "run.json").read_text())["sessions"]) == 2
+
+
+@pytest.mark.parametrize("given", [{"runs": 3}, {"resume": True}])
+def test_a_folder_that_is_no_path_is_refused(given):
+    with pytest.raises(ConfigError, match=rf"{next(iter(given))} must be a text or a path"):
+        gradbook.sweep(gradbook.MLP, gradbook.SyntheticRegressionData(), lr=[0.1, 0.2], **given)
+
+
+def test_the_command_s_name_of_an_argument_leads_to_it():
+    with pytest.raises(ConfigError, match="Did you mean 'num_workers'"):
+        gradbook.sweep(gradbook.MLP, gradbook.SyntheticRegressionData(), lr=[0.1, 0.2], workers=2)

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -140,3 +141,13 @@ def test_values_without_end_are_refused_before_they_are_listed(value, count):
 def test_a_range_has_no_more_values_than_a_sweep_can_have():
     with pytest.raises(ConfigError, match="this range has 99,999,999 values"):
         log_range(0.1, 1, 99_999_999)
+
+
+@pytest.mark.parametrize("make", [log_range, lin_range])
+def test_a_range_ends_where_a_float_does(make):
+    with pytest.raises(ConfigError, match=r"finite numbers, of 1.8e\+308 at most, but one is 1000"):
+        make(1, 10**400)
+
+
+def test_a_column_of_a_table_names_several_values():
+    assert is_swept(pd.Series([0.1, 0.5]))

@@ -15,6 +15,7 @@ from tests.verdicts.trainings import regression, trained
 
 from gradbook.data import DataModule
 from gradbook.datasets import SyntheticRegressionData
+from gradbook.errors import ConfigError
 from gradbook.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
 from gradbook.record import History
 from gradbook.runs import load
@@ -755,3 +756,8 @@ def test_a_loss_of_zero_in_every_epoch_is_no_improvement():
 def test_a_validation_loss_of_a_mapping_has_diverged_if_it_was_lost_for_good(values, label):
     falling = [0.9**n for n in range(10)]
     assert verdict({"train_loss": falling, "val_loss": values}).label == label
+
+
+def test_a_number_that_no_float_can_hold_is_refused():
+    with pytest.raises(ConfigError, match="'val_loss' holds a whole number that no float"):
+        verdict({"val_loss": [10**400, 1]})

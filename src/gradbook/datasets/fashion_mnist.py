@@ -27,8 +27,10 @@ from gradbook.errors import (
     DownloadError,
     GradbookWarning,
     SampleDataWarning,
+    shown,
     warn,
 )
+from gradbook.storage import check_path
 
 #: The names of the ten classes, by label.
 LABELS = (
@@ -269,7 +271,12 @@ def text_labels(indices: Sequence[int] | torch.Tensor) -> list[str]:
     values = indices.tolist() if isinstance(indices, torch.Tensor) else indices
     names = []
     for value in values:
-        label = int(value)
+        try:
+            label = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(
+                f"The labels of Fashion-MNIST are numbers from 0 to 9, but one is {shown(value)}."
+            ) from None
         if not 0 <= label < len(LABELS):
             raise DataError(f"Fashion-MNIST has the labels 0 to 9, but this one is {value}.")
         names.append(LABELS[label])
@@ -295,6 +302,7 @@ def _check_resize(resize: Any) -> tuple[int, int]:
 
 def _places(root: str | os.PathLike[str], verify: bool = False) -> Iterator[Place]:
     """The places in the order of use; each is looked at only when it is asked for."""
+    check_path(root, "root", "../data")
     raw = Path(root) / "FashionMNIST" / "raw"
     names = ", ".join(file.name for file in FILES)
     yield _look("root", raw, f"put {names} in {raw}, with .gz or without", verify)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_rate, check_whole_number
+from gradbook.checks import check_rate, check_whole_number, enough_memory
 from gradbook.data import DataModule
 from gradbook.errors import ConfigError
 
@@ -61,9 +61,10 @@ class SyntheticRegressionData(DataModule):
         self.save_hyperparameters()  # `w` as it was given: a run record can hold it
         self.w = weights
         num_examples = num_train + num_val
-        self.X = torch.randn(num_examples, weights.numel())
-        error = torch.randn(num_examples, 1) * float(noise)
-        self.y = torch.matmul(self.X, weights.reshape(-1, 1)) + bias + error
+        with enough_memory(self):
+            self.X = torch.randn(num_examples, weights.numel())
+            error = torch.randn(num_examples, 1) * float(noise)
+            self.y = torch.matmul(self.X, weights.reshape(-1, 1)) + bias + error
 
     def get_dataloader(self, train: bool) -> Any:
         """Minibatches of (X, y), shuffled for training; None if `num_val` is 0. Book: 3.3.3."""

@@ -23,11 +23,12 @@ from gradbook.errors import (
     MissingExtraError,
     ModelError,
     did_you_mean,
+    shown,
 )
 from gradbook.hparams import qualified_name
 from gradbook.inspection.predictions import device_of
 from gradbook.snapshot import make_room
-from gradbook.storage import write_atomically
+from gradbook.storage import check_path, write_atomically
 from gradbook.untrusted import check_file
 
 Format = Literal["safetensors", "onnx", "torch-export"]
@@ -74,19 +75,36 @@ def export(model: torch.nn.Module, path: Path | str, to: Format, example_inputs:
             a list. Arrays and tables are converted as by `DataModule.get_tensorloader`.
 
     Raises:
-        ConfigError: If there is no such format, or no example.
+        ConfigError: If there is no such format, no example, or a path that is none.
         DataError: If the inputs are not numbers.
         BatchError: If they do not fit the model.
         MissingExtraError: If a package that the format needs is not installed.
-        ModelError: If the network cannot be exported, or the export computes something else.
+        ModelError: If the model is none, the network cannot be exported, or the export computes
+            something else.
         StorageError: If the file cannot be written.
     """
+    given: Any = model
+    if not isinstance(given, torch.nn.Module):
+        what = f"the class {given.__name__}" if isinstance(given, type) else shown(given)
+        raise ModelError(
+            f"export() needs a trained model first, and then the file, but got {what}. Write "
+            f"`export(model, path, to, X)`."
+        )
+    check_path(path, "path", "mlp.onnx")
+    if not str(path):
+        raise ConfigError("path must name the file to write, such as 'mlp.onnx', but it is empty.")
     if to not in get_args(Format):
         raise ConfigError(
             f"There is no format {to!r:.80}.{did_you_mean(str(to), get_args(Format))} There are "
             f"{', '.join(get_args(Format))}."
         )
     given = [example_inputs] if hasattr(example_inputs, "__array__") else example_inputs
+    if given is not None and not isinstance(given, list | tuple):
+        raise ConfigError(
+            f"example_inputs must be the inputs of one batch, as one tensor X or several in a "
+            f"list, but it is of type {type(given).__name__}. Write such as "
+            f"`next(iter(data.val_dataloader()))[:-1]`."
+        )
     inputs = [as_tensor(X, f"example_inputs[{i}]").cpu() for i, X in enumerate(given or ())]
     if not inputs or not len(inputs[0]):
         raise ConfigError("example_inputs holds no example. Give the inputs of one batch.")

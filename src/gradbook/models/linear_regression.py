@@ -6,7 +6,7 @@ Book: 3.4 (sec_linear_scratch), 3.5 (sec_linear_concise).
 import torch
 from torch import nn
 
-from gradbook.checks import check_targets, check_whole_number
+from gradbook.checks import check_rate, check_targets, check_whole_number, enough_memory
 from gradbook.module import Module
 from gradbook.optim import SGD
 
@@ -32,7 +32,9 @@ class LinearRegressionScratch(Module):
         super().__init__()
         self.save_hyperparameters()
         check_whole_number(num_inputs, "num_inputs", at_least=1)
-        self.w = torch.normal(0, sigma, (num_inputs, 1), requires_grad=True)
+        check_rate(sigma, "sigma")
+        with enough_memory(self):
+            self.w = torch.normal(0, sigma, (num_inputs, 1), requires_grad=True)
         self.b = torch.zeros(1, requires_grad=True)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_rate, check_whole_number, enough_memory
 from gradbook.module import Classifier
 
 
@@ -67,9 +67,11 @@ class MLPScratch(Classifier):
         check_whole_number(num_outputs, "num_outputs", at_least=1)
         sizes = [num_inputs, *hidden_widths(num_hiddens), num_outputs]
         self.num_layers = len(sizes) - 1
-        for i, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
-            setattr(self, f"W{i}", nn.Parameter(torch.randn(inputs, outputs) * sigma))
-            setattr(self, f"b{i}", nn.Parameter(torch.zeros(outputs)))
+        check_rate(sigma, "sigma")
+        with enough_memory(self):
+            for i, (inputs, outputs) in enumerate(pairwise(sizes), start=1):
+                setattr(self, f"W{i}", nn.Parameter(torch.randn(inputs, outputs) * sigma))
+                setattr(self, f"b{i}", nn.Parameter(torch.zeros(outputs)))
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
         """Logits of shape (batch, num_outputs), for X of shape (batch, ...)."""

@@ -6,7 +6,13 @@ Book: 4.4 (sec_softmax_scratch), 4.5 (sec_softmax_concise).
 import torch
 from torch import nn
 
-from gradbook.checks import check_label_range, check_labels, check_whole_number
+from gradbook.checks import (
+    check_label_range,
+    check_labels,
+    check_rate,
+    check_whole_number,
+    enough_memory,
+)
 from gradbook.module import Classifier
 
 
@@ -69,10 +75,12 @@ class SoftmaxRegressionScratch(Classifier):
         self.save_hyperparameters()
         check_whole_number(num_inputs, "num_inputs", at_least=1)
         check_whole_number(num_outputs, "num_outputs", at_least=1)
-        W = torch.normal(0, sigma, size=(num_inputs, num_outputs))
-        # Stored by columns: the same numbers, but both matrix products of a step, here and in
-        # the backward pass, are then three times as fast for 784 inputs and 10 outputs.
-        self.W = W.t().contiguous().t().requires_grad_()
+        check_rate(sigma, "sigma")
+        with enough_memory(self):
+            W = torch.normal(0, sigma, size=(num_inputs, num_outputs))
+            # Stored by columns: the same numbers, but both matrix products of a step, here and in
+            # the backward pass, are then three times as fast for 784 inputs and 10 outputs.
+            self.W = W.t().contiguous().t().requires_grad_()
         self.b = torch.zeros(num_outputs, requires_grad=True)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:

@@ -38,6 +38,7 @@ from gradbook.runs.format import (
 )
 from gradbook.storage import (
     Place,
+    check_path,
     claim_folder,
     kebab_case,
     link_atomically,
@@ -89,6 +90,7 @@ class Run(Sink):
         data_name: str | None = None,
         pictures: bool = True,
     ) -> None:
+        check_path(root if folder is None else folder, "The folder of runs", "runs")
         if every_n_steps is not None:
             check_whole_number(every_n_steps, "every_n_steps", at_least=1)
         self._exactly = None if folder is None else Place(folder)

@@ -247,7 +247,7 @@ class Plan:
             )
         raise ConfigError(
             f"{name} has no setting {key!r}, nor have Trainer and the data."
-            f"{did_you_mean(meant, known)} There are {', '.join(known)}."
+            f"{did_you_mean(meant, {*known, *_SWEEPS_ARGUMENTS})} There are {', '.join(known)}."
         )
 
     def _check_value(self, key: str, value: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from gradbook.errors import ConfigError, GradbookWarning, warn
 from gradbook.hparams import plain
 from gradbook.runs.recorder import locked
-from gradbook.storage import check_folder_name, claim_folder, kebab_case
+from gradbook.storage import check_folder_name, check_path, claim_folder, kebab_case
 from gradbook.sweeps.engines import Done, check_engine, run_all
 from gradbook.sweeps.format import PICTURE_FILES, read_sweep, write_sweep
 from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
@@ -130,6 +130,9 @@ def run_sweep(
         raise ConfigError(f"level must be a finite number, but it is {level!r}.")
     if resume is not None and not str(resume):
         raise ConfigError("resume must name the folder of a sweep, but it is empty.")
+    check_path(runs, "runs", "runs")
+    if resume is not None:
+        check_path(resume, "resume", "runs/mlp-sweep-1")
     if plan.name is not None:
         check_folder_name(plan.name)
     if on != "auto":

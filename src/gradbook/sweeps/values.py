@@ -2,12 +2,13 @@
 
 import math
 import random
+import sys
 from collections.abc import Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
 
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, shown
 
 #: How many trainings a sweep has at most. Each has a folder and a line in a table.
 MOST_MEMBERS = 10_000
@@ -30,9 +31,11 @@ class Range:
 
     def __post_init__(self) -> None:
         for end in (self.low, self.high):
-            if isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end):
+            is_number = isinstance(end, int | float) and not isinstance(end, bool)
+            if not is_number or not abs(end) <= sys.float_info.max:
                 raise ConfigError(
-                    f"The ends of a range must be finite numbers, but one is {end!r}."
+                    f"The ends of a range must be finite numbers, of {sys.float_info.max:.1e} at "
+                    f"most, but one is {shown(end)}."
                 )
         if not self.low < self.high:
             raise ConfigError(
@@ -115,7 +118,9 @@ def is_swept(value: Any) -> bool:
     """Whether an argument names several values. What can be iterated over may yet be one value."""
     if isinstance(value, str | bytes):
         return False
-    is_array = type(value).__module__ == "numpy" and bool(getattr(value, "shape", ()))
+    is_array = type(value).__module__.partition(".")[0] in ("numpy", "pandas") and bool(
+        getattr(value, "shape", ())
+    )
     return is_array or isinstance(value, Range | Sequence | Set | MappingView | Iterator)
 
 

@@ -99,7 +99,10 @@ def _numbers(name: Any, values: Any) -> np.ndarray:
         raise ConfigError(
             f"{name!r} must be a list of numbers, one for each epoch, but it is {values!r:.200}."
         )
-    return np.array(ys, float)
+    try:
+        return np.array(ys, float)
+    except OverflowError:
+        raise ConfigError(f"{name!r} holds a whole number that no float can hold.") from None
 
 
 def _curves_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Curve]:
