@@ -17,6 +17,7 @@ import torch
 from gradbook.checks import at_rest, explain_not_one_tensor
 from gradbook.data import as_tensor, copy_batch
 from gradbook.errors import (
+    BatchError,
     CheckpointError,
     ConfigError,
     CorruptFileError,
@@ -120,7 +121,7 @@ def export(model: torch.nn.Module, path: Path | str, to: Format, example_inputs:
     with at_rest(model):
         try:
             expected = model(*copy_batch(inputs))  # makes lazy layers know their shapes too
-        except TypeError as error:
+        except (TypeError, BatchError) as error:  # of any module, or as ours explains it
             if "positional argument" not in str(error):
                 raise
             raise ConfigError(
