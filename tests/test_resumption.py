@@ -115,4 +115,4 @@ def test_a_run_that_another_process_has_trained_meanwhile_is_told():
 
 def test_a_name_too_long_for_a_file_is_no_checkpoint():
     with pytest.raises(ConfigError, match=r"There is no checkpoint 'aaa.*10000 characters"):
-        Resumption.of("a" * 10000)
+        Resumption.of("a" * 10000, None)
