@@ -31,6 +31,17 @@ def test_the_ending_of_a_file_says_its_kind(tmp_path):
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_figure_is_laid_out_once_for_all_its_files_and_keeps_its_layout(tmp_path, monkeypatch):
+    figure = Figure(layout="constrained")
+    figure.add_subplot().set_ylabel("a long name\nof two lines")
+    layout = figure.get_layout_engine()
+    laid_out, execute = [], layout.execute
+    monkeypatch.setattr(layout, "execute", lambda figure: laid_out.append(execute(figure)))
+    save_figure(figure, [tmp_path / "a.svg", tmp_path / "a.png"])
+    assert len(laid_out) == 1
+    assert figure.get_layout_engine() is layout
+
+
 def test_a_figure_that_cannot_be_saved_is_explained(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot be written"):

@@ -87,6 +87,22 @@ def test_inputs_that_would_be_copied_are_named():
     assert assert_same_results(function, W, torch.randn(9, 6)).transposed == []
 
 
+def test_inputs_can_be_laid_out_otherwise_without_tracing_again():
+    calls = []
+
+    def function(W, X):
+        calls.append(W)
+        return list(vmap(lambda W, X: (X @ W,), (0, None))(W, X))
+
+    W, X = torch.randn(3, 6, 2), torch.randn(9, 6)
+    program = Program(function, (W, X))
+    num_calls, turned = len(calls), W.transpose(1, 2).contiguous().transpose(1, 2)
+    program.lay_out((turned, X))
+    assert program.transposed == []
+    torch.testing.assert_close(program(turned, X), [X @ W])
+    assert len(calls) == num_calls
+
+
 def test_many_products_with_one_batch_become_one():
     function = vmap(lambda W, X: (X @ W,), (0, None))
     program = Program(lambda W, X: list(function(W, X)), (torch.randn(5, 6, 3), torch.randn(9, 6)))

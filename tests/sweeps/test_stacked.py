@@ -24,7 +24,8 @@ from torch import nn
 import gradbook
 from gradbook import Classifier, HyperParameters, Sink, Trainer
 from gradbook.runs.recorder import Run
-from gradbook.sweeps.stacked import fit_stacked, why_alone
+from gradbook.sweeps.stackable import CannotStack
+from gradbook.sweeps.stacked import _Stack, fit_stacked, why_alone
 
 pytestmark = pytest.mark.slow
 
@@ -174,6 +175,40 @@ def test_the_last_batch_may_be_smaller(Model, data):
 
     stacked = assert_stacked_as_alone([member(Model, uneven, k, lr=0.1 + k) for k in (0, 1)])
     assert stacked[0].trainer.num_train_batches == 4
+
+
+def test_a_size_of_batch_is_traced_when_it_has_come_often(monkeypatch):
+    monkeypatch.setattr("gradbook.sweeps.stacked._WORTH_TRACING", 2)
+    traced, trace = [], _Stack._trace
+    monkeypatch.setattr(
+        _Stack,
+        "_trace",
+        lambda self, kind, *inputs: [traced.append(kind), trace(self, kind, *inputs)][1],
+    )
+
+    def uneven():
+        return Same(num_train=28, num_val=12)
+
+    builders = [member(data=uneven, lr=0.1 + k) for k in (0, 1)]
+    fit_stacked([member(data=uneven, lr=0.1 + k, trainer={"max_epochs": 1}) for k in (0, 1)])
+    assert traced == ["train", "val"]  # whole batches
+    traced.clear()
+    assert_stacked_as_alone(builders)
+    assert traced == ["train", "val", "train", "val"]
+
+
+def test_a_size_of_batch_that_cannot_be_traced_is_still_trained(monkeypatch):
+    monkeypatch.setattr("gradbook.sweeps.stacked._WORTH_TRACING", 1)
+    trace = _Stack._trace
+
+    def refused(self, kind, inputs):
+        if len(inputs[-1]) < 8:
+            raise CannotStack("this size cannot be traced")
+        return trace(self, kind, inputs)
+
+    monkeypatch.setattr(_Stack, "_trace", refused)
+    builders = [member(data=lambda: Same(num_train=28, num_val=12), lr=0.1 + k) for k in (0, 1)]
+    assert_stacked_as_alone(builders)
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,8 @@ class _Stack:
                 program = self._programs[key] = self._trace(kind, inputs)
             except CannotStack:  # as with a last batch of one example; it is done as before
                 return self._own_step(kind, batch)
+            finally:
+                self._template.train(kind == "train")  # as the epoch has it
         return program(*inputs)
 
     def _own_step(self, kind: str, batch: Sequence[torch.Tensor]) -> list[torch.Tensor]:
