@@ -26,6 +26,8 @@ from gradbook import (
 from gradbook.watching import postmortem
 from gradbook.watching.diagnosis import smaller_rate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def repeated_from_the_beginning(monkeypatch):
@@ -36,7 +38,6 @@ def repeated_from_the_beginning(monkeypatch):
 # A rate that is too high
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "data"),
     [
@@ -96,7 +97,6 @@ def dropped_relu():
     return nn.Sequential(nn.ReLU(), nn.Dropout())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "lowest", "highest"),
     [
@@ -118,14 +118,12 @@ def test_a_network_is_proposed_a_usual_rate_or_a_part_of_its_own(make, lowest, h
         assert "`gradbook.lr_range` or the command `gradbook lr-range`" in found.edit
 
 
-@pytest.mark.slow
 def test_a_network_trains_at_the_rate_proposed_for_it():
     found = examined(Network(5.0), Curve(), max_epochs=8)
     proposed = float(found.edit.partition("lr=")[2].partition(",")[0])
     assert fit(Network(proposed), Curve(), max_epochs=8).postmortem is None
 
 
-@pytest.mark.slow
 def test_the_rate_of_a_linear_model_follows_from_the_steady_growth_of_its_gradient():
     data = Curve()
     data.X *= 1000
@@ -150,7 +148,6 @@ def test_no_rate_is_made_more_than_a_thousand_times_smaller(growth):
     assert 0.0005 <= float(text.partition("lr=")[2].partition(",")[0]) <= 0.05
 
 
-@pytest.mark.slow
 def test_the_proposed_rate_is_a_tenth_where_that_is_enough():
     found = examined(LinearRegression(3.0), regression(), max_epochs=8)
     assert found.edit == "lr=0.3, a tenth of 3."
@@ -217,7 +214,6 @@ def test_a_logarithm_of_zero(kind):
     assert "F.cross_entropy" in found.edit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize(
     "make",
@@ -438,7 +434,6 @@ def test_the_logarithm_of_logits_needs_the_cross_entropy():
     assert "F.cross_entropy" in found.edit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "made",
     [
@@ -834,7 +829,6 @@ def test_the_logarithm_of_a_sigmoid_needs_the_binary_cross_entropy():
     assert "F.binary_cross_entropy_with_logits" in found.edit
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("factor", [math.inf, -1000.0])
 def test_a_schedule_that_gives_no_rate_is_named(factor):
     model = Layers(schedule=lambda epoch: 1 if epoch < 2 else factor)
@@ -850,7 +844,6 @@ def test_a_schedule_that_gives_no_rate_is_named(factor):
     assert "nothing became NaN or infinite in 64 steps, and the mean loss fell" in found.tried
 
 
-@pytest.mark.slow
 def test_a_schedule_that_raises_the_rate_is_to_keep_it_lower():
     found = examined(Layers(schedule=lambda epoch: 10.0 ** (3 * epoch)), Blobs(), max_epochs=8)
     assert found.cause == "rate too high"
@@ -913,7 +906,6 @@ def test_a_parameter_that_a_sink_spoils_between_two_steps_is_named(monkeypatch):
     assert "between two steps" in found.edit
 
 
-@pytest.mark.slow
 def test_a_parameter_that_a_step_sets_by_hand_is_found_at_its_line():
     class ByHand(Layers):
         def training_step(self, batch):
@@ -941,7 +933,6 @@ class Deep(Layers):
             nn.init.normal_(layer.weight)
 
 
-@pytest.mark.slow
 def test_initial_weights_with_which_no_rate_helps_are_to_be_smaller():
     found = examined(Deep(), Blobs())
     assert found.cause == "initial weights too large"
@@ -949,7 +940,6 @@ def test_initial_weights_with_which_no_rate_helps_are_to_be_smaller():
     assert "nothing became NaN or infinite in 32 steps" in found.tried
 
 
-@pytest.mark.slow
 def test_weights_that_overflow_before_the_first_update_are_no_matter_of_the_rate():
     model = Layers()
     for layer in model.net[::2]:
@@ -960,7 +950,6 @@ def test_weights_that_overflow_before_the_first_update_are_no_matter_of_the_rate
     assert "and the mean loss fell from " in found.tried
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "made", [lambda loss: loss * 1e30, lambda loss: loss / 1e-30], ids=["times", "by"]
 )
@@ -975,7 +964,6 @@ def test_a_loss_that_the_code_makes_huge_is_no_matter_of_the_rate(made):
     assert found.tried.startswith("Training with lr=0.01, lr=0.001 or lr=0.0001 does not help: ")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("make", [Layers, lambda: SoftmaxRegression(3)])
 def test_inputs_that_are_huge_are_to_be_scaled(make):
     found = examined(make(), Blobs(scale=1e20))
@@ -984,7 +972,6 @@ def test_inputs_that_are_huge_are_to_be_scaled(make):
     assert "and the mean loss fell" in found.tried
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "cause", "edit"),
     [
@@ -999,7 +986,6 @@ def test_another_setting_of_the_optimizer_is_blamed_where_changing_it_helps(sett
     assert "and the mean loss fell" in found.tried
 
 
-@pytest.mark.slow
 def test_a_loss_that_falls_without_end_is_no_matter_of_the_rate():
     class Wrong(LinearRegression):
         def loss(self, y_hat, y):
@@ -1010,7 +996,6 @@ def test_a_loss_that_falls_without_end_is_no_matter_of_the_rate():
     assert "look at the sign of the loss" in found.edit
 
 
-@pytest.mark.slow
 def test_where_nothing_that_is_tried_helps_it_is_said():
     class Grows(LinearRegression):
         def training_step(self, batch):
