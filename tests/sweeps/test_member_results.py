@@ -40,7 +40,7 @@ def test_a_pruned_training_tells_its_last_epoch():
 
 
 def test_a_setting_whose_seeds_end_differently_counts_its_verdicts():
-    curves = (losses(0.5), losses(math.nan), losses(math.nan))
+    curves = (losses(0.5, 0.4), losses(0.5, math.nan), losses(0.5, math.nan))
     sweep = make([({"lr": 1, "seed": seed}, curve) for seed, curve in enumerate(curves)])
     [setting] = sweep.settings
     assert setting.verdict == f"diverged (2), {setting.members[0].told} (1)"

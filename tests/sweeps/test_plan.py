@@ -71,8 +71,11 @@ def test_a_function_is_no_class_of_models():
 @pytest.mark.parametrize(
     ("data", "line"),
     [
-        ((torch.zeros(2, 1), torch.zeros(2, 1)), r"self\.get_tensorloader\(\[X, y\], train\)"),
-        ([torch.zeros(2, 1)], r"self\.get_tensorloader\(\[X, y\], train\)"),
+        (
+            (torch.zeros(2, 1), torch.zeros(2, 1)),
+            r"self\.get_tensorloader\(\[X, y\], train, part\)",
+        ),
+        ([torch.zeros(2, 1)], r"self\.get_tensorloader\(\[X, y\], train, part\)"),
         (DataLoader([1, 2]), r"return train_loader if train else val_loader"),
     ],
 )

@@ -264,10 +264,10 @@ class Scaled(Same):
 
     def get_dataloader(self, train):
         loader = super().get_dataloader(train)
-        loader.transform = self.scale
+        loader.transform = self.change
         return loader
 
-    def scale(self, batch):
+    def change(self, batch):
         return [self.factor * batch[0], batch[1]]
 
 
@@ -276,7 +276,7 @@ def test_each_member_sees_the_batches_that_its_own_transform_makes():
 
 
 class Widened(Scaled):
-    def scale(self, batch):
+    def change(self, batch):
         return [batch[0].repeat(1, int(self.factor)), batch[1]]
 
 
