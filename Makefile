@@ -12,9 +12,9 @@ TRAIN ?= mlp --max-epochs 10
 run: $(VENV)/.installed
 	$(BIN)/gradbook train $(TRAIN)
 
-# Under a minute on two cores: the tests that are not marked as slow.
+# About two minutes on two cores: the tests that are not marked as slow.
 quick: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile

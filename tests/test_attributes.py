@@ -661,7 +661,8 @@ def test_no_false_alarm_of_what_configures(value):
         keeper = Keeper([owner])
         assert unkept(keeper) == []
         keeper.put_back(keeper.take())
-        assert owner.t is value
+        # Bytes are made anew; a single one may be the same object, or not.
+        assert owner.t is value or (isinstance(value, bytes) and owner.t == value)
 
 
 def test_objects_that_are_not_there_are_told(tmp_path):
