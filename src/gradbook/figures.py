@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
-from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, shown, warn
+from gradbook.errors import ConfigError, GradbookWarning, shown, warn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,10 +81,9 @@ def set_axes(
     _check_range("ylim", ylim)
     for name, scale in (("xscale", xscale), ("yscale", yscale)):
         if scale not in _SCALES:
-            raise ConfigError(
-                f"{name} is one of {', '.join(_SCALES)}, but it is {shown(scale)}."
-                f"{did_you_mean(str(scale), _SCALES)}"
-            )
+            from gradbook.checks import check_choice  # loads PyTorch
+
+            check_choice(scale, name, _SCALES)
     axes.set_xlabel(xlabel or "")
     axes.set_ylabel(ylabel or "")
     axes.set_xscale(xscale)

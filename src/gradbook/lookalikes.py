@@ -22,10 +22,16 @@ def named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
 def parameters_of(model: Any) -> dict[str, torch.Tensor]:
     """A model's parameters by name; a class of a learner's own may keep plain tensors."""
     named = dict(named_parameters(model))
+    for name, value in _plain_parameters(model):
+        named.setdefault(name, value)
+    return named
+
+
+def _plain_parameters(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """What is trained, and kept as a plain attribute, which PyTorch does not list."""
     for name, value in vars(model).items():
         if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
-            named.setdefault(name, value)
-    return named
+            yield name, value
 
 
 def frozen_in(model: Any) -> list[str]:
@@ -34,15 +40,10 @@ def frozen_in(model: Any) -> list[str]:
 
 
 def model_tensors(model: Any) -> dict[str, torch.Tensor]:
-    """The parameters and buffers of a model, by name, with the values they have now.
-
-    A model that only looks like a `Module` may hold its parameters as plain tensors, which
-    PyTorch does not list.
-    """
+    """The parameters and buffers of a model, by name, with the values they have now."""
     tensors: dict[str, Any] = dict(model.state_dict()) if hasattr(model, "state_dict") else {}
-    for name, value in vars(model).items():
-        if isinstance(value, torch.Tensor) and value.requires_grad and value.is_leaf:
-            tensors.setdefault(name, value.detach())
+    for name, value in _plain_parameters(model):
+        tensors.setdefault(name, value.detach())
     # What has no shape yet has no value either.
     return {
         name: value

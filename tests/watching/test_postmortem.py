@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from tests.watching.trainings import Blobs, BookSoftmax, examined, fit, regression
+from tests.watching.trainings import Blobs, BookSoftmax, Passing, examined, fit, regression
 from torch import nn
 
 from gradbook import (
@@ -149,23 +149,12 @@ def test_the_warning_comes_at_the_end_of_the_training():
 
 
 def test_a_training_that_is_ended_before_the_cause_is_known_says_where_it_diverged():
-    class Ends(Blobs):
+    class Ends(Passing):
         """Its data end with an error in the middle of the first epoch."""
 
-        def get_dataloader(self, train):
-            if not train:
-                return super().get_dataloader(train)
-            batches = list(super().get_dataloader(train))
-
-            class Loader:
-                def __len__(self):
-                    return len(batches)
-
-                def __iter__(self):
-                    yield from batches[:6]
-                    raise KeyboardInterrupt
-
-            return Loader()
+        def one_pass(self, batches):
+            yield from batches[:6]
+            raise KeyboardInterrupt
 
     model = BookSoftmax()
     model.plot_train_per_epoch = 4

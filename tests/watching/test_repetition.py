@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tests.watching.trainings import Blobs, BookSoftmax, Normed, examined, fit, regression
+from tests.watching.trainings import Blobs, BookSoftmax, Normed, Passing, examined, fit, regression
 
 from d2l import torch as d2l
 from gradbook import (
@@ -168,25 +168,14 @@ def test_a_model_that_only_looks_like_ours():
 
 
 def test_data_that_count_in_an_attribute_are_repeated():
-    class Once(Blobs):
+    class Once(Passing):
         def __init__(self):
             super().__init__()
             self.bad = [True]
 
-        def get_dataloader(self, train):
-            if not train:
-                return super().get_dataloader(train)
-            batches, bad = list(super().get_dataloader(train)), self.bad
-
-            class Loader:
-                def __len__(self):
-                    return len(batches)
-
-                def __iter__(self):
-                    for i, (X, y) in enumerate(batches):
-                        yield X * (bad.pop() * math.nan if i == 3 and bad else 1), y
-
-            return Loader()
+        def one_pass(self, batches):
+            for i, (X, y) in enumerate(batches):
+                yield X * (self.bad.pop() * math.nan if i == 3 and self.bad else 1), y
 
     trainer = fit(SoftmaxRegression(3), Once())
     assert trainer.postmortem.step == 4
@@ -195,21 +184,10 @@ def test_data_that_count_in_an_attribute_are_repeated():
 def test_data_that_differ_each_time_are_said_to():
     bad = [True]  # where nobody finds it: what is in an attribute is put back
 
-    class Once(Blobs):
-        def get_dataloader(self, train):
-            if not train:
-                return super().get_dataloader(train)
-            batches = list(super().get_dataloader(train))
-
-            class Loader:
-                def __len__(self):
-                    return len(batches)
-
-                def __iter__(self):
-                    for i, (X, y) in enumerate(batches):
-                        yield X * (bad.pop() * math.nan if i == 3 and bad else 1), y
-
-            return Loader()
+    class Once(Passing):
+        def one_pass(self, batches):
+            for i, (X, y) in enumerate(batches):
+                yield X * (bad.pop() * math.nan if i == 3 and bad else 1), y
 
     trainer = fit(SoftmaxRegression(3), Once())
     found = trainer.postmortem

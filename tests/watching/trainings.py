@@ -28,6 +28,27 @@ class Blobs(small.Blobs):
         super().__init__(num_train=128, num_val=None, batch_size=16, scale=scale, content=1)
 
 
+class Passing(Blobs):
+    """Blobs whose training batches go through `one_pass`, a generator to be written anew."""
+
+    def one_pass(self, batches):
+        yield from batches
+
+    def get_dataloader(self, train):
+        if not train:
+            return super().get_dataloader(train)
+        batches, one_pass = list(super().get_dataloader(train)), self.one_pass
+
+        class Loader:
+            def __len__(self):
+                return len(batches)
+
+            def __iter__(self):
+                return one_pass(batches)
+
+        return Loader()
+
+
 class BookSoftmax(Classifier):
     """Softmax regression as the book writes it: nothing is taken off before the exponential."""
 
