@@ -29,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,21 @@ def _network(model: str) -> Any:
     return networks[model]()
 
 
+def _own_network(model: str) -> Any:
+    """The same for the class that a reader of the book writes, on a bare nn.Module."""
+    import torch
+
+    class Classifier(torch.nn.Module):
+        num_inputs = 784
+        loss = staticmethod(torch.nn.functional.cross_entropy)
+
+        def save_hyperparameters(self) -> None:
+            pass
+
+    net = _own_model(SimpleNamespace(Classifier=Classifier), model)
+    return list(net.parameters()), net, net.loss
+
+
 def _module(model: str) -> Any:
     """An nn.Module for libraries that ask for one, and its loss."""
     import torch
@@ -160,12 +176,16 @@ def _module(model: str) -> Any:
 
 
 def _torch_training(
-    task: Task, end_epoch: EndEpoch, train_batches: Callable, val_batches: Callable
+    task: Task,
+    end_epoch: EndEpoch,
+    train_batches: Callable,
+    val_batches: Callable,
+    network: Callable[[str], Any] = _network,
 ) -> None:
     """The loop that everybody writes by hand, over any source of batches."""
     import torch
 
-    params, forward, loss_of = _network(task.model)
+    params, forward, loss_of = network(task.model)
     optimizer = torch.optim.SGD(params, lr=LR)
     for _ in itertools.count():
         for X, y in train_batches():
@@ -185,7 +205,7 @@ def _torch_training(
         end_epoch(accuracy)
 
 
-def plain(task: Task, end_epoch: EndEpoch) -> None:
+def plain(task: Task, end_epoch: EndEpoch, network: Callable[[str], Any] = _network) -> None:
     """The plain loop: float32 tensors in memory, a batch is `X[indices], y[indices]`."""
     import torch
 
@@ -198,7 +218,7 @@ def plain(task: Task, end_epoch: EndEpoch) -> None:
     def val_batches() -> Any:
         return zip(X_val.split(BATCH_SIZE), y_val.split(BATCH_SIZE), strict=True)
 
-    _torch_training(task, end_epoch, train_batches, val_batches)
+    _torch_training(task, end_epoch, train_batches, val_batches, network)
 
 
 def plain_uint8(task: Task, end_epoch: EndEpoch) -> None:
@@ -331,14 +351,12 @@ def _gradbook(
                 end_epoch(metric.y)
 
     data = gradbook_data(task.limit)
-    if task.model == "softmax":
-        cls = own_softmax_class(gradbook) if own_class else gradbook.SoftmaxRegressionScratch
-        model = cls(num_inputs=784, num_outputs=10, lr=LR)
+    if own_class:
+        model = _own_model(gradbook, task.model)
+    elif task.model == "softmax":
+        model = gradbook.SoftmaxRegressionScratch(num_inputs=784, num_outputs=10, lr=LR)
     elif task.model == "concise":
-        cls = own_concise_class(gradbook) if own_class else gradbook.SoftmaxRegression
-        model = cls(num_outputs=10, lr=LR)
-    elif own_class:
-        model = own_mlp_class(gradbook)(num_inputs=784, num_outputs=10, num_hiddens=256, lr=LR)
+        model = gradbook.SoftmaxRegression(num_outputs=10, lr=LR)
     else:
         model = gradbook.MLP(num_outputs=10, num_hiddens=NUM_HIDDENS, lr=LR)
     # The gate closes in the middle of what the sinks do at the end of an epoch. The epoch that
@@ -374,6 +392,15 @@ def export(folder: str, limit: int | None) -> dict[str, Any]:
         np.save(Path(folder, f"{name}_images.npy"), split.data.numpy())
         np.save(Path(folder, f"{name}_labels.npy"), split.targets.numpy())
     return {"train": len(data.train), "val": len(data.val), "is_sample": data.is_sample}
+
+
+def _own_model(library: Any, model: str) -> Any:
+    """The model that a reader of the book writes, on `library`'s Classifier."""
+    if model == "softmax":
+        return own_softmax_class(library)(num_inputs=784, num_outputs=10, lr=LR)
+    if model == "concise":
+        return own_concise_class(library)(num_outputs=10, lr=LR)
+    return own_mlp_class(library)(num_inputs=784, num_outputs=10, num_hiddens=NUM_HIDDENS, lr=LR)
 
 
 def own_softmax_class(library: Any) -> type:
@@ -478,12 +505,7 @@ def _original_d2l(task: Task, end_epoch: EndEpoch, display: bool = False) -> Non
             super().fit_epoch()
             end_epoch(float(self.model.board.data["val_acc"][-1].y))
 
-    if task.model == "softmax":
-        model = own_softmax_class(d2l)(num_inputs=784, num_outputs=10, lr=LR)
-    elif task.model == "concise":
-        model = own_concise_class(d2l)(num_outputs=10, lr=LR)
-    else:
-        model = own_mlp_class(d2l)(num_inputs=784, num_outputs=10, num_hiddens=256, lr=LR)
+    model = _own_model(d2l, task.model)
     model.board.display = display
     data = d2l.FashionMNIST(batch_size=BATCH_SIZE)
     with warnings.catch_warnings():
@@ -673,6 +695,9 @@ _NOTEBOOK = ("ipykernel", "matplotlib")
 
 CONTENDERS = {
     "plain": Contender(plain, "plain loop, float32 in memory"),
+    "plain-own": Contender(
+        _part(plain, network=_own_network), "plain loop, learner's own class, float32 in memory"
+    ),
     "plain-uint8": Contender(plain_uint8, "plain loop, uint8 in memory"),
     "gemms": Contender(_part(_gemms, gather=None), "floor: matrix products alone"),
     "gemms-gather": Contender(

@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gradbook.sweeps.training import Training
 
 import gradbook
 from gradbook.seeds import seed_everything
+from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.stacked import fit_stacked
 
 # The same folder's, which waits for a quiet machine.
@@ -132,12 +132,12 @@ class Seconds:
     epoch: list[float] = field(default_factory=list)  # all members, after the first
 
 
-def prepare(case: Case, data: Any, rate: float, epochs: int, runs: str | None) -> Training:
+def prepare(case: Case, data: Any, rate: float, epochs: int, runs: str | None) -> Candidate:
     """One member."""
     seed_everything(0)
     model = case.make(lr=rate)
     trainer = gradbook.Trainer(epochs, display="off", sinks=[Clock()], run=runs)
-    return Training(trainer, model, data)
+    return Candidate(trainer, model, data)
 
 
 def train(
