@@ -18,23 +18,24 @@ SOURCE = Path(gradbook.__file__).parent
 FLOORS = {
     -1: {"escape", "lazy", "upward"},
     0: {"errors"},
-    1: {"hparams", "record", "checks", "chapters", "timing", "seeds", "devices", "tensors"}
+    1: {"hparams", "record", "checks", "timing", "seeds", "devices"}
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
     2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"}
     | {"alone", "lookalikes", "near_misses"},
-    3: {"settings", "module", "resumable_loader", "resumption"},
-    4: {"fingerprint", "evaluation"},
-    5: {"rehearsal", "snapshot", "steps"},
-    6: {"preparation", "counting", "double_softmax"},
-    7: {"training"},
-    8: {"trainer"},
-    9: {"display"},
-    10: {"figures", "runs", "trackers", "watching"},
-    11: {"datasets", "models"},
-    12: {"classic", "torchvision_standin", "inspection", "experiments"},
-    13: {"sweeps"},
-    14: {"cli"},
-    15: {"__main__"},
+    3: {"settings", "module"},
+    4: {"resume"},
+    5: {"evaluation"},
+    6: {"rehearsal", "steps"},
+    7: {"preparation", "counting", "double_softmax"},
+    8: {"training"},
+    9: {"trainer"},
+    10: {"display"},
+    11: {"runs", "trackers", "watching"},
+    12: {"datasets", "models"},
+    13: {"book", "torchvision_standin", "inspection", "experiments"},
+    14: {"sweeps"},
+    15: {"cli"},
+    16: {"__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

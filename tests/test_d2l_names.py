@@ -11,7 +11,7 @@ import torch
 
 import d2l as package
 from d2l import torch as d2l
-from gradbook import chapters
+from gradbook.book import chapters
 from gradbook.errors import MissingExtraError, NotCarriedError
 from gradbook.registry import homes
 

@@ -7,9 +7,9 @@ from torch import nn
 import gradbook
 from gradbook import Classifier, DataModule, Trainer, checkpoint
 from gradbook.errors import CheckpointError, ModelError
-from gradbook.fingerprint import form_of
 from gradbook.inspection.export import export, load_safetensors
-from gradbook.snapshot import load_parameters
+from gradbook.resume.setup import form_of
+from gradbook.resume.snapshot import load_parameters
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Sparse :UserWarning"),  # of a beta state

@@ -38,7 +38,7 @@ from gradbook.errors import (
     ModelError,
     ShapeError,
 )
-from gradbook.resumable_loader import ResumableLoader
+from gradbook.resume.loader import ResumableLoader
 
 
 class Data(DataModule):

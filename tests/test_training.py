@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from gradbook import Classifier, DataModule, Sink, Trainer, snapshot
+from gradbook import Classifier, DataModule, Sink, Trainer
 from gradbook.errors import NotTrainedError
+from gradbook.resume import snapshot
 from gradbook.seeds import random_state, restore_random_state, seed_everything
 from gradbook.training import Training
 

@@ -55,16 +55,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from d2l import _error_of
 from gradbook.board import ProgressBoard
-from gradbook.chapters import not_carried as _not_carried
-from gradbook.data import DataModule
-from gradbook.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
-from gradbook.errors import MissingExtraError as _MissingExtraError
-from gradbook.errors import did_you_mean as _did_you_mean
-from gradbook.hparams import HyperParameters, add_to_class
-from gradbook.module import Classifier, Module
-from gradbook.optim import SGD
-from gradbook.registry import homes as _homes
-from gradbook.tensors import (
+from gradbook.book.chapters import not_carried as _not_carried
+from gradbook.book.tensors import (
     argmax,
     astype,
     expand_dims,
@@ -79,6 +71,14 @@ from gradbook.tensors import (
     to,
     transpose,
 )
+from gradbook.data import DataModule
+from gradbook.devices import cpu, gpu, num_gpus, try_all_gpus, try_gpu
+from gradbook.errors import MissingExtraError as _MissingExtraError
+from gradbook.errors import did_you_mean as _did_you_mean
+from gradbook.hparams import HyperParameters, add_to_class
+from gradbook.module import Classifier, Module
+from gradbook.optim import SGD
+from gradbook.registry import homes as _homes
 from gradbook.timing import Timer
 from gradbook.trainer import Trainer
 
@@ -88,7 +88,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from IPython import display
     from PIL import Image
 
-    from gradbook.classic import (
+    from gradbook.book.classic import (
         Accumulator,
         accuracy,
         check_len,
@@ -105,6 +105,13 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         squared_loss,
         train_ch6,
     )
+    from gradbook.book.figures import (
+        plot,
+        set_axes,
+        set_figsize,
+        show_images,
+        use_svg_display,
+    )
     from gradbook.datasets import (
         DATA_HUB,
         DATA_URL,
@@ -116,13 +123,6 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         synthetic_data,
     )
     from gradbook.display.animator import Animator
-    from gradbook.figures import (
-        plot,
-        set_axes,
-        set_figsize,
-        show_images,
-        use_svg_display,
-    )
     from gradbook.models import *
 
 #: Where the names live that are looked up when they are first used: a module, or names in it. The
@@ -134,7 +134,7 @@ _MODULES = {
     "plt": "matplotlib.pyplot",
 }
 _HOMES = {
-    "gradbook.classic": (
+    "gradbook.book.classic": (
         "Accumulator",
         "accuracy",
         "check_len",
@@ -160,7 +160,7 @@ _HOMES = {
         "synthetic_data",
     ),
     "gradbook.display.animator": ("Animator",),
-    "gradbook.figures": (
+    "gradbook.book.figures": (
         "plot",
         "set_axes",
         "set_figsize",

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from gradbook.board import draws_on_ours
 from gradbook.errors import GradbookWarning, warn
-from gradbook.resumable_loader import Split
+from gradbook.resume.loader import Split
 
 if TYPE_CHECKING:
     from gradbook.training import Training

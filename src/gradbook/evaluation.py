@@ -23,7 +23,7 @@ from gradbook.data import as_tensor, giving_copies
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
 from gradbook.record import History
-from gradbook.resumable_loader import num_examples, weights_of
+from gradbook.resume.loader import num_examples, weights_of
 from gradbook.seeds import untouched_generators
 
 

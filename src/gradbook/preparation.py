@@ -20,7 +20,7 @@ from gradbook.errors import (
 from gradbook.execution import Precision
 from gradbook.module import adopt_late
 from gradbook.record import Sink
-from gradbook.resumable_loader import always_the_same, limited, parts_of
+from gradbook.resume.loader import always_the_same, limited, parts_of
 from gradbook.schedules import Length, check_schedules, needs_closure
 from gradbook.upward import above
 

@@ -33,7 +33,7 @@ from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
 from gradbook.errors import BatchError, GradbookWarning, ModelError, warn
 from gradbook.evaluation import off_stage
 from gradbook.module import Classifier, Module
-from gradbook.resumable_loader import batch_sizes, parts_of
+from gradbook.resume.loader import batch_sizes, parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)

@@ -8,7 +8,7 @@ from gradbook import checks
 from gradbook.errors import ModelError
 from gradbook.execution import Precision
 from gradbook.lookalikes import trained_tensors
-from gradbook.resumable_loader import ResumableLoader
+from gradbook.resume.loader import ResumableLoader
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

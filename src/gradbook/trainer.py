@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import torch
 
-from gradbook import checkpoint, checks, devices, evaluation, snapshot
+from gradbook import checkpoint, checks, devices, evaluation
 from gradbook.asked import AskedOf
 from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
 from gradbook.record import History
-from gradbook.resumable_loader import Position
-from gradbook.resumption import Resumption
+from gradbook.resume import snapshot
+from gradbook.resume.loader import Position
+from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule
 from gradbook.settings import Settings, warn_of_ignored
 from gradbook.steps import Stepper

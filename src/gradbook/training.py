@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook import checks, counting, double_softmax, preparation, snapshot, untrained
+from gradbook import checks, counting, double_softmax, preparation, untrained
 from gradbook.alone import alone
 from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import giving_copies, inmost
 from gradbook.errors import IgnoredSettingWarning, warn
 from gradbook.execution import Precision
-from gradbook.fingerprint import describe_beginning, describe_setup
 from gradbook.interrupts import Interrupts
 from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import History, Sink, is_loss
-from gradbook.resumable_loader import (
+from gradbook.resume import snapshot
+from gradbook.resume.loader import (
     Position,
     ResumableLoader,
     Split,
     check_begins_anew,
     weights_of,
 )
-from gradbook.resumption import Resumption
+from gradbook.resume.setup import describe_beginning, describe_setup
+from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
 from gradbook.settings import warn_of_ignored
 from gradbook.stopping import BestSoFar

@@ -9,6 +9,7 @@ from types import ModuleType
 
 #: The file that asks, and why, by the module that it asks for.
 UPWARD = {
+    "book.figures": ("datasets", "images show themselves with the book's function"),
     "display.choose": ("board", "a board opens its display when it draws its first point"),
     "display.epochs": ("record", "a history draws itself when it is asked to"),
     "runs.format": ("preparation", "how a run ended is asked when it is resumed"),

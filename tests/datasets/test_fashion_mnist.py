@@ -160,9 +160,9 @@ def test_a_label_without_a_name_is_refused(label):
 @pytest.fixture
 def shown(monkeypatch):
     calls = []
-    figures = types.ModuleType("gradbook.figures")
+    figures = types.ModuleType("gradbook.book.figures")
     figures.show_images = lambda *args, **kwargs: calls.append((*args, kwargs["titles"]))
-    monkeypatch.setitem(sys.modules, "gradbook.figures", figures)
+    monkeypatch.setitem(sys.modules, "gradbook.book.figures", figures)
     return calls
 
 

@@ -113,7 +113,7 @@ def test_an_unknown_name_in_the_variable(monkeypatch):
 @pytest.mark.slow
 def test_choosing_loads_no_heavy_module():
     code = (
-        "import sys, gradbook.display.choose, gradbook.figures, gradbook.display.notebook, "
+        "import sys, gradbook.display.choose, gradbook.book.figures, gradbook.display.notebook, "
         "gradbook.display.terminal, gradbook.display.lines, gradbook.display.animator\n"
         "print({'rich', 'matplotlib', 'IPython'} & set(sys.modules))"
     )

@@ -7,8 +7,9 @@ import torch
 from tests.small import Blobs
 from torch import nn
 
-from gradbook import Classifier, DataModule, Sink, Trainer, snapshot
+from gradbook import Classifier, DataModule, Sink, Trainer
 from gradbook.data import TensorLoader
+from gradbook.resume import snapshot
 from gradbook.seeds import seed_everything
 from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.stacked import fit_stacked

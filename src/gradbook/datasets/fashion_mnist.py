@@ -31,6 +31,7 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.storage import check_path
+from gradbook.upward import above
 
 #: The names of the ten classes, by label.
 LABELS = (
@@ -253,7 +254,7 @@ class FashionMNIST(DataModule):
 
         Book: 4.2.3.
         """
-        from gradbook.figures import show_images
+        show_images = above("book.figures").show_images
 
         X, y = batch[0], batch[-1]
         num_images = min(len(X), nrows * ncols)

@@ -12,7 +12,7 @@ from gradbook.data import KeptBatches, TensorLoader, copy_batch, to_device
 from gradbook.errors import ModelError
 from gradbook.experiments.trial import example_of
 from gradbook.lookalikes import parameters_of
-from gradbook.resumable_loader import batch_sizes, takes_all
+from gradbook.resume.loader import batch_sizes, takes_all
 
 #: As many examples are taken as make one Hessian-vector product cost about a second: their number
 #: times that of the parameters. Of Fashion-MNIST a softmax regression gets all, an MLP a sample.

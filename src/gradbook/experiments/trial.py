@@ -16,7 +16,7 @@ from gradbook.errors import DataError, ModelError
 from gradbook.interrupts import Interrupts, Terminated
 from gradbook.lookalikes import tensors_of
 from gradbook.rehearsal import first_batch, rehearse_loss
-from gradbook.resumable_loader import parts_of
+from gradbook.resume.loader import parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state, untouched_generators
 from gradbook.trainer import Trainer
 

@@ -28,7 +28,7 @@ from gradbook.errors import (
 )
 from gradbook.hparams import qualified_name
 from gradbook.inspection.predictions import device_of
-from gradbook.snapshot import make_room
+from gradbook.resume.snapshot import make_room
 from gradbook.storage import check_path, write_atomically
 from gradbook.untrusted import check_file
 

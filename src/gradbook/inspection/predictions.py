@@ -9,7 +9,7 @@ from gradbook.checks import at_rest, check_batch, explain_not_one_tensor
 from gradbook.data import Batch, TensorLoader, as_tensor, copy_batch, to_device
 from gradbook.errors import DataError, ModelError
 from gradbook.evaluation import batches_of
-from gradbook.resumable_loader import always_the_same
+from gradbook.resume.loader import always_the_same
 
 
 class Predictions(NamedTuple):

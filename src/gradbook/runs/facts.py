@@ -13,10 +13,10 @@ import torch
 
 import gradbook
 from gradbook.errors import CorruptFileError
-from gradbook.fingerprint import describe_optimizer
 from gradbook.hparams import plain, qualified_name
 from gradbook.record import num_classes_of
 from gradbook.registry import DATA, MODELS, known_name
+from gradbook.resume.setup import describe_optimizer
 from gradbook.runs.format import FORMAT, VERSION
 from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed

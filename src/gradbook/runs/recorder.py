@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from gradbook import checkpoint, snapshot
+from gradbook import checkpoint
 from gradbook.board import ProgressBoard
 from gradbook.checks import check_whole_number
 from gradbook.display.file import save_curve
 from gradbook.errors import ConfigError, told
 from gradbook.interrupts import undisturbed
 from gradbook.record import Metric, Sink
-from gradbook.resumption import Resumption
+from gradbook.resume import snapshot
+from gradbook.resume.start import Resumption
 from gradbook.runs.facts import (
     check_same_run,
     describe_best,

@@ -160,8 +160,8 @@ def rebuild(
         need_data: Whether the data are needed, too.
     """
     from gradbook import checkpoint as files
+    from gradbook.resume.snapshot import load_parameters
     from gradbook.runs.facts import check_same_run
-    from gradbook.snapshot import load_parameters
 
     path = checkpoint_of(run, checkpoint)
     state = files.load(path)
@@ -267,7 +267,7 @@ def checkpoint_of(run: StoredRun, which: Any = None) -> Path:
 
 def _check_same_code(model: Any, state: Mapping[str, Any]) -> None:
     """Says so if the methods of the model's classes are not those that it was trained with."""
-    from gradbook.fingerprint import changed_classes, code_of
+    from gradbook.resume.setup import changed_classes, code_of
 
     before = state.get("setup", {}).get("code")
     changed = changed_classes(before, code_of({type(m) for m in model.modules()})) if before else []
@@ -281,7 +281,7 @@ def _check_same_code(model: Any, state: Mapping[str, Any]) -> None:
 
 def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
     """Says so if the data are not those that the run was trained with."""
-    from gradbook.fingerprint import content_of
+    from gradbook.resume.setup import content_of
 
     before = state.get("setup", {}).get("data", {})
     for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):

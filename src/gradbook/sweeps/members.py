@@ -18,7 +18,7 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.hparams import make
-from gradbook.resumable_loader import Position
+from gradbook.resume.loader import Position
 from gradbook.runs.format import CHECKPOINT_FILES, remove_files
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun

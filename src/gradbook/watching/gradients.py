@@ -16,7 +16,7 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.record import Sink
-from gradbook.resumable_loader import batch_sizes
+from gradbook.resume.loader import batch_sizes
 from gradbook.watching.gradient_report import GradientReport
 from gradbook.watching.gradient_rows import summarize
 from gradbook.watching.layers import layers_of, modules_held

@@ -22,7 +22,7 @@ from gradbook.display.finding import Finding
 from gradbook.errors import DivergenceWarning, told, warn
 from gradbook.lookalikes import named_parameters
 from gradbook.record import Sink, is_loss
-from gradbook.resumable_loader import Split
+from gradbook.resume.loader import Split
 from gradbook.schedules import learning_rate
 from gradbook.watching.diagnosis import Cause, Diagnosis, smaller_rate
 from gradbook.watching.observer import CodeLine

@@ -15,12 +15,12 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from gradbook import snapshot
 from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
 from gradbook.lookalikes import groups_of, model_tensors, trained_tensors
 from gradbook.record import is_loss
-from gradbook.resumable_loader import ResumableLoader, Split
+from gradbook.resume import snapshot
+from gradbook.resume.loader import ResumableLoader, Split
 from gradbook.schedules import learning_rate
 from gradbook.watching.observer import (
     Observer,

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from gradbook import checkpoint
 from gradbook.errors import ConfigError, CorruptFileError
-from gradbook.resumption import Resumption
+from gradbook.resume.start import Resumption
 
 STATE = {"model": {}, "recorded_lines": 3}
 

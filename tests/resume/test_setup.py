@@ -18,14 +18,14 @@ from gradbook import (
 from gradbook.checkpoint import is_plain
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning
-from gradbook.fingerprint import (
+from gradbook.hparams import qualified_name
+from gradbook.resume.setup import (
     check_setup,
     code_of,
     content_of,
     form_of,
     model_tensors,
 )
-from gradbook.hparams import qualified_name
 
 
 class Data(DataModule):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradbook import tensors
+from gradbook.book import tensors
 
 X = torch.arange(6.0).reshape(2, 3)
 

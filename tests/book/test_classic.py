@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradbook import classic
+from gradbook.book import classic
 from gradbook.errors import BatchError, ConfigError, DataError, ShapeError
 
 

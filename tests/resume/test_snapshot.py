@@ -19,7 +19,7 @@ from gradbook.errors import (
     GradbookWarning,
     IgnoredSettingWarning,
 )
-from gradbook.snapshot import load_parameters
+from gradbook.resume.snapshot import load_parameters
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -338,7 +338,7 @@ def build(name):
 
 def result(trainer):
     """All that a training leaves behind, and what the generators give next."""
-    tensors = gradbook.fingerprint.model_tensors(trainer.model)
+    tensors = gradbook.resume.setup.model_tensors(trainer.model)
     board = trainer.model.board
     tensors |= {str(i): p.detach() for i, p in enumerate(trainer.model.parameters())}
     return {

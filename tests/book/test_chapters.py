@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from gradbook import chapters
+from gradbook.book import chapters
 from gradbook.errors import NotCarriedError
 
 

@@ -10,8 +10,8 @@ import torch
 from matplotlib import pyplot as plt
 from PIL import Image
 
+from gradbook.book.figures import plot, set_axes, set_figsize, show_images, use_svg_display
 from gradbook.errors import ConfigError, GradbookWarning
-from gradbook.figures import plot, set_axes, set_figsize, show_images, use_svg_display
 
 
 @pytest.fixture(autouse=True)

@@ -15,9 +15,9 @@ from torch.nn.parameter import is_lazy
 from gradbook import attributes, checkpoint
 from gradbook.board import draws_on_ours
 from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
-from gradbook.fingerprint import check_setup, form_of
 from gradbook.lookalikes import frozen_in, held_by, model_tensors, named_parameters
-from gradbook.resumable_loader import Position
+from gradbook.resume.loader import Position
+from gradbook.resume.setup import check_setup, form_of
 from gradbook.schedules import check_goes_on, note_a_step
 from gradbook.seeds import from_plain, to_plain
 

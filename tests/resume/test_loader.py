@@ -16,7 +16,7 @@ from torch.utils.data import (
 
 from gradbook.data import TensorLoader
 from gradbook.errors import DataError, GradbookWarning
-from gradbook.resumable_loader import (
+from gradbook.resume.loader import (
     Position,
     ResumableLoader,
     always_the_same,
