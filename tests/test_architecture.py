@@ -18,10 +18,10 @@ SOURCE = Path(gradbook.__file__).parent
 FLOORS = {
     -1: {"escape", "lazy", "upward"},
     0: {"errors"},
-    1: {"hparams", "record", "checks", "timing", "seeds", "devices"}
+    1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices"}
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
-    2: {"board", "data", "optim", "checkpoint", "schedules", "stopping", "execution", "verdicts"}
-    | {"alone", "lookalikes", "near_misses"},
+    2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
+    | {"verdicts", "alone", "lookalikes", "near_misses"},
     3: {"settings", "module"},
     4: {"resume"},
     5: {"evaluation"},

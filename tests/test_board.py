@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gradbook.board import ProgressBoard
 from gradbook.errors import ConfigError
-from gradbook.record import History, Sink
+from gradbook.history import History
+from gradbook.record import Sink
 
 
 class Keep(Sink):

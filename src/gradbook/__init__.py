@@ -43,13 +43,13 @@ if TYPE_CHECKING:
     from gradbook.experiments.rate_range import lr_range as lr_range
     from gradbook.experiments.saved_memory import memory as memory
     from gradbook.experiments.speed import vectorization as vectorization
+    from gradbook.history import History as History
     from gradbook.hparams import HyperParameters as HyperParameters
     from gradbook.hparams import add_to_class as add_to_class
     from gradbook.models import *  # noqa: F403
     from gradbook.module import Classifier as Classifier
     from gradbook.module import Module as Module
     from gradbook.optim import SGD as SGD
-    from gradbook.record import History as History
     from gradbook.record import Metric as Metric
     from gradbook.record import Sink as Sink
     from gradbook.seeds import seed_everything as seed_everything
@@ -75,7 +75,8 @@ _HOMES = {
     "hparams": ("HyperParameters", "add_to_class"),
     "module": ("Classifier", "Module"),
     "optim": ("SGD",),
-    "record": ("History", "Metric", "Sink"),
+    "history": ("History",),
+    "record": ("Metric", "Sink"),
     "seeds": ("seed_everything",),
     "sweeps": ("sweep",),
     "trainer": ("Trainer",),

@@ -6,21 +6,17 @@ Book: 3.2.2 (oo-design-models).
 import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradbook.errors import ConfigError, shown
 from gradbook.hparams import HyperParameters
-from gradbook.record import (
-    History,
-    Meter,
-    Metric,
-    Sink,
-    meters_from_plain,
-    meters_to_plain,
-)
+from gradbook.record import Meter, Metric, Sink, meters_from_plain, meters_to_plain
 from gradbook.upward import above
+
+if TYPE_CHECKING:
+    from gradbook.history import History
 
 
 class ProgressBoard(HyperParameters):

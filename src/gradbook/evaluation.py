@@ -22,7 +22,7 @@ from gradbook.checks import (
 from gradbook.data import as_tensor, giving_copies
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
-from gradbook.record import History
+from gradbook.history import History
 from gradbook.resume.loader import num_examples, weights_of
 from gradbook.seeds import untouched_generators
 

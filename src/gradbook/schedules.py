@@ -30,7 +30,7 @@ from gradbook.errors import (
     did_you_mean,
     warn,
 )
-from gradbook.record import higher_is_better
+from gradbook.labels import higher_is_better
 from gradbook.seeds import random_state, restore_random_state
 
 _KEYS = ("scheduler", "interval", "frequency", "monitor")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean, warn
-from gradbook.record import headline, higher_is_better
+from gradbook.labels import headline, higher_is_better
 
 Mode = Literal["auto", "min", "max"]
 

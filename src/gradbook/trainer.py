@@ -16,7 +16,7 @@ from gradbook.asked import AskedOf
 from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
-from gradbook.record import History
+from gradbook.history import History
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position
 from gradbook.resume.start import Resumption

@@ -21,10 +21,12 @@ from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import giving_copies, inmost
 from gradbook.errors import IgnoredSettingWarning, warn
 from gradbook.execution import Precision
+from gradbook.history import History
 from gradbook.interrupts import Interrupts
+from gradbook.labels import is_loss
 from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
-from gradbook.record import History, Sink, is_loss
+from gradbook.record import Sink
 from gradbook.resume import snapshot
 from gradbook.resume.loader import (
     Position,

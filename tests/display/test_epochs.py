@@ -4,7 +4,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gradbook.display.epochs import draw_history
-from gradbook.record import History
+from gradbook.history import History
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from gradbook.record import History, Metric
+from gradbook.history import History
+from gradbook.record import Metric
 from gradbook.runs.format import MetricsLog, results_of, write_run
 
 STARTED = "2025-03-01T12:00:00+00:00"

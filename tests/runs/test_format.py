@@ -10,7 +10,8 @@ import pytest
 from tests.runs.folders import facts_of, make_run, metrics_of
 
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
-from gradbook.record import History, Metric
+from gradbook.history import History
+from gradbook.record import Metric
 from gradbook.runs import format as run_format
 from gradbook.runs.format import (
     MetricsLog,

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tests.runs.folders import facts_of
 
-from gradbook.record import History, Metric
+from gradbook.history import History
+from gradbook.record import Metric
 from gradbook.runs.format import MetricsLog, results_of, write_run
 from gradbook.sweeps.format import write_sweep
 from gradbook.sweeps.results import Sweep

@@ -6,7 +6,7 @@ import torch
 from tests.verdicts.trainings import regression
 
 from gradbook.errors import ConfigError
-from gradbook.record import History
+from gradbook.history import History
 from gradbook.trainer import Trainer
 from gradbook.verdicts import verdict
 

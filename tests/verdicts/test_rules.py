@@ -16,8 +16,8 @@ from tests.verdicts.trainings import regression, trained
 from gradbook.data import DataModule
 from gradbook.datasets import SyntheticRegressionData
 from gradbook.errors import ConfigError
+from gradbook.history import History
 from gradbook.models import MLP, LinearRegression, LinearRegressionScratch, SoftmaxRegression
-from gradbook.record import History
 from gradbook.runs import load
 from gradbook.verdicts import verdict
 from gradbook.verdicts.recorded import Recorded

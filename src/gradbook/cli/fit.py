@@ -15,9 +15,10 @@ from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.display.words import CHART_AND_TABLE
 from gradbook.errors import GradbookError
+from gradbook.history import History
 from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
-from gradbook.record import History, Sink
+from gradbook.record import Sink
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun

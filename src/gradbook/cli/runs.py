@@ -15,7 +15,7 @@ from gradbook.cli.options import Parser, add_common_options, add_runs_option, sh
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table, when
 from gradbook.errors import CorruptFileError, did_you_mean
-from gradbook.record import headline, higher_is_better
+from gradbook.labels import headline, higher_is_better
 from gradbook.runs.comparison import (
     PROMINENT,
     differing,

@@ -10,7 +10,7 @@ from gradbook.escape import on_one_line
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gradbook.record import History
+    from gradbook.history import History
 
 
 def draw_history(history: "History", labels: Sequence[str], axes: "Axes | None" = None) -> "Axes":

@@ -9,7 +9,7 @@ from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
-from gradbook.record import higher_is_better
+from gradbook.labels import higher_is_better
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun
 

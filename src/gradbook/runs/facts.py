@@ -13,8 +13,8 @@ import torch
 
 import gradbook
 from gradbook.errors import CorruptFileError
+from gradbook.history import num_classes_of
 from gradbook.hparams import plain, qualified_name
-from gradbook.record import num_classes_of
 from gradbook.registry import DATA, MODELS, known_name
 from gradbook.resume.setup import describe_optimizer
 from gradbook.runs.format import FORMAT, VERSION

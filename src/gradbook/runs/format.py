@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
-from gradbook.record import History, Metric
+from gradbook.history import History
+from gradbook.record import Metric
 from gradbook.runs.lines import (
     Lines,
     Values,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
-from gradbook.record import History, headline
+from gradbook.history import History
+from gradbook.labels import headline
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     LOCK_FILE,

@@ -10,7 +10,7 @@ from typing import Any
 from gradbook.display.words import settings_text
 from gradbook.errors import GradbookError
 from gradbook.escape import printable
-from gradbook.record import higher_is_better
+from gradbook.labels import higher_is_better
 from gradbook.runs.stored import StoredRun
 from gradbook.verdicts import Verdict, verdict
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
-from gradbook.record import higher_is_better
+from gradbook.labels import higher_is_better
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

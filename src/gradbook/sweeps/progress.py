@@ -14,7 +14,7 @@ from gradbook.display.choose import place
 from gradbook.display.words import settings_text
 from gradbook.errors import CorruptFileError
 from gradbook.escape import printable
-from gradbook.record import headline, higher_is_better, is_loss
+from gradbook.labels import headline, higher_is_better, is_loss
 from gradbook.runs.format import METRICS_FILE
 from gradbook.sweeps.members import Member
 from gradbook.untrusted import inside, open_file

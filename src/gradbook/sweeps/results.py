@@ -13,7 +13,8 @@ from gradbook.display.table import Table
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
-from gradbook.record import data_frame, headline, higher_is_better
+from gradbook.labels import headline, higher_is_better
+from gradbook.record import data_frame
 from gradbook.runs.stored import StoredRun
 from gradbook.sweeps.format import PICTURE_FILES, SWEEP_FILE, read_sweep
 from gradbook.sweeps.member_results import MemberResult, SettingResult

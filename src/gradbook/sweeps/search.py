@@ -17,7 +17,8 @@ from typing import Any
 
 from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, told, warn
 from gradbook.hparams import plain
-from gradbook.record import Sink, headline, higher_is_better
+from gradbook.labels import headline, higher_is_better
+from gradbook.record import Sink
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import untouched_generators
 from gradbook.sweeps.engines import Done, run_all

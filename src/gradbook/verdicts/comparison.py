@@ -10,7 +10,7 @@ import numpy as np
 
 from gradbook.errors import ConfigError, did_you_mean
 from gradbook.escape import on_one_line
-from gradbook.record import headline, higher_is_better
+from gradbook.labels import headline, higher_is_better
 from gradbook.verdicts.recorded import Recorded, listed
 from gradbook.verdicts.rules import explosion
 from gradbook.verdicts.student_t import t_quantile, t_test

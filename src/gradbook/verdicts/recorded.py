@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from gradbook.errors import ConfigError
-from gradbook.record import higher_is_better, is_loss
+from gradbook.labels import higher_is_better, is_loss
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gradbook.escape import on_one_line
-from gradbook.record import higher_is_better
+from gradbook.labels import higher_is_better
 from gradbook.verdicts.recorded import Curve, Recorded, to_judge_by
 from gradbook.verdicts.trends import GAINED, LARGE, TELLING_EPOCHS, Trend
 

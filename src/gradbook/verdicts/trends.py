@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gradbook.record import higher_is_better
+from gradbook.labels import higher_is_better
 from gradbook.verdicts.recorded import Curve
 from gradbook.verdicts.student_t import t_quantile, t_test
 

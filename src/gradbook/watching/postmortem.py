@@ -20,8 +20,9 @@ from torch.nn.parameter import is_lazy
 from gradbook.board import ProgressBoard
 from gradbook.display.finding import Finding
 from gradbook.errors import DivergenceWarning, told, warn
+from gradbook.labels import is_loss
 from gradbook.lookalikes import named_parameters
-from gradbook.record import Sink, is_loss
+from gradbook.record import Sink
 from gradbook.resume.loader import Split
 from gradbook.schedules import learning_rate
 from gradbook.watching.diagnosis import Cause, Diagnosis, smaller_rate

@@ -17,8 +17,8 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
+from gradbook.labels import is_loss
 from gradbook.lookalikes import groups_of, model_tensors, trained_tensors
-from gradbook.record import is_loss
 from gradbook.resume import snapshot
 from gradbook.resume.loader import ResumableLoader, Split
 from gradbook.schedules import learning_rate
