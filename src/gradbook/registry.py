@@ -1,8 +1,8 @@
-"""Every finished model and data set of gradbook, each with one line.
+"""Every finished model, data set and watcher of gradbook, each with one line.
 
 The command's names and help, the names of `gradbook`, `gradbook.models`, `gradbook.datasets` and
-`d2l.torch`, and the rebuilding of runs are made from these lines. To add a model or a data set,
-write its file and add its line. Classes stand above this file: they are named here, and loaded
+`d2l.torch`, the choices of `watch=`, and the rebuilding of runs are made from these lines. To add
+one, write its file and add its line. Classes stand above this file: they are named here, and loaded
 when they are first used.
 """
 
@@ -80,6 +80,16 @@ DATA = {
         "SyntheticRegressionData",
         "points near a known plane (book 3.3)",
         ("synthetic-regression-data",),
+    ),
+}
+
+#: What `Trainer(watch=...)` may name. Each is a `Sink` that puts what it has seen into
+#: `trainer.reports`, under this name; the files that its report keeps in a run bear the name, too.
+WATCHERS = {
+    "gradients": Entry(
+        "gradbook.watching.gradients",
+        "GradientWatcher",
+        "gradients, weights and activations of each layer (book 5.4)",
     ),
 }
 

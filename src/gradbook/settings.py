@@ -21,6 +21,7 @@ from gradbook.execution import NAMES as PRECISIONS
 from gradbook.execution import Name as Precision
 from gradbook.hparams import HyperParameters, plain
 from gradbook.record import Sink
+from gradbook.registry import WATCHERS
 from gradbook.stopping import BestSoFar, Mode
 from gradbook.storage import check_path
 
@@ -33,9 +34,6 @@ Check = Callable[[Any, str], Any]
 ANY = None
 
 _BY_PLACE = inspect.Parameter.POSITIONAL_OR_KEYWORD
-
-#: What `watch` may name.
-WATCHED = ("gradients",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +165,7 @@ def _check_limit(value: Any, name: str) -> None:
 
 def _check_watched(value: Any, name: str) -> None:
     for watched in value:
-        checks.check_choice(watched, name, WATCHED)
+        checks.check_choice(watched, name, tuple(WATCHERS))
 
 
 def _check_sinks(value: Any, name: str) -> None:

@@ -94,7 +94,8 @@ class Trainer(Settings):
         status: "finished", "interrupted", "diverged" or "failed", once a training is over.
         stopped_early: Whether patience, or `stop`, ended the training before `max_epochs`.
         findings: What was noticed about the training, in words.
-        gradients: With `watch="gradients"`, a `gradbook.watching.GradientReport`.
+        reports: What each watcher saw, by its name in `watch`.
+        gradients: With `watch="gradients"`, a `gradbook.watching.GradientReport`, or None.
         postmortem: If the training diverged, or a validation loss was NaN or infinite, a
             `gradbook.watching.PostMortem`, or None.
     """
@@ -113,7 +114,6 @@ class Trainer(Settings):
     stopped_early = AskedOf[bool]("training", False)
     is_stopping = AskedOf[bool]("training", False)
     findings = AskedOf[Sequence[str]]("training", ())
-    gradients = AskedOf[Any]("training", None)
     postmortem = AskedOf[Any]("training", None)
     resumption = AskedOf[Resumption | None]("training", None)
     position = AskedOf[Position]("training", Position())
@@ -330,6 +330,16 @@ class Trainer(Settings):
         """Whether one of the sinks leaves the curves in files."""
         sinks = () if self.training is None else self.training.listeners
         return any(sink.keeps_curves for sink in sinks)
+
+    @property
+    def reports(self) -> dict[str, Any]:
+        """What each watcher saw, by its name in `watch`."""
+        return {} if self.training is None else self.training.reports
+
+    @property
+    def gradients(self) -> Any:
+        """What was seen of the gradients, or None."""
+        return self.reports.get("gradients")
 
     @property
     def num_steps(self) -> int:

@@ -60,7 +60,7 @@ class Training:
         interrupts: What keeps Ctrl-C waiting, if several trainings share it.
 
     Attributes:
-        history, best, status, stopped_early, findings, gradients, postmortem: See `Trainer`, which
+        history, best, status, stopped_early, findings, reports, postmortem: See `Trainer`, which
             asks for them here.
         is_stopping: Whether it is to end after the running epoch.
         position: How far it has come.
@@ -92,7 +92,7 @@ class Training:
         self.status: str | None = "failed"  # until it has ended in another way
         self.stopped_early = self.is_stopping = False
         self.findings: Sequence[str] = []
-        self.gradients: Any = None
+        self.reports: dict[str, Any] = {}
         self.postmortem: Any = None
         self.resumption: Resumption | None = None
         self.position = Position()

@@ -191,11 +191,10 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
             subsequent_indent=" " * 12,
             break_on_hyphens=False,
         )
-    report = getattr(trainer, "gradients", None)
-    if report is not None and report.rows:
-        said = f"{len(report.findings)} warnings" if report.findings else "nothing wrong"
-        where = f", see {Path(facts['folder'], 'gradients.png')}" if facts["folder"] else ""
-        lines.append(f"  gradients {said} in {report.epochs[-1]} epochs{where}")
+    for name, report in getattr(trainer, "reports", {}).items():
+        if report:
+            where = f", see {Path(facts['folder'], f'{name}.png')}" if facts["folder"] else ""
+            lines.append(f"  {name:<9} {report.summary()}{where}")
     if facts["data_is_sample"]:
         lines.append("  data      a sample only; `gradbook data` says how to get all")
     elif isinstance(facts["data_source"], str | Path):

@@ -63,3 +63,22 @@ class Finding(ABC):
         figure.savefig(buffer, format="svg")
         svg = buffer.getvalue()
         return f"<div>{svg[svg.index('<svg') :]}</div>{words}"
+
+
+class Report(Finding):
+    """What a watcher saw of a training. It is false while there is nothing to tell."""
+
+    @abstractmethod
+    def __bool__(self) -> bool: ...
+
+    @abstractmethod
+    def summary(self) -> str:
+        """What is wrong, in a few words."""
+
+    @abstractmethod
+    def keep(self, folder: Path) -> None:
+        """Writes what was seen into the folder of a run: NAME.svg, .png and .json.
+
+        Raises:
+            StorageError: If a file cannot be written.
+        """

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.history import History
 from gradbook.record import Metric
+from gradbook.registry import WATCHERS
 from gradbook.runs.lines import (
     Lines,
     Values,
@@ -49,8 +50,8 @@ CHECKPOINT_FILES = {
 }
 LOCK_FILE = "lock"
 
-#: What is kept of gradients that were watched.
-GRADIENT_FILES = ("gradients.svg", "gradients.png", "gradients.json")
+#: What each watcher may keep.
+REPORT_FILES = tuple(f"{name}.{kind}" for name in WATCHERS for kind in ("svg", "png", "json"))
 
 #: What `gradbook inspect` and `gradbook export` add to a run.
 INSPECT_FOLDER = "inspect"
@@ -66,7 +67,7 @@ EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
 
 #: Every file that a run may have. What else lies in its folder is somebody's own.
 FILES = (
-    *(RUN_FILE, METRICS_FILE, *CURVE_FILES, *GRADIENT_FILES, *CHECKPOINT_FILES.values()),
+    *(RUN_FILE, METRICS_FILE, *CURVE_FILES, *REPORT_FILES, *CHECKPOINT_FILES.values()),
     *(LOCK_FILE, *EXPORT_FILES),
     *(
         f"{INSPECT_FOLDER}/{picture}{split}.{kind}"

@@ -233,7 +233,7 @@ class Run(Sink):
             else:
                 attempt(self._write_last_facts, log, status, error)
             attempt(self._save_curves)
-            attempt(self._save_gradients)
+            attempt(self._save_reports)
             self._log = None
             self._release()
         if failures and status != "failed":
@@ -339,11 +339,11 @@ class Run(Sink):
         if self._pictures and isinstance(self._board, ProgressBoard) and self._board.data:
             save_curve(self._board, self._held)
 
-    def _save_gradients(self) -> None:
-        """Keeps what was seen of the gradients, if they were watched."""
-        report = self._trainer.gradients
-        if report is not None and report.rows:
-            report.keep(self._held)
+    def _save_reports(self) -> None:
+        """Keeps what the watchers have seen."""
+        for report in self._trainer.reports.values():
+            if report:
+                report.keep(self._held)
 
 
 class _Lock(FileLock):

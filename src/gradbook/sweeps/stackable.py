@@ -82,7 +82,7 @@ def check_alone(candidate: Candidate) -> None:
             if not _is_ours(own):
                 raise CannotStack(f"{Class.__name__}.{method} is a method of your own")
     if trainer.watch:
-        raise CannotStack("its gradients are watched")
+        raise CannotStack(f"{' and '.join(trainer.watch)} are watched")
     setting = unstackable_setting(trainer)
     if setting is not None:
         raise CannotStack(setting)

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradbook.display.finding import Finding
+from gradbook.display.finding import Report
 from gradbook.display.table import Table
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import data_frame
@@ -28,7 +28,7 @@ FILES = ("gradients.svg", "gradients.png", "gradients.json")
 _MAX_BYTES = 1 << 28
 
 
-class GradientReport(Finding):
+class GradientReport(Report):
     """What was seen of each layer in each epoch, and what is wrong with it.
 
     Book: 5.4.1 (sec_numerical_stability).
@@ -50,6 +50,9 @@ class GradientReport(Finding):
     ) -> None:
         self.rows, self.totals = list(rows), list(totals)
         self.clip, self.lr = clip, lr
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
 
     @property
     def epochs(self) -> list[int]:
@@ -99,6 +102,11 @@ class GradientReport(Finding):
             "lr": self.lr if isinstance(self.lr, float | int) else None,
             "findings": [asdict(symptom) for symptom in self.findings],
         }
+
+    def summary(self) -> str:
+        """What is wrong, in a few words."""
+        said = f"{len(self.findings)} warnings" if self.findings else "nothing wrong"
+        return f"{said} in {self.epochs[-1]} epochs"
 
     def keep(self, folder: Path) -> None:
         """Writes figure and numbers into the folder of a run: see `FILES`.

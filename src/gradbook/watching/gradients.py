@@ -32,7 +32,7 @@ MOST_SAMPLES, DENSEST = 8, 24
 
 
 class GradientWatcher(Sink):
-    """Samples a training, and leaves a `GradientReport` in `trainer.gradients`.
+    """Samples a training, and leaves a `GradientReport` in `trainer.reports["gradients"]`.
 
     `Trainer(watch="gradients")` makes one. What is wrong is said in a warning when the training
     is over, and added to `trainer.findings`. The training itself is not changed by a bit.
@@ -64,7 +64,7 @@ class GradientWatcher(Sink):
                 "A GradientWatcher looks at a training. Use Trainer(watch='gradients')."
             )
         self._trainer = trainer
-        self.report = trainer.gradients = GradientReport(
+        self.report = trainer.reports["gradients"] = GradientReport(
             clip=trainer.gradient_clip_val, lr=getattr(trainer.model, "lr", None)
         )
         resumed = trainer.resumption

@@ -1,0 +1,101 @@
+"""A watcher is one file and one line of the registry: a made-up one is taken, kept and told of."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from matplotlib.figure import Figure
+from tests.small import Always
+
+import gradbook
+from gradbook import Sink, registry
+from gradbook.cli import main
+from gradbook.display.finding import Report
+from gradbook.errors import ConfigError
+from gradbook.runs.format import REPORT_FILES
+
+
+class StepReport(Report):
+    """How many steps were seen."""
+
+    def __init__(self):
+        self.steps = 0
+
+    def __bool__(self):
+        return self.steps > 0
+
+    def _words(self):
+        return f"{self.steps} steps"
+
+    def summary(self):
+        return f"{self.steps} steps were seen"
+
+    def figure(self):
+        return Figure()
+
+    def keep(self, folder):
+        Path(folder, "steps.json").write_text(f"{self.steps}\n")
+
+
+class StepWatcher(Sink):
+    """Counts the steps."""
+
+    def open(self, board, trainer=None):
+        self.report = trainer.reports["steps"] = StepReport()
+
+    def end_step(self, trainer):
+        self.report.steps += 1
+
+
+@pytest.fixture
+def steps_can_be_watched(monkeypatch):
+    module = ModuleType("step_watcher")
+    module.StepWatcher = StepWatcher
+    monkeypatch.setitem(sys.modules, "step_watcher", module)
+    line = registry.Entry("step_watcher", "StepWatcher", "the steps")
+    monkeypatch.setitem(registry.WATCHERS, "steps", line)
+
+
+def trained(run, **settings):
+    trainer = gradbook.Trainer(2, display="off", run=run, **settings)
+    trainer.fit(gradbook.SoftmaxRegression(3, 0.1), Always())
+    return trainer
+
+
+def test_a_watcher_that_the_registry_names_can_be_asked_for(steps_can_be_watched, tmp_path):
+    trainer = trained(tmp_path / "runs", watch="steps")
+
+    assert trainer.reports["steps"].steps == trainer.num_steps > 0
+
+
+def test_the_run_keeps_what_a_watcher_saw(steps_can_be_watched, tmp_path):
+    trainer = trained(tmp_path / "runs", watch=["steps", "gradients"])
+
+    (kept,) = tmp_path.glob("runs/*/steps.json")
+    assert int(kept.read_text()) == trainer.num_steps
+    assert list(tmp_path.glob("runs/*/gradients.json"))
+
+
+def test_the_files_of_every_watcher_belong_to_a_run():
+    assert REPORT_FILES == ("gradients.svg", "gradients.png", "gradients.json")
+
+
+def test_the_command_takes_it_and_says_what_it_saw(
+    steps_can_be_watched, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+
+    words = "train linear-regression --watch steps --max-epochs 1 --display off"
+    assert main(words.split()) == 0
+    said = capsys.readouterr().out
+    assert "  steps     32 steps were seen, see runs/linear-regression-1/steps.png" in said
+
+
+def test_nothing_is_reported_of_what_was_not_watched(tmp_path):
+    assert trained(None).reports == {}
+
+
+def test_an_unknown_watcher_is_refused_with_those_that_there_are(steps_can_be_watched):
+    with pytest.raises(ConfigError, match=r"steps"):
+        gradbook.Trainer(1, watch="stepz")
