@@ -735,19 +735,18 @@ _CALLED_HERE = {
     **dict.fromkeys(("gradient_accumulation_steps", "accumulate"), "accumulate_grad_batches"),
     **dict.fromkeys(("limit_train_batches", "num_batches"), "limit_batches"),
     "accelerator": "num_gpus",
+    **dict.fromkeys(("optim", "optimizers"), "optimizer"),
+    **dict.fromkeys(("lr_scheduler", "schedule"), "scheduler"),
+    **dict.fromkeys(("wd", "decay", "l2"), "weight_decay"),
     "save_best": "keep_best",
 }
 
 #: What belongs elsewhere, and where.
 _ELSEWHERE = {
     **dict.fromkeys(
-        ("lr", "learning_rate", "weight_decay", "momentum", "wd"),
+        ("lr", "learning_rate", "betas", "eps"),
         "It belongs to the model, as in `MLP(..., lr=0.1)`; what only an optimizer takes, to the "
         "model's configure_optimizers().",
-    ),
-    **dict.fromkeys(
-        ("optimizer", "optim", "optimizers", "scheduler", "lr_scheduler"),
-        "It belongs to the model: its method configure_optimizers() returns it.",
     ),
     **dict.fromkeys(
         ("loss", "criterion", "loss_fn", "metrics"),

@@ -18,7 +18,7 @@ from gradbook.board import ProgressBoard
 from gradbook.data import Batch
 from gradbook.errors import BatchError, ModelError
 from gradbook.hparams import HyperParameters
-from gradbook.optim import SGD
+from gradbook.optim import as_set
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
@@ -200,7 +200,10 @@ class Module(nn.Module, HyperParameters):
         self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
 
     def configure_optimizers(self) -> Any:
-        """The optimizer: minibatch SGD over `parameters()` with the learning rate `self.lr`."""
+        """The optimizer, over `parameters()` with the learning rate `self.lr`.
+
+        It is minibatch SGD, unless the trainer's settings name another, or a scheduler.
+        """
         if not hasattr(self, "lr"):
             raise ModelError(checks.missing_optimizer(self))
         params = list(self.parameters())
@@ -209,7 +212,7 @@ class Module(nn.Module, HyperParameters):
                 f"{type(self).__name__} has no parameters to train. Set layers, or tensors that "
                 f"require a gradient, as attributes in its __init__."
             )
-        return SGD(params, lr=self.lr)
+        return as_set(params, self.lr, self.__dict__.get("trainer"))
 
     def apply_init(
         self, inputs: Iterable[Any], init: Callable[[nn.Module], Any] | None = None

@@ -1,15 +1,18 @@
-"""Minibatch stochastic gradient descent, written out.
+"""Minibatch stochastic gradient descent, written out; optimizers and schedulers by name.
 
-Book: 3.4.3 (sec_linear_scratch).
+Book: 3.4.3 (sec_linear_scratch), 12.4 to 12.11.
 """
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 from gradbook.checks import check_rate, describe
 from gradbook.errors import ConfigError
+from gradbook.labels import higher_is_better
 
 
 class SGD(torch.optim.Optimizer):
@@ -108,3 +111,79 @@ def _unusable(params: Any, error: Exception) -> str:
             "once its __init__ has set layers, or tensors that require a gradient, as attributes."
         )
     return f"SGD updates tensors, but got {describe(params)}. PyTorch says: {error}"
+
+
+#: What `Trainer(optimizer=...)` may name. Book: 12.4, 12.7 to 12.10.
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+    "adadelta": torch.optim.Adadelta,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+#: Those of them that have a momentum. Book: 12.6.
+WITH_MOMENTUM = ("sgd", "rmsprop")
+#: What `Trainer(scheduler=...)` may name. Book: 12.11.
+SCHEDULERS = ("cosine", "onecycle", "plateau")
+
+
+def as_set(params: Sequence[torch.Tensor], lr: float, trainer: Any) -> Any:
+    """The optimizer that the settings of a trainer ask for, with the scheduler if there is one.
+
+    Args:
+        params: The tensors to update.
+        lr: The learning rate; with "onecycle" the highest.
+        trainer: Where `optimizer`, `momentum`, `weight_decay` and `scheduler` stand. What is not
+            set, or no trainer at all, means `SGD`.
+
+    Returns:
+        What `configure_optimizers` may return.
+
+    Raises:
+        ConfigError: If `lr` is no learning rate.
+    """
+    check_rate(lr)
+    names = ("momentum", "weight_decay")
+    more = {name: value for name in names if (value := getattr(trainer, name, 0))}
+    name = getattr(trainer, "optimizer", None) or "sgd"
+    optimizer: Any
+    if name == "sgd" and not more:
+        optimizer = SGD(params, lr)
+    else:
+        optimizer = OPTIMIZERS[name](params, lr=lr, **more)
+    scheduler = getattr(trainer, "scheduler", None)
+    return optimizer if scheduler is None else _scheduled(optimizer, lr, scheduler, trainer)
+
+
+def _scheduled(optimizer: Any, lr: float, scheduler: str, trainer: Any) -> dict[str, Any]:
+    """An optimizer and the scheduler of that name, as long as the training."""
+    if scheduler == "cosine":
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": CosineAnnealingLR(optimizer, trainer.max_epochs),
+        }
+    if scheduler == "onecycle":
+        steps = trainer.max_epochs * updates_per_epoch(trainer)
+        momentum = [name for name in ("momentum", "betas") if optimizer.param_groups[0].get(name)]
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": OneCycleLR(optimizer, lr, steps, cycle_momentum=bool(momentum)),
+                "interval": "step",
+            },
+        }
+    label = trainer.monitor or ("train_loss" if trainer.val_dataloader is None else "val_loss")
+    rises = trainer.mode == "max" or (trainer.mode == "auto" and higher_is_better(label))
+    return {
+        "optimizer": optimizer,
+        "lr_scheduler": ReduceLROnPlateau(optimizer, "max" if rises else "min", patience=2),
+        "monitor": label,
+    }
+
+
+def updates_per_epoch(trainer: Any) -> int:
+    """How many updates the library's own loop takes in an epoch; the last may be a smaller one."""
+    batches: int = trainer.num_train_batches
+    together: int = trainer.accumulate_grad_batches
+    return math.ceil(batches / together)

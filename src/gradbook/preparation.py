@@ -18,10 +18,12 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.execution import Precision
-from gradbook.module import adopt_late
+from gradbook.module import Module, adopt_late
+from gradbook.optim import updates_per_epoch
 from gradbook.record import Sink
 from gradbook.resume.loader import always_the_same, limited, parts_of
 from gradbook.schedules import Length, check_schedules, needs_closure
+from gradbook.settings import warn_of_ignored
 from gradbook.upward import above
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def configured(trainer: "Trainer") -> tuple[Any, Any]:
         raise ModelError(checks.missing_shapes(model, unshaped))
     if isinstance(model, torch.nn.Module):
         adopt_late(model)
+    _warn_of_own_optimizer(trainer)
     try:
         return model.configure_optimizers(), begun
     except ValueError as error:
@@ -71,6 +74,15 @@ def configured(trainer: "Trainer") -> tuple[Any, Any]:
         if unshaped := rehearsal.unshaped_layers(model):
             raise ModelError(checks.missing_shapes(model, unshaped)) from error
         return model.configure_optimizers(), begun
+
+
+def _warn_of_own_optimizer(trainer: "Trainer") -> None:
+    """Says which settings a model does not know that makes its optimizer by itself."""
+    method = "configure_optimizers"
+    own = getattr(type(trainer.model), method, None)
+    known = getattr(getattr(own, "__code__", None), "co_names", ())
+    if own is not Module.configure_optimizers and not {"trainer", method} & {*known}:
+        warn_of_ignored(trainer, method)
 
 
 def check_needs_no_closure(trainer: "Trainer") -> None:
@@ -113,10 +125,9 @@ def check_planned(training: "Training") -> None:
     """Says which schedules cannot do what they were meant to in the steps to come."""
     trainer = training.trainer
     is_own = checks.is_ours(type(trainer).fit_epoch)
-    together = trainer.accumulate_grad_batches if is_own else 1
     length = Length(
         trainer.max_epochs,
-        -(-trainer.num_train_batches // together),
+        updates_per_epoch(trainer) if is_own else trainer.num_train_batches,
         is_cut=trainer.limit_batches is not None or trainer.overfit_batches is not None,
         has_validation=trainer.val_dataloader is not None,
         is_resumed=training.resumption is not None,

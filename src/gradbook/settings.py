@@ -20,6 +20,7 @@ from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
 from gradbook.execution import NAMES as PRECISIONS
 from gradbook.execution import Name as Precision
 from gradbook.hparams import HyperParameters, plain
+from gradbook.optim import OPTIMIZERS, SCHEDULERS, WITH_MOMENTUM
 from gradbook.record import Sink
 from gradbook.registry import WATCHERS
 from gradbook.stopping import BestSoFar, Mode
@@ -29,6 +30,9 @@ T = TypeVar("T")
 
 #: Raises ConfigError unless a value, given first, can be that of the setting of a name.
 Check = Callable[[Any, str], Any]
+
+OptimizerName = Literal["sgd", "adagrad", "rmsprop", "adadelta", "adam", "adamw"]
+SchedulerName = Literal["cosine", "onecycle", "plateau"]
 
 #: For `Setting.stacked`: every value.
 ANY = None
@@ -48,8 +52,8 @@ class Setting:
         kw_only: Whether it is given by name only.
         check: What a value must fulfil. None is checked where it is not the default.
         read: Makes of what is given what is kept.
-        read_by: The methods of `Trainer` that read it, of those that a learner may replace: it has
-            no effect then.
+        read_by: The methods that read it, of those of the trainer, and of the model's
+            `configure_optimizers`, that a learner may replace: it has no effect then.
         changes_result: Whether a training that goes on must have it as it was.
         stacked: The values with which each model of a stack does what it does alone; None for
             every value.
@@ -209,6 +213,18 @@ class Settings(HyperParameters):
     accumulate_grad_batches: int = setting(
         default=1, check=_whole(1), read_by=("fit_epoch",), stacked=(1,)
     )
+    optimizer: OptimizerName | None = setting(
+        default=None, check=_one_of(*OPTIMIZERS), read_by=("configure_optimizers",), stacked=ANY
+    )
+    momentum: float = setting(
+        default=0, check=checks.check_number, read_by=("configure_optimizers",), stacked=ANY
+    )
+    weight_decay: float = setting(
+        default=0, check=checks.check_number, read_by=("configure_optimizers",), stacked=ANY
+    )
+    scheduler: SchedulerName | None = setting(
+        default=None, check=_one_of(*SCHEDULERS), read_by=("configure_optimizers",), stacked=ANY
+    )
     precision: Precision = setting(
         default="32", check=_one_of(*PRECISIONS), read_by=("fit", "fit_epoch"), stacked=("32",)
     )
@@ -290,6 +306,11 @@ class Settings(HyperParameters):
                 'gradient_clip_algorithm="value" clips nothing while gradient_clip_val is 0. '
                 "Set gradient_clip_val to the largest size that an element may have.",
                 IgnoredSettingWarning,
+            )
+        if self.momentum and self.optimizer not in (None, *WITH_MOMENTUM):
+            raise ConfigError(
+                f"momentum={self.momentum:g} is a setting of {' and '.join(WITH_MOMENTUM)}, and "
+                f"{self.optimizer} has none of that name. Leave it out."
             )
         if self.min_delta and self.patience is None and not self.keep_best and self.run is None:
             warn(

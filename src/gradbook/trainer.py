@@ -53,6 +53,15 @@ class Trainer(Settings):
             "value", the largest size of each element; 0 does not clip. Book: 5.3, 9.5.
         gradient_clip_algorithm: What is clipped: "norm" or "value".
         accumulate_grad_batches: The number of batches whose gradients are averaged for one update.
+        optimizer: The optimizer of a model that has no `configure_optimizers` of its own: "sgd",
+            "adagrad", "rmsprop", "adadelta", "adam" or "adamw", with the model's `lr`. None is
+            "sgd". Book: 12.4 to 12.10.
+        momentum: That of "sgd" or "rmsprop". Book: 12.6.
+        weight_decay: The weight decay of any of them. Book: 3.7.
+        scheduler: How the learning rate changes: "cosine" falls to 0 over the epochs, "onecycle"
+            rises to `lr` and falls again, step by step, and "plateau" divides it by ten when the
+            monitored value, or else the validation loss, has not improved for three epochs. None
+            keeps it. Book: 12.11.
         precision: "32"; "16-mixed" or "bf16-mixed" compute the forward pass in 16 bits where the
             device can.
         deterministic: Whether to use only algorithms that give the same numbers every time.

@@ -8,7 +8,6 @@ from torch import nn
 
 from gradbook.checks import check_rate, check_targets, check_whole_number, enough_memory
 from gradbook.module import Module
-from gradbook.optim import SGD
 
 
 class LinearRegressionScratch(Module):
@@ -45,10 +44,6 @@ class LinearRegressionScratch(Module):
         """Half the squared error, averaged over the batch."""
         check_targets(y_hat, y)
         return ((y_hat - y) ** 2 / 2).mean()
-
-    def configure_optimizers(self) -> SGD:
-        """Minibatch SGD, written out."""
-        return SGD([self.w, self.b], self.lr)
 
 
 class LinearRegression(Module):
