@@ -1098,7 +1098,7 @@ def test_validation_takes_a_data_set():
 
 @pytest.mark.parametrize("data", [X_NEW, X_NEW.numpy(), X_NEW.tolist()])
 def test_inputs_alone_cannot_be_validated(data):
-    with pytest.raises(DataError, match=r"batches of inputs and labels, such as `\[\(X, y\)\]`"):
+    with pytest.raises(DataError, match=r"validate\(\) needs data, .* labels, `\(X, y\)`"):
         Trainer(1).validate(LinearRegression(), data)
 
 

@@ -637,61 +637,6 @@ def check_model(model: Any, data: Any = None, call: str = "fit") -> None:
         check_rate(model.lr)
 
 
-def check_data(data: Any, call: str = "fit") -> None:
-    """Raises DataError if `data` cannot be asked for minibatches."""
-    if isinstance(data, type):
-        raise DataError(
-            f"{call}() needs data, but got the class {data.__name__} itself. "
-            f"Make an instance: `{data.__name__}(...)`."
-        )
-    if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
-        raise DataError(
-            f"{call}() needs data that give their minibatches, but got {type(data).__name__}. "
-            f"{as_data(data, f'{call}(model, Data())')}"
-        )
-
-
-def as_data(value: Any, call: str = "fit(model, Data())") -> str:
-    """How to make data of what was given instead: loaders, tensors or a data set."""
-    if isinstance(value, tuple | list) and value and all(map(_is_loader, value)):
-        method = "return train_loader if train else val_loader"
-    elif isinstance(value, tuple | list | torch.Tensor) or hasattr(value, "__array__"):
-        return (
-            f"{_DERIVE_DATA}, which gives the examples for training or for validation:\n"
-            f"    class Data(gradbook.DataModule):\n"
-            f"        def __init__(self, batch_size=32):\n"
-            f"            super().__init__()\n"
-            f"            self.save_hyperparameters()\n"
-            f"        def get_dataloader(self, train):\n"
-            f"            n = int(0.8 * len(X))  # the first examples train, the others validate\n"
-            f"            part = slice(0, n) if train else slice(n, None)\n"
-            f"            return self.get_tensorloader([X, y], train, part)\n"
-            f"Then write `{call}`."
-        )
-    elif hasattr(value, "__iter__") and not isinstance(value, str | Mapping):
-        method = "return train_loader if train else val_loader"
-    elif hasattr(value, "__getitem__") and hasattr(value, "__len__"):
-        method = "return DataLoader(train_set if train else val_set, 32, shuffle=train)"
-    else:
-        return f"{_DERIVE_DATA}."
-    return (
-        f"{_DERIVE_DATA}, which gives the batches for training or for validation:\n"
-        f"    class Data(gradbook.DataModule):\n"
-        f"        def get_dataloader(self, train):\n"
-        f"            {method}\n"
-        f"Then write `{call}`."
-    )
-
-
-def _is_loader(value: Any) -> bool:
-    return hasattr(value, "__iter__") and not hasattr(value, "__array__")
-
-
-_DERIVE_DATA = (
-    "Derive a class from gradbook.DataModule, with a method `get_dataloader(self, train)`"
-)
-
-
 def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:
     """What to say of settings that a trainer does not have: what they are called, or belong to."""
     told, are_clear = [], True

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_whole_number, describe
 from gradbook.errors import DataError
 from gradbook.hparams import HyperParameters
 
@@ -222,6 +222,102 @@ class DataModule(HyperParameters):
                 f"empty: it has no examples to make a batch of."
             )
         return TensorLoader(chosen, self.batch_size, train)
+
+
+class GivenData(DataModule):
+    """A data set of what is at hand: tensors or arrays, a data set of PyTorch, or minibatches.
+
+    `Trainer.fit` and whatever else takes data makes one of what it is given instead of a
+    DataModule, with batches of 32.
+
+    Args:
+        train: The training set: inputs and labels such as `(X, y)`, each of n examples; a data set
+            of PyTorch; or minibatches, such as a `DataLoader`.
+        val: The validation set likewise, if there is one.
+        batch_size: Examples in a batch, of what is not cut into minibatches already.
+
+    Raises:
+        DataError: If tensors differ in length, or are not numbers.
+
+    Example:
+        >>> data = GivenData((torch.randn(100, 2), torch.randn(100, 1)), batch_size=10)
+        >>> [tuple(part.shape) for part in next(iter(data.train_dataloader()))]
+        [(10, 2), (10, 1)]
+    """
+
+    def __init__(self, train: Any, val: Any = None, batch_size: int = 32) -> None:
+        super().__init__()
+        self.save_hyperparameters(ignore=["train", "val"])
+        check_whole_number(batch_size, "batch_size", at_least=1)
+        self.train, self.val = (
+            as_tensors(given) if are_examples(given) else given for given in (train, val)
+        )
+
+    def get_dataloader(self, train: bool) -> Any:
+        """The minibatches of the training set, shuffled, or of the validation set."""
+        given = self.train if train else self.val
+        if are_examples(given):
+            return self.get_tensorloader(given, train)
+        if isinstance(given, Dataset):
+            shuffle = train and not isinstance(given, IterableDataset)
+            return DataLoader(given, self.batch_size, shuffle=shuffle)
+        return given
+
+
+def as_data(given: Any, call: str = "fit") -> Any:
+    """Data that give minibatches, of what a function that takes data was given.
+
+    Args:
+        given: A DataModule, which is returned; or what `GivenData` takes as `train`, or a tuple
+            `(train, val)` of two such.
+        call: The function, for errors.
+
+    Raises:
+        DataError: If it is none of these.
+    """
+    if hasattr(given, "train_dataloader") and not isinstance(given, type):
+        return given
+    is_pair = isinstance(given, tuple) and len(given) == 2 and _is_set(given[0])
+    if is_pair and (given[1] is None or _is_set(given[1])):
+        return GivenData(*given)
+    if _is_set(given):
+        return GivenData(given)
+    if isinstance(given, type):
+        raise DataError(
+            f"{call}() needs data, but got the class {given.__name__} itself. "
+            f"Make an instance: `{given.__name__}(...)`."
+        )
+    kind = "a tensor " if isinstance(given, torch.Tensor) else ""
+    raise DataError(
+        f"{call}() needs data, but got {kind}{describe(given):.80}. Give a gradbook.DataModule; or "
+        f"inputs and labels, `(X, y)`; or a data set of PyTorch; or minibatches, such as a "
+        f"DataLoader; or two of these, `(train, val)`."
+    )
+
+
+def are_examples(given: Any) -> bool:
+    """Whether these are inputs and labels, each a tensor, an array or a table."""
+    return (
+        isinstance(given, tuple | list)
+        and bool(given)
+        and all(hasattr(part, "__array__") for part in given)
+    )
+
+
+def _is_set(given: Any) -> bool:
+    """Whether this is a training or a validation set."""
+    if are_examples(given) or isinstance(given, Dataset):
+        return True
+    is_other = isinstance(given, str | bytes | Mapping | type) or is_numbers(given)
+    return hasattr(given, "__iter__") and not is_other
+
+
+def is_numbers(data: Any) -> bool:
+    """Whether data are one tensor, array or table, or a list of numbers, and no batches."""
+    first = data
+    while isinstance(first, list | tuple) and first:
+        first = first[0]
+    return hasattr(data, "__array__") or (first is not data and isinstance(first, Real | str))
 
 
 def as_tensors(values: Any) -> list[torch.Tensor]:

@@ -1,13 +1,11 @@
 """A model at work on data, without training it."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from numbers import Real
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
 
 from gradbook.board import ProgressBoard
 from gradbook.checks import (
@@ -15,11 +13,10 @@ from gradbook.checks import (
     check_batch,
     check_model,
     check_order,
-    describe,
     explain_not_one_tensor,
     is_ours,
 )
-from gradbook.data import as_tensor, giving_copies
+from gradbook.data import GivenData, are_examples, as_data, as_tensor, giving_copies, is_numbers
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
 from gradbook.history import History
@@ -58,8 +55,16 @@ def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
         check_model(model, call="predict")
     if not callable(model):
         raise ModelError(f"predict(model, data) needs a model, but got a {type(model).__name__}.")
-    X = as_tensor(data, "The data") if _is_numbers(data) else None
-    batches = batches_of(data) if X is None else [[part] for part in torch.split(X, 1024)]
+    X = as_tensor(data, "The data") if is_numbers(data) else None
+    if X is None and are_examples(data):
+        raise DataError(
+            f"A {type(data).__name__} of tensors may be batches of inputs, or inputs and their "
+            f"labels. Give batches of inputs and labels, such as `[(X, y)]`, or all inputs as one "
+            f"tensor, as `torch.stack` makes it."
+        )
+    batches = (
+        batches_of(data, call="predict") if X is None else [[part] for part in torch.split(X, 1024)]
+    )
     if batches is None:
         raise DataError(
             f"There is nothing to predict: {type(data).__name__} has no validation set."
@@ -101,46 +106,22 @@ def _explained(error: ShapeError, trainer: Any, model: Any, X: torch.Tensor | No
     return error
 
 
-def batches_of(data: Any, train: bool = False) -> Any:
+def batches_of(data: Any, train: bool = False, call: str = "validate") -> Any:
     """The minibatches that `data` stand for; None if it is a DataModule without such a set.
 
     Args:
-        data: A DataModule, a data set of PyTorch, or minibatches themselves.
-        train: Whether a DataModule gives those of its training set.
+        data: A DataModule, or what `as_data` takes; a single set is the one that is looked at.
+        train: Whether to give those of the training set.
+        call: The function, for errors.
 
     Raises:
         DataError: If it is none of these.
     """
-    if isinstance(data, type):
-        raise DataError(
-            f"Data are needed, but got the class {data.__name__} itself. Make an instance: "
-            f"`{data.__name__}(...)`."
-        )
-    if hasattr(data, "val_dataloader"):
-        return data.train_dataloader() if train else data.val_dataloader()
-    if isinstance(data, Dataset):
-        return DataLoader(data, 1024)
-    if isinstance(data, list | tuple) and any(hasattr(part, "__array__") for part in data):
-        raise DataError(
-            f"A {type(data).__name__} of tensors may be batches of inputs, or inputs and their "
-            f"labels. Give batches of inputs and labels, such as `[(X, y)]`; predict also takes "
-            f"all inputs as one tensor, as `torch.stack` makes it."
-        )
-    if not hasattr(data, "__iter__") or isinstance(data, str | Mapping) or _is_numbers(data):
-        kind = "a tensor " if isinstance(data, torch.Tensor) else ""
-        raise DataError(
-            f"A DataModule is needed, or batches of inputs and labels, such as `[(X, y)]`, but got "
-            f"{kind}{describe(data):.80}."
-        )
-    return data
-
-
-def _is_numbers(data: Any) -> bool:
-    """Whether data are one tensor, array or table, or a list of numbers, and no batches."""
-    first = data
-    while isinstance(first, list | tuple) and first:
-        first = first[0]
-    return hasattr(data, "__array__") or (first is not data and isinstance(first, Real | str))
+    if isinstance(data, type) or not hasattr(data, "val_dataloader"):
+        given = as_data(data, call)
+        one = given.train if train or given.val is None else given.val
+        return GivenData(None, one, batch_size=1024).val_dataloader()
+    return data.train_dataloader() if train else data.val_dataloader()
 
 
 @contextmanager

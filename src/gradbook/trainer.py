@@ -172,7 +172,6 @@ class Trainer(Settings):
 
     def prepare_data(self, data: Any) -> None:
         """Asks `data` for the minibatches of both sets and counts them."""
-        checks.check_data(data)
         self.train_dataloader = data.train_dataloader()
         self.val_dataloader = data.val_dataloader()
         checks.check_loaders(data, self.train_dataloader, self.val_dataloader)
@@ -208,7 +207,9 @@ class Trainer(Settings):
 
         Args:
             model: The model.
-            data: The data.
+            data: A DataModule. Or inputs and labels, `(X, y)`, a data set of PyTorch, or
+                minibatches such as a DataLoader, for training alone; or two of these,
+                `(train, val)`. See `gradbook.data.GivenData`.
             resume: A run's folder, a checkpoint's file, or what `checkpoint.load` read: the
                 training goes on from there to the last bit as if it had never been stopped. A
                 trainer that keeps a run goes on in the run's own folder.
@@ -267,7 +268,8 @@ class Trainer(Settings):
 
         Args:
             model: The model.
-            data: A DataModule, whose validation set is used; a data set of PyTorch; or batches.
+            data: A DataModule, whose validation set is used, or what `fit` takes; a single set is
+                the one that is looked at.
 
         Returns:
             A dictionary such as {"val_loss": 0.41, "val_acc": 0.85}.

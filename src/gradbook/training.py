@@ -18,7 +18,7 @@ import torch
 from gradbook import checks, counting, double_softmax, preparation, untrained
 from gradbook.alone import alone
 from gradbook.board import ProgressBoard, draws_on_ours
-from gradbook.data import giving_copies, inmost
+from gradbook.data import as_data, giving_copies, inmost
 from gradbook.errors import IgnoredSettingWarning, warn
 from gradbook.execution import Precision
 from gradbook.history import History
@@ -167,7 +167,7 @@ class Training:
 
     def _prepare(self) -> None:
         trainer = self.trainer
-        trainer.data = self.data
+        trainer.data = self.data = as_data(self.data)
         trainer.prepare_data(self.data)
         trainer.prepare_model(self.model)
         self._whole = trainer.train_dataloader, trainer.val_dataloader

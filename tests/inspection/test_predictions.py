@@ -117,5 +117,5 @@ def test_labels_may_be_an_array(images, linear):
 
 
 def test_a_tensor_has_no_labels_to_compare_with(linear):
-    with pytest.raises(DataError, match=r"such as `\[\(X, y\)\]`, but got a tensor \(2, 30\)"):
+    with pytest.raises(DataError, match=r"inspect\(\) needs data, but got a tensor \(2, 30\)"):
         predictions(linear, torch.ones(2, 30))

@@ -90,7 +90,7 @@ def test_what_is_no_path_says_what_is_taken(given):
 
 @pytest.mark.parametrize("given", [[1, 2], DataLoader([1, 2]), (1, 2)])
 def test_batches_for_validation_belong_into_the_data(given):
-    with pytest.raises(ConfigError, match=r"third argument.*`get_dataloader\(self, train\)`"):
+    with pytest.raises(ConfigError, match=r"third argument.*`fit\(model, \(train, val\)\)`"):
         Resumption.of(given, None)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
+from torch.utils.data import Dataset
 
 from gradbook.board import ProgressBoard
 from gradbook.checks import is_model, missing_loss
-from gradbook.data import TensorLoader, copy_batch, giving_copies, to_device
+from gradbook.data import TensorLoader, as_data, copy_batch, giving_copies, to_device
 from gradbook.errors import DataError, ModelError
 from gradbook.interrupts import Interrupts, Terminated
 from gradbook.lookalikes import tensors_of
@@ -156,6 +157,8 @@ def _training_batches(data: Any) -> Any:
         loader = data.train_dataloader()
     elif isinstance(data, tuple) and data and all(isinstance(t, torch.Tensor) for t in data):
         loader = TensorLoader(data, max(1, len(data[-1])))
+    elif isinstance(data, Dataset | tuple):  # or a training and a validation set
+        loader = as_data(data).train_dataloader()
     else:
         loader = data
     if hasattr(loader, "__next__"):

@@ -86,7 +86,7 @@ def device_of(model: torch.nn.Module) -> torch.device:
 
 
 def _loader(data: Any, train: bool) -> Any:
-    loader = batches_of(data, train)
+    loader = batches_of(data, train, "inspect")
     if loader is None:
         name = type(data).__name__
         raise DataError(f"{name} has no {_split(train)} set. Give it one, or pass train=True.")

@@ -97,9 +97,8 @@ def _no_resumption(given: Any) -> str:
         hasattr(given, "__len__") and not isinstance(given, str | bytes)
     ):
         advice = (
-            f"As its third argument, {_WHAT}. The batches for training and for validation come "
-            f"from one object, the data: derive a class from gradbook.DataModule whose method "
-            f"`get_dataloader(self, train)` returns the one or the other."
+            f"As its third argument, {_WHAT}. Give data for training and for validation as one "
+            f"argument: `fit(model, (train, val))`."
         )
     else:
         advice = f"{_WHAT}."

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from gradbook import checks
+from gradbook.data import as_data
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
 from gradbook.hparams import constructor_of, plain, qualified_name
 from gradbook.seeds import SEED_LIMIT
@@ -71,13 +72,14 @@ class Plan:
         search: str | None = None,
         num_trials: int | None = None,
     ) -> None:
-        self.Model, self.data = Model, data
+        self.Model = Model
         self.name, self.model_name, self.data_name = name, model_name, data_name
         self.command = command
         #: The sweep's folder, once it is known.
         self.folder: Path | None = None
         _check_classes(Model, data)
-        self._owners = owners_of(Model, data)
+        self.data = data if isinstance(data, type) else as_data(data, "sweep")
+        self._owners = owners_of(Model, self.data)
         settings = self._told_apart(settings)
         epochs = next(key for key, one in self._owners.items() if one == ("trainer", "max_epochs"))
         settings = {epochs: 10, **settings, "seed": settings.get("seed", 0)}
@@ -313,11 +315,6 @@ def _check_classes(Model: Any, data: Any) -> None:
             f"{Model.__name__} is a network without a loss and an optimizer. Give the class of a "
             f"model, derived from gradbook.Module or gradbook.Classifier, that makes it in its "
             f"__init__."
-        )
-    if data is None or (not isinstance(data, type) and not hasattr(data, "train_dataloader")):
-        raise ConfigError(
-            f"data is a data set or the class of one, but it is {data!r:.60}. "
-            f"{checks.as_data(data, 'sweep(Model, Data(), ...)')}"
         )
 
 
