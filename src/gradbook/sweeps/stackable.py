@@ -19,7 +19,7 @@ from gradbook.sweeps.copies import are_copies
 from gradbook.sweeps.effects import Reached, foresee
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
-from gradbook.sweeps.values import are_equal
+from gradbook.sweeps.values import are_equal, grouped
 from gradbook.trainer import Trainer
 
 #: A batch with more numbers than this is not copied for each model, but shared by those that see
@@ -306,17 +306,13 @@ def _heard(Class: type, place: int, names: set[tuple[int, str]]) -> type:
 
 def groups_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The trainings in stacks: of one form each, and such that large batches are shared."""
-    forms: list[tuple[list[Any], list[Candidate]]] = []
-    for candidate in candidates:
-        form = _form(candidate)
-        for known, group in forms:
-            if are_equal(known, form) and _read_the_same(group[0], candidate):
-                group.append(candidate)
-                break
-        else:
-            forms.append((form, [candidate]))
+    forms = {id(candidate): _form(candidate) for candidate in candidates}
+
+    def are_alike(one: Candidate, other: Candidate) -> bool:
+        return are_equal(forms[id(one)], forms[id(other)]) and _read_the_same(one, other)
+
     found: list[list[Candidate]] = []
-    for _, group in forms:
+    for group in grouped(candidates, are_alike):
         streams = streams_of(group)
         first = group[0].loaders[0].first()
         if len(streams) == 1 or sum(tensor.numel() for tensor in first) <= _LARGE_BATCH:
@@ -398,15 +394,7 @@ def _read_the_same(one: Candidate, other: Candidate) -> bool:
 
 def streams_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The trainings by the batches that they see."""
-    streams: list[list[Candidate]] = []
-    for candidate in candidates:
-        for stream in streams:
-            if _see_the_same(stream[0], candidate):
-                stream.append(candidate)
-                break
-        else:
-            streams.append([candidate])
-    return streams
+    return grouped(candidates, _see_the_same)
 
 
 def _see_the_same(one: Candidate, other: Candidate) -> bool:

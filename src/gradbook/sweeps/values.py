@@ -3,12 +3,14 @@
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import Any
+from typing import Any, TypeVar
 
 from gradbook.errors import ConfigError, shown
+
+T = TypeVar("T")
 
 #: How many trainings a sweep has at most. Each has a folder and a line in a table.
 MOST_MEMBERS = 10_000
@@ -172,6 +174,22 @@ def read_values(name: str, value: Any) -> Values:
         if any(are_equal(item, other) for other in values[:index]):
             raise ConfigError(f"{name} names {item!r} twice. Name each value once.")
     return values
+
+
+def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values but for that of one name."""
+    return {key: value for key, value in values.items() if key != name}
+
+
+def grouped(items: Iterable[T], are_alike: Callable[[T, T], bool]) -> list[list[T]]:
+    """The items in groups, in order: each joins the first group whose first one it is like."""
+    groups: list[list[T]] = []
+    for item in items:
+        group = next((group for group in groups if are_alike(group[0], item)), None)
+        if group is None:
+            groups.append(group := [])
+        group.append(item)
+    return groups
 
 
 def count_of(values: Values) -> int:
