@@ -13,7 +13,14 @@ from gradbook.runs.recorder import locked
 from gradbook.storage import check_folder_name, check_path, claim_folder, kebab_case
 from gradbook.sweeps.engines import Done, check_engine, run_all
 from gradbook.sweeps.format import PICTURE_FILES, read_sweep, write_sweep
-from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
+from gradbook.sweeps.members import (
+    MadeData,
+    Member,
+    member_facts,
+    outcome_of,
+    reason_alone,
+    train_members,
+)
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.progress import Progress
 from gradbook.sweeps.results import Sweep
@@ -219,15 +226,7 @@ def _train(
             if isinstance(outcome, Done):
                 results = outcome.value
             else:
-                results = [
-                    {
-                        "index": member.index,
-                        "error": outcome.error,
-                        "alone": None,
-                        "seconds": None,
-                    }
-                    for member in items[outcome.index]
-                ]
+                results = [outcome_of(member, outcome.error) for member in items[outcome.index]]
             for result in results:
                 result["alone"] = result["alone"] or reasons.get(result["index"])
                 progress.note(result["index"], result["error"])
@@ -275,15 +274,8 @@ def _first_facts(plan: Plan, members: Sequence[Member], level: float | None) -> 
         "level": level,
         "seconds": 0.0,
         "members": [
-            {
-                "folder": member.folder.name,
-                "values": plain(member.values),
-                # Two values may look alike as JSON: what is told apart is told apart here.
-                "setting": setting,
-                "error": None,
-                "alone": None,
-                "seconds": None,
-            }
+            # Two values may look alike as JSON: which settings are the same is told here.
+            member_facts(member, setting)
             for member, setting in zip(members, _settings_of(members), strict=True)
         ],
     }

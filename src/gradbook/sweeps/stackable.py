@@ -147,13 +147,12 @@ def _look_at_steps(candidate: Candidate) -> None:
         raise CannotStack(f"its steps may depend on {foreseen.doubts[0]}")
     modes = [module.training for module in modules]
     before, calls = random_state(), Calls(modules)
-    switches, written = False, []
+    switches, writes = False, Writes(noted.tensors)
     try:
         with calls.watching():
             switches = _take_steps(candidate)
-        with _listening(modules) as calls.heard, Writes(noted.tensors) as writes:
+        with _listening(modules) as calls.heard, writes:
             _take_steps(candidate, writes)
-        written = writes.found
     except Doubtful:
         pass  # the doubt is among those of the calls
     except Exception as error:
@@ -170,8 +169,8 @@ def _look_at_steps(candidate: Candidate) -> None:
             module.training = mode
     if not same_random_state(before, after):
         raise CannotStack("its steps draw random numbers, as dropout does")
-    if changed is not None or written:
-        raise CannotStack(_words_of(changed or written[0], model))
+    if changed is not None or writes.found:
+        raise CannotStack(_words_of(changed or writes.found[0], model))
     if switches:
         raise CannotStack("its steps switch between training and validation")
     for name in ("trainer", "board"):
@@ -234,12 +233,8 @@ def _words_of(changed: str, model: Module) -> str:
 def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
     """Computes what steps compute, of whole batches and of those as small as the last.
 
-    Args:
-        candidate: Whose steps they are.
-        writes: What sees whether a batch is written into; gradients are not computed then.
-
-    Returns:
-        Whether a step has switched a layer between training and validation.
+    Where `writes` sees whether a batch is written into, no gradients are computed. Returns whether
+    a step has switched a layer between training and validation.
     """
     model, trainer = candidate.model, candidate.trainer
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -248,7 +243,7 @@ def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
         loader = candidate.loaders[0] if step else candidate.loaders[-1]
         model.train(step)
         modes = [module.training for module in model.modules()]
-        for size in sizes_of(loader):
+        for size in _sizes_of(loader):
             batch = [item[:size].clone() for item in loader.first()]
             if writes is not None:
                 for item in batch:
@@ -266,8 +261,8 @@ def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
     return switches
 
 
-def sizes_of(loader: TensorLoader) -> list[int]:
-    """How many examples a loader's batches have: the first ones, and the last if it is smaller."""
+def _sizes_of(loader: TensorLoader) -> list[int]:
+    """How many examples the first batches have, and the last if it is smaller."""
     num_examples, size = len(loader.tensors[0]), loader.batch_size
     left = num_examples % size
     return [size, left] if left and num_examples > size else [min(size, num_examples)]
@@ -278,15 +273,13 @@ def _listening(modules: Sequence[torch.nn.Module]) -> Iterator[set[tuple[int, st
     """Notes which attributes of these layers are read meanwhile: the layer's place, the name."""
     names: set[tuple[int, str]] = set()
     classes = [type(module) for module in modules]
-    modes = [module.training for module in modules]
     try:
         for place, module in enumerate(modules):
             object.__setattr__(module, "__class__", _heard(type(module), place, names))
         yield names
     finally:
-        for module, Class, mode in zip(modules, classes, modes, strict=True):
+        for module, Class in zip(modules, classes, strict=True):
             object.__setattr__(module, "__class__", Class)
-            module.training = mode
 
 
 def _heard(Class: type, place: int, names: set[tuple[int, str]]) -> type:
@@ -320,9 +313,8 @@ def groups_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
             continue
         # Batches that several models see are shared among these; the others are laid together.
         found += [stream for stream in streams if len(stream) > 1]
-        single = [stream[0] for stream in streams if len(stream) == 1]
-        found += [single] if single else []
-    return found
+        found.append([stream[0] for stream in streams if len(stream) == 1])
+    return [group for group in found if group]
 
 
 def _form(candidate: Candidate) -> list[Any]:
@@ -371,14 +363,11 @@ def why_unlike(candidate: Candidate, others: Sequence[Candidate]) -> str:
     if not all(nearest):
         return f"{_UNLIKE} (none {_PARTS[nearest.index(False)]})"
     alike = [other for other, parts in zip(others, same, strict=True) if all(parts)]
-    for other in alike:
-        if _read_the_same(other, candidate):
-            return (
-                "no other member has the same batches, and the batches are too large to be copied"
-            )
+    if any(_read_the_same(other, candidate) for other in alike):
+        return "no other member has the same batches, and the batches are too large to be copied"
     modules = list(candidate.model.modules())
     for a, b in zip(candidate.reads, alike[0].reads, strict=False):
-        if a[:2] != b[:2] or not are_equal(a[2], b[2]):
+        if not _is_same_read(a, b):
             place, name, _ = a
             kind = type(modules[place]).__name__
             return f"{_UNLIKE} (its steps read {kind}.{name}, in which they differ)"
@@ -386,10 +375,12 @@ def why_unlike(candidate: Candidate, others: Sequence[Candidate]) -> str:
 
 
 def _read_the_same(one: Candidate, other: Candidate) -> bool:
-    return len(one.reads) == len(other.reads) and all(
-        a[:2] == b[:2] and are_equal(a[2], b[2])
-        for a, b in zip(one.reads, other.reads, strict=True)
-    )
+    same_number = len(one.reads) == len(other.reads)
+    return same_number and all(map(_is_same_read, one.reads, other.reads))
+
+
+def _is_same_read(a: tuple[int, str, Any], b: tuple[int, str, Any]) -> bool:
+    return a[:2] == b[:2] and are_equal(a[2], b[2])
 
 
 def streams_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:

@@ -25,13 +25,7 @@ from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.optimizers import stacked_optimizer
 from gradbook.sweeps.program import Program
 from gradbook.sweeps.reasons import Failing
-from gradbook.sweeps.stackable import (
-    CannotStack,
-    check_alone,
-    groups_of,
-    streams_of,
-    why_unlike,
-)
+from gradbook.sweeps.stackable import CannotStack, check_alone, groups_of, streams_of, why_unlike
 from gradbook.training import Training
 from gradbook.watching import DivergenceWatcher
 
@@ -88,10 +82,9 @@ def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
             able.append(candidate)
         except CannotStack as why:
             alone.append((candidate, str(why)))
-    groups = groups_of(able)
-    alone += [(group[0], why_unlike(group[0], able)) for group in groups if len(group) == 1]
-    for group in groups:
+    for group in groups_of(able):
         if len(group) == 1:
+            alone.append((group[0], why_unlike(group[0], able)))
             continue
         try:
             alone += _Stack(group, interrupts).train()
@@ -226,7 +219,7 @@ class _Stack:
         program = self._trace("train", [*stacked, *self._fixed, *batch])
         transposed = [place for place in program.transposed if place < len(stacked)]
         for place in transposed:
-            stacked[place] = stacked[place].transpose(1, 2).contiguous().transpose(1, 2)
+            stacked[place] = stacked[place].mT.contiguous().mT
         if transposed:
             program.lay_out([*stacked, *self._fixed, *batch])
         self._programs[_key("train", batch)] = program
@@ -239,12 +232,9 @@ class _Stack:
         """Gives each model memory of its own again."""
         for candidate, own in zip(self.candidates, self._parameters, strict=True):
             for parameter in own:
-                parameter.data = parameter.detach().clone(memory_format=torch.contiguous_format)
-            state = getattr(candidate.trainer.optim, "state", {})
-            for held in state.values():
-                for name, value in held.items():
-                    if isinstance(value, torch.Tensor):
-                        held[name] = value.clone(memory_format=torch.contiguous_format)
+                parameter.data = _own_memory(parameter.detach())
+            for held in getattr(candidate.trainer.optim, "state", {}).values():
+                held |= {k: _own_memory(v) for k, v in held.items() if isinstance(v, torch.Tensor)}
 
     # Epochs
 
@@ -352,13 +342,8 @@ class _Stack:
         step, failing = _Step(model), Failing()
 
         def values(W: Sequence[Any], fixed: Sequence[Any], batch: Batch, kind: str) -> Any:
-            tensors = {
-                f"model.{name}": tensor
-                for names, tensor in zip(
-                    (*self._names, *self._fixed_names), (*W, *fixed), strict=True
-                )
-                for name in names
-            }
+            named = zip((*self._names, *self._fixed_names), (*W, *fixed), strict=True)
+            tensors = {f"model.{name}": tensor for names, tensor in named for name in names}
             # Tied by the names: PyTorch's own way leaves a layer that is used twice changed.
             return functional_call(step, tensors, (batch, kind), tie_weights=False)
 
@@ -407,12 +392,11 @@ class _Stack:
         Raises:
             CannotStack: If they do not agree. No step has been taken then.
         """
-        with torch.no_grad():
-            for split, kind in enumerate(("train", "val")[: len(self.candidates[0].loaders)]):
-                batch = self._first_batch(split)
-                if _key(kind, batch) not in self._programs:
-                    inputs = [*self._stacked, *self._fixed, *batch]
-                    self._programs[_key(kind, batch)] = self._trace(kind, inputs)
+        if len(self.candidates[0].loaders) > 1:
+            batch = self._first_batch(1)
+            with torch.no_grad():
+                inputs = [*self._stacked, *self._fixed, *batch]
+                self._programs[_key("val", batch)] = self._trace("val", inputs)
         batch = self._first_batch()
         *gradients, losses = (result.clone() for result in self._step("train", batch))
         for k in range(len(self.candidates)):
@@ -476,6 +460,10 @@ def _names_of(model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[l
             if id(tensor) in places:
                 names[places[id(tensor)]].append(f"{prefix}.{name}" if prefix else name)
     return names
+
+
+def _own_memory(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _key(kind: str, batch: Batch) -> tuple[Any, ...]:
