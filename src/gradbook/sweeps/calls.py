@@ -130,7 +130,7 @@ def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 #: Where properties and the like keep their functions.
-_PARTS_OF_METHODS = ("fget", "fset", "fdel", "__func__", "func")
+PARTS_OF_METHODS = ("fget", "fset", "fdel", "__func__", "func")
 
 
 @lru_cache(maxsize=1024)
@@ -138,7 +138,7 @@ def names_of_class(Class: type) -> frozenset[str]:
     """All names that the methods of a class, without those of its bases, may mean."""
     found: set[str] = set()
     for value in vars(Class).values():
-        parts = (getattr(value, name, None) for name in _PARTS_OF_METHODS)
+        parts = (getattr(value, name, None) for name in PARTS_OF_METHODS)
         for part in (value, *parts):
             code = getattr(part, "__code__", None)
             if isinstance(code, types.CodeType):

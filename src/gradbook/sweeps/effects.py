@@ -27,6 +27,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.attributes import slots_of
 from gradbook.sweeps.calls import (
+    PARTS_OF_METHODS,
     Calls,
     Foreseen,
     codes_in,
@@ -75,6 +76,12 @@ _PARTS_OF_FUNCTIONS = {
     name: vars(types.FunctionType)[name] for name in ("__code__", "__defaults__", "__kwdefaults__")
 }
 _PARTS_OF_CELLS = {"cell_contents": vars(types.CellType)["cell_contents"]}
+
+#: In what a layer holds its parameters, buffers and layers.
+_OF_LAYERS = ("_parameters", "_buffers", "_modules")
+
+#: What in a class is code that may run.
+_CODE_OF_CLASSES = (types.FunctionType, property, staticmethod, classmethod)
 
 #: What a class runs when it is called.
 _MAKES = {"__new__", "__init__", "__post_init__"}
@@ -181,12 +188,8 @@ class Reached:
             else:
                 names = frozenset(filter(self._may_read, vars(value).keys()))
                 self._look_at_names(vars(value), names, names)
-        elif isinstance(value, property):
-            self._wait(label, value.fget, value.fset, value.fdel)
-        elif isinstance(value, staticmethod | classmethod):
-            self._wait(label, value.__func__)
-        elif isinstance(value, cached_property):
-            self._wait(label, value.func)
+        elif isinstance(value, property | staticmethod | classmethod | cached_property):
+            self._wait(label, *(getattr(value, part, None) for part in PARTS_OF_METHODS))
         elif isinstance(value, partial | partialmethod):
             self._wait(label, value.func, value.args, value.keywords)
             self._look_at_attributes(label, value)
@@ -239,24 +242,23 @@ class Reached:
                 self._foreseen.add(names_of_class(base), is_own=False)
             if not is_own and library_of(base.__module__) != "gradbook":
                 continue
-            attributes = {n: v for n, v in vars(base).items() if not _is_special(n)}
             if is_own:
                 self.held.add(id(base))
-            self._note_class(base, attributes)
+            self._note_class(base)
             for name, value in vars(base).items():
-                is_code = isinstance(
-                    value, types.FunctionType | property | staticmethod | classmethod
-                )
-                if self._may_run(name, is_called) if is_code else self._may_read_of_class(name):
+                if isinstance(value, _CODE_OF_CLASSES):
+                    is_reached = self._may_run(name, is_called)
+                else:
+                    is_reached = not _is_special(name) and self._may_read(name)
+                if is_reached:
                     self._wait(f"{base.__name__}.{name}", value)
 
-    def _note_class(self, Class: type, attributes: dict[str, Any]) -> None:
+    def _note_class(self, Class: type) -> None:
         def read() -> dict[str, Any]:
             return {n: v for n, v in vars(Class).items() if not _is_special(n)}
 
-        if attributes or is_foreign(Class.__module__):
-            write = partial(type.__setattr__, Class), partial(type.__delattr__, Class)
-            self._notes.append(note_variables(Class.__name__, read, *write))
+        write = partial(type.__setattr__, Class), partial(type.__delattr__, Class)
+        self._notes.append(note_variables(Class.__name__, read, *write))
 
     def _look_at_function(self, function: types.FunctionType) -> None:
         namespace, code = function.__globals__, function.__code__
@@ -296,11 +298,7 @@ class Reached:
     ) -> None:
         """Notes what names mean in a module, and in the modules that it has from others.
 
-        Args:
-            namespace: The module's.
-            names: The names.
-            every: Those that may mean something in other modules.
-            kept: Those that are set there.
+        In those, names of `every` may mean something, and those of `kept` are set.
         """
         asked = (id(namespace), names, every, kept)
         if asked in self._modules:
@@ -448,29 +446,24 @@ class Reached:
         """Whether the calls may read an attribute of this name; without calls, all may be read."""
         if self._foreseen is not None:
             is_a_library_s = owner is not None and not is_foreign(type(owner).__module__)
-            always = ("_parameters", "_buffers", "_modules")
-            return is_a_library_s or name in always or self._foreseen.may_read(name)
+            return is_a_library_s or name in _OF_LAYERS or self._foreseen.may_read(name)
         calls = self._calls
         if calls is None or calls.names is None or name in calls.names:
             return True
         place = None if owner is None else calls.places.get(id(owner))
         if place is not None:
-            return (place, name) in calls.heard or name in ("_parameters", "_buffers", "_modules")
+            return (place, name) in calls.heard or name in _OF_LAYERS
         if owner is None:
             return calls.gets_any
         bases = type(owner).__mro__[:-1]
         return calls.gets_any or not all(is_foreign(base.__module__) for base in bases)
 
-    def _may_read_of_class(self, name: str) -> bool:
-        return not _is_special(name) and self._may_read(name)
-
     def _may_run(self, name: str, is_called: bool) -> bool:
         """Whether code of a class may run; of what has run, the functions are known anyway."""
-        foreseen = self._foreseen
-        if foreseen is None:
+        if self._foreseen is None:
             return True
         if name in _MAKES:
-            return is_called or foreseen.may_make_its_like
+            return is_called or self._foreseen.may_make_its_like
         return _is_special(name) or self._may_read(name)
 
 

@@ -73,12 +73,7 @@ class Member:
         return self.folder if is_begun else None
 
     def prepare(self, made: "MadeData", kept: bool = True) -> Candidate:
-        """Makes its model, its data and a trainer that keeps its run.
-
-        Args:
-            made: The data that were made before.
-            kept: Whether the training is kept as a run.
-        """
+        """Makes its model, its data, and a trainer that keeps its run if it is to be `kept`."""
         resume = self.resume if kept else None
         if kept and resume is None and self.folder.exists():
             remove_files(self.folder)  # it was killed before it had anything to go on with

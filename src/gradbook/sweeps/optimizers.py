@@ -187,12 +187,7 @@ _KNOWN: dict[type, type[OneByOne]] = {
 
 
 def form_of(optimizer: Any, parameters: Sequence[torch.Tensor]) -> list[Any]:
-    """What optimizers must have in common to take their steps together.
-
-    Args:
-        optimizer: One of them.
-        parameters: The parameters of its model.
-    """
+    """What optimizers must have in common, with their models, to take their steps together."""
     places = {id(parameter): place for place, parameter in enumerate(parameters)}
     form: list[Any] = [type(optimizer)]
     for group in getattr(optimizer, "param_groups", ()):

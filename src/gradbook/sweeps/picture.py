@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
@@ -30,19 +29,12 @@ _MARKERS = ("o", "s", "^", "D")
 _LEAST_DISTANCE = 0.09
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How a setting is drawn.
+class _Look(NamedTuple):
+    """How a setting is drawn."""
 
-    Attributes:
-        color: Its colour, which tells the number on the axis if there is one.
-        style: The style of its line, which tells what else was swept.
-        kind: The same for settings that differ in the number on the axis alone.
-    """
-
-    color: Any
-    style: Any = "-"
-    kind: int = 0
+    color: Any  # it tells the number on the axis if there is one
+    style: Any = "-"  # it tells what else was swept
+    kind: int = 0  # the same for settings that differ in the number on the axis alone
 
 
 def draw(sweep: Any) -> "Figure":
@@ -126,15 +118,9 @@ def _draw_curves(axes: "Axes", sweep: Any, label: str, looks: Sequence[_Look]) -
         if not drawn.any():
             continue
         epochs, values = np.arange(1, length + 1)[drawn], table[:, drawn]
-        axes.plot(
-            epochs,
-            np.nanmean(values, axis=0),
-            color=look.color,
-            linestyle=look.style,
-            linewidth=1.5,
-            marker="o" if len(epochs) == 1 else "",
-            markersize=4,
-        )
+        marker = {"marker": "o" if len(epochs) == 1 else "", "markersize": 4}
+        line = {"color": look.color, "linestyle": look.style, "linewidth": 1.5, **marker}
+        axes.plot(epochs, np.nanmean(values, axis=0), **line)
         if len(curves) > 1:
             low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
             axes.fill_between(epochs, low, high, color=look.color, alpha=0.2, linewidth=0)
@@ -150,10 +136,8 @@ def _draw_finals(axes: "Axes", sweep: Any, axis: str, label: str, looks: Sequenc
         axes.axvspan(*usable, color="0.92", zorder=0, label="usable")
     if limit is not None:
         axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        place = axes.get_yaxis_transform()
-        axes.text(
-            0.02, limit, "usable below", transform=place, fontsize=7, color="0.4", va="bottom"
-        )
+        form: dict[str, Any] = {"fontsize": 7, "color": "0.4", "va": "bottom"}
+        axes.text(0.02, limit, "usable below", transform=axes.get_yaxis_transform(), **form)
     pairs = list(zip(sweep.settings, looks, strict=True))
     lines: dict[tuple[int, Any], list[tuple[float, float]]] = {}
     for setting, look in pairs:

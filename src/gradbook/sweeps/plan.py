@@ -193,19 +193,9 @@ class Plan:
             arguments[group][name] = value
         if ("model", "seed") in self._owners.values():
             arguments["model"].setdefault("seed", seed)
-        return Member(
-            index,
-            {**values, "seed": seed},
-            self.Model,
-            self.data,
-            arguments["model"],
-            arguments["data"],
-            arguments["trainer"],
-            seed,
-            folder,
-            self.model_name,
-            self.data_name,
-        )
+        given, names = {**values, "seed": seed}, (self.model_name, self.data_name)
+        each = arguments.values()
+        return Member(index, given, self.Model, self.data, *each, seed, folder, *names)
 
     def _told_apart(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings by the names of `owners_of`, and a word about one that several have."""

@@ -2,7 +2,7 @@
 
 import json
 import math
-import os
+import shutil
 import sys
 import threading
 import time
@@ -97,7 +97,7 @@ class Progress:
                 if not watched.is_ended:
                     watched.read()
         if self._place == "terminal":
-            width = max(20, _columns() - 1)
+            width = max(20, shutil.get_terminal_size().columns - 1)
             sys.stdout.write("\r\x1b[K" + printable(self._line())[:width])
             sys.stdout.flush()
         elif self._place == "notebook":
@@ -190,10 +190,3 @@ def _best(watched: Sequence[_Watched]) -> _Watched | None:
     known = [each for each in watched if each.best is not None and each.label]
     sign = 1 if known and higher_is_better(known[0].label or "") else -1
     return max(known, key=lambda each: sign * each.best, default=None)
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size().columns
-    except OSError:
-        return 80

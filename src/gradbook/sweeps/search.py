@@ -148,14 +148,7 @@ class Search:
                 yield facts
 
     def try_one(self, place: int) -> None:
-        """Trains one trial, or goes on with it, and tells the study what became of it.
-
-        Args:
-            place: Its place in the search, from 0.
-
-        Raises:
-            KeyboardInterrupt: If it is stopped. It can be gone on with.
-        """
+        """Trains a trial, or goes on with it, and tells the study what became of it."""
         study = self.study.open()
         with quietly():
             trial = self._begun(study, place) or self._chosen(study, place)

@@ -126,10 +126,7 @@ def _is_ours(code: Any) -> bool:
 
 
 def _look_at_steps(candidate: Candidate) -> None:
-    """Takes steps that change nothing, to see what they read and what they would change.
-
-    Sets `Candidate.reads` and `Candidate.reached`.
-    """
+    """Takes steps that change nothing, and sets `Candidate.reads` and `Candidate.reached`."""
     model, trainer = candidate.model, candidate.trainer
     modules = list(model.modules())
     code = [loader.transform for loader in candidate.loaders if loader.transform is not None]

@@ -41,15 +41,9 @@ _WORTH_TRACING = 16
 def fit_stacked(builders: Sequence[Callable[[], Candidate]]) -> list[Candidate | BaseException]:
     """Trains several models, in stacks as far as that is possible.
 
-    Args:
-        builders: Each makes one training, the random generators seeded as it would be alone.
-
-    Returns:
-        The trainings, ended; or the error of a builder that could not make one. The error of one
-        does not touch the others.
-
-    Raises:
-        KeyboardInterrupt: After every training has kept what it has reached.
+    Each builder makes one training, the random generators seeded as it would be alone. Returns the
+    trainings, ended, or the error of a builder that could not make one; the error of one does not
+    touch the others. Ctrl-C is passed on after every training has kept what it has reached.
     """
     results: list[Candidate | BaseException] = []
     begun: list[Candidate] = []
@@ -102,9 +96,7 @@ def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
 def why_alone(candidate: Candidate, make_another: Callable[[], Any]) -> str | None:
     """Why a training cannot be one of a stack; None if it can. It is begun for that, and ended.
 
-    Args:
-        candidate: The training.
-        make_another: Makes another member, as all are made before the first step of a stack.
+    Before its first step another member is made, as all are made before that of a stack.
     """
     if not candidate.begin(Interrupts()):
         return "it cannot be begun"
@@ -174,11 +166,7 @@ class _Stack:
             raise
 
     def train(self) -> list[tuple[Candidate, str]]:
-        """Trains all epochs that are left.
-
-        Returns:
-            Those that have to go on alone, and why.
-        """
+        """Trains all epochs that are left. Gives those that have to go on alone, and why."""
         for live in self._live():
             for sink in live.listeners:
                 if isinstance(sink, DivergenceWatcher):
@@ -287,9 +275,7 @@ class _Stack:
     def _hand_over(self, losses: torch.Tensor, results: torch.Tensor | None) -> None:
         """Gives each trainer the values of its epoch, as if it had recorded them one by one.
 
-        Args:
-            losses: Of shape (batches, k).
-            results: Of shape (batches, values, k): losses and, for a classifier, accuracies.
+        `losses` is of shape (batches, k), `results` (batches, values, k): losses and accuracies.
         """
         train = losses.t().tolist()
         labels = ("val_loss", "val_acc")
@@ -387,11 +373,7 @@ class _Stack:
         return self._together([stream[0].loaders[split].first() for stream in self._streams])
 
     def _check_all(self) -> None:
-        """Traces the usual steps, and compares a first one with what each model itself gives.
-
-        Raises:
-            CannotStack: If they do not agree. No step has been taken then.
-        """
+        """Compares a first traced step with what each model itself gives; none has been taken."""
         if len(self.candidates[0].loaders) > 1:
             batch = self._first_batch(1)
             with torch.no_grad():
