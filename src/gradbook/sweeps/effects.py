@@ -11,7 +11,7 @@ import sys
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
@@ -468,13 +468,12 @@ class Reached:
 
 
 def foresee(
-    roots: Iterable[tuple[str, Any]], parameters: Iterable[int] = (), unseen: Iterable[int] = ()
+    roots: Sequence[tuple[str, Any]], parameters: Sequence[int] = (), unseen: Sequence[int] = ()
 ) -> Reached:
     """All that code may reach from some objects when it runs, as far as the names in it tell.
 
     What of it cannot be put back is among `Reached.doubts`. The arguments are those of `Reached`.
     """
-    roots, parameters, unseen = list(roots), list(parameters), list(unseen)
     names = Foreseen()
     while True:
         known = len(names)

@@ -194,8 +194,8 @@ class Plan:
         if ("model", "seed") in self._owners.values():
             arguments["model"].setdefault("seed", seed)
         given, names = {**values, "seed": seed}, (self.model_name, self.data_name)
-        each = arguments.values()
-        return Member(index, given, self.Model, self.data, *each, seed, folder, *names)
+        made = (self.Model, self.data, arguments["model"], arguments["data"], arguments["trainer"])
+        return Member(index, given, *made, seed, folder, *names)
 
     def _told_apart(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings by the names of `owners_of`, and a word about one that several have."""

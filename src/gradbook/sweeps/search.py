@@ -44,18 +44,11 @@ class Search:
 
     Args:
         plan: What is searched.
-        storage: The URL of a database for the study, such as "sqlite:///studies.db"; None keeps
-            it in the sweep's folder.
-        pruner: What ends trials early that do badly: "median", "halving", "hyperband" or "none".
+        storage, pruner: As for `Study`.
 
     Attributes:
-        plan: The same.
         study: In what its trials are kept.
         label: By what trials are judged; None before `begin` or `go_on`.
-
-    Raises:
-        ConfigError: If there is no such pruner, or the storage cannot be used.
-        MissingExtraError: If Optuna is not installed.
     """
 
     def __init__(self, plan: Plan, storage: str | None = None, pruner: str = "median") -> None:

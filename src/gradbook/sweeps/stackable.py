@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.lookalikes import held_by, hooks_of
 from gradbook.module import Classifier, Module
@@ -63,11 +64,11 @@ def check_alone(candidate: Candidate) -> None:
     if not isinstance(model, Module):
         raise CannotStack(f"{name} is not derived from Module")
     for method in ("training_step", "validation_step", "plot"):
-        if not _is_ours(getattr(type(model), method)):
+        if not is_ours(getattr(type(model), method)):
             raise CannotStack(f"{name}.{method} is a method of your own")
     for method in _METHODS_OF_TRAINER:
         own = inspect.getattr_static(type(trainer), method)
-        if _is_ours(own) or method in _FREE_METHODS:
+        if is_ours(own) or method in _FREE_METHODS:
             continue
         if method == "fit_epoch":
             if not is_usual_epoch(own):
@@ -79,14 +80,14 @@ def check_alone(candidate: Candidate) -> None:
             raise CannotStack(f"Trainer.{method} was replaced")
     for Class in (trainer.stepper_class, type(candidate.live)):
         for method, own in inspect.getmembers(Class, inspect.isfunction):
-            if not _is_ours(own):
+            if not is_ours(own):
                 raise CannotStack(f"{Class.__name__}.{method} is a method of your own")
     if trainer.watch:
         raise CannotStack(f"{' and '.join(trainer.watch)} are watched")
     setting = unstackable_setting(trainer)
     if setting is not None:
         raise CannotStack(setting)
-    if not all(_is_ours(type(sink)) for sink in candidate.live.told_of_steps):
+    if not all(is_ours(type(sink)) for sink in candidate.live.told_of_steps):
         raise CannotStack("a sink of your own is told of every step")
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
@@ -117,12 +118,6 @@ def check_alone(candidate: Candidate) -> None:
         if type(loader) is not TensorLoader:
             raise CannotStack("its minibatches do not come from tensors in memory")
     _look_at_steps(candidate)
-
-
-def _is_ours(code: Any) -> bool:
-    """Whether a method or class is the library's own, and not one that a learner put there."""
-    module = getattr(getattr(code, "fget", code), "__module__", None)
-    return str(module).partition(".")[0] == "gradbook"
 
 
 def _look_at_steps(candidate: Candidate) -> None:

@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gradbook import checks
-from gradbook.errors import (
-    ConfigError,
-    CorruptFileError,
-    GradbookError,
-    MissingExtraError,
-    told,
-)
+from gradbook.errors import ConfigError, CorruptFileError, GradbookError, MissingExtraError, told
 from gradbook.runs.format import unshare
 from gradbook.untrusted import inside, open_file, read_file
 
@@ -48,9 +42,6 @@ class Study:
         storage: The URL of a database, such as "sqlite:///studies.db"; None keeps the study in
             the sweep's folder.
         pruner: What ends trials early that do badly, one of `PRUNERS`.
-
-    Attributes:
-        pruner: The same.
 
     Raises:
         ConfigError: If there is no such pruner, or the storage cannot be used.
