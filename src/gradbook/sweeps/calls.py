@@ -160,14 +160,7 @@ def _is_called_by_a_learner(frame: types.FrameType) -> bool:
 
 
 class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees which tensors that were there before are written into, whatever is written.
-
-    Args:
-        tensors: Those that are watched, each with its name.
-
-    Attributes:
-        found: The names of those that were written into.
-    """
+    """Sees which of some named tensors are written into, and keeps their names in `found`."""
 
     def __init__(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -22,11 +22,7 @@ _USUAL += [("eval",), *(("validation_step", batch, False) for batch in _VALIDATI
 
 
 def is_usual_epoch(fit_epoch: Callable[[Any], Any]) -> bool:
-    """Whether a method does one usual epoch: a step for each batch, then the validation.
-
-    Args:
-        fit_epoch: As it stands in the class of a trainer, before it is bound.
-    """
+    """Whether a method of a trainer does a usual epoch: a step each batch, then the validation."""
     trainer = _Listener()
     try:
         fit_epoch(trainer)

@@ -98,15 +98,12 @@ def member_facts(member: Member, setting: int, **others: Any) -> dict[str, Any]:
 
 @dataclass
 class MadeData:
-    """The data of members: for each a copy of its own, as they were given or have been made.
+    """The data of members: for each a copy of its own, as they were given or have been made."""
 
-    Attributes:
-        known: For whom data were made, whether that drew random numbers, the data as they were
-            then, and the state of the random generators after it.
-        given: Data sets that were given, as they were.
-    """
-
+    #: For whom data were made, whether that drew random numbers, the data as they were then, and
+    #: the state of the random generators after it.
     known: list[tuple[Member, bool, Original, dict[str, Any]]] = field(default_factory=list)
+    #: Data sets that were given, as they were.
     given: list[tuple[Any, "Original | _Uncopied"]] = field(default_factory=list)
 
     def of(self, member: Member) -> Any:

@@ -86,11 +86,7 @@ class Program:
         self.lay_out(inputs)
 
     def lay_out(self, inputs: Sequence[torch.Tensor]) -> None:
-        """Has it take inputs that lie in memory as these do. Nothing is traced again.
-
-        Raises:
-            CannotTrace: If a shape depends on values.
-        """
+        """Has it take inputs that lie in memory as these do. Nothing is traced again."""
         module = fx.GraphModule(self._traced, copy.deepcopy(self._traced.graph))
         graph = module.graph
         for _ in range(_MOST_PASSES):

@@ -283,9 +283,10 @@ def _first_facts(plan: Plan, members: Sequence[Member], level: float | None) -> 
 
 def _settings_of(members: Sequence[Member]) -> list[int]:
     """For each member the place of its setting, which those with other seeds have as well."""
+    names = without(members[0].values, "seed") if members else {}
 
     def are_alike(one: Member, other: Member) -> bool:
-        return all(are_equal(one.values[k], other.values[k]) for k in without(one.values, "seed"))
+        return all(are_equal(one.values[name], other.values[name]) for name in names)
 
     settings = grouped(members, are_alike)
     places = {member.index: place for place, own in enumerate(settings) for member in own}

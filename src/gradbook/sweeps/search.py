@@ -61,9 +61,7 @@ class Search:
     def rehearse(self) -> None:
         """Finds out with one batch what a training records, and so what is the best.
 
-        Raises:
-            ConfigError: If neither the lowest nor the highest values can be trained, or nothing
-                is recorded.
+        If the lowest values cannot be trained, the highest may.
         """
         failure: Exception | None = None
         for lowest in (True, False):
@@ -98,12 +96,7 @@ class Search:
         self.study.create(folder, "maximize" if higher_is_better(self.label) else "minimize")
 
     def go_on(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Finds the study of a search that was stopped.
-
-        Raises:
-            ConfigError: If it is not where it should be.
-            CorruptFileError: If its file is damaged.
-        """
+        """Finds the study of a search that was stopped."""
         known = facts.get("study")
         if not isinstance(known, dict) or not {"name", "label", "in_folder"} <= set(known):
             raise CorruptFileError(f"{folder} has a damaged sweep.json: it names no study.")

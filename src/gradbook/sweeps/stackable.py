@@ -46,6 +46,13 @@ _FREE_METHODS = {
 }
 
 
+#: Methods that may be replaced by one that does the same, and by what otherwise.
+_REPLACEABLE: dict[str, tuple[Any, str]] = {
+    "fit_epoch": (is_usual_epoch, " by another loop"),
+    "prepare_batch": (is_usual_preparation, " by one that changes batches"),
+}
+
+
 class CannotStack(Exception):  # noqa: N818 - no error: the training goes on alone
     """Why a model cannot be trained in a stack; the message completes "alone, because ..."."""
 
@@ -54,10 +61,7 @@ class CannotStack(Exception):  # noqa: N818 - no error: the training goes on alo
 
 
 def check_alone(candidate: Candidate) -> None:
-    """Raises CannotStack if this training cannot be one of a stack, whatever the others are.
-
-    Notes which attributes its steps read, in which it must be like the others.
-    """
+    """Raises CannotStack if this training cannot be in a stack; else notes what it depends on."""
     trainer, model = candidate.trainer, candidate.model
     assert candidate.live is not None
     name = type(model).__name__
@@ -70,14 +74,9 @@ def check_alone(candidate: Candidate) -> None:
         own = inspect.getattr_static(type(trainer), method)
         if is_ours(own) or method in _FREE_METHODS:
             continue
-        if method == "fit_epoch":
-            if not is_usual_epoch(own):
-                raise CannotStack("Trainer.fit_epoch was replaced by another loop")
-        elif method == "prepare_batch":
-            if not is_usual_preparation(own):
-                raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
-        else:
-            raise CannotStack(f"Trainer.{method} was replaced")
+        is_usual, by = _REPLACEABLE.get(method, (None, ""))
+        if is_usual is None or not is_usual(own):
+            raise CannotStack(f"Trainer.{method} was replaced{by}")
     for Class in (trainer.stepper_class, type(candidate.live)):
         for method, own in inspect.getmembers(Class, inspect.isfunction):
             if not is_ours(own):

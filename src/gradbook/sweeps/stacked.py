@@ -114,15 +114,10 @@ def why_alone(candidate: Candidate, make_another: Callable[[], Any]) -> str | No
 
 
 class _Stack:
-    """Models in training together.
+    """Models in training together: begun trainings of one form.
 
-    Args:
-        trainings: Begun trainings of one form.
-        interrupts: What keeps Ctrl-C waiting.
-
-    Raises:
-        CannotStack: If their steps cannot be traced, or what is traced gives other numbers; the
-            models are then as they were.
+    If their steps cannot be traced, or what is traced gives other numbers, it raises CannotStack,
+    and the models are as they were.
     """
 
     def __init__(self, candidates: Sequence[Candidate], interrupts: Interrupts) -> None:

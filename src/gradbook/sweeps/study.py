@@ -98,12 +98,7 @@ class Study:
         return {"name": self._name, "in_folder": self._url is None}
 
     def open(self) -> Any:
-        """Optuna's own study.
-
-        Raises:
-            ConfigError: If the storage does not have it.
-            CorruptFileError: If its file is damaged.
-        """
+        """Optuna's own study."""
         try:
             with quietly():
                 return optuna().load_study(
@@ -201,11 +196,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 def optuna() -> Any:
-    """The package, loaded when a search needs it.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-    """
+    """The package, loaded when a search needs it."""
     try:
         return import_module("optuna")
     except ModuleNotFoundError:

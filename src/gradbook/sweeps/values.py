@@ -141,11 +141,7 @@ def are_equal(a: Any, b: Any) -> bool:
 
 
 def as_list(name: str, value: Any) -> list[Any]:
-    """What a swept argument names, as a list.
-
-    Raises:
-        ConfigError: If that is more than a sweep can try, as with range(10**9).
-    """
+    """What a swept argument names, as a list; not if it is longer than `MOST_MEMBERS`."""
     values = list(islice(value.tolist() if hasattr(value, "tolist") else value, MOST_MEMBERS + 1))
     if len(values) > MOST_MEMBERS:
         count = f"{len(value):,}" if hasattr(value, "__len__") else "more"
@@ -157,11 +153,7 @@ def as_list(name: str, value: Any) -> list[Any]:
 
 
 def read_values(name: str, value: Any) -> Values:
-    """The values of a swept argument, checked.
-
-    Raises:
-        ConfigError: If there are none, or one of them comes twice.
-    """
+    """The values of a swept argument, of which there are some, and each comes once."""
     if isinstance(value, Range):
         return value
     values = as_list(name, value)
@@ -204,12 +196,9 @@ def grid(values: Mapping[str, Values]) -> list[dict[str, Any]]:
 
 
 def sampled(values: Mapping[str, Values], num_samples: int, seed: int) -> list[dict[str, Any]]:
-    """Random combinations: each value is drawn on its own, evenly from its list or range.
+    """Random combinations, fewer than `num_samples` if there are not as many.
 
-    Args:
-        values: What is tried, by name.
-        num_samples: How many combinations; fewer if there are not as many.
-        seed: The same seed draws the same combinations.
+    Each value is drawn on its own, evenly from its list or range.
     """
     generator = random.Random(seed)
     found: list[dict[str, Any]] = []
