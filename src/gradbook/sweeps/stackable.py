@@ -45,7 +45,6 @@ _FREE_METHODS = {
     *("validate", "predict", "save_checkpoint", "stop"),
 }
 
-
 #: Methods that may be replaced by one that does the same, and by what otherwise.
 _REPLACEABLE: dict[str, tuple[Any, str]] = {
     "fit_epoch": (is_usual_epoch, " by another loop"),

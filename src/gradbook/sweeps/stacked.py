@@ -76,9 +76,11 @@ def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
             able.append(candidate)
         except CannotStack as why:
             alone.append((candidate, str(why)))
-    for group in groups_of(able):
+    groups = groups_of(able)
+    # Before the first is trained, for what has ended cannot be compared any more.
+    alone += [(group[0], why_unlike(group[0], able)) for group in groups if len(group) == 1]
+    for group in groups:
         if len(group) == 1:
-            alone.append((group[0], why_unlike(group[0], able)))
             continue
         try:
             alone += _Stack(group, interrupts).train()
@@ -308,10 +310,8 @@ class _Stack:
         """What `_step` gives, as each of the models itself computes it."""
         results = []
         for k, parameters in enumerate(self._parameters):
-            model = self.candidates[k].model
-            own = batch if self._is_shared else [item[k] for item in batch]
             with torch.set_grad_enabled(kind == "train"):
-                values = _Step(model)(own, kind)
+                values = self._own_values(k, batch, kind)
             if kind == "train":
                 values = [*torch.autograd.grad(values[0], parameters), values[0].detach()]
             results.append(values)
@@ -405,10 +405,12 @@ class _Stack:
 
     def _own_loss(self, k: int, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """The loss as one of the models itself gives it, of shape ()."""
-        model = self.candidates[k].model
-        *inputs, Y = batch if self._is_shared else [item[k] for item in batch]
-        loss: torch.Tensor = model.loss(model(*inputs), Y)
-        return loss.reshape(())
+        return self._own_values(k, batch, "train")[0]
+
+    def _own_values(self, k: int, batch: Sequence[torch.Tensor], kind: str) -> list[torch.Tensor]:
+        own = batch if self._is_shared else [item[k] for item in batch]
+        values: list[torch.Tensor] = _Step(self.candidates[k].model)(own, kind)
+        return values
 
 
 class _Step(torch.nn.Module):
