@@ -203,7 +203,7 @@ def _is_entered(Class: type) -> bool:
 def _attributes(thing: Any) -> dict[str, Any]:
     """The attributes of an object that may be state, those in slots too."""
     own = dict(getattr(thing, "__dict__", {}))
-    for name, slot in _slots(_class_of(thing)).items():
+    for name, slot in slots_of(_class_of(thing)).items():
         with suppress(AttributeError):  # it is not set
             own.setdefault(name, slot.__get__(thing))
     left_out = _left_out(_class_of(thing))
@@ -215,7 +215,7 @@ def _class_of(thing: Any) -> type:
 
 
 @lru_cache(maxsize=1024)
-def _slots(Class: type) -> dict[str, types.MemberDescriptorType]:
+def slots_of(Class: type) -> dict[str, types.MemberDescriptorType]:
     """The slots of a class by the names that they really have: `_Class__n` of `__n`."""
     return {
         name: slot
@@ -686,7 +686,7 @@ def _check_is_attribute(thing: Any, name: Any) -> None:
 def _set(thing: Any, name: str, value: Any) -> None:
     # Beside `__setattr__`, which would make a tensor a parameter, and refuses to change a frozen
     # dataclass.
-    if hasattr(thing, "__dict__") and name not in _slots(_class_of(thing)):
+    if hasattr(thing, "__dict__") and name not in slots_of(_class_of(thing)):
         vars(thing)[name] = value
     else:
         object.__setattr__(thing, name, value)

@@ -87,19 +87,12 @@ def _is_standard(library: str) -> bool:
 
 
 class Names(NamedTuple):
-    """The names in code.
+    """The names in code."""
 
-    Attributes:
-        used: The global names that it reads or sets.
-        stored: Those that it sets.
-        every: All names that it may mean, attributes and texts among them.
-        kept: The attributes that it sets.
-    """
-
-    used: frozenset[str]
-    stored: frozenset[str]
-    every: frozenset[str]
-    kept: frozenset[str]
+    used: frozenset[str]  # the global names that it reads or sets
+    stored: frozenset[str]  # those that it sets
+    every: frozenset[str]  # all names that it may mean, attributes and texts among them
+    kept: frozenset[str]  # the attributes that it sets
 
 
 @lru_cache(maxsize=4096)
@@ -137,7 +130,7 @@ def codes_in(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 #: Where properties and the like keep their functions.
-_PARTS_OF_METHODS = ("fget", "fset", "fdel", "__func__", "func")
+PARTS_OF_METHODS = ("fget", "fset", "fdel", "__func__", "func")
 
 
 @lru_cache(maxsize=1024)
@@ -145,7 +138,7 @@ def names_of_class(Class: type) -> frozenset[str]:
     """All names that the methods of a class, without those of its bases, may mean."""
     found: set[str] = set()
     for value in vars(Class).values():
-        parts = (getattr(value, name, None) for name in _PARTS_OF_METHODS)
+        parts = (getattr(value, name, None) for name in PARTS_OF_METHODS)
         for part in (value, *parts):
             code = getattr(part, "__code__", None)
             if isinstance(code, types.CodeType):
@@ -167,19 +160,12 @@ def _is_called_by_a_learner(frame: types.FrameType) -> bool:
 
 
 class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees which tensors that were there before are written into, whatever is written.
-
-    Args:
-        tensors: Those that are watched, each with its name.
-
-    Attributes:
-        found: The names of those that were written into.
-    """
+    """Sees which of some named tensors are written into, and keeps their names in `found`."""
 
     def __init__(self, tensors: Iterable[tuple[str, torch.Tensor]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.found: list[str] = []
-        self._names: dict[int, str] = {}
+        self._names: dict[int | None, str] = {}
         self._watched: list[torch.Tensor] = []  # alive, so that no other gets their memory
         for name, tensor in tensors:
             self.add(name, tensor)
@@ -195,20 +181,13 @@ class Writes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if operation._schema.is_mutable:
-            for argument, value in zip(operation._schema.arguments, args, strict=False):
-                self._hear(argument, value)
-            for argument in operation._schema.arguments:
-                self._hear(argument, kwargs.get(argument.name))
+        for i, argument in enumerate(operation._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                value = args[i] if i < len(args) else kwargs.get(argument.name)
+                tensors = value if isinstance(value, list | tuple) else [value]
+                places = [_place_of(t) for t in tensors if isinstance(t, torch.Tensor)]
+                self.found += [self._names[place] for place in places if place in self._names]
         return operation(*args, **kwargs)
-
-    def _hear(self, argument: Any, value: Any) -> None:
-        if argument.alias_info is None or not argument.alias_info.is_write:
-            return
-        for tensor in value if isinstance(value, list | tuple) else [value]:
-            place = _place_of(tensor) if isinstance(tensor, torch.Tensor) else None
-            if place is not None and place in self._names:
-                self.found.append(self._names[place])
 
 
 def _place_of(tensor: torch.Tensor) -> int | None:
@@ -231,7 +210,6 @@ class Foreseen:
     def __init__(self) -> None:
         self._own: set[str] = set()
         self._all: set[str] = set()
-        self._reads_any = False
 
     def __len__(self) -> int:
         return len(self._all)
@@ -241,16 +219,15 @@ class Foreseen:
         self._all.update(names)
         if is_own:
             self._own.update(names)
-            self._reads_any = bool(self._own & _FORESEES_ANY)
 
     def may_read(self, name: str) -> bool:
         """Whether an attribute of this name may be read."""
-        return self._reads_any or name in self._all
+        return name in self._all or not self._own.isdisjoint(_FORESEES_ANY)
 
     @property
     def may_make_its_like(self) -> bool:
         """Whether an object's class may be called without being named."""
-        return bool(self._own & {"type", "__class__"})
+        return not self._own.isdisjoint({"type", "__class__"})
 
 
 class Calls:
@@ -321,14 +298,9 @@ class Calls:
     def _judge(self, module: Any, name: str) -> None:
         library = library_of(module)
         is_named = library.startswith("namedtuple_") and not is_foreign(library)
-        harmless = (
-            is_named
-            or library in _HARMLESS_MODULES
-            or any(
-                module == part or (part.endswith(".") and module.startswith(part))
-                for part in _HARMLESS_PARTS.get(library, ())
-            )
-        )
+        harmless = is_named or library in _HARMLESS_MODULES
+        for part in _HARMLESS_PARTS.get(library, ()):
+            harmless |= module == part or (part.endswith(".") and module.startswith(part))
         if not harmless or name in _NOT_HARMLESS or name.startswith(_SETTERS):
             self.doubts.append(f"{module}.{name}".removeprefix("builtins."))
             if module not in _UNDONE:

@@ -46,13 +46,11 @@ class Original:
         return _Unpickler(io.BytesIO(self._content), self.shared).load()
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Original):
-            return False
-        both = (self.shared, other.shared)
         return (
-            self._content == other._content
+            isinstance(other, Original)
+            and self._content == other._content
             and len(self.shared) == len(other.shared)
-            and all(a is b or _is_same_code(a, b) for a, b in zip(*both, strict=True))
+            and all(map(_is_same, self.shared, other.shared))
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -82,15 +80,13 @@ class _Pickler(pickle.Pickler):
         return place
 
     def reducer_override(self, value: Any) -> Any:
-        """How PyTorch's tensors and generators, and functions that hold something, are copied."""
+        """How PyTorch's tensors, and functions that hold something, are copied."""
         if type(value) is torch.Tensor and _is_plain(value):
             form = (value.dtype, value.size(), value.stride(), value.storage_offset())
             return _tensor, (value.untyped_storage(), *form, value.requires_grad)
         if isinstance(value, torch.UntypedStorage) and value.device.type == "cpu":
             memory = torch.empty(0, dtype=torch.uint8).set_(value)
             return _storage, (memory.numpy().tobytes(),)
-        if isinstance(value, torch.Generator):
-            return _generator, (str(value.device), value.get_state().numpy().tobytes())
         if isinstance(value, types.FunctionType):
             cells = value.__closure__ or ()
             kept = (value.__defaults__, value.__kwdefaults__, vars(value), cells)
@@ -106,15 +102,11 @@ class _Code:
 
     def __init__(self, function: types.FunctionType) -> None:
         self.function = function
+        self.parts = (id(function.__code__), id(function.__globals__))
 
 
-def _is_same_code(a: Any, b: Any) -> bool:
-    return (
-        isinstance(a, _Code)
-        and isinstance(b, _Code)
-        and a.function.__code__ is b.function.__code__
-        and a.function.__globals__ is b.function.__globals__
-    )
+def _is_same(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(a, _Code) and isinstance(b, _Code) and a.parts == b.parts)
 
 
 class _Unpickler(pickle.Unpickler):
@@ -134,9 +126,8 @@ def _is_shared(value: Any) -> bool:
     if isinstance(value, _Code | type | types.ModuleType | types.CodeType):
         return True
     if isinstance(value, torch.Tensor):
-        if value.layout == torch.strided and not is_lazy(value):
-            return value.untyped_storage().nbytes() > _LARGE_BYTES
-        return False
+        is_plain = value.layout == torch.strided and not is_lazy(value)
+        return is_plain and value.untyped_storage().nbytes() > _LARGE_BYTES
     if isinstance(value, np.ndarray):
         return max(value.nbytes, getattr(value.base, "nbytes", 0)) > _LARGE_BYTES
     if isinstance(value, str | bytes):
@@ -168,12 +159,6 @@ def _storage(content: bytes) -> Any:
 def _tensor(storage: Any, dtype: Any, size: Any, stride: Any, offset: int, grad: bool) -> Any:
     tensor = torch.empty(0, dtype=dtype).set_(storage, offset, size, stride)
     return tensor.requires_grad_(grad)
-
-
-def _generator(device: str, state: bytes) -> torch.Generator:
-    generator = torch.Generator(device)
-    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
-    return generator
 
 
 def _function(code: _Code, cells: tuple[types.CellType, ...]) -> types.FunctionType:

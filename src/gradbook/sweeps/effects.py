@@ -11,7 +11,7 @@ import sys
 import types
 import weakref
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, time, timedelta, tzinfo
 from decimal import Decimal
@@ -25,7 +25,9 @@ import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
+from gradbook.attributes import slots_of
 from gradbook.sweeps.calls import (
+    PARTS_OF_METHODS,
     Calls,
     Foreseen,
     codes_in,
@@ -34,7 +36,7 @@ from gradbook.sweeps.calls import (
     names_in,
     names_of_class,
 )
-from gradbook.sweeps.notes import MISSING, ArrayNote, Note, TensorNote, VariableNote
+from gradbook.sweeps.notes import MISSING, ArrayNote, Note, TensorNote, note_variables
 
 #: More than this is not looked through, and a longer list or dictionary not looked into.
 _MOST_OBJECTS, _LONGEST = 20_000, 2_000
@@ -68,6 +70,18 @@ _IS_IMMUTABLE_TYPE, _IS_HEAP_TYPE = 1 << 8, 1 << 9
 
 #: Containers, whose own methods read and write them past those of a learner's subclass.
 _CONTAINERS = (OrderedDict, dict, list, set, deque)
+
+#: What is noted of a function beside its attributes, and of a variable that functions share.
+_PARTS_OF_FUNCTIONS = {
+    name: vars(types.FunctionType)[name] for name in ("__code__", "__defaults__", "__kwdefaults__")
+}
+_PARTS_OF_CELLS = {"cell_contents": vars(types.CellType)["cell_contents"]}
+
+#: In what a layer holds its parameters, buffers and layers.
+_OF_LAYERS = ("_parameters", "_buffers", "_modules")
+
+#: What in a class is code that may run.
+_CODE_OF_CLASSES = (types.FunctionType, property, staticmethod, classmethod)
 
 #: What a class runs when it is called.
 _MAKES = {"__new__", "__init__", "__post_init__"}
@@ -108,7 +122,6 @@ class Reached:
         self.stored: set[tuple[int, str]] = set()
         self.tensors: list[tuple[str, torch.Tensor]] = []
         self._notes: list[Any] = []
-        self._slots: dict[type, dict[str, Any]] = {}
         self._calls = calls if isinstance(calls, Calls) else None
         self._foreseen = calls if isinstance(calls, Foreseen) else None
         self._parameters = set(parameters)
@@ -175,19 +188,17 @@ class Reached:
             else:
                 names = frozenset(filter(self._may_read, vars(value).keys()))
                 self._look_at_names(vars(value), names, names)
-        elif isinstance(value, property):
-            self._wait(label, value.fget, value.fset, value.fdel)
-        elif isinstance(value, staticmethod | classmethod):
-            self._wait(label, value.__func__)
-        elif isinstance(value, cached_property):
-            self._wait(label, value.func)
+        elif isinstance(value, property | staticmethod | classmethod | cached_property):
+            self._wait(label, *(getattr(value, part, None) for part in PARTS_OF_METHODS))
         elif isinstance(value, partial | partialmethod):
             self._wait(label, value.func, value.args, value.keywords)
             self._look_at_attributes(label, value)
         elif isinstance(value, weakref.ReferenceType):
             self._wait(label, value())
         elif isinstance(value, types.CellType):
-            self._note_cell(label, value)
+            self.held.add(id(value))
+            content = self._note_members(label, value, _PARTS_OF_CELLS, form="").before
+            self._wait(label, *(held for held in content.values() if held is not MISSING))
         elif type(value) in (tuple, frozenset):
             if self._is_short(label, value):
                 self._wait(label, *value)
@@ -231,30 +242,23 @@ class Reached:
                 self._foreseen.add(names_of_class(base), is_own=False)
             if not is_own and library_of(base.__module__) != "gradbook":
                 continue
-            attributes = {n: v for n, v in vars(base).items() if not _is_special(n)}
             if is_own:
                 self.held.add(id(base))
-            self._note_class(base, attributes)
+            self._note_class(base)
             for name, value in vars(base).items():
-                is_code = isinstance(
-                    value, types.FunctionType | property | staticmethod | classmethod
-                )
-                if self._may_run(name, is_called) if is_code else self._may_read_of_class(name):
+                if isinstance(value, _CODE_OF_CLASSES):
+                    is_reached = self._may_run(name, is_called)
+                else:
+                    is_reached = not _is_special(name) and self._may_read(name)
+                if is_reached:
                     self._wait(f"{base.__name__}.{name}", value)
 
-    def _note_class(self, Class: type, attributes: dict[str, Any]) -> None:
-        def read() -> list[tuple[str, Any]]:
-            return [(n, v) for n, v in vars(Class).items() if not _is_special(n)]
+    def _note_class(self, Class: type) -> None:
+        def read() -> dict[str, Any]:
+            return {n: v for n, v in vars(Class).items() if not _is_special(n)}
 
-        def write(before: dict[str, Any]) -> None:
-            for name in [n for n in vars(Class) if not _is_special(n) and n not in before]:
-                type.__delattr__(Class, name)
-            for name, value in before.items():
-                if vars(Class).get(name, MISSING) is not value:
-                    type.__setattr__(Class, name, value)
-
-        if attributes or is_foreign(Class.__module__):
-            self._notes.append(Note(Class.__name__, read, write, is_attribute=True))
+        write = partial(type.__setattr__, Class), partial(type.__delattr__, Class)
+        self._notes.append(note_variables(Class.__name__, read, *write))
 
     def _look_at_function(self, function: types.FunctionType) -> None:
         namespace, code = function.__globals__, function.__code__
@@ -270,7 +274,10 @@ class Reached:
         for cell, free in zip(function.__closure__ or (), code.co_freevars, strict=True):
             if free != "__class__":  # of `super()`: that of an object that is looked at
                 self._wait(free, cell)
-        self._note_function(function)
+        self._note_members(name, function, _PARTS_OF_FUNCTIONS)
+        if function.__kwdefaults__:
+            self._note_dict(f"{name}.__kwdefaults__", function.__kwdefaults__, form="")
+        self._note_dict(name, vars(function), form=".{}")
         self._wait(f"a default of {name}", *(function.__defaults__ or ()))
         for key, value in (function.__kwdefaults__ or {}).items():
             self._wait(f"{name}'s {key}", value)
@@ -279,30 +286,8 @@ class Reached:
         used, stored, every, kept = names_in(code)
         if self._foreseen is not None:
             self._foreseen.add(every, is_own=True)
-        if vars(function):
-            self.held.add(id(function))
         self._look_at_names(namespace, used, every, kept)
         self.stored |= {(id(namespace), stored_name) for stored_name in stored}
-
-    def _note_function(self, function: types.FunctionType) -> None:
-        def read() -> list[tuple[str, Any]]:
-            named = function.__kwdefaults__
-            return [
-                ("__code__", function.__code__),
-                ("__defaults__", function.__defaults__),
-                ("__kwdefaults__", None if named is None else tuple(named.items())),
-                *vars(function).items(),
-            ]
-
-        def write(before: dict[str, Any]) -> None:
-            function.__code__, function.__defaults__ = before["__code__"], before["__defaults__"]
-            named = before["__kwdefaults__"]
-            function.__kwdefaults__ = None if named is None else dict(named)
-            vars(function).clear()
-            known = {"__code__", "__defaults__", "__kwdefaults__"}
-            vars(function).update({k: v for k, v in before.items() if k not in known})
-
-        self._notes.append(Note(function.__qualname__, read, write, is_attribute=True))
 
     def _look_at_names(
         self,
@@ -313,11 +298,7 @@ class Reached:
     ) -> None:
         """Notes what names mean in a module, and in the modules that it has from others.
 
-        Args:
-            namespace: The module's.
-            names: The names.
-            every: Those that may mean something in other modules.
-            kept: Those that are set there.
+        In those, names of `every` may mean something, and those of `kept` are set.
         """
         asked = (id(namespace), names, every, kept)
         if asked in self._modules:
@@ -327,18 +308,12 @@ class Reached:
         new = [name for name in names if (id(namespace), name) not in self.globals]
         self.globals |= {(id(namespace), name) for name in new}
 
-        def read() -> list[tuple[str, Any]]:
-            return [(name, namespace.get(name, MISSING)) for name in new]
-
-        def write(before: dict[str, Any]) -> None:
-            for name, value in before.items():
-                if value is MISSING:
-                    namespace.pop(name, None)
-                else:
-                    namespace[name] = value
+        def read() -> dict[str, Any]:
+            return {name: namespace.get(name, MISSING) for name in new}
 
         if new:
-            self._notes.append(Note(label, read, write, is_attribute=True))
+            write = namespace.__setitem__, namespace.__delitem__
+            self._notes.append(note_variables(label, read, *write))
         package = str(namespace.get("__package__") or "")
         for name in names:
             value = namespace.get(name, sys.modules.get(name, sys.modules.get(f"{package}.{name}")))
@@ -350,31 +325,35 @@ class Reached:
             elif name in new and value is not None:
                 self._wait(name, value)
 
-    def _note_cell(self, label: str, cell: types.CellType) -> None:
-        def read() -> list[tuple[str, Any]]:
-            try:
-                return [("", cell.cell_contents)]
-            except ValueError:  # it is empty
-                return []
+    def _note_members(
+        self, label: str, value: Any, members: Mapping[str, Any], form: str = ".{}"
+    ) -> Note:
+        """Notes slots, or what an object of Python's own keeps in the same way."""
 
-        def write(before: dict[str, Any]) -> None:
-            if before:
-                cell.cell_contents = before[""]
-            else:
-                del cell.cell_contents
+        def read() -> dict[str, Any]:
+            found = dict.fromkeys(members, MISSING)
+            for name, member in members.items():
+                with suppress(AttributeError, ValueError):  # it is not set, or an empty cell
+                    found[name] = member.__get__(value)
+            return found
 
-        note = Note(label, read, write)
-        self.held.add(id(cell))
-        self._notes.append(VariableNote(note, label))
-        self._wait(label, *(value for _, value in note.before))
+        note = note_variables(
+            label,
+            read,
+            lambda name, kept: members[name].__set__(value, kept),
+            lambda name: members[name].__delete__(value),
+            form,
+        )
+        self._notes.append(note)
+        return note
 
-    def _note_dict(self, label: str, content: dict[Any, Any], is_attribute: bool = False) -> None:
+    def _note_dict(self, label: str, content: dict[Any, Any], form: str = "[{!r:.30}]") -> None:
         # Whether a layer trains is set from outside, before each pass.
-        free = "training" if is_attribute and "_parameters" in content else MISSING
+        free = "training" if form == ".{}" and "_parameters" in content else MISSING
         own: Any = _container_of(content)
 
-        def read() -> list[tuple[Any, Any]]:
-            return [(k, None if k is free else v) for k, v in own.items(content)]
+        def read() -> dict[Any, Any]:
+            return {k: None if k is free else v for k, v in own.items(content)}
 
         def write(before: dict[Any, Any]) -> None:
             kept = {k: own.get(content, k) if k is free else v for k, v in before.items()}
@@ -384,7 +363,7 @@ class Reached:
 
         if content:  # parameters have such dictionaries, and anyone has parameters
             self.held.add(id(content))
-        self._notes.append(Note(label, read, write, is_attribute))
+        self._notes.append(Note(label, read, write, form))
 
     def _look_at_object(self, label: str, value: Any) -> None:
         """An object of any other class: what it holds, attributes, and slots."""
@@ -421,17 +400,22 @@ class Reached:
 
     def _look_at_attributes(self, name: str, value: Any) -> None:
         """What an object holds beside its content: attributes, slots, and its class."""
-        Class = type(value)
+        Class: type = type(value)
         if Class not in self._types:
             self._types.add(Class)
             self._look_at_class(Class)
         self._note_attributes(name, value)
-        self._look_at_slots(value)
+        members = slots_of(Class)
+        if members:
+            note = self._note_members(Class.__name__, value, members)
+            for key, kept in note.before.items():
+                if kept is not MISSING:
+                    self._wait(f"{Class.__name__}.{key}", kept)
 
     def _note_attributes(self, name: str, value: Any) -> None:
         attributes = getattr(value, "__dict__", None)
         if isinstance(attributes, dict) and type(value) is not OrderedDict:
-            self._note_dict(name, attributes, is_attribute=True)
+            self._note_dict(name, attributes, form=".{}")
             for key, item in list(attributes.items()):
                 if self._may_read(key, value):
                     self._wait(f"{name}.{key}", item)
@@ -439,49 +423,14 @@ class Reached:
     def _note_sequence(self, label: str, value: Any) -> None:
         own: Any = _container_of(value)
 
-        def read() -> list[tuple[Any, Any]]:
-            return list(enumerate(own.__iter__(value)))
+        def read() -> dict[int, Any]:
+            return dict(enumerate(own.__iter__(value)))
 
-        def write(before: dict[Any, Any]) -> None:
+        def write(before: dict[int, Any]) -> None:
             own.clear(value)
             (own.update if own is set else own.extend)(value, before.values())
 
         self._notes.append(Note(label, read, write))
-
-    def _look_at_slots(self, value: Any) -> None:
-        members = self._slots.get(type(value))
-        if members is None:
-            members = self._slots[type(value)] = {
-                name: member
-                for base in type(value).__mro__
-                for name, member in vars(base).items()
-                if isinstance(member, types.MemberDescriptorType) and _is_written_in_python(base)
-            }
-        if not members:
-            return
-
-        def read() -> list[tuple[str, Any]]:
-            found = []
-            for name, member in members.items():
-                try:
-                    found.append((name, member.__get__(value)))
-                except AttributeError:  # it is not set
-                    found.append((name, MISSING))
-            return found
-
-        def write(before: dict[str, Any]) -> None:
-            for name, kept in before.items():
-                if kept is not MISSING:
-                    members[name].__set__(value, kept)
-                else:
-                    with suppress(AttributeError):  # it is not set now either
-                        members[name].__delete__(value)
-
-        note = Note(type(value).__name__, read, write, is_attribute=True)
-        self._notes.append(note)
-        for name, kept in note.before:
-            if kept is not MISSING:
-                self._wait(f"{type(value).__name__}.{name}", kept)
 
     def _is_unknown(self, value: Any) -> bool:
         """Whether an object may hold something that cannot be seen from Python."""
@@ -497,40 +446,34 @@ class Reached:
         """Whether the calls may read an attribute of this name; without calls, all may be read."""
         if self._foreseen is not None:
             is_a_library_s = owner is not None and not is_foreign(type(owner).__module__)
-            always = ("_parameters", "_buffers", "_modules")
-            return is_a_library_s or name in always or self._foreseen.may_read(name)
+            return is_a_library_s or name in _OF_LAYERS or self._foreseen.may_read(name)
         calls = self._calls
         if calls is None or calls.names is None or name in calls.names:
             return True
         place = None if owner is None else calls.places.get(id(owner))
         if place is not None:
-            return (place, name) in calls.heard or name in ("_parameters", "_buffers", "_modules")
+            return (place, name) in calls.heard or name in _OF_LAYERS
         if owner is None:
             return calls.gets_any
         bases = type(owner).__mro__[:-1]
         return calls.gets_any or not all(is_foreign(base.__module__) for base in bases)
 
-    def _may_read_of_class(self, name: str) -> bool:
-        return not _is_special(name) and self._may_read(name)
-
     def _may_run(self, name: str, is_called: bool) -> bool:
         """Whether code of a class may run; of what has run, the functions are known anyway."""
-        foreseen = self._foreseen
-        if foreseen is None:
+        if self._foreseen is None:
             return True
         if name in _MAKES:
-            return is_called or foreseen.may_make_its_like
+            return is_called or self._foreseen.may_make_its_like
         return _is_special(name) or self._may_read(name)
 
 
 def foresee(
-    roots: Iterable[tuple[str, Any]], parameters: Iterable[int] = (), unseen: Iterable[int] = ()
+    roots: Sequence[tuple[str, Any]], parameters: Sequence[int] = (), unseen: Sequence[int] = ()
 ) -> Reached:
     """All that code may reach from some objects when it runs, as far as the names in it tell.
 
     What of it cannot be put back is among `Reached.doubts`. The arguments are those of `Reached`.
     """
-    roots, parameters, unseen = list(roots), list(parameters), list(unseen)
     names = Foreseen()
     while True:
         known = len(names)

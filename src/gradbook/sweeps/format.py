@@ -17,11 +17,7 @@ PICTURE_FILES = ("sweep.svg", "sweep.png")
 
 
 def write_sweep(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Writes sweep.json, whole or not at all.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
+    """Writes sweep.json, whole or not at all."""
     content = {"format": FORMAT, "version": VERSION, **facts}
     write_atomically(folder / SWEEP_FILE, (json.dumps(content, indent=2) + "\n").encode())
 
@@ -57,7 +53,8 @@ def read_sweep(folder: Path) -> dict[str, Any]:
         and _is_number(facts.get("seconds"))
         and (facts.get("level", "") is None or _is_number(facts.get("level")))
         and _is_study(facts.get("study"))
-        and (command is None or (isinstance(command, list) and all(map(_is_text, command))))
+        and (command is None or isinstance(command, list))
+        and all(isinstance(word, str) for word in command or ())
         and all(_is_member(member, facts["swept"]) for member in members)
     )
     if not is_whole:
@@ -91,7 +88,3 @@ def _is_member(member: Any, swept: Mapping[str, Any]) -> bool:
 def _is_number(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and math.isfinite(value)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)

@@ -13,51 +13,44 @@ import torch
 
 _TRAINING, _VALIDATION = ("batch 1", "batch 2", "batch 3"), ("batch 4", "batch 5")
 
+#: What a listener hears: of steps also whether gradients are recorded, and of a loss whether there
+#: are some to which its own are added.
+_USUAL: list[tuple[Any, ...]] = [("train",)]
+for _batch in _TRAINING:
+    _USUAL += [("training_step", _batch, True), ("backward", False), ("step", False)]
+_USUAL += [("eval",), *(("validation_step", batch, False) for batch in _VALIDATION)]
+
 
 def is_usual_epoch(fit_epoch: Callable[[Any], Any]) -> bool:
-    """Whether a method does one usual epoch: a step for each batch, then the validation.
-
-    Args:
-        fit_epoch: As it stands in the class of a trainer, before it is bound.
-    """
-    heard: list[Any] = []
-    trainer = _Listener(heard)
+    """Whether a method of a trainer does a usual epoch: a step each batch, then the validation."""
+    trainer = _Listener()
     try:
         fit_epoch(trainer)
     except Exception:  # it asks for something that a usual epoch does not need
         return False
     counts = (trainer.train_batch_idx, trainer.val_batch_idx)
-    return heard == _usual() and counts == (len(_TRAINING), len(_VALIDATION))
+    return trainer.heard == _USUAL and counts == (len(_TRAINING), len(_VALIDATION))
 
 
 def is_usual_preparation(prepare_batch: Callable[[Any, Any], Any]) -> bool:
     """Whether a method returns a batch as it is, which is all that the CPU needs."""
     batch = [torch.zeros(1), torch.zeros(1)]
     try:
-        return prepare_batch(_Listener([]), batch) is batch
+        return prepare_batch(_Listener(), batch) is batch
     except Exception:  # it asks for more than a batch
         return False
-
-
-def _usual() -> list[Any]:
-    heard: list[Any] = ["train"]
-    for batch in _TRAINING:
-        heard += [("training_step", batch), "backward", "step"]
-    heard.append("eval")
-    return heard + [("validation_step", batch, "without gradients") for batch in _VALIDATION]
 
 
 class _Listener:
     """Stands for a trainer, its model, its optimizer and a loss, and notes what they are asked."""
 
-    gradient_clip_val = 0
+    train_dataloader, val_dataloader = _TRAINING, _VALIDATION
+    num_train_batches, num_val_batches = len(_TRAINING), len(_VALIDATION)
+    gradient_clip_val = train_batch_idx = val_batch_idx = epoch = 0
 
-    def __init__(self, heard: list[Any]) -> None:
-        self.heard = heard
+    def __init__(self) -> None:
+        self.heard: list[tuple[Any, ...]] = []
         self.model = self.optim = self
-        self.train_dataloader, self.val_dataloader = _TRAINING, _VALIDATION
-        self.num_train_batches, self.num_val_batches = len(_TRAINING), len(_VALIDATION)
-        self.train_batch_idx = self.val_batch_idx = self.epoch = 0
         self.has_gradients = False
 
     # As a trainer
@@ -68,20 +61,17 @@ class _Listener:
     # As a model
 
     def train(self) -> None:
-        self.heard.append("train")
+        self.heard.append(("train",))
 
     def eval(self) -> None:
-        self.heard.append("eval")
+        self.heard.append(("eval",))
 
     def training_step(self, batch: Any) -> Any:
-        if not torch.is_grad_enabled():
-            self.heard.append("without gradients")
-        self.heard.append(("training_step", batch))
+        self.heard.append(("training_step", batch, torch.is_grad_enabled()))
         return self
 
     def validation_step(self, batch: Any) -> None:
-        kind = "with gradients" if torch.is_grad_enabled() else "without gradients"
-        self.heard.append(("validation_step", batch, kind))
+        self.heard.append(("validation_step", batch, torch.is_grad_enabled()))
 
     # As an optimizer, and as a loss
 
@@ -89,12 +79,8 @@ class _Listener:
         self.has_gradients = False
 
     def backward(self) -> None:
-        if self.has_gradients:
-            self.heard.append("gradients are added up")
+        self.heard.append(("backward", self.has_gradients))
         self.has_gradients = True
-        self.heard.append("backward")
 
     def step(self) -> None:
-        if torch.is_grad_enabled():
-            self.heard.append("a step is recorded")
-        self.heard.append("step")
+        self.heard.append(("step", torch.is_grad_enabled()))

@@ -124,6 +124,10 @@ class SettingResult:
         """The last epoch's mean for each seed; NaN where there is none."""
         return [member.final(label) for member in self.members]
 
+    def mean(self, label: str) -> float:
+        """The mean of `finals`; it is not finite if one of them is not."""
+        return statistics.fmean(self.finals(label))
+
     def bests(self, label: str) -> list[float]:
         """The best epoch's mean for each seed; NaN where there is none."""
         return [member.best(label) for member in self.members]

@@ -9,15 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gradbook.errors import (
-    DivergenceWarning,
-    GradbookError,
-    GradbookWarning,
-    text_of,
-    told,
-    warn,
-)
-from gradbook.hparams import make
+from gradbook.errors import DivergenceWarning, GradbookError, GradbookWarning, text_of, told, warn
+from gradbook.hparams import make, plain
 from gradbook.resume.loader import Position
 from gradbook.runs.format import CHECKPOINT_FILES, remove_files
 from gradbook.runs.recorder import Run
@@ -80,12 +73,7 @@ class Member:
         return self.folder if is_begun else None
 
     def prepare(self, made: "MadeData", kept: bool = True) -> Candidate:
-        """Makes its model, its data and a trainer that keeps its run.
-
-        Args:
-            made: The data that were made before.
-            kept: Whether the training is kept as a run.
-        """
+        """Makes its model, its data, and a trainer that keeps its run if it is to be `kept`."""
         resume = self.resume if kept else None
         if kept and resume is None and self.folder.exists():
             remove_files(self.folder)  # it was killed before it had anything to go on with
@@ -102,17 +90,20 @@ class Member:
         return Candidate(trainer, model, data, resume)
 
 
+def member_facts(member: Member, setting: int, **others: Any) -> dict[str, Any]:
+    """What sweep.json says of a member; `setting` is the place of its values but for the seed."""
+    told = {"folder": member.folder.name, "values": plain(member.values), "setting": setting}
+    return {**told, "error": None, "alone": None, "seconds": None, **others}
+
+
 @dataclass
 class MadeData:
-    """The data of members: for each a copy of its own, as they were given or have been made.
+    """The data of members: for each a copy of its own, as they were given or have been made."""
 
-    Attributes:
-        known: For whom data were made, whether that drew random numbers, the data as they were
-            then, and the state of the random generators after it.
-        given: Data sets that were given, as they were.
-    """
-
+    #: For whom data were made, whether that drew random numbers, the data as they were then, and
+    #: the state of the random generators after it.
     known: list[tuple[Member, bool, Original, dict[str, Any]]] = field(default_factory=list)
+    #: Data sets that were given, as they were.
     given: list[tuple[Any, "Original | _Uncopied"]] = field(default_factory=list)
 
     def of(self, member: Member) -> Any:
@@ -120,7 +111,9 @@ class MadeData:
         if not isinstance(member.data, type):
             return self._as_given(member.data)
         for like, draws, original, after in self.known:
-            if not _are_given_the_same(like, member) or (draws and like.seed != member.seed):
+            a, b = like.data_arguments, member.data_arguments
+            is_same = a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
+            if not is_same or (draws and like.seed != member.seed):
                 continue
             if draws:
                 restore_random_state(after)
@@ -180,11 +173,6 @@ class _Uncopied:
         return self._data
 
 
-def _are_given_the_same(one: Member, other: Member) -> bool:
-    a, b = one.data_arguments, other.data_arguments
-    return a.keys() == b.keys() and all(are_equal(a[name], b[name]) for name in a)
-
-
 def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
     """Trains one member, or several in a stack, each in its folder.
 
@@ -203,15 +191,13 @@ def train_members(members: Sequence[Member]) -> list[dict[str, Any]]:
         begun = time.perf_counter()
         results = fit_stacked([partial(member.prepare, made) for member in members])
         share = (time.perf_counter() - begun) / len(members)
-    return [
-        {
-            "index": member.index,
-            "error": _words(result.error if isinstance(result, Candidate) else result),
-            "alone": result.alone if isinstance(result, Candidate) else None,
-            "seconds": share,
-        }
-        for member, result in zip(members, results, strict=True)
-    ]
+    found = []
+    for member, result in zip(members, results, strict=True):
+        if isinstance(result, Candidate):
+            found.append(outcome_of(member, _words(result.error), result.alone, share))
+        else:  # it could not be made
+            found.append(outcome_of(member, _words(result), seconds=share))
+    return found
 
 
 def _train_one(member: Member, made: MadeData) -> dict[str, Any]:
@@ -221,7 +207,14 @@ def _train_one(member: Member, made: MadeData) -> dict[str, Any]:
         candidate.trainer.fit(candidate.model, candidate.data, candidate.resume)
     except (Exception, SystemExit) as raised:  # a learner's code may raise anything
         error = raised
-    return {"index": member.index, "error": _words(error), "alone": None, "seconds": None}
+    return outcome_of(member, _words(error))
+
+
+def outcome_of(
+    member: Member, error: str | None, alone: str | None = None, seconds: float | None = None
+) -> dict[str, Any]:
+    """What became of a member, as JSON values."""
+    return {"index": member.index, "error": error, "alone": alone, "seconds": seconds}
 
 
 def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
@@ -235,8 +228,7 @@ def reason_alone(members: Sequence[Member], made: MadeData) -> str | None:
     if noted.doubts:
         return f"making it may change {noted.doubts[0]}"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             for member in members:
                 try:
                     candidate = member.prepare(made, kept=False)

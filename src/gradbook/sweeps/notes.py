@@ -1,7 +1,6 @@
 """What an object held, compared and put back."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,31 +12,60 @@ MISSING = object()
 _COMPARED = (bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 
 
-@dataclass
 class Note:
-    """What an object held, and how it is read and put back."""
+    """What an object held by name or by place, and how it is read and written.
 
-    label: str
-    read: Callable[[], list[tuple[Any, Any]]]
-    write: Callable[[dict[Any, Any]], None]
-    is_attribute: bool = False
-    before: list[tuple[Any, Any]] = field(default_factory=list)
+    Args:
+        label: What the object is called.
+        read: Gives what it holds.
+        write: Makes it hold that again.
+        form: How a name or a place follows the label; "" where the label says all.
+    """
 
-    def __post_init__(self) -> None:
-        self.before = self.read()
+    def __init__(
+        self,
+        label: str,
+        read: Callable[[], dict[Any, Any]],
+        write: Callable[[dict[Any, Any]], None],
+        form: str = "[{!r:.30}]",
+    ) -> None:
+        self.label, self._read, self._write, self._form = label, read, write, form
+        self.before = read()
 
     def changed(self) -> str | None:
         """What is not as it was, in words; None if all is."""
-        before, now = dict(self.before), dict(self.read())
+        before, now = self.before, self._read()
         for key in [*before, *(key for key in now if key not in before)]:
             if not _is_same(before.get(key, MISSING), now.get(key, MISSING)):
-                name = f"{self.label}.{key}" if self.is_attribute else f"{self.label}[{key!r:.30}]"
-                return name if isinstance(key, str) or not self.is_attribute else self.label
+                return self.label + self._form.format(key)
         return None if list(before) == list(now) else self.label
 
     def put_back(self) -> None:
         """Makes it what it was."""
-        self.write(dict(self.before))
+        self._write(self.before)
+
+
+def note_variables(
+    label: str,
+    read: Callable[[], dict[str, Any]],
+    set_one: Callable[[str, Any], Any],
+    delete_one: Callable[[str], Any],
+    form: str = ".{}",
+) -> Note:
+    """A note of what is set and deleted one by one; what is not set may be `MISSING`."""
+
+    def write(before: dict[str, Any]) -> None:
+        now = read()
+        for name in before.keys() | now.keys():
+            kept = before.get(name, MISSING)
+            if kept is now.get(name, MISSING):
+                continue
+            if kept is MISSING:
+                delete_one(name)
+            else:
+                set_one(name, kept)
+
+    return Note(label, read, write, form)
 
 
 class TensorNote:
@@ -126,15 +154,3 @@ def _is_same(a: Any, b: Any) -> bool:
     if type(a) is tuple:
         return len(a) == len(b) and all(map(_is_same, a, b))
     return False
-
-
-class VariableNote:
-    """A note whose name says all: of one variable."""
-
-    def __init__(self, note: Note, label: str) -> None:
-        self._note, self.label = note, label
-        self.put_back = note.put_back
-
-    def changed(self) -> str | None:
-        """Its name, if it is not as it was."""
-        return None if self._note.changed() is None else self.label

@@ -1,6 +1,5 @@
 """Optimizers that take the steps of many models at once, each with its own settings."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,11 @@ from gradbook import optim
 Tensors = list[torch.Tensor]
 
 
-class StackedOptimizer(ABC):
-    """Takes the steps of k optimizers of the same class.
+class OneByOne:
+    """Takes the steps of k optimizers of one class, of which nothing is known: each its own.
 
-    What each of them keeps, such as its momentum, stays in its own `state`, as views of memory
-    that is stacked: so a checkpoint of each model holds all that its training needs.
+    What each of them keeps, such as its momentum, stays in its own `state`; of the classes below
+    as views of memory that is stacked. So a checkpoint of each model holds all that it needs.
 
     Args:
         optimizers: The optimizer of each model.
@@ -25,26 +24,16 @@ class StackedOptimizer(ABC):
     """
 
     def __init__(
-        self,
-        optimizers: Sequence[Any],
-        parameters: Sequence[Tensors],
-        stacked: Tensors,
+        self, optimizers: Sequence[Any], parameters: Sequence[Tensors], stacked: Tensors
     ) -> None:
         self.optimizers, self.parameters, self.stacked = optimizers, parameters, stacked
+        self.read_settings()
 
-    @abstractmethod
-    def step(self, gradients: Tensors) -> None:
-        """Takes one step of each; the gradients are stacked like the parameters."""
-
-    def read_settings(self) -> None:  # noqa: B027 - what has no settings reads none
+    def read_settings(self) -> None:
         """Reads the optimizers' settings anew, such as learning rates that have been changed."""
 
-
-class OneByOne(StackedOptimizer):
-    """Lets each model's own optimizer take its step: for classes that nothing is known of."""
-
     def step(self, gradients: Tensors) -> None:
-        """Takes one step of each."""
+        """Takes one step of each; the gradients are stacked like the parameters."""
         for k, optimizer in enumerate(self.optimizers):
             own = self.parameters[k]
             for parameter, gradient in zip(own, gradients, strict=True):
@@ -57,18 +46,14 @@ class OneByOne(StackedOptimizer):
                     parameter.data = stack[k]
 
 
-class _ByGroups(StackedOptimizer):
+class _ByGroups(OneByOne):
     """The settings of PyTorch's optimizers, by parameter, as one value or one for each model."""
 
     settings: tuple[str, ...]
 
     def __init__(
-        self,
-        optimizers: Sequence[Any],
-        parameters: Sequence[Tensors],
-        stacked: Tensors,
+        self, optimizers: Sequence[Any], parameters: Sequence[Tensors], stacked: Tensors
     ) -> None:
-        super().__init__(optimizers, parameters, stacked)
         groups = [
             {id(p): group for group in optimizer.param_groups for p in group["params"]}
             for optimizer in optimizers
@@ -79,8 +64,7 @@ class _ByGroups(StackedOptimizer):
             for place in range(len(stacked))
             if id(parameters[0][place]) in groups[0]
         ]
-        self._values: list[dict[str, Any]] = []
-        self.read_settings()
+        super().__init__(optimizers, parameters, stacked)
 
     def read_settings(self) -> None:
         """Reads the optimizers' settings anew."""
@@ -108,9 +92,8 @@ class _ByGroups(StackedOptimizer):
         return stack
 
     def _has_state(self, place: int, name: str) -> bool:
-        state = getattr(self.optimizers[0], "state", {})
-        held = state.get(self.parameters[0][place], {}).get(name)
-        return held is not None
+        held = self.optimizers[0].state.get(self.parameters[0][place], {})
+        return held.get(name) is not None
 
 
 class StackedSGD(_ByGroups):
@@ -151,16 +134,18 @@ class StackedAdam(_ByGroups):
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self._moments: dict[int, tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = {}
+        self._moments: dict[int, list[torch.Tensor]] = {}
         for place, _ in self._updated:
-            W = self.stacked[place]
-            known = self._has_state(place, "exp_avg")
-            steps = torch.zeros(len(W), dtype=torch.float32)  # on the CPU, as PyTorch keeps it
-            self._moments[place] = (
-                self._state(place, "step", None if known else steps),
-                self._state(place, "exp_avg", None if known else torch.zeros_like(W)),
-                self._state(place, "exp_avg_sq", None if known else torch.zeros_like(W)),
-            )
+            W, known = self.stacked[place], self._has_state(place, "exp_avg")
+            initial = {
+                "step": torch.zeros(len(W), dtype=torch.float32),  # on the CPU, as PyTorch's is
+                "exp_avg": torch.zeros_like(W),
+                "exp_avg_sq": torch.zeros_like(W),
+            }
+            self._moments[place] = [
+                self._state(place, name, None if known else zeros)
+                for name, zeros in initial.items()
+            ]
 
     def step(self, gradients: Tensors) -> None:
         """Takes one step of each."""
@@ -170,9 +155,8 @@ class StackedAdam(_ByGroups):
             steps += 1
             count = int(steps[0])
             if not _is_zero(values["weight_decay"]):
-                if isinstance(self.optimizers[0], torch.optim.AdamW) or groups[0].get(
-                    "decoupled_weight_decay"
-                ):
+                is_adam_w = isinstance(self.optimizers[0], torch.optim.AdamW)
+                if is_adam_w or groups[0].get("decoupled_weight_decay"):
                     W.mul_(1 - values["lr"] * values["weight_decay"])
                 else:
                     gradient = gradient + values["weight_decay"] * W
@@ -186,16 +170,15 @@ class StackedAdam(_ByGroups):
 
 def stacked_optimizer(
     optimizers: Sequence[Any], parameters: Sequence[Tensors], stacked: Tensors
-) -> StackedOptimizer:
+) -> OneByOne:
     """What takes the steps of these optimizers, which are all of one class."""
-    Class = type(optimizers[0])
-    Stacked: type[StackedOptimizer] = _KNOWN.get(Class, OneByOne)
+    Stacked = _KNOWN.get(type(optimizers[0]), OneByOne)
     if Stacked is not OneByOne and not all(map(_is_plain, optimizers)):
         Stacked = OneByOne
     return Stacked(optimizers, parameters, stacked)
 
 
-_KNOWN: dict[type, type[StackedOptimizer]] = {
+_KNOWN: dict[type, type[OneByOne]] = {
     optim.SGD: StackedSGD,
     torch.optim.SGD: StackedSGD,
     torch.optim.Adam: StackedAdam,
@@ -204,41 +187,23 @@ _KNOWN: dict[type, type[StackedOptimizer]] = {
 
 
 def form_of(optimizer: Any, parameters: Sequence[torch.Tensor]) -> list[Any]:
-    """What optimizers must have in common to take their steps together.
-
-    Args:
-        optimizer: One of them.
-        parameters: The parameters of its model.
-    """
+    """What optimizers must have in common, with their models, to take their steps together."""
     places = {id(parameter): place for place, parameter in enumerate(parameters)}
-    groups = getattr(optimizer, "param_groups", ())
-    return [
-        type(optimizer),
-        *(
-            (
-                [places.get(id(parameter)) for parameter in group["params"]],
-                bool(group.get("nesterov")),
-                bool(group.get("momentum")),
-            )
-            for group in groups
-        ),
-    ]
+    form: list[Any] = [type(optimizer)]
+    for group in getattr(optimizer, "param_groups", ()):
+        updated = [places.get(id(parameter)) for parameter in group["params"]]
+        form.append((updated, bool(group.get("nesterov")), bool(group.get("momentum"))))
+    return form
 
 
 def _is_plain(optimizer: Any) -> bool:
     """Whether an optimizer has only settings that the stacked ones know."""
     hooks = ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
-    if any(getattr(optimizer, name, None) for name in hooks):
-        return False
-    return not any(
-        group.get(name)
-        for group in optimizer.param_groups
-        for name in ("amsgrad", "maximize", "differentiable", "capturable")
-    ) and not any(
-        isinstance(value, torch.Tensor)
+    unknown = ("amsgrad", "maximize", "differentiable", "capturable")
+    return not any(getattr(optimizer, name, None) for name in hooks) and not any(
+        (value if name in unknown else isinstance(value, torch.Tensor))
         for group in optimizer.param_groups
         for name, value in group.items()
-        if name != "params"
     )
 
 

@@ -1,14 +1,13 @@
 """The figure of a sweep: the curves of its settings, and the final loss against what was swept."""
 
 import math
-import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
 from gradbook.labels import higher_is_better
+from gradbook.sweeps.values import without
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,46 +29,22 @@ _MARKERS = ("o", "s", "^", "D")
 _LEAST_DISTANCE = 0.09
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How a setting is drawn.
+class _Look(NamedTuple):
+    """How a setting is drawn."""
 
-    Attributes:
-        color: Its colour, which tells the number on the axis if there is one.
-        style: The style of its line, which tells what else was swept.
-        kind: The same for settings that differ in the number on the axis alone.
-    """
-
-    color: Any
-    style: Any = "-"
-    kind: int = 0
+    color: Any  # it tells the number on the axis if there is one
+    style: Any = "-"  # it tells what else was swept
+    kind: int = 0  # the same for settings that differ in the number on the axis alone
 
 
-class Drawn(Protocol):
-    """What a figure shows of a sweep; `Sweep` says what each is."""
-
-    @property
-    def settings(self) -> Sequence["SettingResult"]: ...  # noqa: D102
-    @property
-    def is_search(self) -> bool: ...  # noqa: D102
-    @property
-    def label(self) -> str | None: ...  # noqa: D102
-    @property
-    def loss_label(self) -> str | None: ...  # noqa: D102
-    @property
-    def axis(self) -> str | None: ...  # noqa: D102
-    @property
-    def start(self) -> float | None: ...  # noqa: D102
-    @property
-    def usable_loss(self) -> float | None: ...  # noqa: D102
-    def usable_range(self) -> tuple[float, float] | None: ...  # noqa: D102
-
-
-def draw(sweep: Drawn) -> "Figure":
+def draw(sweep: Any) -> "Figure":
     """Draws the curves of all settings, and the final loss against the swept number.
 
     A line is the mean over a setting's seeds, and the band about it goes from the lowest to the
     highest. What is NaN or infinite is not drawn.
+
+    Args:
+        sweep: A `Sweep`, whose file this one must not import.
 
     Raises:
         ConfigError: If no run has finished an epoch.
@@ -113,10 +88,7 @@ def _looks(settings: Sequence["SettingResult"], axis: str | None) -> list[_Look]
     values = sorted({setting.values[axis] for setting in settings})
     places = {value: i / max(1, len(values) - 1) for i, value in enumerate(values)}
     colors = mpl.colormaps["viridis"]
-    others = [
-        {name: value for name, value in setting.values.items() if name != axis}
-        for setting in settings
-    ]
+    others = [without(setting.values, axis) for setting in settings]
     kinds = [other for i, other in enumerate(others) if other not in others[:i]]
     # Where each setting is of its own kind, four styles would tell nothing.
     styles = _STYLES[:1] if len(kinds) == len(settings) > len(_STYLES) else _STYLES
@@ -128,7 +100,7 @@ def _looks(settings: Sequence["SettingResult"], axis: str | None) -> list[_Look]
     return looks
 
 
-def _draw_curves(axes: "Axes", sweep: Drawn, label: str, looks: Sequence[_Look]) -> None:
+def _draw_curves(axes: "Axes", sweep: Any, label: str, looks: Sequence[_Look]) -> None:
     """Draws the epoch means of all settings."""
     import numpy as np
     from matplotlib.ticker import MaxNLocator
@@ -146,15 +118,9 @@ def _draw_curves(axes: "Axes", sweep: Drawn, label: str, looks: Sequence[_Look])
         if not drawn.any():
             continue
         epochs, values = np.arange(1, length + 1)[drawn], table[:, drawn]
-        axes.plot(
-            epochs,
-            np.nanmean(values, axis=0),
-            color=look.color,
-            linestyle=look.style,
-            linewidth=1.5,
-            marker="o" if len(epochs) == 1 else "",
-            markersize=4,
-        )
+        marker = {"marker": "o" if len(epochs) == 1 else "", "markersize": 4}
+        line = {"color": look.color, "linestyle": look.style, "linewidth": 1.5, **marker}
+        axes.plot(epochs, np.nanmean(values, axis=0), **line)
         if len(curves) > 1:
             low, high = np.nanmin(values, axis=0), np.nanmax(values, axis=0)
             axes.fill_between(epochs, low, high, color=look.color, alpha=0.2, linewidth=0)
@@ -163,21 +129,19 @@ def _draw_curves(axes: "Axes", sweep: Drawn, label: str, looks: Sequence[_Look])
     _dress(axes, label, label, _ceiling(sweep, label))
 
 
-def _draw_finals(axes: "Axes", sweep: Drawn, axis: str, label: str, looks: Sequence[_Look]) -> None:
+def _draw_finals(axes: "Axes", sweep: Any, axis: str, label: str, looks: Sequence[_Look]) -> None:
     """Draws the last epoch's means against the swept number, and the range that is usable."""
     usable, limit, ceiling = sweep.usable_range(), sweep.usable_loss, _ceiling(sweep, label)
     if usable is not None and usable[0] < usable[1]:
         axes.axvspan(*usable, color="0.92", zorder=0, label="usable")
     if limit is not None:
         axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        place = axes.get_yaxis_transform()
-        axes.text(
-            0.02, limit, "usable below", transform=place, fontsize=7, color="0.4", va="bottom"
-        )
+        form: dict[str, Any] = {"fontsize": 7, "color": "0.4", "va": "bottom"}
+        axes.text(0.02, limit, "usable below", transform=axes.get_yaxis_transform(), **form)
     pairs = list(zip(sweep.settings, looks, strict=True))
     lines: dict[tuple[int, Any], list[tuple[float, float]]] = {}
     for setting, look in pairs:
-        mean = statistics.fmean(setting.finals(label))
+        mean = setting.mean(label)
         # What was pruned is left out: its value is that of an earlier epoch.
         if not setting.is_pruned and math.isfinite(mean) and mean <= ceiling:
             points = lines.setdefault((look.kind, look.style), [])
@@ -213,9 +177,8 @@ def _name_values(axes: "Axes", values: Sequence[float]) -> None:
         axes.set_xscale("log")
     places = [math.log(value) if is_log else value for value in values]
     span = places[-1] - places[0]
-    shown = [values[-1]]
-    last = places[-1]
-    for value, place in zip(values[-2::-1], places[-2::-1], strict=True):
+    shown, last = [], math.inf
+    for value, place in zip(values[::-1], places[::-1], strict=True):
         if last - place >= _LEAST_DISTANCE * span:
             shown.append(value)
             last = place
@@ -223,11 +186,11 @@ def _name_values(axes: "Axes", values: Sequence[float]) -> None:
     axes.set_xticks([], minor=True)
 
 
-def _ceiling(sweep: Drawn, label: str) -> float:
+def _ceiling(sweep: Any, label: str) -> float:
     """The largest value that is drawn: a run that diverges would flatten the others."""
     if sweep.start is None or higher_is_better(label) is not False or sweep.start <= 0:
         return math.inf
-    return _CEILING * sweep.start
+    return _CEILING * float(sweep.start)
 
 
 def _dress(axes: "Axes", label: str, title: str, ceiling: float) -> None:
@@ -235,9 +198,7 @@ def _dress(axes: "Axes", label: str, title: str, ceiling: float) -> None:
     import numpy as np
 
     lines = [line for line in axes.lines if line.get_transform() == axes.transData]
-    y = np.concatenate(
-        [np.ravel(line.get_ydata()).astype(float) for line in lines] or [np.zeros(1)]
-    )
+    y = np.hstack([np.ravel(line.get_ydata()).astype(float) for line in lines] or [np.zeros(1)])
     y = y[np.isfinite(y)]
     shown = y[y <= ceiling]
     is_log = not higher_is_better(label) and bool(len(shown)) and shown.min() > 0

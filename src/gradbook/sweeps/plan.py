@@ -27,6 +27,7 @@ from gradbook.sweeps.values import (
     is_swept,
     read_values,
     sampled,
+    without,
 )
 from gradbook.trainer import Trainer
 
@@ -161,12 +162,12 @@ class Plan:
         """What is tried: the values of all swept settings."""
         if self.num_samples is None:
             return grid(self.swept)
-        seeds = {key: value for key, value in self.swept.items() if key == "seed"}
-        others = {key: value for key, value in self.swept.items() if key != "seed"}
+        others = without(self.swept, "seed")
         if not others:
             return sampled(self.swept, self.num_samples, 0)
         drawn = sampled(others, self.num_samples, 0)
-        return [values | chosen for values in drawn for chosen in grid(seeds)]
+        seeds = grid({key: values for key, values in self.swept.items() if key == "seed"})
+        return [values | seed for values in drawn for seed in seeds]
 
     def facts(self) -> dict[str, Any]:
         """What it trains, as JSON values."""
@@ -194,19 +195,9 @@ class Plan:
             arguments[group][name] = value
         if ("model", "seed") in self._owners.values():
             arguments["model"].setdefault("seed", seed)
-        return Member(
-            index,
-            {**values, "seed": seed},
-            self.Model,
-            self.data,
-            arguments["model"],
-            arguments["data"],
-            arguments["trainer"],
-            seed,
-            folder,
-            self.model_name,
-            self.data_name,
-        )
+        given, names = {**values, "seed": seed}, (self.model_name, self.data_name)
+        made = (self.Model, self.data, arguments["model"], arguments["data"], arguments["trainer"])
+        return Member(index, given, *made, seed, folder, *names)
 
     def _told_apart(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings by the names of `owners_of`, and a word about one that several have."""
@@ -273,14 +264,9 @@ class Plan:
         """Raises ConfigError if a setting of the trainer cannot be one."""
         ours = {key: name for key, (group, name) in self._owners.items() if group == "trainer"}
         fixed = {ours[key]: value for key, value in self.fixed.items() if key in ours}
-        varied = [
-            {ours[key]: item}
-            for key in ours
-            if key in self.swept
-            for item in _each(self.swept[key])
-        ]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        swept = {ours[key]: values for key, values in self.swept.items() if key in ours}
+        varied = [{name: item} for name, values in swept.items() for item in _each(values)]
+        with warnings.catch_warnings(action="ignore"):
             for arguments in varied or [{}]:
                 Trainer(**{"max_epochs": 1, **fixed, **arguments})
 
@@ -291,13 +277,12 @@ class Plan:
 
     def _typed(self, key: str, values: Any) -> Any:
         """Whole numbers as decimal ones where those are meant: 1 is a rate like any other."""
-        is_decimal = key != "seed" and (
-            self._owners[key][1] == "lr" or type(self._default(key)) is float
-        )
         if isinstance(values, Range):
             return values
         values = as_list(key, values)
-        if not is_decimal:
+        if key == "seed" or (
+            self._owners[key][1] != "lr" and type(self._default(key)) is not float
+        ):
             return values
         return [float(value) if type(value) is int else value for value in values]
 

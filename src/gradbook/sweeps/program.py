@@ -18,6 +18,7 @@ from torch import fx
 from torch.func import functionalize
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_map_only
 
 aten = torch.ops.aten
 
@@ -85,11 +86,7 @@ class Program:
         self.lay_out(inputs)
 
     def lay_out(self, inputs: Sequence[torch.Tensor]) -> None:
-        """Has it take inputs that lie in memory as these do. Nothing is traced again.
-
-        Raises:
-            CannotTrace: If a shape depends on values.
-        """
+        """Has it take inputs that lie in memory as these do. Nothing is traced again."""
         module = fx.GraphModule(self._traced, copy.deepcopy(self._traced.graph))
         graph = module.graph
         for _ in range(_MOST_PASSES):
@@ -330,19 +327,16 @@ def _compiled(module: fx.GraphModule) -> tuple[Callable[..., Any], str]:
         elif node.op == "output":
             lines.append(f"return {_text(list(node.args[0]), names)}")
         elif _is_constant(node, constants):
-            names[node.name] = fx.node.map_aggregate(_value(node), _copy)
+            names[node.name] = tree_map_only(torch.Tensor, torch.clone, _value(node))
             constants.add(node)
         else:
             operation, buffer = _into_memory(node)
             arguments = [_text(value, names) for value in node.args]
             arguments += [f"{key}={_text(value, names)}" for key, value in node.kwargs.items()]
             if buffer is not None:
-                names[f"{node.name}_memory"] = torch.empty_strided(
-                    _value(node).shape,
-                    _value(node).stride(),
-                    dtype=_value(node).dtype,
-                    device=_value(node).device,
-                )
+                like = _value(node)
+                memory = like.new_empty_strided(like.shape, like.stride())
+                names[f"{node.name}_memory"] = memory
                 arguments.append(f"{buffer}={node.name}_memory")
             names[f"{node.name}_operation"] = operation
             lines.append(f"{node.name} = {node.name}_operation({', '.join(arguments)})")
@@ -350,10 +344,6 @@ def _compiled(module: fx.GraphModule) -> tuple[Callable[..., Any], str]:
     source = f"def program({', '.join(parameters)}):\n{body}\n"
     exec(source, names)
     return names["program"], source
-
-
-def _copy(value: Any) -> Any:
-    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def _is_constant(node: fx.Node, constants: set[fx.Node]) -> bool:

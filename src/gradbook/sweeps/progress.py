@@ -2,7 +2,7 @@
 
 import json
 import math
-import os
+import shutil
 import sys
 import threading
 import time
@@ -97,7 +97,7 @@ class Progress:
                 if not watched.is_ended:
                     watched.read()
         if self._place == "terminal":
-            width = max(20, _columns() - 1)
+            width = max(20, shutil.get_terminal_size().columns - 1)
             sys.stdout.write("\r\x1b[K" + printable(self._line())[:width])
             sys.stdout.flush()
         elif self._place == "notebook":
@@ -114,9 +114,11 @@ class Progress:
         epochs = sum(watched.epochs for watched in self._watched)
         wanted = sum(watched.max_epochs for watched in self._watched)
         text = f"{done} of {len(self._watched)} runs done, {epochs} of {wanted} epochs"
-        best = _best(self._watched)
-        if best is None:
+        known = [each for each in self._watched if each.best is not None and each.label]
+        if not known:
             return text
+        pick = max if higher_is_better(known[0].label or "") else min
+        best = pick(known, key=lambda each: each.best)
         return f"{text}, best so far: {best.label} {best.best:.4g} ({best.name})"
 
     def _html(self) -> str:
@@ -139,11 +141,12 @@ class _Watched:
     def __init__(self, member: Member) -> None:
         self.name = printable(settings_text(member.values))
         self.max_epochs = int(member.trainer_arguments.get("max_epochs", 1))
-        self.epochs, self.last, self.best = 0, {}, None  # type: int, dict[str, Any], Any
+        self.last: dict[str, Any] = {}
+        self.best: Any = None
         self.label: str | None = None
-        self.is_ended, self.error = member.is_done, None  # type: bool, str | None
-        self._folder = member.folder
-        self._offset = 0
+        self.error: str | None = None
+        self.is_ended, self._folder = member.is_done, member.folder
+        self.epochs = self._offset = 0
         self.read()
 
     def read(self) -> None:
@@ -168,9 +171,8 @@ class _Watched:
         self.label = headline(self.last)
         value = self.last.get(self.label or "")
         if isinstance(value, int | float):
-            sign = 1 if higher_is_better(self.label or "") else -1
-            if self.best is None or sign * value > sign * self.best:
-                self.best = value
+            pick = max if higher_is_better(self.label or "") else min
+            self.best = value if self.best is None else pick(self.best, value)
 
     @property
     def told(self) -> str:
@@ -184,16 +186,3 @@ class _Watched:
             for label, value in self.last.items()
         ]
         return ", ".join(values) or "waiting"
-
-
-def _best(watched: Sequence[_Watched]) -> _Watched | None:
-    known = [each for each in watched if each.best is not None and each.label]
-    sign = 1 if known and higher_is_better(known[0].label or "") else -1
-    return max(known, key=lambda each: sign * each.best, default=None)
-
-
-def _columns() -> int:
-    try:
-        return os.get_terminal_size().columns
-    except OSError:
-        return 80

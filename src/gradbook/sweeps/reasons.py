@@ -4,7 +4,8 @@ What PyTorch raises then speaks of its own inside; what a learner can do somethi
 function or layer it was, and what it did there.
 """
 
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
@@ -58,10 +59,12 @@ class Failing(TorchFunctionMode):
             error = before  # the first of them, which others may have explained
         if isinstance(error, CannotTrace):
             return str(error)
-        frames = list(_frames_of(error))
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
         for frame in reversed(frames):
             Class: Any = frame.f_locals.get("cls")
-            if frame.f_code.co_name == "apply" and _is_own_function(Class):
+            is_function = isinstance(Class, type) and issubclass(Class, torch.autograd.Function)
+            is_own = is_function and is_foreign(Class.__module__)
+            if frame.f_code.co_name == "apply" and is_own:
                 return f"{Class.__name__}, an autograd.Function of your own, {_AT_ONCE}"
         name = getattr(self.function, "__name__", "")
         if name in _LOOKS:
@@ -80,18 +83,6 @@ class Failing(TorchFunctionMode):
             return f"{layer} {_AT_ONCE}"
         what = _called(self.function) if self.function is not None else _entered(frames)
         return f"{what or 'its step'} {_AT_ONCE}"
-
-
-def _frames_of(error: BaseException) -> Iterator[FrameType]:
-    trace = error.__traceback__
-    while trace is not None:
-        yield trace.tb_frame
-        trace = trace.tb_next
-
-
-def _is_own_function(Class: Any) -> bool:
-    is_function = isinstance(Class, type) and issubclass(Class, torch.autograd.Function)
-    return is_function and is_foreign(Class.__module__)
 
 
 def _has_mask(index: Any) -> bool:

@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from gradbook.runs.stored import StoredRun
 from gradbook.sweeps.format import PICTURE_FILES, SWEEP_FILE, read_sweep
 from gradbook.sweeps.member_results import MemberResult, SettingResult
 from gradbook.sweeps.picture import draw
+from gradbook.sweeps.values import without
 from gradbook.untrusted import inside
 from gradbook.verdicts import SettingsComparison, compare_settings
 
@@ -84,12 +85,8 @@ class Sweep(Finding):
                 pass
             except CorruptFileError as damage:
                 error = error or str(damage)
-            is_pruned = facts.get("pruned") is True
-            found.append(
-                MemberResult(
-                    facts["values"], run, error, facts["alone"], is_pruned, facts["seconds"]
-                )
-            )
+            told = facts["alone"], facts.get("pruned") is True, facts["seconds"]
+            found.append(MemberResult(facts["values"], run, error, *told))
         return found
 
     @property
@@ -102,9 +99,8 @@ class Sweep(Finding):
         """The settings, each with the trainings of its seeds."""
         found: dict[int, SettingResult] = {}
         for member, facts in zip(self.members, self.facts["members"], strict=True):
-            values = {name: value for name, value in member.values.items() if name != "seed"}
-            place = facts["setting"]
-            found.setdefault(place, SettingResult(values, [])).members.append(member)
+            setting = SettingResult(without(member.values, "seed"), [])
+            found.setdefault(facts["setting"], setting).members.append(member)
         return list(found.values())
 
     @cached_property
@@ -127,10 +123,12 @@ class Sweep(Finding):
         label = self.label
         if label is None:
             return None
-        able = [s for s in self.settings if all(map(math.isfinite, s.finals(label)))]
-        able = [s for s in able if not s.is_pruned]
-        pick = max if higher_is_better(label) else min
-        return pick(able, key=lambda s: statistics.fmean(s.finals(label)), default=None)
+        return next(iter(self._able(label)), None)
+
+    def _able(self, label: str) -> list[SettingResult]:
+        """The settings of which each seed came to its end with a value, the best first."""
+        able = [s for s in self.settings if not s.is_pruned and math.isfinite(s.mean(label))]
+        return sorted(able, key=lambda s: s.mean(label), reverse=bool(higher_is_better(label)))
 
     def compare(self, a: int, b: int, label: str | None = None) -> SettingsComparison:
         """Whether two settings differ by more than their seeds do.
@@ -150,14 +148,12 @@ class Sweep(Finding):
                 f"{label!r} was not recorded in this sweep.{did_you_mean(label, known)} There are "
                 f"{', '.join(sorted(known))}."
             )
-        paired = [m.values.get("seed") for m in one.members] == [
-            m.values.get("seed") for m in other.members
-        ]
+        seeds, others = ([m.values.get("seed") for m in s.members] for s in (one, other))
         return compare_settings(
             one.finals(label),
             other.finals(label),
             label,
-            paired=paired and len(one.members) > 1,
+            paired=seeds == others and len(seeds) > 1,
             names=(one.name, other.name),
         )
 
@@ -181,13 +177,10 @@ class Sweep(Finding):
         label = self.loss_label
         if label is None or higher_is_better(label):
             return None
-        whole = [setting for setting in self.settings if not setting.is_pruned]
-        finals = [statistics.fmean(setting.finals(label)) for setting in whole]
-        finals = [final for final in finals if math.isfinite(final)]
-        start = self.start
-        if start is None or not finals:
+        able, start = self._able(label), self.start
+        if start is None or not able:
             return None
-        best = min(finals)
+        best = able[0].mean(label)
         return best + USABLE_PART * (start - best) if start > best else None
 
     @cached_property
@@ -204,19 +197,16 @@ class Sweep(Finding):
         limit, label = self.usable_loss, self.loss_label
         if limit is None or label is None or setting.is_pruned:
             return False
-        return all(map(math.isfinite, setting.finals(label))) and (
-            statistics.fmean(setting.finals(label)) <= limit
-        )
+        mean = setting.mean(label)
+        return math.isfinite(mean) and mean <= limit
 
     @property
     def axis(self) -> str | None:
         """The swept number that the final loss is drawn against: the learning rate if it is one."""
-        numeric = [
-            name
-            for name in self.swept
-            if all(type(setting.values[name]) in (int, float) for setting in self.settings)
-        ]
-        return "lr" if "lr" in numeric else next(iter(numeric), None)
+        for name in sorted(self.swept, key=lambda name: name != "lr"):
+            if all(type(setting.values[name]) in (int, float) for setting in self.settings):
+                return str(name)
+        return None
 
     def usable_range(self) -> tuple[float, float] | None:
         """The lowest and highest usable value of `axis` around the best; None if there is none.
@@ -241,8 +231,8 @@ class Sweep(Finding):
         able = [setting for setting in self.settings if self.is_usable(setting)]
         if axis is None or not able:
             return []
-        others = _without(self._lowest(able).values, axis)
-        line = [s for s in self.settings if _without(s.values, axis) == others]
+        others = without(self._lowest(able).values, axis)
+        line = [s for s in self.settings if without(s.values, axis) == others]
         return sorted(line, key=lambda setting: float(setting.values[axis]))
 
     def _lowest(self, settings: Sequence[SettingResult]) -> SettingResult:
@@ -250,7 +240,7 @@ class Sweep(Finding):
         label = self.loss_label
         assert label is not None
         able = [setting for setting in settings if self.is_usable(setting)]
-        return min(able, key=lambda setting: statistics.fmean(setting.finals(label)))
+        return min(able, key=lambda setting: setting.mean(label))
 
     # Tables
 
@@ -327,9 +317,7 @@ class Sweep(Finding):
         }
 
     def _words(self) -> str:
-        lines = [repr(self.table()), ""]
-        lines += self.findings()
-        return "\n".join(lines).rstrip()
+        return "\n".join([repr(self.table()), "", *self.findings()]).rstrip()
 
     def findings(self) -> list[str]:
         """What follows from the table, in sentences."""
@@ -350,7 +338,7 @@ class Sweep(Finding):
         if usable and axis and len(line) > 1:
             low, high = usable
             span = f"{axis} from {low:g} to {high:g}" if low < high else f"{axis} {low:g}"
-            others = settings_text(_without(line[0].values, axis))
+            others = settings_text(without(line[0].values, axis))
             beside = f" with {others}" if others else ""
             by = f" by {self.loss_label}" if self.loss_label != self.label else ""
             lines.append(f"Usable range{by}{beside}: {span}. {self._ends(axis, low, high)}.")
@@ -372,9 +360,9 @@ class Sweep(Finding):
             reached = [f"{s.name} ({label} {_with_spread(s.finals(label))})" for s in tied]
             fewest = min(len(setting.members) for setting in tied)
             told = f"Tied, as far as {fewest} seeds each can tell: {_listed(reached)}."
-            calm = [setting for setting in tied if not setting.is_restless]
+            calm = [setting.name for setting in tied if not setting.is_restless]
             if 0 < len(calm) < len(tied):
-                calmer = f"{calm[0].name} is" if len(calm) == 1 else f"{_listed(calm)} are"
+                calmer = f"{_listed(calm)} {'is' if len(calm) == 1 else 'are'}"
                 others = [f"{s.name} is {s.verdict}" for s in tied if s.is_restless]
                 told += f" {calmer} the calmer: {_listed(others)}."
             return [told]
@@ -387,7 +375,7 @@ class Sweep(Finding):
             )
         ranked = self._ranked()
         if len(ranked) > 1:
-            found = self._compared(*ranked[:2])
+            found = self.compare(self.settings.index(ranked[0]), self.settings.index(ranked[1]))
             if found.better is not None:
                 lines.append(str(found))
             elif found.interval is None:
@@ -398,9 +386,6 @@ class Sweep(Finding):
                     f"{ranked[1].name}: take more (--seeds 5)."
                 )
         return lines
-
-    def _compared(self, one: SettingResult, other: SettingResult) -> SettingsComparison:
-        return self.compare(self.settings.index(one), self.settings.index(other))
 
     @property
     def tied(self) -> list[SettingResult]:
@@ -416,7 +401,7 @@ class Sweep(Finding):
         for setting in self._ranked()[1:]:
             if min(len(best.members), len(setting.members)) < _FEWEST_FOR_TIES:
                 break
-            found = self._compared(best, setting)
+            found = self.compare(self.settings.index(best), self.settings.index(setting))
             if found.better is not None or found.interval is None:  # or the seeds tell nothing
                 break
             tied.append(setting)
@@ -427,25 +412,19 @@ class Sweep(Finding):
         best, label = self.best, self.label
         if best is None or label is None or len(best.members) < 2:
             return []
-        able = [s for s in self.settings if len(s.members) > 1 and not s.is_pruned]
-        able = [s for s in able if all(map(math.isfinite, s.finals(label)))]
-        sign = -1 if higher_is_better(label) else 1
-        return sorted(able, key=lambda s: sign * statistics.fmean(s.finals(label)))
+        return [setting for setting in self._able(label) if len(setting.members) > 1]
 
     def _ends(self, axis: str, low: float, high: float) -> str:
         """What happens beyond the usable range, as a sentence without its full stop."""
         told = []
         for side, beyond in (
-            ("below", [s for s in self.line() if s.values[axis] < low]),
+            ("Below", [s for s in self.line() if s.values[axis] < low]),
             ("above", [s for s in self.line() if s.values[axis] > high]),
         ):
-            if beyond:
-                counts = Counter(member.told for setting in beyond for member in setting.members)
-                told.append(f"{side} it: {counts.most_common(1)[0][0]}")
-            else:
-                told.append(f"{side} it: not tried")
-        text = ", ".join(told)
-        return text[0].upper() + text[1:]
+            counts = Counter(member.told for setting in beyond for member in setting.members)
+            most = counts.most_common(1)[0][0] if counts else "not tried"
+            told.append(f"{side} it: {most}")
+        return ", ".join(told)
 
     def figure(self) -> "Figure":
         """The curves of all settings, and the final loss against the swept number.
@@ -457,10 +436,6 @@ class Sweep(Finding):
             ConfigError: If no run has finished an epoch.
         """
         return draw(self)
-
-
-def _without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key != name}
 
 
 def load(sweep: Path | str, runs: Path | str = "runs") -> Sweep:
@@ -482,9 +457,8 @@ def load(sweep: Path | str, runs: Path | str = "runs") -> Sweep:
     )
 
 
-def _listed(items: Sequence[object]) -> str:
+def _listed(names: Sequence[str]) -> str:
     """Items in words: "a, b and c", of more than five the first four and how many there are."""
-    names = [item.name if isinstance(item, SettingResult) else str(item) for item in items]
     if len(names) > 5:
         names = [*names[:4], f"{len(names) - 4} others"]
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
@@ -492,12 +466,10 @@ def _listed(items: Sequence[object]) -> str:
 
 def _with_spread(values: Sequence[float]) -> str:
     """A mean, with the standard deviation where there are several."""
-    finite = [value for value in values if math.isfinite(value)]
+    finite = list(filter(math.isfinite, values))
+    if not finite:
+        return "-"
+    mean = f"{statistics.fmean(finite):.4g}"
     if len(finite) < len(values):
-        return (
-            "-"
-            if not finite
-            else f"{statistics.fmean(finite):.4g} ({len(finite)} of {len(values)})"
-        )
-    mean = statistics.fmean(finite)
-    return f"{mean:.4g}" if len(finite) < 2 else f"{mean:.4g} ± {statistics.stdev(finite):.1g}"
+        return f"{mean} ({len(finite)} of {len(values)})"
+    return mean if len(finite) < 2 else f"{mean} ± {statistics.stdev(finite):.1g}"

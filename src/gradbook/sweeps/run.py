@@ -13,12 +13,19 @@ from gradbook.runs.recorder import locked
 from gradbook.storage import check_folder_name, check_path, claim_folder, kebab_case
 from gradbook.sweeps.engines import Done, check_engine, run_all
 from gradbook.sweeps.format import PICTURE_FILES, read_sweep, write_sweep
-from gradbook.sweeps.members import MadeData, Member, reason_alone, train_members
+from gradbook.sweeps.members import (
+    MadeData,
+    Member,
+    member_facts,
+    outcome_of,
+    reason_alone,
+    train_members,
+)
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.progress import Progress
 from gradbook.sweeps.results import Sweep
 from gradbook.sweeps.search import Search
-from gradbook.sweeps.values import are_equal
+from gradbook.sweeps.values import are_equal, grouped, without
 from gradbook.untrusted import inside
 
 #: What must be the same when a sweep is gone on with, and what it is called.
@@ -146,7 +153,9 @@ def run_sweep(
         if search is not None:
             search.rehearse()
         combinations = plan.combinations() if search is None else []
-        folder = claim_folder(runs, f"{plan.name or _slug(plan)}-sweep").absolute()
+        is_known = plan.model_name and ":" not in plan.model_name
+        slug = plan.model_name if is_known else kebab_case(plan.Model.__name__)
+        folder = claim_folder(runs, f"{plan.name or slug}-sweep").absolute()
     else:
         folder = Path(resume).absolute()
         combinations = _combinations_again(plan, folder)
@@ -217,15 +226,7 @@ def _train(
             if isinstance(outcome, Done):
                 results = outcome.value
             else:
-                results = [
-                    {
-                        "index": member.index,
-                        "error": outcome.error,
-                        "alone": None,
-                        "seconds": None,
-                    }
-                    for member in items[outcome.index]
-                ]
+                results = [outcome_of(member, outcome.error) for member in items[outcome.index]]
             for result in results:
                 result["alone"] = result["alone"] or reasons.get(result["index"])
                 progress.note(result["index"], result["error"])
@@ -236,24 +237,25 @@ def _items(pending: Sequence[Member], stack: bool) -> tuple[list[list[Member]], 
     """What is trained together, and why the others are not."""
     if not stack:
         return [[member] for member in pending], {}
-    groups: list[tuple[Any, list[Member]]] = []
     # What is not a decimal number may change an architecture.
-    decimal = {
+    left_out = {
         key for member in pending for key, value in member.values.items() if type(value) is float
+    } | {"seed"}
+
+    def are_alike(one: Member, other: Member) -> bool:
+        return kept[one.index] == kept[other.index]
+
+    kept = {
+        member.index: (
+            {k: plain(v) for k, v in member.values.items() if k not in left_out},
+            member.resume is not None,
+        )
+        for member in pending
     }
-    for member in pending:
-        kept = {k: plain(v) for k, v in member.values.items() if k != "seed" and k not in decimal}
-        key = [kept, member.resume is not None]
-        for known, group in groups:
-            if known == key:
-                group.append(member)
-                break
-        else:
-            groups.append((key, [member]))
     items: list[list[Member]] = []
     reasons: dict[int, str] = {}
     with contextlib.closing(MadeData()) as made:
-        for _, group in groups:
+        for group in grouped(pending, are_alike):
             reason = reason_alone(group, made) if len(group) > 1 else None
             if reason is None:
                 items.append(group)
@@ -272,15 +274,8 @@ def _first_facts(plan: Plan, members: Sequence[Member], level: float | None) -> 
         "level": level,
         "seconds": 0.0,
         "members": [
-            {
-                "folder": member.folder.name,
-                "values": plain(member.values),
-                # Two values may look alike as JSON: what is told apart is told apart here.
-                "setting": setting,
-                "error": None,
-                "alone": None,
-                "seconds": None,
-            }
+            # Two values may look alike as JSON: which settings are the same is told here.
+            member_facts(member, setting)
             for member, setting in zip(members, _settings_of(members), strict=True)
         ],
     }
@@ -288,20 +283,14 @@ def _first_facts(plan: Plan, members: Sequence[Member], level: float | None) -> 
 
 def _settings_of(members: Sequence[Member]) -> list[int]:
     """For each member the place of its setting, which those with other seeds have as well."""
-    settings: list[dict[str, Any]] = []
-    places = []
-    for member in members:
-        values = {name: value for name, value in member.values.items() if name != "seed"}
-        same = (
-            place
-            for place, known in enumerate(settings)
-            if all(are_equal(values[name], known[name]) for name in values)
-        )
-        place = next(same, len(settings))
-        if place == len(settings):
-            settings.append(values)
-        places.append(place)
-    return places
+    names = without(members[0].values, "seed") if members else {}
+
+    def are_alike(one: Member, other: Member) -> bool:
+        return all(are_equal(one.values[name], other.values[name]) for name in names)
+
+    settings = grouped(members, are_alike)
+    places = {member.index: place for place, own in enumerate(settings) for member in own}
+    return [places[member.index] for member in members]
 
 
 def _combinations_again(plan: Plan, folder: Path) -> list[dict[str, Any]]:
@@ -323,21 +312,9 @@ def _combinations_again(plan: Plan, folder: Path) -> list[dict[str, Any]]:
 
 
 def _told(value: Any) -> str:
-    text = (
-        ", ".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
-    )
+    is_dict = isinstance(value, dict)
+    text = ", ".join(f"{k}={v}" for k, v in value.items()) if is_dict else str(value)
     return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-# Names
-
-
-def _slug(plan: Plan) -> str:
-    return (
-        plan.model_name
-        if plan.model_name and ":" not in plan.model_name
-        else kebab_case(plan.Model.__name__)
-    )
 
 
 def _shown(folder: Path) -> Path:

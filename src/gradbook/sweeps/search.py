@@ -22,11 +22,12 @@ from gradbook.record import Sink
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import untouched_generators
 from gradbook.sweeps.engines import Done, run_all
-from gradbook.sweeps.members import MadeData, Member, train_members
+from gradbook.sweeps.members import MadeData, Member, member_facts, train_members
 from gradbook.sweeps.plan import Plan
 from gradbook.sweeps.progress import Progress
 from gradbook.sweeps.search_space import SearchSpace, end_of, listed
 from gradbook.sweeps.study import Study, optuna, quietly
+from gradbook.sweeps.values import without
 from gradbook.trainer import Trainer
 
 # Names of what is kept with a trial in the study.
@@ -43,18 +44,11 @@ class Search:
 
     Args:
         plan: What is searched.
-        storage: The URL of a database for the study, such as "sqlite:///studies.db"; None keeps
-            it in the sweep's folder.
-        pruner: What ends trials early that do badly: "median", "halving", "hyperband" or "none".
+        storage, pruner: As for `Study`.
 
     Attributes:
-        plan: The same.
         study: In what its trials are kept.
         label: By what trials are judged; None before `begin` or `go_on`.
-
-    Raises:
-        ConfigError: If there is no such pruner, or the storage cannot be used.
-        MissingExtraError: If Optuna is not installed.
     """
 
     def __init__(self, plan: Plan, storage: str | None = None, pruner: str = "median") -> None:
@@ -62,16 +56,12 @@ class Search:
         self.label: str | None = None
         self._folder = Path()
         self._seeds = listed(plan.swept.get("seed", [plan.fixed.get("seed", 0)]))
-        self._space = SearchSpace(
-            {name: each for name, each in plan.swept.items() if name != "seed"}
-        )
+        self._space = SearchSpace(without(plan.swept, "seed"))
 
     def rehearse(self) -> None:
         """Finds out with one batch what a training records, and so what is the best.
 
-        Raises:
-            ConfigError: If neither the lowest nor the highest values can be trained, or nothing
-                is recorded.
+        If the lowest values cannot be trained, the highest may.
         """
         failure: Exception | None = None
         for lowest in (True, False):
@@ -80,12 +70,8 @@ class Search:
             settings = {"max_epochs": 1, "limit_batches": 1, "compile": False, "watch": ()}
             member = replace(member, trainer_arguments=member.trainer_arguments | settings)
             try:
-                with (
-                    untouched_generators(),
-                    warnings.catch_warnings(),
-                    closing(MadeData()) as made,
-                ):
-                    warnings.simplefilter("ignore")
+                quiet = warnings.catch_warnings(action="ignore")
+                with untouched_generators(), quiet, closing(MadeData()) as made:
                     candidate = member.prepare(made, kept=False)
                     candidate.trainer.fit(candidate.model, candidate.data)
             except Exception as error:  # a learner's code may raise anything
@@ -110,12 +96,7 @@ class Search:
         self.study.create(folder, "maximize" if higher_is_better(self.label) else "minimize")
 
     def go_on(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Finds the study of a search that was stopped.
-
-        Raises:
-            ConfigError: If it is not where it should be.
-            CorruptFileError: If its file is damaged.
-        """
+        """Finds the study of a search that was stopped."""
         known = facts.get("study")
         if not isinstance(known, dict) or not {"name", "label", "in_folder"} <= set(known):
             raise CorruptFileError(f"{folder} has a damaged sweep.json: it names no study.")
@@ -137,11 +118,8 @@ class Search:
         known = self._by_place()
         yield self.facts()
         assert self.plan.num_trials is not None
-        left = [
-            place
-            for place in range(self.plan.num_trials)
-            if place not in known or not known[place].state.is_finished()
-        ]
+        ended = {place for place, trial in known.items() if trial.state.is_finished()}
+        left = [place for place in range(self.plan.num_trials) if place not in ended]
         with closing(run_all(self.try_one, left, on=on, num_workers=num_workers)) as outcomes:  # type: ignore[type-var]
             for outcome in outcomes:
                 for text in outcome.warnings:
@@ -156,15 +134,7 @@ class Search:
                 yield facts
 
     def try_one(self, place: int) -> None:
-        """Trains one trial, or goes on with it, and tells the study what became of it.
-
-        Args:
-            place: Its place in the search, from 0.
-
-        Raises:
-            KeyboardInterrupt: If it is stopped. It can be gone on with.
-        """
-        states = optuna().trial.TrialState
+        """Trains a trial, or goes on with it, and tells the study what became of it."""
         study = self.study.open()
         with quietly():
             trial = self._begun(study, place) or self._chosen(study, place)
@@ -180,19 +150,19 @@ class Search:
                     member = replace(member, trainer_arguments=member.trainer_arguments | arguments)
                 [result] = train_members([member])
                 if result["error"] is not None:
-                    self._tell(trial, states.FAIL, error=result["error"], seed_idx=seed_idx)
-                    return
+                    return self._fail(trial, result["error"], seed_idx)
             run = StoredRun(member.folder)
             final = run.final.get(self.label)
             if run.status == "diverged" or trial.user_attrs.get(_PRUNED):
-                self._tell(trial, states.PRUNED)
-                return
+                with quietly():
+                    study.tell(trial, state=optuna().trial.TrialState.PRUNED)
+                return None
             if final is None or not math.isfinite(final):
                 error = f"it has no finite {self.label} in its last epoch"
-                self._tell(trial, states.FAIL, error=error, seed_idx=seed_idx)
-                return
+                return self._fail(trial, error, seed_idx)
             finals.append(final)
-        self._tell(trial, states.COMPLETE, statistics.fmean(finals))
+        with quietly():
+            study.tell(trial, statistics.fmean(finals))
 
     def _begun(self, study: Any, place: int) -> Any:
         """The trial at a place, if it was stopped; None if it was not begun."""
@@ -208,17 +178,15 @@ class Search:
         study.sampler = optuna().samplers.TPESampler(seed=seed)
         trial = study.ask(self._space.distributions())
         values = plain(self._space.values(trial.params))
-        twin = next(
-            (
-                other
-                for other in study.get_trials(deepcopy=False)
-                if other.number != trial.number
-                and _PLACE in other.user_attrs
-                and _REPEATS not in other.user_attrs
-                and plain(self._space.values(other.params)) == values
-            ),
-            None,
+        twins = (
+            other
+            for other in study.get_trials(deepcopy=False)
+            if other.number != trial.number
+            and _PLACE in other.user_attrs
+            and _REPEATS not in other.user_attrs
+            and plain(self._space.values(other.params)) == values
         )
+        twin = next(twins, None)
         if twin is not None:
             trial.set_user_attr(_REPEATS, twin.user_attrs[_PLACE] + 1)
         trial.set_user_attr(_PLACE, place)  # last: with it a trial is whole
@@ -231,18 +199,10 @@ class Search:
             study.tell(trial, state=states.PRUNED if twin.state == states.PRUNED else states.FAIL)
         return None
 
-    def _tell(
-        self,
-        trial: Any,
-        state: Any,
-        value: float | None = None,
-        error: str | None = None,
-        seed_idx: int = 0,
-    ) -> None:
+    def _fail(self, trial: Any, error: str, seed_idx: int = 0) -> None:
         with quietly():
-            if error is not None:
-                trial.set_user_attr(_ERROR, [seed_idx, error])
-            trial.study.tell(trial, value, state=state)
+            trial.set_user_attr(_ERROR, [seed_idx, error])
+            trial.study.tell(trial, state=optuna().trial.TrialState.FAIL)
 
     def _give_up(self, place: int, error: str) -> None:
         """Tells the study that a trial's worker did not come to its end."""
@@ -250,19 +210,16 @@ class Search:
             trial = self._begun(self.study.open(), place)
         if trial is None:
             raise ConfigError(f"Trial {place + 1} could not be begun: {error}")
-        self._tell(trial, optuna().trial.TrialState.FAIL, error=error)
+        self._fail(trial, error)
 
     # Members
 
     def _trainings(self, place: int, values: Mapping[str, Any]) -> list[Member]:
         """The trainings of a trial, one for each seed."""
-        seeds = self._seeds
-        members = []
-        for seed_idx, seed in enumerate(seeds):
-            index = place * len(seeds) + seed_idx
-            given = {**values, "seed": seed}
-            members.append(self.plan.member(index, given, self._folder / f"member-{index + 1}"))
-        return members
+        return [
+            self.plan.member(index, {**values, "seed": seed}, self._folder / f"member-{index + 1}")
+            for index, seed in enumerate(self._seeds, start=place * len(self._seeds))
+        ]
 
     def _by_place(self) -> dict[int, Any]:
         with quietly():
@@ -272,7 +229,7 @@ class Search:
     def facts(self) -> dict[str, Any]:
         """What sweep.json says of the study, and of the members begun, in the order of trials."""
         trials = self._by_place()
-        repeats = [place for place, trial in trials.items() if _REPEATS in trial.user_attrs]
+        repeats = {place for place, trial in trials.items() if _REPEATS in trial.user_attrs}
         return {
             "study": {
                 **self.study.facts(),
@@ -281,45 +238,33 @@ class Search:
                 "num_repeated": len(repeats),
                 "pruner": self.study.pruner,
             },
-            "members": self._member_facts(trials),
+            "members": [
+                facts
+                for place, trial in sorted(trials.items())
+                if place not in repeats
+                for facts in self._member_facts(place, trial)
+            ],
         }
 
-    def _member_facts(self, trials: Mapping[int, Any]) -> list[dict[str, Any]]:
-        found = []
-        for place, trial in sorted(trials.items()):
-            if _REPEATS in trial.user_attrs:
-                continue
-            failed_idx, error = trial.user_attrs.get(_ERROR, (None, None))
-            for seed_idx, member in enumerate(
-                self._trainings(place, self._space.values(trial.params))
-            ):
-                is_failed = seed_idx == failed_idx
-                if seed_idx and not is_failed and not member.folder.exists():
-                    continue  # the seed before was pruned, or has failed
-                found.append(
-                    {
-                        "folder": member.folder.name,
-                        "values": plain(member.values),
-                        "error": error if is_failed else None,
-                        "alone": None,
-                        "seconds": None,
-                        "setting": place,
-                        "trial": place + 1,
-                        "pruned": seed_idx == 0 and bool(trial.user_attrs.get(_PRUNED)),
-                    }
-                )
-        return found
+    def _member_facts(self, place: int, trial: Any) -> Iterator[dict[str, Any]]:
+        failed_idx, error = trial.user_attrs.get(_ERROR, (None, None))
+        is_pruned = bool(trial.user_attrs.get(_PRUNED))
+        for seed_idx, member in enumerate(self._trainings(place, self._space.values(trial.params))):
+            told = {"trial": place + 1, "pruned": seed_idx == 0 and is_pruned}
+            if seed_idx == failed_idx:
+                yield member_facts(member, place, **told, error=error)
+            elif seed_idx == 0 or member.folder.exists():  # else one before was pruned, or failed
+                yield member_facts(member, place, **told)
 
     def watched(self) -> list[Member]:
         """The trainings as their progress is shown, before it is known what they will try."""
         assert self.plan.num_trials is not None
-        several = len(self._seeds) > 1
         values = {name: end_of(each, lowest=True) for name, each in self._space.swept.items()}
         members = []
         for place in range(self.plan.num_trials):
             for member in self._trainings(place, values):
-                told = {"trial": place + 1} | ({"seed": member.seed} if several else {})
-                members.append(replace(member, values=told))
+                seed = {"seed": member.seed} if len(self._seeds) > 1 else {}
+                members.append(replace(member, values={"trial": place + 1} | seed))
         return members
 
 

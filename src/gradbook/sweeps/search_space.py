@@ -10,11 +10,7 @@ from gradbook.sweeps.values import Range, Values
 
 
 class SearchSpace:
-    """The settings among which a search chooses.
-
-    Args:
-        swept: What is tried of each, by name.
-    """
+    """The settings among which a search chooses: by name, what is tried of each."""
 
     def __init__(self, swept: Mapping[str, Values]) -> None:
         self.swept = dict(swept)
@@ -33,11 +29,7 @@ class SearchSpace:
         return found
 
     def values(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The values that a trial's parameters stand for.
-
-        Raises:
-            CorruptFileError: If one is missing, because the study is damaged.
-        """
+        """The values that a trial's parameters stand for."""
         found = {}
         for name, each in self.swept.items():
             if name not in params:

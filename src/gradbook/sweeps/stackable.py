@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.lookalikes import held_by, hooks_of
 from gradbook.module import Classifier, Module
@@ -19,7 +20,7 @@ from gradbook.sweeps.copies import are_copies
 from gradbook.sweeps.effects import Reached, foresee
 from gradbook.sweeps.loops import is_usual_epoch, is_usual_preparation
 from gradbook.sweeps.optimizers import form_of
-from gradbook.sweeps.values import are_equal
+from gradbook.sweeps.values import are_equal, grouped
 from gradbook.trainer import Trainer
 
 #: A batch with more numbers than this is not copied for each model, but shared by those that see
@@ -44,6 +45,12 @@ _FREE_METHODS = {
     *("validate", "predict", "save_checkpoint", "stop"),
 }
 
+#: Methods that may be replaced by one that does the same, and by what otherwise.
+_REPLACEABLE: dict[str, tuple[Any, str]] = {
+    "fit_epoch": (is_usual_epoch, " by another loop"),
+    "prepare_batch": (is_usual_preparation, " by one that changes batches"),
+}
+
 
 class CannotStack(Exception):  # noqa: N818 - no error: the training goes on alone
     """Why a model cannot be trained in a stack; the message completes "alone, because ..."."""
@@ -53,40 +60,32 @@ class CannotStack(Exception):  # noqa: N818 - no error: the training goes on alo
 
 
 def check_alone(candidate: Candidate) -> None:
-    """Raises CannotStack if this training cannot be one of a stack, whatever the others are.
-
-    Notes which attributes its steps read, in which it must be like the others.
-    """
+    """Raises CannotStack if this training cannot be in a stack; else notes what it depends on."""
     trainer, model = candidate.trainer, candidate.model
     assert candidate.live is not None
     name = type(model).__name__
     if not isinstance(model, Module):
         raise CannotStack(f"{name} is not derived from Module")
     for method in ("training_step", "validation_step", "plot"):
-        if not _is_ours(getattr(type(model), method)):
+        if not is_ours(getattr(type(model), method)):
             raise CannotStack(f"{name}.{method} is a method of your own")
     for method in _METHODS_OF_TRAINER:
         own = inspect.getattr_static(type(trainer), method)
-        if _is_ours(own) or method in _FREE_METHODS:
+        if is_ours(own) or method in _FREE_METHODS:
             continue
-        if method == "fit_epoch":
-            if not is_usual_epoch(own):
-                raise CannotStack("Trainer.fit_epoch was replaced by another loop")
-        elif method == "prepare_batch":
-            if not is_usual_preparation(own):
-                raise CannotStack("Trainer.prepare_batch was replaced by one that changes batches")
-        else:
-            raise CannotStack(f"Trainer.{method} was replaced")
+        is_usual, by = _REPLACEABLE.get(method, (None, ""))
+        if is_usual is None or not is_usual(own):
+            raise CannotStack(f"Trainer.{method} was replaced{by}")
     for Class in (trainer.stepper_class, type(candidate.live)):
         for method, own in inspect.getmembers(Class, inspect.isfunction):
-            if not _is_ours(own):
+            if not is_ours(own):
                 raise CannotStack(f"{Class.__name__}.{method} is a method of your own")
     if trainer.watch:
         raise CannotStack(f"{' and '.join(trainer.watch)} are watched")
     setting = unstackable_setting(trainer)
     if setting is not None:
         raise CannotStack(setting)
-    if not all(_is_ours(type(sink)) for sink in candidate.live.told_of_steps):
+    if not all(is_ours(type(sink)) for sink in candidate.live.told_of_steps):
         raise CannotStack("a sink of your own is told of every step")
     if any(schedule.interval == "step" for schedule in trainer.schedules):
         raise CannotStack("its learning rate changes with every step")
@@ -119,17 +118,8 @@ def check_alone(candidate: Candidate) -> None:
     _look_at_steps(candidate)
 
 
-def _is_ours(code: Any) -> bool:
-    """Whether a method or class is the library's own, and not one that a learner put there."""
-    module = getattr(getattr(code, "fget", code), "__module__", None)
-    return str(module).partition(".")[0] == "gradbook"
-
-
 def _look_at_steps(candidate: Candidate) -> None:
-    """Takes steps that change nothing, to see what they read and what they would change.
-
-    Sets `Candidate.reads` and `Candidate.reached`.
-    """
+    """Takes steps that change nothing, and sets `Candidate.reads` and `Candidate.reached`."""
     model, trainer = candidate.model, candidate.trainer
     modules = list(model.modules())
     code = [loader.transform for loader in candidate.loaders if loader.transform is not None]
@@ -147,13 +137,12 @@ def _look_at_steps(candidate: Candidate) -> None:
         raise CannotStack(f"its steps may depend on {foreseen.doubts[0]}")
     modes = [module.training for module in modules]
     before, calls = random_state(), Calls(modules)
-    switches, written = False, []
+    switches, writes = False, Writes(noted.tensors)
     try:
         with calls.watching():
             switches = _take_steps(candidate)
-        with _listening(modules) as calls.heard, Writes(noted.tensors) as writes:
+        with _listening(modules) as calls.heard, writes:
             _take_steps(candidate, writes)
-        written = writes.found
     except Doubtful:
         pass  # the doubt is among those of the calls
     except Exception as error:
@@ -170,8 +159,8 @@ def _look_at_steps(candidate: Candidate) -> None:
             module.training = mode
     if not same_random_state(before, after):
         raise CannotStack("its steps draw random numbers, as dropout does")
-    if changed is not None or written:
-        raise CannotStack(_words_of(changed or written[0], model))
+    if changed is not None or writes.found:
+        raise CannotStack(_words_of(changed or writes.found[0], model))
     if switches:
         raise CannotStack("its steps switch between training and validation")
     for name in ("trainer", "board"):
@@ -234,12 +223,8 @@ def _words_of(changed: str, model: Module) -> str:
 def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
     """Computes what steps compute, of whole batches and of those as small as the last.
 
-    Args:
-        candidate: Whose steps they are.
-        writes: What sees whether a batch is written into; gradients are not computed then.
-
-    Returns:
-        Whether a step has switched a layer between training and validation.
+    Where `writes` sees whether a batch is written into, no gradients are computed. Returns whether
+    a step has switched a layer between training and validation.
     """
     model, trainer = candidate.model, candidate.trainer
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -248,7 +233,7 @@ def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
         loader = candidate.loaders[0] if step else candidate.loaders[-1]
         model.train(step)
         modes = [module.training for module in model.modules()]
-        for size in sizes_of(loader):
+        for size in _sizes_of(loader):
             batch = [item[:size].clone() for item in loader.first()]
             if writes is not None:
                 for item in batch:
@@ -266,8 +251,8 @@ def _take_steps(candidate: Candidate, writes: Writes | None = None) -> bool:
     return switches
 
 
-def sizes_of(loader: TensorLoader) -> list[int]:
-    """How many examples a loader's batches have: the first ones, and the last if it is smaller."""
+def _sizes_of(loader: TensorLoader) -> list[int]:
+    """How many examples the first batches have, and the last if it is smaller."""
     num_examples, size = len(loader.tensors[0]), loader.batch_size
     left = num_examples % size
     return [size, left] if left and num_examples > size else [min(size, num_examples)]
@@ -278,15 +263,13 @@ def _listening(modules: Sequence[torch.nn.Module]) -> Iterator[set[tuple[int, st
     """Notes which attributes of these layers are read meanwhile: the layer's place, the name."""
     names: set[tuple[int, str]] = set()
     classes = [type(module) for module in modules]
-    modes = [module.training for module in modules]
     try:
         for place, module in enumerate(modules):
             object.__setattr__(module, "__class__", _heard(type(module), place, names))
         yield names
     finally:
-        for module, Class, mode in zip(modules, classes, modes, strict=True):
+        for module, Class in zip(modules, classes, strict=True):
             object.__setattr__(module, "__class__", Class)
-            module.training = mode
 
 
 def _heard(Class: type, place: int, names: set[tuple[int, str]]) -> type:
@@ -306,17 +289,13 @@ def _heard(Class: type, place: int, names: set[tuple[int, str]]) -> type:
 
 def groups_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The trainings in stacks: of one form each, and such that large batches are shared."""
-    forms: list[tuple[list[Any], list[Candidate]]] = []
-    for candidate in candidates:
-        form = _form(candidate)
-        for known, group in forms:
-            if are_equal(known, form) and _read_the_same(group[0], candidate):
-                group.append(candidate)
-                break
-        else:
-            forms.append((form, [candidate]))
+    forms = {id(candidate): _form(candidate) for candidate in candidates}
+
+    def are_alike(one: Candidate, other: Candidate) -> bool:
+        return are_equal(forms[id(one)], forms[id(other)]) and _read_the_same(one, other)
+
     found: list[list[Candidate]] = []
-    for _, group in forms:
+    for group in grouped(candidates, are_alike):
         streams = streams_of(group)
         first = group[0].loaders[0].first()
         if len(streams) == 1 or sum(tensor.numel() for tensor in first) <= _LARGE_BATCH:
@@ -324,9 +303,8 @@ def groups_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
             continue
         # Batches that several models see are shared among these; the others are laid together.
         found += [stream for stream in streams if len(stream) > 1]
-        single = [stream[0] for stream in streams if len(stream) == 1]
-        found += [single] if single else []
-    return found
+        found.append([stream[0] for stream in streams if len(stream) == 1])
+    return [group for group in found if group]
 
 
 def _form(candidate: Candidate) -> list[Any]:
@@ -375,14 +353,11 @@ def why_unlike(candidate: Candidate, others: Sequence[Candidate]) -> str:
     if not all(nearest):
         return f"{_UNLIKE} (none {_PARTS[nearest.index(False)]})"
     alike = [other for other, parts in zip(others, same, strict=True) if all(parts)]
-    for other in alike:
-        if _read_the_same(other, candidate):
-            return (
-                "no other member has the same batches, and the batches are too large to be copied"
-            )
+    if any(_read_the_same(other, candidate) for other in alike):
+        return "no other member has the same batches, and the batches are too large to be copied"
     modules = list(candidate.model.modules())
     for a, b in zip(candidate.reads, alike[0].reads, strict=False):
-        if a[:2] != b[:2] or not are_equal(a[2], b[2]):
+        if not _is_same_read(a, b):
             place, name, _ = a
             kind = type(modules[place]).__name__
             return f"{_UNLIKE} (its steps read {kind}.{name}, in which they differ)"
@@ -390,23 +365,17 @@ def why_unlike(candidate: Candidate, others: Sequence[Candidate]) -> str:
 
 
 def _read_the_same(one: Candidate, other: Candidate) -> bool:
-    return len(one.reads) == len(other.reads) and all(
-        a[:2] == b[:2] and are_equal(a[2], b[2])
-        for a, b in zip(one.reads, other.reads, strict=True)
-    )
+    same_number = len(one.reads) == len(other.reads)
+    return same_number and all(map(_is_same_read, one.reads, other.reads))
+
+
+def _is_same_read(a: tuple[int, str, Any], b: tuple[int, str, Any]) -> bool:
+    return a[:2] == b[:2] and are_equal(a[2], b[2])
 
 
 def streams_of(candidates: Sequence[Candidate]) -> list[list[Candidate]]:
     """The trainings by the batches that they see."""
-    streams: list[list[Candidate]] = []
-    for candidate in candidates:
-        for stream in streams:
-            if _see_the_same(stream[0], candidate):
-                stream.append(candidate)
-                break
-        else:
-            streams.append([candidate])
-    return streams
+    return grouped(candidates, _see_the_same)
 
 
 def _see_the_same(one: Candidate, other: Candidate) -> bool:

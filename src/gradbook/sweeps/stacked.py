@@ -25,13 +25,7 @@ from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.optimizers import stacked_optimizer
 from gradbook.sweeps.program import Program
 from gradbook.sweeps.reasons import Failing
-from gradbook.sweeps.stackable import (
-    CannotStack,
-    check_alone,
-    groups_of,
-    streams_of,
-    why_unlike,
-)
+from gradbook.sweeps.stackable import CannotStack, check_alone, groups_of, streams_of, why_unlike
 from gradbook.training import Training
 from gradbook.watching import DivergenceWatcher
 
@@ -47,15 +41,9 @@ _WORTH_TRACING = 16
 def fit_stacked(builders: Sequence[Callable[[], Candidate]]) -> list[Candidate | BaseException]:
     """Trains several models, in stacks as far as that is possible.
 
-    Args:
-        builders: Each makes one training, the random generators seeded as it would be alone.
-
-    Returns:
-        The trainings, ended; or the error of a builder that could not make one. The error of one
-        does not touch the others.
-
-    Raises:
-        KeyboardInterrupt: After every training has kept what it has reached.
+    Each builder makes one training, the random generators seeded as it would be alone. Returns the
+    trainings, ended, or the error of a builder that could not make one; the error of one does not
+    touch the others. Ctrl-C is passed on after every training has kept what it has reached.
     """
     results: list[Candidate | BaseException] = []
     begun: list[Candidate] = []
@@ -89,6 +77,7 @@ def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
         except CannotStack as why:
             alone.append((candidate, str(why)))
     groups = groups_of(able)
+    # Before the first is trained, for what has ended cannot be compared any more.
     alone += [(group[0], why_unlike(group[0], able)) for group in groups if len(group) == 1]
     for group in groups:
         if len(group) == 1:
@@ -109,9 +98,7 @@ def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
 def why_alone(candidate: Candidate, make_another: Callable[[], Any]) -> str | None:
     """Why a training cannot be one of a stack; None if it can. It is begun for that, and ended.
 
-    Args:
-        candidate: The training.
-        make_another: Makes another member, as all are made before the first step of a stack.
+    Before its first step another member is made, as all are made before that of a stack.
     """
     if not candidate.begin(Interrupts()):
         return "it cannot be begun"
@@ -129,15 +116,10 @@ def why_alone(candidate: Candidate, make_another: Callable[[], Any]) -> str | No
 
 
 class _Stack:
-    """Models in training together.
+    """Models in training together: begun trainings of one form.
 
-    Args:
-        trainings: Begun trainings of one form.
-        interrupts: What keeps Ctrl-C waiting.
-
-    Raises:
-        CannotStack: If their steps cannot be traced, or what is traced gives other numbers; the
-            models are then as they were.
+    If their steps cannot be traced, or what is traced gives other numbers, it raises CannotStack,
+    and the models are as they were.
     """
 
     def __init__(self, candidates: Sequence[Candidate], interrupts: Interrupts) -> None:
@@ -181,11 +163,7 @@ class _Stack:
             raise
 
     def train(self) -> list[tuple[Candidate, str]]:
-        """Trains all epochs that are left.
-
-        Returns:
-            Those that have to go on alone, and why.
-        """
+        """Trains all epochs that are left. Gives those that have to go on alone, and why."""
         for live in self._live():
             for sink in live.listeners:
                 if isinstance(sink, DivergenceWatcher):
@@ -226,7 +204,7 @@ class _Stack:
         program = self._trace("train", [*stacked, *self._fixed, *batch])
         transposed = [place for place in program.transposed if place < len(stacked)]
         for place in transposed:
-            stacked[place] = stacked[place].transpose(1, 2).contiguous().transpose(1, 2)
+            stacked[place] = stacked[place].mT.contiguous().mT
         if transposed:
             program.lay_out([*stacked, *self._fixed, *batch])
         self._programs[_key("train", batch)] = program
@@ -239,12 +217,9 @@ class _Stack:
         """Gives each model memory of its own again."""
         for candidate, own in zip(self.candidates, self._parameters, strict=True):
             for parameter in own:
-                parameter.data = parameter.detach().clone(memory_format=torch.contiguous_format)
-            state = getattr(candidate.trainer.optim, "state", {})
-            for held in state.values():
-                for name, value in held.items():
-                    if isinstance(value, torch.Tensor):
-                        held[name] = value.clone(memory_format=torch.contiguous_format)
+                parameter.data = _own_memory(parameter.detach())
+            for held in getattr(candidate.trainer.optim, "state", {}).values():
+                held |= {k: _own_memory(v) for k, v in held.items() if isinstance(v, torch.Tensor)}
 
     # Epochs
 
@@ -297,9 +272,7 @@ class _Stack:
     def _hand_over(self, losses: torch.Tensor, results: torch.Tensor | None) -> None:
         """Gives each trainer the values of its epoch, as if it had recorded them one by one.
 
-        Args:
-            losses: Of shape (batches, k).
-            results: Of shape (batches, values, k): losses and, for a classifier, accuracies.
+        `losses` is of shape (batches, k), `results` (batches, values, k): losses and accuracies.
         """
         train = losses.t().tolist()
         labels = ("val_loss", "val_acc")
@@ -337,10 +310,8 @@ class _Stack:
         """What `_step` gives, as each of the models itself computes it."""
         results = []
         for k, parameters in enumerate(self._parameters):
-            model = self.candidates[k].model
-            own = batch if self._is_shared else [item[k] for item in batch]
             with torch.set_grad_enabled(kind == "train"):
-                values = _Step(model)(own, kind)
+                values = self._own_values(k, batch, kind)
             if kind == "train":
                 values = [*torch.autograd.grad(values[0], parameters), values[0].detach()]
             results.append(values)
@@ -352,13 +323,8 @@ class _Stack:
         step, failing = _Step(model), Failing()
 
         def values(W: Sequence[Any], fixed: Sequence[Any], batch: Batch, kind: str) -> Any:
-            tensors = {
-                f"model.{name}": tensor
-                for names, tensor in zip(
-                    (*self._names, *self._fixed_names), (*W, *fixed), strict=True
-                )
-                for name in names
-            }
+            named = zip((*self._names, *self._fixed_names), (*W, *fixed), strict=True)
+            tensors = {f"model.{name}": tensor for names, tensor in named for name in names}
             # Tied by the names: PyTorch's own way leaves a layer that is used twice changed.
             return functional_call(step, tensors, (batch, kind), tie_weights=False)
 
@@ -402,17 +368,12 @@ class _Stack:
         return self._together([stream[0].loaders[split].first() for stream in self._streams])
 
     def _check_all(self) -> None:
-        """Traces the usual steps, and compares a first one with what each model itself gives.
-
-        Raises:
-            CannotStack: If they do not agree. No step has been taken then.
-        """
-        with torch.no_grad():
-            for split, kind in enumerate(("train", "val")[: len(self.candidates[0].loaders)]):
-                batch = self._first_batch(split)
-                if _key(kind, batch) not in self._programs:
-                    inputs = [*self._stacked, *self._fixed, *batch]
-                    self._programs[_key(kind, batch)] = self._trace(kind, inputs)
+        """Compares a first traced step with what each model itself gives; none has been taken."""
+        if len(self.candidates[0].loaders) > 1:
+            batch = self._first_batch(1)
+            with torch.no_grad():
+                inputs = [*self._stacked, *self._fixed, *batch]
+                self._programs[_key("val", batch)] = self._trace("val", inputs)
         batch = self._first_batch()
         *gradients, losses = (result.clone() for result in self._step("train", batch))
         for k in range(len(self.candidates)):
@@ -444,10 +405,12 @@ class _Stack:
 
     def _own_loss(self, k: int, batch: Sequence[torch.Tensor]) -> torch.Tensor:
         """The loss as one of the models itself gives it, of shape ()."""
-        model = self.candidates[k].model
-        *inputs, Y = batch if self._is_shared else [item[k] for item in batch]
-        loss: torch.Tensor = model.loss(model(*inputs), Y)
-        return loss.reshape(())
+        return self._own_values(k, batch, "train")[0]
+
+    def _own_values(self, k: int, batch: Sequence[torch.Tensor], kind: str) -> list[torch.Tensor]:
+        own = batch if self._is_shared else [item[k] for item in batch]
+        values: list[torch.Tensor] = _Step(self.candidates[k].model)(own, kind)
+        return values
 
 
 class _Step(torch.nn.Module):
@@ -476,6 +439,10 @@ def _names_of(model: torch.nn.Module, tensors: Sequence[torch.Tensor]) -> list[l
             if id(tensor) in places:
                 names[places[id(tensor)]].append(f"{prefix}.{name}" if prefix else name)
     return names
+
+
+def _own_memory(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _key(kind: str, batch: Batch) -> tuple[Any, ...]:

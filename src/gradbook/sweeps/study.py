@@ -12,13 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gradbook import checks
-from gradbook.errors import (
-    ConfigError,
-    CorruptFileError,
-    GradbookError,
-    MissingExtraError,
-    told,
-)
+from gradbook.errors import ConfigError, CorruptFileError, GradbookError, MissingExtraError, told
 from gradbook.runs.format import unshare
 from gradbook.untrusted import inside, open_file, read_file
 
@@ -49,9 +43,6 @@ class Study:
             the sweep's folder.
         pruner: What ends trials early that do badly, one of `PRUNERS`.
 
-    Attributes:
-        pruner: The same.
-
     Raises:
         ConfigError: If there is no such pruner, or the storage cannot be used.
         MissingExtraError: If Optuna is not installed.
@@ -71,12 +62,7 @@ class Study:
             self._storage()
 
     def create(self, folder: Path, direction: str) -> None:
-        """Makes the study of a new sweep.
-
-        Args:
-            folder: The sweep's folder.
-            direction: "maximize" or "minimize".
-        """
+        """Makes the study of a new sweep, to "maximize" or "minimize"."""
         self._folder, self._name = folder, f"{folder.name}-{uuid.uuid4().hex[:8]}"
         with quietly():
             optuna().create_study(
@@ -84,11 +70,7 @@ class Study:
             )
 
     def find(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Finds the study of a sweep that was stopped.
-
-        Args:
-            folder: The sweep's folder.
-            facts: What `facts` has told of the study then.
+        """Finds the study of a sweep that was stopped, by what `facts` has told of it then.
 
         A last line of its file that a killed process left half written is cut off.
 
@@ -97,14 +79,9 @@ class Study:
             CorruptFileError: If its file is damaged otherwise.
         """
         if facts["in_folder"] != (self._url is None):
-            raise ConfigError(
-                f"The study of {folder} is "
-                + (
-                    "in its folder. Leave storage out."
-                    if facts["in_folder"]
-                    else "in a storage of your own. Give storage (--storage) as it was given then."
-                )
-            )
+            place = "in a storage of your own. Give storage (--storage) as it was given then."
+            place = "in its folder. Leave storage out." if facts["in_folder"] else place
+            raise ConfigError(f"The study of {folder} is {place}")
         if facts["in_folder"] and not (folder / STUDY_FILE).is_file():
             raise ConfigError(f"{folder} has lost its study: there is no {STUDY_FILE}.")
         self._folder, self._name = folder, facts["name"]
@@ -117,19 +94,11 @@ class Study:
                     self._report_damage(f"line {number} is none that Optuna has written")
 
     def facts(self) -> dict[str, Any]:
-        """What has to be known to find it again, as JSON values."""
-        return {
-            "name": self._name,
-            "in_folder": self._url is None,  # without the URL, in which a password may be
-        }
+        """What has to be known to find it again; not the URL, in which a password may be."""
+        return {"name": self._name, "in_folder": self._url is None}
 
     def open(self) -> Any:
-        """Optuna's own study.
-
-        Raises:
-            ConfigError: If the storage does not have it.
-            CorruptFileError: If its file is damaged.
-        """
+        """Optuna's own study."""
         try:
             with quietly():
                 return optuna().load_study(
@@ -213,11 +182,8 @@ class Study:
             return pruners.MedianPruner(
                 n_startup_trials=_NUM_UNJUDGED_TRIALS, n_warmup_steps=_NUM_UNJUDGED_EPOCHS + 1
             )
-        if self.pruner == "halving":
-            return pruners.SuccessiveHalvingPruner()
-        if self.pruner == "hyperband":
-            return pruners.HyperbandPruner()
-        return pruners.NopPruner()
+        names = {"halving": "SuccessiveHalvingPruner", "hyperband": "HyperbandPruner"}
+        return getattr(pruners, names.get(self.pruner, "NopPruner"))()
 
 
 def _is_entry(line: bytes) -> bool:
@@ -230,11 +196,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 def optuna() -> Any:
-    """The package, loaded when a search needs it.
-
-    Raises:
-        MissingExtraError: If it is not installed.
-    """
+    """The package, loaded when a search needs it."""
     try:
         return import_module("optuna")
     except ModuleNotFoundError:
@@ -248,8 +210,7 @@ def quietly() -> Iterator[None]:
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", exceptions.ExperimentalWarning)
+        with warnings.catch_warnings(action="ignore", category=exceptions.ExperimentalWarning):
             yield
     finally:
         logging.set_verbosity(before)

@@ -3,12 +3,14 @@
 import math
 import random
 import sys
-from collections.abc import Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice, product
-from typing import Any
+from typing import Any, TypeVar
 
 from gradbook.errors import ConfigError, shown
+
+T = TypeVar("T")
 
 #: How many trainings a sweep has at most. Each has a folder and a line in a table.
 MOST_MEMBERS = 10_000
@@ -139,11 +141,7 @@ def are_equal(a: Any, b: Any) -> bool:
 
 
 def as_list(name: str, value: Any) -> list[Any]:
-    """What a swept argument names, as a list.
-
-    Raises:
-        ConfigError: If that is more than a sweep can try, as with range(10**9).
-    """
+    """What a swept argument names, as a list; not if it is longer than `MOST_MEMBERS`."""
     values = list(islice(value.tolist() if hasattr(value, "tolist") else value, MOST_MEMBERS + 1))
     if len(values) > MOST_MEMBERS:
         count = f"{len(value):,}" if hasattr(value, "__len__") else "more"
@@ -155,11 +153,7 @@ def as_list(name: str, value: Any) -> list[Any]:
 
 
 def read_values(name: str, value: Any) -> Values:
-    """The values of a swept argument, checked.
-
-    Raises:
-        ConfigError: If there are none, or one of them comes twice.
-    """
+    """The values of a swept argument, of which there are some, and each comes once."""
     if isinstance(value, Range):
         return value
     values = as_list(name, value)
@@ -174,6 +168,22 @@ def read_values(name: str, value: Any) -> Values:
     return values
 
 
+def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The values but for that of one name."""
+    return {key: value for key, value in values.items() if key != name}
+
+
+def grouped(items: Iterable[T], are_alike: Callable[[T, T], bool]) -> list[list[T]]:
+    """The items in groups, in order: each joins the first group whose first one it is like."""
+    groups: list[list[T]] = []
+    for item in items:
+        group = next((group for group in groups if are_alike(group[0], item)), None)
+        if group is None:
+            groups.append(group := [])
+        group.append(item)
+    return groups
+
+
 def count_of(values: Values) -> int:
     """How many values a grid takes of these; 1 for a range that does not say how many."""
     return (values.num or 1) if isinstance(values, Range) else len(values)
@@ -186,12 +196,9 @@ def grid(values: Mapping[str, Values]) -> list[dict[str, Any]]:
 
 
 def sampled(values: Mapping[str, Values], num_samples: int, seed: int) -> list[dict[str, Any]]:
-    """Random combinations: each value is drawn on its own, evenly from its list or range.
+    """Random combinations, fewer than `num_samples` if there are not as many.
 
-    Args:
-        values: What is tried, by name.
-        num_samples: How many combinations; fewer if there are not as many.
-        seed: The same seed draws the same combinations.
+    Each value is drawn on its own, evenly from its list or range.
     """
     generator = random.Random(seed)
     found: list[dict[str, Any]] = []

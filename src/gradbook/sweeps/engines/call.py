@@ -98,8 +98,7 @@ def perform(call: Call) -> bytes:
             if os.path.isdir(call.folder):
                 os.chdir(call.folder)
             function, item = pickle.loads(call.function), pickle.loads(call.item)
-            outcome: bytes = cloudpickle.dumps(attempt(call.index, function, item))
-            return outcome
+            return bytes(cloudpickle.dumps(attempt(call.index, function, item)))
     except (Exception, KeyboardInterrupt) as error:  # in unpickling, or in pickling a result
         return pickle.dumps(Failed(call.index, describe(error)))
 
@@ -152,9 +151,7 @@ def describe(error: BaseException) -> str:
 def pickled(value: Any, is_elsewhere: bool) -> bytes:
     """`value` as bytes. What a worker could not import goes along as a copy of its code.
 
-    Args:
-        value: A function or an item.
-        is_elsewhere: Whether the worker may be on another machine, without the user's own modules.
+    A worker that is elsewhere may be on another machine, without the user's own modules.
     """
     registered = cloudpickle.list_registry_pickle_by_value()
     modules = [
@@ -165,11 +162,10 @@ def pickled(value: Any, is_elsewhere: bool) -> bytes:
     for module in modules:
         cloudpickle.register_pickle_by_value(module)
     try:
-        copy: bytes = cloudpickle.dumps(value)
+        return bytes(cloudpickle.dumps(value))
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
-    return copy
 
 
 def search_path() -> list[str]:

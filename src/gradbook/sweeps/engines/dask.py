@@ -139,9 +139,7 @@ def _perform_in_process(call: Call, sender: str) -> bytes:
 def _stop(sender: str, is_last: bool) -> None:
     """Interrupts a sender's calls, once even if several workers are in this process; or ends them.
 
-    Args:
-        sender: Whose calls.
-        is_last: Whether they are to end at once.
+    With `is_last` they end at once.
     """
     for worker in list(_processes.get(sender, ())):
         if is_last:

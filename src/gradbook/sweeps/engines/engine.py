@@ -87,11 +87,7 @@ class Engine(ABC):
         atexit.unregister(self.__exit__)
 
     def arrived(self, timeout: float = 1.0) -> list[Outcome]:
-        """Waits until a call has ended, for at most `timeout` seconds.
-
-        Returns:
-            The outcome of each call that has ended. They are no longer running.
-        """
+        """Waits for an end for at most `timeout` seconds; what has ended, is no longer running."""
         wait(self.running, timeout, FIRST_COMPLETED)
         ended = [future for future in self.running if future.done()]
         return [self._outcome(future, self.running.pop(future)) for future in ended]
