@@ -53,13 +53,6 @@ class File(NamedTuple):
     num_bytes: int
     sha256: str
 
-    @classmethod
-    def of(cls, name: str, num_bytes: str, sha256: str) -> "File":
-        """The file of a line of the table. Its name tells the split and the dimensions."""
-        split: Literal["train", "val"] = "train" if name.startswith("train") else "val"
-        num_dims = int(name.partition("-idx")[2][0])
-        return cls(name, split, num_dims, int(num_bytes), sha256)
-
 
 #: The labels come first: they are small, so that a fetch that must fail does so soon.
 _FILES = """
@@ -68,7 +61,16 @@ train-labels-idx1-ubyte    60008 bad3541b69d912435c50bb6ba87bec294ff4f6a2e124612
 t10k-images-idx3-ubyte   7840016 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b
 train-images-idx3-ubyte 47040016 c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888
 """
-FILES = tuple(File.of(*line.split()) for line in _FILES.strip().splitlines())
+FILES = tuple(
+    File(
+        name,
+        "train" if name.startswith("train") else "val",
+        int(name.partition("-idx")[2][0]),
+        int(num_bytes),
+        sha256,
+    )
+    for name, num_bytes, sha256 in map(str.split, _FILES.strip().splitlines())
+)
 
 MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -85,6 +87,10 @@ MAX_KEPT_BYTES = 256 << 20
 _PATIENCE_SECONDS = 60.0
 
 
+_PlaceName = Literal["root", "system", "cache", "sample"]
+_Status = Literal["found", "missing", "incomplete", "corrupt"]
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder in which Fashion-MNIST was looked for.
@@ -99,9 +105,9 @@ class Place:
         files: The files that are there, in the order of `FILES`.
     """
 
-    name: Literal["root", "system", "cache", "sample"]
+    name: _PlaceName
     folder: Path
-    status: Literal["found", "missing", "incomplete", "corrupt"]
+    status: _Status
     detail: str
     advice: str
     files: tuple[Path, ...]
@@ -260,8 +266,7 @@ class FashionMNIST(DataModule):
         num_images = min(len(X), nrows * ncols)
         if num_images == 0:
             raise DataError("There is no image to draw: the batch is empty.")
-        # No empty places where there are fewer images.
-        ncols = min(ncols, num_images)
+        ncols = min(ncols, num_images)  # no empty places where there are fewer images
         nrows = -(-num_images // ncols)
         titles = list(labels)[:num_images] if len(labels) else text_labels(y[:num_images])
         show_images(X[:num_images].squeeze(1), nrows, ncols, titles=titles)
@@ -309,23 +314,19 @@ def _places(root: str | os.PathLike[str], verify: bool = False) -> Iterator[Plac
     yield _look("root", raw, f"put {names} in {raw}, with .gz or without", verify)
     debian = "sudo apt install dataset-fashion-mnist (Debian)"
     yield _look("system", SYSTEM_FOLDER, debian, verify)
-    again = "run again with a network"
-    if is_offline():
-        again += ", without GRADBOOK_OFFLINE"
+    again = f"run again with a network{', without GRADBOOK_OFFLINE' if is_offline() else ''}"
     yield _look("cache", cache_folder(), again, verify)
     yield _look("sample", SAMPLE_FOLDER, "install gradbook again", verify)
 
 
-def _look(
-    name: Literal["root", "system", "cache", "sample"], folder: Path, advice: str, verify: bool
-) -> Place:
+def _look(name: _PlaceName, folder: Path, advice: str, verify: bool = False) -> Place:
     found: list[Path] = []
     missing, wrong = [], []
     for file in FILES:
-        # The plain file first: it is read faster.
-        candidates = [folder / file.name, folder / f"{file.name}.gz"]
-        path = next((path for path in candidates if path.is_file()), None)
-        if path is None:
+        path = folder / file.name  # the plain file first: it is read faster
+        if not path.is_file():
+            path = folder / f"{file.name}.gz"
+        if not path.is_file():
             missing.append(file.name)
             continue
         found.append(path)
@@ -337,7 +338,8 @@ def _look(
                 _read(path, file, name)
         except (DataError, OSError) as error:
             wrong.append(str(error))
-    status: Literal["found", "missing", "incomplete", "corrupt"]
+    status: _Status = "found"
+    detail = "60,000 training and 10,000 validation images"
     if not found:
         status, detail = "missing", "none of the four files is there"
     elif missing:
@@ -345,9 +347,7 @@ def _look(
     elif wrong:
         status, detail = "corrupt", "; ".join(wrong)
     elif name == "sample":
-        status, detail = "found", "10,000 training and 2,000 validation images, bundled"
-    else:
-        status, detail = "found", "60,000 training and 10,000 validation images"
+        detail = "10,000 training and 2,000 validation images, bundled"
     return Place(name, folder, status, detail, advice, tuple(found))
 
 
@@ -367,7 +367,7 @@ def _check_size(path: Path, file: File) -> None:
 
 
 def _find(root: str | os.PathLike[str]) -> Place:
-    """The place to read from: the first with all files, or the cache after a download."""
+    """The place to read from: the first with all files, the cache after a download, the sample."""
     passed: list[Place] = []
     for place in _places(root):
         if place.name == "sample":
@@ -376,17 +376,12 @@ def _find(root: str | os.PathLike[str]) -> Place:
             _warn_of_incomplete(passed, place)
             return place
         passed.append(place)
-    return _fetched(passed, sample=place)
-
-
-def _fetched(places: Sequence[Place], sample: Place) -> Place:
-    """The cache, the last of `places`, after a download; the sample if there is none."""
-    cache = places[-1]
+    sample, cache = place, passed[-1]
     try:
         _download(cache.folder)
     except DownloadError as error:
-        looked = "\n".join(f"  {place.folder}: {place.detail}" for place in places)
-        ways = "\n".join(f"  {place.advice}" for place in places)
+        looked = "\n".join(f"  {place.folder}: {place.detail}" for place in passed)
+        ways = "\n".join(f"  {place.advice}" for place in passed)
         warn(
             f"Only a sample of Fashion-MNIST is used: 10,000 training and 2,000 validation "
             f"images instead of 60,000 and 10,000, so that accuracies will be lower than with "
@@ -395,8 +390,8 @@ def _fetched(places: Sequence[Place], sample: Place) -> Place:
             SampleDataWarning,
         )
         return sample
-    _warn_of_incomplete(places[:-1], cache)
-    return _look("cache", cache.folder, cache.advice, verify=False)
+    _warn_of_incomplete(passed, cache)
+    return _look("cache", cache.folder, cache.advice)
 
 
 def _warn_of_incomplete(passed: Sequence[Place], used: Place) -> None:

@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,11 +50,11 @@ def read_idx(
         start = bytearray()
         shape = None
         while shape is None:
-            chunk = next(chunks, b"")
+            chunk = next(chunks, None)
+            if chunk is None:
+                raise _corrupt(path, "a header", f"only {len(start)} bytes")
             start += chunk
             shape = _shape(start, path, num_dims)
-            if shape is None and not chunk:
-                raise _corrupt(path, "a header", f"only {len(start)} bytes")
         if math.prod(filter(None, shape)) >= 2**63:  # too much even if another dimension is 0
             raise _corrupt(path, "dimensions that a tensor can have", _describe(shape))
         header_bytes = 4 + 4 * len(shape)
@@ -63,9 +64,13 @@ def read_idx(
             raise _corrupt(path, _describe(shape), f"a file of only {size} bytes")
         # One buffer, filled in place: the images must not be held twice.
         values = bytearray(num_bytes)
-        filled = _fill(values, 0, memoryview(start)[header_bytes:], shape, path)
-        for chunk in chunks:
-            filled = _fill(values, filled, memoryview(chunk), shape, path)
+        filled = 0
+        for piece in chain([start[header_bytes:]], chunks):
+            end = filled + len(piece)
+            if end > num_bytes:
+                raise _corrupt(path, _describe(shape), "more bytes than that")
+            values[filled:end] = piece
+            filled = end
     if filled < num_bytes:
         raise _corrupt(path, _describe(shape), f"an end after {filled} bytes")
     if sha256 is not None:
@@ -140,17 +145,6 @@ def _shape(start: bytearray, path: Path, num_dims: int | None) -> tuple[int, ...
     if len(start) < 4 + 4 * dims:
         return None
     return struct.unpack_from(f">{dims}I", start, 4)
-
-
-def _fill(
-    values: bytearray, filled: int, piece: memoryview, shape: tuple[int, ...], path: Path
-) -> int:
-    """Puts the next piece into the buffer and returns how much of it is filled."""
-    end = filled + len(piece)
-    if end > len(values):
-        raise _corrupt(path, _describe(shape), "more bytes than that")
-    values[filled:end] = piece
-    return end
 
 
 def _kind(num_dims: int) -> str:
