@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradbook.display.file import PICTURE_KINDS, save_figure
+from gradbook.display.file import check_picture_names, save_figure
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
@@ -103,7 +103,8 @@ def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
         for name in names
         if any(name not in each or each[name] != settings[0].get(name) for each in settings)
     ]
-    return sorted(differ, key=_prominence)
+    # Sorting keeps the order of those that are not prominent.
+    return sorted(differ, key=lambda name: (*PROMINENT, name).index(name))
 
 
 def names_of(runs: Sequence[StoredRun]) -> list[str]:
@@ -164,9 +165,7 @@ def save_overlay(runs: Sequence[StoredRun], paths: Sequence[Path]) -> None:
         CorruptFileError: If the metrics.jsonl of a run is damaged.
         StorageError: If a file cannot be written.
     """
-    for path in paths:
-        if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
-            raise ConfigError(f"A picture's name ends in .svg or .png, but {str(path)!r} does not.")
+    check_picture_names(paths)
     save_figure(overlay(runs), paths)
 
 
@@ -211,8 +210,7 @@ def _dress(axes: "Axes", quantity: str) -> None:
     axes.set_ylabel(printable(_NAMES.get(quantity, quantity)), parse_math=False)
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
@@ -235,7 +233,3 @@ def _colors(count: int) -> list[Any]:
 
     colors = mpl.colormaps["turbo"]
     return [colors(0.05 + 0.9 * index / (count - 1)) for index in range(count)]
-
-
-def _prominence(name: str) -> int:
-    return PROMINENT.index(name) if name in PROMINENT else len(PROMINENT)

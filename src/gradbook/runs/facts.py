@@ -35,17 +35,13 @@ def first_facts(
     model_name: str | None,
     data_name: str | None,
 ) -> dict[str, Any]:
-    """What run.json says when a training begins.
+    """What run.json says when a training begins: in the folder `name`, by this command if by one.
 
-    Args:
-        trainer: The trainer, which is prepared.
-        name: The folder's name.
-        command: The words after `gradbook` that repeat it, or None.
-        model_name: What the command calls the model; None takes its class.
-        data_name: Likewise of the data.
+    The model and the data are called by their classes where the command has no names for them.
     """
     model, data, now = trainer.model, trainer.data, now_text()
     hyperparameters = plain(getattr(trainer, "hparams", {}))
+    source = getattr(data, "source", None)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -65,7 +61,7 @@ def first_facts(
             "name": data_name or _name_of(data),
             "class": qualified_name(type(data)),
             "hyperparameters": plain(getattr(data, "hparams", {})),
-            "source": _text(getattr(data, "source", None)),
+            "source": None if source is None else str(source),
             "is_sample": bool(getattr(data, "is_sample", False)),
             "num_train": _num_examples(trainer.train_dataloader),
             "num_val": _num_examples(trainer.val_dataloader),
@@ -87,7 +83,7 @@ def first_facts(
         },
         "platform": platform.platform(),
         "git": git_state(),
-        "sessions": [{"started": now, "ended": None, "status": "running", "first_epoch": 0}],
+        "sessions": [_session(now, first_epoch=0)],
         "started": now,
         "ended": None,
         "seconds": 0.0,
@@ -97,50 +93,39 @@ def first_facts(
         "final": {},
         "best": {},
         "diverged": None,
-        "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        "process": _process(),
         "metrics": None,
     }
 
 
 def resumed_facts(
-    trainer: "Trainer", facts: Mapping[str, Any], command: Sequence[str] | None
+    trainer: "Trainer", facts: dict[str, Any], command: Sequence[str] | None
 ) -> dict[str, Any]:
-    """What run.json says when a training is resumed.
-
-    Args:
-        trainer: The trainer, which is prepared.
-        facts: What run.json said before.
-        command: The words after `gradbook` that repeat it; None leaves those of before.
-    """
-    now = now_text()
+    """What run.json says when a training is resumed, from what it said before."""
     sessions = [
-        {**before, "status": "killed"} if before["status"] == "running" else before
+        {**before, "status": before["status"].replace("running", "killed")}
         for before in facts["sessions"]
     ]
-    session = {
-        "started": now,
-        "ended": None,
-        "status": "running",
-        "first_epoch": trainer.position.epoch,
-    }
-    return {
-        **facts,
+    settings = facts["trainer"]["hyperparameters"] | {"max_epochs": trainer.max_epochs}
+    return facts | {
         "status": "running",
         "error": None,
         "command": command or facts["command"],
-        "trainer": {
-            **facts["trainer"],
-            "hyperparameters": {
-                **facts["trainer"]["hyperparameters"],
-                "max_epochs": trainer.max_epochs,
-            },
-        },
-        "sessions": [*sessions, session],
+        "trainer": facts["trainer"] | {"hyperparameters": settings},
+        "sessions": [*sessions, _session(now_text(), trainer.position.epoch)],
         "ended": None,
         "max_epochs": trainer.max_epochs,
-        "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        "process": _process(),
         "metrics": None,
     }
+
+
+def _session(now: str, first_epoch: int) -> dict[str, Any]:
+    return {"started": now, "ended": None, "status": "running", "first_epoch": first_epoch}
+
+
+def _process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:
@@ -197,7 +182,3 @@ def _num_examples(loader: Any) -> int | None:
         return len(loader.dataset)
     except (AttributeError, TypeError):
         return None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

@@ -18,14 +18,7 @@ from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.history import History
 from gradbook.record import Metric
 from gradbook.registry import WATCHERS
-from gradbook.runs.lines import (
-    Lines,
-    Values,
-    canonical,
-    report_line,
-    validate,
-    with_crc,
-)
+from gradbook.runs.lines import Lines, Values, canonical, report_line, validate, with_crc
 from gradbook.storage import as_word, unwritable, write_atomically
 from gradbook.untrusted import (
     MAX_SETTINGS_BYTES,
@@ -55,14 +48,7 @@ REPORT_FILES = tuple(f"{name}.{kind}" for name in WATCHERS for kind in ("svg", "
 
 #: What `gradbook inspect` and `gradbook export` add to a run.
 INSPECT_FOLDER = "inspect"
-INSPECT_PICTURES = (
-    "confusion",
-    "calibration",
-    "mistakes",
-    "weights",
-    "predicted",
-    "residuals",
-)
+INSPECT_PICTURES = ("confusion", "calibration", "mistakes", "weights", "predicted", "residuals")
 EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
 
 #: Every file that a run may have. What else lies in its folder is somebody's own.
@@ -130,9 +116,7 @@ def remove_files(folder: Path | str) -> None:
 
 
 def unshare(path: Path) -> None:
-    """Gives a file that has other names, which may be anywhere, a content of its own.
-
-    What is added to it does not reach them then.
+    """Gives a file a content of its own: what is added does not reach the other names it has.
 
     Raises:
         StorageError: If it cannot be written.
@@ -154,12 +138,7 @@ def remove_half_written(folder: Path | str) -> None:
 
 
 def write_run(folder: Path | str, facts: dict[str, Any]) -> None:
-    """Writes run.json, whole or not at all.
-
-    Args:
-        folder: The run's folder.
-        facts: Its content: JSON values, in which NaN and infinities become null. A checksum is
-            added.
+    """Writes run.json, whole or not at all: JSON values with a checksum. NaN becomes null.
 
     Raises:
         StorageError: If it cannot be written.
@@ -202,9 +181,9 @@ def read_run(folder: Path | str) -> dict[str, Any]:
         if facts.get("checksum") != _checksum(rest):
             raise ValueError("it was changed after it was written (its checksum differs)")
         validate("run.schema.json", facts)
+    except CorruptFileError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, CorruptFileError):
-            raise
         _report_damage(path, reason_of(error))
     return facts
 
@@ -230,11 +209,9 @@ def results_of(history: History) -> dict[str, Any]:
 def _report_damage(path: Path, reason: str) -> NoReturn:
     folder = path.parent
     whole = [name for name in CHECKPOINT_FILES.values() if os.path.isfile(folder / name)]
-    rest = (
-        f"The trained parameters can still be loaded from {' and '.join(whole)} there."
-        if whole
-        else "There is no checkpoint to load the trained parameters from: train again."
-    )
+    rest = "There is no checkpoint to load the trained parameters from: train again."
+    if whole:
+        rest = f"The trained parameters can still be loaded from {' and '.join(whole)} there."
     raise CorruptFileError(
         f"{path} is damaged: {reason}. {rest} A copy of the file, if you have one, repairs the "
         f"run; `gradbook rm {shlex.quote(as_word(folder))}` removes it."
@@ -261,13 +238,8 @@ class MetricsLog:
     """Appends recorded values to a run's metrics.jsonl, each with one system call.
 
     The file is made if it does not exist. A last line that a killed process left half written is
-    cut off.
-
-    Args:
-        folder: The run's folder.
-        resume_at: The number of lines after which a training goes on; the later ones are
-            superseded. None goes on after the last.
-        held: Where the folder is found from then on; None takes `folder`.
+    cut off. A training that is resumed goes on after `resume_at` lines: later ones are superseded.
+    From then on the folder is found as `held`.
 
     Attributes:
         lines: The number of lines in the file.
@@ -353,11 +325,7 @@ def read_metrics(folder: Path | str, facts: dict[str, Any]) -> Values:
     """The values that a run recorded, oldest first, after every line was verified.
 
     Values that a resumed training recorded anew are there once. Of a file that has grown since
-    `facts` were read, only what these speak of is given.
-
-    Args:
-        folder: The run's folder.
-        facts: What `read_run` gave for it.
+    `read_run` gave `facts`, only what these speak of is given.
 
     Raises:
         CorruptFileError: If the file is missing or damaged.

@@ -106,20 +106,17 @@ class StoredRun:
     @property
     def epochs(self) -> int:
         """The number of finished epochs."""
-        epochs: int = self._results["epochs"]
-        return epochs
+        return int(self._results["epochs"])
 
     @property
     def final(self) -> dict[str, float | None]:
         """The last epoch's mean of each label; None is NaN or infinite."""
-        final: dict[str, float | None] = self._results["final"]
-        return final
+        return dict(self._results["final"])
 
     @property
     def best(self) -> dict[str, dict[str, Any]]:
         """The "value" and the "epoch" of the best mean of each loss and accuracy."""
-        best: dict[str, dict[str, Any]] = self._results["best"]
-        return best
+        return dict(self._results["best"])
 
     @property
     def best_checkpoint(self) -> dict[str, Any] | None:
