@@ -139,9 +139,13 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
     epochs = recorded.epochs
     by_split = {trend.curve.label.startswith("val_"): trend for trend in trends}
     trained, validated = by_split.get(False), by_split.get(True)
+    decisive = trends[::-1]  # validation is asked first
 
     def told(label: Label, trend: Trend, reason: str) -> Verdict:
         return _told(label, trend, reason, epochs, start)
+
+    def cannot_tell(trend: Trend, reason: str) -> Verdict:
+        return told("cannot tell", trend, f"cannot tell from {epochs} epochs. {reason}")
 
     if trained is not None and trained.rises and trained.level >= _RISEN * start > 0:
         reason = f"{trained.pace(epochs)}. It is {trained.level / start:.2g} times its start."
@@ -154,8 +158,8 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
         meanwhile = trained.pace() if trained.is_falling else fell
         reason = f"{validated.worsening(epochs)}, while {meanwhile}. {validated.turn}"
         return told("overfitting", validated, reason)
-    for trend in (validated, trained):
-        if trend is not None and trend.oscillates:
+    for trend in decisive:
+        if trend.oscillates:
             reason = (
                 f"{trend.curve.label} jumps up and down by about {trend.amount(trend.swing)} from "
                 f"one value to the next, and the jumps do not die out. It began at {start:.4g} and "
@@ -164,38 +168,36 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
             swing = trend.swing * trend.factor
             return replace(told("oscillating", trend, reason), noise=swing)
     if _diverges(trained, validated):
-        trend = trained or trends[0]
-        return told("diverged", trend, f"{trend.worsening(epochs)}. {trend.turn}")
-    for trend in (validated, trained):
-        if trend is not None and (trend.climbs or trend.climb > 0):
+        return told("diverged", trends[0], f"{trends[0].worsening(epochs)}. {trends[0].turn}")
+    for trend in decisive:
+        if trend.climbs or trend.climb > 0:
             beside = _beside(trend, trained if trend is validated else validated)
-            reason = f"cannot tell from {epochs} epochs. {trend.worsening(epochs)}{beside}."
-            return told("cannot tell", trend, f"{reason} {trend.turn}")
+            return cannot_tell(trend, f"{trend.worsening(epochs)}{beside}. {trend.turn}")
     if trained and validated and _may_overfit(trained, validated):
-        reason = (
-            f"cannot tell from {epochs} epochs. {validated.turn} Meanwhile the training loss has "
-            f"become lower, as when a model overfits. But {validated.curve.label} varies by "
-            f"{validated.noise} around its trend, so this may be chance."
+        return cannot_tell(
+            validated,
+            f"{validated.turn} Meanwhile the training loss has become lower, as when a model "
+            f"overfits. But {validated.curve.label} varies by {validated.noise} around its trend, "
+            f"so this may be chance.",
         )
-        return told("cannot tell", validated, reason)
-    for trend in (validated, trained):
-        if trend is not None and trend.spikes and trend.spikes[-1][0] > trend.curve.xs[-1]:
-            reason = (
-                f"cannot tell from {epochs} epochs. The last value of {trend.curve.label} stands "
-                f"far above those before it, and only more epochs can tell whether it comes back."
+    for trend in decisive:
+        if trend.spikes and trend.spikes[-1][0] > trend.curve.xs[-1]:
+            return cannot_tell(
+                trend,
+                f"The last value of {trend.curve.label} stands far above those before it, and only "
+                f"more epochs can tell whether it comes back.",
             )
-            return told("cannot tell", trend, reason)
-    for trend in (validated, trained):
-        if trend is not None and trend.is_far_behind and not trend.falls:
-            reason = (
-                f"cannot tell from {epochs} epochs. {trend.turn} But {trend.curve.label} varies by "
-                f"{trend.noise} around its trend, so this may be chance."
+    for trend in decisive:
+        if trend.is_far_behind and not trend.falls:
+            return cannot_tell(
+                trend,
+                f"{trend.turn} But {trend.curve.label} varies by {trend.noise} around its trend, "
+                f"so this may be chance.",
             )
-            return told("cannot tell", trend, reason)
-    decider = validated or trends[0]  # where both say the same
+    decider = decisive[0]  # where both say the same
     if all(trend.is_no_better and not trend.is_falling for trend in trends):
         return _unmoved(recorded, decider, start)
-    falling = [trend for trend in (trained, validated) if trend is not None and trend.falls]
+    falling = [trend for trend in trends if trend.falls]
     if trained and validated and falling == [trained]:
         line = validated.line
         if line.slope - line.error > trained.line.slope:
@@ -211,19 +213,19 @@ def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdi
                 f"which hides whether it still falls, too."
             )
         return told("still improving", falling[0], reason)
-    level = [trend for trend in (validated, trained) if trend and trend.is_level]
-    rising = [f" Meanwhile {trend.pace()}." for trend in trends if trend.rises]
+    level = [trend for trend in decisive if trend.is_level]
     if level:
+        rising = [f" Meanwhile {trend.pace()}." for trend in trends if trend.rises]
         reason = f"{level[0].levelled(epochs, start)}.{''.join(rising)}"
         return told("converged", level[0], reason)
-    why = (
-        f"{decider.pace(epochs)}{_beside(decider, trained if decider is validated else None)}"
-        if decider.rises
-        else f"{decider.curve.label} varies by {decider.noise} around its trend, which "
-        f"could hide that it still becomes better or worse"
+    if decider.rises:
+        beside = _beside(decider, trained if decider is validated else None)
+        return cannot_tell(decider, f"{decider.pace(epochs)}{beside}.")
+    return cannot_tell(
+        decider,
+        f"{decider.curve.label} varies by {decider.noise} around its trend, which could hide that "
+        f"it still becomes better or worse.",
     )
-    reason = f"cannot tell from {epochs} epochs. {why}."
-    return told("cannot tell", decider, reason)
 
 
 def _chance(

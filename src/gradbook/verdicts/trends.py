@@ -118,9 +118,7 @@ class Trend:
         if epochs >= TELLING_EPOCHS:
             spikes = _spikes(zs, 1.0 if is_log else abs(float(np.median(curve.ys))))
         left_out = tuple((float(curve.xs[i]), float(curve.ys[i])) for i in sorted(spikes))
-        if spikes:
-            zs = np.delete(zs, spikes)
-            curve = Curve(curve.label, np.delete(curve.xs, spikes), np.delete(curve.ys, spikes))
+        zs, curve = np.delete(zs, spikes), curve.without(spikes)
         first = math.log(start) if is_log else sign * start
         length = max(math.ceil(epochs / 2), min(epochs - 1, 4))
         phase = max(3, int(np.sum(curve.xs > epochs - length)))
@@ -342,20 +340,16 @@ class Trend:
         """How the curve moves in the final phase, which is named if `epochs` are given."""
         up = (self.line.slope > 0) == (higher_is_better(self.curve.label) is False)
         text = f"{self.curve.label} {'rises' if up else 'falls'} by {self.amount(self.line.slope)}"
-        text += " an epoch"
-        if epochs is None:
-            return text
-        return f"{text} over the last {self.last(epochs)} of {epochs} epochs"
+        when = f" over the last {self.last(epochs)} of {epochs} epochs" if epochs else ""
+        return f"{text} an epoch{when}"
 
     def worsening(self, epochs: int) -> str:
         """That the curve gets worse, or is worse than it was, in words."""
         if self.rises:
             return f"{self.pace(epochs)}, {self.evidence}"
-        text = (
-            f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs}"
-        )
         return (
-            f"{text} epochs, worse by {self.amount(self.climb)} than over its best three in a row"
+            f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs} "
+            f"epochs, worse by {self.amount(self.climb)} than over its best three in a row"
         )
 
     @property
@@ -368,12 +362,9 @@ class Trend:
     @property
     def spiked(self) -> str:
         """Which values were left out, as a sentence."""
-        many = len(self.spikes) > 1
         values = " and ".join(f"{y:.4g} in epoch {x:g}" for x, y in self.spikes)
-        return (
-            f"{self.curve.label} has {'spikes' if many else 'a spike'} of {values}, and is judged "
-            f"without {'them' if many else 'it'}."
-        )
+        has, it = ("spikes", "them") if len(self.spikes) > 1 else ("a spike", "it")
+        return f"{self.curve.label} has {has} of {values}, and is judged without {it}."
 
     def levelled(self, epochs: int, start: float) -> str:
         """That the curve has come to a level, in words."""
