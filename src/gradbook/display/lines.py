@@ -43,7 +43,6 @@ class LinesDisplay(Sink):
         self._root = None if root is None else Place(root)
         self._means: dict[str, float] = {}
         self._epoch = 0.0
-        self._waiting = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Notes when the first epoch begins."""
@@ -55,9 +54,7 @@ class LinesDisplay(Sink):
     def write(self, metric: Metric) -> None:
         """Prints the line of an epoch once all its means are there."""
         if self._trainer is None:
-            if not self._waiting:
-                self._waiting = True
-                afterwards(self._save_at_exit)
+            afterwards(self._save)
             return
         if metric.kind != "epoch":
             return
@@ -89,10 +86,6 @@ class LinesDisplay(Sink):
         self._print("  ".join(parts))
         self._begin = now
         self._means.clear()
-
-    def _save_at_exit(self) -> None:
-        self._waiting = False
-        self._save()
 
     def _save(self) -> None:
         """Saves the curves. What fails here is only said: the model has been trained."""

@@ -54,7 +54,6 @@ class NotebookDisplay(Sink):
         self._handle: Handle | None = None
         self._picture: Picture | None = None
         self._next_draw = 0.0
-        self._waiting = False
         self._broken = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
@@ -65,8 +64,7 @@ class NotebookDisplay(Sink):
         """Draws, unless it is too early to draw again."""
         if metric.kind != "point":
             return
-        if self._trainer is None and not self._waiting:
-            self._waiting = True
+        if self._trainer is None:
             afterwards(self._end_cell)
         if self._clock() >= self._next_draw:
             self._draw()
@@ -78,7 +76,6 @@ class NotebookDisplay(Sink):
         self._handle = None
 
     def _end_cell(self) -> None:
-        self._waiting = False
         self.close("finished")
         self._next_draw = 0.0
 

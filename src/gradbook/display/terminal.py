@@ -71,7 +71,6 @@ class TerminalDisplay(Sink):
         self._chart: list[list[Segment]] = []
         self._chart_key: object = None
         self._shown: tuple[int, list[int]] = (0, [])
-        self._waiting = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Shows the first picture; in training, goes on until `close`."""
@@ -105,8 +104,7 @@ class TerminalDisplay(Sink):
 
     def write(self, metric: Metric) -> None:
         """Outside training, sees to it that the chart is printed in the end."""
-        if self._live is None and not self._waiting:
-            self._waiting = True
+        if self._live is None:
             afterwards(self._print)
 
     def close(self, status: str) -> None:
@@ -145,7 +143,6 @@ class TerminalDisplay(Sink):
 
     def _print(self) -> None:
         assert self._console is not None
-        self._waiting = False
         with suppress(*_GONE):
             self._console.print(_Picture(self._chart_lines(*self._size())), end="")
 
@@ -231,14 +228,13 @@ class TerminalDisplay(Sink):
         length = max(0, min(width - len("  ".join(texts)) - 2, 40))
         full, rest = ("━", "─") if self._unicode() else ("#", "-")
         filled = int(part * length)
-        tail = "  ".join(["", *texts[1:]])
         color = {"failed": "red", "interrupted": "yellow", "diverged": "red"}
         done = Style.parse(color.get(self._status or "", "green"))
         return [
             Segment((texts[0] + " ")[:width]),
             Segment(full * filled, done),
             Segment(rest * (length - filled), Style.parse("dim")),
-            Segment(tail),
+            Segment("  ".join(["", *texts[1:]])),
         ]
 
     def _part_done(self) -> float:
