@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -131,12 +131,8 @@ def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | No
     """Makes sure that a good file is at `path`, from the first URL that can deliver it.
 
     The file comes into being at once and whole: it is written under another name in the same
-    folder, verified, and renamed. Processes that fetch it at the same time do not meet.
-
-    Args:
-        urls: The same file at several places, the best first.
-        path: Where the file is to be.
-        verify: Called with the path of a file; raises `DataError` if it is not the right one.
+    folder, verified, and renamed. Processes that fetch it at the same time do not meet. `verify`
+    raises `DataError` if a file is not the right one.
 
     Raises:
         DownloadError: If no URL delivers the right file; every URL is listed with its reason, or
@@ -274,23 +270,16 @@ def _reason(error: Exception) -> str:
 
 def _file_name(url: str) -> str:
     """The name of the file at a URL: one plain name, because it decides where we write."""
-    try:
+    with suppress(ValueError):  # no URL, or a name that no file can have
         parts = urlsplit(url)
         name = PureWindowsPath(unquote(parts.path)).name
-        sound = (
-            parts.scheme in ("http", "https")
-            and name not in ("", "..")
-            and "\0" not in name
-            and len(os.fsencode(name)) <= _MAX_NAME_BYTES
-        )
-    except ValueError:  # no URL, or a name that no file can have
-        sound = False
-    if not sound:
-        raise ConfigError(
-            f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
-            f"the name of a file, of at most {_MAX_NAME_BYTES} bytes."
-        )
-    return name
+        sound = name not in ("", "..") and "\0" not in name and parts.scheme in ("http", "https")
+        if sound and len(os.fsencode(name)) <= _MAX_NAME_BYTES:
+            return name
+    raise ConfigError(
+        f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
+        f"the name of a file, of at most {_MAX_NAME_BYTES} bytes."
+    )
 
 
 def _sha1_check(expected: Any) -> Verify:

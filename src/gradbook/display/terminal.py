@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -17,7 +17,7 @@ from gradbook.record import Metric, Sink
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
-    from rich.segment import Segment
+    from rich.segment import Segment, Segments
 
     from gradbook.board import ProgressBoard
     from gradbook.trainer import Trainer
@@ -129,7 +129,7 @@ class TerminalDisplay(Sink):
         size = self._size()
         lines = [*self._chart_lines(*size), self._bar(size[0])]
         self._clear_rest(size[0])
-        self._live.update(_Picture(lines), refresh=True)
+        self._live.update(_picture(lines), refresh=True)
         self._shown = size[0], [sum(len(segment.text) for segment in line) for line in lines]
         return max(self._min_seconds, (self._cpu_clock() - begin) / _MAX_SHARE)
 
@@ -144,7 +144,7 @@ class TerminalDisplay(Sink):
     def _print(self) -> None:
         assert self._console is not None
         with suppress(*_GONE):
-            self._console.print(_Picture(self._chart_lines(*self._size())), end="")
+            self._console.print(_picture(self._chart_lines(*self._size())), end="")
 
     def _size(self) -> tuple[int, int]:
         """The room for a picture, a column and a line less than there is.
@@ -168,11 +168,9 @@ class TerminalDisplay(Sink):
         if width >= old_width or not lengths or not self._console.is_interactive:
             return
         rows = sum(max(1, -(-length // columns)) for length in lengths)
-        extra = rows - len(lengths)
-        if extra > 0:
-            self._console.file.write(
-                f"\r\x1b[{min(rows, self._console.height) - 1}A\x1b[J" + "\n" * (len(lengths) - 1)
-            )
+        if rows > len(lengths):
+            up = min(rows, self._console.height) - 1
+            self._console.file.write(f"\r\x1b[{up}A\x1b[J" + "\n" * (len(lengths) - 1))
 
     # What the picture holds
 
@@ -212,7 +210,6 @@ class TerminalDisplay(Sink):
         trainer: Any = self._trainer
         elapsed = self._clock() - self._begin
         part = self._part_done()
-        steps = getattr(trainer, "train_batch_idx", 0)
         epoch = min(trainer.epoch + 1, trainer.max_epochs)
         texts = [f"epoch {epoch}/{trainer.max_epochs}"]
         if self._status is not None:
@@ -221,7 +218,7 @@ class TerminalDisplay(Sink):
             now = part - self._part_before
             left = f" < {duration(elapsed / now * (1 - part))}" if now > 0 and part < 1 else ""
             texts.append(duration(elapsed) + left)
-        speed = self._steps_per_second(steps, elapsed)
+        speed = self._steps_per_second(getattr(trainer, "train_batch_idx", 0), elapsed)
         texts.append(f"{speed:.0f} steps/s" if speed >= 100 else f"{speed:.3g} steps/s")
         while len(texts) > 1 and len("  ".join(texts)) > width - 12:
             texts.pop()
@@ -261,18 +258,10 @@ class TerminalDisplay(Sink):
         return self._console.encoding.startswith("utf")
 
 
-class _Picture:
-    """Lines that are ready to be written, for rich."""
+def _picture(lines: Sequence[Sequence["Segment"]]) -> "Segments":
+    from rich.segment import Segment, Segments
 
-    def __init__(self, lines: Sequence[Sequence["Segment"]]) -> None:
-        self._lines = lines
-
-    def __rich_console__(self, console: object, options: object) -> Iterator["Segment"]:
-        from rich.segment import Segment
-
-        for line in self._lines:
-            yield from line
-            yield Segment.line()
+    return Segments(segment for line in lines for segment in (*line, Segment.line()))
 
 
 def _segments(line: chart.Line) -> list["Segment"]:

@@ -34,10 +34,8 @@ Trusted = Callable[[str, str, Any, Any], Any]
 class Recipe:
     """What a run's model and data are made from.
 
-    Attributes:
-        model, data: The classes.
-        arguments: The constructor arguments by name, under "model", "data" and "trainer".
-        seed: The random seed with which both are made.
+    Their classes, the constructor arguments by name under "model", "data" and "trainer", and the
+    random seed with which both are made.
     """
 
     model: type
