@@ -142,8 +142,8 @@ def overlay(runs: Sequence[StoredRun]) -> "Figure":
     width = 3.2 * len(quantities) + 0.6 + 0.085 * max(map(len, texts))
     height = max(3, 0.21 * (len(runs) + len(_STYLES)) + 0.2)
     figure = Figure(figsize=(width, height), layout="constrained")
-    for place, quantity in enumerate(quantities):
-        axes = figure.add_subplot(1, len(quantities), place + 1)
+    panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+    for axes, quantity in zip(panels, quantities, strict=True):
         for run, color in zip(runs, colors, strict=True):
             _draw(axes, run, quantity, color)
         _dress(axes, quantity)
@@ -189,9 +189,7 @@ def _draw(axes: "Axes", run: StoredRun, quantity: str, color: Any) -> None:
         y[~np.isfinite(y)] = np.nan
         # Alone, a point makes no line.
         marker = "o" if np.isfinite(y).sum() == 1 else ""
-        axes.plot(
-            epochs, y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=4
-        )
+        axes.plot(epochs, y, color=color, ls=style, lw=width, marker=marker, markersize=4)
 
 
 def _dress(axes: "Axes", quantity: str) -> None:

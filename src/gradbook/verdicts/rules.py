@@ -233,9 +233,9 @@ def _chance(
 ) -> Verdict | None:
     """The verdict on a classifier whose answers are no better than guessing."""
     epochs, classes = recorded.epochs, recorded.num_classes
-    decider = validated or trained
+    trends = [trend for trend in (trained, validated) if trend is not None]
     scores = [recorded.curves[name] for name in _SCORES if name in recorded.curves]
-    if decider is None or not scores or _diverges(trained, validated):
+    if not scores or _diverges(trained, validated):
         return None
     for score in scores:
         if classes is None:
@@ -245,7 +245,6 @@ def _chance(
             guessed = bool(np.median(score.ys[-math.ceil(len(score.ys) / 2) :]) <= most)
         if not guessed:
             return None
-    trends = [trend for trend in (trained, validated) if trend is not None]
     if any(trend.falls for trend in trends) or _has_learned(trained, validated, classes):
         return None
     score = scores[0]
@@ -255,16 +254,15 @@ def _chance(
             f"answers, whatever it is trained on."
         )
     else:
+        best, lasts = int(np.argmax(score.ys)), ""
+        if score.ys[best] > 2 * _GUESSED / classes:
+            lasts = f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})"
         reason = (
             f"{score.label} is {score.ys[-1]:.3g} after {epochs} epochs, and guessing among "
-            f"{classes} classes gives {1 / classes:.3g}: the model has learned nothing"
+            f"{classes} classes gives {1 / classes:.3g}: the model has learned nothing{lasts}."
         )
-        best = int(np.argmax(score.ys))
-        if score.ys[best] > 2 * _GUESSED / classes:
-            reason += f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})"
-        reason += "."
     reason += f" {_advice(recorded, trends, start)}"
-    return _told("stuck", decider, reason, epochs, start)
+    return _told("stuck", trends[-1], reason, epochs, start)
 
 
 def _has_learned(trained: Trend | None, validated: Trend | None, classes: int | None) -> bool:
@@ -366,8 +364,7 @@ def _count(epochs: int) -> str:
 
 def _start_of(recorded: Recorded, train: Curve | None, val: Curve | None) -> float:
     """The value at which the training began: of its first point, or else of its first epoch."""
-    points = _training_points(recorded, train)
-    curve = points or train or val
+    curve = _training_points(recorded, train) or train or val
     return float(curve.ys[0]) if curve is not None and len(curve.ys) else math.nan
 
 
