@@ -432,10 +432,9 @@ def _download(folder: Path) -> None:
 
 Arrays = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
-#: What was read last, so that a second FashionMNIST in the process costs nothing: the files with
-#: their sizes and dates, the images and labels by split, and the resized images if there are any.
-_kept: tuple[object, Arrays] | None = None
-_kept_resized: tuple[tuple[int, int], Arrays] | None = None
+#: What was read last, so that a second FashionMNIST in the process costs nothing: by the files with
+#: their sizes and dates, and by the size of resized images if there are any.
+_kept: dict[object, Arrays] = {}
 
 
 def _read(path: Path, file: File, place: str) -> torch.Tensor:
@@ -445,36 +444,33 @@ def _read(path: Path, file: File, place: str) -> torch.Tensor:
 
 def _load(place: Place) -> Arrays:
     """The images (N, 28, 28) as uint8 and the labels (N,) as int64, by split."""
-    global _kept, _kept_resized
     stats = [path.stat() for path in place.files]
-    key = (place.files, [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats])
-    if _kept is not None and _kept[0] == key:
-        return _kept[1]
-    _kept = _kept_resized = None  # let go of the old before there is the new
-    tensors = {
-        (file.split, file.num_dims): _read(path, file, place.name)
-        for path, file in zip(place.files, FILES, strict=True)
-    }
-    arrays = {
-        split: (tensors[split, 3], tensors[split, 1].to(torch.int64)) for split in ("train", "val")
-    }
-    _kept = (key, arrays)
-    return arrays
+    key = (place.files, *((stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats))
+    if key not in _kept:
+        _kept.clear()  # let go of the old before there is the new
+        tensors = {
+            (file.split, file.num_dims): _read(path, file, place.name)
+            for path, file in zip(place.files, FILES, strict=True)
+        }
+        _kept[key] = {
+            split: (tensors[split, 3], tensors[split, 1].to(torch.int64))
+            for split in ("train", "val")
+        }
+    return _kept[key]
 
 
 def _resized(arrays: Arrays, size: tuple[int, int]) -> Arrays:
     """The same with images of another size; those of the last size are remembered."""
-    global _kept_resized
     if all(images.shape[1:] == size for images, _ in arrays.values()):
         return arrays
-    if _kept_resized is None or _kept_resized[0] != size:
-        _kept_resized = None
-        resized = {
+    if size not in _kept:
+        for key in [key for key, other in _kept.items() if other is not arrays]:
+            del _kept[key]
+        _kept[size] = {
             split: (resize_images(images, size), labels)
             for split, (images, labels) in arrays.items()
         }
-        _kept_resized = (size, resized)
-    return _kept_resized[1]
+    return _kept[size]
 
 
 def _prepare(batch: list[torch.Tensor], resize: tuple[int, int] | None) -> list[torch.Tensor]:

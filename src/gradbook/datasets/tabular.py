@@ -261,11 +261,7 @@ def _near(name: Any, frame: "pd.DataFrame") -> str:
 
 
 def _holds_numbers(name: Any, column: "pd.Series[Any]") -> bool:
-    """Whether a column of the training rows holds numbers, and not categories.
-
-    Raises:
-        DataError: If it holds neither.
-    """
+    """Whether a column of the training rows holds numbers, or categories; else a DataError."""
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(column):

@@ -18,14 +18,7 @@ PICTURE_KINDS = ("svg", "png")
 
 
 def save_curve(board: "ProgressBoard", folder: Path | str) -> list[Path]:
-    """Draws a board into the files curve.svg and curve.png of `folder`.
-
-    Returns:
-        The files.
-
-    Raises:
-        StorageError: If they cannot be written.
-    """
+    """Draws a board into the files curve.svg and curve.png of `folder`, and returns these."""
     from gradbook.display.picture import Picture
 
     picture = Picture(board)
@@ -44,11 +37,7 @@ def check_picture_names(paths: Iterable[Path]) -> None:
 
 
 def save_figure(figure: "Figure", paths: Iterable[Path]) -> None:
-    """Writes a figure into files whose names end as `check_picture_names` wants it.
-
-    Raises:
-        StorageError: If one cannot be written.
-    """
+    """Writes a figure into files whose names end as `check_picture_names` wants it."""
     layout = figure.get_layout_engine()
     figure.draw_without_rendering()  # once, instead of twice for each file
     figure.set_layout_engine(None)

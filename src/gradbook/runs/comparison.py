@@ -158,13 +158,7 @@ def overlay(runs: Sequence[StoredRun]) -> "Figure":
 
 
 def save_overlay(runs: Sequence[StoredRun], paths: Sequence[Path]) -> None:
-    """Saves `overlay(runs)` in files that end in .svg or .png.
-
-    Raises:
-        ConfigError: If a name ends in something else, or there is nothing to draw.
-        CorruptFileError: If the metrics.jsonl of a run is damaged.
-        StorageError: If a file cannot be written.
-    """
+    """Saves `overlay(runs)`, which says what it raises, in files that end in .svg or .png."""
     check_picture_names(paths)
     save_figure(overlay(runs), paths)
 

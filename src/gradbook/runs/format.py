@@ -96,11 +96,7 @@ def is_of_a_run(name: str) -> bool:
 
 
 def remove_files(folder: Path | str) -> None:
-    """Removes the files of a run and the folders that this leaves empty, and nothing else.
-
-    Raises:
-        StorageError: If one cannot be removed.
-    """
+    """Removes a run's files and the folders that this leaves empty, or raises StorageError."""
     # run.json is the last: until then, what is left over can still be removed as a run.
     names = sorted(filter(is_of_a_run, files_in(folder)), key=lambda name: name == RUN_FILE)
     try:
@@ -116,12 +112,7 @@ def remove_files(folder: Path | str) -> None:
 
 
 def unshare(path: Path) -> None:
-    """Gives a file a content of its own: what is added does not reach the other names it has.
-
-    Raises:
-        StorageError: If it cannot be written.
-        CorruptFileError: If it cannot be read.
-    """
+    """Gives a file a content of its own: what is added does not reach other names that it has."""
     if path.is_file() and path.stat().st_nlink > 1:
         write_atomically(path, read_file(path))
 
@@ -138,11 +129,7 @@ def remove_half_written(folder: Path | str) -> None:
 
 
 def write_run(folder: Path | str, facts: dict[str, Any]) -> None:
-    """Writes run.json, whole or not at all: JSON values with a checksum. NaN becomes null.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
+    """Writes run.json, whole, or raises StorageError. NaN and infinities become null."""
     facts = _finite({key: value for key, value in facts.items() if key != "checksum"})
     facts["checksum"] = _checksum(facts)
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
@@ -284,11 +271,7 @@ class MetricsLog:
         self._append({"kind": kind, "label": label, "x": _number(x), "y": _number(y)})
 
     def sync(self) -> None:
-        """Waits until everything has reached the disk, where a power failure leaves it.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
+        """Waits until everything has reached the disk, or raises StorageError."""
         try:
             os.fsync(self._file)
             if not os.path.samestat(os.fstat(self._file), os.stat(self._path)):
@@ -298,13 +281,12 @@ class MetricsLog:
 
     def close(self) -> None:
         """Closes the file, after `sync`. May be called again."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        try:
-            self.sync()
-        finally:
-            os.close(self._file)
+        if self._is_open:
+            self._is_open = False
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
 
     def _append(self, entry: dict[str, Any]) -> None:
         if not self._is_open:

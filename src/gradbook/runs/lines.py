@@ -232,11 +232,7 @@ def report_line(path: Path, line: int | None, reason: str) -> NoReturn:
 
 
 def validate(schema: str, value: Any) -> None:
-    """Compares a value with a schema.
-
-    Raises:
-        ValueError: If it does not fit; the message says where.
-    """
+    """Raises ValueError, which says where, if a value does not fit a schema."""
     import fastjsonschema
 
     try:

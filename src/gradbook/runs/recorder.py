@@ -345,10 +345,7 @@ class _Lock(FileLock):
 def locked(folder: Path) -> FileLock | None:
     """The lock of a run's folder, held; None where the file system has no locks.
 
-    Raises:
-        ConfigError: If another process holds it.
-        StorageError: If its file cannot be written.
-        CorruptFileError: If its file is a link that leads out, or no file.
+    A ConfigError says if another process holds it.
     """
     path = inside(folder, LOCK_FILE)
     check_file(path)

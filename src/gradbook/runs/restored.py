@@ -172,17 +172,13 @@ def arguments_of(
 ) -> dict[str, dict[str, Any]]:
     """What run.json keeps of the arguments of a run's model, data and trainer.
 
-    `trusted` decides which value is used for each setting.
-
-    Raises:
-        ConfigError: If it does not keep what one of them cannot be made without.
+    `trusted` decides which value is used for each setting. A ConfigError says if it does not keep
+    what one of them cannot be made without.
     """
     from gradbook.trainer import Trainer
 
-    return {
-        group: _arguments_of(Class, group, run, trusted)
-        for group, Class in (("model", model), ("data", data), ("trainer", Trainer))
-    }
+    classes = {"model": model, "data": data, "trainer": Trainer}
+    return {group: _arguments_of(Class, group, run, trusted) for group, Class in classes.items()}
 
 
 def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> dict[str, Any]:

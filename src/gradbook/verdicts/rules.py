@@ -12,13 +12,7 @@ from gradbook.verdicts.recorded import Curve, Recorded, to_judge_by
 from gradbook.verdicts.trends import GAINED, LARGE, TELLING_EPOCHS, Trend
 
 Label = Literal[
-    "converged",
-    "still improving",
-    "oscillating",
-    "diverged",
-    "overfitting",
-    "stuck",
-    "cannot tell",
+    "converged", "still improving", "oscillating", "diverged", "overfitting", "stuck", "cannot tell"
 ]
 
 #: An explosion: a loss so many times its start; or so many times, where it rises beyond noise.

@@ -158,24 +158,23 @@ class Trend:
     @property
     def is_falling(self) -> bool:
         """Whether the curve gets better beyond noise, and by more than a trifle."""
-        return self._is_trend(-1) and self.change < -_TRIFLE * self.unit
+        return self._is_trend(-1)
 
     @property
     def rises(self) -> bool:
         """Whether the curve gets worse beyond noise, and by more than a trifle."""
-        return self._is_trend(1) and self.change > _TRIFLE * self.unit
+        return self._is_trend(1)
 
     def _is_trend(self, sign: int) -> bool:
         """Whether noise would seldom give so steep a line, or values so in order."""
-        if self.swings_from > 1 and self.phase < _VALUES_OF_A_TREND:
+        is_short = self.swings_from > 1 and self.phase < _VALUES_OF_A_TREND
+        if is_short or sign * self.change <= _TRIFLE * self.unit:
             return False
-        return self.line.p_value < _SIGNIFICANT or self._is_in_order(sign)
-
-    def _is_in_order(self, sign: int) -> bool:
         # The first value is left out: most curves fall after it, whatever they do then. Steps
         # that become smaller may be the last ones on the way to a level.
         steps = sign * np.diff(self.zs[1:])
-        return len(steps) >= _IN_ORDER - 1 and steps.min() > 0 and steps[0] < steps[-1]
+        in_order = len(steps) >= _IN_ORDER - 1 and steps.min() > 0 and steps[0] < steps[-1]
+        return self.line.p_value < _SIGNIFICANT or bool(in_order)
 
     @property
     def climbs(self) -> bool:
