@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from gradbook.checks import check_whole_number
 from gradbook.data import Batch, DataModule, TensorLoader
 from gradbook.datasets.files import fetch, is_offline
-from gradbook.datasets.idx import read_idx
+from gradbook.datasets.idx import corrupt, read_idx
 from gradbook.datasets.resizing import resize_images
 from gradbook.errors import (
     ConfigError,
@@ -360,10 +360,7 @@ def _check_size(path: Path, file: File) -> None:
             stream.seek(max(num_bytes - 4, 0))
             num_bytes = int.from_bytes(stream.read(4), "little")
     if num_bytes != file.num_bytes:
-        raise DataError(
-            f"{path} is damaged or not what its name says: expected {file.num_bytes} bytes; "
-            f"found {num_bytes}. Delete it and run again, or put a good copy in its place."
-        )
+        raise corrupt(path, f"{file.num_bytes} bytes", str(num_bytes))
 
 
 def _find(root: str | os.PathLike[str]) -> Place:

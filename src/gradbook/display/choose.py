@@ -2,11 +2,10 @@
 
 import os
 import sys
-import warnings
 from pathlib import Path
 
 from gradbook.display.shell import in_kernel
-from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean
+from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean, warn
 from gradbook.record import Sink
 
 #: Where it is used, "auto" gives way to it.
@@ -52,11 +51,10 @@ def place(display: bool | str) -> str:
         name = _name(os.environ.get(VARIABLE) or "auto", VARIABLE)
     if name == "notebook" and not in_kernel():
         name = _surroundings()
-        warnings.warn(
+        warn(
             "The display 'notebook' needs a notebook's kernel, and this Python runs in none. "
             f"Using {name!r} instead.",
             IgnoredSettingWarning,
-            stacklevel=3,
         )
     return _surroundings() if name == "auto" else name
 

@@ -80,18 +80,16 @@ class Picture:
         axes.relim()
         axes.autoscale(True)
         axes.autoscale_view()
-        xlim, ylim = limits(board.xlim, xlog), limits(board.ylim, ylog)
-        if xlim is not None:
-            axes.set_xlim(*xlim)
-        if ylim is not None:
-            axes.set_ylim(*ylim)
-        for curve in curves:
-            for mark in self._marks[curve.label]:
-                _thin_out(mark, axes, xlog)
-        if board.xlabel is not None:
-            axes.set_xlabel(board.xlabel)
-        if board.ylabel is not None:
-            axes.set_ylabel(board.ylabel)
+        given = {
+            "xlim": limits(board.xlim, xlog),
+            "ylim": limits(board.ylim, ylog),
+            "xlabel": board.xlabel,
+            "ylabel": board.ylabel,
+        }
+        axes.set(**{name: value for name, value in given.items() if value is not None})
+        for high, low in self._marks.values():
+            _thin_out(high, axes, xlog)
+            _thin_out(low, axes, xlog)
         if legend:
             self._place_legend(legend, _lines_across(axes, curves, xlog, ylog))
         if self._own:

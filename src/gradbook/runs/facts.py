@@ -21,7 +21,6 @@ from gradbook.runs.format import FORMAT, VERSION
 from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
 from gradbook.settings import UNRECORDED
-from gradbook.stopping import BestSoFar
 from gradbook.storage import kebab_case
 
 if TYPE_CHECKING:
@@ -168,13 +167,6 @@ def _device_name(model: Any) -> str | None:
     device = parameters[0].device
     named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     return f"{device} ({named})" if named else str(device)
-
-
-def describe_best(best: BestSoFar) -> dict[str, Any] | None:
-    """Why best.pt is the best; None if there is none."""
-    if best.epoch is None:
-        return None
-    return {"label": best.label, "epoch": best.epoch, "value": best.value}
 
 
 def _num_examples(loader: Any) -> int | None:

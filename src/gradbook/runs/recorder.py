@@ -20,7 +20,7 @@ from gradbook.interrupts import undisturbed
 from gradbook.record import Metric, Sink
 from gradbook.resume import snapshot
 from gradbook.resume.start import Resumption
-from gradbook.runs.facts import check_same_run, describe_best, first_facts, now_text, resumed_facts
+from gradbook.runs.facts import check_same_run, first_facts, now_text, resumed_facts
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     FILES,
@@ -286,7 +286,8 @@ class Run(Sink):
     # run.json
 
     def _write_last_facts(self, log: MetricsLog, status: str, error: BaseException | None) -> None:
-        trainer, facts, now = self._trainer, self._facts, now_text()
+        trainer, facts, now, best = self._trainer, self._facts, now_text(), self._trainer.best
+        chosen = {"label": best.label, "epoch": best.epoch, "value": best.value}
         facts["sessions"][-1] |= {"ended": now, "status": status}
         message = told(error) if status == "failed" and error is not None else None
         write_run(
@@ -299,7 +300,7 @@ class Run(Sink):
                 "ended": now,
                 "seconds": self._seconds(),
                 "steps": trainer.num_steps,
-                "best_checkpoint": describe_best(trainer.best),
+                "best_checkpoint": None if best.epoch is None else chosen,
                 "diverged": trainer.history.diverged,
                 # Each once, also those of the sessions before.
                 "findings": list(dict.fromkeys([*facts.get("findings", ()), *trainer.findings])),
