@@ -282,16 +282,13 @@ def _holds_numbers(name: Any, column: "pd.Series[Any]") -> bool:
                 f".astype(str), or leave it out: ignore=[{name!r}]."
             )
     texts = [value for value in known if isinstance(value, str)]
-    if not texts:
-        return True
     odd = [text for text in texts if not _reads_as_number(text)]
     others = [text for text in odd if not _is_mark(text)]
     num_numbers = len(known) - len(odd)
-    if not others and odd and num_numbers:
-        return True  # numbers, of which some are marked as missing
-    if len(texts) < len(known) or (odd and num_numbers >= _NEARLY_ALL * len(known)):
-        if not others:  # numbers, some of them written as texts
-            return True
+    are_mixed = len(texts) < len(known)
+    if not others:  # numbers, if some are no texts, or some texts only mark a missing value
+        return are_mixed or 0 < num_numbers < len(known)
+    if are_mixed or num_numbers >= _NEARLY_ALL * len(known):
         raise DataError(
             f"The column {name!r} holds numbers and {len(others)} other texts, such as "
             f"{others[0]!r}. If these are missing values: "

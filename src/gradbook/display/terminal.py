@@ -16,7 +16,6 @@ from gradbook.record import Metric, Sink
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live
     from rich.segment import Segment, Segments
 
     from gradbook.board import ProgressBoard
@@ -62,9 +61,9 @@ class TerminalDisplay(Sink):
         min_seconds: float = _MIN_SECONDS,
     ) -> None:
         self._stream = stream
-        self._console: Console | None = console
+        self._console: Any = console
         self._clock, self._cpu_clock, self._min_seconds = clock, cpu_clock, min_seconds
-        self._live: Live | None = None
+        self._live: Any = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._status: str | None = None
@@ -117,14 +116,12 @@ class TerminalDisplay(Sink):
             # Ctrl-C may come before it has begun; then it ends by itself, and soon.
             if self._thread is not None and self._thread.is_alive():
                 self._thread.join()
-            self._thread = None
             if self._live is not None:
                 self.refresh()
-        self._live = None
+        self._live = self._thread = None
 
     def refresh(self) -> float:
         """Draws one picture, and returns how long to wait before the next, in seconds."""
-        assert self._live is not None
         begin = self._cpu_clock()
         size = self._size()
         lines = [*self._chart_lines(*size), self._bar(size[0])]
@@ -142,7 +139,6 @@ class TerminalDisplay(Sink):
                 return
 
     def _print(self) -> None:
-        assert self._console is not None
         with suppress(*_GONE):
             self._console.print(_picture(self._chart_lines(*self._size())), end="")
 
@@ -151,7 +147,6 @@ class TerminalDisplay(Sink):
 
         A line that fills its row would make some terminals begin another.
         """
-        assert self._console is not None
         width, height = self._console.size
         return min(width - 1, _MAX_WIDTH), min(height - 2, _MAX_HEIGHT)
 
@@ -161,8 +156,6 @@ class TerminalDisplay(Sink):
         The terminal has then broken long lines in two, and the picture takes more rows than it
         has lines, which is all that rich goes up.
         """
-        assert self._live is not None
-        assert self._console is not None
         old_width, lengths = self._shown
         columns = self._console.width
         if width >= old_width or not lengths or not self._console.is_interactive:
@@ -254,8 +247,7 @@ class TerminalDisplay(Sink):
         return (steps - before) / (elapsed - since) if elapsed > since else 0.0
 
     def _unicode(self) -> bool:
-        assert self._console is not None
-        return self._console.encoding.startswith("utf")
+        return bool(self._console.encoding.startswith("utf"))
 
 
 def _picture(lines: Sequence[Sequence["Segment"]]) -> "Segments":

@@ -151,13 +151,13 @@ def _first_nonfinite(curves: Mapping[str, Curve]) -> str | None:
     return f"{name} in epoch {epoch:g}"
 
 
-def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None] | None:
-    """The curves of training and validation to judge by; None if none has a known direction."""
+def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None]:
+    """The curves of training and validation to judge by, if one has a known direction."""
     quantities = list(dict.fromkeys(map(_quantity, curves)))
     losses = [name for name in quantities if higher_is_better(name) is False]
     scores = [name for name in quantities if higher_is_better(name)]
     if not losses and not scores:
-        return None
+        return None, None
     quantity = "loss" if "loss" in losses else (losses or scores)[0]
     train = curves.get(f"train_{quantity}") or curves.get(quantity)
     return train, curves.get(f"val_{quantity}")

@@ -96,7 +96,7 @@ def explosion(recorded: Recorded) -> Verdict | None:
     if recorded.diverged is not None:
         reason = f"A value became NaN or infinite: {recorded.diverged}."
         return Verdict("diverged", reason, epochs)
-    train, val = to_judge_by(recorded.curves) or (None, None)
+    train, val = to_judge_by(recorded.curves)
     curve = train or val
     start = _start_of(recorded, train, val)
     if curve is None or higher_is_better(curve.label) is not False or not start > 0:
@@ -110,17 +110,16 @@ def explosion(recorded: Recorded) -> Verdict | None:
 
 def _judge(recorded: Recorded) -> Verdict:
     epochs = recorded.epochs
+    from_epochs = f"cannot tell from {epochs} epoch{'' if epochs == 1 else 's'}"
     judged = to_judge_by(recorded.curves)
-    if judged is None:
+    if judged == (None, None):
         names = ", ".join(recorded.curves) or "no values"
-        reason = (
-            f"cannot tell from {_count(epochs)} without a loss or an accuracy. There are {names}."
-        )
+        reason = f"{from_epochs} without a loss or an accuracy. There are {names}."
         return Verdict("cannot tell", reason, epochs)
     start = _start_of(recorded, *judged)
     trends = _trends(recorded, *judged, start) if epochs >= 3 else []
     if not trends:
-        reason = f"cannot tell from {_count(epochs)}. It takes at least 3 to see a trend."
+        reason = f"{from_epochs}. It takes at least 3 to see a trend."
         return Verdict("cannot tell", reason, epochs)
     found = _from_trends(recorded, trends, start)
     notes = [trend.spiked for trend in trends if trend.spikes]
@@ -352,10 +351,6 @@ def _told(label: Label, trend: Trend, reason: str, epochs: int, start: float) ->
     )
 
 
-def _count(epochs: int) -> str:
-    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
-
-
 def _start_of(recorded: Recorded, train: Curve | None, val: Curve | None) -> float:
     """The value at which the training began: of its first point, or else of its first epoch."""
     curve = _training_points(recorded, train) or train or val
@@ -390,13 +385,13 @@ def _trends(
 
 def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
     """The verdict on a training that is no better than in its first epoch."""
-    epochs = recorded.epochs
-    name = trend.curve.label
+    epochs, name = recorded.epochs, trend.curve.label
+    varies = f"varies by {trend.noise} around its trend"
     unsure = trend.gain if epochs >= TELLING_EPOCHS else trend.doubt
     if unsure > LARGE * trend.unit:
         reason = (
-            f"cannot tell from {epochs} epochs. {name} varies by {trend.noise} around its "
-            f"trend, which hides whether it is better than at first."
+            f"cannot tell from {epochs} epochs. {name} {varies}, which hides whether it is better "
+            f"than at first."
         )
         return _told("cannot tell", trend, reason, epochs, start)
     scores = [name for name in ("val_acc", "train_acc") if name in recorded.curves]
@@ -415,8 +410,7 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
         reason = f"{same}, which is no improvement of {GAINED:.0%} or more"
     else:
         reason = (
-            f"{same}, but it varies by {trend.noise} around its trend, so that this is "
-            f"no improvement that can be told from chance"
+            f"{same}, but it {varies}, so that this is no improvement that can be told from chance"
         )
     reason += f". {scores[0]} is {score:.3g}." if scores else "."
     return _told("stuck", trend, reason, epochs, start)
