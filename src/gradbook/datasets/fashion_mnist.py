@@ -274,9 +274,8 @@ class FashionMNIST(DataModule):
 
 def text_labels(indices: Sequence[int] | torch.Tensor) -> list[str]:
     """The names of Fashion-MNIST labels. See `FashionMNIST.text_labels`."""
-    values = indices.tolist() if isinstance(indices, torch.Tensor) else indices
     names = []
-    for value in values:
+    for value in indices.tolist() if isinstance(indices, torch.Tensor) else indices:
         try:
             label = int(value)
         except (TypeError, ValueError, OverflowError):

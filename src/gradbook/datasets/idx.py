@@ -109,8 +109,7 @@ def _content(file: BinaryIO, path: Path) -> Iterator[bytes]:
     compressed = file.read(2) == _GZIP_MAGIC
     file.seek(0)
     if not compressed:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+        yield from iter(lambda: file.read(_CHUNK_BYTES), b"")
         return
     decoder = zlib.decompressobj(wbits=31)
     num_bytes = 0

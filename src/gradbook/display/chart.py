@@ -213,19 +213,16 @@ def _raster(
         inside &= (dot_y >= 0) & (dot_y < num_rows * down)
         dots = np.zeros((num_rows * down, num_columns * across), bool)
         dots[dot_y[inside], dot_x[inside]] = True
-        if look is _UNICODE:
-            blocks = dots.reshape(num_rows, 4, num_columns, 2).transpose(0, 2, 1, 3)
-            own = (blocks * _BITS).sum((2, 3))
-            bits |= own
-            owner[own > 0] = index
-        else:
-            codes[dots] = ord(look.glyphs[index % len(look.glyphs)])
-            owner[dots] = index
+        blocks = dots.reshape(num_rows, down, num_columns, across).transpose(0, 2, 1, 3)
+        own = (blocks * _BITS[:down, :across]).sum((2, 3))
+        bits |= own
+        glyph = look.glyphs[index % len(look.glyphs)]
+        codes[own > 0], owner[own > 0] = ord(glyph), index
         # The last point carries the curve's sign, as in the legend. It also shows a lone point.
         last = np.flatnonzero(drawn)[-1:]
         if len(last) and 0 <= part_x[last[0]] <= 1 and 0 <= part_y[last[0]] <= 1:
             place = (int(y[last[0]]) // down, int(x[last[0]]) // across)
-            marks.append((place, look.glyphs[index % len(look.glyphs)], index))
+            marks.append((place, glyph, index))
         for positions, row in ((curve.high(), 0), (curve.low(ylog), num_rows - 1)):
             part = _fraction(positions, x_range, xlog)
             columns = np.rint(part[(part >= 0) & (part <= 1)] * (num_columns - 1))

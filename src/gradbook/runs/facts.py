@@ -39,7 +39,8 @@ def first_facts(
     The model and the data are called by their classes where the command has no names for them.
     """
     model, data, now = trainer.model, trainer.data, now_text()
-    hyperparameters = plain(getattr(trainer, "hparams", {}))
+    settings = plain(getattr(trainer, "hparams", {}))
+    parameters = [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
     source = getattr(data, "source", None)
     return {
         "format": FORMAT,
@@ -53,7 +54,7 @@ def first_facts(
             "name": model_name or _name_of(model),
             "class": qualified_name(type(model)),
             "hyperparameters": plain(getattr(model, "hparams", {})),
-            "num_parameters": sum(p.numel() for p in _parameters(model)),
+            "num_parameters": sum(p.numel() for p in parameters),
             "num_classes": num_classes_of(model),
         },
         "data": {
@@ -67,13 +68,11 @@ def first_facts(
         },
         "trainer": {
             "class": qualified_name(type(trainer)),
-            "hyperparameters": {
-                name: value for name, value in hyperparameters.items() if name not in UNRECORDED
-            },
+            "hyperparameters": {k: v for k, v in settings.items() if k not in UNRECORDED},
         },
         "optimizer": describe_optimizer(trainer.optim),
         "seed": last_seed(),
-        "device": _device_name(model),
+        "device": _device_name(parameters),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -156,12 +155,7 @@ def now_text() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _parameters(model: Any) -> list[torch.Tensor]:
-    return [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
-
-
-def _device_name(model: Any) -> str | None:
-    parameters = _parameters(model)
+def _device_name(parameters: Sequence[torch.Tensor]) -> str | None:
     if not parameters:
         return None
     device = parameters[0].device
