@@ -96,6 +96,7 @@ class Trend:
         phase: How many values the final phase has.
         line: The line through the final phase.
         fall: By how much z fell from the start of the training to the mean of the final phase.
+        epochs, start: How long the training was, and the value at which it began.
         swings_from: The number of values at the beginning that count for no swing: the first, in
             which most curves fall, or all before a step to a lower level.
         spikes: The epochs and values that were left out of the curve.
@@ -107,19 +108,23 @@ class Trend:
     phase: int
     line: Line
     fall: float
-    swings_from: int = 1
-    spikes: tuple[tuple[float, float], ...] = ()
+    epochs: int
+    start: float
+    swings_from: int
+    spikes: tuple[tuple[float, float], ...]
 
     @classmethod
     def of(cls, curve: Curve, epochs: int, start: float, is_log: bool, sign: int) -> "Trend":
         """The trend of a curve of at least 3 values in a training that began at `start`."""
+        begin = float(curve.ys[0])
         zs = np.log(curve.ys) if is_log else sign * curve.ys
         spikes: list[int] = []
         if epochs >= TELLING_EPOCHS:
             spikes = _spikes(zs, 1.0 if is_log else abs(float(np.median(curve.ys))))
         left_out = tuple((float(curve.xs[i]), float(curve.ys[i])) for i in sorted(spikes))
         zs, curve = np.delete(zs, spikes), curve.without(spikes)
-        first = math.log(start) if is_log else sign * start
+        first = max(start, begin) if sign == 1 else min(start, begin)
+        first = math.log(first) if is_log else sign * first
         length = max(math.ceil(epochs / 2), min(epochs - 1, 4))
         phase = max(3, int(np.sum(curve.xs > epochs - length)))
         since = (
@@ -129,7 +134,7 @@ class Trend:
         line = Line.through(curve.xs[-phase:], zs[-phase:])
         fall = first - float(zs[-phase:].mean())
         swings_from = len(zs) - phase if since else 1
-        return cls(curve, zs, is_log, phase, line, fall, swings_from, left_out)
+        return cls(curve, zs, is_log, phase, line, fall, epochs, start, swings_from, left_out)
 
     @property
     def level(self) -> float:
@@ -310,9 +315,10 @@ class Trend:
         """What a small change of z is multiplied by to be one of the curve itself."""
         return self.level if self.is_log else 1.0
 
-    def last(self, epochs: int) -> int:
-        """How many epochs the final phase has."""
-        return epochs - math.ceil(float(self.curve.xs[-self.phase])) + 1
+    @property
+    def last(self) -> str:
+        """How many epochs the final phase has, in words."""
+        return f"{self.epochs - math.ceil(self.curve.xs[-self.phase]) + 1} of {self.epochs} epochs"
 
     def amount(self, change: float) -> str:
         """The size of a change of z, in words."""
@@ -329,26 +335,32 @@ class Trend:
         return self.amount(self.line.noise)
 
     @property
+    def varies(self) -> str:
+        """How much noise the curve has, in words."""
+        return f"{self.curve.label} varies by {self.noise} around its trend"
+
+    @property
     def evidence(self) -> str:
         """Why the trend of the final phase is one, in words."""
         if self.line.p_value < _SIGNIFICANT:
             return f"which is more than its noise of {self.noise} can explain"
         return "from each of them to the next"
 
-    def pace(self, epochs: int | None = None) -> str:
-        """How the curve moves in the final phase, which is named if `epochs` are given."""
+    @property
+    def pace(self) -> str:
+        """How the curve moves in the final phase, in words."""
         up = (self.line.slope > 0) == (higher_is_better(self.curve.label) is False)
         text = f"{self.curve.label} {'rises' if up else 'falls'} by {self.amount(self.line.slope)}"
-        when = f" over the last {self.last(epochs)} of {epochs} epochs" if epochs else ""
-        return f"{text} an epoch{when}"
+        return f"{text} an epoch"
 
-    def worsening(self, epochs: int) -> str:
+    @property
+    def worsening(self) -> str:
         """That the curve gets worse, or is worse than it was, in words."""
         if self.rises:
-            return f"{self.pace(epochs)}, {self.evidence}"
+            return f"{self.pace} over the last {self.last}, {self.evidence}"
         return (
-            f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs} "
-            f"epochs, worse by {self.amount(self.climb)} than over its best three in a row"
+            f"{self.curve.label} is {self.level:.4g} over the last {self.last}, worse by "
+            f"{self.amount(self.climb)} than over its best three in a row"
         )
 
     @property
@@ -365,12 +377,17 @@ class Trend:
         has, it = ("spikes", "them") if len(self.spikes) > 1 else ("a spike", "it")
         return f"{self.curve.label} has {has} of {values}, and is judged without {it}."
 
-    def levelled(self, epochs: int, start: float) -> str:
+    @property
+    def went(self) -> str:
+        """Where the curve began and is now, in words."""
+        return f"{self.curve.label} went from {self.start:.4g} to {self.level:.4g}"
+
+    @property
+    def levelled(self) -> str:
         """That the curve has come to a level, in words."""
-        text = f"{self.curve.label} went from {start:.4g} to {self.level:.4g}, and "
         if self.is_falling:
-            return f"{text}hardly improves any more at the end of {epochs} epochs"
-        text += f"has levelled off in the last {self.last(epochs)} of {epochs} epochs"
+            return f"{self.went}, and hardly improves any more at the end of {self.epochs} epochs"
+        text = f"{self.went}, and has levelled off in the last {self.last}"
         steps = np.sign(np.diff(self.zs[-self.phase :]))
         is_monotone = bool((steps[1:] == steps[:-1]).all())
         if is_monotone or self.line.noise < _NOISY * self.unit:
