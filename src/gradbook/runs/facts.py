@@ -51,16 +51,12 @@ def first_facts(
         "error": None,
         "command": command,
         "model": {
-            "name": model_name or _name_of(model),
-            "class": qualified_name(type(model)),
-            "hyperparameters": plain(getattr(model, "hparams", {})),
+            **_made_from(model, model_name),
             "num_parameters": sum(p.numel() for p in parameters),
             "num_classes": num_classes_of(model),
         },
         "data": {
-            "name": data_name or _name_of(data),
-            "class": qualified_name(type(data)),
-            "hyperparameters": plain(getattr(data, "hparams", {})),
+            **_made_from(data, data_name),
             "source": None if source is None else str(source),
             "is_sample": bool(getattr(data, "is_sample", False)),
             "num_train": _num_examples(trainer.train_dataloader),
@@ -141,13 +137,15 @@ def git_state() -> dict[str, Any] | None:
     return None if commit is None else {"commit": commit, "dirty": None}
 
 
-def _name_of(value: Any) -> str:
-    """A class of gradbook's as the command calls it; another by its own name."""
+def _made_from(value: Any, name: str | None) -> dict[str, Any]:
+    """A class and its arguments; one of gradbook's is called as the command calls it."""
     Class = type(value)
-    if not Class.__module__.startswith("gradbook."):
-        return Class.__name__
-    known = known_name(qualified_name(Class), {**MODELS, **DATA})
-    return known or kebab_case(Class.__name__).removesuffix("-data")
+    written = qualified_name(Class)
+    if not name and Class.__module__.startswith("gradbook."):
+        name = known_name(written, MODELS | DATA) or kebab_case(Class.__name__)
+        name = name.removesuffix("-data")
+    settings = plain(getattr(value, "hparams", {}))
+    return {"name": name or Class.__name__, "class": written, "hyperparameters": settings}
 
 
 def now_text() -> str:
