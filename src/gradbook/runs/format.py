@@ -81,13 +81,11 @@ def files_in(folder: Path | str) -> dict[str, int]:
 
     A link is listed as itself; none is followed.
     """
-    sizes = {}
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in [*files, *links]:
-            path = Path(place, name)
-            sizes[path.relative_to(folder).as_posix()] = path.lstat().st_size
-    return sizes
+    return {
+        path.relative_to(folder).as_posix(): path.lstat().st_size
+        for path in Path(folder).rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def is_of_a_run(name: str) -> bool:
