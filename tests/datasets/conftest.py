@@ -26,8 +26,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("GRADBOOK_OFFLINE", "1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", folder / "system")
-    monkeypatch.setattr(fashion_mnist, "_kept", None)
-    monkeypatch.setattr(fashion_mnist, "_kept_resized", None)
+    monkeypatch.setattr(fashion_mnist, "_kept", {})
     monkeypatch.setattr(fashion_mnist, "_last_failure", None)
 
 

@@ -97,17 +97,10 @@ def _damaged(archive: Path, reason: str) -> CorruptFileError:
 
 def _check_inside(archive: Path, target: Path, name: str) -> None:
     """Refuses a member whose name would be written outside `target`."""
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    path = PureWindowsPath(name)  # which knows both kinds of slashes
     # `resolve` follows what is on the disk: a link left there must not lead the file astray.
-    outside = (
-        posix.is_absolute()
-        or windows.drive
-        or windows.root
-        or ".." in posix.parts
-        or ".." in windows.parts
-        or not (target / name).resolve().is_relative_to(target.resolve())
-    )
-    if outside:
+    leads_out = not (target / name).resolve().is_relative_to(target.resolve())
+    if path.drive or path.root or ".." in path.parts or leads_out:
         raise DataError(
             f"{archive} is refused: its member {name!r} would be written outside {target}. "
             f"Nothing was unpacked."
@@ -135,9 +128,9 @@ def _extract_tar(archive: Path, target: Path) -> None:
             _check_inside(archive, target, member.name)
             # The filter follows links as they are on the disk, and could be led astray by long
             # chains of them. So nothing is written at or below a link that the archive brings.
-            parts = _folded(member.name)
-            own = len(parts) if member.issym() or member.islnk() else len(parts) + 1
-            if any(parts[:length] in links for length in range(1, own)):
+            path = _folded(member.name)
+            is_link = member.issym() or member.islnk()
+            if not links.isdisjoint(path.parents) or (path in links and not is_link):
                 raise DataError(
                     f"{archive} is refused: its member {member.name!r} would be written through "
                     f"a link of the archive. Nothing was unpacked."
@@ -149,9 +142,9 @@ def _extract_tar(archive: Path, target: Path) -> None:
         file.extractall(target, filter="data")
 
 
-def _folded(name: str) -> tuple[str, ...]:
-    """The parts of a name as a file system sees them that ignores case."""
-    return PurePosixPath(name.casefold()).parts
+def _folded(name: str) -> PurePosixPath:
+    """A name as a file system sees it that ignores case."""
+    return PurePosixPath(name.casefold())
 
 
 def _extract_gzip(archive: Path, target: Path) -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from gradbook.checks import check_whole_number
 from gradbook.data import Batch, DataModule, TensorLoader
 from gradbook.datasets.files import fetch, is_offline
-from gradbook.datasets.idx import read_idx
+from gradbook.datasets.idx import corrupt, read_idx
 from gradbook.datasets.resizing import resize_images
 from gradbook.errors import (
     ConfigError,
@@ -53,13 +53,6 @@ class File(NamedTuple):
     num_bytes: int
     sha256: str
 
-    @classmethod
-    def of(cls, name: str, num_bytes: str, sha256: str) -> "File":
-        """The file of a line of the table. Its name tells the split and the dimensions."""
-        split: Literal["train", "val"] = "train" if name.startswith("train") else "val"
-        num_dims = int(name.partition("-idx")[2][0])
-        return cls(name, split, num_dims, int(num_bytes), sha256)
-
 
 #: The labels come first: they are small, so that a fetch that must fail does so soon.
 _FILES = """
@@ -68,7 +61,16 @@ train-labels-idx1-ubyte    60008 bad3541b69d912435c50bb6ba87bec294ff4f6a2e124612
 t10k-images-idx3-ubyte   7840016 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b
 train-images-idx3-ubyte 47040016 c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888
 """
-FILES = tuple(File.of(*line.split()) for line in _FILES.strip().splitlines())
+FILES = tuple(
+    File(
+        name,
+        "train" if name.startswith("train") else "val",
+        int(name.partition("-idx")[2][0]),
+        int(num_bytes),
+        sha256,
+    )
+    for name, num_bytes, sha256 in map(str.split, _FILES.strip().splitlines())
+)
 
 MIRRORS = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -85,6 +87,10 @@ MAX_KEPT_BYTES = 256 << 20
 _PATIENCE_SECONDS = 60.0
 
 
+_PlaceName = Literal["root", "system", "cache", "sample"]
+_Status = Literal["found", "missing", "incomplete", "corrupt"]
+
+
 @dataclass(frozen=True)
 class Place:
     """A folder in which Fashion-MNIST was looked for.
@@ -99,9 +105,9 @@ class Place:
         files: The files that are there, in the order of `FILES`.
     """
 
-    name: Literal["root", "system", "cache", "sample"]
+    name: _PlaceName
     folder: Path
-    status: Literal["found", "missing", "incomplete", "corrupt"]
+    status: _Status
     detail: str
     advice: str
     files: tuple[Path, ...]
@@ -260,8 +266,7 @@ class FashionMNIST(DataModule):
         num_images = min(len(X), nrows * ncols)
         if num_images == 0:
             raise DataError("There is no image to draw: the batch is empty.")
-        # No empty places where there are fewer images.
-        ncols = min(ncols, num_images)
+        ncols = min(ncols, num_images)  # no empty places where there are fewer images
         nrows = -(-num_images // ncols)
         titles = list(labels)[:num_images] if len(labels) else text_labels(y[:num_images])
         show_images(X[:num_images].squeeze(1), nrows, ncols, titles=titles)
@@ -269,9 +274,8 @@ class FashionMNIST(DataModule):
 
 def text_labels(indices: Sequence[int] | torch.Tensor) -> list[str]:
     """The names of Fashion-MNIST labels. See `FashionMNIST.text_labels`."""
-    values = indices.tolist() if isinstance(indices, torch.Tensor) else indices
     names = []
-    for value in values:
+    for value in indices.tolist() if isinstance(indices, torch.Tensor) else indices:
         try:
             label = int(value)
         except (TypeError, ValueError, OverflowError):
@@ -309,23 +313,19 @@ def _places(root: str | os.PathLike[str], verify: bool = False) -> Iterator[Plac
     yield _look("root", raw, f"put {names} in {raw}, with .gz or without", verify)
     debian = "sudo apt install dataset-fashion-mnist (Debian)"
     yield _look("system", SYSTEM_FOLDER, debian, verify)
-    again = "run again with a network"
-    if is_offline():
-        again += ", without GRADBOOK_OFFLINE"
+    again = f"run again with a network{', without GRADBOOK_OFFLINE' if is_offline() else ''}"
     yield _look("cache", cache_folder(), again, verify)
     yield _look("sample", SAMPLE_FOLDER, "install gradbook again", verify)
 
 
-def _look(
-    name: Literal["root", "system", "cache", "sample"], folder: Path, advice: str, verify: bool
-) -> Place:
+def _look(name: _PlaceName, folder: Path, advice: str, verify: bool = False) -> Place:
     found: list[Path] = []
     missing, wrong = [], []
     for file in FILES:
-        # The plain file first: it is read faster.
-        candidates = [folder / file.name, folder / f"{file.name}.gz"]
-        path = next((path for path in candidates if path.is_file()), None)
-        if path is None:
+        path = folder / file.name  # the plain file first: it is read faster
+        if not path.is_file():
+            path = folder / f"{file.name}.gz"
+        if not path.is_file():
             missing.append(file.name)
             continue
         found.append(path)
@@ -337,7 +337,8 @@ def _look(
                 _read(path, file, name)
         except (DataError, OSError) as error:
             wrong.append(str(error))
-    status: Literal["found", "missing", "incomplete", "corrupt"]
+    status: _Status = "found"
+    detail = "60,000 training and 10,000 validation images"
     if not found:
         status, detail = "missing", "none of the four files is there"
     elif missing:
@@ -345,9 +346,7 @@ def _look(
     elif wrong:
         status, detail = "corrupt", "; ".join(wrong)
     elif name == "sample":
-        status, detail = "found", "10,000 training and 2,000 validation images, bundled"
-    else:
-        status, detail = "found", "60,000 training and 10,000 validation images"
+        detail = "10,000 training and 2,000 validation images, bundled"
     return Place(name, folder, status, detail, advice, tuple(found))
 
 
@@ -360,14 +359,11 @@ def _check_size(path: Path, file: File) -> None:
             stream.seek(max(num_bytes - 4, 0))
             num_bytes = int.from_bytes(stream.read(4), "little")
     if num_bytes != file.num_bytes:
-        raise DataError(
-            f"{path} is damaged or not what its name says: expected {file.num_bytes} bytes; "
-            f"found {num_bytes}. Delete it and run again, or put a good copy in its place."
-        )
+        raise corrupt(path, f"{file.num_bytes} bytes", str(num_bytes))
 
 
 def _find(root: str | os.PathLike[str]) -> Place:
-    """The place to read from: the first with all files, or the cache after a download."""
+    """The place to read from: the first with all files, the cache after a download, the sample."""
     passed: list[Place] = []
     for place in _places(root):
         if place.name == "sample":
@@ -376,17 +372,12 @@ def _find(root: str | os.PathLike[str]) -> Place:
             _warn_of_incomplete(passed, place)
             return place
         passed.append(place)
-    return _fetched(passed, sample=place)
-
-
-def _fetched(places: Sequence[Place], sample: Place) -> Place:
-    """The cache, the last of `places`, after a download; the sample if there is none."""
-    cache = places[-1]
+    sample, cache = place, passed[-1]
     try:
         _download(cache.folder)
     except DownloadError as error:
-        looked = "\n".join(f"  {place.folder}: {place.detail}" for place in places)
-        ways = "\n".join(f"  {place.advice}" for place in places)
+        looked = "\n".join(f"  {place.folder}: {place.detail}" for place in passed)
+        ways = "\n".join(f"  {place.advice}" for place in passed)
         warn(
             f"Only a sample of Fashion-MNIST is used: 10,000 training and 2,000 validation "
             f"images instead of 60,000 and 10,000, so that accuracies will be lower than with "
@@ -395,8 +386,8 @@ def _fetched(places: Sequence[Place], sample: Place) -> Place:
             SampleDataWarning,
         )
         return sample
-    _warn_of_incomplete(places[:-1], cache)
-    return _look("cache", cache.folder, cache.advice, verify=False)
+    _warn_of_incomplete(passed, cache)
+    return _look("cache", cache.folder, cache.advice)
 
 
 def _warn_of_incomplete(passed: Sequence[Place], used: Place) -> None:
@@ -437,10 +428,9 @@ def _download(folder: Path) -> None:
 
 Arrays = dict[str, tuple[torch.Tensor, torch.Tensor]]
 
-#: What was read last, so that a second FashionMNIST in the process costs nothing: the files with
-#: their sizes and dates, the images and labels by split, and the resized images if there are any.
-_kept: tuple[object, Arrays] | None = None
-_kept_resized: tuple[tuple[int, int], Arrays] | None = None
+#: What was read last, so that a second FashionMNIST in the process costs nothing: by the files with
+#: their sizes and dates, and by the size of resized images if there are any.
+_kept: dict[object, Arrays] = {}
 
 
 def _read(path: Path, file: File, place: str) -> torch.Tensor:
@@ -450,36 +440,33 @@ def _read(path: Path, file: File, place: str) -> torch.Tensor:
 
 def _load(place: Place) -> Arrays:
     """The images (N, 28, 28) as uint8 and the labels (N,) as int64, by split."""
-    global _kept, _kept_resized
     stats = [path.stat() for path in place.files]
-    key = (place.files, [(stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats])
-    if _kept is not None and _kept[0] == key:
-        return _kept[1]
-    _kept = _kept_resized = None  # let go of the old before there is the new
-    tensors = {
-        (file.split, file.num_dims): _read(path, file, place.name)
-        for path, file in zip(place.files, FILES, strict=True)
-    }
-    arrays = {
-        split: (tensors[split, 3], tensors[split, 1].to(torch.int64)) for split in ("train", "val")
-    }
-    _kept = (key, arrays)
-    return arrays
+    key = (place.files, *((stat.st_size, stat.st_mtime_ns, stat.st_ino) for stat in stats))
+    if key not in _kept:
+        _kept.clear()  # let go of the old before there is the new
+        tensors = {
+            (file.split, file.num_dims): _read(path, file, place.name)
+            for path, file in zip(place.files, FILES, strict=True)
+        }
+        _kept[key] = {
+            split: (tensors[split, 3], tensors[split, 1].to(torch.int64))
+            for split in ("train", "val")
+        }
+    return _kept[key]
 
 
 def _resized(arrays: Arrays, size: tuple[int, int]) -> Arrays:
     """The same with images of another size; those of the last size are remembered."""
-    global _kept_resized
     if all(images.shape[1:] == size for images, _ in arrays.values()):
         return arrays
-    if _kept_resized is None or _kept_resized[0] != size:
-        _kept_resized = None
-        resized = {
+    if size not in _kept:
+        for key in [key for key, other in _kept.items() if other is not arrays]:
+            del _kept[key]
+        _kept[size] = {
             split: (resize_images(images, size), labels)
             for split, (images, labels) in arrays.items()
         }
-        _kept_resized = (size, resized)
-    return _kept_resized[1]
+    return _kept[size]
 
 
 def _prepare(batch: list[torch.Tensor], resize: tuple[int, int] | None) -> list[torch.Tensor]:

@@ -7,20 +7,14 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
-from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from gradbook.datasets.archives import extract, part_of
-from gradbook.errors import (
-    ConfigError,
-    CorruptFileError,
-    DataError,
-    DownloadError,
-    did_you_mean,
-)
+from gradbook.errors import ConfigError, CorruptFileError, DataError, DownloadError, did_you_mean
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
 
@@ -137,12 +131,8 @@ def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | No
     """Makes sure that a good file is at `path`, from the first URL that can deliver it.
 
     The file comes into being at once and whole: it is written under another name in the same
-    folder, verified, and renamed. Processes that fetch it at the same time do not meet.
-
-    Args:
-        urls: The same file at several places, the best first.
-        path: Where the file is to be.
-        verify: Called with the path of a file; raises `DataError` if it is not the right one.
+    folder, verified, and renamed. Processes that fetch it at the same time do not meet. `verify`
+    raises `DataError` if a file is not the right one.
 
     Raises:
         DownloadError: If no URL delivers the right file; every URL is listed with its reason, or
@@ -214,96 +204,46 @@ def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
 
 def _transfer(url: str, part: Path, name: str) -> None:
     """Writes what the URL delivers to the file `part`."""
-    import pooch
     import requests
 
-    with _Progress(name, url) as progress:
-        transfer = pooch.HTTPDownloader(
-            progressbar=progress,
-            chunk_size=_CHUNK_BYTES,
-            timeout=TIMEOUT_SECONDS,
-            headers={"Accept-Encoding": "identity"},  # so that the sizes can be compared
-        )
-        # As a file object, because pooch takes a failure to open a path for one of the network.
-        with open(part, "wb") as file:
-            transfer(url, file, None)
+    headers = {"Accept-Encoding": "identity"}  # so that the sizes can be compared
+    with (
+        _progress(f"{name} from {urlsplit(url).netloc}") as tell,
+        open(part, "wb") as file,
+        requests.get(url, stream=True, timeout=TIMEOUT_SECONDS, headers=headers) as response,
+    ):
+        response.raise_for_status()
+        promised = int(response.headers.get("Content-Length", 0))
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+            tell(file.tell(), promised or None)
     num_bytes = part.stat().st_size
-    if num_bytes < progress.total:  # urllib3 before version 2 does not look
-        raise requests.exceptions.ChunkedEncodingError(
-            f"{num_bytes} of {progress.total} bytes came"
-        )
+    if num_bytes < promised:  # urllib3 before version 2 does not look
+        raise requests.exceptions.ChunkedEncodingError(f"{num_bytes} of {promised} bytes came")
     if num_bytes == 0:
         raise CorruptFileError("the server sent an empty file")
 
 
-class _Progress:
-    """What pooch expects of a progress bar: drawn on a terminal, one line elsewhere."""
+@contextmanager
+def _progress(text: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Gives what is told how many bytes came, of how many: a bar on a terminal, else one line."""
+    if not sys.stderr.isatty():
+        print(f"Downloading {text}", file=sys.stderr)
+        yield lambda num_bytes, total: None
+        return
+    from rich import progress
+    from rich.console import Console
 
-    def __init__(self, name: str, url: str) -> None:
-        self.name = name
-        self.host = urlsplit(url).netloc
-        self._total = 0
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> "_Progress":
-        if not sys.stderr.isatty():
-            print(f"Downloading {self.name} from {self.host}", file=sys.stderr)
-            return self
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            DownloadColumn,
-            Progress,
-            TextColumn,
-            TimeRemainingColumn,
-            TransferSpeedColumn,
-        )
-
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self._bar.start()
-        self._task = self._bar.add_task(f"{self.name} from {self.host}", total=None)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    @property
-    def total(self) -> int:
-        """The number of bytes that the server promised; 0 if it did not say."""
-        return self._total
-
-    @total.setter
-    def total(self, num_bytes: int) -> None:
-        self._total = num_bytes
-        if self._bar is not None:
-            self._bar.update(self._task, total=num_bytes or None)
-
-    def update(self, num_bytes: int) -> None:
-        """More bytes came."""
-        if self._bar is not None:
-            self._bar.advance(self._task, num_bytes)
-
-    def reset(self) -> None:
-        """Counts from the beginning."""
-        if self._bar is not None:
-            self._bar.reset(self._task, total=self._total or None)
-
-    def close(self) -> None:
-        """Nothing to do: leaving the context stops the drawing."""
+    with progress.Progress(
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+    ) as bar:
+        task = bar.add_task(text, total=None)
+        yield lambda num_bytes, total: bar.update(task, completed=num_bytes, total=total)
 
 
 def _reason(error: Exception) -> str:
@@ -330,23 +270,16 @@ def _reason(error: Exception) -> str:
 
 def _file_name(url: str) -> str:
     """The name of the file at a URL: one plain name, because it decides where we write."""
-    try:
+    with suppress(ValueError):  # no URL, or a name that no file can have
         parts = urlsplit(url)
         name = PureWindowsPath(unquote(parts.path)).name
-        sound = (
-            parts.scheme in ("http", "https")
-            and name not in ("", "..")
-            and "\0" not in name
-            and len(os.fsencode(name)) <= _MAX_NAME_BYTES
-        )
-    except ValueError:  # no URL, or a name that no file can have
-        sound = False
-    if not sound:
-        raise ConfigError(
-            f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
-            f"the name of a file, of at most {_MAX_NAME_BYTES} bytes."
-        )
-    return name
+        sound = name not in ("", "..") and "\0" not in name and parts.scheme in ("http", "https")
+        if sound and len(os.fsencode(name)) <= _MAX_NAME_BYTES:
+            return name
+    raise ConfigError(
+        f"{url!r} cannot be downloaded: it must begin with http:// or https:// and end in "
+        f"the name of a file, of at most {_MAX_NAME_BYTES} bytes."
+    )
 
 
 def _sha1_check(expected: Any) -> Verify:
@@ -356,18 +289,14 @@ def _sha1_check(expected: Any) -> Verify:
         )
 
     def verify(path: Path) -> None:
-        found = _sha1(path)
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha1").hexdigest()
         if found != expected.lower():
             raise CorruptFileError(
                 f"the checksum of {path} does not match: expected SHA-1 {expected}, got {found}"
             )
 
     return verify
-
-
-def _sha1(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha1").hexdigest()
 
 
 def _passes(verify: Verify, path: Path) -> bool:

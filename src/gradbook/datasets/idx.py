@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,30 +50,34 @@ def read_idx(
         start = bytearray()
         shape = None
         while shape is None:
-            chunk = next(chunks, b"")
+            chunk = next(chunks, None)
+            if chunk is None:
+                raise corrupt(path, "a header", f"only {len(start)} bytes")
             start += chunk
             shape = _shape(start, path, num_dims)
-            if shape is None and not chunk:
-                raise _corrupt(path, "a header", f"only {len(start)} bytes")
         if math.prod(filter(None, shape)) >= 2**63:  # too much even if another dimension is 0
-            raise _corrupt(path, "dimensions that a tensor can have", _describe(shape))
+            raise corrupt(path, "dimensions that a tensor can have", _describe(shape))
         header_bytes = 4 + 4 * len(shape)
         num_bytes = math.prod(shape)
         size = os.fstat(file.fileno()).st_size
         if num_bytes > _MAX_RATIO * size:  # before a damaged header takes all the memory
-            raise _corrupt(path, _describe(shape), f"a file of only {size} bytes")
+            raise corrupt(path, _describe(shape), f"a file of only {size} bytes")
         # One buffer, filled in place: the images must not be held twice.
         values = bytearray(num_bytes)
-        filled = _fill(values, 0, memoryview(start)[header_bytes:], shape, path)
-        for chunk in chunks:
-            filled = _fill(values, filled, memoryview(chunk), shape, path)
+        filled = 0
+        for piece in chain([start[header_bytes:]], chunks):
+            end = filled + len(piece)
+            if end > num_bytes:
+                raise corrupt(path, _describe(shape), "more bytes than that")
+            values[filled:end] = piece
+            filled = end
     if filled < num_bytes:
-        raise _corrupt(path, _describe(shape), f"an end after {filled} bytes")
+        raise corrupt(path, _describe(shape), f"an end after {filled} bytes")
     if sha256 is not None:
         digest = hashlib.sha256(start[:header_bytes])
         digest.update(values)
         if digest.hexdigest() != sha256:
-            raise _corrupt(path, f"content with the SHA-256 checksum {sha256}", digest.hexdigest())
+            raise corrupt(path, f"content with the SHA-256 checksum {sha256}", digest.hexdigest())
     if num_bytes == 0:
         return torch.empty(shape, dtype=torch.uint8)
     return torch.frombuffer(values, dtype=torch.uint8).reshape(shape)
@@ -104,8 +109,7 @@ def _content(file: BinaryIO, path: Path) -> Iterator[bytes]:
     compressed = file.read(2) == _GZIP_MAGIC
     file.seek(0)
     if not compressed:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk
+        yield from iter(lambda: file.read(_CHUNK_BYTES), b"")
         return
     decoder = zlib.decompressobj(wbits=31)
     num_bytes = 0
@@ -114,14 +118,14 @@ def _content(file: BinaryIO, path: Path) -> Iterator[bytes]:
         try:
             chunk = decoder.decompress(packed, 16 * _CHUNK_BYTES)
         except zlib.error as error:
-            raise _corrupt(path, "sound gzip data", f"{error} near byte {num_bytes}") from error
+            raise corrupt(path, "sound gzip data", f"{error} near byte {num_bytes}") from error
         num_bytes += len(chunk)
         if not packed and not chunk and not decoder.eof:
-            raise _corrupt(path, "gzip data with an end", f"a break after {num_bytes} bytes")
+            raise corrupt(path, "gzip data with an end", f"a break after {num_bytes} bytes")
         yield chunk
     extra = len(decoder.unused_data) + len(file.read())
     if extra:
-        raise _corrupt(path, "nothing after the gzip data", f"{extra} more bytes")
+        raise corrupt(path, "nothing after the gzip data", f"{extra} more bytes")
 
 
 def _shape(start: bytearray, path: Path, num_dims: int | None) -> tuple[int, ...] | None:
@@ -130,27 +134,13 @@ def _shape(start: bytearray, path: Path, num_dims: int | None) -> tuple[int, ...
         return None
     zeros, code, dims = struct.unpack_from(">HBB", start)
     if zeros != 0 or code != _UINT8 or dims == 0:
-        raise _corrupt(
-            path,
-            "an IDX file of unsigned bytes, beginning with 00 00 08 and the number of dimensions",
-            f"{start[:4].hex(' ')}",
-        )
+        form = "an IDX file of unsigned bytes, beginning with 00 00 08 and the number of dimensions"
+        raise corrupt(path, form, start[:4].hex(" "))
     if num_dims is not None and dims != num_dims:
-        raise _corrupt(path, _kind(num_dims), f"{_kind(dims)}; were two files exchanged?")
+        raise corrupt(path, _kind(num_dims), f"{_kind(dims)}; were two files exchanged?")
     if len(start) < 4 + 4 * dims:
         return None
     return struct.unpack_from(f">{dims}I", start, 4)
-
-
-def _fill(
-    values: bytearray, filled: int, piece: memoryview, shape: tuple[int, ...], path: Path
-) -> int:
-    """Puts the next piece into the buffer and returns how much of it is filled."""
-    end = filled + len(piece)
-    if end > len(values):
-        raise _corrupt(path, _describe(shape), "more bytes than that")
-    values[filled:end] = piece
-    return end
 
 
 def _kind(num_dims: int) -> str:
@@ -162,7 +152,8 @@ def _describe(shape: tuple[int, ...]) -> str:
     return f"{' x '.join(map(str, shape))} = {math.prod(shape)} values, as its header says"
 
 
-def _corrupt(path: Path, expected: str, found: str) -> CorruptFileError:
+def corrupt(path: Path, expected: str, found: str) -> CorruptFileError:
+    """The error for a file that is not what it should be."""
     return CorruptFileError(
         f"{path} is damaged or not what its name says: expected {expected}; found {found}. "
         f"Delete it and run again, or put a good copy in its place."

@@ -1,4 +1,4 @@
-"""From a table with gaps and words to tensors.
+"""From a table with gaps and words to tensors. pandas is loaded when it is first needed.
 
 Book: 2.2 (sec_pandas), 5.7 (sec_kaggle_house).
 """
@@ -15,13 +15,7 @@ import numpy as np
 import torch
 
 from gradbook.checks import check_whole_number
-from gradbook.errors import (
-    ConfigError,
-    DataError,
-    GradbookWarning,
-    did_you_mean,
-    warn,
-)
+from gradbook.errors import ConfigError, DataError, GradbookWarning, did_you_mean, warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,14 +91,14 @@ class TabularEncoder:
             DataError: If the table is empty, a column cannot be turned into numbers or has more
                 than `max_categories` categories, or two features would have one name.
         """
-        pd = _import_pandas()
+        import pandas as pd
+
         _check_frame(frame)
-        names = [str(name) for name in frame.columns]
         for role, name in [("target", self.target), *(("ignore", name) for name in self.ignore)]:
             if name is not None and name not in frame.columns:
                 raise ConfigError(
                     f"{role} names the column {name!r}, which the table does not have."
-                    f"{did_you_mean(str(name), names)}"
+                    f"{_near(name, frame)}"
                 )
         left_out = {self.target, *self.ignore}
         numbers: dict[Any, tuple[float, float]] = {}
@@ -122,15 +116,20 @@ class TabularEncoder:
             if _holds_numbers(name, column):
                 values = _as_numbers(name, column)
                 known = values[~values.isnan()]
-                mean, deviation = known.mean().item(), known.std(correction=0).item()
                 # Rounding gives equal numbers a deviation too: that of [0.1] * 9 is 1e-17.
-                if deviation <= _ROUNDING * known.abs().max().item():
+                if known.std(correction=0) <= _ROUNDING * known.abs().max():
                     numbers[name] = (known[0].item(), 1.0)
                 else:
-                    numbers[name] = (mean, known.std().item())
-            else:
-                categories[name] = sorted(set(map(_text, column.dropna())))
-                self._check_number_of(name, categories[name], len(frame))
+                    numbers[name] = (known.mean().item(), known.std().item())
+                continue
+            categories[name] = sorted(set(map(_text, column.dropna())))
+            count = len(categories[name])
+            if count > self.max_categories:
+                raise DataError(
+                    f"The column {name!r} has {count:,} categories in {len(frame):,} rows, of "
+                    f"which each would become a column. Leave it out (ignore=[{name!r}]), put rare "
+                    f"values together, or allow as many with max_categories={count}."
+                )
         columns = [str(name) for name in numbers]
         for name, values_of in categories.items():
             columns += [f"{name}_{value}" for value in (*values_of, "nan")]
@@ -165,16 +164,14 @@ class TabularEncoder:
                 "This encoder has learned nothing yet: call fit(training_rows) first."
             )
         _check_frame(frame)
-        names = [str(name) for name in frame.columns]
         for name in (*self._numbers, *self._categories):
             if name not in frame.columns:
                 raise DataError(
                     f"The table lacks the column {name!r}, which the training rows had."
-                    f"{did_you_mean(str(name), names)}"
+                    f"{_near(name, frame)}"
                 )
         X = torch.zeros(len(frame), len(self.columns))
-        j = 0
-        for name, (mean, scale) in self._numbers.items():
+        for j, (name, (mean, scale)) in enumerate(self._numbers.items()):
             values = _as_numbers(name, frame[name], tell_marks=name not in self._as_texts)
             values = torch.where(values.isnan(), mean, values)
             # In float64 up to here: large numbers lose their differences in float32.
@@ -186,11 +183,11 @@ class TabularEncoder:
                     f"far from the training rows to be standardized: their standard deviation is "
                     f"{scale:g}."
                 )
-            j += 1
+        begin = len(self._numbers)
         for name, categories in self._categories.items():
-            place = {value: j + i for i, value in enumerate(categories)}
-            self._encode(name, frame[name], place, X, missing=j + len(categories))
-            j += len(categories) + 1
+            end = begin + len(categories) + 1
+            _encode(name, frame[name], categories, X[:, begin:end])
+            begin = end
         return X
 
     def fit_transform(self, frame: "pd.DataFrame") -> torch.Tensor:
@@ -209,8 +206,7 @@ class TabularEncoder:
         _check_frame(frame)
         if self.target not in frame.columns:
             raise DataError(
-                f"The table lacks the target {self.target!r}."
-                f"{did_you_mean(self.target, [str(name) for name in frame.columns])}"
+                f"The table lacks the target {self.target!r}.{_near(self.target, frame)}"
             )
         y = _as_numbers(self.target, frame[self.target])
         gaps = int(y.isnan().sum())
@@ -221,47 +217,29 @@ class TabularEncoder:
             )
         return y.float().reshape(-1, 1)
 
-    def _check_number_of(self, name: Any, categories: Sequence[str], num_rows: int) -> None:
-        if len(categories) > self.max_categories:
-            raise DataError(
-                f"The column {name!r} has {len(categories):,} categories in {num_rows:,} rows, of "
-                f"which each would become a column. Leave it out (ignore=[{name!r}]), put rare "
-                f"values together, or allow as many with max_categories={len(categories)}."
-            )
 
-    def _encode(
-        self,
-        name: Any,
-        column: "pd.Series[Any]",
-        place: dict[str, int],
-        X: torch.Tensor,
-        missing: int,
-    ) -> None:
-        """Sets the ones of a column of categories."""
-        unseen = set()
-        for i, (value, gap) in enumerate(zip(column, column.isna(), strict=True)):
-            j = missing if gap else place.get(_text(value))
-            if j is None:
-                unseen.add(_text(value))
-            else:
-                X[i, j] = 1
-        if unseen:
-            shown = ", ".join(map(repr, sorted(unseen)[:5]))
-            warn(
-                f"The column {name!r} has {len(unseen)} categories that no training row had "
-                f"({shown}); they become zeros.",
-                GradbookWarning,
-            )
-
-
-def _import_pandas() -> Any:
-    import pandas as pd  # when it is first needed: it takes long to load
-
-    return pd
+def _encode(name: Any, column: "pd.Series[Any]", categories: list[str], X: torch.Tensor) -> None:
+    """Sets the ones of a column of categories in X, whose last column is for missing values."""
+    place = {value: j for j, value in enumerate(categories)}
+    unseen = set()
+    for i, (value, gap) in enumerate(zip(column, column.isna(), strict=True)):
+        j = len(categories) if gap else place.get(_text(value))
+        if j is None:
+            unseen.add(_text(value))
+        else:
+            X[i, j] = 1
+    if unseen:
+        shown = ", ".join(map(repr, sorted(unseen)[:5]))
+        warn(
+            f"The column {name!r} has {len(unseen)} categories that no training row had "
+            f"({shown}); they become zeros.",
+            GradbookWarning,
+        )
 
 
 def _check_frame(frame: Any) -> None:
-    pd = _import_pandas()
+    import pandas as pd
+
     if not isinstance(frame, pd.DataFrame):
         raise ConfigError(f"A pandas DataFrame is needed, not {type(frame).__name__}.")
     if frame.empty:
@@ -278,13 +256,14 @@ def _check_frame(frame: Any) -> None:
         raise DataError(f"The table has more than one column named {twice[0]!r}.")
 
 
-def _holds_numbers(name: Any, column: "pd.Series[Any]") -> bool:
-    """Whether a column of the training rows holds numbers, and not categories.
+def _near(name: Any, frame: "pd.DataFrame") -> str:
+    return did_you_mean(str(name), map(str, frame.columns))
 
-    Raises:
-        DataError: If it holds neither.
-    """
-    pd = _import_pandas()
+
+def _holds_numbers(name: Any, column: "pd.Series[Any]") -> bool:
+    """Whether a column of the training rows holds numbers, or categories; else a DataError."""
+    import pandas as pd
+
     if pd.api.types.is_numeric_dtype(column):
         return True
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -303,16 +282,13 @@ def _holds_numbers(name: Any, column: "pd.Series[Any]") -> bool:
                 f".astype(str), or leave it out: ignore=[{name!r}]."
             )
     texts = [value for value in known if isinstance(value, str)]
-    if not texts:
-        return True
     odd = [text for text in texts if not _reads_as_number(text)]
     others = [text for text in odd if not _is_mark(text)]
     num_numbers = len(known) - len(odd)
-    if not others and odd and num_numbers:
-        return True  # numbers, of which some are marked as missing
-    if len(texts) < len(known) or (odd and num_numbers >= _NEARLY_ALL * len(known)):
-        if not others:  # numbers, some of them written as texts
-            return True
+    are_mixed = len(texts) < len(known)
+    if not others:  # numbers, if some are no texts, or some texts only mark a missing value
+        return are_mixed or 0 < num_numbers < len(known)
+    if are_mixed or num_numbers >= _NEARLY_ALL * len(known):
         raise DataError(
             f"The column {name!r} holds numbers and {len(others)} other texts, such as "
             f"{others[0]!r}. If these are missing values: "
@@ -353,14 +329,9 @@ def _text(value: Any) -> str:
 
 
 def _as_numbers(name: Any, column: "pd.Series[Any]", tell_marks: bool = True) -> torch.Tensor:
-    """A column as float64 (n,), with NaN for a gap.
+    """A column as float64 (n,), with NaN for a gap; `tell_marks` warns of texts taken for one."""
+    import pandas as pd
 
-    Args:
-        name: The column's name.
-        column: The column.
-        tell_marks: Whether to warn of texts that are taken for missing values.
-    """
-    pd = _import_pandas()
     is_numeric = pd.api.types.is_numeric_dtype(column)
     if pd.api.types.is_complex_dtype(column) or (
         not is_numeric and any(isinstance(v, complex | np.complexfloating) for v in column)

@@ -33,6 +33,8 @@ class Span(NamedTuple):
 
 Line = list[Span]
 Ints = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Ends = tuple[float, float]
 
 
 class _Look(NamedTuple):
@@ -80,18 +82,9 @@ def render(
 
     A point that is NaN or infinite, or that has no logarithm on a log scale, is a mark on the
     chart's edge, and the legend says where the trouble begins. The legend gives the last value.
-
-    Args:
-        curves: Any number of curves of any length.
-        width: The room in characters; names and ticks give way where there is little.
-        height: The room in lines, for everything together.
-        xlabel: Name of the x axis.
-        ylabel: Name of the y axis.
-        xlim: Range of the x axis as (low, high), or None to fit the data.
-        ylim: Range of the y axis.
-        xscale: "linear" or "log".
-        yscale: "linear" or "log".
-        unicode: Whether Braille and box-drawing characters may be used; otherwise ASCII only.
+    The room is for everything together, in characters and in lines; names and ticks give way where
+    there is little. The settings of the axes are those of a `ProgressBoard`. Without `unicode`,
+    there is no Braille and no box drawing, only ASCII.
     """
     look = _UNICODE if unicode else _ASCII
     xlog, ylog = xscale == "log", yscale == "log"
@@ -113,9 +106,8 @@ def render(
     if num_columns < 8:
         return legend[:height]
 
-    codes, owner = _raster(
-        curves, shown, x_range, y_range, (num_rows, num_columns), look, xlog, ylog
-    )
+    size = (num_rows, num_columns)
+    codes, owner = _raster(curves, shown, x_range, y_range, size, look, xlog, ylog)
     rows: dict[int, str] = {}
     for value, text in y_ticks:
         row = num_rows - 1 - _cell(value, y_range, num_rows, ylog)
@@ -155,19 +147,16 @@ def plain(lines: Sequence[Line]) -> str:
 # Where points fall
 
 
-def _range(
-    values: Sequence[Array], given: Sequence[float] | None, log: bool
-) -> tuple[float, float]:
+def _range(values: Sequence[Array], given: Sequence[float] | None, log: bool) -> Ends:
     """The ends of an axis; they are never equal, and positive on a log scale."""
     ends = limits(given, log)
     if ends is not None:
         return ends
-    kept = [part[part > 0] if log else part for part in values]
-    kept = [part for part in kept if len(part)]
-    if not kept:
+    every = np.concatenate([np.empty(0), *values])
+    kept = every[every > 0] if log else every
+    if not len(kept):
         return (1.0, 10.0) if log else (0.0, 1.0)
-    low = float(min(part.min() for part in kept))
-    high = float(max(part.max() for part in kept))
+    low, high = float(kept.min()), float(kept.max())
     if low < high:
         return low, high
     if log:
@@ -176,7 +165,7 @@ def _range(
     return max(low - pad, -1.7e308), min(high + pad, 1.7e308)
 
 
-def _fraction(values: Array, ends: tuple[float, float], log: bool) -> Array:
+def _fraction(values: Array, ends: Ends, log: bool) -> Array:
     """How far along an axis values are, from 0 to 1, and a little beyond for those outside."""
     low, high = ends
     with np.errstate(all="ignore"):
@@ -188,21 +177,21 @@ def _fraction(values: Array, ends: tuple[float, float], log: bool) -> Array:
         return np.clip(part, -1.0, 2.0)
 
 
-def _cell(value: float, ends: tuple[float, float], count: int, log: bool) -> int:
+def _cell(value: float, ends: Ends, count: int, log: bool) -> int:
     part = float(_fraction(np.array([value]), ends, log)[0])
     return min(max(round(part * (count - 1)), 0), count - 1)
 
 
 def _raster(
     curves: Sequence[Curve],
-    shown: Sequence[npt.NDArray[np.bool_]],
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
+    shown: Sequence[Mask],
+    x_range: Ends,
+    y_range: Ends,
     size: tuple[int, int],
     look: _Look,
     xlog: bool,
     ylog: bool,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.int32], Ints]:
     """The character of every cell, and whose it is; both of shape `size` (rows, columns)."""
     num_rows, num_columns = size
     across, down = look.dots
@@ -224,19 +213,16 @@ def _raster(
         inside &= (dot_y >= 0) & (dot_y < num_rows * down)
         dots = np.zeros((num_rows * down, num_columns * across), bool)
         dots[dot_y[inside], dot_x[inside]] = True
-        if look is _UNICODE:
-            blocks = dots.reshape(num_rows, 4, num_columns, 2).transpose(0, 2, 1, 3)
-            own = (blocks * _BITS).sum((2, 3))
-            bits |= own
-            owner[own > 0] = index
-        else:
-            codes[dots] = ord(look.glyphs[index % len(look.glyphs)])
-            owner[dots] = index
+        blocks = dots.reshape(num_rows, down, num_columns, across).transpose(0, 2, 1, 3)
+        own = (blocks * _BITS[:down, :across]).sum((2, 3))
+        bits |= own
+        glyph = look.glyphs[index % len(look.glyphs)]
+        codes[own > 0], owner[own > 0] = ord(glyph), index
         # The last point carries the curve's sign, as in the legend. It also shows a lone point.
         last = np.flatnonzero(drawn)[-1:]
         if len(last) and 0 <= part_x[last[0]] <= 1 and 0 <= part_y[last[0]] <= 1:
             place = (int(y[last[0]]) // down, int(x[last[0]]) // across)
-            marks.append((place, look.glyphs[index % len(look.glyphs)], index))
+            marks.append((place, glyph, index))
         for positions, row in ((curve.high(), 0), (curve.low(ylog), num_rows - 1)):
             part = _fraction(positions, x_range, xlog)
             columns = np.rint(part[(part >= 0) & (part <= 1)] * (num_columns - 1))
@@ -249,9 +235,7 @@ def _raster(
     return codes, owner
 
 
-def _thinned(
-    x: Ints, y: Ints, mask: npt.NDArray[np.bool_]
-) -> tuple[Ints, Ints, npt.NDArray[np.bool_]]:
+def _thinned(x: Ints, y: Ints, mask: Mask) -> tuple[Ints, Ints, Mask]:
     """Fewer points that leave the same line.
 
     Of points one after the other in a column of dots, only the first, the lowest, the highest and
@@ -265,7 +249,7 @@ def _thinned(
     return np.repeat(x[first], 4), rows.reshape(-1), np.repeat(mask[first], 4)
 
 
-def _strokes(x: Ints, y: Ints, mask: npt.NDArray[np.bool_], style: int) -> tuple[Ints, Ints]:
+def _strokes(x: Ints, y: Ints, mask: Mask, style: int) -> tuple[Ints, Ints]:
     """The dots of the lines that join neighbouring points, where both can be drawn."""
     joined = mask[:-1] & mask[1:]
     from_x, from_y = x[:-1][joined], y[:-1][joined]

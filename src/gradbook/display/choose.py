@@ -2,16 +2,16 @@
 
 import os
 import sys
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 from gradbook.display.shell import in_kernel
-from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean
+from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean, warn
 from gradbook.record import Sink
 
 #: Where it is used, "auto" gives way to it.
 VARIABLE = "GRADBOOK_DISPLAY"
+
+_KNOWN = ("auto", "notebook", "terminal", "lines", "off")
 
 
 def choose(display: bool | str) -> Sink:
@@ -27,7 +27,21 @@ def choose(display: bool | str) -> Sink:
     Raises:
         ConfigError: If the display is none of the known names.
     """
-    return _DISPLAYS[place(display)]()
+    name = place(display)
+    # Each is imported when it is chosen, so that a script does not wait for a notebook's packages.
+    if name == "notebook":
+        from gradbook.display.notebook import NotebookDisplay
+
+        return NotebookDisplay()
+    if name == "terminal":
+        from gradbook.display.terminal import TerminalDisplay
+
+        return TerminalDisplay()
+    if name == "lines":
+        from gradbook.display.lines import LinesDisplay
+
+        return LinesDisplay(root=Path("curves"))
+    return Sink()
 
 
 def place(display: bool | str) -> str:
@@ -37,11 +51,10 @@ def place(display: bool | str) -> str:
         name = _name(os.environ.get(VARIABLE) or "auto", VARIABLE)
     if name == "notebook" and not in_kernel():
         name = _surroundings()
-        warnings.warn(
+        warn(
             "The display 'notebook' needs a notebook's kernel, and this Python runs in none. "
             f"Using {name!r} instead.",
             IgnoredSettingWarning,
-            stacklevel=3,
         )
     return _surroundings() if name == "auto" else name
 
@@ -49,11 +62,10 @@ def place(display: bool | str) -> str:
 def _name(display: bool | str, setting: str) -> str:
     if isinstance(display, bool) or display is None:
         return "auto" if display else "off"
-    known = ("auto", *_DISPLAYS)
-    if display not in known:
+    if display not in _KNOWN:
         raise ConfigError(
-            f"{setting}={display!r} is no display. It is one of {', '.join(known)}."
-            + did_you_mean(str(display), known)
+            f"{setting}={display!r} is no display. It is one of {', '.join(_KNOWN)}."
+            + did_you_mean(str(display), _KNOWN)
         )
     return display
 
@@ -68,30 +80,3 @@ def _surroundings() -> str:
         return "terminal" if sys.stdout.isatty() else "lines"
     except (AttributeError, ValueError):  # none, closed, or something that only has write()
         return "lines"
-
-
-def _notebook() -> Sink:
-    from gradbook.display.notebook import NotebookDisplay
-
-    return NotebookDisplay()
-
-
-def _terminal() -> Sink:
-    from gradbook.display.terminal import TerminalDisplay
-
-    return TerminalDisplay()
-
-
-def _lines() -> Sink:
-    from gradbook.display.lines import LinesDisplay
-
-    return LinesDisplay(root=Path("curves"))
-
-
-#: Each is imported when it is chosen, so that a script does not wait for a notebook's packages.
-_DISPLAYS: dict[str, Callable[[], Sink]] = {
-    "notebook": _notebook,
-    "terminal": _terminal,
-    "lines": _lines,
-    "off": Sink,
-}

@@ -32,9 +32,7 @@ class Curve:
         """A curve from numbers. Points without a position are left out."""
         x_array, y_array = np.asarray(x, np.float64), np.asarray(y, np.float64)
         placed = np.isfinite(x_array)
-        if not placed.all():
-            x_array, y_array = x_array[placed], y_array[placed]
-        return cls(label, x_array, y_array)
+        return cls(label, x_array[placed], y_array[placed])
 
     def drawable(self, log: bool = False) -> npt.NDArray[np.bool_]:
         """Which points have a place on a linear, or on a logarithmic, y axis."""
@@ -67,12 +65,10 @@ class Curve:
 
 def curves_of(board: "ProgressBoard") -> list[Curve]:
     """The curves of a board, in the order of their labels. Safe while another thread draws."""
-    curves = []
-    for label, live_points in list(board.data.items()):
-        points = list(live_points)
-        x, y = [point.x for point in points], [point.y for point in points]
-        curves.append(Curve.of(label, x, y))
-    return curves
+    curves = [(label, list(points)) for label, points in list(board.data.items())]
+    return [
+        Curve.of(label, [p.x for p in points], [p.y for p in points]) for label, points in curves
+    ]
 
 
 def limits(given: Sequence[float] | None, log: bool) -> tuple[float, float] | None:

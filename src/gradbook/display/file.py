@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradbook.errors import ConfigError
 from gradbook.storage import write_atomically
 
 if TYPE_CHECKING:
@@ -17,37 +18,26 @@ PICTURE_KINDS = ("svg", "png")
 
 
 def save_curve(board: "ProgressBoard", folder: Path | str) -> list[Path]:
-    """Draws a board into the files curve.svg and curve.png of `folder`.
-
-    Returns:
-        The files.
-
-    Raises:
-        StorageError: If they cannot be written.
-    """
+    """Draws a board into the files curve.svg and curve.png of `folder`, and returns these."""
     from gradbook.display.picture import Picture
 
     picture = Picture(board)
     picture.update()
-    files = {
-        Path(folder, "curve.svg"): picture.svg(text=False).encode(),
-        Path(folder, "curve.png"): picture.png(),
-    }
-    for path, content in files.items():
-        write_atomically(path, content)
-    return list(files)
+    svg, png = Path(folder, "curve.svg"), Path(folder, "curve.png")
+    write_atomically(svg, picture.svg(text=False).encode())
+    write_atomically(png, picture.png())
+    return [svg, png]
+
+
+def check_picture_names(paths: Iterable[Path]) -> None:
+    """Raises ConfigError unless each name ends in one of `PICTURE_KINDS`, in any case."""
+    for path in paths:
+        if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
+            raise ConfigError(f"A picture's name ends in .svg or .png, but {str(path)!r} does not.")
 
 
 def save_figure(figure: "Figure", paths: Iterable[Path]) -> None:
-    """Writes a figure into files.
-
-    Args:
-        figure: The figure.
-        paths: The files. The ending of each is one of `PICTURE_KINDS`, in any case.
-
-    Raises:
-        StorageError: If one cannot be written.
-    """
+    """Writes a figure into files whose names end as `check_picture_names` wants it."""
     layout = figure.get_layout_engine()
     figure.draw_without_rendering()  # once, instead of twice for each file
     figure.set_layout_engine(None)

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gradbook.display.file import PICTURE_KINDS, save_figure
+from gradbook.display.file import check_picture_names, save_figure
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
 
@@ -46,11 +46,7 @@ class Finding(ABC):
             StorageError: If a file cannot be written.
         """
         files = [Path(path) for path in paths]
-        for file in files:
-            if file.suffix.lower().lstrip(".") not in PICTURE_KINDS:
-                raise ConfigError(
-                    f"A picture's name ends in .svg or .png, but {str(file)!r} does not."
-                )
+        check_picture_names(files)
         save_figure(self.figure(), files)
 
     def _repr_html_(self) -> str:

@@ -2,7 +2,6 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from gradbook.display.curves import short
 from gradbook.display.file import save_curve
 from gradbook.display.shell import afterwards
-from gradbook.errors import ConfigError, GradbookWarning, StorageError
+from gradbook.errors import ConfigError, GradbookWarning, StorageError, warn
 from gradbook.escape import printable
 from gradbook.record import Metric, Sink
 from gradbook.storage import Place, claim_folder, kebab_case
@@ -43,7 +42,6 @@ class LinesDisplay(Sink):
         self._root = None if root is None else Place(root)
         self._means: dict[str, float] = {}
         self._epoch = 0.0
-        self._waiting = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Notes when the first epoch begins."""
@@ -55,9 +53,7 @@ class LinesDisplay(Sink):
     def write(self, metric: Metric) -> None:
         """Prints the line of an epoch once all its means are there."""
         if self._trainer is None:
-            if not self._waiting:
-                self._waiting = True
-                afterwards(self._save_at_exit)
+            afterwards(self._save)
             return
         if metric.kind != "epoch":
             return
@@ -90,27 +86,20 @@ class LinesDisplay(Sink):
         self._begin = now
         self._means.clear()
 
-    def _save_at_exit(self) -> None:
-        self._waiting = False
-        self._save()
-
     def _save(self) -> None:
         """Saves the curves. What fails here is only said: the model has been trained."""
         if self._root is None or not self._board.data:
             return
-        name = self._name
-        if name is None:
-            model = getattr(self._trainer, "model", None)
-            name = kebab_case(type(model).__name__) if model is not None else "board"
+        model = getattr(self._trainer, "model", None)
+        name = self._name or ("board" if model is None else kebab_case(type(model).__name__))
         try:
             paths = save_curve(self._board, claim_folder(self._root.shown, name))
         except (ConfigError, StorageError) as error:
-            warnings.warn(f"The curves were not saved. {error}", GradbookWarning, stacklevel=2)
+            warn(f"The curves were not saved. {error}", GradbookWarning)
             return
-        self._print("curves: " + ", ".join(str(path) for path in paths))
+        self._print("curves: " + ", ".join(map(str, paths)))
 
     def _print(self, text: str) -> None:
         stream = self._stream or sys.stdout
-        if stream is None:  # a program without any output, such as pythonw
-            return
-        print(printable(text), file=stream, flush=True)
+        if stream is not None:  # or it is a program without any output, such as pythonw
+            print(printable(text), file=stream, flush=True)

@@ -2,13 +2,12 @@
 
 import sys
 import time
-import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from gradbook.display.curves import curves_of, short
 from gradbook.display.shell import afterwards
-from gradbook.errors import GradbookWarning, told
+from gradbook.errors import GradbookWarning, told, warn
 from gradbook.escape import on_one_line
 from gradbook.record import Metric, Sink
 
@@ -23,16 +22,6 @@ _MIN_SECONDS = 0.2
 _MAX_SHARE = 0.05
 
 
-class Handle(Protocol):
-    """A place in a notebook's output, as `IPython.display.DisplayHandle`."""
-
-    def display(self, obj: Any, **kwargs: Any) -> Any:
-        """Puts a new output below the cell."""
-
-    def update(self, obj: Any, **kwargs: Any) -> Any:
-        """Replaces that output wherever it is shown."""
-
-
 class NotebookDisplay(Sink):
     """Draws a board below the running cell, in one output that is updated in place.
 
@@ -41,20 +30,19 @@ class NotebookDisplay(Sink):
     outside training, when the cell ends. Then the next cell gets a figure of its own.
 
     Args:
-        new_handle: Makes a place for a figure; None is IPython's.
+        new_handle: Makes a place for a figure; None is IPython's `DisplayHandle`.
         clock: Gives the time in seconds.
     """
 
     def __init__(
         self,
-        new_handle: Callable[[], Handle] | None = None,
+        new_handle: Callable[[], Any] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._new_handle, self._clock = new_handle, clock
-        self._handle: Handle | None = None
+        self._handle: Any = None
         self._picture: Picture | None = None
         self._next_draw = 0.0
-        self._waiting = False
         self._broken = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
@@ -65,8 +53,7 @@ class NotebookDisplay(Sink):
         """Draws, unless it is too early to draw again."""
         if metric.kind != "point":
             return
-        if self._trainer is None and not self._waiting:
-            self._waiting = True
+        if self._trainer is None:
             afterwards(self._end_cell)
         if self._clock() >= self._next_draw:
             self._draw()
@@ -78,7 +65,6 @@ class NotebookDisplay(Sink):
         self._handle = None
 
     def _end_cell(self) -> None:
-        self._waiting = False
         self.close("finished")
         self._next_draw = 0.0
 
@@ -98,11 +84,10 @@ class NotebookDisplay(Sink):
         except Exception as error:
             # Hours of training are worth more than their picture.
             self._broken = True
-            warnings.warn(
+            warn(
                 f"The curves cannot be drawn any more ({told(error)}). "
                 f"Training continues; the points are in `board.data`.",
                 GradbookWarning,
-                stacklevel=2,
             )
             return
         end = self._clock()
@@ -124,8 +109,7 @@ def _new_picture(board: "ProgressBoard") -> "Picture":
     return picture
 
 
-def _ipython_handle() -> Handle:
+def _ipython_handle() -> Any:
     from IPython.display import DisplayHandle
 
-    handle: Handle = DisplayHandle()  # type: ignore[no-untyped-call]
-    return handle
+    return DisplayHandle()  # type: ignore[no-untyped-call]

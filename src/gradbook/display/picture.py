@@ -80,19 +80,18 @@ class Picture:
         axes.relim()
         axes.autoscale(True)
         axes.autoscale_view()
-        xlim, ylim = limits(board.xlim, xlog), limits(board.ylim, ylog)
-        if xlim is not None:
-            axes.set_xlim(*xlim)
-        if ylim is not None:
-            axes.set_ylim(*ylim)
-        for curve in curves:
-            for mark in self._marks[curve.label]:
-                _thin_out(mark, axes, xlog)
-        if board.xlabel is not None:
-            axes.set_xlabel(board.xlabel)
-        if board.ylabel is not None:
-            axes.set_ylabel(board.ylabel)
-        self._place_legend(curves, legend, xlog, ylog)
+        given = {
+            "xlim": limits(board.xlim, xlog),
+            "ylim": limits(board.ylim, ylog),
+            "xlabel": board.xlabel,
+            "ylabel": board.ylabel,
+        }
+        axes.set(**{name: value for name, value in given.items() if value is not None})
+        for high, low in self._marks.values():
+            _thin_out(high, axes, xlog)
+            _thin_out(low, axes, xlog)
+        if legend:
+            self._place_legend(legend, _lines_across(axes, curves, xlog, ylog))
         if self._own:
             self._lay_out()
 
@@ -133,33 +132,19 @@ class Picture:
         which_color, which_style = combination(index, len(board.colors), len(board.ls))
         color, style = board.colors[which_color], board.ls[which_style]
         line = Line2D([], [], color=color, linestyle=style, markersize=4)
-        marks = [
-            Line2D(
-                [],
-                [],
-                color=color,
-                linestyle="",
-                marker="x",
-                markersize=5,
-                clip_on=False,
-                zorder=3,
-                transform=axes.get_xaxis_transform(),
-            )
+        high, low = (
+            Line2D([], [], color=color, linestyle="", marker="x", markersize=5, zorder=3)
             for _ in range(2)
-        ]
-        for artist in (line, *marks):
+        )
+        for mark in (high, low):
+            mark.set(clip_on=False, transform=axes.get_xaxis_transform())
+        for artist in (line, high, low):
             axes.add_line(artist)
             _drawn.add(artist)
-        self._lines[label] = line
-        self._marks[label] = (marks[0], marks[1])
+        self._lines[label], self._marks[label] = line, (high, low)
 
-    def _place_legend(
-        self, curves: Sequence[Curve], texts: Sequence[str], xlog: bool, ylog: bool
-    ) -> None:
+    def _place_legend(self, texts: Sequence[str], lines: Sequence[tuple[Any, Any]]) -> None:
         """Makes the legend when its texts change, and puts it where it hides least."""
-        if not texts:
-            return
-        lines = _lines_across(self.axes, curves, xlog, ylog)
         side, top = _emptiest_place(lines, *self._legend_size(texts))
         # A legend copies its lines' markers when it is made.
         markers = tuple(str(line.get_marker()) for line in self._lines.values())
@@ -193,7 +178,7 @@ class Picture:
         longest = max(map(_ems, _tick_texts(self.axes)), default=1.0)
         left = em * (1.1 + longest + 1.6 * bool(self._board.ylabel))
         bottom = em * (1.9 + 1.5 * bool(self._board.xlabel))
-        above = em * 1.4 if _has_offset(self.axes) else em * 0.7
+        above = em * 1.4 if self.axes.yaxis.get_major_formatter().get_offset() else em * 0.7
         self.figure.subplots_adjust(
             left=min(left / width, 0.5),
             right=1 - em * 0.9 / width,
@@ -250,22 +235,17 @@ def _ems(text: str) -> float:
     return 0.64 * len(text) + 0.2 * sum(map(text.count, "-−")) + 0.7 * text.count("×")
 
 
-def _has_offset(axes: "Axes") -> bool:
-    return bool(axes.yaxis.get_major_formatter().get_offset())
-
-
 def _lines_across(
     axes: "Axes", curves: Sequence[Curve], xlog: bool, ylog: bool
 ) -> list[tuple[Any, Any]]:
     """The curves as evenly spaced points, in parts of the axes."""
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     lines = []
     for curve in curves:
         shown = curve.drawable(ylog) & ((curve.x > 0) | (not xlog))
         if not shown.any():
             continue
-        x = _along(curve.x[shown], left, right, xlog)
-        y = _along(_tame(curve.y[shown]), bottom, top, ylog)
+        x = _along(curve.x[shown], *axes.get_xlim(), xlog)
+        y = _along(_tame(curve.y[shown]), *axes.get_ylim(), ylog)
         gone = np.concatenate([[0.0], np.hypot(np.diff(x), np.diff(y)).cumsum()])
         evenly = np.linspace(0, gone[-1], 100)
         lines.append((np.interp(evenly, gone, x), np.interp(evenly, gone, y)))

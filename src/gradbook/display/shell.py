@@ -6,8 +6,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-#: What waits for the interpreter's exit, oldest first.
-_at_exit: list[Callable[[], None]] = []
+#: What waits for the cell's end or the interpreter's exit, oldest first.
+_waiting: list[Callable[[], None]] = []
 
 
 def running_shell() -> Any | None:
@@ -24,17 +24,21 @@ def in_kernel() -> bool:
 def afterwards(callback: Callable[[], None]) -> None:
     """Calls `callback` once, when the running cell ends; outside IPython, at exit.
 
-    Several callbacks are called in the order in which they came.
+    Several callbacks are called in the order in which they came; one that waits already is not
+    called twice.
     """
+    if callback in _waiting:
+        return
+    _waiting.append(callback)
     shell = running_shell()
     if shell is None:
-        if not _at_exit:
-            atexit.register(_run_at_exit)
-        _at_exit.append(callback)
+        atexit.unregister(_run_at_exit)
+        atexit.register(_run_at_exit)
         return
 
     def when_cell_ends(result: object = None) -> None:
         shell.events.unregister("post_run_cell", when_cell_ends)
+        _waiting.remove(callback)
         callback()
 
     shell.events.register("post_run_cell", when_cell_ends)
@@ -42,6 +46,6 @@ def afterwards(callback: Callable[[], None]) -> None:
 
 def _run_at_exit() -> None:
     with ExitStack() as stack:  # one that fails does not keep the others from being called
-        for callback in reversed(_at_exit):
+        for callback in reversed(_waiting):
             stack.callback(callback)
-        _at_exit.clear()
+        _waiting.clear()

@@ -26,14 +26,9 @@ class Table:
     def __repr__(self) -> str:
         lines = [list(map(on_one_line, line)) for line in (self.heading, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        places = list(zip(self._sides(), widths, strict=True))
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if side == "right" else cell.ljust(width)
-                for cell, (side, width) in zip(line, places, strict=True)
-            ).rstrip()
-            for line in lines
-        )
+        signs = [">" if side == "right" else "<" for side in self._sides()]
+        forms = [f"{sign}{width}" for sign, width in zip(signs, widths, strict=True)]
+        return "\n".join("  ".join(map(format, line, forms)).rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
         body = "\n".join(self._html_row("td", row) for row in self.rows)
@@ -45,11 +40,8 @@ class Table:
         return ["right" if all(map(_NUMBER.match, cells)) else "left" for _, *cells in columns]
 
     def _html_row(self, tag: str, cells: Sequence[str]) -> str:
-        return (
-            "<tr>"
-            + "".join(
-                f'<{tag} style="text-align: {side}">{escape(on_one_line(cell))}</{tag}>'
-                for cell, side in zip(cells, self._sides(), strict=True)
-            )
-            + "</tr>"
+        row = "".join(
+            f'<{tag} style="text-align: {side}">{escape(on_one_line(cell))}</{tag}>'
+            for cell, side in zip(cells, self._sides(), strict=True)
         )
+        return f"<tr>{row}</tr>"

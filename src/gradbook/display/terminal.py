@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,8 +16,7 @@ from gradbook.record import Metric, Sink
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live
-    from rich.segment import Segment
+    from rich.segment import Segment, Segments
 
     from gradbook.board import ProgressBoard
     from gradbook.trainer import Trainer
@@ -62,16 +61,15 @@ class TerminalDisplay(Sink):
         min_seconds: float = _MIN_SECONDS,
     ) -> None:
         self._stream = stream
-        self._console: Console | None = console
+        self._console: Any = console
         self._clock, self._cpu_clock, self._min_seconds = clock, cpu_clock, min_seconds
-        self._live: Live | None = None
+        self._live: Any = None
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._status: str | None = None
         self._chart: list[list[Segment]] = []
         self._chart_key: object = None
         self._shown: tuple[int, list[int]] = (0, [])
-        self._waiting = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Shows the first picture; in training, goes on until `close`."""
@@ -105,8 +103,7 @@ class TerminalDisplay(Sink):
 
     def write(self, metric: Metric) -> None:
         """Outside training, sees to it that the chart is printed in the end."""
-        if self._live is None and not self._waiting:
-            self._waiting = True
+        if self._live is None:
             afterwards(self._print)
 
     def close(self, status: str) -> None:
@@ -119,19 +116,17 @@ class TerminalDisplay(Sink):
             # Ctrl-C may come before it has begun; then it ends by itself, and soon.
             if self._thread is not None and self._thread.is_alive():
                 self._thread.join()
-            self._thread = None
             if self._live is not None:
                 self.refresh()
-        self._live = None
+        self._live = self._thread = None
 
     def refresh(self) -> float:
         """Draws one picture, and returns how long to wait before the next, in seconds."""
-        assert self._live is not None
         begin = self._cpu_clock()
         size = self._size()
         lines = [*self._chart_lines(*size), self._bar(size[0])]
         self._clear_rest(size[0])
-        self._live.update(_Picture(lines), refresh=True)
+        self._live.update(_picture(lines), refresh=True)
         self._shown = size[0], [sum(len(segment.text) for segment in line) for line in lines]
         return max(self._min_seconds, (self._cpu_clock() - begin) / _MAX_SHARE)
 
@@ -144,17 +139,14 @@ class TerminalDisplay(Sink):
                 return
 
     def _print(self) -> None:
-        assert self._console is not None
-        self._waiting = False
         with suppress(*_GONE):
-            self._console.print(_Picture(self._chart_lines(*self._size())), end="")
+            self._console.print(_picture(self._chart_lines(*self._size())), end="")
 
     def _size(self) -> tuple[int, int]:
         """The room for a picture, a column and a line less than there is.
 
         A line that fills its row would make some terminals begin another.
         """
-        assert self._console is not None
         width, height = self._console.size
         return min(width - 1, _MAX_WIDTH), min(height - 2, _MAX_HEIGHT)
 
@@ -164,18 +156,14 @@ class TerminalDisplay(Sink):
         The terminal has then broken long lines in two, and the picture takes more rows than it
         has lines, which is all that rich goes up.
         """
-        assert self._live is not None
-        assert self._console is not None
         old_width, lengths = self._shown
         columns = self._console.width
         if width >= old_width or not lengths or not self._console.is_interactive:
             return
         rows = sum(max(1, -(-length // columns)) for length in lengths)
-        extra = rows - len(lengths)
-        if extra > 0:
-            self._console.file.write(
-                f"\r\x1b[{min(rows, self._console.height) - 1}A\x1b[J" + "\n" * (len(lengths) - 1)
-            )
+        if rows > len(lengths):
+            up = min(rows, self._console.height) - 1
+            self._console.file.write(f"\r\x1b[{up}A\x1b[J" + "\n" * (len(lengths) - 1))
 
     # What the picture holds
 
@@ -215,7 +203,6 @@ class TerminalDisplay(Sink):
         trainer: Any = self._trainer
         elapsed = self._clock() - self._begin
         part = self._part_done()
-        steps = getattr(trainer, "train_batch_idx", 0)
         epoch = min(trainer.epoch + 1, trainer.max_epochs)
         texts = [f"epoch {epoch}/{trainer.max_epochs}"]
         if self._status is not None:
@@ -224,21 +211,20 @@ class TerminalDisplay(Sink):
             now = part - self._part_before
             left = f" < {duration(elapsed / now * (1 - part))}" if now > 0 and part < 1 else ""
             texts.append(duration(elapsed) + left)
-        speed = self._steps_per_second(steps, elapsed)
+        speed = self._steps_per_second(getattr(trainer, "train_batch_idx", 0), elapsed)
         texts.append(f"{speed:.0f} steps/s" if speed >= 100 else f"{speed:.3g} steps/s")
         while len(texts) > 1 and len("  ".join(texts)) > width - 12:
             texts.pop()
         length = max(0, min(width - len("  ".join(texts)) - 2, 40))
         full, rest = ("━", "─") if self._unicode() else ("#", "-")
         filled = int(part * length)
-        tail = "  ".join(["", *texts[1:]])
         color = {"failed": "red", "interrupted": "yellow", "diverged": "red"}
         done = Style.parse(color.get(self._status or "", "green"))
         return [
             Segment((texts[0] + " ")[:width]),
             Segment(full * filled, done),
             Segment(rest * (length - filled), Style.parse("dim")),
-            Segment(tail),
+            Segment("  ".join(["", *texts[1:]])),
         ]
 
     def _part_done(self) -> float:
@@ -261,22 +247,13 @@ class TerminalDisplay(Sink):
         return (steps - before) / (elapsed - since) if elapsed > since else 0.0
 
     def _unicode(self) -> bool:
-        assert self._console is not None
-        return self._console.encoding.startswith("utf")
+        return bool(self._console.encoding.startswith("utf"))
 
 
-class _Picture:
-    """Lines that are ready to be written, for rich."""
+def _picture(lines: Sequence[Sequence["Segment"]]) -> "Segments":
+    from rich.segment import Segment, Segments
 
-    def __init__(self, lines: Sequence[Sequence["Segment"]]) -> None:
-        self._lines = lines
-
-    def __rich_console__(self, console: object, options: object) -> Iterator["Segment"]:
-        from rich.segment import Segment
-
-        for line in self._lines:
-            yield from line
-            yield Segment.line()
+    return Segments(segment for line in lines for segment in (*line, Segment.line()))
 
 
 def _segments(line: chart.Line) -> list["Segment"]:

@@ -6,9 +6,7 @@ from gradbook import registry
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.models.linear_regression import LinearRegression as LinearRegression
-    from gradbook.models.linear_regression import (
-        LinearRegressionScratch as LinearRegressionScratch,
-    )
+    from gradbook.models.linear_regression import LinearRegressionScratch as LinearRegressionScratch
     from gradbook.models.mlp import MLP as MLP
     from gradbook.models.mlp import MLPScratch as MLPScratch
     from gradbook.models.softmax_regression import SoftmaxRegression as SoftmaxRegression

@@ -89,9 +89,7 @@ class SoftmaxRegressionScratch(Classifier):
         XW = torch.matmul(self.W.T, X.T).T  # the product of X and W in its fast order
         return softmax(XW + self.b)
 
-    def loss(  # type: ignore[override]
-        self, y_hat: torch.Tensor, y: torch.Tensor
-    ) -> torch.Tensor:
+    def loss(self, y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
         """The mean cross-entropy of probabilities."""
         return cross_entropy(y_hat, y)
 

@@ -5,7 +5,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gradbook.display.file import PICTURE_KINDS, save_figure
+from gradbook.display.file import check_picture_names, save_figure
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
@@ -103,7 +103,8 @@ def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
         for name in names
         if any(name not in each or each[name] != settings[0].get(name) for each in settings)
     ]
-    return sorted(differ, key=_prominence)
+    # Sorting keeps the order of those that are not prominent.
+    return sorted(differ, key=lambda name: (*PROMINENT, name).index(name))
 
 
 def names_of(runs: Sequence[StoredRun]) -> list[str]:
@@ -141,8 +142,8 @@ def overlay(runs: Sequence[StoredRun]) -> "Figure":
     width = 3.2 * len(quantities) + 0.6 + 0.085 * max(map(len, texts))
     height = max(3, 0.21 * (len(runs) + len(_STYLES)) + 0.2)
     figure = Figure(figsize=(width, height), layout="constrained")
-    for place, quantity in enumerate(quantities):
-        axes = figure.add_subplot(1, len(quantities), place + 1)
+    panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+    for axes, quantity in zip(panels, quantities, strict=True):
         for run, color in zip(runs, colors, strict=True):
             _draw(axes, run, quantity, color)
         _dress(axes, quantity)
@@ -157,16 +158,8 @@ def overlay(runs: Sequence[StoredRun]) -> "Figure":
 
 
 def save_overlay(runs: Sequence[StoredRun], paths: Sequence[Path]) -> None:
-    """Saves `overlay(runs)` in files that end in .svg or .png.
-
-    Raises:
-        ConfigError: If a name ends in something else, or there is nothing to draw.
-        CorruptFileError: If the metrics.jsonl of a run is damaged.
-        StorageError: If a file cannot be written.
-    """
-    for path in paths:
-        if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
-            raise ConfigError(f"A picture's name ends in .svg or .png, but {str(path)!r} does not.")
+    """Saves `overlay(runs)`, which says what it raises, in files that end in .svg or .png."""
+    check_picture_names(paths)
     save_figure(overlay(runs), paths)
 
 
@@ -190,9 +183,7 @@ def _draw(axes: "Axes", run: StoredRun, quantity: str, color: Any) -> None:
         y[~np.isfinite(y)] = np.nan
         # Alone, a point makes no line.
         marker = "o" if np.isfinite(y).sum() == 1 else ""
-        axes.plot(
-            epochs, y, color=color, linestyle=style, linewidth=width, marker=marker, markersize=4
-        )
+        axes.plot(epochs, y, color=color, ls=style, lw=width, marker=marker, markersize=4)
 
 
 def _dress(axes: "Axes", quantity: str) -> None:
@@ -211,8 +202,7 @@ def _dress(axes: "Axes", quantity: str) -> None:
     axes.set_ylabel(printable(_NAMES.get(quantity, quantity)), parse_math=False)
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
@@ -235,7 +225,3 @@ def _colors(count: int) -> list[Any]:
 
     colors = mpl.colormaps["turbo"]
     return [colors(0.05 + 0.9 * index / (count - 1)) for index in range(count)]
-
-
-def _prominence(name: str) -> int:
-    return PROMINENT.index(name) if name in PROMINENT else len(PROMINENT)

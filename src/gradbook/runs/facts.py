@@ -21,7 +21,6 @@ from gradbook.runs.format import FORMAT, VERSION
 from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
 from gradbook.settings import UNRECORDED
-from gradbook.stopping import BestSoFar
 from gradbook.storage import kebab_case
 
 if TYPE_CHECKING:
@@ -35,17 +34,14 @@ def first_facts(
     model_name: str | None,
     data_name: str | None,
 ) -> dict[str, Any]:
-    """What run.json says when a training begins.
+    """What run.json says when a training begins: in the folder `name`, by this command if by one.
 
-    Args:
-        trainer: The trainer, which is prepared.
-        name: The folder's name.
-        command: The words after `gradbook` that repeat it, or None.
-        model_name: What the command calls the model; None takes its class.
-        data_name: Likewise of the data.
+    The model and the data are called by their classes where the command has no names for them.
     """
     model, data, now = trainer.model, trainer.data, now_text()
-    hyperparameters = plain(getattr(trainer, "hparams", {}))
+    settings = plain(getattr(trainer, "hparams", {}))
+    parameters = [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
+    source = getattr(data, "source", None)
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -55,30 +51,24 @@ def first_facts(
         "error": None,
         "command": command,
         "model": {
-            "name": model_name or _name_of(model),
-            "class": qualified_name(type(model)),
-            "hyperparameters": plain(getattr(model, "hparams", {})),
-            "num_parameters": sum(p.numel() for p in _parameters(model)),
+            **_made_from(model, model_name),
+            "num_parameters": sum(p.numel() for p in parameters),
             "num_classes": num_classes_of(model),
         },
         "data": {
-            "name": data_name or _name_of(data),
-            "class": qualified_name(type(data)),
-            "hyperparameters": plain(getattr(data, "hparams", {})),
-            "source": _text(getattr(data, "source", None)),
+            **_made_from(data, data_name),
+            "source": None if source is None else str(source),
             "is_sample": bool(getattr(data, "is_sample", False)),
             "num_train": _num_examples(trainer.train_dataloader),
             "num_val": _num_examples(trainer.val_dataloader),
         },
         "trainer": {
             "class": qualified_name(type(trainer)),
-            "hyperparameters": {
-                name: value for name, value in hyperparameters.items() if name not in UNRECORDED
-            },
+            "hyperparameters": {k: v for k, v in settings.items() if k not in UNRECORDED},
         },
         "optimizer": describe_optimizer(trainer.optim),
         "seed": last_seed(),
-        "device": _device_name(model),
+        "device": _device_name(parameters),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -87,7 +77,7 @@ def first_facts(
         },
         "platform": platform.platform(),
         "git": git_state(),
-        "sessions": [{"started": now, "ended": None, "status": "running", "first_epoch": 0}],
+        "sessions": [_session(now, first_epoch=0)],
         "started": now,
         "ended": None,
         "seconds": 0.0,
@@ -97,50 +87,39 @@ def first_facts(
         "final": {},
         "best": {},
         "diverged": None,
-        "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        "process": _process(),
         "metrics": None,
     }
 
 
 def resumed_facts(
-    trainer: "Trainer", facts: Mapping[str, Any], command: Sequence[str] | None
+    trainer: "Trainer", facts: dict[str, Any], command: Sequence[str] | None
 ) -> dict[str, Any]:
-    """What run.json says when a training is resumed.
-
-    Args:
-        trainer: The trainer, which is prepared.
-        facts: What run.json said before.
-        command: The words after `gradbook` that repeat it; None leaves those of before.
-    """
-    now = now_text()
+    """What run.json says when a training is resumed, from what it said before."""
     sessions = [
-        {**before, "status": "killed"} if before["status"] == "running" else before
+        {**before, "status": before["status"].replace("running", "killed")}
         for before in facts["sessions"]
     ]
-    session = {
-        "started": now,
-        "ended": None,
-        "status": "running",
-        "first_epoch": trainer.position.epoch,
-    }
-    return {
-        **facts,
+    settings = facts["trainer"]["hyperparameters"] | {"max_epochs": trainer.max_epochs}
+    return facts | {
         "status": "running",
         "error": None,
         "command": command or facts["command"],
-        "trainer": {
-            **facts["trainer"],
-            "hyperparameters": {
-                **facts["trainer"]["hyperparameters"],
-                "max_epochs": trainer.max_epochs,
-            },
-        },
-        "sessions": [*sessions, session],
+        "trainer": facts["trainer"] | {"hyperparameters": settings},
+        "sessions": [*sessions, _session(now_text(), trainer.position.epoch)],
         "ended": None,
         "max_epochs": trainer.max_epochs,
-        "process": {"pid": os.getpid(), "host": socket.gethostname()},
+        "process": _process(),
         "metrics": None,
     }
+
+
+def _session(now: str, first_epoch: int) -> dict[str, Any]:
+    return {"started": now, "ended": None, "status": "running", "first_epoch": first_epoch}
+
+
+def _process() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
 
 
 def check_same_run(state: Mapping[str, Any], facts: Mapping[str, Any], path: Any) -> None:
@@ -158,13 +137,15 @@ def git_state() -> dict[str, Any] | None:
     return None if commit is None else {"commit": commit, "dirty": None}
 
 
-def _name_of(value: Any) -> str:
-    """A class of gradbook's as the command calls it; another by its own name."""
+def _made_from(value: Any, name: str | None) -> dict[str, Any]:
+    """A class and its arguments; one of gradbook's is called as the command calls it."""
     Class = type(value)
-    if not Class.__module__.startswith("gradbook."):
-        return Class.__name__
-    known = known_name(qualified_name(Class), {**MODELS, **DATA})
-    return known or kebab_case(Class.__name__).removesuffix("-data")
+    written = qualified_name(Class)
+    if not name and Class.__module__.startswith("gradbook."):
+        name = known_name(written, MODELS | DATA) or kebab_case(Class.__name__)
+        name = name.removesuffix("-data")
+    settings = plain(getattr(value, "hparams", {}))
+    return {"name": name or Class.__name__, "class": written, "hyperparameters": settings}
 
 
 def now_text() -> str:
@@ -172,12 +153,7 @@ def now_text() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def _parameters(model: Any) -> list[torch.Tensor]:
-    return [p for p in model.parameters() if not torch.nn.parameter.is_lazy(p)]
-
-
-def _device_name(model: Any) -> str | None:
-    parameters = _parameters(model)
+def _device_name(parameters: Sequence[torch.Tensor]) -> str | None:
     if not parameters:
         return None
     device = parameters[0].device
@@ -185,19 +161,8 @@ def _device_name(model: Any) -> str | None:
     return f"{device} ({named})" if named else str(device)
 
 
-def describe_best(best: BestSoFar) -> dict[str, Any] | None:
-    """Why best.pt is the best; None if there is none."""
-    if best.epoch is None:
-        return None
-    return {"label": best.label, "epoch": best.epoch, "value": best.value}
-
-
 def _num_examples(loader: Any) -> int | None:
     try:
         return len(loader.dataset)
     except (AttributeError, TypeError):
         return None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

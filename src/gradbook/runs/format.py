@@ -18,14 +18,7 @@ from gradbook.errors import ConfigError, CorruptFileError, StorageError
 from gradbook.history import History
 from gradbook.record import Metric
 from gradbook.registry import WATCHERS
-from gradbook.runs.lines import (
-    Lines,
-    Values,
-    canonical,
-    report_line,
-    validate,
-    with_crc,
-)
+from gradbook.runs.lines import Lines, Values, canonical, report_line, validate, with_crc
 from gradbook.storage import as_word, unwritable, write_atomically
 from gradbook.untrusted import (
     MAX_SETTINGS_BYTES,
@@ -55,14 +48,7 @@ REPORT_FILES = tuple(f"{name}.{kind}" for name in WATCHERS for kind in ("svg", "
 
 #: What `gradbook inspect` and `gradbook export` add to a run.
 INSPECT_FOLDER = "inspect"
-INSPECT_PICTURES = (
-    "confusion",
-    "calibration",
-    "mistakes",
-    "weights",
-    "predicted",
-    "residuals",
-)
+INSPECT_PICTURES = ("confusion", "calibration", "mistakes", "weights", "predicted", "residuals")
 EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
 
 #: Every file that a run may have. What else lies in its folder is somebody's own.
@@ -95,13 +81,11 @@ def files_in(folder: Path | str) -> dict[str, int]:
 
     A link is listed as itself; none is followed.
     """
-    sizes = {}
-    for place, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
-        for name in [*files, *links]:
-            path = Path(place, name)
-            sizes[path.relative_to(folder).as_posix()] = path.lstat().st_size
-    return sizes
+    return {
+        path.relative_to(folder).as_posix(): path.lstat().st_size
+        for path in Path(folder).rglob("*")
+        if path.is_symlink() or not path.is_dir()
+    }
 
 
 def is_of_a_run(name: str) -> bool:
@@ -110,11 +94,7 @@ def is_of_a_run(name: str) -> bool:
 
 
 def remove_files(folder: Path | str) -> None:
-    """Removes the files of a run and the folders that this leaves empty, and nothing else.
-
-    Raises:
-        StorageError: If one cannot be removed.
-    """
+    """Removes a run's files and the folders that this leaves empty, or raises StorageError."""
     # run.json is the last: until then, what is left over can still be removed as a run.
     names = sorted(filter(is_of_a_run, files_in(folder)), key=lambda name: name == RUN_FILE)
     try:
@@ -130,14 +110,7 @@ def remove_files(folder: Path | str) -> None:
 
 
 def unshare(path: Path) -> None:
-    """Gives a file that has other names, which may be anywhere, a content of its own.
-
-    What is added to it does not reach them then.
-
-    Raises:
-        StorageError: If it cannot be written.
-        CorruptFileError: If it cannot be read.
-    """
+    """Gives a file a content of its own: what is added does not reach other names that it has."""
     if path.is_file() and path.stat().st_nlink > 1:
         write_atomically(path, read_file(path))
 
@@ -154,16 +127,7 @@ def remove_half_written(folder: Path | str) -> None:
 
 
 def write_run(folder: Path | str, facts: dict[str, Any]) -> None:
-    """Writes run.json, whole or not at all.
-
-    Args:
-        folder: The run's folder.
-        facts: Its content: JSON values, in which NaN and infinities become null. A checksum is
-            added.
-
-    Raises:
-        StorageError: If it cannot be written.
-    """
+    """Writes run.json, whole, or raises StorageError. NaN and infinities become null."""
     facts = _finite({key: value for key, value in facts.items() if key != "checksum"})
     facts["checksum"] = _checksum(facts)
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
@@ -202,9 +166,9 @@ def read_run(folder: Path | str) -> dict[str, Any]:
         if facts.get("checksum") != _checksum(rest):
             raise ValueError("it was changed after it was written (its checksum differs)")
         validate("run.schema.json", facts)
+    except CorruptFileError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, CorruptFileError):
-            raise
         _report_damage(path, reason_of(error))
     return facts
 
@@ -230,11 +194,9 @@ def results_of(history: History) -> dict[str, Any]:
 def _report_damage(path: Path, reason: str) -> NoReturn:
     folder = path.parent
     whole = [name for name in CHECKPOINT_FILES.values() if os.path.isfile(folder / name)]
-    rest = (
-        f"The trained parameters can still be loaded from {' and '.join(whole)} there."
-        if whole
-        else "There is no checkpoint to load the trained parameters from: train again."
-    )
+    rest = "There is no checkpoint to load the trained parameters from: train again."
+    if whole:
+        rest = f"The trained parameters can still be loaded from {' and '.join(whole)} there."
     raise CorruptFileError(
         f"{path} is damaged: {reason}. {rest} A copy of the file, if you have one, repairs the "
         f"run; `gradbook rm {shlex.quote(as_word(folder))}` removes it."
@@ -261,13 +223,8 @@ class MetricsLog:
     """Appends recorded values to a run's metrics.jsonl, each with one system call.
 
     The file is made if it does not exist. A last line that a killed process left half written is
-    cut off.
-
-    Args:
-        folder: The run's folder.
-        resume_at: The number of lines after which a training goes on; the later ones are
-            superseded. None goes on after the last.
-        held: Where the folder is found from then on; None takes `folder`.
+    cut off. A training that is resumed goes on after `resume_at` lines: later ones are superseded.
+    From then on the folder is found as `held`.
 
     Attributes:
         lines: The number of lines in the file.
@@ -312,11 +269,7 @@ class MetricsLog:
         self._append({"kind": kind, "label": label, "x": _number(x), "y": _number(y)})
 
     def sync(self) -> None:
-        """Waits until everything has reached the disk, where a power failure leaves it.
-
-        Raises:
-            StorageError: If it cannot be written.
-        """
+        """Waits until everything has reached the disk, or raises StorageError."""
         try:
             os.fsync(self._file)
             if not os.path.samestat(os.fstat(self._file), os.stat(self._path)):
@@ -326,13 +279,12 @@ class MetricsLog:
 
     def close(self) -> None:
         """Closes the file, after `sync`. May be called again."""
-        if not self._is_open:
-            return
-        self._is_open = False
-        try:
-            self.sync()
-        finally:
-            os.close(self._file)
+        if self._is_open:
+            self._is_open = False
+            try:
+                self.sync()
+            finally:
+                os.close(self._file)
 
     def _append(self, entry: dict[str, Any]) -> None:
         if not self._is_open:
@@ -353,11 +305,7 @@ def read_metrics(folder: Path | str, facts: dict[str, Any]) -> Values:
     """The values that a run recorded, oldest first, after every line was verified.
 
     Values that a resumed training recorded anew are there once. Of a file that has grown since
-    `facts` were read, only what these speak of is given.
-
-    Args:
-        folder: The run's folder.
-        facts: What `read_run` gave for it.
+    `read_run` gave `facts`, only what these speak of is given.
 
     Raises:
         CorruptFileError: If the file is missing or damaged.

@@ -22,32 +22,21 @@ _NAME = re.compile(r"refs/[^\s\\:?*\[~^\x00-\x20\x7f]+")
 
 
 def checked_out(folder: Path | str = ".") -> str | None:
-    """The commit that is checked out in a folder, as hexadecimal digits.
+    """The commit that is checked out in a folder or above it, as hexadecimal digits.
 
-    Args:
-        folder: The folder, or one below that of the repository.
-
-    Returns:
-        The commit, or None: where there is no repository, no commit, or references are kept in a
-        way that is not known here.
+    None: where there is no repository, no commit, or references are kept in a way that is not
+    known here.
     """
     try:
         place = Path(os.path.abspath(folder))
     except OSError:  # the working folder was removed
         return None
-    for parent in (place, *place.parents):
-        if os.path.lexists(parent / ".git"):
-            home = _home(parent / ".git")
-            return None if home is None else _commit(home)
-    return None
-
-
-def _home(path: Path) -> Path | None:
-    """The repository's own folder; a work tree or a submodule has a file that names it."""
-    if path.is_dir():
-        return path
-    kind, _, named = (_text(path) or "").strip().partition(": ")
-    return path.parent / named if kind == "gitdir" else None
+    found = (parent / ".git" for parent in (place, *place.parents))
+    home = next(filter(os.path.lexists, found), None)
+    if home is not None and not home.is_dir():  # of a work tree or a submodule: it names the folder
+        kind, _, named = (_text(home) or "").strip().partition(": ")
+        home = home.parent / named if kind == "gitdir" else None
+    return None if home is None else _commit(home)
 
 
 def _commit(home: Path) -> str | None:

@@ -5,7 +5,6 @@ are verified many at a time; any other line is looked at alone, and says what is
 """
 
 import json
-import math
 import re
 import zlib
 from array import array
@@ -42,11 +41,8 @@ canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=Fa
 class Values(Sequence[Metric]):
     """Recorded values, oldest first: as a list of `Metric`, but in little memory.
 
-    Args:
-        names: Which kinds and labels there are.
-
     Attributes:
-        names: The same.
+        names: Which kinds and labels there are.
         name: The place of each value's kind and label among them.
         x, y: Where each value stands, and the value itself.
     """
@@ -79,48 +75,32 @@ class Values(Sequence[Metric]):
     def rows(self) -> list[dict[str, float]]:
         """The means of each epoch, as a history has them."""
         labels = [label if kind == "epoch" else None for kind, label in self.names]
-        rows: list[dict[str, float]] = []
-        known: dict[float, dict[str, float]] | None = None  # needed if epochs go back
-        last = -math.inf
+        rows: dict[float, dict[str, float]] = {}
         for name, x, y in zip(self.name, self.x, self.y, strict=True):
             label = labels[name]
-            if label is None:
-                continue
-            if x != last or not rows:
-                if known is None and not x > last:
-                    known = {row["epoch"]: row for row in rows}
-                row = {} if known is None else known.get(x, {})
-                if not row:
-                    row["epoch"] = int(x) if x.is_integer() else x
-                    rows.append(row)
-                    if known is not None:
-                        known[x] = row
-                last = x
-            row[label] = y
-        return rows
+            if label is not None:
+                if x not in rows:
+                    rows[x] = {"epoch": int(x) if x.is_integer() else x}
+                rows[x][label] = y
+        return list(rows.values())
 
     def points(self) -> dict[str, "Values"]:
         """The points of the board, by label."""
-        every = [Values([name]) if name[0] == "point" else None for name in self.names]
         found: dict[str, Values] = {}
         for name, x, y in zip(self.name, self.x, self.y, strict=True):
-            one = every[name]
-            if one is not None:
-                if not one.x:
-                    found[one.names[0][1]] = one
+            kind, label = self.names[name]
+            if kind == "point":
+                if label not in found:
+                    found[label] = Values([(kind, label)])
+                one = found[label]
+                one.name.append(0)
                 one.x.append(x)
                 one.y.append(y)
-        for one in found.values():
-            one.name = array("l", bytes(array("l").itemsize * len(one.x)))
         return found
 
 
 class Lines:
     """The lines of a metrics.jsonl that have an end, after each was verified.
-
-    Args:
-        path: The file, for messages.
-        content: The lines.
 
     Raises:
         CorruptFileError: If one is damaged; the message names the first.
@@ -188,10 +168,8 @@ class Lines:
             return False
         before = (self.crc(len(self)).encode(), *crcs)
         told = [int(crc, 16) for crc in crcs]
-        if told != [
-            zlib.crc32(b"%b%b}" % (crc, line[:-_CRC_BYTES]))
-            for crc, line in zip(before, lines, strict=False)
-        ]:
+        pairs = zip(before, lines, strict=False)
+        if told != [zlib.crc32(b"%b%b}" % (crc, line[:-_CRC_BYTES])) for crc, line in pairs]:
             return False
         for head in dict.fromkeys(heads):
             if head not in self._heads:
@@ -254,11 +232,7 @@ def report_line(path: Path, line: int | None, reason: str) -> NoReturn:
 
 
 def validate(schema: str, value: Any) -> None:
-    """Compares a value with a schema.
-
-    Raises:
-        ValueError: If it does not fit; the message says where.
-    """
+    """Raises ValueError, which says where, if a value does not fit a schema."""
     import fastjsonschema
 
     try:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,7 @@ from gradbook.interrupts import undisturbed
 from gradbook.record import Metric, Sink
 from gradbook.resume import snapshot
 from gradbook.resume.start import Resumption
-from gradbook.runs.facts import (
-    check_same_run,
-    describe_best,
-    first_facts,
-    now_text,
-    resumed_facts,
-)
+from gradbook.runs.facts import check_same_run, first_facts, now_text, resumed_facts
 from gradbook.runs.format import (
     CHECKPOINT_FILES,
     FILES,
@@ -103,8 +97,7 @@ class Run(Sink):
         self._pictures = pictures
         self._is_claimed = False
         # While a training runs:
-        self._lock: FileLock | None = None
-        self._writer: ThreadPoolExecutor | None = None
+        self._at_end = ExitStack()
         self._writing: Future[None] | None = None
         self._log: MetricsLog | None = None
 
@@ -148,13 +141,18 @@ class Run(Sink):
         self._is_claimed = False
         assert self._place is not None
         folder = self._place.shown
-        self._lock = locked(folder)
+        self._at_end.callback(self._place.release)
+        lock = locked(folder)
+        if lock is not None:
+            self._at_end.callback(lock.release)
         self._place.hold()
         loaders = (trainer.train_dataloader, trainer.val_dataloader)
         # Loaders fork their worker processes, which is safe only while no other thread runs.
         self._has_workers = any(getattr(loader, "num_workers", 0) for loader in loaders)
         self._begin = time.perf_counter()
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
+        self._at_end.callback(delattr, self, "_writer")  # a thread cannot be copied with the run
+        self._at_end.callback(self._writer.shutdown)
         if resumption is not None and resumption.place is not None:
             self._go_on(resumption, folder)
         else:
@@ -209,7 +207,7 @@ class Run(Sink):
         """
         error, log = sys.exception(), self._log
         if log is None:  # it could not be opened
-            self._release()
+            self._at_end.close()
             return
         failures: list[Exception] = []
 
@@ -225,7 +223,7 @@ class Run(Sink):
             elif status in ("interrupted", "failed"):
                 attempt(self._save_checkpoint, "failed")
             else:
-                attempt(self._remove_failed_checkpoint)
+                attempt(lambda: self._checkpoint("failed").unlink(missing_ok=True))
             attempt(self._wait)
             attempt(log.close)
             if failures and status != "failed":  # the folder lacks what was reached
@@ -235,20 +233,9 @@ class Run(Sink):
             attempt(self._save_curves)
             attempt(self._save_reports)
             self._log = None
-            self._release()
+            self._at_end.close()
         if failures and status != "failed":
             raise failures[0]
-
-    def _release(self) -> None:
-        """Ends the writing thread, and lets others have the folder."""
-        if self._writer is not None:
-            self._writer.shutdown()
-            self._writer = None
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-        if self._place is not None:
-            self._place.release()
 
     @property
     def _held(self) -> Path:
@@ -270,24 +257,19 @@ class Run(Sink):
         if names == ("failed",):
             state["is_exact"] = False  # the step that failed may have drawn random numbers
         content = checkpoint.encode(state)
-        self._hand_over(lambda: self._write_checkpoints(log, content, names))
+        self._wait()
+        self._writing = self._writer.submit(self._write_checkpoints, log, content, names)
+        if self._has_workers:
+            self._wait()
 
     def _write_checkpoints(
         self, log: MetricsLog, content: memoryview, names: Sequence[str]
     ) -> None:
         log.sync()  # the values that the checkpoint counts on come before it
-        first, *others = (inside(self._held, CHECKPOINT_FILES[name]) for name in names)
+        first, *others = map(self._checkpoint, names)
         write_atomically(first, content)
         for path in others:
             link_atomically(first, path, content)
-
-    def _hand_over(self, work: Callable[[], None]) -> None:
-        """Gives work to the writing thread when it is done with what it had."""
-        self._wait()
-        assert self._writer is not None
-        self._writing = self._writer.submit(work)
-        if self._has_workers:
-            self._wait()
 
     def _wait(self) -> None:
         """Waits for the writing thread, and raises what went wrong there."""
@@ -295,8 +277,8 @@ class Run(Sink):
         if writing is not None:
             writing.result()
 
-    def _remove_failed_checkpoint(self) -> None:
-        inside(self._held, CHECKPOINT_FILES["failed"]).unlink(missing_ok=True)
+    def _checkpoint(self, name: str) -> Path:
+        return inside(self._held, CHECKPOINT_FILES[name])
 
     def _seconds(self) -> float:
         return float(self._seconds_before + time.perf_counter() - self._begin)
@@ -304,7 +286,8 @@ class Run(Sink):
     # run.json
 
     def _write_last_facts(self, log: MetricsLog, status: str, error: BaseException | None) -> None:
-        trainer, facts, now = self._trainer, self._facts, now_text()
+        trainer, facts, now, best = self._trainer, self._facts, now_text(), self._trainer.best
+        chosen = {"label": best.label, "epoch": best.epoch, "value": best.value}
         facts["sessions"][-1] |= {"ended": now, "status": status}
         message = told(error) if status == "failed" and error is not None else None
         write_run(
@@ -317,7 +300,7 @@ class Run(Sink):
                 "ended": now,
                 "seconds": self._seconds(),
                 "steps": trainer.num_steps,
-                "best_checkpoint": describe_best(trainer.best),
+                "best_checkpoint": None if best.epoch is None else chosen,
                 "diverged": trainer.history.diverged,
                 # Each once, also those of the sessions before.
                 "findings": list(dict.fromkeys([*facts.get("findings", ()), *trainer.findings])),
@@ -363,10 +346,7 @@ class _Lock(FileLock):
 def locked(folder: Path) -> FileLock | None:
     """The lock of a run's folder, held; None where the file system has no locks.
 
-    Raises:
-        ConfigError: If another process holds it.
-        StorageError: If its file cannot be written.
-        CorruptFileError: If its file is a link that leads out, or no file.
+    A ConfigError says if another process holds it.
     """
     path = inside(folder, LOCK_FILE)
     check_file(path)

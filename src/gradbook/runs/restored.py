@@ -13,13 +13,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from gradbook import registry
-from gradbook.errors import (
-    CheckpointError,
-    ConfigError,
-    CorruptFileError,
-    GradbookWarning,
-    warn,
-)
+from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, GradbookWarning, warn
 from gradbook.hparams import constructor_of, make
 from gradbook.runs.format import RUN_FILE
 from gradbook.runs.stored import StoredRun, load
@@ -40,10 +34,8 @@ Trusted = Callable[[str, str, Any, Any], Any]
 class Recipe:
     """What a run's model and data are made from.
 
-    Attributes:
-        model, data: The classes.
-        arguments: The constructor arguments by name, under "model", "data" and "trainer".
-        seed: The random seed with which both are made.
+    Their classes, the constructor arguments by name under "model", "data" and "trainer", and the
+    random seed with which both are made.
     """
 
     model: type
@@ -151,14 +143,7 @@ def _own_class(run: StoredRun, kind: str, known: Mapping[str, registry.Entry]) -
 def rebuild(
     run: StoredRun, recipe: Recipe, checkpoint: str | None = None, need_data: bool = True
 ) -> Restored:
-    """Makes a run's model and data, and loads the parameters of a checkpoint.
-
-    Args:
-        run: The run.
-        recipe: What they are made from.
-        checkpoint: As for `restore`, which says what is raised.
-        need_data: Whether the data are needed, too.
-    """
+    """Makes a run's model and data, and loads a checkpoint's parameters, as `restore` does."""
     from gradbook import checkpoint as files
     from gradbook.resume.snapshot import load_parameters
     from gradbook.runs.facts import check_same_run
@@ -187,21 +172,13 @@ def arguments_of(
 ) -> dict[str, dict[str, Any]]:
     """What run.json keeps of the arguments of a run's model, data and trainer.
 
-    Args:
-        run: The run.
-        model: The model's class.
-        data: The class of the data.
-        trusted: Decides which value is used for each setting.
-
-    Raises:
-        ConfigError: If it does not keep what one of them cannot be made without.
+    `trusted` decides which value is used for each setting. A ConfigError says if it does not keep
+    what one of them cannot be made without.
     """
     from gradbook.trainer import Trainer
 
-    return {
-        group: _arguments_of(Class, group, run, trusted)
-        for group, Class in (("model", model), ("data", data), ("trainer", Trainer))
-    }
+    classes = {"model": model, "data": data, "trainer": Trainer}
+    return {group: _arguments_of(Class, group, run, trusted) for group, Class in classes.items()}
 
 
 def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> dict[str, Any]:
@@ -210,12 +187,12 @@ def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> 
     from gradbook.settings import PLACES
 
     skip = PLACES if group == "trainer" else ()
-    found = {}
-    for name, value in constructor.among(hyperparameters).items():
-        if name not in skip:
-            parameter = constructor.parameters.get(name)
-            default = Parameter.empty if parameter is None else parameter.default
-            found[name] = trusted(group, name, value, default)
+    defaults = {name: each.default for name, each in constructor.parameters.items()}
+    found = {
+        name: trusted(group, name, value, defaults.get(name, Parameter.empty))
+        for name, value in constructor.among(hyperparameters).items()
+        if name not in skip
+    }
     kept = {**found, **dict.fromkeys(skip)}
     missing = constructor.missing(kept)
     if missing:
@@ -242,20 +219,16 @@ def is_a_place(name: str, value: Any) -> bool:
     if isinstance(value, dict):
         inner = value.items()
         return any(is_a_place(name, key) or is_a_place(f"{name}_{key}", v) for key, v in inner)
-    if isinstance(value, PurePath):
-        return True
     if not isinstance(value, str):
-        return False
+        return isinstance(value, PurePath)
     says_so = bool(_PLACES & set(name.lower().split("_")))
     return says_so or re.search(r"[/\\:]|^~", value) is not None
 
 
 def checkpoint_of(run: StoredRun, which: Any = None) -> Path:
-    """The file to take a run's parameters from; of the best epoch if nothing is said.
+    """The file to take a run's parameters from, or what `StoredRun.checkpoint_path` raises.
 
-    Raises:
-        ConfigError: If there is no such checkpoint.
-        CorruptFileError: If it is a link that leads out of the folder.
+    If nothing is said, it is that of the best epoch, or of the last.
     """
     if which is not None:
         return run.checkpoint_path(which)
@@ -284,11 +257,11 @@ def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:
     from gradbook.resume.setup import content_of
 
     before = state.get("setup", {}).get("data", {})
-    for split, loader in (("train", data.train_dataloader()), ("val", data.val_dataloader())):
-        if before.get(split) != content_of(loader):
+    for split, called in (("train", "training"), ("val", "validation")):
+        if before.get(split) != content_of(getattr(data, f"{split}_dataloader")()):
             warn(
-                f"The {'training' if split == 'train' else 'validation'} data here are not those "
-                f"that the run was trained with, so that its figures cannot be found again.",
+                f"The {called} data here are not those that the run was trained with, so that its "
+                f"figures cannot be found again.",
                 GradbookWarning,
             )
             return

@@ -106,20 +106,17 @@ class StoredRun:
     @property
     def epochs(self) -> int:
         """The number of finished epochs."""
-        epochs: int = self._results["epochs"]
-        return epochs
+        return int(self._results["epochs"])
 
     @property
     def final(self) -> dict[str, float | None]:
         """The last epoch's mean of each label; None is NaN or infinite."""
-        final: dict[str, float | None] = self._results["final"]
-        return final
+        return dict(self._results["final"])
 
     @property
     def best(self) -> dict[str, dict[str, Any]]:
         """The "value" and the "epoch" of the best mean of each loss and accuracy."""
-        best: dict[str, dict[str, Any]] = self._results["best"]
-        return best
+        return dict(self._results["best"])
 
     @property
     def best_checkpoint(self) -> dict[str, Any] | None:
@@ -183,13 +180,12 @@ class StoredRun:
     def __repr__(self) -> str:
         model, data = self.facts["model"]["name"], self.facts["data"]["name"]
         text = f"StoredRun {self.name}: {model} on {data}, {self.status}"
-        if self._is_open:  # its results are elsewhere, and perhaps damaged
-            return printable(text)
-        text += f", {self.epochs} of {self.facts['max_epochs']} epochs"
-        label = headline(self.best)
-        if label is not None:
-            best = self.best[label]
-            text += f", best {label} {best['value']:.4g} in epoch {best['epoch']}"
+        if not self._is_open:  # or its results are elsewhere, and perhaps damaged
+            text += f", {self.epochs} of {self.facts['max_epochs']} epochs"
+            label = headline(self.best)
+            if label is not None:
+                best = self.best[label]
+                text += f", best {label} {best['value']:.4g} in epoch {best['epoch']}"
         return printable(text)
 
     @cached_property
@@ -249,10 +245,10 @@ def find_folder(run: Path | str, runs: Path | str = "runs") -> Path:
     for folder in (Path(runs, run), Path(run)):
         if str(run) and os.path.isdir(folder):
             return folder
-    names = [folder.name for folder in _folders(runs)]
+    near = did_you_mean(str(run), [folder.name for folder in _folders(runs)])
     raise ConfigError(
-        f"There is no run {str(run)!r}, neither in the folder {str(runs)!r} nor as a path."
-        f"{did_you_mean(str(run), names)} `gradbook runs` lists the runs."
+        f"There is no run {str(run)!r}, neither in the folder {str(runs)!r} nor as a path.{near} "
+        f"`gradbook runs` lists the runs."
     )
 
 

@@ -115,17 +115,14 @@ def settings_of(trainer: "Trainer") -> dict[str, Setting]:
     # A learner's own classes may keep no hyperparameters, and a loader may have no batch size.
     model, data = trainer.model, trainer.data
     batch_size = getattr(trainer.train_dataloader, "batch_size", None)
+    of_data = {"class": type(data).__name__, "batch_size": batch_size}
     groups: dict[str, dict[str, Any]] = {
         "model": {"class": type(model).__name__, **getattr(model, "hparams", {})},
-        "data": {
-            "class": type(data).__name__,
-            "batch_size": batch_size,
-            **getattr(data, "hparams", {}),
-        },
+        "data": of_data | getattr(data, "hparams", {}),
         "trainer": getattr(trainer, "hparams", {}),
     }
     return {
-        f"{group}/{name}": value if isinstance(value, bool | int | float | str) else str(value)
+        f"{group}/{name}": value if isinstance(value, Setting) else str(value)
         for group, hparams in groups.items()
         for name, value in hparams.items()
         if _is_plain(value)
@@ -135,19 +132,17 @@ def settings_of(trainer: "Trainer") -> dict[str, Setting]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_plain, value))
-    return isinstance(value, bool | int | float | str)
+    return isinstance(value, Setting)
 
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
     """Sets environment variables for a while. What is changed beside them stays changed."""
-    before = {name: os.environ.get(name) for name in variables}
+    before = {name: os.environ[name] for name in variables if name in os.environ}
     os.environ.update(variables)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in variables:
+            os.environ.pop(name, None)
+        os.environ.update(before)

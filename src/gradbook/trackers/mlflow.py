@@ -48,16 +48,12 @@ class MLflow(Tracker):
         from mlflow.entities import Param
         from mlflow.tracking import MlflowClient
 
-        self._client = MlflowClient(tracking_uri=self.uri)
-        experiment = self._client.get_experiment_by_name(self.experiment)
-        experiment_id = (
-            experiment.experiment_id
-            if experiment is not None
-            else self._client.create_experiment(self.experiment)
-        )
-        self._run_id = self._client.create_run(experiment_id, run_name=name).info.run_id
+        client = self._client = MlflowClient(tracking_uri=self.uri)
+        known = client.get_experiment_by_name(self.experiment)
+        experiment = known.experiment_id if known else client.create_experiment(self.experiment)
+        self._run_id = client.create_run(experiment, run_name=name).info.run_id
         params = [Param(key, str(value)) for key, value in settings.items()]
-        self._client.log_batch(self._run_id, params=params)
+        client.log_batch(self._run_id, params=params)
 
     def _record(self, name: str, value: float, step: int) -> None:
         if self._client is not None and self._run_id is not None:

@@ -155,12 +155,11 @@ def _compare(
     names: tuple[object, object],
 ) -> SettingsComparison:
     lost = _losses_of_seeds(finals, names)
-    rows: list[Any] = list(zip(*finals, strict=True)) if paired else []
+    a, b = (np.array(group) for group in finals)
+    in_a, in_b = np.isfinite(a), np.isfinite(b)
     if paired:  # a pair that has lost one is none
-        rows = [row for row in rows if all(map(math.isfinite, row))]
-        a, b = (np.array([row[place] for row in rows], float) for place in (0, 1))
-    else:
-        a, b = (np.array([y for y in group if math.isfinite(y)]) for group in finals)
+        in_a = in_b = in_a & in_b
+    a, b = a[in_a], b[in_b]
     if len(a) == 0 or len(b) == 0:
         reason = f"cannot tell: there is nothing to compare in {label}{lost}."
         return SettingsComparison(label, None, None, None, None, reason)
@@ -181,7 +180,7 @@ def _compare(
             f"{mean_b:.4g} in {label}, but nobody knows how much of that is the seed{lost}."
         )
         return SettingsComparison(label, difference, None, None, None, reason)
-    error, freedom = _paired_error(a - b) if paired else _unpaired_error(a, b)
+    error, freedom = _error(a, b, paired)
     if error < _ROUNDING:
         every = "every pair of seeds differs by as much" if paired else "every seed gives the same"
         reason = (
@@ -221,19 +220,15 @@ def _losses_of_seeds(finals: Sequence[Sequence[float]], names: tuple[object, obj
     return f"; left out: {', '.join(counts)}" if counts else ""
 
 
-def _paired_error(differences: np.ndarray) -> tuple[float, float]:
-    """The standard error of a mean of differences, with its degrees of freedom."""
-    count = len(differences)
-    return float(differences.std(ddof=1)) / math.sqrt(count), count - 1
-
-
-def _unpaired_error(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+def _error(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, float]:
     """The standard error of a difference of means, with its degrees of freedom.
 
-    The two settings may have different spreads: Welch (1947). His degrees of freedom are an
-    estimate, which promises too much where one setting has few values and the other many: there
-    those of the smaller one are taken, which of normally distributed values cannot.
+    Two settings that are no pairs may have different spreads: Welch (1947). His degrees of freedom
+    are an estimate, which promises too much where one setting has few values and the other many:
+    there those of the smaller one are taken, which of normally distributed values cannot.
     """
+    if paired:
+        return float((a - b).std(ddof=1)) / math.sqrt(len(a)), len(a) - 1
     parts = [float(group.var(ddof=1)) / len(group) for group in (a, b)]
     total = sum(parts)
     if len(a) != len(b) or total == 0:

@@ -19,6 +19,10 @@ class Curve:
     xs: np.ndarray
     ys: np.ndarray
 
+    def without(self, left_out: Any) -> "Curve":
+        """The curve without some of its values, by their places or by truth values."""
+        return Curve(self.label, np.delete(self.xs, left_out), np.delete(self.ys, left_out))
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -42,29 +46,23 @@ class Recorded:
         Raises:
             ConfigError: If it is no training.
         """
-        points: dict[str, Curve] = {}
-        num_classes: int | None = None
-        lr: float | None = None
-        diverged, is_history = None, not isinstance(training, Mapping)
-        went_on = is_history and getattr(training, "status", None) != "diverged"
-        if not is_history:
+        history = getattr(training, "history", training)
+        if isinstance(training, Mapping):
             values = {str(name): _numbers(name, training[name]) for name in training}
             curves = {
                 name: Curve(name, np.arange(1.0, len(ys) + 1), ys) for name, ys in values.items()
             }
+            points, went_on = {}, False
+        elif hasattr(history, "rows"):
+            curves, points = _curves_of(history.rows), _points_of(training)
+            went_on = getattr(training, "status", None) != "diverged"
         else:
-            history = getattr(training, "history", training)
-            if not hasattr(history, "rows"):
-                raise ConfigError(
-                    f"A verdict needs a training: a History, a Trainer after fit(), a run, or a "
-                    f"mapping such as {{'val_loss': [0.9, 0.5]}}, but got "
-                    f"{type(training).__name__} {training!r:.60}."
-                )
-            curves = _curves_of(history.rows)
-            points = _points_of(training)
-            diverged = getattr(history, "diverged", None)
-            num_classes = getattr(history, "num_classes", None)
-            lr = getattr(history, "lr", None)
+            raise ConfigError(
+                f"A verdict needs a training: a History, a Trainer after fit(), a run, or a "
+                f"mapping such as {{'val_loss': [0.9, 0.5]}}, but got "
+                f"{type(training).__name__} {training!r:.60}."
+            )
+        diverged = getattr(history, "diverged", None)
         curves = {
             name: curve
             for name, curve in curves.items()
@@ -81,9 +79,11 @@ class Recorded:
             }
             diverged = _first_nonfinite(losses)
         if diverged is None:
-            curves = {name: kept for name, one in curves.items() if len((kept := _finite(one)).ys)}
+            kept = [curve.without(~np.isfinite(curve.ys)) for curve in curves.values()]
+            curves = {curve.label: curve for curve in kept if len(curve.ys)}
         epochs = round(max((curve.xs[-1] for curve in curves.values()), default=0))
-        return cls(curves, epochs, points, diverged, num_classes, lr)
+        classes, lr = getattr(history, "num_classes", None), getattr(history, "lr", None)
+        return cls(curves, epochs, points, diverged, classes, lr)
 
 
 def listed(values: Any) -> Any:
@@ -133,11 +133,6 @@ def _points_of(training: Any) -> dict[str, Curve]:
     return curves
 
 
-def _finite(curve: Curve) -> Curve:
-    known = np.isfinite(curve.ys)
-    return Curve(curve.label, curve.xs[known], curve.ys[known])
-
-
 def _is_lost(ys: np.ndarray) -> bool:
     """Whether values that were finite at some time are so no more."""
     known = np.isfinite(ys)
@@ -156,13 +151,13 @@ def _first_nonfinite(curves: Mapping[str, Curve]) -> str | None:
     return f"{name} in epoch {epoch:g}"
 
 
-def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None] | None:
-    """The curves of training and validation to judge by; None if none has a known direction."""
+def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None]:
+    """The curves of training and validation to judge by, if one has a known direction."""
     quantities = list(dict.fromkeys(map(_quantity, curves)))
     losses = [name for name in quantities if higher_is_better(name) is False]
     scores = [name for name in quantities if higher_is_better(name)]
     if not losses and not scores:
-        return None
+        return None, None
     quantity = "loss" if "loss" in losses else (losses or scores)[0]
     train = curves.get(f"train_{quantity}") or curves.get(quantity)
     return train, curves.get(f"val_{quantity}")

@@ -12,13 +12,7 @@ from gradbook.verdicts.recorded import Curve, Recorded, to_judge_by
 from gradbook.verdicts.trends import GAINED, LARGE, TELLING_EPOCHS, Trend
 
 Label = Literal[
-    "converged",
-    "still improving",
-    "oscillating",
-    "diverged",
-    "overfitting",
-    "stuck",
-    "cannot tell",
+    "converged", "still improving", "oscillating", "diverged", "overfitting", "stuck", "cannot tell"
 ]
 
 #: An explosion: a loss so many times its start; or so many times, where it rises beyond noise.
@@ -102,7 +96,7 @@ def explosion(recorded: Recorded) -> Verdict | None:
     if recorded.diverged is not None:
         reason = f"A value became NaN or infinite: {recorded.diverged}."
         return Verdict("diverged", reason, epochs)
-    train, val = to_judge_by(recorded.curves) or (None, None)
+    train, val = to_judge_by(recorded.curves)
     curve = train or val
     start = _start_of(recorded, train, val)
     if curve is None or higher_is_better(curve.label) is not False or not start > 0:
@@ -116,124 +110,103 @@ def explosion(recorded: Recorded) -> Verdict | None:
 
 def _judge(recorded: Recorded) -> Verdict:
     epochs = recorded.epochs
+    from_epochs = f"cannot tell from {epochs} epoch{'' if epochs == 1 else 's'}"
     judged = to_judge_by(recorded.curves)
-    if judged is None:
+    if judged == (None, None):
         names = ", ".join(recorded.curves) or "no values"
-        reason = (
-            f"cannot tell from {_count(epochs)} without a loss or an accuracy. There are {names}."
-        )
+        reason = f"{from_epochs} without a loss or an accuracy. There are {names}."
         return Verdict("cannot tell", reason, epochs)
     start = _start_of(recorded, *judged)
     trends = _trends(recorded, *judged, start) if epochs >= 3 else []
     if not trends:
-        reason = f"cannot tell from {_count(epochs)}. It takes at least 3 to see a trend."
+        reason = f"{from_epochs}. It takes at least 3 to see a trend."
         return Verdict("cannot tell", reason, epochs)
-    found = _from_trends(recorded, trends, start)
+    found = _from_trends(recorded, trends)
     notes = [trend.spiked for trend in trends if trend.spikes]
     if epochs < TELLING_EPOCHS and found.label != "cannot tell":
         notes.append(f"{epochs} epochs tell almost nothing: train longer to be sure of it.")
     return replace(found, reason=" ".join([found.reason, *notes]))
 
 
-def _from_trends(recorded: Recorded, trends: list[Trend], start: float) -> Verdict:
-    epochs = recorded.epochs
+def _from_trends(recorded: Recorded, trends: list[Trend]) -> Verdict:
     by_split = {trend.curve.label.startswith("val_"): trend for trend in trends}
     trained, validated = by_split.get(False), by_split.get(True)
-
-    def told(label: Label, trend: Trend, reason: str) -> Verdict:
-        return _told(label, trend, reason, epochs, start)
-
-    if trained is not None and trained.rises and trained.level >= _RISEN * start > 0:
-        reason = f"{trained.pace(epochs)}. It is {trained.level / start:.2g} times its start."
-        return told("diverged", trained, reason)
-    chance = _chance(recorded, trained, validated, start)
+    decisive = trends[::-1]  # validation is asked first
+    if trained is not None and trained.rises and trained.level >= _RISEN * trained.start > 0:
+        times = f"It is {trained.level / trained.start:.2g} times its start."
+        return _told("diverged", trained, f"{trained.pace} over the last {trained.last}. {times}")
+    chance = _chance(recorded, trained, validated)
     if chance is not None:
         return chance
     if trained and validated and _overfits(trained, validated):
-        fell = f"{trained.curve.label} went from {start:.4g} to {trained.level:.4g}"
-        meanwhile = trained.pace() if trained.is_falling else fell
-        reason = f"{validated.worsening(epochs)}, while {meanwhile}. {validated.turn}"
-        return told("overfitting", validated, reason)
-    for trend in (validated, trained):
-        if trend is not None and trend.oscillates:
+        meanwhile = trained.pace if trained.is_falling else trained.went
+        reason = f"{validated.worsening}, while {meanwhile}. {validated.turn}"
+        return _told("overfitting", validated, reason)
+    for trend in decisive:
+        if trend.oscillates:
             reason = (
                 f"{trend.curve.label} jumps up and down by about {trend.amount(trend.swing)} from "
-                f"one value to the next, and the jumps do not die out. It began at {start:.4g} and "
-                f"is now about {trend.level:.4g}."
+                f"one value to the next, and the jumps do not die out. It began at "
+                f"{trend.start:.4g} and is now about {trend.level:.4g}."
             )
             swing = trend.swing * trend.factor
-            return replace(told("oscillating", trend, reason), noise=swing)
+            return replace(_told("oscillating", trend, reason), noise=swing)
     if _diverges(trained, validated):
-        trend = trained or trends[0]
-        return told("diverged", trend, f"{trend.worsening(epochs)}. {trend.turn}")
-    for trend in (validated, trained):
-        if trend is not None and (trend.climbs or trend.climb > 0):
+        return _told("diverged", trends[0], f"{trends[0].worsening}. {trends[0].turn}")
+    for trend in decisive:
+        if trend.climbs or trend.climb > 0:
             beside = _beside(trend, trained if trend is validated else validated)
-            reason = f"cannot tell from {epochs} epochs. {trend.worsening(epochs)}{beside}."
-            return told("cannot tell", trend, f"{reason} {trend.turn}")
+            return _cannot_tell(trend, f"{trend.worsening}{beside}. {trend.turn}")
     if trained and validated and _may_overfit(trained, validated):
-        reason = (
-            f"cannot tell from {epochs} epochs. {validated.turn} Meanwhile the training loss has "
-            f"become lower, as when a model overfits. But {validated.curve.label} varies by "
-            f"{validated.noise} around its trend, so this may be chance."
+        return _cannot_tell(
+            validated,
+            f"{validated.turn} Meanwhile the training loss has become lower, as when a model "
+            f"overfits. But {validated.varies}, so this may be chance.",
         )
-        return told("cannot tell", validated, reason)
-    for trend in (validated, trained):
-        if trend is not None and trend.spikes and trend.spikes[-1][0] > trend.curve.xs[-1]:
-            reason = (
-                f"cannot tell from {epochs} epochs. The last value of {trend.curve.label} stands "
-                f"far above those before it, and only more epochs can tell whether it comes back."
+    for trend in decisive:
+        if trend.spikes and trend.spikes[-1][0] > trend.curve.xs[-1]:
+            return _cannot_tell(
+                trend,
+                f"The last value of {trend.curve.label} stands far above those before it, and only "
+                f"more epochs can tell whether it comes back.",
             )
-            return told("cannot tell", trend, reason)
-    for trend in (validated, trained):
-        if trend is not None and trend.is_far_behind and not trend.falls:
-            reason = (
-                f"cannot tell from {epochs} epochs. {trend.turn} But {trend.curve.label} varies by "
-                f"{trend.noise} around its trend, so this may be chance."
-            )
-            return told("cannot tell", trend, reason)
-    decider = validated or trends[0]  # where both say the same
+    for trend in decisive:
+        if trend.is_far_behind and not trend.falls:
+            return _cannot_tell(trend, f"{trend.turn} But {trend.varies}, so this may be chance.")
+    decider = decisive[0]  # where both say the same
     if all(trend.is_no_better and not trend.is_falling for trend in trends):
-        return _unmoved(recorded, decider, start)
-    falling = [trend for trend in (trained, validated) if trend is not None and trend.falls]
+        return _unmoved(recorded, decider)
+    falling = [trend for trend in trends if trend.falls]
     if trained and validated and falling == [trained]:
         line = validated.line
         if line.slope - line.error > trained.line.slope:
-            reason = f"{validated.levelled(epochs, start)}. Meanwhile {trained.pace()}."
-            return told("converged", validated, reason)
+            reason = f"{validated.levelled}. Meanwhile {trained.pace}."
+            return _told("converged", validated, reason)
     if falling:
-        reason = f"{falling[0].pace(epochs)}, {falling[0].evidence}."
+        first = falling[0]
+        reason = f"{first.pace} over the last {first.last}, {first.evidence}."
         if len(falling) == 2:
-            reason += f" Likewise, {falling[1].pace()}."
+            reason += f" Likewise, {falling[1].pace}."
         elif validated and validated not in falling:
-            reason += (
-                f" {validated.curve.label} varies by {validated.noise} around its trend, "
-                f"which hides whether it still falls, too."
-            )
-        return told("still improving", falling[0], reason)
-    level = [trend for trend in (validated, trained) if trend and trend.is_level]
-    rising = [f" Meanwhile {trend.pace()}." for trend in trends if trend.rises]
+            reason += f" {validated.varies}, which hides whether it still falls, too."
+        return _told("still improving", first, reason)
+    level = [trend for trend in decisive if trend.is_level]
     if level:
-        reason = f"{level[0].levelled(epochs, start)}.{''.join(rising)}"
-        return told("converged", level[0], reason)
-    why = (
-        f"{decider.pace(epochs)}{_beside(decider, trained if decider is validated else None)}"
-        if decider.rises
-        else f"{decider.curve.label} varies by {decider.noise} around its trend, which "
-        f"could hide that it still becomes better or worse"
-    )
-    reason = f"cannot tell from {epochs} epochs. {why}."
-    return told("cannot tell", decider, reason)
+        rising = [f" Meanwhile {trend.pace}." for trend in trends if trend.rises]
+        return _told("converged", level[0], f"{level[0].levelled}.{''.join(rising)}")
+    if decider.rises:
+        beside = _beside(decider, trained if decider is validated else None)
+        return _cannot_tell(decider, f"{decider.pace} over the last {decider.last}{beside}.")
+    reason = f"{decider.varies}, which could hide that it still becomes better or worse."
+    return _cannot_tell(decider, reason)
 
 
-def _chance(
-    recorded: Recorded, trained: Trend | None, validated: Trend | None, start: float
-) -> Verdict | None:
+def _chance(recorded: Recorded, trained: Trend | None, validated: Trend | None) -> Verdict | None:
     """The verdict on a classifier whose answers are no better than guessing."""
     epochs, classes = recorded.epochs, recorded.num_classes
-    decider = validated or trained
+    trends = [trend for trend in (trained, validated) if trend is not None]
     scores = [recorded.curves[name] for name in _SCORES if name in recorded.curves]
-    if decider is None or not scores or _diverges(trained, validated):
+    if not scores or _diverges(trained, validated):
         return None
     for score in scores:
         if classes is None:
@@ -243,7 +216,6 @@ def _chance(
             guessed = bool(np.median(score.ys[-math.ceil(len(score.ys) / 2) :]) <= most)
         if not guessed:
             return None
-    trends = [trend for trend in (trained, validated) if trend is not None]
     if any(trend.falls for trend in trends) or _has_learned(trained, validated, classes):
         return None
     score = scores[0]
@@ -253,16 +225,14 @@ def _chance(
             f"answers, whatever it is trained on."
         )
     else:
+        best, lasts = int(np.argmax(score.ys)), ""
+        if score.ys[best] > 2 * _GUESSED / classes:
+            lasts = f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})"
         reason = (
             f"{score.label} is {score.ys[-1]:.3g} after {epochs} epochs, and guessing among "
-            f"{classes} classes gives {1 / classes:.3g}: the model has learned nothing"
+            f"{classes} classes gives {1 / classes:.3g}: the model has learned nothing{lasts}."
         )
-        best = int(np.argmax(score.ys))
-        if score.ys[best] > 2 * _GUESSED / classes:
-            reason += f" that lasts (it was {score.ys[best]:.3g} in epoch {score.xs[best]:g})"
-        reason += "."
-    reason += f" {_advice(recorded, trends, start)}"
-    return _told("stuck", decider, reason, epochs, start)
+    return _told("stuck", trends[-1], f"{reason} {_advice(recorded, trends)}")
 
 
 def _has_learned(trained: Trend | None, validated: Trend | None, classes: int | None) -> bool:
@@ -278,10 +248,10 @@ def _has_learned(trained: Trend | None, validated: Trend | None, classes: int | 
     return bool(bounds) and trained.level < min(bounds)
 
 
-def _advice(recorded: Recorded, trends: list[Trend], start: float) -> str:
+def _advice(recorded: Recorded, trends: list[Trend]) -> str:
     """What to try where nothing was learned, as far as the loss tells."""
     lr = recorded.lr
-    values = [start, *(float(trend.curve.ys.max()) for trend in trends)]
+    values = [trends[0].start, *(float(trend.curve.ys.max()) for trend in trends)]
     points = (recorded.points.get(trend.curve.label) for trend in trends)
     values += [float(curve.ys.max()) for curve in points if curve is not None]
     level = min(trend.level for trend in trends)
@@ -337,20 +307,24 @@ def _beside(trend: Trend, other: Trend | None) -> str:
         alone = trend.curve.label.startswith("val_")
         return ", and there is no curve of the training to tell why" if alone else ""
     if other.is_falling or other.rises:
-        return f", while {other.pace()}"
+        return f", while {other.pace}"
     return f", while {other.curve.label} is {other.level:.4g}"
 
 
-def _told(label: Label, trend: Trend, reason: str, epochs: int, start: float) -> Verdict:
+def _cannot_tell(trend: Trend, reason: str) -> Verdict:
+    return _told("cannot tell", trend, f"cannot tell from {trend.epochs} epochs. {reason}")
+
+
+def _told(label: Label, trend: Trend, reason: str) -> Verdict:
     """The verdict that rests on a curve."""
     line = trend.line
     sign = -1.0 if higher_is_better(trend.curve.label) else 1.0
     return Verdict(
         label,
         reason,
-        epochs,
+        trend.epochs,
         curve=trend.curve.label,
-        start=start,
+        start=trend.start,
         level=trend.level,
         noise=line.noise * trend.factor,
         slope=sign * line.slope * trend.factor,
@@ -358,14 +332,9 @@ def _told(label: Label, trend: Trend, reason: str, epochs: int, start: float) ->
     )
 
 
-def _count(epochs: int) -> str:
-    return f"{epochs} epoch{'' if epochs == 1 else 's'}"
-
-
 def _start_of(recorded: Recorded, train: Curve | None, val: Curve | None) -> float:
     """The value at which the training began: of its first point, or else of its first epoch."""
-    points = _training_points(recorded, train)
-    curve = points or train or val
+    curve = _training_points(recorded, train) or train or val
     return float(curve.ys[0]) if curve is not None and len(curve.ys) else math.nan
 
 
@@ -388,34 +357,26 @@ def _trends(
     curves = [curve for curve in (train, val) if curve is not None and len(curve.ys) >= 3]
     sign = -1 if any(higher_is_better(curve.label) for curve in curves) else 1
     is_log = sign == 1 and start > 0 and all(curve.ys.min() > 0 for curve in curves)
-    worst = max if sign == 1 else min
-    return [
-        Trend.of(curve, recorded.epochs, worst(start, float(curve.ys[0])), is_log, sign)
-        for curve in curves
-    ]
+    return [Trend.of(curve, recorded.epochs, start, is_log, sign) for curve in curves]
 
 
-def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
+def _unmoved(recorded: Recorded, trend: Trend) -> Verdict:
     """The verdict on a training that is no better than in its first epoch."""
-    epochs = recorded.epochs
     name = trend.curve.label
-    unsure = trend.gain if epochs >= TELLING_EPOCHS else trend.doubt
+    unsure = trend.gain if trend.epochs >= TELLING_EPOCHS else trend.doubt
     if unsure > LARGE * trend.unit:
-        reason = (
-            f"cannot tell from {epochs} epochs. {name} varies by {trend.noise} around its "
-            f"trend, which hides whether it is better than at first."
-        )
-        return _told("cannot tell", trend, reason, epochs, start)
+        reason = f"{trend.varies}, which hides whether it is better than at first."
+        return _cannot_tell(trend, reason)
     scores = [name for name in ("val_acc", "train_acc") if name in recorded.curves]
     score = float(recorded.curves[scores[0]].ys[-1]) if scores else math.nan
     same = (
         f"{name} was {trend.curve.ys[0]:.4g} at first and is {trend.level:.4g} over the last "
-        f"{trend.last(epochs)} of {epochs} epochs"
+        f"{trend.last}"
     )
     # Where the number of classes is known, an accuracy by chance was told before.
     if (recorded.num_classes is not None and scores) or score > _BY_CHANCE:
         reason = f"{same}. With {scores[0]} at {score:.3g}, it got there in the first epoch."
-        return _told("converged", trend, reason, epochs, start)
+        return _told("converged", trend, reason)
     if trend.gain < -max(GAINED * trend.unit, trend.doubt):
         reason = f"{same}, which is worse by {trend.amount(trend.gain)}"
     elif trend.gain <= GAINED * trend.unit:
@@ -426,4 +387,4 @@ def _unmoved(recorded: Recorded, trend: Trend, start: float) -> Verdict:
             f"no improvement that can be told from chance"
         )
     reason += f". {scores[0]} is {score:.3g}." if scores else "."
-    return _told("stuck", trend, reason, epochs, start)
+    return _told("stuck", trend, reason)

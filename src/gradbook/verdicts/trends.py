@@ -96,6 +96,7 @@ class Trend:
         phase: How many values the final phase has.
         line: The line through the final phase.
         fall: By how much z fell from the start of the training to the mean of the final phase.
+        epochs, start: How long the training was, and the value at which it began.
         swings_from: The number of values at the beginning that count for no swing: the first, in
             which most curves fall, or all before a step to a lower level.
         spikes: The epochs and values that were left out of the curve.
@@ -107,21 +108,23 @@ class Trend:
     phase: int
     line: Line
     fall: float
-    swings_from: int = 1
-    spikes: tuple[tuple[float, float], ...] = ()
+    epochs: int
+    start: float
+    swings_from: int
+    spikes: tuple[tuple[float, float], ...]
 
     @classmethod
     def of(cls, curve: Curve, epochs: int, start: float, is_log: bool, sign: int) -> "Trend":
         """The trend of a curve of at least 3 values in a training that began at `start`."""
+        begin = float(curve.ys[0])
         zs = np.log(curve.ys) if is_log else sign * curve.ys
         spikes: list[int] = []
         if epochs >= TELLING_EPOCHS:
             spikes = _spikes(zs, 1.0 if is_log else abs(float(np.median(curve.ys))))
         left_out = tuple((float(curve.xs[i]), float(curve.ys[i])) for i in sorted(spikes))
-        if spikes:
-            zs = np.delete(zs, spikes)
-            curve = Curve(curve.label, np.delete(curve.xs, spikes), np.delete(curve.ys, spikes))
-        first = math.log(start) if is_log else sign * start
+        zs, curve = np.delete(zs, spikes), curve.without(spikes)
+        first = max(start, begin) if sign == 1 else min(start, begin)
+        first = math.log(first) if is_log else sign * first
         length = max(math.ceil(epochs / 2), min(epochs - 1, 4))
         phase = max(3, int(np.sum(curve.xs > epochs - length)))
         since = (
@@ -131,7 +134,7 @@ class Trend:
         line = Line.through(curve.xs[-phase:], zs[-phase:])
         fall = first - float(zs[-phase:].mean())
         swings_from = len(zs) - phase if since else 1
-        return cls(curve, zs, is_log, phase, line, fall, swings_from, left_out)
+        return cls(curve, zs, is_log, phase, line, fall, epochs, start, swings_from, left_out)
 
     @property
     def level(self) -> float:
@@ -160,24 +163,23 @@ class Trend:
     @property
     def is_falling(self) -> bool:
         """Whether the curve gets better beyond noise, and by more than a trifle."""
-        return self._is_trend(-1) and self.change < -_TRIFLE * self.unit
+        return self._is_trend(-1)
 
     @property
     def rises(self) -> bool:
         """Whether the curve gets worse beyond noise, and by more than a trifle."""
-        return self._is_trend(1) and self.change > _TRIFLE * self.unit
+        return self._is_trend(1)
 
     def _is_trend(self, sign: int) -> bool:
         """Whether noise would seldom give so steep a line, or values so in order."""
-        if self.swings_from > 1 and self.phase < _VALUES_OF_A_TREND:
+        is_short = self.swings_from > 1 and self.phase < _VALUES_OF_A_TREND
+        if is_short or sign * self.change <= _TRIFLE * self.unit:
             return False
-        return self.line.p_value < _SIGNIFICANT or self._is_in_order(sign)
-
-    def _is_in_order(self, sign: int) -> bool:
         # The first value is left out: most curves fall after it, whatever they do then. Steps
         # that become smaller may be the last ones on the way to a level.
         steps = sign * np.diff(self.zs[1:])
-        return len(steps) >= _IN_ORDER - 1 and steps.min() > 0 and steps[0] < steps[-1]
+        in_order = len(steps) >= _IN_ORDER - 1 and steps.min() > 0 and steps[0] < steps[-1]
+        return self.line.p_value < _SIGNIFICANT or bool(in_order)
 
     @property
     def climbs(self) -> bool:
@@ -313,9 +315,10 @@ class Trend:
         """What a small change of z is multiplied by to be one of the curve itself."""
         return self.level if self.is_log else 1.0
 
-    def last(self, epochs: int) -> int:
-        """How many epochs the final phase has."""
-        return epochs - math.ceil(float(self.curve.xs[-self.phase])) + 1
+    @property
+    def last(self) -> str:
+        """How many epochs the final phase has, in words."""
+        return f"{self.epochs - math.ceil(self.curve.xs[-self.phase]) + 1} of {self.epochs} epochs"
 
     def amount(self, change: float) -> str:
         """The size of a change of z, in words."""
@@ -332,30 +335,32 @@ class Trend:
         return self.amount(self.line.noise)
 
     @property
+    def varies(self) -> str:
+        """How much noise the curve has, in words."""
+        return f"{self.curve.label} varies by {self.noise} around its trend"
+
+    @property
     def evidence(self) -> str:
         """Why the trend of the final phase is one, in words."""
         if self.line.p_value < _SIGNIFICANT:
             return f"which is more than its noise of {self.noise} can explain"
         return "from each of them to the next"
 
-    def pace(self, epochs: int | None = None) -> str:
-        """How the curve moves in the final phase, which is named if `epochs` are given."""
+    @property
+    def pace(self) -> str:
+        """How the curve moves in the final phase, in words."""
         up = (self.line.slope > 0) == (higher_is_better(self.curve.label) is False)
         text = f"{self.curve.label} {'rises' if up else 'falls'} by {self.amount(self.line.slope)}"
-        text += " an epoch"
-        if epochs is None:
-            return text
-        return f"{text} over the last {self.last(epochs)} of {epochs} epochs"
+        return f"{text} an epoch"
 
-    def worsening(self, epochs: int) -> str:
+    @property
+    def worsening(self) -> str:
         """That the curve gets worse, or is worse than it was, in words."""
         if self.rises:
-            return f"{self.pace(epochs)}, {self.evidence}"
-        text = (
-            f"{self.curve.label} is {self.level:.4g} over the last {self.last(epochs)} of {epochs}"
-        )
+            return f"{self.pace} over the last {self.last}, {self.evidence}"
         return (
-            f"{text} epochs, worse by {self.amount(self.climb)} than over its best three in a row"
+            f"{self.curve.label} is {self.level:.4g} over the last {self.last}, worse by "
+            f"{self.amount(self.climb)} than over its best three in a row"
         )
 
     @property
@@ -368,19 +373,21 @@ class Trend:
     @property
     def spiked(self) -> str:
         """Which values were left out, as a sentence."""
-        many = len(self.spikes) > 1
         values = " and ".join(f"{y:.4g} in epoch {x:g}" for x, y in self.spikes)
-        return (
-            f"{self.curve.label} has {'spikes' if many else 'a spike'} of {values}, and is judged "
-            f"without {'them' if many else 'it'}."
-        )
+        has, it = ("spikes", "them") if len(self.spikes) > 1 else ("a spike", "it")
+        return f"{self.curve.label} has {has} of {values}, and is judged without {it}."
 
-    def levelled(self, epochs: int, start: float) -> str:
+    @property
+    def went(self) -> str:
+        """Where the curve began and is now, in words."""
+        return f"{self.curve.label} went from {self.start:.4g} to {self.level:.4g}"
+
+    @property
+    def levelled(self) -> str:
         """That the curve has come to a level, in words."""
-        text = f"{self.curve.label} went from {start:.4g} to {self.level:.4g}, and "
         if self.is_falling:
-            return f"{text}hardly improves any more at the end of {epochs} epochs"
-        text += f"has levelled off in the last {self.last(epochs)} of {epochs} epochs"
+            return f"{self.went}, and hardly improves any more at the end of {self.epochs} epochs"
+        text = f"{self.went}, and has levelled off in the last {self.last}"
         steps = np.sign(np.diff(self.zs[-self.phase :]))
         is_monotone = bool((steps[1:] == steps[:-1]).all())
         if is_monotone or self.line.noise < _NOISY * self.unit:
