@@ -70,7 +70,6 @@ def describe_setup(
 def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> dict[str, Any]:
     """What steps change and a training that goes on must begin with, as it is before the first."""
     layers = model.named_modules() if isinstance(model, torch.nn.Module) else ()
-    groups = getattr(optimizer, "param_groups", None) or [{"lr": getattr(optimizer, "lr", None)}]
     return {
         "model": {
             "parameters": {name: form_of(tensor) for name, tensor in model_tensors(model).items()},
@@ -83,10 +82,7 @@ def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> 
         },
         "optimizer": {
             "class": qualified_name(type(optimizer)),
-            "groups": [
-                {name: plain(value) for name, value in group.items() if name != "params"}
-                for group in groups
-            ],
+            "groups": _settings_of(optimizer),
             "schedulers": [
                 {
                     "class": qualified_name(type(schedule.scheduler)),
@@ -102,12 +98,16 @@ def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> 
 
 def describe_optimizer(optimizer: Any) -> dict[str, Any]:
     """The class of an optimizer, and its settings; of a group's, those of the first."""
-    groups = getattr(optimizer, "param_groups", None)
-    settings = groups[0] if groups else {"lr": getattr(optimizer, "lr", None)}
-    return {
-        "class": qualified_name(type(optimizer)),
-        "settings": {name: plain(value) for name, value in settings.items() if name != "params"},
-    }
+    return {"class": qualified_name(type(optimizer)), "settings": _settings_of(optimizer)[0]}
+
+
+def _settings_of(optimizer: Any) -> list[dict[str, Any]]:
+    """The settings of each group of parameters; of a learner's own optimizer, its rate."""
+    groups = getattr(optimizer, "param_groups", None) or [{"lr": getattr(optimizer, "lr", None)}]
+    return [
+        {name: plain(value) for name, value in group.items() if name != "params"}
+        for group in groups
+    ]
 
 
 def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -188,14 +188,13 @@ def _closed_over(function: types.FunctionType) -> list[Any]:
 
 
 def _code(code: types.CodeType) -> str:
-    constants = [
-        _code(value) if isinstance(value, types.CodeType) else _constant(value)
-        for value in code.co_consts
-    ]
+    constants = list(map(_constant, code.co_consts))
     return f"{code.co_code.hex()} {constants} {code.co_names}"
 
 
 def _constant(value: Any) -> str:
+    if isinstance(value, types.CodeType):
+        return _code(value)
     return str(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
 
 
