@@ -348,24 +348,19 @@ def reshaped(shape: Sequence[int], name: str = "y") -> str:
 def check_batch(batch: Any, giver: str, in_step: bool = False) -> None:
     """Raises BatchError unless a batch that `giver` gave is (inputs..., labels).
 
-    Args:
-        batch: The batch.
-        giver: What gave it.
-        in_step: Whether the model's own steps could take another one.
+    In a step, the model's own methods could take another one.
     """
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 1:
         return
     found = f"a {type(batch).__name__}"
     advice = "Give each batch its labels, also where they are not used."
     if isinstance(batch, Mapping):
-        keys = ", ".join(map(repr, batch))
-        found += f" with {keys}"
-        advice = "Give a tuple instead."
-        if in_step:
-            advice = (
-                "Give a tuple instead, or write the model's `training_step(self, batch)` and "
-                "`validation_step(self, batch)`, which may take anything."
-            )
+        found += f" with {', '.join(map(repr, batch))}"
+        methods = (
+            ", or write the model's `training_step(self, batch)` and "
+            "`validation_step(self, batch)`, which may take anything"
+        )
+        advice = f"Give a tuple instead{methods if in_step else ''}."
     elif isinstance(batch, Sequence):
         found += f" of {len(batch)}"
     raise BatchError(
@@ -757,15 +752,17 @@ def check_loaders(data: Any, train: Any, val: Any) -> None:
 
 
 @contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
+def at_rest(model: Any) -> Iterator[None]:
     """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = {}
+    if isinstance(model, nn.Module):
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, training in modes:  # each its own: a frozen layer stays so
+        for module, training in modes.items():  # each its own: a frozen layer stays so
             module.training = training
 
 

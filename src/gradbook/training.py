@@ -24,7 +24,7 @@ from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts
 from gradbook.labels import is_loss
-from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
+from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import Sink
 from gradbook.resume import snapshot
@@ -186,15 +186,11 @@ class Training:
         """While training, the loaders know where they are, and can be stopped and gone on with."""
         trainer, model = self.trainer, self.trainer.model
         loaders = train, val = trainer.train_dataloader, trainer.val_dataloader
-        owners = preparation.owners_of(trainer)
-        owners += model.modules() if isinstance(model, torch.nn.Module) else [model]
+        owners = [*preparation.owners_of(trainer), *layers_of(model)]
         steppers = trainer.optim, *(schedule.scheduler for schedule in self.schedules)
         # Running until the first epoch begins.
         self.position = Position(owners, running=self, elsewhere=steppers)
-        self.position.counted = {
-            "train": trainer.num_train_batches,
-            "val": trainer.num_val_batches,
-        }
+        self.position.counted = {"train": trainer.num_train_batches, "val": trainer.num_val_batches}
         begun, self._begun = self._begun, None
         first = train if begun is None else begun
         trainer.train_dataloader = self._pass(first, "train", trainer.num_train_batches)

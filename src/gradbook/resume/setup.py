@@ -14,7 +14,7 @@ from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
-from gradbook.lookalikes import frozen_in, model_tensors
+from gradbook.lookalikes import frozen_in, layers_of, model_tensors
 from gradbook.settings import compared_settings
 
 #: So many rows of a data set stand for all of it.
@@ -26,13 +26,10 @@ def describe_setup(
 ) -> dict[str, Any]:
     """Model, data, optimizer and settings of a training, as plain values.
 
-    Args:
-        trainer: The trainer, with its model and data.
-        loaders: The minibatches of both sets, all of them.
-        beginning: What `describe_beginning` gave before the first step.
+    The loaders are those of both sets with all their minibatches, and the beginning is what
+    `describe_beginning` gave before the first step.
     """
     model, data = trainer.model, trainer.data
-    layers = model.modules() if isinstance(model, torch.nn.Module) else [model]
     train, val = loaders
     steps = trainer.stepper_class
     return {
@@ -56,7 +53,7 @@ def describe_setup(
             **compared_settings(trainer),
             **({} if is_ours(steps) else {"stepper": qualified_name(steps)}),
         },
-        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer), steps}),
+        "code": code_of({*map(type, layers_of(model))} | {type(data), type(trainer), steps}),
         "place": {
             "device": trainer.device.type,
             "torch": str(torch.__version__),
