@@ -51,15 +51,6 @@ def missing_loss(model: object) -> str:
     )
 
 
-def missing_forward(model: object) -> str:
-    """What to say of a model that cannot compute its output."""
-    name = type(model).__name__
-    return (
-        f"{name} has no network. Set `self.net` in __init__ (for example an nn.Sequential), or "
-        f"write a method `forward(self, X)` in {name}."
-    )
-
-
 def useless_loss(model: object, loss: Any) -> str:
     """What to say of a training step's result that no gradient can be computed from."""
     name = type(model).__name__
@@ -587,10 +578,7 @@ def check_model(model: Any, data: Any = None, call: str = "fit") -> None:
     """Raises ModelError if `model` lacks what any training needs, or changed places with `data`."""
     check_order(model, data, call)
     if isinstance(model, type):
-        raise ModelError(
-            f"{call}() needs a model, but got the class {model.__name__} itself. "
-            f"Make an instance: `{model.__name__}(...)`."
-        )
+        raise ModelError(f"{call}() needs a model, but {only_a_class(model)}")
     if model is None:
         raise ModelError(
             f"{call}() needs a model, but got None. A function that makes a model ends with "
@@ -615,13 +603,16 @@ def check_model(model: Any, data: Any = None, call: str = "fit") -> None:
         check_rate(model.lr)
 
 
+def only_a_class(given: type) -> str:
+    """What to say of a class where an instance is needed."""
+    name = given.__name__
+    return f"got the class {name} itself. Make an instance: `{name}(...)`."
+
+
 def check_data(data: Any, call: str = "fit") -> None:
     """Raises DataError if `data` cannot be asked for minibatches."""
     if isinstance(data, type):
-        raise DataError(
-            f"{call}() needs data, but got the class {data.__name__} itself. "
-            f"Make an instance: `{data.__name__}(...)`."
-        )
+        raise DataError(f"{call}() needs data, but {only_a_class(data)}")
     if not hasattr(data, "train_dataloader") or not hasattr(data, "val_dataloader"):
         raise DataError(
             f"{call}() needs data that give their minibatches, but got {type(data).__name__}. "

@@ -18,6 +18,7 @@ from gradbook.checks import (
     describe,
     explain_not_one_tensor,
     is_ours,
+    only_a_class,
 )
 from gradbook.data import as_tensor, giving_copies
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
@@ -112,10 +113,7 @@ def batches_of(data: Any, train: bool = False) -> Any:
         DataError: If it is none of these.
     """
     if isinstance(data, type):
-        raise DataError(
-            f"Data are needed, but got the class {data.__name__} itself. Make an instance: "
-            f"`{data.__name__}(...)`."
-        )
+        raise DataError(f"Data are needed, but {only_a_class(data)}")
     if hasattr(data, "val_dataloader"):
         return data.train_dataloader() if train else data.val_dataloader()
     if isinstance(data, Dataset):
@@ -157,11 +155,10 @@ def off_stage(trainer: Any, model: Any, board: ProgressBoard) -> Iterator[Any]:
     try:
         yield stand_in
     finally:
-        for name in ("board", "trainer"):
-            if name in own:  # in its old place among the attributes
-                setattr(model, name, own[name])
-            else:
-                delattr(model, name)
+        for name, value in own.items():  # in its old place among the attributes
+            setattr(model, name, value)
+        for name in {"board", "trainer"} - own.keys():
+            delattr(model, name)
 
 
 @contextmanager

@@ -84,12 +84,10 @@ def restore_random_state(state: dict[str, Any], generators: Sequence[Any] = ()) 
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     for generator, owned in zip(generators, state["owned"], strict=True):
-        if isinstance(generator, torch.Generator):
+        if isinstance(generator, torch.Generator | np.random.RandomState):
             generator.set_state(owned)
         elif isinstance(generator, random.Random):
             generator.setstate(owned)
-        elif isinstance(generator, np.random.RandomState):
-            generator.set_state(owned)
         else:
             generator.bit_generator.state = owned
     if "accelerator" in state and torch.accelerator.is_available():

@@ -437,18 +437,12 @@ def always_the_same(loader: Any, num_batches: int) -> Any:
     """The first batches of a loader's examples in their own order, the same in every pass."""
     if isinstance(loader, TensorLoader):
         rows = num_batches * loader.batch_size
-        return TensorLoader(
-            [tensor[:rows] for tensor in loader.tensors],
-            loader.batch_size,
-            transform=loader.transform,
-        )
+        tensors = [tensor[:rows] for tensor in loader.tensors]
+        return TensorLoader(tensors, loader.batch_size, transform=loader.transform)
     if takes_all(loader):
         rows = min(num_batches * loader.batch_size, len(loader.dataset))
-        return DataLoader(
-            Subset(loader.dataset, range(rows)),
-            loader.batch_size,
-            collate_fn=loader.collate_fn,
-        )
+        subset = Subset(loader.dataset, range(rows))
+        return DataLoader(subset, loader.batch_size, collate_fn=loader.collate_fn)
     return KeptBatches(islice(loader, num_batches))
 
 
