@@ -9,17 +9,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from gradbook import checks
 from gradbook.board import ProgressBoard
-from gradbook.checks import (
-    at_rest,
-    check_batch,
-    check_model,
-    check_order,
-    describe,
-    explain_not_one_tensor,
-    is_ours,
-    only_a_class,
-)
 from gradbook.data import as_tensor, giving_copies
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
@@ -30,7 +21,7 @@ from gradbook.seeds import untouched_generators
 
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     """The exact means of what `validation_step` plots: see `Trainer.validate`."""
-    check_model(model, data, "validate")
+    checks.check_model(model, data, "validate")
     loader = batches_of(data)
     if loader is None:
         raise DataError(f"{type(data).__name__} has no validation set to look at.")
@@ -44,8 +35,8 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
         for batch in giving_copies(loader):
             sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
             batch = trainer.prepare_batch(batch)
-            if is_ours(type(model).validation_step):
-                check_batch(batch, type(data).__name__, in_step=True)
+            if checks.is_ours(type(model).validation_step):
+                checks.check_batch(batch, type(data).__name__, in_step=True)
             model.validation_step(batch)
     weights = weights_of(loader, sizes, history.meters, "val_")
     means = history.close_epoch(1, {"val": weights})
@@ -54,9 +45,9 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
 
 def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     """The outputs for all examples: see `Trainer.predict`."""
-    check_order(model, data, "predict")
+    checks.check_order(model, data, "predict")
     if isinstance(model, type):
-        check_model(model, call="predict")
+        checks.check_model(model, call="predict")
     if not callable(model):
         raise ModelError(f"predict(model, data) needs a model, but got a {type(model).__name__}.")
     X = as_tensor(data, "The data") if _is_numbers(data) else None
@@ -71,13 +62,13 @@ def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
             if isinstance(batch, torch.Tensor) or (isinstance(batch, Sequence) and len(batch) == 1):
                 batch = [batch if isinstance(batch, torch.Tensor) else batch[0], None]  # no labels
             batch = trainer.prepare_batch(batch)
-            check_batch(batch, type(data).__name__)
+            checks.check_batch(batch, type(data).__name__)
             try:
                 output = model(*batch[:-1])
             except ShapeError as error:
                 raise _explained(error, trainer, model, X) from error
             if not isinstance(output, torch.Tensor):
-                raise ModelError(explain_not_one_tensor(model, output))
+                raise ModelError(checks.explain_not_one_tensor(model, output))
             if not output.dim() or (X is not None and X.dim() == 1 and len(output) != len(X)):
                 raise BatchError(
                     f"The output of {type(model).__name__} has the shape {tuple(output.shape)} for "
@@ -113,7 +104,7 @@ def batches_of(data: Any, train: bool = False) -> Any:
         DataError: If it is none of these.
     """
     if isinstance(data, type):
-        raise DataError(f"Data are needed, but {only_a_class(data)}")
+        raise DataError(f"Data are needed, but {checks.only_a_class(data)}")
     if hasattr(data, "val_dataloader"):
         return data.train_dataloader() if train else data.val_dataloader()
     if isinstance(data, Dataset):
@@ -128,7 +119,7 @@ def batches_of(data: Any, train: bool = False) -> Any:
         kind = "a tensor " if isinstance(data, torch.Tensor) else ""
         raise DataError(
             f"A DataModule is needed, or batches of inputs and labels, such as `[(X, y)]`, but got "
-            f"{kind}{describe(data):.80}."
+            f"{kind}{checks.describe(data):.80}."
         )
     return data
 
@@ -167,5 +158,5 @@ def _looking(trainer: Any, model: Any) -> Iterator[None]:
     if trainer.gpus:
         model.to(trainer.gpus[0])
     precision = Precision(trainer.precision, trainer.device)
-    with untouched_generators(), at_rest(model), precision.autocast():
+    with untouched_generators(), checks.at_rest(model), precision.autocast():
         yield

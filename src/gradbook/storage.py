@@ -135,9 +135,6 @@ def link_atomically(source: Path, target: Path, content: bytes | memoryview) -> 
         write_atomically(target, content)
 
 
-_CHOOSE = "Choose a folder that can be written to"
-
-
 def unwritable(path: Path | str, error: OSError) -> StorageError:
     """The error for a file that cannot be written."""
     if str(path).startswith("/proc/self/fd/"):  # a folder that is held
@@ -150,7 +147,7 @@ def unwritable(path: Path | str, error: OSError) -> StorageError:
                 f"{path} cannot be written: it or its folder was removed. What was learned is in "
                 f"the model, and save_checkpoint() of its trainer can keep it elsewhere."
             )
-    advice = _CHOOSE
+    advice = "Choose a folder that can be written to"
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
         advice = "Free some space there, or choose another folder"
     elif error.errno in (errno.EISDIR, errno.ENOTDIR):
@@ -191,7 +188,8 @@ def claim_folder(root: Path | str, name: str) -> Path:
                 number += 1
     except OSError as error:
         raise ConfigError(
-            f"No folder for a run can be made in {str(root)!r}: {error.strerror or error}. {_CHOOSE}."
+            f"No folder for a run can be made in {str(root)!r}: {error.strerror or error}. "
+            f"Choose a folder that can be written to."
         ) from error
 
 
@@ -207,7 +205,8 @@ def new_folder(path: Path | str, names: Iterable[str]) -> Path:
         held = next((name for name in names if os.path.lexists(path / name)), None)
     except OSError as error:
         raise ConfigError(
-            f"The folder {str(path)!r} cannot be made: {error.strerror or error}. {_CHOOSE}."
+            f"The folder {str(path)!r} cannot be made: {error.strerror or error}. "
+            f"Choose a folder that can be written to."
         ) from error
     if held is not None:
         raise ConfigError(f"The folder {str(path)!r} is taken: it holds {held}.")
