@@ -88,30 +88,8 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from IPython import display
     from PIL import Image
 
-    from gradbook.book.classic import (
-        Accumulator,
-        accuracy,
-        check_len,
-        check_shape,
-        evaluate_accuracy_gpu,
-        evaluate_loss,
-        get_dataloader_workers,
-        get_fashion_mnist_labels,
-        grad_clipping,
-        linreg,
-        load_array,
-        load_data_fashion_mnist,
-        sgd,
-        squared_loss,
-        train_ch6,
-    )
-    from gradbook.book.figures import (
-        plot,
-        set_axes,
-        set_figsize,
-        show_images,
-        use_svg_display,
-    )
+    from gradbook.book.classic import *
+    from gradbook.book.figures import *
     from gradbook.datasets import (
         DATA_HUB,
         DATA_URL,
@@ -135,40 +113,15 @@ _MODULES = {
 }
 _HOMES = {
     "gradbook.book.classic": (
-        "Accumulator",
-        "accuracy",
-        "check_len",
-        "check_shape",
-        "evaluate_accuracy_gpu",
-        "evaluate_loss",
-        "get_dataloader_workers",
-        "get_fashion_mnist_labels",
-        "grad_clipping",
-        "linreg",
-        "load_array",
-        "load_data_fashion_mnist",
-        "sgd",
-        "squared_loss",
-        "train_ch6",
+        "Accumulator accuracy check_len check_shape evaluate_accuracy_gpu evaluate_loss "
+        "get_dataloader_workers get_fashion_mnist_labels grad_clipping linreg load_array "
+        "load_data_fashion_mnist sgd squared_loss train_ch6"
     ),
-    "gradbook.datasets": (
-        "DATA_HUB",
-        "DATA_URL",
-        "download",
-        "download_extract",
-        "extract",
-        "synthetic_data",
-    ),
-    "gradbook.display.animator": ("Animator",),
-    "gradbook.book.figures": (
-        "plot",
-        "set_axes",
-        "set_figsize",
-        "show_images",
-        "use_svg_display",
-    ),
+    "gradbook.datasets": "DATA_HUB DATA_URL download download_extract extract synthetic_data",
+    "gradbook.display.animator": "Animator",
+    "gradbook.book.figures": "plot set_axes set_figsize show_images use_svg_display",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names} | _homes()
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()} | _homes()
 _EXTRAS = {"IPython": "notebook"}
 _NAMES = sorted(
     {name for name in globals() if not name.startswith("_") and name != "TYPE_CHECKING"}

@@ -142,7 +142,9 @@ def load(path: Path | str) -> dict[str, Any]:
         raise ConfigError(f"There is no checkpoint {str(path)!r}.") from None
     except MemoryError:
         raise CorruptFileError(f"{path} is larger than this machine's memory.") from None
-    _verify(path, content)
+    told = _check_end(path, content[-_END_BYTES - _COMMENT_BYTES :])
+    if hashlib.sha256(content[:-_COMMENT_BYTES]).hexdigest().encode() != told:
+        raise CorruptFileError(f"{path} is damaged: its checksum does not match.{_ADVICE}")
     if _is_packed(content):
         raise CorruptFileError(f"{path} claims more content than the file holds.")
     try:
@@ -150,10 +152,11 @@ def load(path: Path | str) -> dict[str, Any]:
         with torch.sparse.check_sparse_tensor_invariants():  # type: ignore[no-untyped-call]
             state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise CorruptFileError(
             f"{path} holds more than tensors and plain values, which loading it would run as "
             f"code; nothing of it was loaded. A file from somebody else is read only if it holds "
-            f"no more than that.{_refused(error)}"
+            f"no more than that.{f' It asks for {asked[1]}.' if asked else ''}"
         ) from error
     except Exception as error:  # a file that lies about itself may break PyTorch's reader anywhere
         raise CorruptFileError(f"{path} is no readable checkpoint: {error}") from error
@@ -196,19 +199,7 @@ def _check_end(path: Path, end: bytes) -> bytes:
     return match[1]
 
 
-def _verify(path: Path, content: bytes) -> None:
-    """Raises CorruptFileError unless the checksum at the end is that of what is before it."""
-    told = _check_end(path, content[-_END_BYTES - _COMMENT_BYTES :])
-    if hashlib.sha256(content[:-_COMMENT_BYTES]).hexdigest().encode() != told:
-        raise CorruptFileError(f"{path} is damaged: its checksum does not match.{_ADVICE}")
-
-
 _ADVICE = " Use another checkpoint of the run, or a copy."
-
-
-def _refused(error: Exception) -> str:
-    name = re.search(r"GLOBAL ([\w.]+)", str(error))
-    return f" It asks for {name[1]}." if name else ""
 
 
 def _is_packed(content: bytes) -> bool:
@@ -246,21 +237,17 @@ def _not_plain(value: Any, path: str, depth: int = 0) -> str:
         return _without_values(value, path)
     if depth > _MAX_DEPTH:
         return f"{path[:60]}... is nested more than {_MAX_DEPTH} times"
-    if type(value) in (dict, OrderedDict, Counter):
-        for key, item in value.items():
-            if type(key) not in (int, str) or _not_plain(key, ""):
-                return f"{path or 'it'} has the key {text_of(key, repr):.60}"
-            wrong = _not_plain(item, f"{path}.{key}" if path else str(key), depth + 1)
-            if wrong:
-                return wrong
-        return ""
     if type(value) in (list, tuple):
-        for index, item in enumerate(value):
-            wrong = _not_plain(item, f"{path}[{index}]", depth + 1)
-            if wrong:
-                return wrong
-        return ""
-    return f"{path} is {type(value).__name__} {text_of(value, repr):.60}"
+        wrongs = (_not_plain(item, f"{path}[{i}]", depth + 1) for i, item in enumerate(value))
+        return next(filter(None, wrongs), "")
+    if type(value) not in (dict, OrderedDict, Counter):
+        return f"{path} is {type(value).__name__} {text_of(value, repr):.60}"
+    for key, item in value.items():
+        if type(key) not in (int, str) or _not_plain(key, ""):
+            return f"{path or 'it'} has the key {text_of(key, repr):.60}"
+        if wrong := _not_plain(item, f"{path}.{key}" if path else str(key), depth + 1):
+            return wrong
+    return ""
 
 
 def _without_values(tensor: torch.Tensor, path: str) -> str:

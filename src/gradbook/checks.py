@@ -51,29 +51,15 @@ def missing_loss(model: object) -> str:
     )
 
 
-def missing_forward(model: object) -> str:
-    """What to say of a model that cannot compute its output."""
-    name = type(model).__name__
-    return (
-        f"{name} has no network. Set `self.net` in __init__ (for example an nn.Sequential), or "
-        f"write a method `forward(self, X)` in {name}."
-    )
-
-
 def useless_loss(model: object, loss: Any) -> str:
     """What to say of a training step's result that no gradient can be computed from."""
     name = type(model).__name__
+    head = f"{name}.training_step must return the loss, a tensor with one element, but it returned"
     if not isinstance(loss, torch.Tensor):
-        return (
-            f"{name}.training_step must return the loss, a tensor with one element, but it "
-            f"returned {describe(loss)}. End it with `return loss`, without `.item()`."
-        )
+        return f"{head} {describe(loss)}. End it with `return loss`, without `.item()`."
     if loss.numel() != 1:
-        return (
-            f"{name}.training_step must return the loss, a tensor with one element, but it "
-            f"returned one of shape {tuple(loss.shape)}. Average it over the batch: "
-            f"`return loss.mean()`."
-        )
+        shape = tuple(loss.shape)
+        return f"{head} one of shape {shape}. Average it over the batch: `return loss.mean()`."
     return (
         f"The loss of {name} does not depend on a parameter that requires a gradient. Do not "
         f"detach it, compute it as floating point, and call fit() outside torch.no_grad() and "
@@ -195,18 +181,15 @@ def _lack_of_memory(owner: Any, error: Exception) -> ConfigError | None:
 def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
     """Raises BatchError unless the labels have the shape and dtype that go with the scores."""
     try:
-        if Y.shape == Y_hat.shape[:-1] and (Y.dtype is torch.int64 or _is_whole(Y)):
+        is_whole = Y.dtype is torch.int64 or not (Y.is_floating_point() or Y.is_complex())
+        if is_whole and Y.shape == Y_hat.shape[:-1]:
             return
     except AttributeError as error:  # which costs a step that is sound nothing
         raise _no_tensor(Y_hat, Y) or error from None
-    expected = f"Expected integer labels of shape {tuple(Y_hat.shape[:-1])}"
-    found = f"but got {describe(Y)}"
-    rows, labels = math.prod(Y_hat.shape[:-1]), Y.numel()
-    if Y.is_floating_point() and Y.shape == (*Y_hat.shape[:-1], 1):
-        advice = (
-            "These look like the targets of a regression, and this model is a classifier. Class "
-            "numbers are integers: `Y.reshape(-1).long()`."
-        )
+    expected = Y_hat.shape[:-1]
+    rows, labels = expected.numel(), Y.numel()
+    if Y.is_floating_point() and Y.shape == (*expected, 1):
+        advice = f"{_REGRESSION} Class numbers are integers: `Y.reshape(-1).long()`."
     elif Y.shape == Y_hat.shape and Y.dim() > 1:
         advice = "These look one-hot: give class numbers instead, `Y.argmax(dim=-1)`."
     elif Y_hat.dim() == 2 and Y.dim() == 1 and rows > labels > 0 and rows % labels == 0:
@@ -214,22 +197,20 @@ def check_labels(Y_hat: torch.Tensor, Y: torch.Tensor) -> None:
             f"The network cut each example into {rows // labels}: compare its number of inputs "
             f"with the size of an example."
         )
-    elif labels == rows and Y.shape != Y_hat.shape[:-1]:
-        shape = ", ".join(map(str, (-1, *Y_hat.shape[1:-1])))
-        advice = f"Reshape them: `Y.reshape({shape})`."
+    elif labels == rows and Y.shape != expected:
+        advice = reshaped(expected, "Y")
     elif Y.is_complex():
         advice = "Class numbers are integers, and these are complex: `Y.real.long()`."
-    elif Y.is_floating_point() and Y.shape == Y_hat.shape[:-1]:
+    elif Y.is_floating_point() and Y.shape == expected:
         advice = "Class numbers are integers: `Y.long()`. For a regression derive from Module."
     elif Y.dim() == 1 and Y_hat.dim() > 2 and len(Y) == len(Y_hat):
         advice = "There are scores for every row of an image: put nn.Flatten() in the network."
     else:
         advice = "Each example needs one label."
-    raise BatchError(f"{expected} for scores of shape {tuple(Y_hat.shape)}, {found}. {advice}")
-
-
-def _is_whole(Y: torch.Tensor) -> bool:
-    return not (Y.is_floating_point() or Y.is_complex())
+    raise BatchError(
+        f"Expected integer labels of shape {tuple(expected)} for scores of shape "
+        f"{tuple(Y_hat.shape)}, but got {describe(Y)}. {advice}"
+    )
 
 
 def _no_tensor(Y_hat: Any, Y: Any) -> GradbookError | None:
@@ -298,13 +279,14 @@ def check_two_classes(Y: torch.Tensor, model: object) -> None:
         if bool(is_one_of(Y, known).all()):
             return
     wrong = Y[~is_one_of(Y, (0, 1))][0].item()
-    regression = ""
-    if not float(wrong).is_integer():
-        regression = " These look like the targets of a regression, and this model is a classifier."
+    regression = "" if float(wrong).is_integer() else f" {_REGRESSION}"
     raise BatchError(
         f"One score for each example chooses between two classes, labelled 0 and 1 or -1 and 1, "
         f"but a label is {wrong}.{regression} {write_accuracy(model)}"
     )
+
+
+_REGRESSION = "These look like the targets of a regression, and this model is a classifier."
 
 
 def write_accuracy(model: object) -> str:
@@ -346,9 +328,9 @@ def check_targets(y_hat: torch.Tensor, y: torch.Tensor) -> None:
     )
 
 
-def reshaped(shape: Sequence[int]) -> str:
+def reshaped(shape: Sequence[int], name: str = "y") -> str:
     """How to give targets the shape of predictions, in a batch of any size."""
-    return f"Reshape them: `y.reshape({', '.join(map(str, (-1, *shape[1:])))})`."
+    return f"Reshape them: `{name}.reshape({', '.join(map(str, (-1, *shape[1:])))})`."
 
 
 # A batch
@@ -357,24 +339,19 @@ def reshaped(shape: Sequence[int]) -> str:
 def check_batch(batch: Any, giver: str, in_step: bool = False) -> None:
     """Raises BatchError unless a batch that `giver` gave is (inputs..., labels).
 
-    Args:
-        batch: The batch.
-        giver: What gave it.
-        in_step: Whether the model's own steps could take another one.
+    In a step, the model's own methods could take another one.
     """
     if isinstance(batch, Sequence) and not isinstance(batch, str) and len(batch) > 1:
         return
     found = f"a {type(batch).__name__}"
     advice = "Give each batch its labels, also where they are not used."
     if isinstance(batch, Mapping):
-        keys = ", ".join(map(repr, batch))
-        found += f" with {keys}"
-        advice = "Give a tuple instead."
-        if in_step:
-            advice = (
-                "Give a tuple instead, or write the model's `training_step(self, batch)` and "
-                "`validation_step(self, batch)`, which may take anything."
-            )
+        found += f" with {', '.join(map(repr, batch))}"
+        methods = (
+            ", or write the model's `training_step(self, batch)` and "
+            "`validation_step(self, batch)`, which may take anything"
+        )
+        advice = f"Give a tuple instead{methods if in_step else ''}."
     elif isinstance(batch, Sequence):
         found += f" of {len(batch)}"
     raise BatchError(
@@ -405,24 +382,20 @@ def explain_forward(
     """
     if not _comes_from_torch(error) or not _MISFIT.search(str(error)):
         return _explain_inputs(model, inputs, kwargs, error)
-    trail: list[tuple[str, nn.Module, str]] = []
-    running: list[tuple[str, nn.Module, Sequence[Any]]] = []
-    hooks = []
+    paths = {layer: path for path, layer in model.named_modules() if not list(layer.children())}
+    paths.pop(model, None)
+    trail: list[tuple[nn.Module, str]] = []
+    running: list[tuple[nn.Module, Sequence[Any]]] = []
 
-    def watch(name: str, layer: nn.Module) -> None:
-        def enter(_: nn.Module, args: Any) -> None:
-            running.append((name, layer, args))
+    def enter(layer: nn.Module, args: Any) -> None:
+        running.append((layer, args))
 
-        def leave(_: nn.Module, args: Any, output: Any) -> None:
-            running.pop()
-            trail.append((name, layer, describe(output)))
+    def leave(layer: nn.Module, args: Any, output: Any) -> None:
+        running.pop()
+        trail.append((layer, describe(output)))
 
-        hooks.append(layer.register_forward_pre_hook(enter))
-        hooks.append(layer.register_forward_hook(leave))
-
-    for name, layer in model.named_modules():
-        if layer is not model and not any(True for _ in layer.children()):
-            watch(name, layer)
+    hooks = [layer.register_forward_pre_hook(enter) for layer in paths]
+    hooks += [layer.register_forward_hook(leave) for layer in paths]
     try:
         with torch.no_grad():
             model.forward(*inputs, **kwargs)
@@ -436,10 +409,10 @@ def explain_forward(
 
     name = type(model).__name__
     lines = [f"  input{'s' if len(inputs) > 1 else ''}: {', '.join(map(describe, inputs))}"]
-    lines += [f"  {path} {_layer(layer)}: {shape}" for path, layer, shape in trail]
+    lines += [f"  {paths[layer]} {_layer(layer)}: {shape}" for layer, shape in trail]
     if running:
-        path, layer, args = running[-1]
-        received = ", ".join(map(describe, args))
+        layer, args = running[-1]
+        path, received = paths[layer], ", ".join(map(describe, args))
         lines.append(f"  {path} {_layer(layer)}: received {received}  <- does not fit")
         expected, advice = _repair(layer, args[0] if args else None)
         head = f"Layer {path!r} ({_layer(layer)}) of {name} expected {expected}, but received "
@@ -506,24 +479,21 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
         wanted = str(weight.dtype).removeprefix("torch.")
         return f"dtype {wanted}", f"Convert the input: `X.to(torch.{wanted})`."
     if isinstance(layer, nn.Linear):
-        expected = f"shape (..., {layer.in_features})"
+        expected, flat = f"shape (..., {layer.in_features})", math.prod(X.shape[1:])
         if X.dim() == 1:
-            advice = f"Give it a batch: `X.reshape((-1, {layer.in_features}))`."
-        elif X.dim() > 2 and math.prod(X.shape[1:]) == layer.in_features:
+            return expected, f"Give it a batch: `X.reshape((-1, {layer.in_features}))`."
+        if X.dim() > 2 and flat == layer.in_features:
             sizes = "*".join(map(str, X.shape[1:]))
-            advice = f"Put nn.Flatten() before it ({sizes} = {layer.in_features})."
-        elif X.dim() > 2:
-            flat = math.prod(X.shape[1:])
-            advice = (
+            return expected, f"Put nn.Flatten() before it ({sizes} = {layer.in_features})."
+        if X.dim() > 2:
+            return expected, (
                 f"Put nn.Flatten() before it and set in_features={flat}, or set "
                 f"in_features={X.shape[-1]} to work on the last dimension alone."
             )
-        else:
-            advice = (
-                f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which takes the width of "
-                f"the first batch and keeps it: make the model anew for another."
-            )
-        return expected, advice
+        return expected, (
+            f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which takes the width of "
+            f"the first batch and keeps it: make the model anew for another."
+        )
     if isinstance(layer, nn.Conv2d):
         expected = f"shape (batch, {layer.in_channels}, height, width)"
         if X.dim() == 3:
@@ -538,18 +508,17 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
         advice = "Give it larger images, or set a padding or a smaller kernel_size here or before."
         return f"a height and width that its kernel of {layer.kernel_size} fits in", advice
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        flat = isinstance(layer, nn.BatchNorm1d)
-        sides = "" if flat else ", height, width"
+        is_flat = isinstance(layer, nn.BatchNorm1d)
+        sides = "" if is_flat else ", height, width"
         expected = f"shape (batch, {layer.num_features}{sides})"
-        if X.dim() not in ((2, 3) if flat else (4,)):
-            return expected, f"Use nn.BatchNorm{'2d' if flat else '1d'} here."
+        if X.dim() not in ((2, 3) if is_flat else (4,)):
+            return expected, f"Use nn.BatchNorm{'2d' if is_flat else '1d'} here."
         if X.shape[1] != layer.num_features:
             return expected, f"Set num_features={X.shape[1]}, or use the Lazy form of the layer."
-        advice = (
+        return "more than one example to normalize over", (
             "One example has no spread. Leave such a batch out (if it is the last, with "
             "`DataLoader(..., drop_last=True)`), or choose another batch_size."
         )
-        return "more than one example to normalize over", advice
     return "another shape or dtype", "Compare its settings with what it received."
 
 
@@ -609,46 +578,49 @@ def check_model(model: Any, data: Any = None, call: str = "fit") -> None:
     """Raises ModelError if `model` lacks what any training needs, or changed places with `data`."""
     check_order(model, data, call)
     if isinstance(model, type):
-        raise ModelError(
-            f"{call}() needs a model, but got the class {model.__name__} itself. "
-            f"Make an instance: `{model.__name__}(...)`."
-        )
+        raise ModelError(f"{call}() needs a model, but {only_a_class(model)}")
     if model is None:
         raise ModelError(
             f"{call}() needs a model, but got None. A function that makes a model ends with "
             f"`return model`."
         )
-    for attribute in ("board", "training_step", "configure_optimizers"):
-        if not hasattr(model, attribute):
-            name = type(model).__name__
-            reason = (
-                "Call super().__init__() first in its __init__."
-                if attribute == "board" and hasattr(model, "training_step")
-                else "Derive it from gradbook.Module or gradbook.Classifier."
+    lacking = [
+        a for a in ("board", "training_step", "configure_optimizers") if not hasattr(model, a)
+    ]
+    if lacking:
+        advice = "Derive it from gradbook.Module or gradbook.Classifier."
+        if lacking[0] == "board" and "training_step" not in lacking:
+            advice = "Call super().__init__() first in its __init__."
+        elif isinstance(model, nn.Module) and "training_step" in lacking:
+            advice = (
+                "A network alone has neither a loss nor an optimizer: derive a class from "
+                "gradbook.Module or gradbook.Classifier, and set `self.net` to the network in "
+                "its __init__."
             )
-            if isinstance(model, nn.Module) and not hasattr(model, "training_step"):
-                reason = (
-                    "A network alone has neither a loss nor an optimizer: derive a class from "
-                    "gradbook.Module or gradbook.Classifier, and set `self.net` to the network in "
-                    "its __init__."
-                )
-            raise ModelError(f"{name} has no `{attribute}`, which training needs. {reason}")
+        name = type(model).__name__
+        raise ModelError(f"{name} has no `{lacking[0]}`, which training needs. {advice}")
     if "lr" in getattr(model, "hparams", {}):
         check_rate(model.lr)
 
 
+def only_a_class(given: type) -> str:
+    """What to say of a class where an instance is needed."""
+    name = given.__name__
+    return f"got the class {name} itself. Make an instance: `{name}(...)`."
+
+
 def unknown_settings(names: Sequence[str], known: Sequence[str]) -> str:
     """What to say of settings that a trainer does not have: what they are called, or belong to."""
-    told, are_clear = [], True
+    told, unclear = [], ""
     for name in names:
         advice = _ELSEWHERE.get(name) or did_you_mean(name, known).strip()
         if name in _CALLED_HERE:
             advice = f"It is called {_CALLED_HERE[name]!r} here."
             if _CALLED_HERE[name] == "num_gpus":
                 advice += " Write num_gpus=1 to train on the accelerator, or 0 for the CPU."
-        are_clear = are_clear and bool(advice)
         told.append(f"Trainer has no setting {name!r}. {advice}".rstrip())
-    return " ".join(told) + ("" if are_clear else f" It has {', '.join(known)}.")
+        unclear = unclear if advice else f" It has {', '.join(known)}."
+    return " ".join(told) + unclear
 
 
 def foreign_to_fit(name: str) -> str:
@@ -657,59 +629,51 @@ def foreign_to_fit(name: str) -> str:
     advice = _ELSEWHERE.get(name)
     if advice is None and (name in _CALLED_HERE or name in _CALLED_HERE.values()):
         advice = f"It belongs to the trainer, as `Trainer({known}=...)`."
-    told = f"fit() takes model, data and resume, but no {name!r}. {advice or ''}"
-    return told.rstrip()
+    return f"fit() takes model, data and resume, but no {name!r}. {advice or ''}".rstrip()
 
 
-#: Names that other libraries, or learners, have for the trainer's settings.
-_CALLED_HERE = {
-    **dict.fromkeys(
-        ("epochs", "num_epochs", "n_epochs", "nb_epochs", "epoch", "max_epoch", "number_of_epochs"),
-        "max_epochs",
-    ),
-    **dict.fromkeys(("gpus", "gpu", "use_gpu", "cuda", "devices", "device"), "num_gpus"),
-    **dict.fromkeys(
-        ("clip", "clip_norm", "grad_clip", "grad_clip_val", "gradient_clip", "max_grad_norm"),
-        "gradient_clip_val",
-    ),
-    **dict.fromkeys(("early_stop", "early_stopping"), "patience"),
-    **dict.fromkeys(("verbose", "enable_progress_bar", "progress_bar"), "display"),
-    **dict.fromkeys(("callbacks", "logger", "loggers", "callback"), "sinks"),
-    **dict.fromkeys(("log_dir", "default_root_dir", "runs", "checkpoint_dir"), "run"),
-    **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision"), "precision"),
-    **dict.fromkeys(("gradient_accumulation_steps", "accumulate"), "accumulate_grad_batches"),
-    **dict.fromkeys(("limit_train_batches", "num_batches"), "limit_batches"),
-    "accelerator": "num_gpus",
-    **dict.fromkeys(("optim", "optimizers"), "optimizer"),
-    **dict.fromkeys(("lr_scheduler", "schedule"), "scheduler"),
-    **dict.fromkeys(("wd", "decay", "l2"), "weight_decay"),
-    "save_best": "keep_best",
-}
+def _each(answers: Mapping[str, str]) -> dict[str, str]:
+    """The answer for each name, of names in one text."""
+    return {name: answer for answer, names in answers.items() for name in names.split()}
 
-#: What belongs elsewhere, and where.
-_ELSEWHERE = {
-    **dict.fromkeys(
-        ("lr", "learning_rate", "betas", "eps"),
+
+#: The trainer's setting for each name that other libraries, or learners, have for it.
+_CALLED_HERE = _each(
+    {
+        "max_epochs": "epochs num_epochs n_epochs nb_epochs epoch max_epoch number_of_epochs",
+        "num_gpus": "gpus gpu use_gpu cuda devices device accelerator",
+        "gradient_clip_val": "clip clip_norm grad_clip grad_clip_val gradient_clip max_grad_norm",
+        "patience": "early_stop early_stopping",
+        "display": "verbose enable_progress_bar progress_bar",
+        "sinks": "callbacks logger loggers callback",
+        "run": "log_dir default_root_dir runs checkpoint_dir",
+        "precision": "amp fp16 bf16 mixed_precision",
+        "accumulate_grad_batches": "gradient_accumulation_steps accumulate",
+        "limit_batches": "limit_train_batches num_batches",
+        "optimizer": "optim optimizers",
+        "scheduler": "lr_scheduler schedule",
+        "weight_decay": "wd decay l2",
+        "keep_best": "save_best",
+    }
+)
+
+#: Where what belongs elsewhere does.
+_ELSEWHERE = _each(
+    {
         "It belongs to the model, as in `MLP(..., lr=0.1)`; what only an optimizer takes, to the "
-        "model's configure_optimizers().",
-    ),
-    **dict.fromkeys(
-        ("loss", "criterion", "loss_fn", "metrics"),
-        "It belongs to the model: write its method `loss(self, y_hat, y)`.",
-    ),
-    **dict.fromkeys(
-        ("batch_size", "num_workers", "shuffle"),
-        "It belongs to the data, as in `FashionMNIST(batch_size=64)`.",
-    ),
-    **dict.fromkeys(
-        ("seed", "random_state"),
-        "Before the model is made, write `gradbook.seed_everything(0)`.",
-    ),
-    **dict.fromkeys(
-        ("model", "data", "train_dataloader", "val_dataloader", "resume"),
-        "It belongs to fit, as in `Trainer(max_epochs=10).fit(model, data)`.",
-    ),
-}
+        "model's configure_optimizers().": "lr learning_rate betas eps",
+        "It belongs to the model: write its method `loss(self, y_hat, y)`.": (
+            "loss criterion loss_fn metrics"
+        ),
+        "It belongs to the data, as in `FashionMNIST(batch_size=64)`.": (
+            "batch_size num_workers shuffle"
+        ),
+        "Before the model is made, write `gradbook.seed_everything(0)`.": "seed random_state",
+        "It belongs to fit, as in `Trainer(max_epochs=10).fit(model, data)`.": (
+            "model data train_dataloader val_dataloader resume"
+        ),
+    }
+)
 
 
 def check_loaders(data: Any, train: Any, val: Any) -> None:
@@ -735,21 +699,22 @@ def check_loaders(data: Any, train: Any, val: Any) -> None:
 
 
 @contextmanager
-def at_rest(model: nn.Module) -> Iterator[None]:
+def at_rest(model: Any) -> Iterator[None]:
     """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    modes = {}
+    if isinstance(model, nn.Module):
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, training in modes:  # each its own: a frozen layer stays so
+        for module, training in modes.items():  # each its own: a frozen layer stays so
             module.training = training
 
 
 def _layer(layer: nn.Module) -> str:
-    detail = layer.extra_repr()
-    return f"{type(layer).__name__}({detail})"
+    return f"{type(layer).__name__}({layer.extra_repr()})"
 
 
 def describe(value: Any) -> str:

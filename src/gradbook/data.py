@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
-from gradbook.checks import check_whole_number, describe
+from gradbook.checks import check_whole_number, describe, only_a_class
 from gradbook.errors import DataError
 from gradbook.hparams import HyperParameters
 
@@ -179,10 +179,7 @@ class DataModule(HyperParameters):
         return self.get_dataloader(train=False)
 
     def get_tensorloader(
-        self,
-        tensors: Sequence[Any],
-        train: bool,
-        indices: Any = slice(0, None),
+        self, tensors: Sequence[Any], train: bool, indices: Any = slice(0, None)
     ) -> Any:
         """Minibatches of `self.batch_size` examples from tensors; shuffled when training.
 
@@ -283,10 +280,7 @@ def as_data(given: Any, call: str = "fit") -> Any:
     if _is_set(given):
         return GivenData(given)
     if isinstance(given, type):
-        raise DataError(
-            f"{call}() needs data, but got the class {given.__name__} itself. "
-            f"Make an instance: `{given.__name__}(...)`."
-        )
+        raise DataError(f"{call}() needs data, but {only_a_class(given)}")
     kind = "a tensor " if isinstance(given, torch.Tensor) else ""
     raise DataError(
         f"{call}() needs data, but got {kind}{describe(given):.80}. Give a gradbook.DataModule; or "
@@ -442,13 +436,13 @@ def _not_numbers(values: Any, array: Any, name: str, is_label: bool) -> str:
     columns = getattr(values, "columns", None)
     if at and columns is not None and len(at) == 2:
         head += f" in the column {columns[at[1]]!r}"
+    if isinstance(value, str | bytes) and is_label:
+        return (
+            f"{head}, a text. Number the classes: `classes, labels = np.unique(labels, "
+            f"return_inverse=True)` gives the labels as numbers from 0, and classes[i] is the text "
+            f"of number i."
+        )
     if isinstance(value, str | bytes):
-        if is_label:
-            return (
-                f"{head}, a text. Number the classes: `classes, labels = np.unique(labels, "
-                f"return_inverse=True)` gives the labels as numbers from 0, and classes[i] is the "
-                f"text of number i."
-            )
         return (
             f"{head}, a text. Turn it into numbers first; of a table, "
             f"`pd.get_dummies(table, dtype=float)` makes a column of 0 and 1 for each text."
@@ -485,9 +479,9 @@ def copy_batch(value: Any, device: torch.device | None = None) -> Any:
         return value.copy()
     if isinstance(value, list | tuple):
         items = [copy_batch(item, device) for item in value]
-        if isinstance(value, list):
-            return items
-        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+        if hasattr(value, "_fields"):
+            return type(value)(*items)
+        return items if isinstance(value, list) else tuple(items)
     if isinstance(value, dict):
         return {key: copy_batch(item, device) for key, item in value.items()}
     return value.clone() if callable(getattr(value, "clone", None)) else value

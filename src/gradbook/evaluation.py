@@ -7,15 +7,8 @@ from typing import Any
 
 import torch
 
+from gradbook import checks
 from gradbook.board import ProgressBoard
-from gradbook.checks import (
-    at_rest,
-    check_batch,
-    check_model,
-    check_order,
-    explain_not_one_tensor,
-    is_ours,
-)
 from gradbook.data import GivenData, are_examples, as_data, as_tensor, giving_copies, is_numbers
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
@@ -26,7 +19,7 @@ from gradbook.seeds import untouched_generators
 
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     """The exact means of what `validation_step` plots: see `Trainer.validate`."""
-    check_model(model, data, "validate")
+    checks.check_model(model, data, "validate")
     loader = batches_of(data)
     if loader is None:
         raise DataError(f"{type(data).__name__} has no validation set to look at.")
@@ -40,8 +33,8 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
         for batch in giving_copies(loader):
             sizes.append((num_examples(batch, getattr(loader, "batch_size", None)), 1))
             batch = trainer.prepare_batch(batch)
-            if is_ours(type(model).validation_step):
-                check_batch(batch, type(data).__name__, in_step=True)
+            if checks.is_ours(type(model).validation_step):
+                checks.check_batch(batch, type(data).__name__, in_step=True)
             model.validation_step(batch)
     weights = weights_of(loader, sizes, history.meters, "val_")
     means = history.close_epoch(1, {"val": weights})
@@ -50,9 +43,9 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
 
 def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     """The outputs for all examples: see `Trainer.predict`."""
-    check_order(model, data, "predict")
+    checks.check_order(model, data, "predict")
     if isinstance(model, type):
-        check_model(model, call="predict")
+        checks.check_model(model, call="predict")
     if not callable(model):
         raise ModelError(f"predict(model, data) needs a model, but got a {type(model).__name__}.")
     X = as_tensor(data, "The data") if is_numbers(data) else None
@@ -75,13 +68,13 @@ def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
             if isinstance(batch, torch.Tensor) or (isinstance(batch, Sequence) and len(batch) == 1):
                 batch = [batch if isinstance(batch, torch.Tensor) else batch[0], None]  # no labels
             batch = trainer.prepare_batch(batch)
-            check_batch(batch, type(data).__name__)
+            checks.check_batch(batch, type(data).__name__)
             try:
                 output = model(*batch[:-1])
             except ShapeError as error:
                 raise _explained(error, trainer, model, X) from error
             if not isinstance(output, torch.Tensor):
-                raise ModelError(explain_not_one_tensor(model, output))
+                raise ModelError(checks.explain_not_one_tensor(model, output))
             if not output.dim() or (X is not None and X.dim() == 1 and len(output) != len(X)):
                 raise BatchError(
                     f"The output of {type(model).__name__} has the shape {tuple(output.shape)} for "
@@ -138,11 +131,10 @@ def off_stage(trainer: Any, model: Any, board: ProgressBoard) -> Iterator[Any]:
     try:
         yield stand_in
     finally:
-        for name in ("board", "trainer"):
-            if name in own:  # in its old place among the attributes
-                setattr(model, name, own[name])
-            else:
-                delattr(model, name)
+        for name, value in own.items():  # in its old place among the attributes
+            setattr(model, name, value)
+        for name in {"board", "trainer"} - own.keys():
+            delattr(model, name)
 
 
 @contextmanager
@@ -151,5 +143,5 @@ def _looking(trainer: Any, model: Any) -> Iterator[None]:
     if trainer.gpus:
         model.to(trainer.gpus[0])
     precision = Precision(trainer.precision, trainer.device)
-    with untouched_generators(), at_rest(model), precision.autocast():
+    with untouched_generators(), checks.at_rest(model), precision.autocast():
         yield

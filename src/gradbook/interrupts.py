@@ -67,17 +67,17 @@ class Interrupts:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self._restore()
-        late = error is None and self._pending is not None
-        if late and self._pending is not None:
-            error = _exception(self._pending)
+        late = None
+        if error is None and self._pending is not None:
+            error = late = _exception(self._pending)
         # Nobody handles it above: without this, a script would outlive the request to end.
         if isinstance(error, Terminated) and self._before.get(error.number) is signal.SIG_DFL:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
             os.kill(os.getpid(), error.number)
-        if late and error is not None:
-            raise error
+        if late is not None:
+            raise late
 
     def raise_pending(self) -> None:
         """Raises KeyboardInterrupt or Terminated if a signal has come."""

@@ -14,6 +14,11 @@ from torch.nn.parameter import is_lazy
 # The tensors of a model
 
 
+def layers_of(model: Any) -> list[Any]:
+    """A model and the layers within it; one that only looks like ours stands alone."""
+    return list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
+
+
 def named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
     """The parameters that PyTorch knows by name; a model that only looks like ours has none."""
     return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []
@@ -54,12 +59,10 @@ def model_tensors(model: Any) -> dict[str, torch.Tensor]:
 
 def tensors_of(model: Any) -> Iterator[torch.Tensor]:
     """A model's parameters, its buffers, and tensors that are plain attributes."""
-    layers = [model]
     if isinstance(model, torch.nn.Module):
         yield from model.parameters()
         yield from model.buffers()
-        layers = list(model.modules())
-    for layer in layers:
+    for layer in layers_of(model):
         yield from (value for value in vars(layer).values() if isinstance(value, torch.Tensor))
 
 
@@ -107,14 +110,13 @@ def copied_model(model: Any, known: dict[int, Any]) -> Any:
         model: The model.
         known: What is to stand in the copy for parts of it, by their id; its layers are added.
     """
-    layers = list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
-    for layer in layers:
+    for layer in layers_of(model):
         known |= {id(hook): hook for hooks in hooks_of(layer) for hook in hooks.values()}
         for value in vars(layer).values():
             if isinstance(value, torch.Tensor) and not value.is_leaf:
                 known[id(value)] = value.detach()  # PyTorch copies no other
     again = copy.deepcopy(model, known)
-    for layer in again.modules() if isinstance(again, torch.nn.Module) else ():
+    for layer in layers_of(again):
         vars(layer).pop("_compiled_call_impl", None)  # as execution.stop_compiling does
         for hooks in hooks_of(layer):
             for key, hook in list(hooks.items()):

@@ -92,18 +92,16 @@ class Module(nn.Module, HyperParameters):
         late.pop(name, None)
         if not value.is_leaf:
             _check_not_lost(self, name, value)
-        elif not (value.is_floating_point() or value.is_complex()):
-            pass
-        elif value.requires_grad and name in self.__dict__.get("_parameters", ()):
-            value.__class__ = nn.Parameter  # one parameter in the place of another
-        elif _occasion(self) == "work":
-            pass  # a batch or a result that is kept for later
-        elif value.requires_grad:
-            # Changing the class keeps the identity: a list of tensors that an optimizer already
-            # holds goes on naming this one. PyTorch's own lazy parameters do the same.
-            value.__class__ = nn.Parameter
-        else:
-            late[name] = None
+        elif value.is_floating_point() or value.is_complex():
+            replaces = value.requires_grad and name in self.__dict__.get("_parameters", ())
+            if not replaces and _occasion(self) == "work":
+                return  # a batch or a result that is kept for later
+            if value.requires_grad:
+                # Changing the class keeps the identity: a list of tensors that an optimizer already
+                # holds goes on naming this one. PyTorch's own lazy parameters do the same.
+                value.__class__ = nn.Parameter
+            else:
+                late[name] = None
 
     def _adopt_late(self) -> None:
         """Makes the tensors parameters that were told to require a gradient after they were set."""
@@ -156,7 +154,11 @@ class Module(nn.Module, HyperParameters):
         except AttributeError:
             if hasattr(type(self), "net"):  # a property of the learner's, with an error of its own
                 raise
-            raise ModelError(checks.missing_forward(self)) from None
+            name = type(self).__name__
+            raise ModelError(
+                f"{name} has no network. Set `self.net` in __init__ (for example an "
+                f"nn.Sequential), or write a method `forward(self, X)` in {name}."
+            ) from None
         return net(X)
 
     def loss(self, y_hat: Any, y: Any) -> torch.Tensor:

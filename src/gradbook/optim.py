@@ -90,9 +90,7 @@ class SGD(torch.optim.Optimizer):
         """Refused: step hooks live in the layer that is left out here."""
         raise NotImplementedError("gradbook.SGD has no step hooks; torch.optim.SGD has.")
 
-    def register_step_post_hook(self, hook: Any) -> Any:
-        """Refused: step hooks live in the layer that is left out here."""
-        raise NotImplementedError("gradbook.SGD has no step hooks; torch.optim.SGD has.")
+    register_step_post_hook = register_step_pre_hook
 
 
 def _unusable(params: Any, error: Exception) -> str:

@@ -114,7 +114,8 @@ def _problems(optimizer: Any, schedule: Schedule, length: Length) -> Iterator[st
             f"optimizer that configure_optimizers returns."
         )
         return
-    if isinstance(scheduler, ReduceLROnPlateau):
+    is_plateau = isinstance(scheduler, ReduceLROnPlateau)
+    if is_plateau:
         yield from _problems_of_plateau(scheduler, schedule, length)
     done = getattr(scheduler, "last_epoch", 0)
     if not length.is_resumed and isinstance(done, int) and done > 0:
@@ -122,7 +123,7 @@ def _problems(optimizer: Any, schedule: Schedule, length: Length) -> Iterator[st
             f"{name} was stepped {done} times before the training, and continues "
             f"from there. Make a new one in configure_optimizers, and let the Trainer step it."
         )
-    elif not isinstance(scheduler, ReduceLROnPlateau):
+    elif not is_plateau:
         yield from _problems_of_length(scheduler, length.steps(schedule), schedule, length)
 
 
@@ -177,6 +178,7 @@ def _problems_of_length(
         return
     setting, then, is_exact = _PLANNED[found]
     planned = getattr(scheduler, setting)
+    is_warm_up = found is LinearLR and scheduler.start_factor < scheduler.end_factor
     # The rate that comes after the last update trains nothing, but a step too many may be an error.
     least = steps if is_exact else steps - 1
     if planned < least:
@@ -185,7 +187,7 @@ def _problems_of_length(
         problem = then
     elif planned <= steps or length.is_cut:
         return
-    elif is_exact or 2 * steps < planned or _is_warm_up(scheduler):
+    elif is_exact or 2 * steps < planned or is_warm_up:
         problem = "it does not reach its end"
     else:
         return
@@ -250,10 +252,8 @@ def _leaves_no_trace(function: Any) -> bool:
     if not isinstance(function, FunctionType):
         return False
     outside = inspect.getclosurevars(function)
-    reads = [
-        *(*outside.nonlocals.values(), *outside.globals.values()),
-        *(*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()),
-    ]
+    reads = [*outside.nonlocals.values(), *outside.globals.values()]
+    reads += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     has_functions = any(isinstance(constant, CodeType) for constant in function.__code__.co_consts)
     stores = any(step.opname in _STORES for step in dis.get_instructions(function))
     return not (has_functions or stores) and all(
@@ -267,14 +267,10 @@ def _leaves_no_trace(function: Any) -> bool:
 _STORES = {"STORE_GLOBAL", "STORE_DEREF", "STORE_ATTR", "STORE_SUBSCR"}
 
 
-def _is_warm_up(scheduler: Any) -> bool:
-    return isinstance(scheduler, LinearLR) and scheduler.start_factor < scheduler.end_factor
-
-
 def _to_come(steps: int, schedule: Schedule, length: Length) -> str:
-    updates = f" of {length.updates} updates" if schedule.interval == "step" else ""
-    unit = "update" if schedule.interval == "step" else "epoch"
-    n = schedule.frequency
+    unit, updates, n = "epoch", "", schedule.frequency
+    if schedule.interval == "step":
+        unit, updates = "update", f" of {length.updates} updates"
     each = f"each {unit}" if n == 1 else f"every {n} {unit}s"
     times = "once" if steps == 1 else f"{steps} times"
     epochs = "1 epoch" if length.epochs == 1 else f"{length.epochs} epochs"
@@ -283,14 +279,13 @@ def _to_come(steps: int, schedule: Schedule, length: Length) -> str:
 
 def _remedy(planned: int, schedule: Schedule, length: Length, instead: str = "") -> str:
     """What to do: step it in the unit that it was planned in, or plan it anew."""
-    updates = length.epochs * length.updates
-    if schedule.interval == "epoch" and length.epochs < planned <= updates:
-        unit = 'Return it with "interval": "step" if updates are meant'
-        return f"{unit}, or give it {instead}" if instead else unit
-    if schedule.interval == "step" and planned == length.epochs:
-        unit = 'Return it with "interval": "epoch" if epochs are meant'
-        return f"{unit}, or give it {instead}" if instead else unit
-    return f"Give it {instead}" if instead else "Train longer, or give it earlier milestones"
+    if schedule.interval == "epoch" and length.epochs < planned <= length.epochs * length.updates:
+        advice = 'Return it with "interval": "step" if updates are meant'
+    elif schedule.interval == "step" and planned == length.epochs:
+        advice = 'Return it with "interval": "epoch" if epochs are meant'
+    else:
+        return f"Give it {instead}" if instead else "Train longer, or give it earlier milestones"
+    return f"{advice}, or give it {instead}" if instead else advice
 
 
 def _share_groups(one: Any, other: Any) -> bool:

@@ -84,12 +84,10 @@ def restore_random_state(state: dict[str, Any], generators: Sequence[Any] = ()) 
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])
     for generator, owned in zip(generators, state["owned"], strict=True):
-        if isinstance(generator, torch.Generator):
+        if isinstance(generator, torch.Generator | np.random.RandomState):
             generator.set_state(owned)
         elif isinstance(generator, random.Random):
             generator.setstate(owned)
-        elif isinstance(generator, np.random.RandomState):
-            generator.set_state(owned)
         else:
             generator.bit_generator.state = owned
     if "accelerator" in state and torch.accelerator.is_available():
@@ -109,54 +107,35 @@ def same_random_state(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def to_plain(state: dict[str, Any]) -> dict[str, Any]:
     """A random state as tensors and plain values, as a checkpoint holds them."""
-    return {
-        **state,
-        "python": _python_to_plain(state["python"]),
-        "numpy": [_array_to_plain(part) for part in state["numpy"]],
-        "owned": [
-            _python_to_plain(owned) if isinstance(owned, tuple) else _array_to_plain(owned)
-            for owned in state["owned"]
-        ],
-    }
+    return {**state, **{name: _to_plain(state[name]) for name in ("python", "numpy", "owned")}}
 
 
 def from_plain(plain: dict[str, Any]) -> dict[str, Any]:
     """The opposite of `to_plain`."""
-    return {
-        **plain,
-        "python": _python_from_plain(plain["python"]),
-        "numpy": tuple(_array_from_plain(part) for part in plain["numpy"]),
-        "owned": [
-            _python_from_plain(owned) if isinstance(owned, list) else _array_from_plain(owned)
-            for owned in plain["owned"]
-        ],
-    }
+    python, numpy, *owned = map(_from_plain, (plain["python"], plain["numpy"], *plain["owned"]))
+    return {**plain, "python": python, "numpy": numpy, "owned": owned}
 
 
-def _python_to_plain(state: tuple[Any, ...]) -> list[Any]:
-    version, numbers, gauss = state
-    return [version, torch.tensor(numbers), gauss]
-
-
-def _python_from_plain(plain: list[Any]) -> tuple[Any, ...]:
-    version, numbers, gauss = plain
-    return (version, tuple(numbers.tolist()), gauss)
-
-
-def _array_to_plain(value: Any) -> Any:
-    """NumPy's arrays as dictionaries, whose only key no state of NumPy's has."""
-    if isinstance(value, np.ndarray):
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):  # a dictionary whose only keys no state of NumPy's has
         return {"array": torch.from_numpy(value.astype(np.int64)), "dtype": str(value.dtype)}
     if isinstance(value, dict):
-        return {key: _array_to_plain(item) for key, item in value.items()}
-    return value
+        return {key: _to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple) and set(map(type, value)) == {int}:  # the numbers of Python's
+        return torch.tensor(value)
+    return list(map(_to_plain, value)) if isinstance(value, list | tuple) else value
 
 
-def _array_from_plain(value: Any) -> Any:
+def _from_plain(value: Any) -> Any:
     if isinstance(value, dict):
         if value.keys() == {"array", "dtype"}:
             return value["array"].numpy().astype(value["dtype"])
-        return {key: _array_from_plain(item) for key, item in value.items()}
+        return {key: _from_plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(
+            tuple(item.tolist()) if isinstance(item, torch.Tensor) else _from_plain(item)
+            for item in value
+        )
     return value
 
 

@@ -9,6 +9,9 @@ from gradbook.labels import headline, higher_is_better
 
 Mode = Literal["auto", "min", "max"]
 
+#: What a checkpoint keeps of the best so far.
+_KEPT = ("label", "value", "epoch", "waited")
+
 
 class BestSoFar:
     """Watches one of the epoch means. Book: 5.5 (sec_generalization_deep), early stopping.
@@ -61,17 +64,12 @@ class BestSoFar:
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps."""
-        return {
-            "label": self.label,
-            "value": self.value,
-            "epoch": self.epoch,
-            "waited": self.waited,
-        }
+        return {name: getattr(self, name) for name in _KEPT}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        self.label, self.value = state["label"], state["value"]
-        self.epoch, self.waited = state["epoch"], state["waited"]
+        for name in _KEPT:
+            setattr(self, name, state[name])
 
     def _label(self, row: Mapping[str, float]) -> str | None:
         labels = [label for label in row if label != "epoch"]

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 import gradbook_standin
 from gradbook.checks import check_whole_number
 from gradbook.datasets import FashionMNIST as Images
+from gradbook.datasets import text_labels
 from gradbook.errors import ConfigError, GradbookWarning
 
 _ADVICE = (
@@ -45,18 +46,7 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
         classes: The names of the ten classes.
     """
 
-    classes = (
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    )
+    classes = ("T-shirt/top", *(name.capitalize() for name in text_labels(range(1, 10))))
 
     def __init__(
         self,

@@ -8,9 +8,8 @@ import copy
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,17 +23,11 @@ from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts
 from gradbook.labels import is_loss
-from gradbook.lookalikes import copied_model, model_tensors, trained_tensors
+from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import Sink
 from gradbook.resume import snapshot
-from gradbook.resume.loader import (
-    Position,
-    ResumableLoader,
-    Split,
-    check_begins_anew,
-    weights_of,
-)
+from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of
 from gradbook.resume.setup import describe_beginning, describe_setup
 from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
@@ -104,7 +97,7 @@ class Training:
         self._is_loop_known = False  # until a batch was used
         self._setup: dict[str, Any] | None = None
         self._begun: Any = None  # the training set's first pass, where a look has begun it
-        self._context: AbstractContextManager[None] | None = None
+        self._context: Any = None
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a model that trains has a copy of this, and no part in how it ends."""
@@ -118,15 +111,9 @@ class Training:
         self._context = context
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: Any) -> None:
         context, self._context = self._context, None
-        assert context is not None
-        context.__exit__(kind, error, trace)
+        context.__exit__(*raised)
 
     @contextmanager
     def _opened(self) -> Iterator[None]:
@@ -140,26 +127,24 @@ class Training:
                 is_drawn = draws_on_ours(model)
                 display = model.board.choose_display(trainer.display) if is_drawn else Sink()
                 recorder = self._recorder()
-                place: Any = getattr(trainer.run, "root", trainer.run)
-                runs = None if place is None else Path(place)
                 if self._resume is not None:
+                    place: Any = getattr(trainer.run, "root", trainer.run)
+                    runs = None if place is None else Path(place)
                     self.resumption = Resumption.of(self._resume, runs)
                 if is_drawn and model.board.trained:
                     model.board.clear()  # a new curve, not a line back to zero
                 self._prepare()
                 preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
-                with self._passing():
+                with ExitStack() as stack:
+                    stack.enter_context(self._passing())
                     self._take_up(recorder)
-                    with ExitStack() as stack:
-                        stack.enter_context(preparation.computed_as_set(trainer))
-                        stack.enter_context(
-                            untrained.told(model, trainer.optim, double_softmax.tell)
-                        )
-                        if self._has_own_interrupts:
-                            stack.enter_context(self.interrupts)
-                        listeners = [*recorder, *self._watchers(), display]
-                        stack.enter_context(self._recording(listeners))
-                        yield
+                    stack.enter_context(preparation.computed_as_set(trainer))
+                    stack.enter_context(untrained.told(model, trainer.optim, double_softmax.tell))
+                    if self._has_own_interrupts:
+                        stack.enter_context(self.interrupts)
+                    listeners = [*recorder, *self._watchers(), display]
+                    stack.enter_context(self._recording(listeners))
+                    yield
             except KeyboardInterrupt:
                 if self.status == "failed":  # and had not come to its end just before
                     self.status = "interrupted"
@@ -186,15 +171,11 @@ class Training:
         """While training, the loaders know where they are, and can be stopped and gone on with."""
         trainer, model = self.trainer, self.trainer.model
         loaders = train, val = trainer.train_dataloader, trainer.val_dataloader
-        owners = preparation.owners_of(trainer)
-        owners += model.modules() if isinstance(model, torch.nn.Module) else [model]
+        owners = [*preparation.owners_of(trainer), *layers_of(model)]
         steppers = trainer.optim, *(schedule.scheduler for schedule in self.schedules)
         # Running until the first epoch begins.
         self.position = Position(owners, running=self, elsewhere=steppers)
-        self.position.counted = {
-            "train": trainer.num_train_batches,
-            "val": trainer.num_val_batches,
-        }
+        self.position.counted = {"train": trainer.num_train_batches, "val": trainer.num_val_batches}
         begun, self._begun = self._begun, None
         first = train if begun is None else begun
         trainer.train_dataloader = self._pass(first, "train", trainer.num_train_batches)
@@ -352,8 +333,7 @@ class Training:
         begin, n = trainer.train_batch_idx, trainer.num_train_batches
         model.board.xlabel = "epoch"
         xs = [(begin + i) / n for i in range(len(losses))]
-        every_n = int(n / model.plot_train_per_epoch)
-        model.board.draw_many(xs, losses, "train_loss", every_n)
+        model.board.draw_many(xs, losses, "train_loss", int(n / model.plot_train_per_epoch))
         trainer.train_batch_idx += len(losses)
         self.position.steps += len(losses)
         for label, ys in validated.items():
@@ -409,10 +389,9 @@ class Training:
     def _recorder(self) -> list[Sink]:
         """The sink that keeps a run, if one is wanted."""
         run = self.trainer.run
-        if run is None or isinstance(run, Sink):
-            return [] if run is None else [run]
-        recorder: Sink = above("runs.recorder").Run(run)
-        return [recorder]
+        if run is None:
+            return []
+        return [run if isinstance(run, Sink) else above("runs.recorder").Run(run)]
 
     def _watchers(self) -> list[Sink]:
         """The sinks that look for what goes wrong."""
@@ -425,9 +404,7 @@ class Training:
         trainer, model = self.trainer, self.trainer.model
         board = model.board
         self.listeners, self._process = [*trainer.sinks, *listeners], os.getpid()
-        self.told_of_steps = [
-            sink for sink in self.listeners if type(sink).end_step is not Sink.end_step
-        ]
+        self.told_of_steps = [s for s in self.listeners if type(s).end_step is not Sink.end_step]
         self.history.open(board, trainer)
         if draws_on_ours(model):
             board.history, board.sinks, board.trained = self.history, self.listeners, True

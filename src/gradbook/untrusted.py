@@ -67,11 +67,8 @@ def open_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> Bin
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise CorruptFileError(
-            f"{path} cannot be read: {error.strerror or error}. See to it that it can be, or put "
-            f"a copy in its place."
-        ) from error
-    if size > (_memory_bytes() if max_bytes is None else max_bytes):
+        raise _unreadable(path, error) from error
+    if size > (memory_bytes() if max_bytes is None else max_bytes):
         os.close(descriptor)
         what = "more than any such file" if max_bytes else "more than this machine's memory"
         raise CorruptFileError(
@@ -86,9 +83,7 @@ def read_file(path: str | os.PathLike[str], max_bytes: int | None = None) -> byt
         try:
             return stream.read()
         except OSError as error:
-            raise CorruptFileError(
-                f"{path} cannot be read: {error.strerror or error}. Put a copy in its place."
-            ) from error
+            raise _unreadable(path, error) from error
 
 
 def open_to_append(path: str | os.PathLike[str]) -> int:
@@ -116,7 +111,7 @@ def check_file(path: str | os.PathLike[str]) -> Path:
     except FileNotFoundError:
         return real
     except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read: {error.strerror or error}.") from error
+        raise _unreadable(path, error) from error
     _check_regular(path, mode)
     return real
 
@@ -134,6 +129,13 @@ def _opened(path: str | os.PathLike[str], flags: int) -> int:
     return descriptor
 
 
+def _unreadable(path: str | os.PathLike[str], error: OSError) -> CorruptFileError:
+    return CorruptFileError(
+        f"{path} cannot be read: {error.strerror or error}. See to it that it can be, or put a "
+        f"copy in its place."
+    )
+
+
 def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
     if stat.S_ISREG(mode):
         return
@@ -145,10 +147,11 @@ def _check_regular(path: str | os.PathLike[str], mode: int) -> None:
     )
 
 
-def _memory_bytes() -> int:
+def memory_bytes() -> int:
+    """The memory of the machine; where the system does not tell, a terabyte."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # not every system tells
+    except (AttributeError, OSError, ValueError):  # as on Windows
         return 1 << 40
 
 

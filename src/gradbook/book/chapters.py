@@ -60,61 +60,32 @@ _LOOP = (
     f"This edition trains with {_FIT}; `d2l.train_ch6(net, train_iter, test_iter, num_epochs, lr, "
     f"device)` still trains a network that comes without such a model"
 )
-_PREDICT = "This edition predicts with `d2l.Trainer(1).predict(model, data)`"
-_TEXT = (
-    "Its place has been taken by a class of chapter 9 (Recurrent Neural Networks), which gradbook "
-    "does not carry yet"
-)
-_TRANSFORMER = (
-    "Its place has been taken by a class of chapter 11 (Attention Mechanisms and Transformers), "
-    "which gradbook does not carry yet"
-)
-_OWN = "You can define it in your own code, as that edition does"
-
-#: What the book's earlier editions had: the names, and what to do now.
-EARLIER: dict[str, str] = {
-    **dict.fromkeys(("train_ch3", "train_epoch_ch3", "train_ch5", "train_ch7"), _LOOP),
-    "predict_ch3": _PREDICT,
-    "evaluate_accuracy": (
-        "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`, which works on a CPU too, or "
-        "`d2l.Trainer(1).validate(model, data)`"
+_CLASS = "Its place has been taken by a class of chapter {}, which gradbook does not carry yet"
+_ANSWERS = {
+    _LOOP: "train_ch3 train_epoch_ch3 train_ch5 train_ch7",
+    "This edition predicts with `d2l.Trainer(1).predict(model, data)`": "predict_ch3",
+    "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`, which works on a CPU too, or "
+    "`d2l.Trainer(1).validate(model, data)`": "evaluate_accuracy",
+    "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`": "evaluate_accuracy_gpus",
+    _CLASS.format("9 (Recurrent Neural Networks)"): (
+        "train_ch8 train_epoch_ch8 train_ch9 train_epoch_ch9 predict_ch8 predict_ch9 RNNModel "
+        "RNNModelScratch read_time_machine load_corpus_time_machine load_data_time_machine "
+        "count_corpus SeqDataLoader seq_data_iter_random seq_data_iter_sequential "
+        "seq_data_iter_consecutive"
     ),
-    "evaluate_accuracy_gpus": "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`",
-    **dict.fromkeys(
-        [
-            "train_ch8",
-            "train_epoch_ch8",
-            "train_ch9",
-            "train_epoch_ch9",
-            "predict_ch8",
-            "predict_ch9",
-            "RNNModel",
-            "RNNModelScratch",
-            "read_time_machine",
-            "load_corpus_time_machine",
-            "load_data_time_machine",
-            "count_corpus",
-            "SeqDataLoader",
-            "seq_data_iter_random",
-            "seq_data_iter_sequential",
-            "seq_data_iter_consecutive",
-        ],
-        _TEXT,
+    _CLASS.format("11 (Attention Mechanisms and Transformers)"): (
+        "EncoderBlock DecoderBlock transpose_qkv transpose_output"
     ),
-    **dict.fromkeys(
-        ("EncoderBlock", "DecoderBlock", "transpose_qkv", "transpose_output"),
-        _TRANSFORMER,
-    ),
-    **dict.fromkeys(
-        ("train_s2s_ch9", "predict_s2s_ch9"), "Chapter 10 has Seq2Seq, not carried yet"
-    ),
-    "download_all": "Write `d2l.download(name)` for each of `d2l.DATA_HUB`",
-    "mkdir_if_not_exist": "Write `os.makedirs(path, exist_ok=True)`",
-    "semilogy": 'Write `d2l.plot(x, y, yscale="log")`',
-    "show_fashion_mnist": "Write `d2l.show_images(images, num_rows, num_cols)`",
-    **dict.fromkeys(("data_iter", "FlattenLayer"), _OWN),
-    "load_data_pikachu": "Chapter 14 has load_data_bananas, not carried yet",
+    "Chapter 10 has Seq2Seq, not carried yet": "train_s2s_ch9 predict_s2s_ch9",
+    "Write `d2l.download(name)` for each of `d2l.DATA_HUB`": "download_all",
+    "Write `os.makedirs(path, exist_ok=True)`": "mkdir_if_not_exist",
+    'Write `d2l.plot(x, y, yscale="log")`': "semilogy",
+    "Write `d2l.show_images(images, num_rows, num_cols)`": "show_fashion_mnist",
+    "You can define it in your own code, as that edition does": "data_iter FlattenLayer",
+    "Chapter 14 has load_data_bananas, not carried yet": "load_data_pikachu",
 }
+#: What the book's earlier editions had: the names, and what to do now.
+EARLIER = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}
 
 
 def chapter_of(name: str) -> tuple[str, str] | None:
@@ -127,8 +98,7 @@ def chapter_of(name: str) -> tuple[str, str] | None:
 
 def not_carried(name: str) -> NotCarriedError | None:
     """The error that says where the name `name` belongs, or None if the book has no such name."""
-    chapter = chapter_of(name)
-    if chapter is not None:
+    if chapter := chapter_of(name):
         number, title = chapter
         told = (
             f"{name!r} belongs to chapter {number} of the book ({title}). gradbook carries the "

@@ -7,14 +7,13 @@ Book: 23.8 (sec_utils).
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from gradbook.checks import check_labels, check_rate, check_whole_number
+from gradbook.checks import at_rest, check_labels, check_rate, check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets import FashionMNIST, text_labels
 from gradbook.errors import ConfigError, DataError, ShapeError
@@ -168,7 +167,7 @@ def evaluate_loss(
             only moves axes of length 1. It gives the loss of each example, or their mean.
     """
     total, count = torch.zeros((), dtype=torch.float64), 0
-    with _evaluating(net):
+    with at_rest(net):
         for X, y in data_iter:
             out = net(X)
             value = loss(out, y.reshape(out.shape) if y.numel() == out.numel() else y)
@@ -193,7 +192,7 @@ def evaluate_accuracy_gpu(
     if device is None and isinstance(net, nn.Module):
         device = next((param.device for param in net.parameters()), None)
     num_correct, count = torch.zeros((), dtype=torch.int64, device=device), 0
-    with _evaluating(net):
+    with at_rest(net):
         for X, y in data_iter:
             X = [x.to(device) for x in X] if isinstance(X, list | tuple) else X.to(device)
             y = y.to(device)
@@ -231,9 +230,11 @@ def train_ch6(
 
     net.to(device)
     if any(isinstance(param, nn.UninitializedParameter) for param in net.parameters()):
-        with _evaluating(net):
+        with at_rest(net):
             net(next(iter(train_iter))[0].to(device))
-    net.apply(_init_xavier)
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight)
     print(f"training on {device}")
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     loss = nn.CrossEntropyLoss()
@@ -299,20 +300,6 @@ def check_shape(a: Any, shape: Sequence[int]) -> None:
         raise ShapeError(f"The shape must be {tuple(shape)}, but it is {tuple(a.shape)}.")
 
 
-@contextmanager
-def _evaluating(net: Any) -> Iterator[None]:
-    """No gradients, and evaluation mode for a network of PyTorch; then everything as it was."""
-    training = isinstance(net, nn.Module) and net.training
-    if training:
-        net.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        if training:
-            net.train()
-
-
 def _num_correct(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     if y_hat.dim() > 1 and y_hat.shape[-1] > 1:
         check_labels(y_hat, y)
@@ -323,8 +310,3 @@ def _num_correct(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def _check_any(count: int) -> None:
     if count == 0:
         raise DataError("The data set is empty: it has no batch.")
-
-
-def _init_xavier(layer: nn.Module) -> None:
-    if isinstance(layer, nn.Linear | nn.Conv2d):
-        nn.init.xavier_uniform_(layer.weight)

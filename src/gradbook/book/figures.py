@@ -6,6 +6,7 @@ Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
@@ -241,15 +242,15 @@ def show_images(
     titles = [] if titles is None else _numbers(titles)
     is_one = _is_number(titles) and not isinstance(titles, Iterator)
     titles = [titles] if is_one else list(titles)
-    for number, ax in enumerate(axes):
+    for ax in axes:
         ax.get_xaxis().set_visible(False)
         ax.get_yaxis().set_visible(False)
-        if number >= len(images):
-            ax.set_axis_off()
-            continue
-        ax.imshow(images[number])
-        if number < len(titles):
-            ax.set_title(str(titles[number]))
+    for ax, image in zip(axes, images, strict=False):
+        ax.imshow(image)
+    for ax in axes[len(images) :]:
+        ax.set_axis_off()
+    for ax, title in zip(axes[: len(images)], titles, strict=False):
+        ax.set_title(str(title))
     return axes
 
 
@@ -314,7 +315,7 @@ def _curves(values: Any) -> list[Any]:
 def _curve(item: Any) -> Any:
     """A curve as something of one dimension."""
     if isinstance(item, list | tuple):
-        return [_numbers(value) for value in item]
+        return list(map(_numbers, item))
     return item[:, 0] if _is_column(item) else item
 
 
@@ -346,23 +347,19 @@ def _check_range(name: str, ends: Any) -> None:
         raise ConfigError(f"{name}={ends!r}, but a range is (low, high), two finite numbers.")
 
 
-def _pixels(image: Any) -> Any:
+def _pixels(given: Any) -> Any:
     """An image as Matplotlib wants it: the channel last, and none for a grey one."""
-    image = _numbers(image)
-    shape: tuple[int, ...] | None = getattr(image, "shape", None)
-    if shape is None and not hasattr(image, "getbands"):  # no PIL image
+    image = _numbers(given)
+    if hasattr(image, "getbands"):  # a PIL image
+        return image
+    if not hasattr(image, "shape"):
         import numpy as np
 
-        given = image
-        try:
+        with suppress(ValueError):  # rows of several lengths
             image = np.asarray(image)
-        except ValueError:  # rows of several lengths
-            raise ConfigError(_no_image(given)) from None
-        if image.dtype.kind not in "biuf":
+        if not hasattr(image, "shape") or image.dtype.kind not in "biuf":
             raise ConfigError(_no_image(given))
-        shape = image.shape
-    if shape is None:
-        return image
+    shape = image.shape
     if len(shape) == 3 and shape[0] in (1, 3, 4) and shape[-1] not in (1, 3, 4):
         image = image.transpose(1, 2, 0)
     if len(shape) == 3 and image.shape[-1] == 1:

@@ -3,8 +3,6 @@
 Book: 3.1.2 (in sec_linear_regression).
 """
 
-import math
-import os
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from gradbook.display.words import bytes_text
 from gradbook.errors import ConfigError
 from gradbook.record import data_frame
 from gradbook.timing import Timer
+from gradbook.untrusted import memory_bytes
 
 if TYPE_CHECKING:
     import pandas
@@ -171,20 +170,12 @@ def _ones(size: int) -> torch.Tensor:
         f"Two vectors of length {size:,} and their sum take {needed:,} bytes, which is "
         f"{bytes_text(needed)} and does not fit in memory. Give a smaller n."
     )
-    if needed > _memory_bytes():
+    if needed > memory_bytes():
         raise error
     try:
         return torch.ones(size)
     except RuntimeError:
         raise error from None
-
-
-def _memory_bytes() -> float:
-    """The computer's memory; infinite where the system does not tell."""
-    try:
-        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    except (AttributeError, ValueError, OSError):  # as on Windows
-        return math.inf
 
 
 def _add_in_loop(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -98,33 +99,25 @@ class Position:
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps beside the state of `sources`."""
         return {
-            "epoch": self.epoch,
-            "split": self.split,
-            "batches": self.batches,
-            "labels": self.labels,
+            **{name: copy(getattr(self, name)) for name in _KEPT},
             "earlier": [list(before) for before in self.earlier],
             "sizes": {
                 split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
                 for split, sizes in self.sizes.items()
             },
-            "given": dict(self.given),
-            "counted": dict(self.counted),
-            "told": list(self.told),
             "has_inner": self.inner > 0,
-            "steps": self.steps,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        self.labels, self.steps = state["labels"], state["steps"]
-        self.epoch, self.split, self.batches = state["epoch"], state["split"], state["batches"]
+        for name in _KEPT:
+            kind = type(getattr(self, name))
+            setattr(self, name, kind(state[name]))
         self.earlier = [(split, batches) for split, batches in state["earlier"]]
         self.sizes = {
             split: [(size, own) for size, own in sizes.tolist()]
             for split, sizes in state["sizes"].items()
         }
-        self.given, self.counted = dict(state["given"]), dict(state["counted"])
-        self.told = list(state["told"])
 
     def begin_epoch(self) -> None:
         """The passes that begin from here on are the epoch's own."""
@@ -184,6 +177,10 @@ class Position:
         self.between_steps = True
         self.earlier, self._again, self.running = [], 0, self
         self.sizes, self.given = _lists(), {}
+
+
+#: The attributes of a position that a checkpoint has as they are.
+_KEPT = ("epoch", "split", "batches", "labels", "steps", "given", "counted", "told")
 
 
 class ResumableLoader(AroundLoader):
@@ -440,18 +437,12 @@ def always_the_same(loader: Any, num_batches: int) -> Any:
     """The first batches of a loader's examples in their own order, the same in every pass."""
     if isinstance(loader, TensorLoader):
         rows = num_batches * loader.batch_size
-        return TensorLoader(
-            [tensor[:rows] for tensor in loader.tensors],
-            loader.batch_size,
-            transform=loader.transform,
-        )
+        tensors = [tensor[:rows] for tensor in loader.tensors]
+        return TensorLoader(tensors, loader.batch_size, transform=loader.transform)
     if takes_all(loader):
         rows = min(num_batches * loader.batch_size, len(loader.dataset))
-        return DataLoader(
-            Subset(loader.dataset, range(rows)),
-            loader.batch_size,
-            collate_fn=loader.collate_fn,
-        )
+        subset = Subset(loader.dataset, range(rows))
+        return DataLoader(subset, loader.batch_size, collate_fn=loader.collate_fn)
     return KeptBatches(islice(loader, num_batches))
 
 

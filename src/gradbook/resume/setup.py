@@ -14,7 +14,7 @@ from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
-from gradbook.lookalikes import frozen_in, model_tensors
+from gradbook.lookalikes import frozen_in, layers_of, model_tensors
 from gradbook.settings import compared_settings
 
 #: So many rows of a data set stand for all of it.
@@ -26,13 +26,10 @@ def describe_setup(
 ) -> dict[str, Any]:
     """Model, data, optimizer and settings of a training, as plain values.
 
-    Args:
-        trainer: The trainer, with its model and data.
-        loaders: The minibatches of both sets, all of them.
-        beginning: What `describe_beginning` gave before the first step.
+    The loaders are those of both sets with all their minibatches, and the beginning is what
+    `describe_beginning` gave before the first step.
     """
     model, data = trainer.model, trainer.data
-    layers = model.modules() if isinstance(model, torch.nn.Module) else [model]
     train, val = loaders
     steps = trainer.stepper_class
     return {
@@ -56,7 +53,7 @@ def describe_setup(
             **compared_settings(trainer),
             **({} if is_ours(steps) else {"stepper": qualified_name(steps)}),
         },
-        "code": code_of({type(layer) for layer in layers} | {type(data), type(trainer), steps}),
+        "code": code_of({*map(type, layers_of(model))} | {type(data), type(trainer), steps}),
         "place": {
             "device": trainer.device.type,
             "torch": str(torch.__version__),
@@ -70,7 +67,6 @@ def describe_setup(
 def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> dict[str, Any]:
     """What steps change and a training that goes on must begin with, as it is before the first."""
     layers = model.named_modules() if isinstance(model, torch.nn.Module) else ()
-    groups = getattr(optimizer, "param_groups", None) or [{"lr": getattr(optimizer, "lr", None)}]
     return {
         "model": {
             "parameters": {name: form_of(tensor) for name, tensor in model_tensors(model).items()},
@@ -83,10 +79,7 @@ def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> 
         },
         "optimizer": {
             "class": qualified_name(type(optimizer)),
-            "groups": [
-                {name: plain(value) for name, value in group.items() if name != "params"}
-                for group in groups
-            ],
+            "groups": _settings_of(optimizer),
             "schedulers": [
                 {
                     "class": qualified_name(type(schedule.scheduler)),
@@ -102,12 +95,16 @@ def describe_beginning(model: Any, optimizer: Any, schedules: Sequence[Any]) -> 
 
 def describe_optimizer(optimizer: Any) -> dict[str, Any]:
     """The class of an optimizer, and its settings; of a group's, those of the first."""
-    groups = getattr(optimizer, "param_groups", None)
-    settings = groups[0] if groups else {"lr": getattr(optimizer, "lr", None)}
-    return {
-        "class": qualified_name(type(optimizer)),
-        "settings": {name: plain(value) for name, value in settings.items() if name != "params"},
-    }
+    return {"class": qualified_name(type(optimizer)), "settings": _settings_of(optimizer)[0]}
+
+
+def _settings_of(optimizer: Any) -> list[dict[str, Any]]:
+    """The settings of each group of parameters; of a learner's own optimizer, its rate."""
+    groups = getattr(optimizer, "param_groups", None) or [{"lr": getattr(optimizer, "lr", None)}]
+    return [
+        {name: plain(value) for name, value in group.items() if name != "params"}
+        for group in groups
+    ]
 
 
 def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -188,14 +185,13 @@ def _closed_over(function: types.FunctionType) -> list[Any]:
 
 
 def _code(code: types.CodeType) -> str:
-    constants = [
-        _code(value) if isinstance(value, types.CodeType) else _constant(value)
-        for value in code.co_consts
-    ]
+    constants = list(map(_constant, code.co_consts))
     return f"{code.co_code.hex()} {constants} {code.co_names}"
 
 
 def _constant(value: Any) -> str:
+    if isinstance(value, types.CodeType):
+        return _code(value)
     return str(sorted(map(repr, value))) if isinstance(value, frozenset) else repr(value)
 
 

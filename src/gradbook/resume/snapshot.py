@@ -35,8 +35,8 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     sources = position.resumed or position.sources()
     if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
-    model, board = trainer.model, trainer.model.board
-    scaler, tensors = training.stepper.arithmetic.scaler, model_tensors(model)
+    model, scaler = trainer.model, training.stepper.arithmetic.scaler
+    tensors = model_tensors(model)
     return {
         "model": {**(training.last_model or tensors), **_extra_states(model)},
         "buffers": _other_buffers(model),
@@ -50,18 +50,19 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
         "position": {
             **position.state_dict(),
-            "num_train_batches": trainer.num_train_batches,
-            "num_val_batches": trainer.num_val_batches,
-            "train_batch_idx": trainer.train_batch_idx,
-            "val_batch_idx": trainer.val_batch_idx,
+            **{name: getattr(trainer, name) for name in _COUNTERS},
         },
         "history": training.history.state_dict(),
-        "board": board.state_dict() if draws_on_ours(model) else None,
+        "board": model.board.state_dict() if draws_on_ours(model) else None,
         "best": training.best.state_dict(),
         "best_model": training.best_model,
         "is_exact": position.between_steps,
         "setup": None if for_itself else training.setup,
     }
+
+
+#: What a trainer counts.
+_COUNTERS = ("num_train_batches", "num_val_batches", "train_batch_idx", "val_batch_idx")
 
 
 def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False) -> None:
@@ -99,8 +100,9 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
             schedule.scheduler.load_state_dict(saved)
         if len(training.schedules) == 1:
             check_goes_on(training.schedules[0].scheduler)
-        if training.stepper.arithmetic.scaler is not None and state["scaler"] is not None:
-            training.stepper.arithmetic.scaler.load_state_dict(state["scaler"])
+        scaler = training.stepper.arithmetic.scaler
+        if scaler is not None and state["scaler"] is not None:
+            scaler.load_state_dict(state["scaler"])
         training.history.load_state_dict(state["history"])
         if draws_on_ours(model) and state["board"] is not None:
             model.board.load_state_dict(state["board"])
@@ -195,7 +197,7 @@ def fill(tensor: torch.Tensor, values: torch.Tensor) -> None:
 def _restore_position(state: Mapping[str, Any], training: Any) -> None:
     saved, position, trainer = state["position"], training.position, training.trainer
     position.load_state_dict(saved)
-    for name in ("num_train_batches", "num_val_batches"):
+    for name in _COUNTERS:
         setattr(trainer, name, saved[name])
     if saved["has_inner"]:
         warn(
@@ -205,8 +207,6 @@ def _restore_position(state: Mapping[str, Any], training: Any) -> None:
             GradbookWarning,
         )
     trainer.epoch = saved["epoch"]
-    trainer.train_batch_idx = saved["train_batch_idx"]
-    trainer.val_batch_idx = saved["val_batch_idx"]
     if training.schedules and trainer.train_batch_idx:
         note_a_step(trainer.optim)
     sources = _sources_from_plain(state["sources"])
@@ -239,14 +239,14 @@ def warn_of_unkept(position: Position) -> None:
     It is said once, and from now on of each thing that comes to it.
     """
     if position.told_unkept is None:
-        position.told_unkept = set()
         position.keeper.take()
         _tell(position, [*position.keeper.unkept, *position.keeper.written_globals()])
 
 
 def _tell(position: Position, unkept: Sequence[str]) -> None:
-    new = [name for name in dict.fromkeys(unkept) if name not in (position.told_unkept or ())]
-    position.told_unkept = {*(position.told_unkept or ()), *new}
+    known = position.told_unkept or set()
+    new = [name for name in dict.fromkeys(unkept) if name not in known]
+    position.told_unkept = known.union(new)
     if new:
         warn(
             f"A checkpoint cannot hold {'; '.join(new)}, so that a training that resumes from "
@@ -303,9 +303,9 @@ def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, An
     for name, value in vars(optimizer).items():
         if _mentions(value, parameters) or callable(value):
             continue
-        if not checkpoint.is_plain(_plain(value)):
-            if silently or optimizer in _warned_of:
-                continue
+        if checkpoint.is_plain(_plain(value)):
+            kept[name] = value
+        elif not silently and optimizer not in _warned_of:
             _warned_of.add(optimizer)
             warn(
                 f"{type(optimizer).__name__}.{name} cannot be kept in a checkpoint, so that a "
@@ -314,8 +314,6 @@ def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, An
                 f"keep tensors in a list in the order of the parameters.",
                 IgnoredSettingWarning,
             )
-            continue
-        kept[name] = value
     return kept
 
 
