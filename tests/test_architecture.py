@@ -39,7 +39,7 @@ FLOORS = {
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-HEAVY = ["matplotlib", "pandas", "IPython", "rich", "pooch", "requests", "PIL", "torchvision"]
+HEAVY = ["matplotlib", "pandas", "IPython", "rich", "requests", "PIL", "torchvision"]
 
 
 def module_name(path):

@@ -170,7 +170,7 @@ def test_star_import_hides_no_builtin():
 
 @pytest.mark.slow
 def test_import_loads_no_heavy_package():
-    heavy = ["IPython", "PIL", "jsonargparse", "matplotlib", "pandas", "pooch", "requests", "rich"]
+    heavy = ["IPython", "PIL", "jsonargparse", "matplotlib", "pandas", "requests", "rich"]
     loaded = fresh(
         "import sys, json, torch; before = set(sys.modules); import d2l.torch; "
         "print(json.dumps(sorted({name.partition('.')[0] for name in set(sys.modules) - before})))"

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import pooch
+import platformdirs
 import pytest
 import torch
 from PIL import Image
@@ -291,9 +291,9 @@ def test_an_incomplete_folder_is_passed_over(root, tiny, folder):
     assert place.detail == "not there: t10k-labels-idx1-ubyte"
 
 
-def test_the_cache_folder_is_that_of_pooch(monkeypatch, folder):
+def test_the_cache_folder_is_that_of_the_system(monkeypatch, folder):
     monkeypatch.delenv("GRADBOOK_CACHE")
-    monkeypatch.setattr(pooch, "os_cache", folder.joinpath)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", folder.joinpath)
     assert fashion_mnist.cache_folder() == folder / "gradbook" / "fashion-mnist"
 
 
@@ -312,7 +312,7 @@ def test_without_a_home_directory_the_cache_is_temporary(monkeypatch):
 
 def test_the_cache_is_not_consulted_when_another_place_has_all(root, monkeypatch):
     monkeypatch.delenv("GRADBOOK_CACHE")
-    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
     assert len(FashionMNIST(root=root).train) == 60
 
 
@@ -520,7 +520,7 @@ def test_the_sample_is_a_part_of_the_full_set():
 def test_importing_the_data_sets_loads_nothing_heavy():
     code = (
         "import sys, gradbook.datasets;"
-        "heavy = 'pandas matplotlib pooch rich IPython requests torchvision PIL'.split();"
+        "heavy = 'pandas matplotlib rich IPython requests torchvision PIL'.split();"
         "print([name for name in heavy if name in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -19,7 +19,7 @@ PACKAGES = (
     "numpy",
     "matplotlib",
     "rich",
-    "pooch",
+    "platformdirs",
     "filelock",
     "fastjsonschema",
     "joblib",

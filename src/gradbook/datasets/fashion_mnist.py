@@ -133,10 +133,10 @@ def cache_folder() -> Path:
     own = os.environ.get("GRADBOOK_CACHE")
     if own:
         return Path(own) / "fashion-mnist"
-    import pooch  # slow to import
+    import platformdirs
 
     try:
-        folder = Path(pooch.os_cache("gradbook")).expanduser()
+        folder = Path(platformdirs.user_cache_dir("gradbook")).expanduser()
     except RuntimeError:  # no home directory is known
         folder = Path(tempfile.gettempdir()) / "gradbook"
     return folder / "fashion-mnist"
