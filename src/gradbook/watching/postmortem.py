@@ -320,7 +320,7 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1
                 return _not_repeated(trainer, why)
             if repetition.phase is None:
                 return _finite_again(trainer)
-            if repetition.phase == "update" and repetition.at is not None:
+            if repetition.phase == "update":
                 observer = Repetition(trainer, states[-1]).observe_update(repetition.at.step)
             else:
                 observer = repetition.observe()
@@ -335,8 +335,8 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1
                 phase=found.phase,
                 split=repetition.split,
                 operation=found.operation,
-                layer=found.call.layer if found.call else None,
-                line=found.call.line if found.call else None,
+                layer=found.call.layer,
+                line=found.call.line,
                 at=repetition.at,
                 steps=list(repetition.steps),
             )

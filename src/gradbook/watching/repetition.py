@@ -168,10 +168,10 @@ class Repetition:
         self.rates: list[float] = []
         self._settings: list[tuple[dict[str, Any], Any]] = []
         self.batch: Batch = ()
-        self.before: list[torch.Tensor] = []
+        self.before: dict[str, torch.Tensor] = {}
         self.sources: dict[str, Any] = {}
         self.counts = (0, 0)
-        self.at: Step | None = None
+        self.at = Step(0, 0, None)
         # Of the first wrong one.
         self.what = ""
         self.phase: Phase | None = None
@@ -229,18 +229,17 @@ class Repetition:
         self._run(self.trainer.epoch + 1, _LIMIT_SECONDS)
         return observer
 
-    def wrong_before(self) -> list[tuple[str, torch.Tensor]]:
+    def wrong_before(self) -> dict[str, torch.Tensor]:
         """The tensors of the model that were wrong before the step, by name."""
-        pairs = zip(_named(self.copy), self.before, strict=True)
-        return [(name, before) for (name, _), before in pairs if not are_finite([before])]
+        return {name: t for name, t in self.before.items() if not are_finite([t])}
 
-    def name_of(self, tensor: torch.Tensor) -> str | None:
-        """The name of a tensor of the model; None if it is no such tensor."""
-        model, named = self.copy.model, _named(self.copy)
+    def name_of(self, tensor: torch.Tensor) -> str:
+        """The name of a tensor of the model; empty if it is no such tensor."""
+        model, named = self.copy.model, list(_changed_by_steps(self.copy).items())
         layers = model.named_modules() if isinstance(model, nn.Module) else [("", model)]
         for prefix, layer in layers:
             named += [(f"{prefix}.{name}".strip("."), t) for name, t in vars(layer).items()]
-        return next((name for name, ours in named if ours is tensor), None)
+        return next((name for name, ours in named if ours is tensor), "")
 
     def _begin_with(self, change: Change) -> None:
         copied = self.copy
@@ -276,7 +275,7 @@ class Repetition:
             batch = _scaled(batch)
         self.batch = copy_batch(batch)
         self.rates = rates_of(copied.optim)
-        self.before = [tensor.clone() for tensor in _changed_by_steps(copied)]
+        self.before = {n: t.detach().clone() for n, t in _changed_by_steps(copied).items()}
         self.sources = copied.position.sources()
         self.counts = (copied.train_batch_idx, copied.val_batch_idx)
         self.norms.clear()
@@ -294,7 +293,6 @@ class Repetition:
         return batch
 
     def _after_batch(self, split: Split) -> None:
-        assert self.at is not None
         copied = self.copy
         values = {label: float(m.values[-1]) for label, m in copied.history.meters.items()}
         scaler = copied.arithmetic.scaler
@@ -346,8 +344,8 @@ class Repetition:
     def _repeat_step(self, observer: Observer) -> None:
         copied = self.copy
         with torch.no_grad():
-            for tensor, before in zip(_changed_by_steps(copied), self.before, strict=True):
-                tensor.copy_(before)
+            for name, tensor in _changed_by_steps(copied).items():
+                tensor.copy_(self.before[name])
         copied.position.restore_sources(self.sources)
         copied.train_batch_idx, copied.val_batch_idx = self.counts
         copied.history.meters.clear()
@@ -389,18 +387,13 @@ def rates_of(optimizer: Any) -> list[float]:
     return [float(rate) for rate in rates if isinstance(rate, int | float | torch.Tensor)]
 
 
-def _changed_by_steps(trainer: Any) -> list[torch.Tensor]:
-    """The tensors that a step changes."""
-    return [tensor.detach() for _, tensor in _named(trainer)]
-
-
-def _named(trainer: Any) -> list[tuple[str, torch.Tensor]]:
-    """The tensors that a step changes, with their names; some come twice."""
+def _changed_by_steps(trainer: Any) -> dict[str, torch.Tensor]:
+    """The tensors that a step changes, by name; those that are trained first, and not detached."""
     model = trainer.model
+    trained = trained_tensors(model, trainer.optim)
     buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
-    own = [trained_tensors(trainer.model, trainer.optim), model_tensors(model), buffers]
-    named = [item for tensors in own for item in tensors.items()]
-    return [(name, tensor) for name, tensor in named if not is_lazy(tensor)]
+    named = trained | model_tensors(model) | buffers | trained
+    return {name: tensor for name, tensor in named.items() if not is_lazy(tensor)}
 
 
 def state_of(trainer: "Trainer") -> dict[str, Any]:

@@ -90,7 +90,6 @@ class Trials:
         repetition: Repetition,
         share: int = 1,
     ) -> None:
-        assert repetition.at is not None
         self._trainer, self._at = trainer, repetition.at.step
         seconds = _LIMIT_SECONDS / share
         self._ends_at = time.perf_counter() + seconds
@@ -172,7 +171,7 @@ class Trials:
         losses = again.losses
         num = max(1, min(self._trainer.num_train_batches, len(losses) // 2))
         first, last = fmean(losses[:num] or [math.nan]), fmean(losses[-num:] or [math.nan])
-        failed_at = again.at.step if again.phase is not None and again.at is not None else None
+        failed_at = again.at.step if again.phase is not None else None
         start = losses[0] if losses else math.nan
         return Trial(change, is_done, failed_at, len(losses), start, num, first, last)
 
