@@ -15,7 +15,7 @@ import os
 import sys
 import types
 from collections import Counter, OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from copy import copy
 from enum import Enum
@@ -47,12 +47,8 @@ _NO_STATE = {
 _OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
 
 _PLAIN = (type(None), bool, int, float, str)
-_SEQUENCES: dict[str, Callable[..., Any]] = {
-    **{"list": list, "tuple": tuple, "deque": deque, "set": set, "frozenset": frozenset}
-}
-_MAPPINGS: dict[str, Any] = {
-    **{"dict": dict, "OrderedDict": OrderedDict, "Counter": Counter, "defaultdict": defaultdict}
-}
+_SEQUENCES: dict[str, Any] = {c.__name__: c for c in (list, tuple, deque, set, frozenset)}
+_MAPPINGS: dict[str, Any] = {c.__name__: c for c in (dict, OrderedDict, Counter, defaultdict)}
 #: Numbers that a text makes, by name, because to import their modules would take time.
 _WRITTEN = ("builtins.complex", "decimal.Decimal", "fractions.Fraction")
 
@@ -69,11 +65,9 @@ class Kept:
 
     def __eq__(self, other: object) -> bool:
         mine, theirs = self.value, getattr(other, "value", None)
-        if mine is theirs:
-            return True
-        if not isinstance(mine, torch.Tensor) or not isinstance(theirs, torch.Tensor):
-            return False
-        if mine.dtype != theirs.dtype or mine.shape != theirs.shape:
+        if mine is theirs or not isinstance(mine, torch.Tensor):
+            return mine is theirs
+        if not isinstance(theirs, torch.Tensor) or _form(mine) != _form(theirs):
             return False
         return bool(((mine == theirs) | ((mine != mine) & (theirs != theirs))).all())
 
@@ -85,7 +79,7 @@ class _Lost(Exception):  # noqa: N818 - no error: the rest is put back
 
 
 class _TooMuch(Exception):  # noqa: N818
-    """An attribute that holds more than is kept."""
+    """An attribute that holds more than is kept: by what, if it is to be told."""
 
 
 class Keeper:
@@ -149,18 +143,12 @@ class Keeper:
         is_model = isinstance(owner, nn.Module)
         extra = is_model and type(owner).get_extra_state is not nn.Module.get_extra_state
         taking = _Taking(known, memories, [] if extra else self.unkept, is_model)
-        name = type(owner).__name__
+        own, bases = _attributes(owner), [b for b in type(owner).__mro__ if is_learners(b)]
         if _root(type(owner)) == "torch":
             # A layer of PyTorch's counts in numbers, if at all.
-            own = {k: v for k, v in _attributes(owner).items() if _is_number(v)}
-            states = taking.attributes(own, name)
-            return {"attributes": states, "classes": {}, "source": Kept(owner)}
-        classes = {
-            _name(base): taking.attributes(_of_class(base), base.__name__)
-            for base in type(owner).__mro__
-            if is_learners(base)
-        }
-        states = taking.attributes(_attributes(owner), name)
+            own, bases = {k: v for k, v in own.items() if _is_number(v)}, []
+        classes = {_name(b): taking.attributes(_of_class(b), b.__name__) for b in bases}
+        states = taking.attributes(own, type(owner).__name__)
         return {"attributes": states, "classes": classes, "source": Kept(owner)}
 
 
@@ -270,16 +258,15 @@ class _Taking:
         for name, value in own.items():
             self._left = LONGEST if self._is_model else LONGEST_OF_DATA
             self._is_too_deep = False
+            place = f"{of}.{name}"
             try:
-                state = self.value(value, f"{of}.{name}")
-            except _TooMuch:
-                state = {"is": "other", "source": Kept(value)}
-                if self._is_model:
-                    self._say(f"{of}.{name}", f"more than {LONGEST:,} values")
-            else:
+                state = self.value(value, place)
                 if self._is_too_deep:
-                    state = {"is": "other", "source": Kept(value)}
-                    self._say(f"{of}.{name}", f"more than {DEEPEST} things within one another")
+                    raise _TooMuch(f"more than {DEEPEST} things within one another")
+            except _TooMuch as why:
+                state = _other(value)
+                if str(why):
+                    self._say(place, str(why))
             if state is not None:
                 states[name] = state
         return states
@@ -287,13 +274,16 @@ class _Taking:
     def _say(self, place: str, why: str) -> None:
         self._unkept.append(f"{place} ({why})")
 
+    def _count(self, number: int) -> None:
+        self._left -= number
+        if self._left < 0:
+            raise _TooMuch(f"more than {LONGEST:,} values" if self._is_model else "")
+
     def value(self, value: Any, place: str) -> Any:
         """A value as plain values and `Kept`; None of what is no state."""
         kind = type(value)
-        self._left -= 1
-        if self._left < 0:
-            raise _TooMuch
-        other = {"is": "other", "source": Kept(value)}
+        self._count(1)
+        other = _other(value)
         if kind in _PLAIN:
             if kind is str and not self._is_model:
                 is_place = os.sep in value or "/" in value  # on this machine
@@ -307,9 +297,7 @@ class _Taking:
         if _name(kind) in _WRITTEN:
             return {"is": kind.__name__, "value": str(value)}
         if kind in (bytes, bytearray):
-            self._left -= len(value)
-            if self._left < 0:
-                raise _TooMuch
+            self._count(len(value))
             return {"is": kind.__name__, "value": value.hex(), "source": Kept(value)}
         if isinstance(value, Enum):
             return {"is": "enum", "name": value.name, "source": Kept(value)}
@@ -352,9 +340,7 @@ class _Taking:
         if kind.__name__ in _SEQUENCES and kind is _SEQUENCES[kind.__name__]:
             items = sorted(value, key=repr) if kind in (set, frozenset) else list(value)
             if set(map(type, items)) <= {bool, int, float}:  # a long record of losses is quick
-                self._left -= len(items)
-                if self._left < 0:
-                    raise _TooMuch
+                self._count(len(items))
                 states = items
             else:
                 states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(items)]
@@ -395,7 +381,12 @@ class _Taking:
 
     def _item(self, item: Any, place: str) -> Any:
         state = self.value(item, place)
-        return {"is": "other", "source": Kept(item)} if state is None else state
+        return _other(item) if state is None else state
+
+
+def _other(value: Any) -> dict[str, Any]:
+    """The state of what is not taken apart."""
+    return {"is": "other", "source": Kept(value)}
 
 
 def _plain_dict(state: Any) -> Any:
@@ -476,17 +467,9 @@ class _Restoring:
 
     def attributes(self, thing: Any, states: dict[str, Any], place: str) -> None:
         now = _attributes(thing)
-        for name, state in states.items():
-            current = now.get(name, _MISSING)
-            try:
-                value = self.value(current, state, f"{place}.{name}")
-            except _Lost:
-                if not (isinstance(state, dict) and state.get("is") == "other"):
-                    self._lost.append(f"{place}.{name}")
-                continue
-            if value is not current:
-                _check_is_attribute(thing, name)
-                _set(thing, name, value)
+        for name, value in self._changed(now, states, place):
+            _check_is_attribute(thing, name)
+            _set(thing, name, value)
         if not self._is_same_process or _root(type(thing)) == "torch":
             return
         for name, value in now.items():
@@ -495,17 +478,25 @@ class _Restoring:
 
     def of_class(self, Class: type, states: dict[str, Any]) -> None:
         now = _of_class(Class)
-        for name, state in states.items():
+        for name, value in self._changed(now, states, Class.__name__):
             if name not in now and getattr_static(Class, name, _MISSING) is not _MISSING:
                 raise ValueError(f"{Class.__name__}.{name} is no attribute that is kept")
+            setattr(Class, name, value)
+
+    def _changed(
+        self, now: dict[str, Any], states: dict[str, Any], place: str
+    ) -> Iterator[tuple[str, Any]]:
+        """The values that are to be set, by name: those that are not the same objects as now."""
+        for name, state in states.items():
             current = now.get(name, _MISSING)
             try:
-                value = self.value(current, state, f"{Class.__name__}.{name}")
+                value = self.value(current, state, f"{place}.{name}")
             except _Lost:
-                self._lost.append(f"{Class.__name__}.{name}")
-                continue
-            if value is not current:
-                setattr(Class, name, value)
+                if not (isinstance(state, dict) and state.get("is") == "other"):
+                    self._lost.append(f"{place}.{name}")
+            else:
+                if value is not current:
+                    yield name, value
 
     def value(self, current: Any, state: Any, place: str) -> Any:
         if type(state) in _PLAIN and state is not None:
@@ -526,23 +517,22 @@ class _Restoring:
             if target is _MISSING:
                 raise _Lost
             return target
-        if kind in ("bytes", "bytearray"):
-            content = bytes.fromhex(state["value"])
-            if kind == "bytes":
-                return content
-            if type(target) is not bytearray or not self._places.is_free(state, target):
-                return self._places.note(state, bytearray(content))
-            target[:] = content
-            return self._places.note(state, target)
+        if kind == "bytes":
+            return bytes.fromhex(state["value"])
+        if kind == "bytearray":
+            content = bytearray.fromhex(state["value"])
+            if type(target) is bytearray and self._places.is_free(state, target):
+                target[:], content = content, target
+            return self._places.note(state, content)
         if kind == "enum":
             if not isinstance(target, Enum):
                 raise _Lost
             return type(target)[state["name"]]
         if kind == "count":
-            same = type(target) is itertools.count and repr(target) == _repr_of_count(state)
+            new = itertools.count(*state["value"])
+            same = type(target) is itertools.count and repr(target) == repr(new)
             same = same and self._places.is_free(state, target)
-            new = target if same else itertools.count(*state["value"])
-            return self._places.note(state, new)
+            return self._places.note(state, target if same else new)
         if kind == "tensor":
             return self._places.note(state, self._tensor(target, state))
         if kind == "array":
@@ -552,8 +542,7 @@ class _Restoring:
         if kind == "record":
             if not isinstance(target, tuple) or _name(type(target)) != state["class"]:
                 raise _Lost
-            items = self._items(target, state["items"], place)
-            return type(target)(*items)
+            return type(target)(*self._items(target, state["items"], place))
         if kind in _MAPPINGS:
             return self._mapping(target, state, _MAPPINGS[kind], place)
         if target is _MISSING or _name(type(target)) != state["class"]:
@@ -651,10 +640,6 @@ def _same_items(some: Any, others: Any) -> bool:
 _MISSING = object()
 
 
-def _repr_of_count(state: dict[str, Any]) -> str:
-    return repr(itertools.count(*state["value"]))
-
-
 def _dtype(name: Any) -> np.dtype[Any]:
     dtype: np.dtype[Any] = np.dtype(name)
     if dtype.kind not in "biuf":  # a forged file may ask for enormous ones
@@ -669,16 +654,14 @@ def _form(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 def _check_is_attribute(thing: Any, name: Any) -> None:
     """Raises ValueError for a name under which no state is kept, as a forged file may have one."""
-    wrong = (
-        not isinstance(name, str) or name.startswith("__") or name in _left_out(_class_of(thing))
-    )
-    if not wrong and isinstance(thing, nn.Module):
+    of_class = getattr_static(type(thing), name, None) if isinstance(name, str) else None
+    is_slot = isinstance(of_class, types.MemberDescriptorType)
+    wrong = not is_slot and (callable(of_class) or hasattr(type(of_class), "__set__"))
+    wrong = wrong or not isinstance(name, str) or name.startswith("__")
+    wrong = wrong or name in _left_out(_class_of(thing))
+    if isinstance(thing, nn.Module):
         places = (thing._parameters, thing._buffers, thing._modules)
-        wrong = any(name in place for place in places)
-    if not wrong:
-        of_class = getattr_static(type(thing), name, None)
-        is_slot = isinstance(of_class, types.MemberDescriptorType)
-        wrong = not is_slot and (callable(of_class) or hasattr(type(of_class), "__set__"))
+        wrong = wrong or any(name in place for place in places)
     if wrong:
         raise ValueError(f"{type(thing).__name__}.{name} is no attribute that is kept")
 

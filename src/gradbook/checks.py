@@ -699,18 +699,24 @@ def check_loaders(data: Any, train: Any, val: Any) -> None:
 
 
 @contextmanager
-def at_rest(model: Any) -> Iterator[None]:
-    """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
+def in_mode(model: Any, training: bool) -> Iterator[None]:
+    """While it lasts, all layers are in training mode, or none is; a model may have no layers."""
     modes = {}
     if isinstance(model, nn.Module):
         modes = {module: module.training for module in model.modules()}
-        model.eval()
+        model.train(training)
     try:
-        with torch.no_grad():
-            yield
+        yield
     finally:
-        for module, training in modes.items():  # each its own: a frozen layer stays so
-            module.training = training
+        for module, before in modes.items():  # each its own: a frozen layer stays so
+            module.training = before
+
+
+@contextmanager
+def at_rest(model: Any) -> Iterator[None]:
+    """While it lasts, a call leaves no gradient, no statistics and no random number drawn."""
+    with in_mode(model, training=False), torch.no_grad():
+        yield
 
 
 def _layer(layer: nn.Module) -> str:

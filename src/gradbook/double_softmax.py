@@ -23,6 +23,7 @@ from gradbook.checks import at_rest
 from gradbook.data import copy_batch
 from gradbook.errors import GradbookWarning, warn
 from gradbook.rehearsal import rehearsing, untouched
+from gradbook.untrained import nodes_behind
 
 #: What takes logits, by the name of its gradient, and what it does with them itself.
 _TAKES = {"LogSoftmax": "softmax", "LogSigmoid": "sigmoid", "SoftMarginLoss": "sigmoid"}
@@ -65,18 +66,11 @@ class Doubled:
 
 def find(loss: Any) -> Doubled | None:
     """What is doubled on the way to a loss, a tensor with its graph; None if nothing is."""
-    nodes = [loss.grad_fn] if getattr(loss, "grad_fn", None) is not None else []
-    seen = set(nodes)
-    while nodes:
-        node = nodes.pop()
+    for node in nodes_behind(loss):
         takes = "logarithms" if _name(node) in _TAKES_LOG else _TAKES.get(_name(node))
         gives = None if takes is None else _gives(_input(node))
         if takes is not None and gives is not None:
             return Doubled(gives, takes)
-        for inner, _ in node.next_functions:
-            if inner is not None and inner not in seen:
-                seen.add(inner)
-                nodes.append(inner)
     return None
 
 

@@ -6,6 +6,7 @@ optimizer may have a list `params` in the place of PyTorch's groups.
 
 import copy
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -94,7 +95,18 @@ def groups_of(optimizer: Any) -> list[dict[str, Any]]:
     return groups or ([vars(optimizer)] if hasattr(optimizer, "__dict__") else [])
 
 
-# Hooks and copies
+# Gradients, hooks and copies
+
+
+@contextmanager
+def keeping_gradients(tensors: Iterable[torch.Tensor]) -> Iterator[None]:
+    """Afterwards these have the gradients that they had before."""
+    gradients = [(tensor, tensor.grad) for tensor in tensors]
+    try:
+        yield
+    finally:
+        for tensor, gradient in gradients:
+            tensor.grad = gradient
 
 
 def hooks_of(layer: Any) -> list[dict[int, Any]]:

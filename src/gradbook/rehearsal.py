@@ -2,8 +2,9 @@
 
 import copy
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain, islice, pairwise
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ from gradbook.checks import (
     check_label_range,
     describe,
     gives_probability,
+    in_mode,
     is_one_column,
     is_one_of,
     is_ours,
@@ -32,6 +34,7 @@ from gradbook.checks import (
 from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
 from gradbook.errors import BatchError, GradbookWarning, ModelError, warn
 from gradbook.evaluation import off_stage
+from gradbook.lookalikes import keeping_gradients
 from gradbook.module import Classifier, Module
 from gradbook.resume.loader import batch_sizes, parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state
@@ -156,7 +159,7 @@ def _check_lone_example(
         return
     inputs = [X[:1] if isinstance(X, torch.Tensor) else X for X in copy_batch(batch)[:-1]]
     try:
-        with untouched(owners, model), _in_training(model), torch.no_grad():
+        with untouched(owners, model), in_mode(model, training=True), torch.no_grad():
             model(*inputs)
     except Exception as error:
         if "more than 1 value per channel" not in str(error):
@@ -261,7 +264,7 @@ def untouched(owners: Iterable[Any], model: Any = None) -> Iterator[None]:
     lazy = [layer for layer in layers if _is_lazy(layer)]
     # Those with loaded parameters change their class too, and drop a hook, when they first run.
     settling = [layer for layer in layers if isinstance(layer, LazyModuleMixin)]
-    structure = _structure(layers)
+    structure = _structure(model)
     generators = generators_in([*owners, *layers])
     state = random_state(generators)
     # Of the model's own, but for what is the trainer's.
@@ -272,14 +275,15 @@ def untouched(owners: Iterable[Any], model: Any = None) -> Iterator[None]:
         yield
     finally:
         data.put_back()
-        is_the_same = _structure(list(model.modules()) if layers else []) == structure
+        is_the_same = _structure(model) == structure
         if is_the_same:
             own.put_back()
         if is_the_same and not lazy:
             restore_random_state(state, generators)
 
 
-def _structure(layers: Iterable[nn.Module]) -> list[int]:
+def _structure(model: Any) -> list[int]:
+    layers = model.modules() if isinstance(model, nn.Module) else ()
     return [id(part) for layer in layers for part in (layer, *layer._parameters.values())]
 
 
@@ -293,12 +297,8 @@ class _Kept:
     """
 
     def __init__(self, values: Iterable[Any], seen: Iterable[int], with_tensors: bool) -> None:
-        self.seen = set(seen)
-        self._with_tensors = with_tensors
-        self._contents: list[tuple[Any, Any]] = []
-        self._tensors: list[tuple[torch.Tensor, int, torch.Tensor]] = []
-        self._arrays: list[tuple[Any, Any]] = []
-
+        self.seen, self._with_tensors = set(seen), with_tensors
+        self._repairs: list[Callable[[], None]] = []
         # The nearest first, so that a long way to a thing does not hide what lies behind it.
         nearest = list(values)
         for _ in range(_DEEPEST + 1):
@@ -311,11 +311,12 @@ class _Kept:
         self.seen.add(id(value))
         if isinstance(value, torch.Tensor):
             if self._with_tensors and not is_lazy(value) and not value.is_inference():
-                self._tensors.append((value, value._version, copy_batch(value.detach())))
+                before = copy_batch(value.detach())
+                self._repairs.append(partial(_give_values, value, value._version, before))
             return []
         if isinstance(value, np.ndarray):
             if self._with_tensors:
-                self._arrays.append((value, value.copy()))
+                self._repairs.append(partial(_give_numbers, value, value.copy()))
             return []
         held = getattr(value, "__dict__", None)
         containers: list[Any] = [held] if isinstance(held, dict) else []
@@ -323,7 +324,7 @@ class _Kept:
             containers.append(value)
         for container in containers:
             if len(container) <= _LARGEST:
-                self._contents.append((container, copy.copy(container)))
+                self._repairs.append(partial(_give_items, container, copy.copy(container)))
         return [
             item
             for container in (*containers, value if isinstance(value, tuple) else ())
@@ -333,25 +334,33 @@ class _Kept:
 
     def put_back(self) -> None:
         """Gives everything that has changed what it held."""
-        for value, content in self._contents:
-            if _items(value) == _items(content):
-                continue
-            if isinstance(value, dict):  # by methods of its own, a Counter would add
-                kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
-                kind.clear(value)
-                kind.update(value, content)
-            else:
-                value.clear()
-                (value.update if isinstance(value, set) else value.extend)(content)
         with torch.no_grad():
-            for tensor, version, before in self._tensors:
-                if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
-                    tensor.data = before
-                elif tensor._version != version or not _are_equal(tensor, before):
-                    tensor.copy_(before)
-        for array, before in self._arrays:
-            if array.flags.writeable:
-                array[...] = before
+            for repair in self._repairs:
+                repair()
+
+
+def _give_items(value: Any, content: Any) -> None:
+    if _items(value) == _items(content):
+        return
+    if isinstance(value, dict):  # by methods of its own, a Counter would add
+        kind: Any = OrderedDict if isinstance(value, OrderedDict) else dict
+        kind.clear(value)
+        kind.update(value, content)
+    else:
+        value.clear()
+        (value.update if isinstance(value, set) else value.extend)(content)
+
+
+def _give_values(tensor: torch.Tensor, version: int, before: torch.Tensor) -> None:
+    if (tensor.shape, tensor.dtype) != (before.shape, before.dtype):
+        tensor.data = before
+    elif tensor._version != version or not _are_equal(tensor, before):
+        tensor.copy_(before)
+
+
+def _give_numbers(array: Any, before: Any) -> None:
+    if array.flags.writeable:
+        array[...] = before
 
 
 def _are_equal(tensor: torch.Tensor, before: torch.Tensor) -> bool:
@@ -389,13 +398,9 @@ def give_shapes(model: Any, batch: Any, owners: Iterable[Any]) -> None:
     lazy = [layer for layer in model.modules() if _is_lazy(layer)]
 
     def step() -> None:
-        gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-        try:
-            with _in_training(model), torch.enable_grad():
-                model.training_step(copy_batch(batch))
-        finally:
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
+        keeping = keeping_gradients(model.parameters())
+        with keeping, in_mode(model, training=True), torch.enable_grad():
+            model.training_step(copy_batch(batch))
 
     def forward() -> None:
         with at_rest(model):
@@ -409,18 +414,6 @@ def give_shapes(model: Any, batch: Any, owners: Iterable[Any]) -> None:
         reset: Any = getattr(layer, "reset_running_stats", None)
         if reset is not None and not _is_lazy(layer):
             reset()
-
-
-@contextmanager
-def _in_training(model: nn.Module) -> Iterator[None]:
-    """While it lasts, all layers are in training mode."""
-    modes = [(layer, layer.training) for layer in model.modules()]
-    model.train()
-    try:
-        yield
-    finally:
-        for layer, training in modes:
-            layer.training = training
 
 
 # A step without consequences

@@ -7,7 +7,7 @@ network are not among a model's parameters, and stay as they are without a word 
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -79,11 +79,11 @@ class _Look:
         loss = self.step(*args, **kwargs)
         self.num_losses += 1
         leaves, is_whole = _leaves_of(loss)
-        inputs = {_place_of(tensor) for tensor in _tensors_in([*args, *kwargs.values()])}
+        inputs = {place_of(tensor) for tensor in tensors_in([*args, *kwargs.values()])}
         foreign = {
             key: tensor
             for key, tensor in leaves.items()
-            if key not in self.held and _place_of(tensor) not in inputs
+            if key not in self.held and place_of(tensor) not in inputs
         }
         if self.num_losses == 1:
             if self.first is not None and args:
@@ -127,28 +127,20 @@ class _Look:
             )
         if not tensors:
             return
-        registered = set()
-        if isinstance(self.model, nn.Module):
-            registered = {id(parameter) for parameter in self.model.parameters()}
-        advice = []
-        if any(id(tensor) in registered for tensor in tensors):
-            advice.append("give the optimizer all of `self.parameters()`")
+        is_module = isinstance(self.model, nn.Module)
+        registered = set(map(id, self.model.parameters() if is_module else ()))
         loose = [tensor for tensor in tensors if id(tensor) not in registered]
-        if any(isinstance(tensor, nn.Parameter) for tensor in loose):
-            advice.append(
-                "set layers as attributes in __init__, or keep them in an nn.ModuleList or "
-                "nn.ModuleDict"
-            )
-        if any(not isinstance(tensor, nn.Parameter) for tensor in loose):
-            advice.append(
-                "set tensors as attributes in __init__, or keep them in an nn.ParameterList or "
-                "nn.ParameterDict"
-            )
+        advice = ["give the optimizer all of `self.parameters()`"] * (len(loose) < len(tensors))
+        kinds = {isinstance(tensor, nn.Parameter) for tensor in loose}
+        for is_layer, what, kind in ((True, "layers", "Module"), (False, "tensors", "Parameter")):
+            if is_layer in kinds:
+                advice.append(
+                    f"set {what} as attributes in __init__, or keep them in an nn.{kind}List or "
+                    f"nn.{kind}Dict"
+                )
         places = {**_of_model(self.model), **self.there}
-        unnamed = "a tensor of shape {}"
-        listed = [
-            places[id(t)][0] if id(t) in places else unnamed.format(tuple(t.shape)) for t in tensors
-        ]
+        unnamed = [f"a tensor of shape {tuple(tensor.shape)}" for tensor in tensors]
+        listed = [places.get(id(t), (text,))[0] for t, text in zip(tensors, unnamed, strict=True)]
         more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
         warn(
             f"The loss of {name} depends on tensors that its optimizer does not train: "
@@ -163,37 +155,43 @@ def _own_step(model: Any, step: Any) -> Any:
     return model.training_step if step is None else step
 
 
+def nodes_behind(value: Any) -> Iterator[Any]:
+    """The nodes of the graphs that autograd keeps of the tensors in a value, each once."""
+    waiting: list[Any] = [tensor.grad_fn for tensor in tensors_in(value)]
+    seen: set[Any] = {None}
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            yield node
+            waiting += [inner for inner, _ in node.next_functions]
+
+
 def _leaves_of(loss: Any) -> tuple[dict[int, torch.Tensor], bool]:
     """The tensors that a backward pass from here would reach, and whether these are all."""
-    nodes = [tensor.grad_fn for tensor in _tensors_in([loss]) if tensor.grad_fn is not None]
-    seen, leaves, is_whole = set(nodes), {}, True
-    while nodes:
-        node = nodes.pop()
+    leaves, is_whole = {}, True
+    for node in nodes_behind(loss):
         variable = getattr(node, "variable", None)
         if isinstance(variable, torch.Tensor):
             leaves[id(variable)] = variable
         # Whose inside is computed anew in the backward pass.
         is_whole &= not type(node).__name__.startswith("CheckpointFunction")
-        for inner, _ in node.next_functions:
-            if inner is not None and inner not in seen:
-                seen.add(inner)
-                nodes.append(inner)
     return leaves, is_whole
 
 
-def _place_of(tensor: torch.Tensor) -> int:
+def place_of(tensor: torch.Tensor) -> int:
     """Where a tensor's values are: the same for what shares them."""
     return tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else id(tensor)
 
 
-def _tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, Mapping):
-            yield from _tensors_in(value.values())
-        elif isinstance(value, list | tuple):
-            yield from _tensors_in(value)
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors in lists, tuples and dictionaries."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    items = value if isinstance(value, list | tuple) else ()
+    return [tensor for item in items for tensor in tensors_in(item)]
 
 
 # Where a tensor is kept
@@ -211,16 +209,20 @@ def _of_model(model: Any) -> dict[int, tuple[str, torch.Tensor]]:
     return found
 
 
-def _outside(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
+def _outside(function: types.FunctionType) -> list[tuple[str, Any]]:
     """The globals that a function uses, and the variables of the functions around it."""
-    for name in function.__code__.co_names:
-        if name in function.__globals__:
-            yield name, function.__globals__[name]
+    known = function.__globals__
+    used = [(name, known[name]) for name in function.__code__.co_names if name in known]
+    return [*used, *closed_over(function).items()]
+
+
+def closed_over(function: types.FunctionType) -> dict[str, Any]:
+    """The variables that a function has from the one around it."""
+    values = {}
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # one that is empty yet
-            continue
+        with suppress(ValueError):  # one that is empty yet
+            values[name] = cell.cell_contents
+    return values
 
 
 def _reachable(
@@ -257,11 +259,9 @@ def _reachable(
                     look(item, f"{name}[{key!r:.40}]", depth + 1)
         elif isinstance(value, types.FunctionType | types.MethodType):
             function = getattr(value, "__func__", value)
-            for cell in getattr(function, "__closure__", None) or ():
-                try:
-                    look(cell.cell_contents, name, depth + 1)
-                except ValueError:
-                    continue
+            if isinstance(function, types.FunctionType):
+                for variable in closed_over(function).values():
+                    look(variable, name, depth + 1)
             look(getattr(value, "__self__", None), name, depth + 1)
         elif not _is_library(type(value).__module__) or hasattr(value, "param_groups"):
             look_in(getattr(value, "__dict__", {}), name, depth)

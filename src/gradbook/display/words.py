@@ -1,6 +1,6 @@
 """Numbers and settings in words: how many, how much memory, and what each training was given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Said where a chart and a table of epochs stand side by side: their last values differ.
@@ -10,6 +10,11 @@ CHART_AND_TABLE = "The chart shows means over parts of an epoch, the table means
 def counted(number: int, noun: str) -> str:
     """A number and its noun: "1 node", "2 nodes"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(items: Sequence[str], word: str = "and") -> str:
+    """Items with commas, and a word before the last one: "a, b and c"."""
+    return f" {word} ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
 
 
 def bytes_text(num_bytes: float) -> str:

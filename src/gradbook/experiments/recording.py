@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 from gradbook.checkpoint import dense_parts
 from gradbook.checks import useless_loss
 from gradbook.errors import ModelError
+from gradbook.untrained import tensors_in
 
 Kind = Literal["parameter", "buffer", "batch", "constant"]
 
@@ -261,7 +262,7 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Calls a function of PyTorch, and notes it if it gives tensors."""
         kwargs = kwargs or {}
-        inputs = list(tensors_in([args, kwargs]))
+        inputs = tensors_in([args, kwargs])
         versions = {id(tensor): tensor._version for tensor in inputs}
         function = _name_of(func)
         numbers = [a for a in args[1:] if isinstance(a, int | float) and not isinstance(a, bool)]
@@ -281,7 +282,7 @@ class Recorder(TorchFunctionMode):
             self._running = None
         # An assignment to a part, X[0] = 1, gives nothing, and changes X.
         changed = inputs[:1] if function == "setitem" else result
-        outputs = list(tensors_in(changed))
+        outputs = tensors_in(changed)
         # What gives its argument as it was, such as X.float() of floats, has done nothing.
         outputs = [t for t in outputs if versions.get(id(t)) != t._version]
         if outputs:
@@ -324,7 +325,7 @@ class Recorder(TorchFunctionMode):
 
     def _add_variables(self) -> None:
         *inputs, labels = self._batch
-        names = ["X"] if len(list(tensors_in(inputs))) == 1 else []
+        names = ["X"] if len(tensors_in(inputs)) == 1 else []
         for number, tensor in enumerate(tensors_in(inputs), start=1):
             self._add_variable(names[0] if names else f"X{number}", "batch", tensor)
         for tensor in tensors_in(labels):
@@ -363,17 +364,6 @@ class Recorder(TorchFunctionMode):
         self._num_names[name] += 1
         number = self._num_names[name]
         return name if number == 1 else f"{name}_{number}"
-
-
-def tensors_in(value: Any) -> Iterator[torch.Tensor]:
-    """The tensors in lists, tuples and dictionaries."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
 
 
 def _alive(references: Iterable["weakref.ref[torch.Tensor]"]) -> list[torch.Tensor]:

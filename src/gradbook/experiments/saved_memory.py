@@ -19,12 +19,12 @@ from gradbook.experiments.recording import (
     is_freed,
     storage_bytes,
     storage_of,
-    tensors_in,
 )
 from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.lookalikes import tensors_of
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
+from gradbook.untrained import tensors_in
 
 if TYPE_CHECKING:
     import pandas

@@ -5,7 +5,6 @@ import sys
 import types
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
 from gradbook.lookalikes import frozen_in, layers_of, model_tensors
 from gradbook.settings import compared_settings
+from gradbook.untrained import closed_over
 
 #: So many rows of a data set stand for all of it.
 _NUM_ROWS = 1024
@@ -170,18 +170,10 @@ def _sum_of_methods(Class: type) -> int:
                 continue
             if (function.__module__ or "").partition(".")[0] in ("gradbook", "torch"):
                 continue  # a library's own; what `add_to_class` has put in its place is not
-            around = plain([function.__defaults__, function.__kwdefaults__, _closed_over(function)])
+            variables = list(closed_over(function).values())
+            around = plain([function.__defaults__, function.__kwdefaults__, variables])
             methods.append(f"{name} {_code(function.__code__)} {around}")
     return zlib.crc32("\n".join(methods).encode())
-
-
-def _closed_over(function: types.FunctionType) -> list[Any]:
-    """The values of the variables that a function has from the one around it."""
-    values = []
-    for cell in function.__closure__ or ():
-        with suppress(ValueError):  # one that is empty yet
-            values.append(cell.cell_contents)
-    return values
 
 
 def _code(code: types.CodeType) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradbook.display.finding import Finding
 from gradbook.display.table import Table
-from gradbook.display.words import settings_text, value_text
+from gradbook.display.words import listed, settings_text, value_text
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
 from gradbook.labels import headline, higher_is_better
@@ -461,7 +461,7 @@ def _listed(names: Sequence[str]) -> str:
     """Items in words: "a, b and c", of more than five the first four and how many there are."""
     if len(names) > 5:
         names = [*names[:4], f"{len(names) - 4} others"]
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return listed(names)
 
 
 def _with_spread(values: Sequence[float]) -> str:

@@ -10,7 +10,8 @@ import torch
 from gradbook.data import TensorLoader
 from gradbook.lookalikes import groups_of
 from gradbook.optim import SGD
-from gradbook.watching.observer import Call, Observer, are_finite, largest, tensors_in
+from gradbook.untrained import tensors_in
+from gradbook.watching.observer import Call, Observer, are_finite, largest
 from gradbook.watching.repetition import Change, Repetition
 from gradbook.watching.trials import Trials
 

@@ -74,9 +74,9 @@ class GradientReport(Report):
             [
                 [
                     row.title,
-                    *map(_number, (row.grad_norm, row.weight_norm)),
-                    *map(_number, (row.update_ratio, row.activation_rms)),
-                    *map(_percent, (row.dead, row.saturated)),
+                    *(_shown(value, ".3g") for value in (row.grad_norm, row.weight_norm)),
+                    *(_shown(value, ".3g") for value in (row.update_ratio, row.activation_rms)),
+                    *(_shown(value, ".0%") for value in (row.dead, row.saturated)),
                 ]
                 for row in last
             ],
@@ -146,12 +146,8 @@ class GradientReport(Report):
             ) from error
 
 
-def _number(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3g}"
-
-
-def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.0%}"
+def _shown(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{form}}"
 
 
 def _without_nan(value: Any) -> Any:

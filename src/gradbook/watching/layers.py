@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from gradbook.lookalikes import held_by
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -76,23 +78,15 @@ def modules_held(model: Any) -> list[tuple[str, nn.Module]]:
 
 def _owners_of(model: Any, optimizer: Any) -> Iterator[tuple[str, str, dict[str, torch.Tensor]]]:
     """Place, class and parameters of all that holds parameters. A model may only look like one."""
-    if isinstance(model, nn.Module):
-        for path, module in model.named_modules():
-            kind = type(module).__name__ if path else ""
-            place = path.replace("_orig_mod.", "")  # where torch.compile keeps what it compiled
-            yield place, kind, dict(module.named_parameters(recurse=False))
-        return
-    held = {
-        name: value
-        for name, value in vars(model).items()
-        if isinstance(value, torch.Tensor) and value.requires_grad
-    }
-    yield "", "", held
+    is_module = isinstance(model, nn.Module)
+    if not is_module:
+        own = {n: t for n, t in vars(model).items() if isinstance(t, torch.Tensor)}
+        yield "", "", {name: tensor for name, tensor in own.items() if tensor.requires_grad}
     for name, module in modules_held(model):
         for path, inner in module.named_modules():
-            place = f"{name}.{path}" if path else name
-            yield place, type(inner).__name__, dict(inner.named_parameters(recurse=False))
-    # The homework's optimizer has a list of tensors; PyTorch's, groups of them.
-    groups = getattr(optimizer, "param_groups", [{"params": getattr(optimizer, "params", [])}])
-    rest = [param for group in groups for param in group["params"]]
-    yield "", "", {f"parameter {i}": param for i, param in enumerate(rest, start=1)}
+            place = f"{name}.{path}".strip(".").replace("_orig_mod.", "")  # what was compiled
+            kind = type(inner).__name__ if place else ""
+            yield place, kind, dict(inner.named_parameters(recurse=False))
+    if not is_module:
+        rest = enumerate(held_by(optimizer), start=1)
+        yield "", "", {f"parameter {i}": param for i, param in rest}

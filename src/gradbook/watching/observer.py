@@ -3,9 +3,10 @@
 import linecache
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -14,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, resolve_name
+
+from gradbook.untrained import place_of, tensors_in
 
 #: How the folders are called in which the kernels of notebooks say that their cells lie.
 _FOLDERS_OF_CELLS = ("ipykernel_", "xpython_")
@@ -111,7 +114,7 @@ class Observer(TorchFunctionMode):
         hooks = []
         for name, layer in model.named_modules() if isinstance(model, nn.Module) else ():
             if name:
-                enter = self._entering(name)
+                enter = partial(self._enter, name)
                 hooks.append(layer.register_forward_pre_hook(enter))
                 hooks.append(layer.register_forward_hook(lambda *_: self._layers.pop() and None))
         try:
@@ -120,8 +123,8 @@ class Observer(TorchFunctionMode):
             for hook in hooks:
                 hook.remove()
 
-    def _entering(self, name: str) -> Callable[..., None]:
-        return lambda *_: self._layers.append(name)
+    def _enter(self, name: str, *_: Any) -> None:
+        self._layers.append(name)
 
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -167,17 +170,13 @@ class Observer(TorchFunctionMode):
             raise Stop
         self._assign(loss.grad_fn, self.calls[-1])
         for node in self._caller_of:
-            node.register_hook(self._watching(node))
+            node.register_hook(partial(self._watch, node))
         loss.backward(*args, **kwargs)  # type: ignore[no-untyped-call]
         raise Stop
 
-    def _watching(self, node: Any) -> Callable[[Any, Any], None]:
-        def watch(outgoing: Sequence[Any], incoming: Sequence[Any]) -> None:
-            known = self.node is not None
-            if not known and are_finite(incoming) and not are_finite(outgoing):
-                self.node, self.incoming = node, [t for t in incoming if t is not None]
-
-        return watch
+    def _watch(self, node: Any, outgoing: Sequence[Any], incoming: Sequence[Any]) -> None:
+        if self.node is None and are_finite(incoming) and not are_finite(outgoing):
+            self.node, self.incoming = node, [t for t in incoming if t is not None]
 
     def origin(self) -> "Call | torch.Tensor | None":
         """Where the first wrong number came from: a call, or a tensor that no call made.
@@ -202,16 +201,15 @@ class Observer(TorchFunctionMode):
         our own optimizers compute with is not told: there only the settings can be wrong.
         """
         theirs = [call for call in self.calls if call.is_first and call.line is not None]
-        memory = {
-            p.untyped_storage().data_ptr() for p in self.parameters if p.layout == torch.strided
-        }
-        for call in theirs:
-            if call.index >= self.num_before_update or any(
-                t.layout == torch.strided and t.untyped_storage().data_ptr() in memory
-                for t in call.results
-            ):
-                return call
-        return None
+        memory = set(map(place_of, self.parameters))
+        return next(
+            (
+                call
+                for call in theirs
+                if call.index >= self.num_before_update or memory & set(map(place_of, call.results))
+            ),
+            None,
+        )
 
     def upstream(self, call: Call) -> list[Call]:
         """The calls from whose results a call was computed, in their order."""
@@ -232,10 +230,9 @@ class Observer(TorchFunctionMode):
         """Where a tensor that the first calls gave has its wrong number from."""
         misled = None
         while True:
-            made = [c for c in self.calls[:index] if any(t is tensor for t in c.results)]
-            if not made:
+            call = self._maker(tensor, index)
+            if call is None:
                 return misled if misled is not None and _is_masked(tensor) else tensor
-            call = made[-1]
             if not call.wrong_inputs:
                 return misled if misled is not None and call.is_intended else call
             if call.is_misled:
@@ -245,19 +242,13 @@ class Observer(TorchFunctionMode):
 
     def _rank(self, tensor: torch.Tensor, index: int) -> tuple[bool, int]:
         """NaN before infinity, which may be a mask; then what was made first."""
-        made = [c.index for c in self.calls[:index] if any(t is tensor for t in c.results)]
-        return not bool(tensor.isnan().any()), made[-1] if made else -1
+        call = self._maker(tensor, index)
+        return not bool(tensor.isnan().any()), -1 if call is None else call.index
 
-
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors in lists, tuples and dictionaries."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    return (
-        [t for item in value for t in tensors_in(item)] if isinstance(value, list | tuple) else []
-    )
+    def _maker(self, tensor: torch.Tensor, index: int) -> Call | None:
+        """The last of the first calls that gave a tensor."""
+        earlier = reversed(self.calls[:index])
+        return next((call for call in earlier if any(t is tensor for t in call.results)), None)
 
 
 def are_finite(values: Any) -> bool:

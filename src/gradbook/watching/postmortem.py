@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.board import ProgressBoard
 from gradbook.display.finding import Finding
+from gradbook.display.words import listed
 from gradbook.errors import DivergenceWarning, told, warn
 from gradbook.labels import is_loss
 from gradbook.lookalikes import named_parameters
@@ -123,8 +124,8 @@ class PostMortem(Finding):
     @property
     def gradient_norm(self) -> float | None:
         """The norm of the gradients of that step or, if it is not finite, of the one before."""
-        before = [s.gradient_norm for s in (*self.steps, *([self.at] if self.at else []))]
-        return next((norm for norm in reversed(before) if math.isfinite(norm)), None)
+        norms = [step.gradient_norm for step in self._shown()]
+        return next((norm for norm in reversed(norms) if math.isfinite(norm)), None)
 
     @property
     def sentence(self) -> str:
@@ -152,10 +153,8 @@ class PostMortem(Finding):
 
         figure = Figure(figsize=(5, 4), layout="constrained")
         axes = figure.subplots(2, 1, sharex=True)
-        shown = [*self.steps, self.at] if self.at is not None else self.steps
-        for panel, name, style in zip(
-            axes, ("loss", "gradient_norm"), ("C0-", "C1--"), strict=True
-        ):
+        shown, names, styles = self._shown(), ("loss", "gradient_norm"), ("C0-", "C1--")
+        for panel, name, style in zip(axes, names, styles, strict=True):
             values = [(step.step, getattr(step, name)) for step in shown]
             finite = [(x, y) for x, y in values if math.isfinite(y)]
             marker = "." if len(finite) <= _NUM_MARKED else ""
@@ -178,18 +177,18 @@ class PostMortem(Finding):
             axes[0].set_title(f"{self.what}: {_SPOKEN[self.cause]}", parse_math=False)
         return figure
 
+    def _shown(self) -> list[Step]:
+        """The last steps, with the one in which it happened."""
+        return [*self.steps, *([self.at] if self.at is not None else [])]
+
     def _place(self) -> str:
         if self.at is None:
             return ""
         if self.split == "val":
             return f"in the validation of epoch {self.at.epoch}"
-        within = {
-            "forward": ", in the forward pass",
-            "backward": ", in the backward pass",
-            "update": ", in the optimizer's update",
-            None: "",
-        }
-        return f"at step {self.at.step} (epoch {self.at.epoch}){within[self.phase]}"
+        part = "optimizer's update" if self.phase == "update" else f"{self.phase} pass"
+        within = f", in the {part}" if self.phase else ""
+        return f"at step {self.at.step} (epoch {self.at.epoch}){within}"
 
     def _operation(self) -> str:
         layer = f" of layer {self.layer}" if self.layer else ""
@@ -205,13 +204,14 @@ class PostMortem(Finding):
             parts.append(f"the largest number in the parameters had the size {size}")
         norms = [step.gradient_norm for step in self.steps if math.isfinite(step.gradient_norm)]
         when = "In that epoch" if self.split == "val" else "At that step"
-        text = f"{when} {_joined(parts)}." if parts else ""
+        text = f"{when} {listed(parts)}." if parts else ""
         if norms:
-            shown = _joined([f"{norm:.2g}" for norm in norms[-4:]])
-            is_one = len(norms) == 1
-            text += f" In the {'training ' if self.split == 'val' else ''}"
-            text += f"step{'' if is_one else 's'} before, the norm{'' if is_one else 's'} "
-            text += f"of the gradients {'was' if is_one else 'were'} {shown}."
+            kind = "training " if self.split == "val" else ""
+            step, norm, were = (
+                ("step", "norm", "was") if len(norms) == 1 else ("steps", "norms", "were")
+            )
+            shown = listed([f"{norm:.2g}" for norm in norms[-4:]])
+            text += f" In the {kind}{step} before, the {norm} of the gradients {were} {shown}."
         return text.strip()
 
 
@@ -343,11 +343,6 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1
     except Exception as error:
         words = told(error).splitlines()[0]
         return _not_repeated(trainer, f"its repetition on a copy failed with {words}")
-
-
-def _joined(parts: Sequence[str]) -> str:
-    """Parts of a sentence, the last one after "and"."""
-    return " and ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
 def _finite_again(trainer: "Trainer") -> PostMortem:

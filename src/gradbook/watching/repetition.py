@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,18 +19,12 @@ from torch.nn.parameter import is_lazy
 from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
 from gradbook.labels import is_loss
-from gradbook.lookalikes import groups_of, model_tensors, trained_tensors
+from gradbook.lookalikes import groups_of, keeping_gradients, model_tensors, trained_tensors
 from gradbook.resume import snapshot
 from gradbook.resume.loader import ResumableLoader, Split
 from gradbook.schedules import learning_rate
-from gradbook.watching.observer import (
-    Observer,
-    Stop,
-    are_finite,
-    largest,
-    norm_of,
-    tensors_in,
-)
+from gradbook.untrained import tensors_in
+from gradbook.watching.observer import Observer, Stop, are_finite, largest, norm_of
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
@@ -79,18 +74,6 @@ class Change:
 
     name: str
     value: Any = None
-
-    def __str__(self) -> str:
-        return f"{self.name}={self.value}"
-
-    def of_group(self, old: Any) -> Any:
-        """What a setting of the optimizer becomes."""
-        if self.name == "lr" and 0 <= float(old) <= self.value:
-            return old
-        return self.value
-
-
-_OF_OPTIMIZER = ("lr", "weight_decay", "momentum", "eps")
 
 
 class _Loader(ResumableLoader):
@@ -148,7 +131,7 @@ class Repetition:
         self.norms: dict[str, float] = {}
         for name, parameter in self.parameters.items():
             if parameter.requires_grad and parameter.is_leaf:
-                note: Any = self._noting(name)
+                note: Any = partial(self._note_norm, name)
                 parameter.register_post_accumulate_grad_hook(note)  # type: ignore[no-untyped-call]
         for split in ("train", "val"):
             loader = getattr(copied, f"{split}_dataloader")
@@ -166,7 +149,7 @@ class Repetition:
         self._observed = self._until = math.inf
         # Of the step that runs.
         self.rates: list[float] = []
-        self._settings: list[tuple[dict[str, Any], Any]] = []
+        self._settings: list[tuple[dict[str, Any], str, Any]] = []
         self.batch: Batch = ()
         self.before: dict[str, torch.Tensor] = {}
         self.sources: dict[str, Any] = {}
@@ -255,24 +238,29 @@ class Repetition:
 
     def _set(self, change: Change) -> None:
         """Changes a setting of the optimizer for a step, between what schedules do with it."""
+        self._put_back_settings()  # a pass may have been left
         for group in groups_of(self.copy.optim):
             if change.name in group:
-                self._settings.append((group, group[change.name]))
-                group[change.name] = change.of_group(group[change.name])
+                old = group[change.name]
+                self._settings.append((group, change.name, old))
+                if change.name != "lr" or not 0 <= float(old) <= change.value:
+                    group[change.name] = change.value
 
     def _put_back_settings(self) -> None:
         while self._settings:
-            group, old = self._settings.pop()
-            assert self.change is not None
-            group[self.change.name] = old
+            group, name, old = self._settings.pop()
+            group[name] = old
 
     def _before_batch(self, batch: Batch) -> Batch:
         copied = self.copy
-        if self.change is not None and self.change.name in _OF_OPTIMIZER:
-            self._put_back_settings()  # a pass may have been left
-            self._set(self.change)
-        if self.change is not None and self.change.name == "inputs":
-            batch = _scaled(batch)
+        if self.change is not None:
+            if self.change.name in ("lr", "weight_decay", "momentum", "eps"):
+                self._set(self.change)
+            if self.change.name == "inputs":
+                batch = copy_batch(batch)
+                for tensor in tensors_in(batch):
+                    if largest([tensor]) > 1:
+                        tensor /= largest([tensor])
         self.batch = copy_batch(batch)
         self.rates = rates_of(copied.optim)
         self.before = {n: t.detach().clone() for n, t in _changed_by_steps(copied).items()}
@@ -334,12 +322,9 @@ class Repetition:
         self.split, self.phase, self.what = split, phase, what
         raise Stop
 
-    def _noting(self, name: str) -> Callable[[torch.Tensor], None]:
-        def note(parameter: torch.Tensor) -> None:
-            if parameter.grad is not None:
-                self.norms[name] = norm_of(parameter.grad)
-
-        return note
+    def _note_norm(self, name: str, parameter: torch.Tensor) -> None:
+        if parameter.grad is not None:
+            self.norms[name] = norm_of(parameter.grad)
 
     def _repeat_step(self, observer: Observer) -> None:
         copied = self.copy
@@ -364,21 +349,6 @@ class Repetition:
             values = [m.values[-1] for label, m in meters if self._is_looked_for(label)]
             tensors = [value for value in values if isinstance(value, torch.Tensor)]
             observer.root = next((t for t in tensors if not are_finite([t])), None)
-
-
-def _scaled(batch: Any) -> Any:
-    """A batch each of whose tensors is divided by its largest number."""
-    if isinstance(batch, torch.Tensor):
-        size = largest([batch])
-        return batch / size if size > 1 else batch
-    if isinstance(batch, list | tuple):
-        items = [_scaled(item) for item in batch]
-        if isinstance(batch, list):
-            return items
-        return type(batch)(*items) if hasattr(batch, "_fields") else tuple(items)
-    if isinstance(batch, dict):
-        return {key: _scaled(item) for key, item in batch.items()}
-    return batch
 
 
 def rates_of(optimizer: Any) -> list[float]:
@@ -420,17 +390,12 @@ def undisturbed(trainer: "Trainer") -> Iterator[None]:
     What runs a second time says nothing a second time.
     """
     sources = trainer.position.sources()
-    gradients = [
-        (parameter, parameter.grad)
-        for parameter in trained_tensors(trainer.model, trainer.optim).values()
-    ]
-    for parameter, _ in gradients:
-        parameter.grad = None
+    trained = trained_tensors(trainer.model, trainer.optim).values()
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with keeping_gradients(trained), warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
+            for parameter in trained:
+                parameter.grad = None
             yield
     finally:
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
         trainer.position.restore_sources(sources)

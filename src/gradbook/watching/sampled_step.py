@@ -11,8 +11,8 @@ from torch.nn.modules.module import (
 )
 from torch.overrides import TorchFunctionMode
 
+from gradbook.untrained import tensors_in
 from gradbook.watching.layers import Layer
-from gradbook.watching.observer import tensors_in
 
 #: A sigmoid or tanh is saturated where its slope is below this part of its largest.
 FLAT = 0.05

@@ -83,8 +83,7 @@ def _vanishing(rows: Sequence[LayerRow]) -> Symptom | None:
     layers = _comparable(rows)
     if not _is_systematic(layers, VANISHED):
         return None
-    first, last = layers[0], layers[-1]
-    ratio = first.grad_rms / last.grad_rms
+    last = layers[-1]
     begins = next(
         index for index, row in enumerate(layers) if row.grad_rms >= last.grad_rms * VANISHED
     )
@@ -92,14 +91,11 @@ def _vanishing(rows: Sequence[LayerRow]) -> Symptom | None:
     return Symptom(
         "vanishing",
         start.layer,
-        first.epoch,
-        f"Vanishing gradients in epoch {first.epoch}: in the backward pass each layer multiplies "
-        f"the gradient by about {_each(ratio, layers):.2g}, so that the gradient of a weight in "
-        f"{first.title} is {ratio:.1e} times that of a weight in {last.title}. From "
-        f"the input up to {start.title}, layer {begins} of {len(layers)}, the gradient is less "
-        f"than a thousandth of the last layer's, so that these layers hardly learn. Usual "
-        f"remedies: ReLU instead of sigmoid or tanh, Xavier or He initialization (book "
-        f"5.4), batch normalization, residual connections.",
+        last.epoch,
+        f"Vanishing {_from_layer_to_layer(layers, '.1e')} From the input up to {start.title}, "
+        f"layer {begins} of {len(layers)}, the gradient is less than a thousandth of the last "
+        f"layer's, so that these layers hardly learn. Usual remedies: ReLU instead of sigmoid or "
+        f"tanh, Xavier or He initialization (book 5.4), batch normalization, residual connections.",
     )
 
 
@@ -114,26 +110,16 @@ def _exploding(
         f"rate, {'' if clip else 'clipping (gradient_clip_val=1), '}batch normalization."
     )
     if _is_systematic(layers, EXPLODED):
-        first, last = layers[0], layers[-1]
-        ratio = first.grad_rms / last.grad_rms
-        return Symptom(
-            "exploding",
-            first.layer,
-            epoch,
-            f"Exploding gradients in epoch {epoch}: in the backward pass each layer multiplies the "
-            f"gradient by about {_each(ratio, layers):.2g}, so that the gradient of a weight in "
-            f"{first.title} is {ratio:.3g} times that of a weight in {last.title}.{clipped} "
-            f"{remedies}",
-        )
+        text = f"Exploding {_from_layer_to_layer(layers, '.3g')}{clipped} {remedies}"
+        return Symptom("exploding", layers[0].layer, epoch, text)
     known = [(x, total) for x, total in totals if x < epoch]
     if not known:
         return None
     at_first = known[0][1]
     limit = max(at_first * GROWN, LARGE)
-    grown = next(((x, total) for x, total in known if not total < limit), None)
-    if grown is None or grown[0] < epoch - 1:
+    x, total = next(((x, total) for x, total in known if not total < limit), (-1, 0))
+    if x < epoch - 1:
         return None
-    x, total = grown
     worst = max(rows, key=lambda row: -1 if math.isnan(row.grad_rms) else row.grad_rms)
     became = f"{total:.3g}" if math.isfinite(total) else "NaN or infinite"
     return Symptom(
@@ -165,9 +151,15 @@ def _is_systematic(layers: Sequence[LayerRow], threshold: float) -> bool:
     return first > last * threshold and second > last * math.sqrt(threshold)
 
 
-def _each(ratio: float, layers: Sequence[LayerRow]) -> float:
-    """What one layer contributes to a ratio of all."""
-    return float(ratio ** (1 / (len(layers) - 1)))
+def _from_layer_to_layer(layers: Sequence[LayerRow], form: str) -> str:
+    """How the gradient changes on the way back, as part of a sentence."""
+    first, last = layers[0], layers[-1]
+    ratio = first.grad_rms / last.grad_rms
+    return (
+        f"gradients in epoch {first.epoch}: in the backward pass each layer multiplies the "
+        f"gradient by about {ratio ** (1 / (len(layers) - 1)):.2g}, so that the gradient of a "
+        f"weight in {first.title} is {ratio:{form}} times that of a weight in {last.title}."
+    )
 
 
 # Within a layer

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from gradbook.display.words import listed
 from gradbook.watching.repetition import Change, Repetition
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Trial:
     Attributes:
         change: The change.
         is_done: Whether the trial ended before the time was over.
-        failed_at: The step in which a number was still NaN or infinite; None if there was none.
+        has_failed: Whether a number still became NaN or infinite.
         num_steps: How many steps were taken.
         start: The loss of the first step.
         num_averaged: How many losses `first` and `last` are the means of: those of an epoch, or of
@@ -43,19 +44,19 @@ class Trial:
     """
 
     change: Change
-    is_done: bool
-    failed_at: int | None
-    num_steps: int
-    start: float
-    num_averaged: int
-    first: float
-    last: float
+    is_done: bool = False
+    has_failed: bool = False
+    num_steps: int = 0
+    start: float = math.nan
+    num_averaged: int = 0
+    first: float = math.nan
+    last: float = math.nan
 
     @property
     def is_of_use(self) -> bool:
         """Whether all numbers stayed finite and bounded, and the loss changed."""
-        is_well = self.is_done and self.failed_at is None
-        return is_well and not self.is_blowing_up and not self.is_frozen
+        is_bad = self.has_failed or self.is_blowing_up or self.is_frozen
+        return self.is_done and not is_bad
 
     @property
     def is_learning(self) -> bool:
@@ -121,7 +122,9 @@ class Trials:
         """
         finite = None
         for change in changes:
-            trial = self._try(change)
+            if change not in self._done:
+                self._done[change] = self._trained_with(change)
+            trial = self._done[change]
             if trial.is_learning:
                 return change
             if trial.is_of_use:
@@ -133,9 +136,11 @@ class Trials:
         done = [self._done[change] for change in changes if change in self._done]
         done = [trial for trial in done if trial.is_done]
         start = f"the end of epoch {self._epoch}" if self._epoch else "the beginning"
-        helped = next((t for t in done if t.is_learning), None)
-        helped = helped or next((t for t in done if t.is_of_use), None)
-        if helped is not None:
+        useful = sorted(
+            (trial for trial in done if trial.is_of_use), key=lambda t: not t.is_learning
+        )
+        if useful:
+            helped = useful[0]
             loss = ""
             if math.isfinite(helped.first + helped.last):
                 fell = helped.last < helped.first
@@ -151,50 +156,33 @@ class Trials:
             )
         if not done:
             return ""
-        names = _listed([_spoken(trial.change) for trial in done])
+        names = listed([_spoken(trial.change) for trial in done], "or")
+        broke = [trial.has_failed or trial.is_blowing_up for trial in done]
+        came = ["numbers still became NaN, infinite or far too large"] if any(broke) else []
+        came += [] if all(broke) else ["the loss did not change"]
         return (
             f"Training with {names} does not help: this was tried on a copy of the training, "
-            f"starting from {start}, and {_came_of(done)}."
+            f"starting from {start}, and {', or '.join(came)}."
         )
-
-    def _try(self, change: Change) -> Trial:
-        if change not in self._done:
-            self._done[change] = self._trained_with(change)
-        return self._done[change]
 
     def _trained_with(self, change: Change) -> Trial:
         left = self._ends_at - time.perf_counter()
         if left <= 0:
-            return Trial(change, False, None, 0, math.nan, 0, math.nan, math.nan)
+            return Trial(change)
         again = Repetition(self._trainer, self._state, change)
         is_done = again.run_until(self._at + _NUM_MORE_STEPS, left)
         losses = again.losses
         num = max(1, min(self._trainer.num_train_batches, len(losses) // 2))
         first, last = fmean(losses[:num] or [math.nan]), fmean(losses[-num:] or [math.nan])
-        failed_at = again.at.step if again.phase is not None else None
-        start = losses[0] if losses else math.nan
-        return Trial(change, is_done, failed_at, len(losses), start, num, first, last)
+        start, has_failed = losses[0] if losses else math.nan, again.phase is not None
+        return Trial(change, is_done, has_failed, len(losses), start, num, first, last)
 
 
 def _spoken(change: Change) -> str:
-    if change.name == "inputs":
-        return "the inputs and targets divided by their largest number"
-    if change.name == "weights":
-        return "initial weights by Xavier's rule"
-    if change.name == "precision":
-        return f'precision="{change.value}"'
+    texts = {
+        "inputs": "the inputs and targets divided by their largest number",
+        "weights": "initial weights by Xavier's rule",
+        "precision": f'precision="{change.value}"',
+    }
     value = f"{change.value:g}" if isinstance(change.value, float) else change.value
-    return f"{change.name}={value}"
-
-
-def _came_of(trials: Sequence[Trial]) -> str:
-    """The outcomes of changes of which none is of use, as part of a sentence."""
-    broke = [trial for trial in trials if trial.failed_at is not None or trial.is_blowing_up]
-    parts = ["numbers still became NaN, infinite or far too large"] if broke else []
-    if len(broke) < len(trials):
-        parts.append("the loss did not change")
-    return ", or ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+    return texts.get(change.name, f"{change.name}={value}")
