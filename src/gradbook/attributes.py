@@ -264,15 +264,15 @@ class _Taking:
                 if self._is_too_deep:
                     raise _TooMuch(f"more than {DEEPEST} things within one another")
             except _TooMuch as why:
-                state = _other(value)
-                if str(why):
-                    self._say(place, str(why))
+                state = self._say(value, place, str(why)) if str(why) else _other(value)
             if state is not None:
                 states[name] = state
         return states
 
-    def _say(self, place: str, why: str) -> None:
+    def _say(self, value: Any, place: str, why: str) -> dict[str, Any]:
+        """The state of what could not be kept, which is told."""
         self._unkept.append(f"{place} ({why})")
+        return _other(value)
 
     def _count(self, number: int) -> None:
         self._left -= number
@@ -304,29 +304,27 @@ class _Taking:
         if id(value) in self._known or id(value) in self._inside:
             return other
         if isinstance(value, torch.Tensor | np.ndarray):
-            return self._array(value, place, other)
+            return self._array(value, place)
         if len(self._inside) == DEEPEST:
             # The rest is counted first: of data, too much to be kept is no news.
             self._is_too_deep = True
             return other
         self._inside.add(id(value))
         try:
-            return self._holder(value, place, other)
+            return self._holder(value, place)
         finally:
             self._inside.discard(id(value))
 
-    def _array(self, value: Any, place: str, other: Any) -> Any:
+    def _array(self, value: Any, place: str) -> Any:
         if not self._is_model:
-            return other  # data, which no checkpoint repeats
+            return _other(value)  # data, which no checkpoint repeats
         if isinstance(value, np.ndarray):
             if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8 or value.size > LARGEST:
-                self._say(place, f"an array {value.shape} of {value.dtype}")
-                return other
+                return self._say(value, place, f"an array {value.shape} of {value.dtype}")
             state = {"is": "array", "dtype": value.dtype.str}
             content = torch.from_numpy(_widened(value))
         elif is_lazy(value) or value.layout is not torch.strided or value.numel() > LARGEST:
-            self._say(place, f"a tensor {tuple(value.shape)}")
-            return other
+            return self._say(value, place, f"a tensor {tuple(value.shape)}")
         else:
             requires = value.requires_grad and value.is_leaf
             on_cpu = value.device.type == "cpu"
@@ -335,21 +333,21 @@ class _Taking:
         memory = self._memories.setdefault(_memory_of(value), len(self._memories))
         return {**state, "memory": memory, "content": Kept(content), "source": Kept(value)}
 
-    def _holder(self, value: Any, place: str, other: Any) -> Any:
+    def _holder(self, value: Any, place: str) -> Any:
         kind, source = type(value), Kept(value)
-        if kind.__name__ in _SEQUENCES and kind is _SEQUENCES[kind.__name__]:
+        is_record = isinstance(value, tuple) and hasattr(value, "_fields")
+        if is_record or kind is _SEQUENCES.get(kind.__name__):
             items = sorted(value, key=repr) if kind in (set, frozenset) else list(value)
+            states = items
             if set(map(type, items)) <= {bool, int, float}:  # a long record of losses is quick
                 self._count(len(items))
-                states = items
             else:
                 states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(items)]
-            state: dict[str, Any] = {"is": kind.__name__, "items": states, "source": source}
-            return {**state, "maxlen": value.maxlen} if kind is deque else state
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            states = [self._item(item, f"{place}[{i}]") for i, item in enumerate(value)]
-            return {"is": "record", "class": _name(kind), "items": states, "source": source}
-        if kind.__name__ in _MAPPINGS and kind is _MAPPINGS[kind.__name__]:
+            if is_record:
+                return {"is": "record", "class": _name(kind), "items": states, "source": source}
+            more = {"maxlen": value.maxlen} if kind is deque else {}
+            return {"is": kind.__name__, "items": states, "source": source, **more}
+        if kind is _MAPPINGS.get(kind.__name__):
             keys = [self._item(key, place) for key in value]
             values = [self._item(item, f"{place}[{key!r:.30}]") for key, item in value.items()]
             return {"is": kind.__name__, "keys": keys, "values": values, "source": source}
@@ -359,19 +357,18 @@ class _Taking:
         if isinstance(value, io.IOBase):
             if value.closed or not value.readable():
                 return None
-            self._say(place, "an open file")
-            return other
+            return self._say(value, place, "an open file")
         if hasattr(kind, "__next__"):
-            self._say(place, f"a {kind.__name__}, which cannot be taken apart")
-            return other
+            return self._say(value, place, f"a {kind.__name__}, which cannot be taken apart")
         if hasattr(kind, "state_dict") and hasattr(kind, "load_state_dict"):
-            inner = self.value(_plain_dict(value.state_dict()), place)
+            inner = value.state_dict()
+            inner = self.value(dict(inner) if isinstance(inner, dict) else inner, place)
             return {"is": "state", "class": _name(kind), "state": inner, "source": source}
         if not _is_entered(kind):
             return None
         if isinstance(value, list | dict | set | deque):
-            self._say(place, f"a {kind.__name__}, which is derived from a collection")
-            return other
+            why = f"a {kind.__name__}, which is derived from a collection"
+            return self._say(value, place, why)
         states_of = {
             name: state
             for name, item in _attributes(value).items()
@@ -387,10 +384,6 @@ class _Taking:
 def _other(value: Any) -> dict[str, Any]:
     """The state of what is not taken apart."""
     return {"is": "other", "source": Kept(value)}
-
-
-def _plain_dict(state: Any) -> Any:
-    return dict(state) if isinstance(state, dict) else state
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
@@ -539,14 +532,12 @@ class _Restoring:
             return self._places.note(state, self._array(target, state))
         if kind in _SEQUENCES:
             return self._sequence(target, state, _SEQUENCES[kind], place)
-        if kind == "record":
-            if not isinstance(target, tuple) or _name(type(target)) != state["class"]:
-                raise _Lost
-            return type(target)(*self._items(target, state["items"], place))
         if kind in _MAPPINGS:
             return self._mapping(target, state, _MAPPINGS[kind], place)
         if target is _MISSING or _name(type(target)) != state["class"]:
             raise _Lost
+        if kind == "record" and isinstance(target, tuple):
+            return type(target)(*self._items(target, state["items"], place))
         is_free = self._places.is_free(state, target)
         if kind == "state":
             if not is_free:
@@ -564,8 +555,7 @@ class _Restoring:
 
     def _array(self, target: Any, state: dict[str, Any]) -> Any:
         array = state["content"].value.numpy().astype(_dtype(state["dtype"]))
-        form = array.shape, array.dtype
-        is_fitting = type(target) is np.ndarray and (target.shape, target.dtype) == form
+        is_fitting = type(target) is np.ndarray and _form(target) == _form(array)
         if not is_fitting or not self._places.may_fill(state, target):
             return array
         if not np.array_equal(target, array, equal_nan=array.dtype.kind == "f"):
@@ -647,8 +637,8 @@ def _dtype(name: Any) -> np.dtype[Any]:
     return dtype
 
 
-def _form(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """What two tensors have in common when one can take the values of the other."""
+def _form(tensor: torch.Tensor | np.ndarray) -> tuple[Any, ...]:
+    """What two tensors or arrays have in common when one can take the values of the other."""
     return tuple(tensor.shape), tensor.dtype
 
 

@@ -189,12 +189,11 @@ class Diagnosis:
         elif is_trained:
             when += ", though all was finite after the step before"
             edit = f"look for what writes into {name} between two steps, such as a sink or a hook."
-        yield (
-            "bad parameter value",
+        reason = (
             f"The {'parameter' if is_trained else 'tensor'} {name} of the model holds {value} at "
-            f"{place}{more}, and did so before {when}.",
-            edit,
+            f"{place}{more}, and did so before {when}."
         )
+        yield "bad parameter value", reason, edit
 
     def _bad_rate(self) -> Found:
         """A learning rate that is infinite, NaN or negative."""
@@ -211,11 +210,9 @@ class Diagnosis:
         ours = f"let {setter} give" if self._scheduler else "give the optimizer"
         was = f", after {good[0]:g} in a step before" if good else ""
         worse = " With a negative rate, each step makes the loss larger." if bad[0] < 0 else ""
-        yield (
-            "bad learning rate",
-            f"The learning rate was {bad[0]:g}{was}: {setter} had set it.{worse}",
-            f"{ours} finite rates of at least 0 only.",
-        )
+        reason = f"The learning rate was {bad[0]:g}{was}: {setter} had set it.{worse}"
+        edit = f"{ours} finite rates of at least 0 only."
+        yield "bad learning rate", reason, edit
 
     def _bad_setting(self) -> Found:
         """Another setting of the optimizer with which no training goes well."""
@@ -368,11 +365,9 @@ class Diagnosis:
         call = self.call
         is_normalized = call.name in _NORMALIZERS and self.node is None
         if is_normalized and _are_nan(call.results) and not largest(call.inputs) > _MODEST:
-            yield (
-                "division by zero",
-                f"The norm or deviation that `{call.name}` divides by is 0.",
-                "leave `eps` at its default, or make it larger.",
-            )
+            reason = f"The norm or deviation that `{call.name}` divides by is 0."
+            edit = "leave `eps` at its default, or make it larger."
+            yield "division by zero", reason, edit
         divisor = self._argument(_QUOTIENTS[call.name]) if call.name in _QUOTIENTS else None
         if divisor is None:
             return
@@ -404,11 +399,9 @@ class Diagnosis:
         if self.call.name == "rpow":
             base, exponent = exponent, base
         if zeros := _some((base == 0) & (exponent < 0)):
-            yield (
-                "division by zero",
-                f"{zeros} bases of `**` are 0, and a negative exponent divides by them.",
-                "add a small number to the base, such as 1e-5.",
-            )
+            reason = f"{zeros} bases of `**` are 0, and a negative exponent divides by them."
+            edit = "add a small number to the base, such as 1e-5."
+            yield "division by zero", reason, edit
         if negative := _some((base < 0) & (exponent % 1 != 0)):
             yield (
                 "outside the domain",
@@ -610,12 +603,11 @@ class Diagnosis:
             )
         elif sums and x.dim() > 1 and x.shape[-1] > 1:
             edit = _LARGEST_OFF
-        yield (
-            "exp overflow",
+        reason = (
             f"The argument of `{call.name}` reached {float(x.max()):.4g}, and "
-            f"{str(x.dtype).removeprefix('torch.')} overflows beyond {limit:.1f}.",
-            edit,
+            f"{str(x.dtype).removeprefix('torch.')} overflows beyond {limit:.1f}."
         )
+        yield "exp overflow", reason, edit
 
     def _uses(self, made: Call, *names: str) -> list[Call]:
         """The calls of some operations that were given what a call made."""
@@ -673,11 +665,9 @@ class Diagnosis:
             "" if math.isnan(size) else f"`{self.operation}` was given numbers up to {size:.3g}. "
         )
         if size <= _MODEST and self.node is None and _are_nan(call.results):
-            yield (
-                "outside the domain",
-                f"{given}`{self.operation}` is not defined for some of them.",
-                "look at what it is given, and keep it to where the operation is defined.",
-            )
+            reason = f"{given}`{self.operation}` is not defined for some of them."
+            edit = "look at what it is given, and keep it to where the operation is defined."
+            yield "outside the domain", reason, edit
         if self.phase == "forward" and call is _NO_CALL:
             yield (
                 "unknown",
@@ -716,12 +706,11 @@ class Diagnosis:
                     "take a number there that is nearer to 1.",
                 )
         if self.trials.is_from_first_step and self._helps(Change("weights")):
-            yield (
-                "initial weights too large",
-                reason,
+            edit = (
                 "begin with smaller weights, by `nn.init.xavier_uniform_` for each matrix "
-                "(book: 5.4.2).",
+                "(book: 5.4.2)."
             )
+            yield "initial weights too large", reason, edit
         is_tried = any(change.name == "lr" for change in self._changes)
         if at.lr and at.lr > 0 and at.step > 1 and not is_tried:
             yield from self._too_high(at.lr, reason, smaller_rate(self.trainer.optim, at.lr))

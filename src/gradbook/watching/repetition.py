@@ -291,17 +291,20 @@ class Repetition:
                 loss=values.get("train_loss", math.nan),
                 gradient_norm=math.hypot(*self.norms.values()) / scale if self.norms else math.nan,
             )
-        wrong = [label for label, value in values.items() if not math.isfinite(value)]
-        wrong = [label for label in wrong if self._is_looked_for(label)]
+        wrong: list[tuple[Phase, str]] = [
+            ("forward", label)
+            for label, value in values.items()
+            if self._is_looked_for(label) and not math.isfinite(value)
+        ]
         # A scaler leaves out a step whose scaled gradients have overflowed.
-        grads = [] if scaler else [n for n, norm in self.norms.items() if not math.isfinite(norm)]
-        params = [n for n, p in self.parameters.items() if not are_finite([p])]
+        norms = {} if scaler else self.norms
+        grads = [name for name, norm in norms.items() if not math.isfinite(norm)]
+        wrong += [("backward", f"the gradient of {name}") for name in grads]
+        params = [name for name, p in self.parameters.items() if not are_finite([p])]
+        wrong += [("update", f"the parameter {name}") for name in params]
         if wrong:
-            self._found(split, "forward", wrong[0])
-        elif grads:
-            self._found(split, "backward", f"the gradient of {grads[0]}")
-        elif params:
-            self._found(split, "update", f"the parameter {params[0]}")
+            self.split, (self.phase, self.what) = split, wrong[0]
+            raise Stop
         if time.perf_counter() > self.ends_at or self.at.step >= self._observed:
             raise Stop
         if split == "train":
@@ -317,10 +320,6 @@ class Repetition:
         diverged = self.trainer.history.diverged
         in_training = diverged is not None and not diverged.startswith("val_")
         return is_loss(label) and not (in_training and label.startswith("val_"))
-
-    def _found(self, split: Split, phase: Phase, what: str) -> None:
-        self.split, self.phase, self.what = split, phase, what
-        raise Stop
 
     def _note_norm(self, name: str, parameter: torch.Tensor) -> None:
         if parameter.grad is not None:

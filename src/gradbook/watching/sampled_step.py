@@ -78,7 +78,8 @@ class SampledStep:
         self._gradients: dict[int, torch.Tensor] = {}
         self._before = [[param.detach().clone() for param in layer.params] for layer in self.layers]
         self._handles: list[Any] = []
-        self._calls: _ObservedCalls | None = None
+        self._modules = modules or set()
+        self._call: tuple[nn.Module, _ObservedFunctions] | None = None
         try:
             for layer in self.layers:
                 for param in layer.params:
@@ -86,7 +87,11 @@ class SampledStep:
                         hook = param.register_post_accumulate_grad_hook
                         self._handles.append(hook(self._note_gradient))  # type: ignore[no-untyped-call]
             if modules is not None:
-                self._calls = _ObservedCalls(modules, self)
+                # PyTorch's global ones and not the model's own, so that a copy or a pickle of the
+                # model has nothing of them.
+                self._handles.append(register_module_forward_pre_hook(self._enter))
+                leave = register_module_forward_hook(self._leave, always_call=True)
+                self._handles.append(leave)
         except BaseException:
             self.release()
             raise
@@ -121,13 +126,26 @@ class SampledStep:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self._calls is not None:
-            self._calls.release()
-            self._calls = None
+        if self._call is not None:  # a second Ctrl-C passes by the hook that leaves
+            self._leave(self._call[0])
 
     def _note_gradient(self, param: torch.Tensor) -> None:
         if param.grad is not None:  # with accumulation, the last of several calls counts
             self._gradients[id(param)] = _norm(param.grad)
+
+    def _enter(self, module: nn.Module, *_: Any) -> None:
+        # Without gradients it is no step of the training.
+        is_outermost = self._call is None and id(module) in self._modules
+        if is_outermost and torch.is_grad_enabled():
+            functions = _ObservedFunctions(self)
+            self._call = module, functions
+            functions.__enter__()  # type: ignore[no-untyped-call]
+
+    def _leave(self, module: nn.Module, *_: Any) -> None:
+        if self._call is not None and self._call[0] is module:
+            functions, self._call = self._call[1], None
+            functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
+            functions.end_layer()
 
 
 def _norm(tensor: torch.Tensor) -> torch.Tensor:
@@ -139,43 +157,6 @@ def _norm(tensor: torch.Tensor) -> torch.Tensor:
         tensor = tensor.float()  # whose squares have a larger range
     norm: torch.Tensor = torch.linalg.vector_norm(tensor)
     return norm
-
-
-class _ObservedCalls:
-    """Sees what the functions give that a model calls, until `release`.
-
-    The hooks are PyTorch's global ones and not the model's own, so that a copy or a pickle of the
-    model has nothing of them.
-    """
-
-    def __init__(self, modules: set[int], step: SampledStep) -> None:
-        self._modules, self._step = modules, step
-        self._call: tuple[nn.Module, _ObservedFunctions] | None = None
-        self._handles = [
-            register_module_forward_pre_hook(self._enter),
-            register_module_forward_hook(self._leave, always_call=True),
-        ]
-
-    def release(self) -> None:
-        """Takes the hooks back."""
-        for handle in self._handles:
-            handle.remove()
-        if self._call is not None:  # a second Ctrl-C passes by the hook that leaves
-            self._leave(self._call[0])
-
-    def _enter(self, module: nn.Module, *_: Any) -> None:
-        # Without gradients it is no step of the training.
-        is_outermost = self._call is None and id(module) in self._modules
-        if is_outermost and torch.is_grad_enabled():
-            functions = _ObservedFunctions(self._step)
-            self._call = module, functions
-            functions.__enter__()  # type: ignore[no-untyped-call]
-
-    def _leave(self, module: nn.Module, *_: Any) -> None:
-        if self._call is not None and self._call[0] is module:
-            functions, self._call = self._call[1], None
-            functions.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            functions.end_layer()
 
 
 class _ObservedFunctions(TorchFunctionMode):
