@@ -54,11 +54,7 @@ _WRITTEN = ("builtins.complex", "decimal.Decimal", "fractions.Fraction")
 
 
 class Kept:
-    """A tensor or an object that was taken, and is no plain value.
-
-    Args:
-        value: A copy of a tensor, or an object itself.
-    """
+    """A copy of a tensor that was taken, or an object itself: what is no plain value."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -85,12 +81,9 @@ class _TooMuch(Exception):  # noqa: N818
 class Keeper:
     """Takes what owners keep in plain attributes, and puts it back.
 
-    Args:
-        owners: The data, the parts of the loaders, the model's layers.
-        elsewhere: What is kept in another way, such as the optimizer.
-
-    Attributes:
-        unkept: What could not be kept when it was last taken, in words.
+    Owners are the data, the parts of the loaders and the model's layers; `elsewhere` is what is
+    kept in another way, such as the optimizer. What could not be kept when it was last taken is in
+    `unkept`, in words.
     """
 
     def __init__(self, owners: Any, elsewhere: Any = ()) -> None:
@@ -414,10 +407,7 @@ class _Places:
     """Which object of now stands for which one of a state, so that two never become one.
 
     The state of an object names it by its source: the object itself, or, of a checkpoint, a number.
-
-    Args:
-        registered: Parameters and buffers, which have their values already.
-        known: The identities of what is restored in another way.
+    Parameters and buffers (`registered`) have their values already, as has what is `known`.
     """
 
     def __init__(self, registered: list[torch.Tensor], known: set[int]) -> None:

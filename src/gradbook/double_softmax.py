@@ -107,14 +107,7 @@ def _is_softmax(division: Any) -> bool:
 
 
 def tell(model: Any, step: Callable[[Any], Any], batch: Any, loss: Any) -> None:
-    """Warns if the first loss of a training takes a softmax or sigmoid twice.
-
-    Args:
-        model: The model in training.
-        step: Its `training_step`.
-        batch: What it was given.
-        loss: What it returned.
-    """
+    """Warns if the first loss of a training takes a softmax or sigmoid twice."""
     found = find(loss)
     if found is None:
         return
@@ -126,13 +119,7 @@ def tell(model: Any, step: Callable[[Any], Any], batch: Any, loss: Any) -> None:
 
 
 def words(found: Doubled, name: str, place: "Place | None" = None) -> str:
-    """What is doubled, and what to delete, in sentences.
-
-    Args:
-        found: What was found.
-        name: The model's.
-        place: Where the probabilities come from, if that is known.
-    """
+    """What is doubled in the model of a name, and what to delete, in sentences."""
     gives = "softmax" if found.gives == "division" else found.gives
     where = "" if place is None else f" ({place.text})"
     if found.takes == "logarithms":

@@ -219,11 +219,7 @@ def first_batch(loader: Any, owners: Iterable[Any] = ()) -> Any:
 class Begun(AroundLoader):
     """A loader whose first pass has begun with a look: it gives the batch that was looked at too.
 
-    Args:
-        loader: The minibatches, which may come only once.
-
-    Attributes:
-        batch: A copy of the first; None if there is none.
+    That is `batch`, as a copy; None if there is none.
     """
 
     def __init__(self, loader: Any) -> None:
@@ -290,10 +286,7 @@ def _structure(model: Any) -> list[int]:
 class _Kept:
     """What objects hold, and lists, dictionaries and objects in them, to be put back.
 
-    Args:
-        values: The objects.
-        seen: The ids of what is passed by.
-        with_tensors: Whether the values of tensors and arrays are kept too.
+    What has its id in `seen` is passed by.
     """
 
     def __init__(self, values: Iterable[Any], seen: Iterable[int], with_tensors: bool) -> None:
@@ -420,16 +413,10 @@ def give_shapes(model: Any, batch: Any, owners: Iterable[Any]) -> None:
 
 
 def rehearse_loss(model: Any, batch: Any) -> Any:
-    """Runs one batch through the network and the loss, without gradients or random numbers.
+    """Gives the network's output for a batch that may be written into, and tries the loss.
 
-    It warns if the learner's own loss stretches predictions and labels into a larger shape.
-
-    Args:
-        model: The model.
-        batch: A batch that may be written into.
-
-    Returns:
-        The network's output.
+    Nothing has a gradient then, and no random number is drawn. It warns if the learner's own loss
+    stretches predictions and labels into a larger shape.
 
     Raises:
         BatchError: If the batch does not fit the network.
@@ -515,10 +502,6 @@ _ELEMENTWISE = {
 
 class _ObservedLoss(TorchFunctionMode):
     """Sees what functions of PyTorch a loss calls with predictions and labels.
-
-    Args:
-        y_hat: The predictions.
-        y: The labels.
 
     Attributes:
         stretched: The shapes of predictions, labels and result, where the first two as they were

@@ -29,12 +29,8 @@ def told(
     """While it lasts, the first loss is looked at, in whatever loop it is computed.
 
     A tensor that was not there before the first step may be made anew in each, as the change of an
-    attacked input is: it is told only when the second loss depends on it, too.
-
-    Args:
-        model: The model, whose `training_step` returns the loss.
-        optimizer: What updates its parameters.
-        first: Called with the model, its step, its batch and the first loss.
+    attacked input is: it is told only when the second loss depends on it, too. `first` is called
+    with the model, its step, its batch and the first loss.
     """
     held = _reachable(optimizer, "", longest=None)
     if not held:  # it keeps them where nobody can look, so that nothing is known

@@ -105,11 +105,8 @@ _BINARY_CROSS_ENTROPY = (
 class Diagnosis:
     """Reads a cause off what a repetition and an observer have seen.
 
-    Attributes:
-        what: What became NaN or infinite first.
-        phase: In which part of the step.
-        call: The call that gave it; one without a name if it is not known.
-        tried: What came of the changes that were tried, in a sentence.
+    It knows `what` became NaN or infinite first, in which `phase` of the step and by which `call`,
+    which has no name if it is not known; and what came of the changes that were `tried`.
     """
 
     def __init__(self, repetition: Repetition, observer: Observer, trials: Trials) -> None:
@@ -786,11 +783,8 @@ def _interval(low: float, high: float, with_ends: bool) -> str:
 def smaller_rate(optimizer: Any, rate: float, growth: float = 0.0) -> str:
     """A rate to try instead of one that is too high, and why it is that one.
 
-    Args:
-        optimizer: The optimizer.
-        rate: Its rate.
-        growth: By which factor the gradient norm grew in the first step. Later ones tell nothing
-            about a network, whose curvature grows with its weights.
+    `growth` is the factor by which the gradient norm grew in the first step. Later steps tell
+    nothing about a network, whose curvature grows with its weights.
     """
     is_adaptive = isinstance(optimizer, _ADAM_AND_KIN)
     highest, usual = _USUAL_RATES[is_adaptive]

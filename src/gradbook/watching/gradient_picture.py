@@ -14,11 +14,7 @@ _STYLES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 
 
 def draw_gradients(rows: Sequence[LayerRow]) -> "Figure":
-    """Draws gradient, update, activation and lost units against the layers, epoch by epoch.
-
-    Args:
-        rows: What was seen, epoch after epoch. Of more than five epochs, five are drawn.
-    """
+    """Draws gradient, update, activation and lost units against the layers, of at most 5 epochs."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter

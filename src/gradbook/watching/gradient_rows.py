@@ -72,12 +72,7 @@ class LayerRow:
 def summarize(
     steps: Sequence[SampledStep], epoch: int
 ) -> tuple[list[LayerRow], list[tuple[float, float]]]:
-    """The rows of an epoch, and where each step was, with the norm of all its gradients.
-
-    Args:
-        steps: The steps sampled in the epoch, at least one.
-        epoch: The epoch, from 1.
-    """
+    """The rows of an epoch, from 1, and where each step was, with the norm of its gradients."""
     seen = _fetched(steps)
     layers = {layer.name: layer for step in steps for layer in step.layers}
     called = [name for step in steps for name in step.order]

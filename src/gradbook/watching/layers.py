@@ -30,11 +30,8 @@ def layers_of(model: Any, optimizer: Any) -> list[Layer]:
     """The layers of a model: what each of its modules holds of its own.
 
     Where a module holds several matrices, as a scratch model's W1, b1, W2, b2 or an LSTM, each is
-    a layer, with its vector. A lazy parameter belongs to none until it has a shape.
-
-    Args:
-        model: The model, which may only look like a module.
-        optimizer: Its optimizer, which may know of parameters that the model does not list.
+    a layer, with its vector. A lazy parameter belongs to none until it has a shape. The optimizer
+    may know of parameters that a model does not list which only looks like a module.
     """
     layers: list[Layer] = []
     taken: set[int] = set()

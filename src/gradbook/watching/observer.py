@@ -86,14 +86,8 @@ class Call:
 class Observer(TorchFunctionMode):
     """Notes every call of a PyTorch function, until the gradients are there.
 
-    Args:
-        outermost: The code that runs the step, where the search for a learner's line ends.
-        sees_update: Whether the step goes on to the optimizer's update.
-
-    Attributes:
-        calls: The calls, in their order.
-        num_before_update: How many of them came before the gradients were there.
-        parameters: What the update changes.
+    The search for a learner's line ends at the `outermost` code, which runs the step. With
+    `sees_update` the step goes on to the optimizer's update of the `parameters`.
     """
 
     def __init__(self, outermost: CodeType, sees_update: bool = False) -> None:

@@ -299,16 +299,14 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1
     """Repeats a training from a state on a copy, and looks for the first wrong number.
 
     Model, optimizer, data, curves and random generators stay as they are. What a model's own code
-    does elsewhere, as with a list that it fills, it does once more.
+    does elsewhere, as with a list that it fills, it does once more. No error of the repetition is
+    raised.
 
     Args:
         trainer: A trainer at the end of the epoch in which a number went wrong.
         states: States of it, oldest first: that of the beginning, and the last one that was kept,
             to begin with; empty if there is none.
         share: How many trainings go on at once, among which the time for trials is divided.
-
-    Returns:
-        What was found. No error of the repetition is raised.
     """
     try:
         if not states:

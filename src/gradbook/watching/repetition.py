@@ -96,25 +96,16 @@ class _Loader(ResumableLoader):
 
 
 class Repetition:
-    """A training, once more, on a copy.
-
-    Args:
-        trainer: A trainer at the end of the epoch in which a number went wrong.
-        kept: What `state_of` gave at the end of an earlier epoch.
-        change: What is done otherwise, to see whether it helps.
+    """A training, once more, on a copy, from what `state_of` gave at the end of an earlier epoch.
 
     Attributes:
+        change: What is done otherwise, to see whether it helps.
         fork: The copy, and
         copy: its trainer.
         steps: The last steps before, oldest first.
         at: The step that was looked at last; at the end, the one that went wrong.
-        batch: Its batch.
         what: What became NaN or infinite first.
         phase: In which part of the step; None if nothing did.
-        split: "train", or "val" if it was in the validation.
-        rates: The learning rates of the step, one for each group of parameters.
-        losses: The training losses of all steps.
-        seconds: How long it has taken.
     """
 
     def __init__(
@@ -161,21 +152,13 @@ class Repetition:
         self.split: Split = "train"
 
     def run(self) -> str | None:
-        """Repeats all up to the first wrong number.
-
-        Returns:
-            Why none was found, in words; None if there is one, or if all was finite this time.
-        """
+        """Repeats all up to the first wrong number; says why, if there was no time to."""
         if self._run(self.trainer.epoch + 1, _LIMIT_SECONDS):
             return f"its repetition took more than {_LIMIT_SECONDS:g} seconds"
         return None
 
     def run_until(self, step: int, seconds: float) -> bool:
-        """Repeats all up to a step, or to the end of the training, or to the first wrong number.
-
-        Returns:
-            Whether it came so far within so many seconds.
-        """
+        """Repeats all up to a step, or less far; returns whether the seconds sufficed."""
         self._until = step
         return not self._run(self.trainer.max_epochs, seconds)
 

@@ -38,16 +38,11 @@ _RELU = ("relu", _ACTIVE["relu"])
 
 
 class SampledStep:
-    """Sees what happens in one step of a training.
+    """Sees what happens in one step of a training, `place` epochs after its beginning.
 
     From when it is made until `finish` or `release`, each parameter tells when its gradient is
-    complete, which is before it can be clipped, and the calls of the model are observed.
-
-    Args:
-        trainer: The trainer, between two steps.
-        place: How many epochs have gone by.
-        layers: The layers, in the order in which the model lists them.
-        modules: The ids of the modules whose calls are observed; None observes none.
+    complete, which is before it can be clipped, and the calls of the modules with some ids are
+    observed; of none, if None are given.
 
     Attributes:
         seen: By (layer, what), tensors that are still on their devices: of "gradient", "weight"
@@ -57,7 +52,6 @@ class SampledStep:
         functions: By layer, the activation function that follows it.
         num_examples: By layer, the examples for which its units were looked at.
         order: The names of the layers in the order in which they were called.
-        is_scaled: Whether the loss is multiplied, so that gradients of 16 bits do not become 0.
     """
 
     def __init__(

@@ -55,8 +55,7 @@ def find_symptoms(
 
     Args:
         rows: What was seen, epoch after epoch, the layers from input to output.
-        totals: The steps sampled, each as (epochs gone by, norm of all gradients together before
-            clipping).
+        totals: The steps sampled, each as (epochs gone by, norm of all gradients before clipping).
         clip: To what the gradients are clipped; 0 if they are not.
         lr: The learning rate; anything but a number if it is not known.
     """

@@ -29,18 +29,11 @@ _LOST = 10
 
 @dataclass(frozen=True)
 class Trial:
-    """The outcome of training with a change.
+    """The outcome of training with a change: whether it was done in time, and the losses.
 
     Attributes:
-        change: The change.
-        is_done: Whether the trial ended before the time was over.
-        has_failed: Whether a number still became NaN or infinite.
-        num_steps: How many steps were taken.
-        start: The loss of the first step.
         num_averaged: How many losses `first` and `last` are the means of: those of an epoch, or of
             half the trial, whichever is less. Single batches differ too much to be compared.
-        first: The mean loss of the first steps.
-        last: The mean loss of the last steps.
     """
 
     change: Change
@@ -75,13 +68,9 @@ class Trial:
 
 
 class Trials:
-    """Tries changes on a copy of a training, and reports the outcomes.
+    """Tries changes on a copy of a training, in a time that is divided among `share` trainings.
 
-    Args:
-        trainer: The trainer whose training went wrong.
-        states: States of it, oldest first: that of the beginning, and the last one kept.
-        repetition: The repetition that found the wrong number, from the last state.
-        share: How many trainings run at once; the time is divided among them.
+    The repetition began at the last of the states, the first of which is that of the beginning.
     """
 
     def __init__(
