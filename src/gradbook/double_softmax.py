@@ -97,12 +97,8 @@ def _is_softmax(division: Any) -> bool:
         return False
     with suppress(Exception):  # they are freed after the backward pass
         above, below = division._saved_self, division._saved_other
-        if above is not None and below is not None and above.dim():
-            return any(
-                below.shape == above.sum(dim, keepdim=True).shape
-                and torch.allclose(below, above.sum(dim, keepdim=True))
-                for dim in range(above.dim())
-            )
+        sums = [above.sum(dim, keepdim=True) for dim in range(above.dim())]
+        return any(below.shape == s.shape and torch.allclose(below, s) for s in sums)
     return False
 
 

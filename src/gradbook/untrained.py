@@ -228,49 +228,45 @@ def _reachable(
     found: dict[int, tuple[str, torch.Tensor]] = {}
     seen: set[int] = set()
     # The nearest first, so that a long way to a thing does not hide what lies behind it.
-    waiting: deque[tuple[Any, str, int]] = deque()
-
-    def look(value: Any, name: str, depth: int) -> None:
-        if depth <= _DEEPEST and not isinstance(value, _HOLDS_NONE):
-            waiting.append((value, name, depth))
-
-    def look_at(value: Any, name: str, depth: int) -> None:
-        if id(value) in seen:
-            return
-        seen.add(id(value))
-        if isinstance(value, torch.Tensor):
-            if value.is_leaf and value.requires_grad:
-                found[id(value)] = name, value
-            elif value.grad_fn is not None:  # a result, whose source nothing else may hold
-                for key, leaf in _leaves_of(value)[0].items():
-                    found.setdefault(key, (f"what {name} was computed from", leaf))
-        elif isinstance(value, nn.Module):
-            own = {k: v for k, v in vars(value).items() if k not in _OF_EVERY_MODULE}
-            look_in({**value._parameters, **value._modules, **own}, name, depth)
-        elif isinstance(value, Mapping | list | tuple | set | frozenset):
-            if longest is None or len(value) <= longest:
-                items = value.items() if isinstance(value, Mapping) else enumerate(value)
-                for key, item in list(items):
-                    look(key, name, depth + 1)
-                    look(item, f"{name}[{key!r:.40}]", depth + 1)
-        elif isinstance(value, types.FunctionType | types.MethodType):
-            function = getattr(value, "__func__", value)
-            if isinstance(function, types.FunctionType):
-                for variable in closed_over(function).values():
-                    look(variable, name, depth + 1)
-            look(getattr(value, "__self__", None), name, depth + 1)
-        elif not _is_library(type(value).__module__) or hasattr(value, "param_groups"):
-            look_in(getattr(value, "__dict__", {}), name, depth)
-
-    def look_in(attributes: Mapping[str, Any], name: str, depth: int) -> None:
-        for key, item in list(attributes.items()):
-            if key not in _NOT_ITS_OWN:
-                look(item, _attribute(name, key), depth + 1)
-
-    look(root, name, 0)
+    waiting: deque[tuple[Any, str, int]] = deque([(root, name, 0)])
     while waiting:
-        look_at(*waiting.popleft())
+        value, name, depth = waiting.popleft()
+        if id(value) in seen or depth > _DEEPEST:
+            continue
+        seen.add(id(value))
+        if not isinstance(value, torch.Tensor):
+            inner = _items_of(value, name, longest)
+            waiting += [(v, n, depth + 1) for v, n in inner if not isinstance(v, _HOLDS_NONE)]
+        elif value.is_leaf and value.requires_grad:
+            found[id(value)] = name, value
+        elif value.grad_fn is not None:  # a result, whose source nothing else may hold
+            for key, leaf in _leaves_of(value)[0].items():
+                found.setdefault(key, (f"what {name} was computed from", leaf))
     return found
+
+
+def _items_of(value: Any, name: str, longest: int | None) -> Iterator[tuple[Any, str]]:
+    """What an object holds, with names."""
+    attributes: Mapping[str, Any] = {}
+    if isinstance(value, nn.Module):
+        own = {k: v for k, v in vars(value).items() if k not in _OF_EVERY_MODULE}
+        attributes = {**value._parameters, **value._modules, **own}
+    elif isinstance(value, Mapping | list | tuple | set | frozenset):
+        if longest is None or len(value) <= longest:
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for key, item in list(items):
+                yield key, name
+                yield item, f"{name}[{key!r:.40}]"
+    elif isinstance(value, types.FunctionType | types.MethodType):
+        function = getattr(value, "__func__", value)
+        if isinstance(function, types.FunctionType):
+            yield from ((variable, name) for variable in closed_over(function).values())
+        yield getattr(value, "__self__", None), name
+    elif not _is_library(type(value).__module__) or hasattr(value, "param_groups"):
+        attributes = getattr(value, "__dict__", {})
+    for key, item in list(attributes.items()):
+        if key not in _NOT_ITS_OWN:
+            yield item, _attribute(name, key)
 
 
 _OF_EVERY_MODULE = vars(nn.Module())

@@ -532,7 +532,7 @@ class Diagnosis:
             growths = [after / before for before, after in pairwise(rising)]
             edit = smaller_rate(self.trainer.optim, rate, growths[0])
             is_steady = all(factor / 10 < growth < factor * 10 for growth in growths)
-            if is_steady and self._is_plain() and self._is_linear():
+            if is_steady and self._is_quadratic():
                 # With gradient descent on a quadratic, the gradient along the steepest direction
                 # is multiplied by 1 - lr * curvature in each step.
                 edit = f"lr={rounded_down(rate / 10)}, a tenth of {rate:g}."
@@ -571,16 +571,13 @@ class Diagnosis:
             return ""
         return f" The {self._scheduler} had raised the learning rate to {rate:g}."
 
-    def _is_plain(self) -> bool:
-        """Whether the optimizer is gradient descent without memory."""
+    def _is_quadratic(self) -> bool:
+        """Whether it is plain gradient descent, and outputs are linear in what it trains."""
         optimizer = self.trainer.optim
+        is_plain = isinstance(optimizer, SGD)
         if isinstance(optimizer, torch.optim.SGD):
-            return not any(group["momentum"] for group in optimizer.param_groups)
-        return isinstance(optimizer, SGD)
-
-    def _is_linear(self) -> bool:
-        """Whether there is one layer of weights, so that outputs are linear in what is trained."""
-        return sum(p.dim() > 1 for p in self.repetition.parameters.values()) <= 1
+            is_plain = not any(group["momentum"] for group in optimizer.param_groups)
+        return is_plain and sum(p.dim() > 1 for p in self.repetition.parameters.values()) <= 1
 
     def _exponential(self) -> Found:
         call, x = self.call, self._argument(0)

@@ -323,12 +323,10 @@ def examine(trainer: "Trainer", states: Sequence[dict[str, Any]], share: int = 1
             else:
                 observer = repetition.observe()
             found = Diagnosis(repetition, observer, Trials(trainer, states, repetition, share))
-            cause, reason, edit = found.cause()
+            cause = found.cause()
             return PostMortem(
                 found.what,
-                cause,
-                reason,
-                edit,
+                *cause,
                 found.tried,
                 phase=found.phase,
                 split=repetition.split,

@@ -29,42 +29,22 @@ _LOST = 10
 
 @dataclass(frozen=True)
 class Trial:
-    """The outcome of training with a change: whether it was done in time, and the losses.
+    """What came of training with a change, and the mean losses of its first and last steps.
 
     Attributes:
+        outcome: "broken" if numbers became NaN, infinite or far too large, "frozen" if the loss
+            did not change, "learning" if it fell, below that of the first step, too, "finite" if
+            not; empty if the time was over before.
         num_averaged: How many losses `first` and `last` are the means of: those of an epoch, or of
             half the trial, whichever is less. Single batches differ too much to be compared.
     """
 
     change: Change
-    is_done: bool = False
-    has_failed: bool = False
+    outcome: str = ""
     num_steps: int = 0
-    start: float = math.nan
     num_averaged: int = 0
     first: float = math.nan
     last: float = math.nan
-
-    @property
-    def is_of_use(self) -> bool:
-        """Whether all numbers stayed finite and bounded, and the loss changed."""
-        is_bad = self.has_failed or self.is_blowing_up or self.is_frozen
-        return self.is_done and not is_bad
-
-    @property
-    def is_learning(self) -> bool:
-        """Whether the loss also fell, below that of the first step, too."""
-        return self.is_of_use and self.last < min(self.start, self.first)
-
-    @property
-    def is_blowing_up(self) -> bool:
-        """Whether the loss has grown so much that it would soon be infinite, too."""
-        return abs(self.last) > _BLOWN_UP * max(abs(self.start), 1.0)
-
-    @property
-    def is_frozen(self) -> bool:
-        """Whether the loss hardly changed: numbers stay finite also where nothing is learned."""
-        return abs(self.last - self.start) <= _FROZEN * abs(self.start)
 
 
 class Trials:
@@ -114,22 +94,20 @@ class Trials:
             if change not in self._done:
                 self._done[change] = self._trained_with(change)
             trial = self._done[change]
-            if trial.is_learning:
+            if trial.outcome == "learning":
                 return change
-            if trial.is_of_use:
+            if trial.outcome == "finite":
                 finite = finite or change
         return finite
 
     def told(self, changes: Sequence[Change]) -> str:
         """The outcomes of some changes as a sentence; empty if there was no time for any."""
         done = [self._done[change] for change in changes if change in self._done]
-        done = [trial for trial in done if trial.is_done]
+        done = [trial for trial in done if trial.outcome]
         start = f"the end of epoch {self._epoch}" if self._epoch else "the beginning"
-        useful = sorted(
-            (trial for trial in done if trial.is_of_use), key=lambda t: not t.is_learning
-        )
-        if useful:
-            helped = useful[0]
+        first_with = {trial.outcome: trial for trial in reversed(done)}
+        helped = first_with.get("learning") or first_with.get("finite")
+        if helped is not None:
             loss = ""
             if math.isfinite(helped.first + helped.last):
                 fell = helped.last < helped.first
@@ -146,7 +124,7 @@ class Trials:
         if not done:
             return ""
         names = listed([_spoken(trial.change) for trial in done], "or")
-        broke = [trial.has_failed or trial.is_blowing_up for trial in done]
+        broke = [trial.outcome == "broken" for trial in done]
         came = ["numbers still became NaN, infinite or far too large"] if any(broke) else []
         came += [] if all(broke) else ["the loss did not change"]
         return (
@@ -163,8 +141,16 @@ class Trials:
         losses = again.losses
         num = max(1, min(self._trainer.num_train_batches, len(losses) // 2))
         first, last = fmean(losses[:num] or [math.nan]), fmean(losses[-num:] or [math.nan])
-        start, has_failed = losses[0] if losses else math.nan, again.phase is not None
-        return Trial(change, is_done, has_failed, len(losses), start, num, first, last)
+        start = losses[0] if losses else math.nan
+        if not is_done:
+            outcome = ""
+        elif again.phase is not None or abs(last) > _BLOWN_UP * max(abs(start), 1.0):
+            outcome = "broken"
+        elif abs(last - start) <= _FROZEN * abs(start):
+            outcome = "frozen"
+        else:
+            outcome = "learning" if last < min(start, first) else "finite"
+        return Trial(change, outcome, len(losses), num, first, last)
 
 
 def _spoken(change: Change) -> str:
