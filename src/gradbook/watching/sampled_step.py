@@ -19,6 +19,8 @@ FLAT = 0.05
 #: The functions whose units are called saturated where they are flat; others are called dead.
 SATURATING = ("sigmoid", "tanh", "hardtanh")
 
+#: Between which outputs a function is not flat, if that is all there is to it.
+_Interval = tuple[float, float] | None
 #: Activation functions by the name of PyTorch's function.
 _ACTIVATIONS = {
     **{name: name for name in ("relu", "relu6", "sigmoid", "tanh", "gelu", "silu", "mish")},
@@ -93,13 +95,6 @@ class SampledStep:
     def note(self, layer: str, what: str, value: torch.Tensor) -> None:
         """Keeps something that was seen, without looking at it."""
         self.seen.setdefault((layer, what), []).append(value)
-
-    def note_units(self, layer: str, function: str, useful: torch.Tensor, dim: int) -> None:
-        """Keeps for which part of the examples each unit gave something to learn from."""
-        others = [each for each in range(useful.dim()) if each != dim % useful.dim()]
-        self.note(layer, "useful", useful.float().mean(dim=others))
-        self.functions[layer] = function
-        self.num_examples[layer] = self.num_examples.get(layer, 0) + len(useful)
 
     def finish(self) -> None:
         """Compares the weights with those before, and lets the model go."""
@@ -212,7 +207,7 @@ class _ObservedFunctions(TorchFunctionMode):
         self,
         layer: Layer,
         function: str,
-        active: tuple[float, float] | None,
+        active: _Interval,
         output: torch.Tensor,
         inputs: torch.Tensor | None,
     ) -> None:
@@ -232,7 +227,12 @@ class _ObservedFunctions(TorchFunctionMode):
             return
         # A convolution's units are its channels.
         has_channels = output.dim() > 3 or any(param.dim() > 2 for param in layer.params)
-        self._step.note_units(layer.name, function, useful, 1 if has_channels else -1)
+        units = 1 if has_channels else useful.dim() - 1
+        examples = [dim for dim in range(useful.dim()) if dim != units]
+        self._step.note(layer.name, "useful", useful.float().mean(dim=examples))
+        self._step.functions[layer.name] = function
+        self._step.num_examples.setdefault(layer.name, 0)
+        self._step.num_examples[layer.name] += len(useful)
 
     def end_layer(self) -> None:
         """Keeps the output of the last layer: its activation function, if any, was called."""
@@ -241,9 +241,7 @@ class _ObservedFunctions(TorchFunctionMode):
             self._step.note(layer.name, "activation", _norm(output) ** 2 / max(output.numel(), 1))
         self._last = None
 
-    def _function(
-        self, name: str, args: Any, kwargs: Any
-    ) -> tuple[str, tuple[float, float] | None]:
+    def _function(self, name: str, args: Any, kwargs: Any) -> tuple[str, _Interval]:
         """The activation function that a call is of, or "", and between what it is not flat."""
         name = name.removesuffix("_")
         if name == "hardtanh":
