@@ -67,8 +67,6 @@ class Kept:
             return False
         return bool(((mine == theirs) | ((mine != mine) & (theirs != theirs))).all())
 
-    __hash__ = None  # type: ignore[assignment]
-
 
 class _Lost(Exception):  # noqa: N818 - no error: the rest is put back
     """Something that is not there any more, and that nothing of a checkpoint can make anew."""

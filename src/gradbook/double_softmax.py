@@ -28,8 +28,7 @@ from gradbook.untrained import nodes_behind
 #: What takes logits, by the name of its gradient, and what it does with them itself.
 _TAKES = {"LogSoftmax": "softmax", "LogSigmoid": "sigmoid", "SoftMarginLoss": "sigmoid"}
 _TAKES |= {"BinaryCrossEntropyWithLogits": "sigmoid"}
-#: What takes logarithms of probabilities.
-_TAKES_LOG = {"NllLoss", "NllLoss2D", "NllLossNd"}
+_TAKES |= dict.fromkeys(("NllLoss", "NllLoss2D", "NllLossNd"), "logarithms")
 #: What gives probabilities.
 _GIVES = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 #: What only looks at its input in another way, or copies or selects parts of it.
@@ -67,7 +66,7 @@ class Doubled:
 def find(loss: Any) -> Doubled | None:
     """What is doubled on the way to a loss, a tensor with its graph; None if nothing is."""
     for node in nodes_behind(loss):
-        takes = "logarithms" if _name(node) in _TAKES_LOG else _TAKES.get(_name(node))
+        takes = _TAKES.get(_name(node))
         gives = None if takes is None else _gives(_input(node))
         if takes is not None and gives is not None:
             return Doubled(gives, takes)

@@ -245,7 +245,8 @@ class Repetition:
                     if largest([tensor]) > 1:
                         tensor /= largest([tensor])
         self.batch = copy_batch(batch)
-        self.rates = rates_of(copied.optim)
+        rates = [group.get("lr") for group in groups_of(copied.optim)]
+        self.rates = [float(rate) for rate in rates if isinstance(rate, int | float | torch.Tensor)]
         self.before = {n: t.detach().clone() for n, t in _changed_by_steps(copied).items()}
         self.sources = copied.position.sources()
         self.counts = (copied.train_batch_idx, copied.val_batch_idx)
@@ -331,12 +332,6 @@ class Repetition:
             values = [m.values[-1] for label, m in meters if self._is_looked_for(label)]
             tensors = [value for value in values if isinstance(value, torch.Tensor)]
             observer.root = next((t for t in tensors if not are_finite([t])), None)
-
-
-def rates_of(optimizer: Any) -> list[float]:
-    """The learning rates of an optimizer, one for each group of parameters."""
-    rates = [group.get("lr") for group in groups_of(optimizer)]
-    return [float(rate) for rate in rates if isinstance(rate, int | float | torch.Tensor)]
 
 
 def _changed_by_steps(trainer: Any) -> dict[str, torch.Tensor]:
