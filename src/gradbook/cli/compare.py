@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option, picture_files
+from gradbook.cli.options import (
+    Parser,
+    add_common_options,
+    add_output_option,
+    add_runs_option,
+    pictures,
+)
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table
 from gradbook.errors import GradbookError
@@ -30,18 +36,13 @@ def run(arguments: list[str]) -> Outcome:
     """Compares the runs that `arguments` name."""
     parser = Parser("compare", "What differs between runs, and their curves in one picture.")
     parser.add_argument("run", metavar="RUN", nargs="*", help="a run's name, or its folder")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="the picture, .svg or .png (default: compare.svg and compare.png beside the first "
-        "run, in place of those of the last comparison)",
-    )
+    where = "beside the first run, in place of those of the last comparison"
+    add_output_option(parser, "compare", where)
     add_runs_option(parser)
     add_common_options(parser)
     asked = parser.read(arguments)
     if len(asked.run) < 2:
         raise UsageError("Name two runs or more, such as mlp-1 mlp-2. `gradbook runs` lists them.")
-    paths = picture_files(asked.output, "compare")
     runs = [load(name, asked.runs) for name in asked.run]
     folders = [os.path.realpath(stored.folder) for stored in runs]
     for name, folder in zip(asked.run, folders, strict=True):
@@ -64,7 +65,7 @@ def run(arguments: list[str]) -> Outcome:
         "pictures": [],
     }
     lines = [*_differences(names, settings, differ), "", *_results(names, runs), ""]
-    note = ""
+    paths, note = pictures(asked.output, "compare"), ""
     if not asked.output:
         paths = [runs[0].parent / path for path in paths]
         note = " (the next comparison takes their place; --output FILE keeps one)"

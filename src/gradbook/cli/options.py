@@ -33,6 +33,18 @@ if typing.TYPE_CHECKING:
     from gradbook.display.finding import Finding
 
 
+class Given(NamedTuple):
+    """A value from the command line, and how it was written there."""
+
+    text: str
+    value: Any
+
+    @classmethod
+    def of(cls, value: Any) -> "Given":
+        """The same of what argparse has read, which has no text for a switch."""
+        return value if isinstance(value, cls) else cls(show(value), value)
+
+
 @dataclass(frozen=True)
 class Option:
     """One constructor argument, as an option.
@@ -79,7 +91,7 @@ class Option:
         """What stands for the value in the help."""
         return placeholder(self.kind)
 
-    def read(self, text: str) -> "Given":
+    def read(self, text: str) -> Given:
         """The value that `text` stands for, or argparse's error if it stands for none."""
         try:
             return Given(text, read_value(text, self.kind))
@@ -90,16 +102,16 @@ class Option:
             raise argparse.ArgumentTypeError(message) from None
 
 
+#: What reads the text of an option.
+Reader = Callable[[Option, str], Any]
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, with errors as exceptions and a suggestion for an option that does not exist."""
 
-    def __init__(self, command: str, description: str | None = None) -> None:
-        super().__init__(
-            prog=f"gradbook {command}",
-            description=description,
-            add_help=False,
-            allow_abbrev=False,
-        )
+    def __init__(self, command: str, description: str | None = None, **more: Any) -> None:
+        name = f"gradbook {command}"
+        super().__init__(name, None, description, add_help=False, allow_abbrev=False, **more)
         self.register("type", None, _filled)  # what reads an option that names no type of its own
 
     def error(self, message: str) -> NoReturn:
@@ -112,10 +124,6 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parses what is known of `arguments`, and returns the rest.
 
-        Args:
-            arguments: The words.
-            before: Values for options that these do not name.
-
         Raises:
             HelpRequest: If they ask for the help, whatever else they say.
         """
@@ -126,15 +134,7 @@ class Parser(argparse.ArgumentParser):
     def read(
         self, arguments: Sequence[str], before: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Parses all of `arguments`, or says which of them is unknown.
-
-        Args:
-            arguments: The words.
-            before: Values for options that these do not name.
-
-        Raises:
-            HelpRequest: If they ask for the help, whatever else they say.
-        """
+        """Parses all of `arguments`, or says which of them is unknown; `before` is the default."""
         values, unknown = self.read_known(arguments, before)
         if not unknown:
             return values
@@ -193,9 +193,8 @@ def add_common_options(group: argparse._ActionsContainer) -> None:
 
 def add_runs_option(group: argparse._ActionsContainer) -> None:
     """Adds the folder of the runs."""
-    group.add_argument(
-        "--runs", default="runs", metavar="DIR", help="folder for runs (default: runs)"
-    )
+    told = "folder for runs (default: runs)"
+    group.add_argument("--runs", default="runs", metavar="DIR", help=told)
 
 
 def add_display_options(group: argparse._ActionsContainer) -> None:
@@ -206,57 +205,71 @@ def add_display_options(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="how progress is shown (default: auto)",
     )
+    add_quiet_option(group)
+
+
+def add_quiet_option(group: argparse._ActionsContainer) -> None:
+    """Adds that nothing is shown."""
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def add_output_option(group: argparse._ActionsContainer, name: str) -> None:
-    """Adds where a command that draws leaves its picture: `picture_files` reads it."""
+def add_output_option(
+    group: argparse._ActionsContainer, name: str, where: str = "in this folder"
+) -> None:
+    """Adds where a command leaves its picture, which without it is called `name`."""
     group.add_argument(
         "--output",
         metavar="FILE",
-        help=f"the picture, .svg or .png (default: {name}.svg and {name}.png in this folder)",
+        type=_picture,
+        help=f"the picture, .svg or .png (default: {name}.svg and {name}.png {where})",
     )
 
 
-def picture_files(output: str | None, name: str) -> list[Path]:
-    """The files that a picture is to be saved in.
+def _picture(text: str) -> Path:
+    path = Path(_filled(text))
+    if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
+        raise argparse.ArgumentTypeError(f"a picture ends in .svg or .png, but not {text!r}.")
+    return path
 
-    Args:
-        output: What was given for --output.
-        name: What the files are called without it.
 
-    Raises:
-        UsageError: If it ends in neither .svg nor .png.
-    """
-    if output is None:
-        return [Path(f"{name}.{kind}") for kind in PICTURE_KINDS]
-    if Path(output).suffix.lower().lstrip(".") not in PICTURE_KINDS:
-        raise UsageError(f"--output: a picture ends in .svg or .png, but not {output!r}.")
-    return [Path(output)]
+def pictures(output: Path | None, name: str) -> list[Path]:
+    """The files for a picture: what was given for --output, or both kinds in this folder."""
+    return [Path(f"{name}.{kind}") for kind in PICTURE_KINDS] if output is None else [output]
 
 
 def drawn(
-    found: "Finding",
-    files: Sequence[Path],
-    output: str | None,
-    facts: dict[str, Any],
-    head: str | None = None,
+    found: "Finding", name: str, output: Path | None, facts: dict[str, Any], *head: str
 ) -> Outcome:
     """Saves the picture of what a command has found, and says it.
 
     Args:
         found: What was found.
-        files: What `picture_files` gave.
-        output: What was given for --output.
+        name: What the picture is called without --output.
+        output: What was given for it.
         facts: All of it for --json, but the pictures.
-        head: A line that says what was looked at.
+        head: What was looked at.
     """
+    files = pictures(output, name)
     found.save(*files)
-    pictures = [str(file) for file in files]
+    facts["pictures"] = [str(file) for file in files]
     note = "" if output else " (the next one takes its place; --output FILE keeps it)"
-    told = [] if head is None else [head, ""]
-    told += [repr(found), "", f"picture: {', '.join(pictures)}{note}"]
-    return Outcome({**facts, "pictures": pictures}, "\n".join(told))
+    lines = [*head, *[""] * len(head), repr(found), ""]
+    return Outcome(facts, "\n".join([*lines, f"picture: {', '.join(facts['pictures'])}{note}"]))
+
+
+def add_number(
+    group: argparse._ActionsContainer,
+    flag: str,
+    kind: type[int | float],
+    told: str,
+    default: float | None = None,
+    **more: Any,
+) -> None:
+    """Adds an option of a command's own: a whole number above 0, or with `float` any number."""
+    note = "" if default is None else f" (default: {show(default)})"
+    known: dict[str, Any] = {"metavar": placeholder(kind), "help": told + note, **more}
+    reader = positive_number if kind is int else any_number
+    group.add_argument(flag, type=reader, default=default, **known)
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -282,25 +295,13 @@ def any_number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"expected {error}, but got {shown(text)}") from None
 
 
-class Given(NamedTuple):
-    """A value from the command line, and how it was written there."""
-
-    text: str
-    value: Any
-
-
 def options_of(
     Class: type, group: str, defaults: dict[str, Any] | None = None, skip: Collection[str] = ()
 ) -> list[Option]:
     """The options for what `Class` is constructed from, in the order of its signature.
 
-    An argument that cannot be written as text is left out, if it has a default.
-
-    Args:
-        Class: The class.
-        group: Whose options they are.
-        defaults: The command's own defaults, which replace those of the class.
-        skip: Arguments that are not to be options.
+    An argument that cannot be written as text is left out, if it has a default. `defaults` are the
+    command's own, which replace those of the class.
 
     Raises:
         ConfigError: If it cannot be known what it is constructed from.
@@ -323,25 +324,21 @@ def options_of(
 def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> list[list[Option]]:
     """Gives every option its flag. The first to ask gets the plain name, later ones a prefix.
 
-    With the prefix of its group each is known, too.
-
-    Args:
-        groups: The options, the group that comes first first.
-        taken: Flags of the command itself.
+    With the prefix of its group each is known, too. Flags of the command itself are `taken`.
     """
     used = set(taken)
-    named = []
+    flagged = []
     for group in groups:
-        flagged = []
+        named = []
         for option in group:
             flag = option.plain
             while (spellings := _spellings(flag, option.kind)) & used:
                 flag = f"--{option.group}-{flag[2:]}"
             used |= spellings
-            flagged.append(replace(option, flag=flag))
-        named.append(flagged)
-    every = [option for group in named for option in group]
-    return [[_with_full_flag(option, every, taken, used) for option in group] for group in named]
+            named.append(replace(option, flag=flag))
+        flagged.append(named)
+    every = [option for group in flagged for option in group]
+    return [[_with_full_flag(option, every, taken, used) for option in group] for group in flagged]
 
 
 def _with_full_flag(
@@ -366,22 +363,15 @@ def add_options(
     parser: argparse.ArgumentParser,
     title: str,
     options: Iterable[Option],
-    read: "Callable[[Option, str], Any] | None" = None,
+    read: Reader = Option.read,
 ) -> None:
-    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result.
-
-    Args:
-        parser: The parser.
-        title: The heading.
-        options: The options.
-        read: Reads an option's text in the place of `Option.read`.
-    """
+    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result."""
     group = parser.add_argument_group(title)
     for option in options:
         notes = [f"not {', '.join(option.rivals)}"] if option.rivals else []
         if option.default is REQUIRED:
             notes.insert(0, "required")
-        elif not _is_empty(option.default):
+        elif not (isinstance(option.default, str | list | tuple) and not option.default):
             notes.insert(0, f"default: {show(option.default)}")
         note = f"({'; '.join(notes)})" if notes else ""
         text = f"{option.help} {note}".strip().replace("%", "%%")
@@ -397,27 +387,15 @@ def _add_option(
     option: Option,
     flags: Sequence[str],
     text: str,
-    read: "Callable[[Option, str], Any] | None",
+    read: Reader,
 ) -> None:
-    common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
-    if option.kind is bool and read is not None:  # one of several values, or both
-        group.add_argument(
-            *flags,
-            type=partial(read, option),
-            nargs="?",
-            const=Given("true", True),
-            metavar="BOOL",
-            **common,
-        )
-    elif option.kind is bool:
-        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
-    else:
-        reader = option.read if read is None else partial(read, option)
-        group.add_argument(*flags, type=reader, metavar=option.metavar, **common)
-
-
-def _is_empty(default: Any) -> bool:
-    return isinstance(default, str | list | tuple) and not default
+    known: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
+    if option.kind is bool and read is Option.read:
+        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **known)
+        return
+    if option.kind is bool:  # one of several values, or both
+        known |= {"nargs": "?", "const": Given("true", True)}
+    group.add_argument(*flags, type=partial(read, option), metavar=option.metavar, **known)
 
 
 def with_value(flag: str, text: str) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from gradbook.cli.options import Given, Option, Parser, add_options, show, with_value
+from gradbook.cli.options import Given, Option, Parser, Reader, add_options, with_value
 from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.runs.restored import is_a_place
@@ -42,26 +42,18 @@ class Recorded:
         if len(command) < 2 or command[0] != verb:
             self.refuse(f"it is not one of `gradbook {verb}`.")
 
-    def read(
-        self,
-        options: Sequence[Option] = (),
-        read_swept: "Callable[[Option, str], Any] | None" = None,
-    ) -> argparse.Namespace:
+    def read(self, options: Sequence[Option], read: Reader) -> argparse.Namespace:
         """The values of what is taken from the file; an option that it lacks leaves no trace.
-
-        Args:
-            options: The settings of model, data set and trainer.
-            read_swept: Reads an option's text in the place of `Option.read`.
 
         Raises:
             CorruptFileError: If the file says anything else.
         """
-        parser = Parser("", None)
+        parser = Parser("")
         parser.add_argument(*_PASSED_OVER, "--seed", dest="passed_over")
         self.add_own(parser)
         for action in parser._actions:
             action.default = argparse.SUPPRESS
-        add_options(parser, "", options, read_swept)
+        add_options(parser, "", options, read)
         try:
             values, unknown = parser.parse_known_args(self.words)
         except UsageError as error:
@@ -90,7 +82,7 @@ class Recorded:
         Raises:
             ConfigError: If it is a place, and nobody else has named one.
         """
-        text, plain = value if isinstance(value, Given) else (show(value), value)
+        text, plain = Given.of(value)
         if not is_a_place(option.name, plain) or plain == option.default:
             return value
         if self.given is not None and option.name in self.given:

@@ -104,13 +104,11 @@ def plan_of(
     if max_epochs is not None:
         arguments += ["--trainer-max-epochs", str(max_epochs)]
     try:
-        plan = read_plan([*arguments, *options], recorded)
+        return read_plan([*arguments, *options], recorded)
     except UsageError as error:
         if options:
             raise
         recorded.refuse(str(error))
-    assert isinstance(plan, Plan)
-    return plan
 
 
 def resume_command(run: StoredRun) -> str:
@@ -192,8 +190,7 @@ def _plan_of_a_script(
 
     def trusted(group: str, name: str, value: Any, default: Any) -> Any:
         option = known[group].get(name) or Option(name, group, Any, default)
-        value = recorded.trusted(option, value)
-        return value.value if isinstance(value, Given) else value
+        return Given.of(recorded.trusted(option, value)).value
 
     arguments = arguments_of(run, found["model"].Class, found["data"].Class, trusted)
     arguments["trainer"]["max_epochs"] = max_epochs

@@ -11,15 +11,14 @@ from gradbook.cli.options import (
     Given,
     Option,
     Parser,
-    add_common_options,
     add_display_options,
+    add_number,
     add_runs_option,
-    any_number,
     asks_for_help,
     positive_number,
     with_value,
 )
-from gradbook.cli.plan import folder_name
+from gradbook.cli.plan import add_name_option
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import must_be_named
@@ -57,16 +56,8 @@ def run(arguments: list[str]) -> Outcome:
     """Trains the settings that `arguments` name."""
     arguments, before = _as_before(arguments)
     subject = read_subject(
-        "sweep",
-        arguments,
-        _add_options,
-        title="Sweep",
-        summary=SUMMARY,
-        read_swept=_read,
-        before=before,
+        "sweep", arguments, _add_options, title="Sweep", summary=SUMMARY, read=_read, before=before
     )
-    if isinstance(subject, Outcome):
-        return subject
     own = subject.own
     from gradbook.sweeps.plan import Plan, owners_of
     from gradbook.sweeps.results import load
@@ -137,42 +128,20 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         help="where to train: processes, here (this process alone), ray or dask; ray:HOST:PORT or "
         "dask:tcp://HOST:PORT connects to a running cluster (default: auto)",
     )
-    group.add_argument(
-        "--workers",
-        type=positive_number,
-        metavar="INT",
-        help="the number of trainings at the same time",
-    )
+    add_number(group, "--workers", int, "the number of trainings at the same time")
     group.add_argument("--resume", metavar="DIR", help="resume the sweep in this folder")
     add_runs_option(group)
-    group.add_argument(
-        "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
-    )
+    add_name_option(group, "name of the sweep's folder (default: the model's)")
     add_display_options(group)
-    add_common_options(group)
 
 
 def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
     """Adds what a sweep that was stopped takes from its file: nothing of it leads anywhere."""
-    group.add_argument(
-        "--seeds",
-        type=positive_number,
-        metavar="INT",
-        help="train each setting with this number of seeds: --seed (default: 0) and the following",
-    )
-    group.add_argument(
-        "--samples",
-        type=positive_number,
-        metavar="INT",
-        help="try so many random combinations instead of all",
-    )
+    told = "train each setting with this number of seeds: --seed (default: 0) and the following"
+    add_number(group, "--seeds", int, told)
+    add_number(group, "--samples", int, "try so many random combinations instead of all")
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
-    group.add_argument(
-        "--trials",
-        type=positive_number,
-        metavar="INT",
-        help="how many settings Optuna tries (default: 20)",
-    )
+    add_number(group, "--trials", int, "how many settings Optuna tries (default: 20)")
     group.add_argument(
         "--pruner",
         default="median",
@@ -185,13 +154,8 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         default=True,
         help="train members that differ only in numbers as one, which is faster (default: true)",
     )
-    group.add_argument(
-        "--level",
-        type=any_number,
-        metavar="FLOAT",
-        help="the table tells after how many epochs a member reached this value (default: the "
-        "median of what the settings reach)",
-    )
+    told = "the table tells after how many epochs a member reached this value (default: the "
+    add_number(group, "--level", float, told + "median of what the settings reach)")
 
 
 def _as_before(arguments: list[str]) -> tuple[list[str], Recorded | None]:
