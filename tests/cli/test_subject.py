@@ -76,5 +76,5 @@ def test_options_may_be_read_as_several_values():
     def read_swept(option, text):
         return [option.read(item).value for item in text.split(",")]
 
-    subject = read("linear-regression", "--lr", "0.1,0.2", read_swept=read_swept)
+    subject = read("linear-regression", "--lr", "0.1,0.2", read=read_swept)
     assert subject.arguments["model"]["lr"] == [0.1, 0.2]

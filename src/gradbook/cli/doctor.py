@@ -14,30 +14,14 @@ from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
 
 #: What gradbook uses, needed or not. torchvision is listed because learners ask for it.
-PACKAGES = (
-    "torch",
-    "numpy",
-    "matplotlib",
-    "rich",
-    "platformdirs",
-    "filelock",
-    "fastjsonschema",
-    "joblib",
-    "networkx",
-    "pandas",
-    "ipython",
-    "ipykernel",
-    "safetensors",
-    "onnx",
-    "tensorboard",
-    "wandb",
-    "mlflow-skinny",
-    "optuna",
-    "distributed",
-    "ray",
-    "torchvision",
+NEEDED: tuple[str, ...] = (
+    *("torch", "numpy", "matplotlib", "rich", "platformdirs", "filelock", "fastjsonschema"),
+    *("joblib", "networkx", "pandas"),
 )
-NEEDED = PACKAGES[: PACKAGES.index("ipython")]
+PACKAGES = (
+    *(*NEEDED, "ipython", "ipykernel", "safetensors", "onnx", "tensorboard", "wandb"),
+    *("mlflow-skinny", "optuna", "distributed", "ray", "torchvision"),
+)
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -63,15 +47,17 @@ def run(arguments: list[str]) -> Outcome:
 
 def packages(problems: list[str]) -> dict[str, str | None]:
     """The version of each package, None where it is not installed. Nothing is imported."""
-    versions: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-            if name in NEEDED:
-                problems.append(f"{name} is not installed. Install it: pip install {name}")
+    versions = {name: _version(name) for name in PACKAGES}
+    absent = [name for name in NEEDED if versions[name] is None]
+    problems += [f"{name} is not installed. Install it: pip install {name}" for name in absent]
     return versions
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def torch_facts(problems: list[str]) -> dict[str, Any]:
@@ -125,10 +111,7 @@ def terminal_facts() -> dict[str, Any]:
 
 def d2l_facts(problems: list[str]) -> dict[str, Any]:
     """Whose `d2l` Python imports: gradbook's, the original's or another."""
-    try:
-        original: str | None = metadata.version("d2l")
-    except metadata.PackageNotFoundError:
-        original = None
+    original = _version("d2l")
     spec = importlib.util.find_spec("d2l")
     places = list(spec.submodule_search_locations or []) if spec is not None else []
     folder = Path(places[0]) if places else None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 
 
@@ -35,9 +35,7 @@ def run(arguments: list[str]) -> Outcome:
     path = asked.output or Path(restored.run.folder) / f"model{SUFFIXES[asked.to]}"
     exported = export(restored.model, path, asked.to, batch[:-1])
     facts = {
-        "run": restored.run.name,
-        "checkpoint": restored.checkpoint.stem,
-        "epoch": restored.run.checkpoint_epoch(restored.checkpoint.stem),
+        **checkpoint_facts(restored),
         "to": asked.to,
         "file": str(exported.path),
         "num_bytes": exported.num_bytes,

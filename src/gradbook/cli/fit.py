@@ -19,7 +19,7 @@ from gradbook.history import History
 from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
 from gradbook.record import Sink
-from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
+from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, results_of
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import seed_everything
@@ -128,12 +128,8 @@ def _facts(
     status = getattr(trainer, "status", None)
     if error is not None and status not in ("finished", "diverged"):  # it may fail to be kept
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    last = history[-1] if len(history) else {}
-    best = {}
-    for label in last:
-        if label.startswith("val_"):
-            row = history.best(label)
-            best[label] = {"value": row[label], "epoch": row["epoch"]} if row else None
+    reached = results_of(history)
+    labels = [label for label in reached["final"] if label.startswith("val_")]
     seconds = clock.epoch_seconds
     judged = verdict(history if trainer is None or len(history) == 0 else trainer)
     return {
@@ -145,9 +141,8 @@ def _facts(
         "settings": plan.settings,
         "seed": plan.seed,
         "device": _device(model),
-        "epochs": len(history),
-        "final": {label: y for label, y in last.items() if label != "epoch"},
-        "best": best,
+        **reached,
+        "best": {label: reached["best"].get(label) for label in labels},
         "diverged": history.diverged,
         "verdict": {"label": judged.label, "reason": judged.reason, "text": str(judged)},
         "findings": list(getattr(trainer, "findings", ())),

@@ -7,7 +7,7 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.runs.format import INSPECT_FOLDER, INSPECT_PICTURES
@@ -31,12 +31,9 @@ def run(arguments: list[str]) -> Outcome:
 
     report = inspect(restored.model, restored.data, asked.train)
     folder = inside(restored.run.folder, INSPECT_FOLDER)
-    suffix = "-train" if asked.train else ""
-    files = [str(file) for file in draw(report, restored, folder, suffix)]
+    files = draw(report, restored, folder, "-train" if asked.train else "")
     facts = {
-        "run": restored.run.name,
-        "checkpoint": restored.checkpoint.stem,
-        "epoch": restored.run.checkpoint_epoch(restored.checkpoint.stem),
+        **checkpoint_facts(restored),
         "split": "train" if asked.train else "val",
         **report.facts(),
         "pictures": files,
@@ -50,17 +47,12 @@ def run(arguments: list[str]) -> Outcome:
         repr(report),
         "",
     ]
-    lines += [f"pictures  {file}" for file in files[:1]]
-    lines += [f"          {file}" for file in files[1:]]
+    lines += [f"{'' if index else 'pictures':<10}{file}" for index, file in enumerate(files)]
     return Outcome(facts, "\n".join(lines))
 
 
 def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> list[Path]:
-    """Writes the pictures of a report into `folder`, in place of those of an earlier one.
-
-    Returns:
-        The files.
-    """
+    """Writes the pictures of a report into `folder`, in place of those of an earlier one."""
     from matplotlib.figure import Figure
 
     from gradbook.errors import DataError, ModelError

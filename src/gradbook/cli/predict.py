@@ -4,7 +4,7 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.errors import ConfigError, DataError, GradbookWarning, warn
 from gradbook.runs.restored import Restored
@@ -18,27 +18,18 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("predict", "Classifies images with a trained model.")
     add_run_options(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
-    parser.add_argument(
-        "--invert",
-        action="store_true",
-        help="invert the images, for dark figures on a bright background",
-    )
+    told = "invert the images, for dark figures on a bright background"
+    parser.add_argument("--invert", action="store_true", help=told)
     add_common_options(parser)
     asked = parser.read(arguments)
     restored = restore(asked)
     results = classify(restored, asked.images, asked.invert)
     errors = [result["error"] for result in results if "error" in result]
-    which = restored.checkpoint.stem
-    facts = {
-        "run": restored.run.name,
-        "checkpoint": which,
-        "epoch": restored.run.checkpoint_epoch(which),
-        "images": results,
-    }
+    facts = {**checkpoint_facts(restored), "images": results}
     error = DataError("\nerror: ".join(errors)) if errors else None
     lines = describe(results)
     if lines:
-        lines = [checkpoint_text(restored.run, which), "", *lines]
+        lines = [checkpoint_text(restored.run, restored.checkpoint.stem), "", *lines]
     return Outcome(facts, "\n".join(lines), error=error)
 
 
@@ -118,15 +109,9 @@ def describe(results: list[dict[str, Any]]) -> list[str]:
     done = [result for result in results if "classes" in result]
     if not done:
         return []
-    width = max(len(result["file"]) for result in done)
-    cells = [[f"{c['name']} {c['probability']:.2f}" for c in result["classes"]] for result in done]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            [
-                result["file"].ljust(width),
-                *(cell.ljust(w) for cell, w in zip(row, widths, strict=True)),
-            ]
-        ).rstrip()
-        for result, row in zip(done, cells, strict=True)
+    rows = [
+        [result["file"], *(f"{c['name']} {c['probability']:.2f}" for c in result["classes"])]
+        for result in done
     ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -26,7 +26,6 @@ from gradbook.storage import as_word, check_folder_name
 
 def add_run_options(parser: argparse._ActionsContainer) -> None:
     """Adds what every command takes that needs a run's model."""
-    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
     parser.add_argument(
         "--checkpoint",
@@ -36,7 +35,8 @@ def add_run_options(parser: argparse._ActionsContainer) -> None:
 
 
 def add_class_options(parser: argparse._ActionsContainer) -> None:
-    """Adds where runs are, and what may be loaded to rebuild one."""
+    """Adds the run, where runs are, and what may be loaded to rebuild one."""
+    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_runs_option(parser)
     for flag, what in (("--model", "model"), ("--data", "data set")):
         parser.add_argument(
@@ -45,12 +45,8 @@ def add_class_options(parser: argparse._ActionsContainer) -> None:
     add_set_option(parser)
 
 
-def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
-    """Rebuilds what a run trained.
-
-    Args:
-        asked: The options of `add_run_options`.
-        need_data: Whether the data are needed, too.
+def restore(asked: argparse.Namespace) -> Restored:
+    """Rebuilds what a run trained, as the options of `add_run_options` ask for it.
 
     Raises:
         ConfigError: If there is no such run, or it has a class that the command line must name.
@@ -59,7 +55,14 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
     """
     run = load(asked.run, asked.runs)
     checkpoint_of(run, asked.checkpoint)  # what is not there is said before any code is loaded
-    return rebuild(run, plan_of(run, asked).recipe, asked.checkpoint, need_data)
+    return rebuild(run, plan_of(run, asked).recipe, asked.checkpoint)
+
+
+def checkpoint_facts(restored: Restored) -> dict[str, Any]:
+    """Which run and checkpoint are looked at, for --json."""
+    which = restored.checkpoint.stem
+    epoch = restored.run.checkpoint_epoch(which)
+    return {"run": restored.run.name, "checkpoint": which, "epoch": epoch}
 
 
 def plan_of(

@@ -8,7 +8,6 @@ from gradbook.cli.restored import add_class_options, plan_of
 def run(arguments: list[str]) -> Outcome:
     """Trains on, in the run's own folder."""
     parser = Parser("resume", "Goes on with a run from its last checkpoint.")
-    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
     told = "the number of epochs in all, those done before included (default: as planned)"
     add_number(parser, "--max-epochs", int, told)

@@ -182,16 +182,10 @@ def _results(stored: StoredRun) -> list[str]:
         epochs = str(stored.history).splitlines()
     lines += epochs
     if stored.best:
-        lines += [
-            "",
-            *table(
-                {
-                    "": list(stored.best),
-                    "best": [rounded(best, "value") for best in stored.best.values()],
-                    "epoch": [str(best["epoch"]) for best in stored.best.values()],
-                }
-            ),
-        ]
+        bests = stored.best.values()
+        values = [rounded(best, "value") for best in bests]
+        epochs = [str(best["epoch"]) for best in bests]
+        lines += ["", *table({"": list(stored.best), "best": values, "epoch": epochs})]
     return lines
 
 
@@ -204,20 +198,18 @@ def _unusable(stored: StoredRun) -> CorruptFileError | None:
             return error
         if not os.path.lexists(path):
             continue
-        reason = (
-            "is not a file"
-            if not os.path.isfile(path)
-            else "is empty"
-            if path.stat().st_size == 0
-            else "cannot be read"
-            if not os.access(path, os.R_OK)
-            else None
+        if not os.path.isfile(path):
+            reason = "is not a file"
+        elif path.stat().st_size == 0:
+            reason = "is empty"
+        elif not os.access(path, os.R_OK):
+            reason = "cannot be read"
+        else:
+            continue
+        return CorruptFileError(
+            f"{path} {reason}. The figures above do not depend on it; put a copy in its place, "
+            f"or do without it."
         )
-        if reason:
-            return CorruptFileError(
-                f"{path} {reason}. The figures above do not depend on it; put a copy in its place, "
-                f"or do without it."
-            )
     return None
 
 
