@@ -48,12 +48,7 @@ DATA_SET = Kind("data set", DATA, ("train_dataloader", "val_dataloader"), "DataM
 
 @dataclass(frozen=True)
 class Found:
-    """A class that was asked for by name.
-
-    Attributes:
-        name: The name to ask for it again.
-        Class: The class.
-    """
+    """A class that was asked for by name, and the name to ask for it again."""
 
     name: str
     Class: type
@@ -65,11 +60,7 @@ class Found:
 
 
 def find(text: str, kind: Kind) -> Found:
-    """The class that `text` names.
-
-    Args:
-        text: A name of ours, `file.py`, `file.py:Class`, `module:Class` or `module`.
-        kind: What it must be.
+    """The class that `text` names: ours, `file.py`, `file.py:Class`, `module:Class` or `module`.
 
     Raises:
         ConfigError: If there is no such thing, or it is of another kind.

@@ -17,13 +17,7 @@ from gradbook.cli.options import (
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table
 from gradbook.errors import GradbookError
-from gradbook.runs.comparison import (
-    differing,
-    names_of,
-    save_overlay,
-    settings_of,
-    summary_of,
-)
+from gradbook.runs import comparison
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun, load
 from gradbook.verdicts import verdict
@@ -48,19 +42,16 @@ def run(arguments: list[str]) -> Outcome:
     for name, folder in zip(asked.run, folders, strict=True):
         if folders.count(folder) > 1:
             raise UsageError(f"{name!r} is named more than once. Name each run once.")
-    names, settings = names_of(runs), [settings_of(stored) for stored in runs]
-    differ = differing(settings)
+    names = comparison.names_of(runs)
+    settings = [comparison.settings_of(stored) for stored in runs]
+    named, differ = list(zip(names, settings, strict=True)), comparison.differing(settings)
     facts: dict[str, Any] = {
         "differences": {
-            setting: {
-                name: each[setting]
-                for name, each in zip(names, settings, strict=True)
-                if setting in each
-            }
-            for setting in differ
+            key: {name: each[key] for name, each in named if key in each} for key in differ
         },
         "results": [
-            {**summary_of(stored), "name": name} for name, stored in zip(names, runs, strict=True)
+            {**comparison.summary_of(stored), "name": name}
+            for name, stored in zip(names, runs, strict=True)
         ],
         "pictures": [],
     }
@@ -72,7 +63,7 @@ def run(arguments: list[str]) -> Outcome:
     error = None
     if any(len(stored.history) for stored in runs):
         try:
-            save_overlay(runs, paths)
+            comparison.save_overlay(runs, paths)
             facts["pictures"] = [str(path) for path in paths]
             lines.append(f"picture: {', '.join(facts['pictures'])}{note}")
         except GradbookError as raised:  # the tables are worth having all the same
@@ -120,12 +111,10 @@ def _in_blocks(columns: Mapping[str, Sequence[str]]) -> list[str]:
     first, *rest = columns
     lines: list[str] = []
     while rest:
-        num_fitting = len(rest)
-        while True:
+        for num_fitting in range(len(rest), 0, -1):  # the first column and one more at least
             block = table({name: columns[name] for name in (first, *rest[:num_fitting])})
-            if num_fitting == 1 or max(map(len, block)) <= room:
+            if max(map(len, block)) <= room:
                 break
-            num_fitting -= 1
         lines += ["", *block] if lines else block
         rest = rest[num_fitting:]
     return lines

@@ -66,14 +66,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: What follows the name of the program; by default the process's own arguments.
-
-    Returns:
-        The exit code.
-    """
+    """Runs the command that `argv` names, by default the process's own; returns the exit code."""
     arguments = normalized(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments and not asks_for_help(arguments)
     stdout = sys.stdout
@@ -131,22 +124,17 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     error, quiet = outcome.error, "--quiet" in arguments
     if isinstance(error, BrokenPipeError):
         return _gone(error)
-    hung_up = isinstance(error, Terminated) and error.hung_up
     message = report.describe(error, arguments) if error is not None else ""
-    if error is not None and not hung_up:
+    if error is not None and not (isinstance(error, Terminated) and error.hung_up):
+        told = message if isinstance(error, KeyboardInterrupt) else f"error: {message}"
         if report.wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()
-        elif isinstance(error, KeyboardInterrupt):
-            told = message
-        else:
-            told = f"error: {message}"
         print(printable(told), file=sys.stderr)
     code = outcome.code if error is None else report.exit_code(error)
     if json_stream is not None:
         facts = outcome.facts
         if error is not None:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            status = "interrupted" if interrupted else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             facts = {"status": status, **facts, "error": message}
         report.print_json({**facts, "exit_code": code}, json_stream)
     elif outcome.text and (outcome.code or not quiet):

@@ -23,6 +23,7 @@ from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, results_of
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import seed_everything
+from gradbook.timing import Timer
 from gradbook.trainer import Trainer
 from gradbook.verdicts import verdict
 
@@ -31,36 +32,23 @@ _WIDTH = 96
 
 
 class Clock(Sink):
-    """Notes when each epoch ended.
+    """Measures each epoch, its validation included; there is no timer until a training opens."""
 
-    Attributes:
-        epoch_seconds: The duration of each finished epoch, its validation included.
-        has_begun: Whether a training was opened.
-    """
-
-    def __init__(self) -> None:
-        self.epoch_seconds: list[float] = []
-        self.has_begun = False
+    timer: Timer | None = None
 
     def open(self, board: Any, trainer: Any = None) -> None:
         """Training begins."""
-        self.has_begun = True
-        self._before = time.perf_counter()
+        self.timer = Timer()
 
     def end_epoch(self, trainer: Any) -> None:
         """An epoch is over."""
-        now = time.perf_counter()
-        self.epoch_seconds.append(now - self._before)
-        self._before = now
+        assert self.timer is not None
+        self.timer.stop()
+        self.timer.start()
 
 
 def fit(plan: Plan, resume: Path | None = None) -> Outcome:
-    """Trains as planned, and keeps the run however the training ends.
-
-    Args:
-        plan: The training.
-        resume: The folder of a run to resume, instead of a new one.
-    """
+    """Trains as planned, in a new folder or on in `resume`; keeps the run however it ends."""
     started = time.perf_counter()
     data = model = trainer = None
     error: BaseException | None = None
@@ -89,7 +77,7 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         recorder.discard()  # where nothing was trained
         facts = _facts(plan, data, model, trainer, clock, error)
         folder = recorder.folder if trainer is not None else None
-        curves = [folder / name for name in CURVE_FILES] if folder is not None else []
+        curves = [] if folder is None else [folder / name for name in CURVE_FILES]
         facts |= {
             "seconds": time.perf_counter() - started,
             "folder": None if folder is None else str(folder),
@@ -101,7 +89,7 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         if folder is not None and stopped:
             facts["resume"] = _resume_command(folder)
         code = 0 if facts["status"] == "finished" else 1
-        text = _summary(plan, facts, trainer) if clock.has_begun else ""
+        text = _summary(plan, facts, trainer) if clock.timer is not None else ""
         return Outcome(facts, text, code, error)
 
 
@@ -130,7 +118,7 @@ def _facts(
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
     reached = results_of(history)
     labels = [label for label in reached["final"] if label.startswith("val_")]
-    seconds = clock.epoch_seconds
+    seconds = clock.timer.times if clock.timer is not None else []
     judged = verdict(history if trainer is None or len(history) == 0 else trainer)
     return {
         "status": status,

@@ -8,10 +8,12 @@ what remained of it was smaller than what had to be built around it.
 import argparse
 import inspect
 import re
+import textwrap
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -50,11 +52,9 @@ class Option:
     """One constructor argument, as an option.
 
     Attributes:
-        name: The argument's name.
         group: "model", "data" or "trainer".
         kind: Its annotation, or the type of its default, or nothing.
         default: Its default, or REQUIRED.
-        help: What its docstring says.
         flag: How it is written on the command line.
         declared: Whether `kind` is an annotation.
         full: The flag with its group, by which it is known whoever has the same name.
@@ -242,12 +242,8 @@ def drawn(
 ) -> Outcome:
     """Saves the picture of what a command has found, and says it.
 
-    Args:
-        found: What was found.
-        name: What the picture is called without --output.
-        output: What was given for it.
-        facts: All of it for --json, but the pictures.
-        head: What was looked at.
+    The picture is `output`, or called `name`; the facts are for --json, and `head` says what was
+    looked at.
     """
     files = pictures(output, name)
     found.save(*files)
@@ -452,18 +448,12 @@ def _section_of_arguments(docstring: str) -> dict[str, str]:
     for line in lines:
         if re.fullmatch(r"(Args|Arguments|Parameters):", line.strip()):
             break
+    section = takewhile(lambda line: not line.strip() or line[0].isspace(), lines)
     texts: dict[str, str] = {}
     names: list[str] = []
-    margin = None
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if not line.strip():
-            continue
-        if indent == 0:
-            break
-        margin = indent if margin is None else margin
-        entry = re.match(r"([\w*, ]+?)\s*(\([^)]*\))?:\s*(.*)", line.strip())
-        if indent == margin and entry:
+    for line in textwrap.dedent("\n".join(section)).splitlines():
+        entry = re.match(r"(?!\s)([\w*, ]+?)\s*(\([^)]*\))?:\s*(.*)", line)
+        if entry:
             names = [name.strip(" *") for name in entry[1].split(",")]
             texts.update(dict.fromkeys(names, entry[3]))
         else:

@@ -29,9 +29,9 @@ class Plan(Chosen):
 
     runs: str
     name: str
-    display: str
-    checkpoint_steps: int | None
-    words: list[str] | None
+    display: str = "auto"
+    checkpoint_steps: int | None = None
+    words: list[str] | None = None
 
     @property
     def repeat(self) -> str | None:
@@ -40,15 +40,7 @@ class Plan(Chosen):
 
 
 def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
-    """The plan that the words after `gradbook train` ask for.
-
-    Args:
-        arguments: The words.
-        before: What holds for options that these do not name.
-
-    Raises:
-        HelpRequest: If they ask for help.
-    """
+    """The plan that the words after `gradbook train` ask for, as `read_subject` reads them."""
     subject = read_subject(
         "train", arguments, _add_options, title="Run", summary=SUMMARY, before=before
     )

@@ -42,54 +42,43 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
     import torch
 
     from gradbook.checks import at_rest
-    from gradbook.inspection.classification import (
-        class_names,
-        classifies,
-        gives_probabilities,
-        probabilities,
-    )
-    from gradbook.inspection.images import (
-        border_brightness,
-        first_images,
-        looks_inverted,
-        read_image,
-        shape_of,
-    )
+    from gradbook.inspection import classification, images
     from gradbook.inspection.predictions import batches_and_outputs, device_of
 
     model, data = restored.model, restored.data
     batch, Y_hat = next(batches_and_outputs(model, data, train=True))
-    if not classifies(model, batch, Y_hat) or Y_hat.dim() != 2:
+    if not classification.classifies(model, batch, Y_hat) or Y_hat.dim() != 2:
         raise ConfigError(
             f"{restored.run.name} is no classifier of images: its model "
             f"{type(model).__name__} is a regression. Name the run of a classifier."
         )
     try:
-        known = first_images(data)
+        known = images.first_images(data)
     except DataError as error:
         raise ConfigError(f"{restored.run.name} does not classify images. {error}") from None
-    shape, border = shape_of(known), border_brightness(known)
+    shape, border = images.shape_of(known), images.border_brightness(known)
     # Asked of a whole batch, because one row of logits may look like probabilities.
-    are_probabilities = gives_probabilities(Y_hat)
-    names = class_names(data, Y_hat.shape[1])
+    are_probabilities = classification.gives_probabilities(Y_hat)
+    names = classification.class_names(data, Y_hat.shape[1])
     results: list[dict[str, Any]] = []
     for path in paths:
         try:
-            X = read_image(path, shape, invert)
+            X = images.read_image(path, shape, invert)
         except DataError as error:
             results.append({"file": path, "error": str(error)})
             continue
-        inverted = looks_inverted(X, border)
+        inverted = images.looks_inverted(X, border)
         if inverted:
+            own = images.border_brightness(X)
             warn(
-                f"{path} has a border of brightness {border_brightness(X):.2f}, but those of the "
-                f"training images have {border:.2f}: bright and dark seem to be exchanged. "
+                f"{path} has a border of brightness {own:.2f}, but those of the training images "
+                f"have {border:.2f}: bright and dark seem to be exchanged. "
                 f"It is classified as it is; {'do without' if invert else 'try'} --invert.",
                 GradbookWarning,
             )
         with at_rest(model):
             y_hat = model(X.reshape(1, *batch[0].shape[1:]).to(device_of(model)))
-        best = probabilities(model, y_hat, are_probabilities)[0].cpu().float()
+        best = classification.probabilities(model, y_hat, are_probabilities)[0].cpu().float()
         top = torch.topk(best, min(NUM_BEST, len(best)))
         results.append(
             {

@@ -22,11 +22,9 @@ _PASSED_OVER = ("--data", "--runs", "--name")
 
 @dataclass(frozen=True)
 class Recorded:
-    """The options of a command as run.json or sweep.json holds them.
+    """The options, `words`, of a command as `file`, a run.json or sweep.json, holds them.
 
     Attributes:
-        file: The file, for messages.
-        words: The options.
         add_own: Adds those of the command's own options that are taken from the file.
         given: Settings by name that the command line gives with --set, as texts; None where it
             can give each as an option.
@@ -54,10 +52,7 @@ class Recorded:
         for action in parser._actions:
             action.default = argparse.SUPPRESS
         add_options(parser, "", options, read)
-        try:
-            values, unknown = parser.parse_known_args(self.words)
-        except UsageError as error:
-            self.refuse(str(error))
+        values, unknown = self._parse(parser)
         if unknown:
             self.refuse(
                 f"it says {unknown[0]!r}, which is no setting of the model, the data set or the "
@@ -70,11 +65,14 @@ class Recorded:
         """The seed, which is needed before it is known which other options there are."""
         parser = Parser("")
         parser.add_argument("--seed", type=kind)
+        seed: int | None = self._parse(parser)[0].seed
+        return seed
+
+    def _parse(self, parser: Parser) -> tuple[argparse.Namespace, list[str]]:
         try:
-            seed: int | None = parser.parse_known_args(self.words)[0].seed
+            return parser.parse_known_args(self.words)
         except UsageError as error:
             self.refuse(str(error))
-        return seed
 
     def trusted(self, option: Option, value: Any) -> Any:
         """A setting's value from the file; that of --set in its stead where it is a place.
@@ -85,11 +83,12 @@ class Recorded:
         text, plain = Given.of(value)
         if not is_a_place(option.name, plain) or plain == option.default:
             return value
-        if self.given is not None and option.name in self.given:
-            return option.read(self.given[option.name])
-        words = ["--set", f"{option.name}={text}"]
         if self.given is None:
             words = with_value(option.flag, text)
+        elif option.name in self.given:
+            return option.read(self.given[option.name])
+        else:
+            words = ["--set", f"{option.name}={text}"]
         raise ConfigError(
             f"{self.file} names a place: {option.name} is {text!r}. gradbook reads and writes "
             f"nowhere because a folder names it. If you trust it, add: {shlex.join(words)}"
@@ -105,14 +104,9 @@ class Recorded:
 
 def add_set_option(group: argparse._ActionsContainer) -> None:
     """Adds how a place that a run was trained with is given once more."""
-    group.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        type=_name_and_value,
-        action="append",
-        default=[],
-        help="a file, a folder or an address that the run was given: none is taken from its file",
-    )
+    told = "a file, a folder or an address that the run was given: none is taken from its file"
+    kind: dict[str, Any] = {"type": _name_and_value, "action": "append", "default": []}
+    group.add_argument("--set", metavar="NAME=VALUE", help=told, **kind)
 
 
 def _name_and_value(text: str) -> tuple[str, str]:
