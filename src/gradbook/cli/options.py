@@ -98,8 +98,7 @@ class Option:
         except ValueError as error:
             told = self.declared or isinstance(error, TooLargeError)
             reason = "" if told else f", as its default {show(self.default)} is"
-            message = f"expected {error}{reason}, but got {shown(text)}"
-            raise argparse.ArgumentTypeError(message) from None
+            raise unexpected(text, f"{error}{reason}") from None
 
 
 #: What reads the text of an option.
@@ -268,6 +267,11 @@ def add_number(
     group.add_argument(flag, type=reader, default=default, **known)
 
 
+def unexpected(text: str, wanted: str) -> argparse.ArgumentTypeError:
+    """Argparse's error for the text of an option that is not what was wanted."""
+    return argparse.ArgumentTypeError(f"expected {wanted}, but got {shown(text)}")
+
+
 def asks_for_help(arguments: Sequence[str]) -> bool:
     """Whether a command line asks for help, whatever else it says."""
     return bool({"-h", "--help"} & set(arguments))
@@ -277,9 +281,7 @@ def positive_number(text: str) -> int:
     """The whole number above 0 that a command's own option takes."""
     if not text.isdecimal() or len(text) > 18 or int(text) == 0:
         limit = " of at most 18 digits" if text.isdecimal() and len(text) > 18 else ""
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number above 0{limit}, but got {shown(text)}"
-        )
+        raise unexpected(text, f"a whole number above 0{limit}")
     return int(text)
 
 
@@ -288,7 +290,7 @@ def any_number(text: str) -> float:
     try:
         return float(read_value(text, float))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected {error}, but got {shown(text)}") from None
+        raise unexpected(text, str(error)) from None
 
 
 def options_of(

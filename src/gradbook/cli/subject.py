@@ -16,12 +16,13 @@ from gradbook.cli.options import (
     asks_for_help,
     give_flags,
     options_of,
+    unexpected,
     with_value,
 )
 from gradbook.cli.reading import REQUIRED
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import HelpRequest, UsageError
-from gradbook.errors import GradbookWarning, shown, warn
+from gradbook.errors import GradbookWarning, warn
 from gradbook.registry import DATA, MODELS
 from gradbook.runs.restored import Recipe
 
@@ -234,9 +235,7 @@ def _seed(text: str) -> int:
 
     # A text that is too long for a seed may be too long for int() as well.
     if not text.isdecimal() or len(text) > 20 or int(text) >= SEED_LIMIT:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {shown(text)}"
-        )
+        raise unexpected(text, f"a whole number from 0 to {SEED_LIMIT - 1}")
     return int(text)
 
 
@@ -257,18 +256,13 @@ def _check_complete(
 
 
 def _tell_whose(
-    options: Iterable[Option],
-    words: Iterable[str],
-    owners: dict[str, type],
-    skipped: Collection[str],
+    options: list[Option], words: list[str], owners: dict[str, type], skipped: Collection[str]
 ) -> None:
     """Says which of several owners got an option that was written without saying whose it is."""
     flags = {word.partition("=")[0].replace("--no-", "--", 1) for word in words}
     flags -= set(skipped)
-    by_plain: dict[str, list[Option]] = {}
-    for option in options:
-        by_plain.setdefault(option.plain, []).append(option)
-    for plain, shared in by_plain.items():
+    for plain in dict.fromkeys(option.plain for option in options):
+        shared = [option for option in options if option.plain == plain]
         others = [option for option in shared if option.flag != plain]
         if plain not in flags or not others or all(option.flag in flags for option in others):
             continue

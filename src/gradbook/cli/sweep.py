@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 from gradbook.cli.options import (
     Given,
@@ -16,6 +15,7 @@ from gradbook.cli.options import (
     add_runs_option,
     asks_for_help,
     positive_number,
+    unexpected,
     with_value,
 )
 from gradbook.cli.plan import add_name_option
@@ -24,7 +24,6 @@ from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import must_be_named
 from gradbook.cli.subject import Subject, read_subject
 from gradbook.cli.texts import members_line
-from gradbook.errors import shown
 from gradbook.registry import DATA, known_name
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
@@ -69,7 +68,8 @@ def run(arguments: list[str]) -> Outcome:
         for key, (group, name) in owners.items()
         if name in subject.arguments[group]
     }
-    settings["seed"] = _seeds(subject)
+    first = subject.seed if subject.is_seed_given else 0
+    settings["seed"] = first if own.seeds is None else range(first, first + own.seeds)
     plan = Plan(
         subject.model.Class,
         subject.data.Class,
@@ -203,11 +203,6 @@ def _words(subject: Subject) -> list[str]:
     return words
 
 
-def _seeds(subject: Subject) -> Any:
-    first = subject.seed if subject.is_seed_given else 0
-    return first if subject.own.seeds is None else range(first, first + subject.own.seeds)
-
-
 def _read(option: Option, text: str) -> Given:
     """The value, or the values, that stand in an option's text."""
     from gradbook.errors import ConfigError
@@ -215,19 +210,19 @@ def _read(option: Option, text: str) -> Given:
 
     match = _RANGE.fullmatch(text.strip())
     if match is not None:
-        kind, *ends = match[1], match[2], match[3]
-        low, high = (option.read(end).value for end in ends)
+        low, high = (option.read(end).value for end in (match[2], match[3]))
+        count = None if match[4] is None else positive_number(match[4])
         try:
-            return Given(text, Range(low, high, _count(match[4]), is_log=kind == "log"))
+            return Given(text, Range(low, high, count, is_log=match[1] == "log"))
         except ConfigError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     if _ALMOST_RANGE.fullmatch(text.strip()) and option.kind is not str:
         numbers = re.findall(_NUMBER, text)
         form = ":".join(numbers[:3]) if len(numbers) > 1 else "0.01:1:5"
-        raise argparse.ArgumentTypeError(
-            f"expected values with commas between them, or a range: log:{form} for values evenly "
-            f"spaced by ratio, or lin:{form} by difference, but got {shown(text)}"
+        wanted = (
+            f"a range: log:{form} for values evenly spaced by ratio, or lin:{form} by difference"
         )
+        raise unexpected(text, f"values with commas between them, or {wanted}")
     items = _split(text)
     if len(items) == 1 and not text.strip().endswith(","):
         return option.read(items[0])
@@ -237,16 +232,10 @@ def _read(option: Option, text: str) -> Given:
     return Given(text, [given.value for given in values])
 
 
-def _count(text: str | None) -> int | None:
-    return None if text is None else positive_number(text)
-
-
 def _split(text: str) -> list[str]:
     """Splits at the commas that stand in no brackets."""
     item = r"\s*(?:\[[^\[\]]*\]|[^,\[\]]+)\s*"
     items = [found.strip() for found in re.findall(item, text)]
     if not re.fullmatch(f"{item}(?:,{item})*,?", text) or not all(items):
-        raise argparse.ArgumentTypeError(
-            f"expected values with commas between them, such as 1,2, but got {shown(text)}"
-        )
+        raise unexpected(text, "values with commas between them, such as 1,2")
     return items
