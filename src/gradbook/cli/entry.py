@@ -11,9 +11,8 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import gradbook
@@ -21,7 +20,7 @@ from gradbook.cli import report
 from gradbook.cli.options import asks_for_help, normalized
 from gradbook.errors import did_you_mean
 from gradbook.escape import printable
-from gradbook.interrupts import SIGNALS, Terminated
+from gradbook.interrupts import SIGNALS, Terminated, handled
 
 COMMANDS = {
     "train": "train a model, and keep the run in a folder",
@@ -154,23 +153,12 @@ def _gone(error: BaseException) -> int:
     return report.exit_code(error)
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable() -> contextlib.AbstractContextManager[None]:
     """Lets SIGTERM and SIGHUP end a command as Ctrl-C does, so that what was reached is kept."""
 
     def end(number: int, *_: object) -> NoReturn:
         raise Terminated(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     # What is ignored stays so: `nohup` asks for that. Ctrl-C is Python's own.
-    ours = [n for n in before if n != signal.SIGINT and before[n] != signal.SIG_IGN]
-    try:
-        for number in ours:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
+    ours = set(SIGNALS) - {signal.SIGINT}
+    return handled([n for n in ours if signal.getsignal(n) != signal.SIG_IGN], end)

@@ -1,7 +1,7 @@
 """`gradbook inspect`: what a trained model gets right and wrong."""
 
 import contextlib
-from collections.abc import Callable
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -58,25 +58,20 @@ def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> lis
     from gradbook.errors import DataError, ModelError
     from gradbook.inspection import ClassifierReport, show_weights
 
-    drawings: dict[str, Callable[[Figure], Any]]
+    figures: defaultdict[str, Figure] = defaultdict(Figure)
     if isinstance(report, ClassifierReport):
-        drawings = {
-            "confusion": report.plot_confusion,
-            "calibration": lambda figure: report.plot_calibration(figure=figure),
-        }
+        report.plot_confusion(figures["confusion"])
+        report.plot_calibration(figure=figures["calibration"])
         if report.has_images:
-            drawings["mistakes"] = lambda figure: report.show_mistakes(figure=figure)
-    else:
-        drawings = {"predicted": report.plot_predicted, "residuals": report.plot_residuals}
-    figures = {name: Figure() for name in drawings}
-    for name, drawing in drawings.items():
-        drawing(figures[name])
-    if isinstance(report, ClassifierReport):
-        figure = Figure()
+            report.show_mistakes(figure=figures["mistakes"])
+        weights = Figure()
         # Most models have no weights that are images.
         with contextlib.suppress(ModelError, DataError):
-            show_weights(restored.model, restored.data, figure)
-            figures["weights"] = figure
+            show_weights(restored.model, restored.data, weights)
+            figures["weights"] = weights
+    else:
+        report.plot_predicted(figures["predicted"])
+        report.plot_residuals(figures["residuals"])
     _clear(folder, suffix)
     files = []
     for name, figure in figures.items():

@@ -319,24 +319,20 @@ def options_of(
     return options
 
 
-def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> list[list[Option]]:
+def give_flags(options: Iterable[Option], taken: Collection[str] = ()) -> list[Option]:
     """Gives every option its flag. The first to ask gets the plain name, later ones a prefix.
 
     With the prefix of its group each is known, too. Flags of the command itself are `taken`.
     """
     used = set(taken)
     flagged = []
-    for group in groups:
-        named = []
-        for option in group:
-            flag = option.plain
-            while (spellings := _spellings(flag, option.kind)) & used:
-                flag = f"--{option.group}-{flag[2:]}"
-            used |= spellings
-            named.append(replace(option, flag=flag))
-        flagged.append(named)
-    every = [option for group in flagged for option in group]
-    return [[_with_full_flag(option, every, taken, used) for option in group] for group in flagged]
+    for option in options:
+        flag = option.plain
+        while (spellings := _spellings(flag, option.kind)) & used:
+            flag = f"--{option.group}-{flag[2:]}"
+        used |= spellings
+        flagged.append(replace(option, flag=flag))
+    return [_with_full_flag(option, flagged, taken, used) for option in flagged]
 
 
 def _with_full_flag(

@@ -172,12 +172,9 @@ def _plan_of_a_script(
     from gradbook.seeds import seed_everything
     from gradbook.trainer import Trainer
 
-    found = {
-        "model": classes.find(names["model"], classes.MODEL),
-        "data": classes.find(names["data"], classes.DATA_SET),
-    }
-    Model, Data = found["model"].Class, found["data"].Class
-    options = [*options_of(Model, "model"), *options_of(Data, "data")]
+    model = classes.find(names["model"], classes.MODEL)
+    data = classes.find(names["data"], classes.DATA_SET)
+    options = [*options_of(model.Class, "model"), *options_of(data.Class, "data")]
     options += options_of(Trainer, "trainer")
     known = {(option.group, option.name): option for option in options}
 
@@ -185,13 +182,7 @@ def _plan_of_a_script(
         option = known.get((group, name)) or Option(name, group, Any, default)
         return Given.of(recorded.trusted(option, value)).value
 
-    arguments = arguments_of(run, Model, Data, trusted)
+    arguments = arguments_of(run, model.Class, data.Class, trusted)
     arguments["trainer"]["max_epochs"] = max_epochs
-    return Plan(
-        **found,
-        arguments=arguments,
-        settings=arguments,
-        seed=seed_everything(run.facts["seed"]),
-        runs=str(run.parent),
-        name=_name_of(run),
-    )
+    seed = seed_everything(run.facts["seed"])
+    return Plan(model, data, arguments, arguments, seed, str(run.parent), _name_of(run))

@@ -62,7 +62,7 @@ class Filter:
     def admits(self, values: dict[str, Any]) -> bool:
         """Whether a run with these values meets the condition. Without a value it is unequal."""
         value = values.get(self.key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             try:
                 return _OPERATORS[self.sign](value, float(self.text))
             except ValueError:
@@ -176,8 +176,11 @@ def _rank(key: str, stored: StoredRun, values: dict[str, Any]) -> tuple[Any, ...
     if key == "best":  # runs that are judged by different labels cannot be ranked together
         label = headline(stored.final) or ""
         return label, -value if higher_is_better(label) else value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (False, value) if is_number else (True, show(value))
+    return (False, value) if _is_number(value) else (True, show(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # The table

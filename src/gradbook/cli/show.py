@@ -11,7 +11,7 @@ from typing import Any
 from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
-from gradbook.cli.texts import duration, members_line, rounded, table, when
+from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
 from gradbook.display.words import CHART_AND_TABLE, bytes_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
@@ -81,9 +81,7 @@ def _sweep(name: str, runs: str) -> Outcome:
     from gradbook.sweeps.results import load as load_sweep
 
     found = load_sweep(name, runs)
-    lines = [f"{found.name}: a sweep of {len(found.members)} runs", "", str(found), ""]
-    lines += [f"picture: {path}" for path in found.pictures]
-    lines.append(members_line(found.folder))
+    lines = [f"{found.name}: a sweep of {len(found.members)} runs", "", *sweep_lines(found)]
     return Outcome(found.summary(), "\n".join(lines))
 
 

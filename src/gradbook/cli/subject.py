@@ -151,18 +151,17 @@ def read_subject(
     }
     defaults["trainer"] = TRAINER_DEFAULTS
     owners = {"model": model.Class, "data": data.Class}
-    titles = [f"Model: {model.name}", f"Data: {data.name}"]
-    groups = [options_of(Class, kind, defaults[kind]) for kind, Class in owners.items()]
+    every = options_of(model.Class, "model", defaults["model"])
+    every += options_of(data.Class, "data", defaults["data"])
     if with_trainer:
         from gradbook.settings import PLACES
         from gradbook.trainer import Trainer
 
-        titles.append("Trainer")
-        groups.append(options_of(Trainer, "trainer", defaults["trainer"], PLACES))
-    groups = give_flags(groups, own_flags)
-    for heading, options in zip(titles, groups, strict=True):
-        add_options(parser, heading, options, read)
-    every = [option for options in groups for option in options]
+        every += options_of(Trainer, "trainer", defaults["trainer"], PLACES)
+    every = give_flags(every, own_flags)
+    titles = {"model": f"Model: {model.name}", "data": f"Data: {data.name}", "trainer": "Trainer"}
+    for kind, heading in titles.items():
+        add_options(parser, heading, [o for o in every if o.group == kind], read)
     if asks_for_help(rest):
         usage = f"usage: gradbook {command} {model.name} [options]"
         raise HelpRequest(f"{usage}\n\n{_in_order(parser, title)}")

@@ -23,7 +23,7 @@ from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import must_be_named
 from gradbook.cli.subject import Subject, read_subject
-from gradbook.cli.texts import members_line
+from gradbook.cli.texts import sweep_lines
 from gradbook.registry import DATA, known_name
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
@@ -107,10 +107,8 @@ def run(arguments: list[str]) -> Outcome:
         return Outcome({**done.summary(), "resume": resume}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]
-    lines = ["", str(done), "", *(f"picture: {path}" for path in facts["pictures"])]
-    lines.append(members_line(done.folder))
-    failed = [member for member in done.members if member.error]
-    return Outcome(facts, "\n".join(lines), code=1 if failed else 0)
+    failed = any(member.error for member in done.members)
+    return Outcome(facts, "\n".join(["", *sweep_lines(done)]), code=1 if failed else 0)
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
