@@ -299,21 +299,14 @@ _STARS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class _Call(NamedTuple):
-    """How an `__init__` hands its `*args` and `**kwargs` on to that of a base.
+    """How an `__init__` hands its `*args` and `**kwargs` on to that of a base."""
 
-    Attributes:
-        target: The base that it names, or None for the next one.
-        places, names: Whether `*args` and `**kwargs` are handed on.
-        num_given, given: What it gives the base itself: how many by place, and which by name.
-        is_used_otherwise: Whether `**kwargs` are used for something else, too.
-    """
-
-    target: type | None = None
-    places: bool = True
-    names: bool = True
-    num_given: int = 0
-    given: frozenset[str] = frozenset()
-    is_used_otherwise: bool = False
+    target: type | None = None  # the base that it names; None is the next one
+    places: bool = True  # whether `*args` are handed on
+    names: bool = True  # whether `**kwargs` are
+    num_given: int = 0  # how many arguments it gives the base itself by place
+    given: frozenset[str] = frozenset()  # and which by name
+    is_used_otherwise: bool = False  # whether `**kwargs` are used for something else, too
 
 
 def _handed_on(function: Any, Class: type, stars: Mapping[Any, str]) -> _Call | None:
@@ -361,9 +354,7 @@ def _name(node: ast.AST) -> str | None:
 def _parameters_of(base: type) -> list[inspect.Parameter]:
     """The parameters of a class's own `__init__`, or what it declares instead, without `self`.
 
-    Raises:
-        TypeError: If there is no such text as a signature.
-        ValueError: Likewise.
+    Where there is no signature, that is a TypeError or a ValueError.
     """
     declared = vars(base).get("__signature__")
     if isinstance(declared, inspect.Signature):

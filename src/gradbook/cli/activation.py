@@ -2,7 +2,7 @@
 
 import argparse
 
-from gradbook.cli.options import Parser, add_common_options, add_number, add_output_option, drawn
+from gradbook.cli.options import Parser, add_number, add_output_option, drawn
 from gradbook.cli.report import Outcome
 
 DESCRIPTION = """\
@@ -26,8 +26,7 @@ def run(arguments: list[str]) -> Outcome:
     add_number(parser, "--low", float, "the lowest x", -8.0, metavar="X")
     add_number(parser, "--high", float, "the highest x", 8.0, metavar="X")
     add_output_option(parser, "activation")
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
 
     from gradbook.experiments.activations import activation
 

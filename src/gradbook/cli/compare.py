@@ -9,7 +9,6 @@ from typing import Any
 
 from gradbook.cli.options import (
     Parser,
-    add_common_options,
     add_output_option,
     add_runs_option,
     pictures,
@@ -33,8 +32,7 @@ def run(arguments: list[str]) -> Outcome:
     where = "beside the first run, in place of those of the last comparison"
     add_output_option(parser, "compare", where)
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     if len(asked.run) < 2:
         raise UsageError("Name two runs or more, such as mlp-1 mlp-2. `gradbook runs` lists them.")
     runs = [load(name, asked.runs) for name in asked.run]

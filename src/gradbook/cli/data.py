@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 from gradbook.registry import DATA
 
@@ -17,8 +17,7 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument(
         "--verify", action="store_true", help="check the content of every file, not only its size"
     )
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     found = look(asked.root, asked.verify)
     corrupt = found["fashion-mnist"]["status"] == "corrupt"
     return Outcome({"data": found}, describe(found), code=1 if corrupt else 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradbook
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 
 #: What gradbook uses, needed or not. torchvision is listed because learners ask for it.
@@ -27,8 +27,7 @@ PACKAGES = (
 def run(arguments: list[str]) -> Outcome:
     """Looks at everything that a training depends on."""
     parser = Parser("doctor", "What is installed here, and what is wrong with it.")
-    add_common_options(parser)
-    parser.read(arguments)
+    parser.read_all(arguments)
     problems: list[str] = []
     facts: dict[str, Any] = {
         "gradbook": gradbook.__version__,

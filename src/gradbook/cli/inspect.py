@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
@@ -23,8 +23,7 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument(
         "--train", action="store_true", help="use the training set instead of the validation set"
     )
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     restored = restore(asked)
 
     from gradbook.inspection import inspect

@@ -145,6 +145,11 @@ class Parser(argparse.ArgumentParser):
             f"`{self.prog} --help` lists them."
         )
 
+    def read_all(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The same, with the options that every command has."""
+        add_common_options(self)
+        return self.read(arguments)
+
     def _suggestion(self, flag: str) -> str:
         """The option that may have been meant: what others call it, or what is spelled like it."""
         known = self._option_string_actions

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
@@ -20,8 +20,7 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
     told = "invert the images, for dark figures on a bright background"
     parser.add_argument("--invert", action="store_true", help=told)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     restored = restore(asked)
     results = classify(restored, asked.images, asked.invert)
     errors = [result["error"] for result in results if "error" in result]
@@ -79,17 +78,12 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
         with at_rest(model):
             y_hat = model(X.reshape(1, *batch[0].shape[1:]).to(device_of(model)))
         best = classification.probabilities(model, y_hat, are_probabilities)[0].cpu().float()
-        top = torch.topk(best, min(NUM_BEST, len(best)))
-        results.append(
-            {
-                "file": path,
-                "looks_inverted": inverted,
-                "classes": [
-                    {"class": label, "name": names[label], "probability": probability}
-                    for probability, label in zip(*map(torch.Tensor.tolist, top), strict=True)
-                ],
-            }
-        )
+        top = map(torch.Tensor.tolist, torch.topk(best, min(NUM_BEST, len(best))))
+        classes = [
+            {"class": label, "name": names[label], "probability": probability}
+            for probability, label in zip(*top, strict=True)
+        ]
+        results.append({"file": path, "looks_inverted": inverted, "classes": classes})
     return results
 
 

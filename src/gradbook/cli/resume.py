@@ -1,6 +1,6 @@
 """`gradbook resume`: goes on with a run that was stopped, as if it never had been."""
 
-from gradbook.cli.options import Parser, add_common_options, add_display_options, add_number
+from gradbook.cli.options import Parser, add_display_options, add_number
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_class_options, plan_of
 
@@ -12,8 +12,7 @@ def run(arguments: list[str]) -> Outcome:
     told = "the number of epochs in all, those done before included (default: as planned)"
     add_number(parser, "--max-epochs", int, told)
     add_display_options(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
 
     from gradbook.runs.stored import load
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
+from gradbook.cli.options import Parser, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table, when
 from gradbook.errors import CorruptFileError, did_you_mean
@@ -94,8 +94,7 @@ def run(arguments: list[str]) -> Outcome:
         help="list only the runs that meet all these conditions",
     )
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
 
     rows, damaged = [], []
     for found in find_runs(asked.runs):
@@ -118,7 +117,7 @@ def run(arguments: list[str]) -> Outcome:
     elif asked.reverse:
         rows.reverse()
 
-    sweeps = sweeps_in(asked.runs)
+    sweeps = sorted(path.parent.name for path in Path(asked.runs).glob(f"*/{SWEEP_FILE}"))
     told_of_damaged = [
         {"name": each.name, "folder": str(each.folder), "reason": each.reason} for each in damaged
     ]
@@ -139,11 +138,6 @@ def run(arguments: list[str]) -> Outcome:
     for each in damaged:
         lines += ["", f"damaged: {each.reason}"]
     return Outcome(facts, "\n".join(lines), code=1 if damaged else 0)
-
-
-def sweeps_in(root: str) -> list[str]:
-    """The names of the sweeps in a folder."""
-    return sorted(path.parent.name for path in Path(root).glob(f"*/{SWEEP_FILE}"))
 
 
 def values_of(stored: StoredRun) -> dict[str, Any]:

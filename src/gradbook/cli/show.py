@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
+from gradbook.cli.options import Parser, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
 from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
@@ -39,8 +39,7 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("show", "One run: its settings, curve, figures and files. Or one sweep.")
     parser.add_argument("run", metavar="RUN", nargs="?", help="a run's name, or its folder")
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     if asked.run is None:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
     folders = (Path(asked.runs, asked.run), Path(asked.run))
