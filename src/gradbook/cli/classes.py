@@ -149,9 +149,7 @@ def _load_file(place: str) -> ModuleType:
         return _loaded[path]
     # Under its own name other processes can import it too, but not if that name is in use.
     name = path.stem if path.stem not in sys.modules else f"gradbook_loaded_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:  # pragma: no cover - it ends in .py
-        raise ConfigError(f"{place} cannot be loaded.")
+    spec: Any = importlib.util.spec_from_file_location(name, path)  # None only without an ending
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _search_in(path.parent)

@@ -64,17 +64,11 @@ def torch_facts(problems: list[str]) -> dict[str, Any]:
     try:
         import torch
 
-        from gradbook.devices import num_gpus, try_all_gpus
+        from gradbook.devices import described, num_gpus, try_all_gpus
     except Exception as error:  # a broken installation is what this command is for
         problems.append(f"torch does not import: {error}. Install it again.")
         return {"devices": [], "threads": None, "cpus": os.cpu_count()}
-    devices = ["cpu"]
-    if num_gpus():
-        named = torch.cuda.is_available()
-        devices += [
-            f"{gpu} ({torch.cuda.get_device_name(gpu)})" if named else str(gpu)
-            for gpu in try_all_gpus()
-        ]
+    devices = ["cpu", *map(described, try_all_gpus())] if num_gpus() else ["cpu"]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"devices": devices, "threads": torch.get_num_threads(), "cpus": usable}
 

@@ -85,8 +85,7 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
             "repeat": plan.repeat,
             "resume": None,
         }
-        stopped = facts["status"] in ("interrupted", "failed")
-        if folder is not None and stopped:
+        if folder is not None and facts["status"] in ("interrupted", "failed"):
             facts["resume"] = _resume_command(folder)
         code = 0 if facts["status"] == "finished" else 1
         text = _summary(plan, facts, trainer) if clock.timer is not None else ""
@@ -182,12 +181,9 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
         lines.append("  data      a sample only; `gradbook data` says how to get all")
     elif isinstance(facts["data_source"], str | Path):
         lines.append(f"  data      {facts['data']}, {facts['data_source']}")
-    if facts["folder"]:
-        lines.append(f"  run       {facts['folder']}")
-    if facts["repeat"]:
-        lines.append(f"  repeat    {facts['repeat']}")
-    if facts["resume"]:
-        lines.append(f"  resume    {facts['resume']}")
+    for name, key in (("run", "folder"), ("repeat", "repeat"), ("resume", "resume")):
+        if facts[key]:
+            lines.append(f"  {name:<10}{facts[key]}")
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,9 @@ def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> lis
 
 def _clear(folder: Path, suffix: str) -> None:
     """Removes earlier pictures, of which the next report may have no successors."""
-    for name in INSPECT_PICTURES:
-        for kind in PICTURE_KINDS:
-            path = folder / f"{name}{suffix}.{kind}"
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise unwritable(path, error) from error
+    for name, kind in product(INSPECT_PICTURES, PICTURE_KINDS):
+        path = folder / f"{name}{suffix}.{kind}"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error
