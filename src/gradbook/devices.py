@@ -18,6 +18,12 @@ def gpu(i: int = 0) -> torch.device:
     return torch.device(accelerator.type if accelerator is not None else "cuda", i)
 
 
+def described(device: torch.device) -> str:
+    """A device with the name of the hardware, where PyTorch knows it: "cuda:0 (NVIDIA H200)"."""
+    named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return f"{device} ({named})" if named else str(device)
+
+
 def num_gpus() -> int:
     """The number of accelerators that can be used now."""
     return torch.accelerator.device_count() if torch.accelerator.is_available() else 0

@@ -114,11 +114,8 @@ class HyperParameters:
         skipped = {ignore} if isinstance(ignore, str) else set(ignore)
 
         def kept(values: dict[str, Any]) -> dict[str, Any]:
-            return {
-                name: value
-                for name, value in values.items()
-                if not name.startswith("_") and name not in skipped and value is not self
-            }
+            named = {name: v for name, v in values.items() if not name.startswith("_")}
+            return {name: v for name, v in named.items() if name not in skipped and v is not self}
 
         saved = kept(given)
         self._set_each(saved, fields)
@@ -254,27 +251,24 @@ def constructor_of(Class: Any) -> Constructor:
     args = kwargs = None
     handed_on: list[str] = []
     is_open = False
-    # What of the next base can still be given: by name, by place, and what it is given already.
-    by_name, by_place, num_given, given = True, True, 0, frozenset[str]()
-    while chain and chain[0] is not object:
+    call: _Call | None = _Call()  # what of the next base can still be given
+    while call is not None and chain[0] is not object:
         base = chain.pop(0)
         try:
             parameters = _parameters_of(base)
         except (TypeError, ValueError):
-            is_open = is_open or by_name
+            is_open = is_open or call.names
             break
         stars: dict[Any, str] = {p.kind: p.name for p in parameters if p.kind in _STARS}
-        place = 0
-        for parameter in parameters:
-            if parameter.kind in _STARS:
-                continue
+        own = [p for p in parameters if p.kind not in _STARS]
+        with_place = [p.name for p in own if p.kind is not p.KEYWORD_ONLY]
+        given = call.given.union(with_place[: call.num_given])
+        for parameter in own:
             name, kind = parameter.name, parameter.kind
-            has_place = kind is not parameter.KEYWORD_ONLY
-            place += has_place
-            if (has_place and place <= num_given) or name in given:
+            if name in given:
                 continue
-            named = by_name and kind is not parameter.POSITIONAL_ONLY
-            placed = by_place and has_place
+            named = call.names and kind is not parameter.POSITIONAL_ONLY
+            placed = call.places and name in with_place
             if base is not first:
                 if placed:
                     handed_on.append(name)
@@ -283,19 +277,16 @@ def constructor_of(Class: Any) -> Constructor:
                 found.setdefault(name, parameter.replace(kind=kind))
         if base is first:
             args, kwargs = stars.get(_STARS[0]), stars.get(_STARS[1])
-        by_place = by_place and _STARS[0] in stars
-        by_name = by_name and _STARS[1] in stars
+        by_place, by_name = call.places and _STARS[0] in stars, call.names and _STARS[1] in stars
         if not by_place and not by_name:
             break
         declared = "__signature__" in vars(base)
         call = None if declared else _handed_on(vars(base)["__init__"], Class, stars)
         if call is None or call.is_used_otherwise:
             is_open = is_open or by_name
-        if call is None:
-            break
-        by_place, by_name = by_place and call.places, by_name and call.names
-        num_given, given = call.num_given, call.given
-        chain = [one for one in chain if call.target is None or one in call.target.__mro__]
+        if call is not None:
+            call = call._replace(places=by_place and call.places, names=by_name and call.names)
+            chain = [one for one in chain if call.target is None or one in call.target.__mro__]
     of_bases: set[str] = set()
     for base in Class.__mro__[1:-1]:
         with suppress(KeyError, TypeError, ValueError):  # it may have no __init__ of its own
@@ -308,21 +299,14 @@ _STARS = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 class _Call(NamedTuple):
-    """How an `__init__` hands its `*args` and `**kwargs` on to that of a base.
+    """How an `__init__` hands its `*args` and `**kwargs` on to that of a base."""
 
-    Attributes:
-        target: The base that it names, or None for the next one.
-        places, names: Whether `*args` and `**kwargs` are handed on.
-        num_given, given: What it gives the base itself: how many by place, and which by name.
-        is_used_otherwise: Whether `**kwargs` are used for something else, too.
-    """
-
-    target: type | None = None
-    places: bool = True
-    names: bool = True
-    num_given: int = 0
-    given: frozenset[str] = frozenset()
-    is_used_otherwise: bool = False
+    target: type | None = None  # the base that it names; None is the next one
+    places: bool = True  # whether `*args` are handed on
+    names: bool = True  # whether `**kwargs` are
+    num_given: int = 0  # how many arguments it gives the base itself by place
+    given: frozenset[str] = frozenset()  # and which by name
+    is_used_otherwise: bool = False  # whether `**kwargs` are used for something else, too
 
 
 def _handed_on(function: Any, Class: type, stars: Mapping[Any, str]) -> _Call | None:
@@ -357,7 +341,7 @@ def _handed_on(function: Any, Class: type, stars: Mapping[Any, str]) -> _Call | 
         target = next((base for base in Class.__mro__ if base.__name__ == named), None)
         if target is None:
             return None
-        num_given -= 1  # the instance itself
+        num_given = max(num_given - 1, 0)  # without the instance itself
     given = frozenset(keyword.arg for keyword in node.keywords if keyword.arg is not None)
     uses = sum(_name(node) == kwargs for node in nodes) if kwargs is not None else 0
     return _Call(target, places, names, num_given, given, uses > names)
@@ -370,9 +354,7 @@ def _name(node: ast.AST) -> str | None:
 def _parameters_of(base: type) -> list[inspect.Parameter]:
     """The parameters of a class's own `__init__`, or what it declares instead, without `self`.
 
-    Raises:
-        TypeError: If there is no such text as a signature.
-        ValueError: Likewise.
+    Where there is no signature, that is a TypeError or a ValueError.
     """
     declared = vars(base).get("__signature__")
     if isinstance(declared, inspect.Signature):

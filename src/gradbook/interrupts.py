@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -116,20 +116,29 @@ def undisturbed(later: bool = False) -> Iterator[None]:
         later: Whether what came meanwhile acts when this is left. Otherwise it is forgotten, as
             an impatient second Ctrl-C should be.
     """
+    came: list[int] = []
+    with handled(SIGNALS, lambda number, _: came.append(number)):
+        yield
+    if later and came:
+        signal.raise_signal(came[0])
+
+
+@contextmanager
+def handled(
+    numbers: Iterable[int], handler: Callable[[int, FrameType | None], Any]
+) -> Iterator[None]:
+    """Has signals handled in another way meanwhile, where that can be said: in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in before:
-        signal.signal(number, lambda number, _: came.append(number))
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
+        for number in before:
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if later and came:
-        signal.raise_signal(came[0])
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)
 
 
 def _exception(number: int) -> KeyboardInterrupt:

@@ -78,12 +78,17 @@ def setting(**known: Any) -> Any:
     return Setting(**known)
 
 
+def place(**known: Any) -> Any:
+    """The same for one that says where a training is shown and kept."""
+    return Setting(changes_result=False, stacked=ANY, is_place=True, **known)
+
+
 def settings_declared(Class: type) -> dict[str, Setting]:
     """What is known of the settings of a class of trainers, by name."""
     return dict(getattr(Class, "declared_settings", {}))
 
 
-@dataclass_transform(kw_only_default=True, field_specifiers=(setting,))
+@dataclass_transform(kw_only_default=True, field_specifiers=(setting, place))
 def declares_settings(Class: type[T]) -> type[T]:
     """Gives a class an `__init__` that takes its settings, checks them and keeps them.
 
@@ -183,14 +188,10 @@ def _check_run(value: Any, name: str) -> None:
         check_path(value, name, "runs")
 
 
-def _list_of(kind: type) -> Callable[[Any], list[Any]]:
-    """Makes a list of one value of a kind, or of several; its check looks at any other value."""
-
-    def as_list(given: Any) -> list[Any]:
-        is_one = isinstance(given, kind) or not isinstance(given, Iterable)
-        return [given] if is_one else list(given)
-
-    return as_list
+def _as_list(given: Any) -> list[Any]:
+    """A list of one value, or of several; its check looks at any other value."""
+    is_one = isinstance(given, str | Sink) or not isinstance(given, Iterable)
+    return [given] if is_one else list(given)
 
 
 @declares_settings
@@ -249,35 +250,16 @@ class Settings(HyperParameters):
         default=0.0, check=checks.check_number, read_by=("fit",), stacked=ANY
     )
     keep_best: bool = setting(default=False, check=_anything, read_by=("fit",), stacked=ANY)
-    display: bool | str | None = setting(
-        default=None,
-        check=_anything,
-        read_by=(),  # a board outside any training draws itself
-        changes_result=False,
-        stacked=ANY,
-        is_place=True,
-    )
-    sinks: Sequence[Sink] = setting(
-        default=(),
-        check=_check_sinks,
-        read=_list_of(Sink),
-        read_by=("fit",),
-        changes_result=False,
-        stacked=ANY,
-        is_place=True,
-    )
-    run: "str | os.PathLike[str] | Sink | None" = setting(
-        default=None,
-        check=_check_run,
-        read_by=("fit",),
-        changes_result=False,
-        stacked=ANY,
-        is_place=True,
+    # A board outside any training draws itself, so that nothing is without effect.
+    display: bool | str | None = place(default=None, check=_anything, read_by=())
+    sinks: Sequence[Sink] = place(default=(), check=_check_sinks, read=_as_list, read_by=("fit",))
+    run: "str | os.PathLike[str] | Sink | None" = place(
+        default=None, check=_check_run, read_by=("fit",)
     )
     watch: str | Sequence[str] = setting(
         default=(),
         check=_check_watched,
-        read=_list_of(str),
+        read=_as_list,
         read_by=("fit",),
         changes_result=False,
         stacked=((), []),
@@ -287,10 +269,9 @@ class Settings(HyperParameters):
     def _take(self, values: dict[str, Any]) -> None:
         """Checks the settings and keeps them."""
         declared = settings_declared(type(self))
-        values = {
-            name: value if (read := declared[name].read) is None else read(value)
-            for name, value in values.items()
-        }
+        for name, value in values.items():
+            read = declared[name].read
+            values[name] = value if read is None else read(value)
         self._set_each(values)
         self.hparams = {**getattr(self, "hparams", {}), **values}
         for name, value in values.items():

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.patience import LONGEST
 
+from gradbook import timing
 from gradbook.cli import fit, main
 from gradbook.errors import StorageError
 from gradbook.runs import recorder
@@ -463,10 +464,10 @@ def test_the_traceback_is_there_for_who_wants_it(own, capsys):
 
 
 def test_every_epoch_is_timed(monkeypatch):
-    times = iter([0.0, 1.0, 3.0])
-    monkeypatch.setattr(fit.time, "perf_counter", lambda: next(times))
+    times = iter([0.0, 1.0, 1.0, 3.0, 3.0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(times))
     clock = fit.Clock()
     clock.open(None)
     clock.end_epoch(None)
     clock.end_epoch(None)
-    assert clock.epoch_seconds == [1.0, 2.0]
+    assert clock.timer.times == [1.0, 2.0]

@@ -177,18 +177,18 @@ def option(name: str, group: str, kind: Any = int, default: Any = 1) -> Option:
 
 
 def test_the_first_group_gets_the_plain_name() -> None:
-    groups = give_flags([[option("size", "model")], [option("size", "data")]])
-    assert [[o.flag for o in group] for group in groups] == [["--size"], ["--data-size"]]
+    flagged = give_flags([option("size", "model"), option("size", "data")])
+    assert [o.flag for o in flagged] == ["--size", "--data-size"]
 
 
 def test_what_several_have_is_written_with_its_owner() -> None:
-    [[model], [data]] = give_flags([[option("size", "model")], [option("size", "data")]])
+    model, data = give_flags([option("size", "model"), option("size", "data")])
     assert (model.written, model.rivals) == ("--model-size", ("--data-size",))
     assert (data.written, data.rivals) == ("--data-size", ("--size",))
 
 
 def test_what_one_has_alone_is_written_plainly_and_understood_with_its_owner() -> None:
-    [[alone]] = give_flags([[option("size", "model")]])
+    [alone] = give_flags([option("size", "model")])
     assert alone.written == "--size"
     parser = Parser("test")
     add_options(parser, "", [alone])
@@ -197,24 +197,23 @@ def test_what_one_has_alone_is_written_plainly_and_understood_with_its_owner() -
 
 
 def test_the_commands_own_flags_go_before_a_model_s() -> None:
-    assert give_flags([[option("name", "model")]], ["--name"])[0][0].flag == "--model-name"
+    assert give_flags([option("name", "model")], ["--name"])[0].flag == "--model-name"
 
 
 def test_a_prefixed_name_that_is_in_use_gets_another_prefix() -> None:
-    groups = give_flags([[option("size", "model"), option("data_size", "model")]] * 1)
-    (data,) = give_flags([[option("size", "data")]], [o.flag for o in groups[0]])
-    assert data[0].flag == "--data-data-size"
+    flagged = give_flags([option("size", "model"), option("data_size", "model")])
+    (data,) = give_flags([option("size", "data")], [o.flag for o in flagged])
+    assert data.flag == "--data-data-size"
 
 
 def test_the_opposite_of_a_switch_is_in_use_too() -> None:
-    groups = give_flags([[option("x", "model", bool, True)], [option("no_x", "data")]])
-    assert groups[1][0].flag == "--data-no-x"
+    flagged = give_flags([option("x", "model", bool, True), option("no_x", "data")])
+    assert flagged[1].flag == "--data-no-x"
 
 
 def parsed(options: list[Option], *arguments: str) -> dict[str, Any]:
     parser = Parser("test")
-    (named,) = give_flags([options])
-    add_options(parser, "Options", named)
+    add_options(parser, "Options", give_flags(options))
     return vars(parser.read(arguments))
 
 
@@ -272,8 +271,7 @@ def test_the_help_shows_what_a_value_looks_like(kind: Any, placeholder: str) -> 
 
 def test_a_switch_and_its_opposite_get_different_flags():
     switches = [Option(name, "model", bool, False) for name in ("no_bias", "bias")]
-    [flagged] = give_flags([switches])
-    assert [option.flag for option in flagged] == ["--no-bias", "--model-bias"]
+    assert [option.flag for option in give_flags(switches)] == ["--no-bias", "--model-bias"]
 
 
 # Options of several commands

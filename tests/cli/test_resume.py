@@ -337,7 +337,7 @@ def test_without_a_best_checkpoint_the_last_one_is_taken():
 
 def test_data_that_are_not_needed_are_not_made():
     train(*FAST, "--max-epochs", "1")
-    assert restore(asked(), need_data=False).data is None
+    assert runs.restore("linear-regression-1", need_data=False).data is None
 
 
 def test_other_data_than_those_of_the_training_are_told(monkeypatch):

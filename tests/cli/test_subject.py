@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.cli.subject import read_subject
 from gradbook.errors import ConfigError
 
@@ -49,9 +49,11 @@ def test_without_the_trainer_its_settings_are_no_options():
         read("linear-regression", "--max-epochs", "3", with_trainer=False)
 
 
-def test_help_is_an_outcome():
-    assert isinstance(read("--help"), Outcome)
-    assert "--depth" in read("linear-regression", "--help").text
+def test_help_is_asked_for():
+    with pytest.raises(HelpRequest):
+        read("--help")
+    with pytest.raises(HelpRequest, match="--depth"):
+        read("linear-regression", "--help")
 
 
 @pytest.mark.parametrize(
@@ -74,5 +76,5 @@ def test_options_may_be_read_as_several_values():
     def read_swept(option, text):
         return [option.read(item).value for item in text.split(",")]
 
-    subject = read("linear-regression", "--lr", "0.1,0.2", read_swept=read_swept)
+    subject = read("linear-regression", "--lr", "0.1,0.2", read=read_swept)
     assert subject.arguments["model"]["lr"] == [0.1, 0.2]

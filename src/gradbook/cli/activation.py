@@ -2,15 +2,7 @@
 
 import argparse
 
-from gradbook.cli.options import (
-    Parser,
-    add_common_options,
-    add_output_option,
-    any_number,
-    drawn,
-    picture_files,
-    positive_number,
-)
+from gradbook.cli.options import Parser, add_number, add_output_option, drawn
 from gradbook.cli.report import Outcome
 
 DESCRIPTION = """\
@@ -24,30 +16,19 @@ examples:
 
 def run(arguments: list[str]) -> Outcome:
     """Draws the function that `arguments` name."""
-    parser = Parser("activation", DESCRIPTION)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    form = argparse.RawDescriptionHelpFormatter
+    parser = Parser("activation", DESCRIPTION, formatter_class=form)
     parser.add_argument(
         "function", metavar="FUNCTION", help="relu, sigmoid, tanh, gelu, silu, leaky-relu, ..."
     )
-    parser.add_argument(
-        "--compose",
-        type=positive_number,
-        default=1,
-        metavar="N",
-        help="the number of times that it is applied to its own result (default: 1)",
-    )
-    parser.add_argument(
-        "--low", type=any_number, default=-8.0, metavar="X", help="the lowest x (default: -8)"
-    )
-    parser.add_argument(
-        "--high", type=any_number, default=8.0, metavar="X", help="the highest x (default: 8)"
-    )
+    told = "the number of times that it is applied to its own result"
+    add_number(parser, "--compose", int, told, 1, metavar="N")
+    add_number(parser, "--low", float, "the lowest x", -8.0, metavar="X")
+    add_number(parser, "--high", float, "the highest x", 8.0, metavar="X")
     add_output_option(parser, "activation")
-    add_common_options(parser)
-    asked = parser.read(arguments)
-    files = picture_files(asked.output, "activation")
+    asked = parser.read_all(arguments)
 
     from gradbook.experiments.activations import activation
 
     found = activation(asked.function, asked.compose, low=asked.low, high=asked.high)
-    return drawn(found, files, asked.output, found.facts())
+    return drawn(found, "activation", asked.output, found.facts())

@@ -48,12 +48,7 @@ DATA_SET = Kind("data set", DATA, ("train_dataloader", "val_dataloader"), "DataM
 
 @dataclass(frozen=True)
 class Found:
-    """A class that was asked for by name.
-
-    Attributes:
-        name: The name to ask for it again.
-        Class: The class.
-    """
+    """A class that was asked for by name, and the name to ask for it again."""
 
     name: str
     Class: type
@@ -65,11 +60,7 @@ class Found:
 
 
 def find(text: str, kind: Kind) -> Found:
-    """The class that `text` names.
-
-    Args:
-        text: A name of ours, `file.py`, `file.py:Class`, `module:Class` or `module`.
-        kind: What it must be.
+    """The class that `text` names: ours, `file.py`, `file.py:Class`, `module:Class` or `module`.
 
     Raises:
         ConfigError: If there is no such thing, or it is of another kind.
@@ -158,9 +149,7 @@ def _load_file(place: str) -> ModuleType:
         return _loaded[path]
     # Under its own name other processes can import it too, but not if that name is in use.
     name = path.stem if path.stem not in sys.modules else f"gradbook_loaded_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:  # pragma: no cover - it ends in .py
-        raise ConfigError(f"{place} cannot be loaded.")
+    spec: Any = importlib.util.spec_from_file_location(name, path)  # None only without an ending
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     _search_in(path.parent)

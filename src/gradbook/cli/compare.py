@@ -7,17 +7,16 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option, picture_files
+from gradbook.cli.options import (
+    Parser,
+    add_output_option,
+    add_runs_option,
+    pictures,
+)
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table
 from gradbook.errors import GradbookError
-from gradbook.runs.comparison import (
-    differing,
-    names_of,
-    save_overlay,
-    settings_of,
-    summary_of,
-)
+from gradbook.runs import comparison
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun, load
 from gradbook.verdicts import verdict
@@ -30,48 +29,39 @@ def run(arguments: list[str]) -> Outcome:
     """Compares the runs that `arguments` name."""
     parser = Parser("compare", "What differs between runs, and their curves in one picture.")
     parser.add_argument("run", metavar="RUN", nargs="*", help="a run's name, or its folder")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="the picture, .svg or .png (default: compare.svg and compare.png beside the first "
-        "run, in place of those of the last comparison)",
-    )
+    where = "beside the first run, in place of those of the last comparison"
+    add_output_option(parser, "compare", where)
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     if len(asked.run) < 2:
         raise UsageError("Name two runs or more, such as mlp-1 mlp-2. `gradbook runs` lists them.")
-    paths = picture_files(asked.output, "compare")
     runs = [load(name, asked.runs) for name in asked.run]
     folders = [os.path.realpath(stored.folder) for stored in runs]
     for name, folder in zip(asked.run, folders, strict=True):
         if folders.count(folder) > 1:
             raise UsageError(f"{name!r} is named more than once. Name each run once.")
-    names, settings = names_of(runs), [settings_of(stored) for stored in runs]
-    differ = differing(settings)
+    names = comparison.names_of(runs)
+    settings = [comparison.settings_of(stored) for stored in runs]
+    named, differ = list(zip(names, settings, strict=True)), comparison.differing(settings)
     facts: dict[str, Any] = {
         "differences": {
-            setting: {
-                name: each[setting]
-                for name, each in zip(names, settings, strict=True)
-                if setting in each
-            }
-            for setting in differ
+            key: {name: each[key] for name, each in named if key in each} for key in differ
         },
         "results": [
-            {**summary_of(stored), "name": name} for name, stored in zip(names, runs, strict=True)
+            {**comparison.summary_of(stored), "name": name}
+            for name, stored in zip(names, runs, strict=True)
         ],
         "pictures": [],
     }
     lines = [*_differences(names, settings, differ), "", *_results(names, runs), ""]
-    note = ""
+    paths, note = pictures(asked.output, "compare"), ""
     if not asked.output:
         paths = [runs[0].parent / path for path in paths]
         note = " (the next comparison takes their place; --output FILE keeps one)"
     error = None
     if any(len(stored.history) for stored in runs):
         try:
-            save_overlay(runs, paths)
+            comparison.save_overlay(runs, paths)
             facts["pictures"] = [str(path) for path in paths]
             lines.append(f"picture: {', '.join(facts['pictures'])}{note}")
         except GradbookError as raised:  # the tables are worth having all the same
@@ -119,12 +109,10 @@ def _in_blocks(columns: Mapping[str, Sequence[str]]) -> list[str]:
     first, *rest = columns
     lines: list[str] = []
     while rest:
-        num_fitting = len(rest)
-        while True:
+        for num_fitting in range(len(rest), 0, -1):  # the first column and one more at least
             block = table({name: columns[name] for name in (first, *rest[:num_fitting])})
-            if num_fitting == 1 or max(map(len, block)) <= room:
+            if max(map(len, block)) <= room:
                 break
-            num_fitting -= 1
         lines += ["", *block] if lines else block
         rest = rest[num_fitting:]
     return lines

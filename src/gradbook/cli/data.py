@@ -2,9 +2,12 @@
 
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 from gradbook.registry import DATA
+
+#: What is said of each place.
+_OF_A_PLACE = ("name", "folder", "status", "detail", "advice")
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -14,8 +17,7 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument(
         "--verify", action="store_true", help="check the content of every file, not only its size"
     )
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     found = look(asked.root, asked.verify)
     corrupt = found["fashion-mnist"]["status"] == "corrupt"
     return Outcome({"data": found}, describe(found), code=1 if corrupt else 0)
@@ -40,16 +42,7 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
         "fashion-mnist": {
             "status": status,
             "used": None if used is None else str(used.folder),
-            "places": [
-                {
-                    "name": place.name,
-                    "folder": str(place.folder),
-                    "status": place.status,
-                    "detail": place.detail,
-                    "advice": place.advice,
-                }
-                for place in places
-            ],
+            "places": [{key: str(getattr(place, key)) for key in _OF_A_PLACE} for place in places],
         },
     }
 
@@ -59,11 +52,9 @@ def describe(found: dict[str, Any]) -> str:
     fashion = found["fashion-mnist"]
     from gradbook.datasets.files import is_offline
 
-    rest = (
-        "nothing is downloaded, because GRADBOOK_OFFLINE is set"
-        if is_offline()
-        else "the rest is downloaded when it is first used"
-    )
+    rest = "the rest is downloaded when it is first used"
+    if is_offline():
+        rest = "nothing is downloaded, because GRADBOOK_OFFLINE is set"
     says = {
         "found": f"found, in {fashion['used']}",
         "sample": f"only the bundled sample; {rest}",

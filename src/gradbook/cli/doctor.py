@@ -10,41 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import gradbook
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 
 #: What gradbook uses, needed or not. torchvision is listed because learners ask for it.
-PACKAGES = (
-    "torch",
-    "numpy",
-    "matplotlib",
-    "rich",
-    "platformdirs",
-    "filelock",
-    "fastjsonschema",
-    "joblib",
-    "networkx",
-    "pandas",
-    "ipython",
-    "ipykernel",
-    "safetensors",
-    "onnx",
-    "tensorboard",
-    "wandb",
-    "mlflow-skinny",
-    "optuna",
-    "distributed",
-    "ray",
-    "torchvision",
+NEEDED: tuple[str, ...] = (
+    *("torch", "numpy", "matplotlib", "rich", "platformdirs", "filelock", "fastjsonschema"),
+    *("joblib", "networkx", "pandas"),
 )
-NEEDED = PACKAGES[: PACKAGES.index("ipython")]
+PACKAGES = (
+    *(*NEEDED, "ipython", "ipykernel", "safetensors", "onnx", "tensorboard", "wandb"),
+    *("mlflow-skinny", "optuna", "distributed", "ray", "torchvision"),
+)
 
 
 def run(arguments: list[str]) -> Outcome:
     """Looks at everything that a training depends on."""
     parser = Parser("doctor", "What is installed here, and what is wrong with it.")
-    add_common_options(parser)
-    parser.read(arguments)
+    parser.read_all(arguments)
     problems: list[str] = []
     facts: dict[str, Any] = {
         "gradbook": gradbook.__version__,
@@ -63,15 +46,17 @@ def run(arguments: list[str]) -> Outcome:
 
 def packages(problems: list[str]) -> dict[str, str | None]:
     """The version of each package, None where it is not installed. Nothing is imported."""
-    versions: dict[str, str | None] = {}
-    for name in PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            versions[name] = None
-            if name in NEEDED:
-                problems.append(f"{name} is not installed. Install it: pip install {name}")
+    versions = {name: _version(name) for name in PACKAGES}
+    absent = [name for name in NEEDED if versions[name] is None]
+    problems += [f"{name} is not installed. Install it: pip install {name}" for name in absent]
     return versions
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def torch_facts(problems: list[str]) -> dict[str, Any]:
@@ -79,17 +64,11 @@ def torch_facts(problems: list[str]) -> dict[str, Any]:
     try:
         import torch
 
-        from gradbook.devices import num_gpus, try_all_gpus
+        from gradbook.devices import described, num_gpus, try_all_gpus
     except Exception as error:  # a broken installation is what this command is for
         problems.append(f"torch does not import: {error}. Install it again.")
         return {"devices": [], "threads": None, "cpus": os.cpu_count()}
-    devices = ["cpu"]
-    if num_gpus():
-        named = torch.cuda.is_available()
-        devices += [
-            f"{gpu} ({torch.cuda.get_device_name(gpu)})" if named else str(gpu)
-            for gpu in try_all_gpus()
-        ]
+    devices = ["cpu", *map(described, try_all_gpus())] if num_gpus() else ["cpu"]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"devices": devices, "threads": torch.get_num_threads(), "cpus": usable}
 
@@ -125,10 +104,7 @@ def terminal_facts() -> dict[str, Any]:
 
 def d2l_facts(problems: list[str]) -> dict[str, Any]:
     """Whose `d2l` Python imports: gradbook's, the original's or another."""
-    try:
-        original: str | None = metadata.version("d2l")
-    except metadata.PackageNotFoundError:
-        original = None
+    original = _version("d2l")
     spec = importlib.util.find_spec("d2l")
     places = list(spec.submodule_search_locations or []) if spec is not None else []
     folder = Path(places[0]) if places else None

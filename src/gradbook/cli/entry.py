@@ -11,9 +11,8 @@ import io
 import os
 import signal
 import sys
-import threading
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import gradbook
@@ -21,7 +20,7 @@ from gradbook.cli import report
 from gradbook.cli.options import asks_for_help, normalized
 from gradbook.errors import did_you_mean
 from gradbook.escape import printable
-from gradbook.interrupts import SIGNALS, Terminated
+from gradbook.interrupts import SIGNALS, Terminated, handled
 
 COMMANDS = {
     "train": "train a model, and keep the run in a folder",
@@ -66,14 +65,7 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
-
-    Args:
-        argv: What follows the name of the program; by default the process's own arguments.
-
-    Returns:
-        The exit code.
-    """
+    """Runs the command that `argv` names, by default the process's own; returns the exit code."""
     arguments = normalized(sys.argv[1:] if argv is None else argv)
     as_json = "--json" in arguments and not asks_for_help(arguments)
     stdout = sys.stdout
@@ -131,22 +123,17 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     error, quiet = outcome.error, "--quiet" in arguments
     if isinstance(error, BrokenPipeError):
         return _gone(error)
-    hung_up = isinstance(error, Terminated) and error.hung_up
     message = report.describe(error, arguments) if error is not None else ""
-    if error is not None and not hung_up:
+    if error is not None and not (isinstance(error, Terminated) and error.hung_up):
+        told = message if isinstance(error, KeyboardInterrupt) else f"error: {message}"
         if report.wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()
-        elif isinstance(error, KeyboardInterrupt):
-            told = message
-        else:
-            told = f"error: {message}"
         print(printable(told), file=sys.stderr)
     code = outcome.code if error is None else report.exit_code(error)
     if json_stream is not None:
         facts = outcome.facts
         if error is not None:
-            interrupted = isinstance(error, KeyboardInterrupt)
-            status = "interrupted" if interrupted else "failed"
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             facts = {"status": status, **facts, "error": message}
         report.print_json({**facts, "exit_code": code}, json_stream)
     elif outcome.text and (outcome.code or not quiet):
@@ -166,23 +153,12 @@ def _gone(error: BaseException) -> int:
     return report.exit_code(error)
 
 
-@contextlib.contextmanager
-def _terminable() -> Iterator[None]:
+def _terminable() -> contextlib.AbstractContextManager[None]:
     """Lets SIGTERM and SIGHUP end a command as Ctrl-C does, so that what was reached is kept."""
 
     def end(number: int, *_: object) -> NoReturn:
         raise Terminated(number)
 
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
     # What is ignored stays so: `nohup` asks for that. Ctrl-C is Python's own.
-    ours = [n for n in before if n != signal.SIGINT and before[n] != signal.SIG_IGN]
-    try:
-        for number in ours:
-            signal.signal(number, end)
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
+    ours = set(SIGNALS) - {signal.SIGINT}
+    return handled([n for n in ours if signal.getsignal(n) != signal.SIG_IGN], end)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 
 
@@ -22,8 +22,7 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument(
         "--output", metavar="FILE", help="the file to write (default: in the run's folder)"
     )
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     restored = restore(asked)
 
     from gradbook.inspection.export import SUFFIXES, export
@@ -35,9 +34,7 @@ def run(arguments: list[str]) -> Outcome:
     path = asked.output or Path(restored.run.folder) / f"model{SUFFIXES[asked.to]}"
     exported = export(restored.model, path, asked.to, batch[:-1])
     facts = {
-        "run": restored.run.name,
-        "checkpoint": restored.checkpoint.stem,
-        "epoch": restored.run.checkpoint_epoch(restored.checkpoint.stem),
+        **checkpoint_facts(restored),
         "to": asked.to,
         "file": str(exported.path),
         "num_bytes": exported.num_bytes,

@@ -19,10 +19,11 @@ from gradbook.history import History
 from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
 from gradbook.record import Sink
-from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
+from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, results_of
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import seed_everything
+from gradbook.timing import Timer
 from gradbook.trainer import Trainer
 from gradbook.verdicts import verdict
 
@@ -31,36 +32,23 @@ _WIDTH = 96
 
 
 class Clock(Sink):
-    """Notes when each epoch ended.
+    """Measures each epoch, its validation included; there is no timer until a training opens."""
 
-    Attributes:
-        epoch_seconds: The duration of each finished epoch, its validation included.
-        has_begun: Whether a training was opened.
-    """
-
-    def __init__(self) -> None:
-        self.epoch_seconds: list[float] = []
-        self.has_begun = False
+    timer: Timer | None = None
 
     def open(self, board: Any, trainer: Any = None) -> None:
         """Training begins."""
-        self.has_begun = True
-        self._before = time.perf_counter()
+        self.timer = Timer()
 
     def end_epoch(self, trainer: Any) -> None:
         """An epoch is over."""
-        now = time.perf_counter()
-        self.epoch_seconds.append(now - self._before)
-        self._before = now
+        assert self.timer is not None
+        self.timer.stop()
+        self.timer.start()
 
 
 def fit(plan: Plan, resume: Path | None = None) -> Outcome:
-    """Trains as planned, and keeps the run however the training ends.
-
-    Args:
-        plan: The training.
-        resume: The folder of a run to resume, instead of a new one.
-    """
+    """Trains as planned, in a new folder or on in `resume`; keeps the run however it ends."""
     started = time.perf_counter()
     data = model = trainer = None
     error: BaseException | None = None
@@ -89,7 +77,7 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         recorder.discard()  # where nothing was trained
         facts = _facts(plan, data, model, trainer, clock, error)
         folder = recorder.folder if trainer is not None else None
-        curves = [folder / name for name in CURVE_FILES] if folder is not None else []
+        curves = [] if folder is None else [folder / name for name in CURVE_FILES]
         facts |= {
             "seconds": time.perf_counter() - started,
             "folder": None if folder is None else str(folder),
@@ -97,11 +85,10 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
             "repeat": plan.repeat,
             "resume": None,
         }
-        stopped = facts["status"] in ("interrupted", "failed")
-        if folder is not None and stopped:
+        if folder is not None and facts["status"] in ("interrupted", "failed"):
             facts["resume"] = _resume_command(folder)
         code = 0 if facts["status"] == "finished" else 1
-        text = _summary(plan, facts, trainer) if clock.has_begun else ""
+        text = _summary(plan, facts, trainer) if clock.timer is not None else ""
         return Outcome(facts, text, code, error)
 
 
@@ -128,13 +115,9 @@ def _facts(
     status = getattr(trainer, "status", None)
     if error is not None and status not in ("finished", "diverged"):  # it may fail to be kept
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-    last = history[-1] if len(history) else {}
-    best = {}
-    for label in last:
-        if label.startswith("val_"):
-            row = history.best(label)
-            best[label] = {"value": row[label], "epoch": row["epoch"]} if row else None
-    seconds = clock.epoch_seconds
+    reached = results_of(history)
+    labels = [label for label in reached["final"] if label.startswith("val_")]
+    seconds = clock.timer.times if clock.timer is not None else []
     judged = verdict(history if trainer is None or len(history) == 0 else trainer)
     return {
         "status": status,
@@ -145,9 +128,8 @@ def _facts(
         "settings": plan.settings,
         "seed": plan.seed,
         "device": _device(model),
-        "epochs": len(history),
-        "final": {label: y for label, y in last.items() if label != "epoch"},
-        "best": best,
+        **reached,
+        "best": {label: reached["best"].get(label) for label in labels},
         "diverged": history.diverged,
         "verdict": {"label": judged.label, "reason": judged.reason, "text": str(judged)},
         "findings": list(getattr(trainer, "findings", ())),
@@ -199,12 +181,9 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
         lines.append("  data      a sample only; `gradbook data` says how to get all")
     elif isinstance(facts["data_source"], str | Path):
         lines.append(f"  data      {facts['data']}, {facts['data_source']}")
-    if facts["folder"]:
-        lines.append(f"  run       {facts['folder']}")
-    if facts["repeat"]:
-        lines.append(f"  repeat    {facts['repeat']}")
-    if facts["resume"]:
-        lines.append(f"  resume    {facts['resume']}")
+    for name, key in (("run", "folder"), ("repeat", "repeat"), ("resume", "resume")):
+        if facts[key]:
+            lines.append(f"  {name:<10}{facts[key]}")
     return "\n".join(lines)
 
 

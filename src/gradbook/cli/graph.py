@@ -2,7 +2,7 @@
 
 import argparse
 
-from gradbook.cli.options import add_common_options, add_output_option, drawn, picture_files
+from gradbook.cli.options import add_output_option, drawn
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
 
@@ -19,16 +19,13 @@ def run(arguments: list[str]) -> Outcome:
     subject = read_subject(
         "graph", arguments, _add_options, title="Graph", summary=SUMMARY, with_trainer=False
     )
-    if isinstance(subject, Outcome):
-        return subject
-    own = subject.own
-    files = picture_files(own.output, "graph")
-    model, data = subject.recipe.make()
 
     from gradbook.experiments.graphs import graph
 
+    own = subject.own
+    model, data = subject.recipe.make()
     found = graph(model, data, group=own.group, values=own.values, gradients=own.gradients)
-    return drawn(found, files, own.output, {**found.facts(), "seed": subject.seed})
+    return drawn(found, "graph", own.output, {**found.facts(), "seed": subject.seed})
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
@@ -39,11 +36,7 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         help="draw a box for each operation or for each module (default: auto, which draws "
         "operations if there are at most 40)",
     )
-    group.add_argument(
-        "--values",
-        action="store_true",
-        help="show the smallest, the largest and the mean value of each result",
-    )
+    told = "show the smallest, the largest and the mean value of each result"
+    group.add_argument("--values", action="store_true", help=told)
     group.add_argument("--gradients", action="store_true", help="show the norms of the gradients")
     add_output_option(group, "graph")
-    add_common_options(group)

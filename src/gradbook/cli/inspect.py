@@ -1,13 +1,14 @@
 """`gradbook inspect`: what a trained model gets right and wrong."""
 
 import contextlib
-from collections.abc import Callable
+from collections import defaultdict
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.display.file import PICTURE_KINDS, save_figure
 from gradbook.runs.format import INSPECT_FOLDER, INSPECT_PICTURES
@@ -23,20 +24,16 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument(
         "--train", action="store_true", help="use the training set instead of the validation set"
     )
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     restored = restore(asked)
 
     from gradbook.inspection import inspect
 
     report = inspect(restored.model, restored.data, asked.train)
     folder = inside(restored.run.folder, INSPECT_FOLDER)
-    suffix = "-train" if asked.train else ""
-    files = [str(file) for file in draw(report, restored, folder, suffix)]
+    files = draw(report, restored, folder, "-train" if asked.train else "")
     facts = {
-        "run": restored.run.name,
-        "checkpoint": restored.checkpoint.stem,
-        "epoch": restored.run.checkpoint_epoch(restored.checkpoint.stem),
+        **checkpoint_facts(restored),
         "split": "train" if asked.train else "val",
         **report.facts(),
         "pictures": files,
@@ -50,41 +47,31 @@ def run(arguments: list[str]) -> Outcome:
         repr(report),
         "",
     ]
-    lines += [f"pictures  {file}" for file in files[:1]]
-    lines += [f"          {file}" for file in files[1:]]
+    lines += [f"{'' if index else 'pictures':<10}{file}" for index, file in enumerate(files)]
     return Outcome(facts, "\n".join(lines))
 
 
 def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> list[Path]:
-    """Writes the pictures of a report into `folder`, in place of those of an earlier one.
-
-    Returns:
-        The files.
-    """
+    """Writes the pictures of a report into `folder`, in place of those of an earlier one."""
     from matplotlib.figure import Figure
 
     from gradbook.errors import DataError, ModelError
     from gradbook.inspection import ClassifierReport, show_weights
 
-    drawings: dict[str, Callable[[Figure], Any]]
+    figures: defaultdict[str, Figure] = defaultdict(Figure)
     if isinstance(report, ClassifierReport):
-        drawings = {
-            "confusion": report.plot_confusion,
-            "calibration": lambda figure: report.plot_calibration(figure=figure),
-        }
+        report.plot_confusion(figures["confusion"])
+        report.plot_calibration(figure=figures["calibration"])
         if report.has_images:
-            drawings["mistakes"] = lambda figure: report.show_mistakes(figure=figure)
-    else:
-        drawings = {"predicted": report.plot_predicted, "residuals": report.plot_residuals}
-    figures = {name: Figure() for name in drawings}
-    for name, drawing in drawings.items():
-        drawing(figures[name])
-    if isinstance(report, ClassifierReport):
-        figure = Figure()
+            report.show_mistakes(figure=figures["mistakes"])
+        weights = Figure()
         # Most models have no weights that are images.
         with contextlib.suppress(ModelError, DataError):
-            show_weights(restored.model, restored.data, figure)
-            figures["weights"] = figure
+            show_weights(restored.model, restored.data, weights)
+            figures["weights"] = weights
+    else:
+        report.plot_predicted(figures["predicted"])
+        report.plot_residuals(figures["residuals"])
     _clear(folder, suffix)
     files = []
     for name, figure in figures.items():
@@ -96,10 +83,9 @@ def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> lis
 
 def _clear(folder: Path, suffix: str) -> None:
     """Removes earlier pictures, of which the next report may have no successors."""
-    for name in INSPECT_PICTURES:
-        for kind in PICTURE_KINDS:
-            path = folder / f"{name}{suffix}.{kind}"
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise unwritable(path, error) from error
+    for name, kind in product(INSPECT_PICTURES, PICTURE_KINDS):
+        path = folder / f"{name}{suffix}.{kind}"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(path, error) from error

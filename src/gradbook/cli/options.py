@@ -8,10 +8,12 @@ what remained of it was smaller than what had to be built around it.
 import argparse
 import inspect
 import re
+import textwrap
 import typing
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -33,16 +35,26 @@ if typing.TYPE_CHECKING:
     from gradbook.display.finding import Finding
 
 
+class Given(NamedTuple):
+    """A value from the command line, and how it was written there."""
+
+    text: str
+    value: Any
+
+    @classmethod
+    def of(cls, value: Any) -> "Given":
+        """The same of what argparse has read, which has no text for a switch."""
+        return value if isinstance(value, cls) else cls(show(value), value)
+
+
 @dataclass(frozen=True)
 class Option:
     """One constructor argument, as an option.
 
     Attributes:
-        name: The argument's name.
         group: "model", "data" or "trainer".
         kind: Its annotation, or the type of its default, or nothing.
         default: Its default, or REQUIRED.
-        help: What its docstring says.
         flag: How it is written on the command line.
         declared: Whether `kind` is an annotation.
         full: The flag with its group, by which it is known whoever has the same name.
@@ -79,27 +91,26 @@ class Option:
         """What stands for the value in the help."""
         return placeholder(self.kind)
 
-    def read(self, text: str) -> "Given":
+    def read(self, text: str) -> Given:
         """The value that `text` stands for, or argparse's error if it stands for none."""
         try:
             return Given(text, read_value(text, self.kind))
         except ValueError as error:
             told = self.declared or isinstance(error, TooLargeError)
             reason = "" if told else f", as its default {show(self.default)} is"
-            message = f"expected {error}{reason}, but got {shown(text)}"
-            raise argparse.ArgumentTypeError(message) from None
+            raise unexpected(text, f"{error}{reason}") from None
+
+
+#: What reads the text of an option.
+Reader = Callable[[Option, str], Any]
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, with errors as exceptions and a suggestion for an option that does not exist."""
 
-    def __init__(self, command: str, description: str | None = None) -> None:
-        super().__init__(
-            prog=f"gradbook {command}",
-            description=description,
-            add_help=False,
-            allow_abbrev=False,
-        )
+    def __init__(self, command: str, description: str | None = None, **more: Any) -> None:
+        name = f"gradbook {command}"
+        super().__init__(name, None, description, add_help=False, allow_abbrev=False, **more)
         self.register("type", None, _filled)  # what reads an option that names no type of its own
 
     def error(self, message: str) -> NoReturn:
@@ -112,10 +123,6 @@ class Parser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         """Parses what is known of `arguments`, and returns the rest.
 
-        Args:
-            arguments: The words.
-            before: Values for options that these do not name.
-
         Raises:
             HelpRequest: If they ask for the help, whatever else they say.
         """
@@ -126,15 +133,7 @@ class Parser(argparse.ArgumentParser):
     def read(
         self, arguments: Sequence[str], before: argparse.Namespace | None = None
     ) -> argparse.Namespace:
-        """Parses all of `arguments`, or says which of them is unknown.
-
-        Args:
-            arguments: The words.
-            before: Values for options that these do not name.
-
-        Raises:
-            HelpRequest: If they ask for the help, whatever else they say.
-        """
+        """Parses all of `arguments`, or says which of them is unknown; `before` is the default."""
         values, unknown = self.read_known(arguments, before)
         if not unknown:
             return values
@@ -145,6 +144,11 @@ class Parser(argparse.ArgumentParser):
             f"There is no option {shown(flag)}.{self._suggestion(flag)} "
             f"`{self.prog} --help` lists them."
         )
+
+    def read_all(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """The same, with the options that every command has."""
+        add_common_options(self)
+        return self.read(arguments)
 
     def _suggestion(self, flag: str) -> str:
         """The option that may have been meant: what others call it, or what is spelled like it."""
@@ -193,9 +197,8 @@ def add_common_options(group: argparse._ActionsContainer) -> None:
 
 def add_runs_option(group: argparse._ActionsContainer) -> None:
     """Adds the folder of the runs."""
-    group.add_argument(
-        "--runs", default="runs", metavar="DIR", help="folder for runs (default: runs)"
-    )
+    told = "folder for runs (default: runs)"
+    group.add_argument("--runs", default="runs", metavar="DIR", help=told)
 
 
 def add_display_options(group: argparse._ActionsContainer) -> None:
@@ -206,57 +209,72 @@ def add_display_options(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="how progress is shown (default: auto)",
     )
+    add_quiet_option(group)
+
+
+def add_quiet_option(group: argparse._ActionsContainer) -> None:
+    """Adds that nothing is shown."""
     group.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
 
-def add_output_option(group: argparse._ActionsContainer, name: str) -> None:
-    """Adds where a command that draws leaves its picture: `picture_files` reads it."""
+def add_output_option(
+    group: argparse._ActionsContainer, name: str, where: str = "in this folder"
+) -> None:
+    """Adds where a command leaves its picture, which without it is called `name`."""
     group.add_argument(
         "--output",
         metavar="FILE",
-        help=f"the picture, .svg or .png (default: {name}.svg and {name}.png in this folder)",
+        type=_picture,
+        help=f"the picture, .svg or .png (default: {name}.svg and {name}.png {where})",
     )
 
 
-def picture_files(output: str | None, name: str) -> list[Path]:
-    """The files that a picture is to be saved in.
+def _picture(text: str) -> Path:
+    path = Path(_filled(text))
+    if path.suffix.lower().lstrip(".") not in PICTURE_KINDS:
+        raise argparse.ArgumentTypeError(f"a picture ends in .svg or .png, but not {text!r}.")
+    return path
 
-    Args:
-        output: What was given for --output.
-        name: What the files are called without it.
 
-    Raises:
-        UsageError: If it ends in neither .svg nor .png.
-    """
-    if output is None:
-        return [Path(f"{name}.{kind}") for kind in PICTURE_KINDS]
-    if Path(output).suffix.lower().lstrip(".") not in PICTURE_KINDS:
-        raise UsageError(f"--output: a picture ends in .svg or .png, but not {output!r}.")
-    return [Path(output)]
+def pictures(output: Path | None, name: str) -> list[Path]:
+    """The files for a picture: what was given for --output, or both kinds in this folder."""
+    return [Path(f"{name}.{kind}") for kind in PICTURE_KINDS] if output is None else [output]
 
 
 def drawn(
-    found: "Finding",
-    files: Sequence[Path],
-    output: str | None,
-    facts: dict[str, Any],
-    head: str | None = None,
+    found: "Finding", name: str, output: Path | None, facts: dict[str, Any], *head: str
 ) -> Outcome:
     """Saves the picture of what a command has found, and says it.
 
-    Args:
-        found: What was found.
-        files: What `picture_files` gave.
-        output: What was given for --output.
-        facts: All of it for --json, but the pictures.
-        head: A line that says what was looked at.
+    The picture is `output`, or called `name`; the facts are for --json, and `head` says what was
+    looked at.
     """
+    files = pictures(output, name)
     found.save(*files)
-    pictures = [str(file) for file in files]
+    facts["pictures"] = [str(file) for file in files]
     note = "" if output else " (the next one takes its place; --output FILE keeps it)"
-    told = [] if head is None else [head, ""]
-    told += [repr(found), "", f"picture: {', '.join(pictures)}{note}"]
-    return Outcome({**facts, "pictures": pictures}, "\n".join(told))
+    lines = [*head, *[""] * len(head), repr(found), ""]
+    return Outcome(facts, "\n".join([*lines, f"picture: {', '.join(facts['pictures'])}{note}"]))
+
+
+def add_number(
+    group: argparse._ActionsContainer,
+    flag: str,
+    kind: type[int | float],
+    told: str,
+    default: float | None = None,
+    **more: Any,
+) -> None:
+    """Adds an option of a command's own: a whole number above 0, or with `float` any number."""
+    note = "" if default is None else f" (default: {show(default)})"
+    known: dict[str, Any] = {"metavar": placeholder(kind), "help": told + note, **more}
+    reader = positive_number if kind is int else any_number
+    group.add_argument(flag, type=reader, default=default, **known)
+
+
+def unexpected(text: str, wanted: str) -> argparse.ArgumentTypeError:
+    """Argparse's error for the text of an option that is not what was wanted."""
+    return argparse.ArgumentTypeError(f"expected {wanted}, but got {shown(text)}")
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:
@@ -268,9 +286,7 @@ def positive_number(text: str) -> int:
     """The whole number above 0 that a command's own option takes."""
     if not text.isdecimal() or len(text) > 18 or int(text) == 0:
         limit = " of at most 18 digits" if text.isdecimal() and len(text) > 18 else ""
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number above 0{limit}, but got {shown(text)}"
-        )
+        raise unexpected(text, f"a whole number above 0{limit}")
     return int(text)
 
 
@@ -279,14 +295,7 @@ def any_number(text: str) -> float:
     try:
         return float(read_value(text, float))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"expected {error}, but got {shown(text)}") from None
-
-
-class Given(NamedTuple):
-    """A value from the command line, and how it was written there."""
-
-    text: str
-    value: Any
+        raise unexpected(text, str(error)) from None
 
 
 def options_of(
@@ -294,13 +303,8 @@ def options_of(
 ) -> list[Option]:
     """The options for what `Class` is constructed from, in the order of its signature.
 
-    An argument that cannot be written as text is left out, if it has a default.
-
-    Args:
-        Class: The class.
-        group: Whose options they are.
-        defaults: The command's own defaults, which replace those of the class.
-        skip: Arguments that are not to be options.
+    An argument that cannot be written as text is left out, if it has a default. `defaults` are the
+    command's own, which replace those of the class.
 
     Raises:
         ConfigError: If it cannot be known what it is constructed from.
@@ -320,28 +324,20 @@ def options_of(
     return options
 
 
-def give_flags(groups: Iterable[list[Option]], taken: Collection[str] = ()) -> list[list[Option]]:
+def give_flags(options: Iterable[Option], taken: Collection[str] = ()) -> list[Option]:
     """Gives every option its flag. The first to ask gets the plain name, later ones a prefix.
 
-    With the prefix of its group each is known, too.
-
-    Args:
-        groups: The options, the group that comes first first.
-        taken: Flags of the command itself.
+    With the prefix of its group each is known, too. Flags of the command itself are `taken`.
     """
     used = set(taken)
-    named = []
-    for group in groups:
-        flagged = []
-        for option in group:
-            flag = option.plain
-            while (spellings := _spellings(flag, option.kind)) & used:
-                flag = f"--{option.group}-{flag[2:]}"
-            used |= spellings
-            flagged.append(replace(option, flag=flag))
-        named.append(flagged)
-    every = [option for group in named for option in group]
-    return [[_with_full_flag(option, every, taken, used) for option in group] for group in named]
+    flagged = []
+    for option in options:
+        flag = option.plain
+        while (spellings := _spellings(flag, option.kind)) & used:
+            flag = f"--{option.group}-{flag[2:]}"
+        used |= spellings
+        flagged.append(replace(option, flag=flag))
+    return [_with_full_flag(option, flagged, taken, used) for option in flagged]
 
 
 def _with_full_flag(
@@ -366,22 +362,15 @@ def add_options(
     parser: argparse.ArgumentParser,
     title: str,
     options: Iterable[Option],
-    read: "Callable[[Option, str], Any] | None" = None,
+    read: Reader = Option.read,
 ) -> None:
-    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result.
-
-    Args:
-        parser: The parser.
-        title: The heading.
-        options: The options.
-        read: Reads an option's text in the place of `Option.read`.
-    """
+    """Adds `options` to `parser` under a heading. Absent ones leave no trace in its result."""
     group = parser.add_argument_group(title)
     for option in options:
         notes = [f"not {', '.join(option.rivals)}"] if option.rivals else []
         if option.default is REQUIRED:
             notes.insert(0, "required")
-        elif not _is_empty(option.default):
+        elif not (isinstance(option.default, str | list | tuple) and not option.default):
             notes.insert(0, f"default: {show(option.default)}")
         note = f"({'; '.join(notes)})" if notes else ""
         text = f"{option.help} {note}".strip().replace("%", "%%")
@@ -397,27 +386,15 @@ def _add_option(
     option: Option,
     flags: Sequence[str],
     text: str,
-    read: "Callable[[Option, str], Any] | None",
+    read: Reader,
 ) -> None:
-    common: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
-    if option.kind is bool and read is not None:  # one of several values, or both
-        group.add_argument(
-            *flags,
-            type=partial(read, option),
-            nargs="?",
-            const=Given("true", True),
-            metavar="BOOL",
-            **common,
-        )
-    elif option.kind is bool:
-        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **common)
-    else:
-        reader = option.read if read is None else partial(read, option)
-        group.add_argument(*flags, type=reader, metavar=option.metavar, **common)
-
-
-def _is_empty(default: Any) -> bool:
-    return isinstance(default, str | list | tuple) and not default
+    known: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
+    if option.kind is bool and read is Option.read:
+        group.add_argument(*flags, action=argparse.BooleanOptionalAction, **known)
+        return
+    if option.kind is bool:  # one of several values, or both
+        known |= {"nargs": "?", "const": Given("true", True)}
+    group.add_argument(*flags, type=partial(read, option), metavar=option.metavar, **known)
 
 
 def with_value(flag: str, text: str) -> list[str]:
@@ -474,18 +451,12 @@ def _section_of_arguments(docstring: str) -> dict[str, str]:
     for line in lines:
         if re.fullmatch(r"(Args|Arguments|Parameters):", line.strip()):
             break
+    section = takewhile(lambda line: not line.strip() or line[0].isspace(), lines)
     texts: dict[str, str] = {}
     names: list[str] = []
-    margin = None
-    for line in lines:
-        indent = len(line) - len(line.lstrip())
-        if not line.strip():
-            continue
-        if indent == 0:
-            break
-        margin = indent if margin is None else margin
-        entry = re.match(r"([\w*, ]+?)\s*(\([^)]*\))?:\s*(.*)", line.strip())
-        if indent == margin and entry:
+    for line in textwrap.dedent("\n".join(section)).splitlines():
+        entry = re.match(r"(?!\s)([\w*, ]+?)\s*(\([^)]*\))?:\s*(.*)", line)
+        if entry:
             names = [name.strip(" *") for name in entry[1].split(",")]
             texts.update(dict.fromkeys(names, entry[3]))
         else:

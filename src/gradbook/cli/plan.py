@@ -4,15 +4,8 @@ import argparse
 import shlex
 from dataclasses import dataclass
 
-from gradbook.cli.options import (
-    add_common_options,
-    add_display_options,
-    add_runs_option,
-    positive_number,
-    with_value,
-)
+from gradbook.cli.options import add_display_options, add_number, add_runs_option, with_value
 from gradbook.cli.recorded import Recorded
-from gradbook.cli.report import Outcome
 from gradbook.cli.subject import Chosen, read_subject
 from gradbook.errors import ConfigError
 from gradbook.storage import check_folder_name
@@ -36,9 +29,9 @@ class Plan(Chosen):
 
     runs: str
     name: str
-    display: str
-    checkpoint_steps: int | None
-    words: list[str] | None
+    display: str = "auto"
+    checkpoint_steps: int | None = None
+    words: list[str] | None = None
 
     @property
     def repeat(self) -> str | None:
@@ -46,20 +39,12 @@ class Plan(Chosen):
         return None if self.words is None else shlex.join(["gradbook", *self.words])
 
 
-def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan | Outcome:
-    """The plan that the arguments ask for, or the help if they ask for that.
-
-    Args:
-        arguments: The words after `gradbook train`.
-        before: What holds for options that these do not name.
-    """
+def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
+    """The plan that the words after `gradbook train` ask for, as `read_subject` reads them."""
     subject = read_subject(
         "train", arguments, _add_options, title="Run", summary=SUMMARY, before=before
     )
-    if isinstance(subject, Outcome):
-        return subject
-    own, model = subject.own, subject.model
-    repeat = subject.words
+    own, model, repeat = subject.own, subject.model, subject.words
     name = own.name or model.slug
     if own.runs != "runs":
         repeat += with_value("--runs", own.runs)
@@ -83,26 +68,23 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan | Ou
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
     add_runs_option(group)
-    group.add_argument(
-        "--name", type=folder_name, help="name of the run's folder (default: the model's)"
-    )
+    add_name_option(group, "name of the run's folder (default: the model's)")
     add_checkpoint_option(group)
     add_display_options(group)
-    add_common_options(group)
 
 
 def add_checkpoint_option(group: argparse._ActionsContainer) -> None:
     """Adds how often a checkpoint is taken."""
-    group.add_argument(
-        "--checkpoint-steps",
-        type=positive_number,
-        metavar="INT",
-        help="also save a checkpoint every so many steps, not only after each epoch",
-    )
+    told = "also save a checkpoint every so many steps, not only after each epoch"
+    add_number(group, "--checkpoint-steps", int, told)
 
 
-def folder_name(text: str) -> str:
-    """The plain name that an option for a new folder takes."""
+def add_name_option(group: argparse._ActionsContainer, told: str) -> None:
+    """Adds the plain name of a new folder."""
+    group.add_argument("--name", type=_folder_name, help=told)
+
+
+def _folder_name(text: str) -> str:
     try:
         return check_folder_name(text)
     except ConfigError as error:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options
+from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
-from gradbook.cli.restored import add_run_options, restore
+from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.errors import ConfigError, DataError, GradbookWarning, warn
 from gradbook.runs.restored import Restored
@@ -18,27 +18,17 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("predict", "Classifies images with a trained model.")
     add_run_options(parser)
     parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
-    parser.add_argument(
-        "--invert",
-        action="store_true",
-        help="invert the images, for dark figures on a bright background",
-    )
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    told = "invert the images, for dark figures on a bright background"
+    parser.add_argument("--invert", action="store_true", help=told)
+    asked = parser.read_all(arguments)
     restored = restore(asked)
     results = classify(restored, asked.images, asked.invert)
     errors = [result["error"] for result in results if "error" in result]
-    which = restored.checkpoint.stem
-    facts = {
-        "run": restored.run.name,
-        "checkpoint": which,
-        "epoch": restored.run.checkpoint_epoch(which),
-        "images": results,
-    }
+    facts = {**checkpoint_facts(restored), "images": results}
     error = DataError("\nerror: ".join(errors)) if errors else None
     lines = describe(results)
     if lines:
-        lines = [checkpoint_text(restored.run, which), "", *lines]
+        lines = [checkpoint_text(restored.run, restored.checkpoint.stem), "", *lines]
     return Outcome(facts, "\n".join(lines), error=error)
 
 
@@ -51,65 +41,49 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
     import torch
 
     from gradbook.checks import at_rest
-    from gradbook.inspection.classification import (
-        class_names,
-        classifies,
-        gives_probabilities,
-        probabilities,
-    )
-    from gradbook.inspection.images import (
-        border_brightness,
-        first_images,
-        looks_inverted,
-        read_image,
-        shape_of,
-    )
+    from gradbook.inspection import classification, images
     from gradbook.inspection.predictions import batches_and_outputs, device_of
 
     model, data = restored.model, restored.data
     batch, Y_hat = next(batches_and_outputs(model, data, train=True))
-    if not classifies(model, batch, Y_hat) or Y_hat.dim() != 2:
+    if not classification.classifies(model, batch, Y_hat) or Y_hat.dim() != 2:
         raise ConfigError(
             f"{restored.run.name} is no classifier of images: its model "
             f"{type(model).__name__} is a regression. Name the run of a classifier."
         )
     try:
-        known = first_images(data)
+        known = images.first_images(data)
     except DataError as error:
         raise ConfigError(f"{restored.run.name} does not classify images. {error}") from None
-    shape, border = shape_of(known), border_brightness(known)
+    shape, border = images.shape_of(known), images.border_brightness(known)
     # Asked of a whole batch, because one row of logits may look like probabilities.
-    are_probabilities = gives_probabilities(Y_hat)
-    names = class_names(data, Y_hat.shape[1])
+    are_probabilities = classification.gives_probabilities(Y_hat)
+    names = classification.class_names(data, Y_hat.shape[1])
     results: list[dict[str, Any]] = []
     for path in paths:
         try:
-            X = read_image(path, shape, invert)
+            X = images.read_image(path, shape, invert)
         except DataError as error:
             results.append({"file": path, "error": str(error)})
             continue
-        inverted = looks_inverted(X, border)
+        inverted = images.looks_inverted(X, border)
         if inverted:
+            own = images.border_brightness(X)
             warn(
-                f"{path} has a border of brightness {border_brightness(X):.2f}, but those of the "
-                f"training images have {border:.2f}: bright and dark seem to be exchanged. "
+                f"{path} has a border of brightness {own:.2f}, but those of the training images "
+                f"have {border:.2f}: bright and dark seem to be exchanged. "
                 f"It is classified as it is; {'do without' if invert else 'try'} --invert.",
                 GradbookWarning,
             )
         with at_rest(model):
             y_hat = model(X.reshape(1, *batch[0].shape[1:]).to(device_of(model)))
-        best = probabilities(model, y_hat, are_probabilities)[0].cpu().float()
-        top = torch.topk(best, min(NUM_BEST, len(best)))
-        results.append(
-            {
-                "file": path,
-                "looks_inverted": inverted,
-                "classes": [
-                    {"class": label, "name": names[label], "probability": probability}
-                    for probability, label in zip(*map(torch.Tensor.tolist, top), strict=True)
-                ],
-            }
-        )
+        best = classification.probabilities(model, y_hat, are_probabilities)[0].cpu().float()
+        top = map(torch.Tensor.tolist, torch.topk(best, min(NUM_BEST, len(best))))
+        classes = [
+            {"class": label, "name": names[label], "probability": probability}
+            for probability, label in zip(*top, strict=True)
+        ]
+        results.append({"file": path, "looks_inverted": inverted, "classes": classes})
     return results
 
 
@@ -118,15 +92,9 @@ def describe(results: list[dict[str, Any]]) -> list[str]:
     done = [result for result in results if "classes" in result]
     if not done:
         return []
-    width = max(len(result["file"]) for result in done)
-    cells = [[f"{c['name']} {c['probability']:.2f}" for c in result["classes"]] for result in done]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            [
-                result["file"].ljust(width),
-                *(cell.ljust(w) for cell, w in zip(row, widths, strict=True)),
-            ]
-        ).rstrip()
-        for result, row in zip(done, cells, strict=True)
+    rows = [
+        [result["file"], *(f"{c['name']} {c['probability']:.2f}" for c in result["classes"])]
+        for result in done
     ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

@@ -19,42 +19,49 @@ NO_ANNOTATION = inspect.Parameter.empty
 _SEQUENCES = (Sequence, Collection, Iterable, list, tuple)
 
 
+def _taken_apart(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """What a type is at heart, and what stands in its brackets: a union is one however written."""
+    arguments = typing.get_args(kind)
+    origin = typing.get_origin(kind) or kind
+    if origin is typing.Annotated:
+        return _taken_apart(arguments[0])
+    return (Union if origin is types.UnionType else origin), arguments
+
+
 def read_value(text: str, kind: Any) -> Any:
     """The value of type `kind` that `text` stands for.
 
     Raises:
         ValueError: If it stands for none; the message says what was expected.
     """
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is NO_ANNOTATION or kind is Any:
+    origin, arguments = _taken_apart(kind)
+    if origin is NO_ANNOTATION or origin is Any:
         return _guess(text)
-    if origin is typing.Annotated:
-        return read_value(text, arguments[0])
-    if origin is Union or origin is types.UnionType:
+    if origin is Union:
         return _first_reading(text, arguments)
     if origin is Literal:
         for choice in arguments:
             if text == str(choice):
                 return choice
         raise ValueError("one of " + ", ".join(str(choice) for choice in arguments))
-    if kind is None or kind is type(None):
+    if origin is None or origin is type(None):
         if text.lower() in ("none", "null"):
             return None
         raise ValueError("none")
-    if kind is bool:
+    if origin is bool:
         if text.lower() in ("true", "yes", "on", "1", "false", "no", "off", "0"):
             return text.lower() in ("true", "yes", "on", "1")
         raise ValueError("true or false")
-    if kind in (int, float):
-        return _read_number(text, kind)
-    if kind is str or kind is Path:
-        return kind(text)
-    if _is_tensor(kind):
+    if origin in (int, float):
+        return _read_number(text, origin)
+    if origin is str or origin is Path:
+        return origin(text)
+    if _is_tensor(origin):
         import torch
 
         return torch.tensor(_numbers(text))
-    if (origin or kind) in _SEQUENCES:
-        return _read_list(text, origin or kind, arguments)
+    if origin in _SEQUENCES:
+        return _read_list(text, origin, arguments)
     raise ValueError("a value that cannot be written on the command line")
 
 
@@ -132,10 +139,14 @@ def _example(kinds: Sequence[Any]) -> str:
     return ",".join(pair[place % 2] for place, pair in enumerate(named))
 
 
+#: What Python says of a text that is no value, or one that is nested too deeply.
+_NO_VALUE = (ValueError, SyntaxError, MemoryError, RecursionError)
+
+
 def _numbers(text: str) -> Any:
     try:
         values = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except _NO_VALUE:
         raise ValueError("numbers with commas between them") from None
     return _as_floats(values)
 
@@ -157,20 +168,17 @@ def _guess(text: str) -> Any:
         return words[text.lower()]
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):  # nested too deeply
+    except _NO_VALUE:
         if re.fullmatch(r"\s*[+-]?\d+\s*", text):
             return _read_number(text, int)
         if re.fullmatch(r"[\s\d.eE+,-]*\d[\s\d.eE+,-]*", text) and not all(_items(text)):
             raise ValueError("values with commas between them, such as 256,128") from None
         return text
-    if any(type(item) is int and abs(item) > _LARGEST_COUNT for item in _each(value)):
+    items = value if isinstance(value, list | tuple) else (value,)
+    if any(type(item) is int and abs(item) > _LARGEST_COUNT for item in items):
         raise TooLargeError(f"a whole number of at most {_LARGEST_COUNT} in size")
     # 256,128 is a tuple to Python, but a list to everybody else.
     return list(value) if isinstance(value, tuple) and not text.startswith("(") else value
-
-
-def _each(value: Any) -> Iterable[Any]:
-    return value if isinstance(value, list | tuple) else (value,)
 
 
 def kind_of(default: Any) -> Any:
@@ -194,35 +202,28 @@ def _is_tensor(kind: Any) -> bool:
 
 def readable(kind: Any) -> bool:
     """Whether a value of type `kind` can be written as text."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Union or origin is types.UnionType:
+    origin, arguments = _taken_apart(kind)
+    if origin is Union:
         return any(readable(each) for each in arguments if each is not type(None))
-    if origin is typing.Annotated:
-        return readable(arguments[0])
-    if (origin or kind) in _SEQUENCES:
+    if origin in _SEQUENCES:
         return all(readable(each) for each in arguments if each is not Ellipsis)
-    return (
-        kind in (NO_ANNOTATION, Any, bool, int, float, str, Path, type(None))
-        or origin is Literal
-        or _is_tensor(kind)
-    )
+    plain = (NO_ANNOTATION, Any, bool, int, float, str, Path, type(None), Literal)
+    return origin in plain or _is_tensor(origin)
 
 
 def placeholder(kind: Any) -> str:
     """What stands for a value of type `kind` in the help."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin is Union or origin is types.UnionType:
+    origin, arguments = _taken_apart(kind)
+    if origin is Union:
         named = [placeholder(each) for each in arguments if each is not type(None)]
         return "|".join(dict.fromkeys(named))
-    if origin is typing.Annotated:
-        return placeholder(arguments[0])
     if origin is Literal:
         return "{" + ",".join(str(choice) for choice in arguments) + "}"
-    if _is_tensor(kind):
+    if _is_tensor(origin):
         return "FLOAT,..."
-    if (origin or kind) in _SEQUENCES:
-        if (origin or kind) is tuple and arguments and arguments[-1] is not Ellipsis:
+    if origin in _SEQUENCES:
+        if origin is tuple and arguments and arguments[-1] is not Ellipsis:
             return ",".join(placeholder(each) for each in arguments)
         return (placeholder(arguments[0]) if arguments else "VALUE") + ",..."
     named_types = {bool: "BOOL", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
-    return named_types.get(kind, "VALUE")
+    return named_types.get(origin, "VALUE")

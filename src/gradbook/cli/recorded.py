@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, NoReturn
 
-from gradbook.cli.options import Given, Option, Parser, add_options, show, with_value
+from gradbook.cli.options import Given, Option, Parser, Reader, add_options, with_value
 from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.runs.restored import is_a_place
@@ -22,11 +22,9 @@ _PASSED_OVER = ("--data", "--runs", "--name")
 
 @dataclass(frozen=True)
 class Recorded:
-    """The options of a command as run.json or sweep.json holds them.
+    """The options, `words`, of a command as `file`, a run.json or sweep.json, holds them.
 
     Attributes:
-        file: The file, for messages.
-        words: The options.
         add_own: Adds those of the command's own options that are taken from the file.
         given: Settings by name that the command line gives with --set, as texts; None where it
             can give each as an option.
@@ -42,30 +40,19 @@ class Recorded:
         if len(command) < 2 or command[0] != verb:
             self.refuse(f"it is not one of `gradbook {verb}`.")
 
-    def read(
-        self,
-        options: Sequence[Option] = (),
-        read_swept: "Callable[[Option, str], Any] | None" = None,
-    ) -> argparse.Namespace:
+    def read(self, options: Sequence[Option], read: Reader) -> argparse.Namespace:
         """The values of what is taken from the file; an option that it lacks leaves no trace.
-
-        Args:
-            options: The settings of model, data set and trainer.
-            read_swept: Reads an option's text in the place of `Option.read`.
 
         Raises:
             CorruptFileError: If the file says anything else.
         """
-        parser = Parser("", None)
+        parser = Parser("")
         parser.add_argument(*_PASSED_OVER, "--seed", dest="passed_over")
         self.add_own(parser)
         for action in parser._actions:
             action.default = argparse.SUPPRESS
-        add_options(parser, "", options, read_swept)
-        try:
-            values, unknown = parser.parse_known_args(self.words)
-        except UsageError as error:
-            self.refuse(str(error))
+        add_options(parser, "", options, read)
+        values, unknown = self._parse(parser)
         if unknown:
             self.refuse(
                 f"it says {unknown[0]!r}, which is no setting of the model, the data set or the "
@@ -78,11 +65,14 @@ class Recorded:
         """The seed, which is needed before it is known which other options there are."""
         parser = Parser("")
         parser.add_argument("--seed", type=kind)
+        seed: int | None = self._parse(parser)[0].seed
+        return seed
+
+    def _parse(self, parser: Parser) -> tuple[argparse.Namespace, list[str]]:
         try:
-            seed: int | None = parser.parse_known_args(self.words)[0].seed
+            return parser.parse_known_args(self.words)
         except UsageError as error:
             self.refuse(str(error))
-        return seed
 
     def trusted(self, option: Option, value: Any) -> Any:
         """A setting's value from the file; that of --set in its stead where it is a place.
@@ -90,14 +80,15 @@ class Recorded:
         Raises:
             ConfigError: If it is a place, and nobody else has named one.
         """
-        text, plain = value if isinstance(value, Given) else (show(value), value)
+        text, plain = Given.of(value)
         if not is_a_place(option.name, plain) or plain == option.default:
             return value
-        if self.given is not None and option.name in self.given:
-            return option.read(self.given[option.name])
-        words = ["--set", f"{option.name}={text}"]
         if self.given is None:
             words = with_value(option.flag, text)
+        elif option.name in self.given:
+            return option.read(self.given[option.name])
+        else:
+            words = ["--set", f"{option.name}={text}"]
         raise ConfigError(
             f"{self.file} names a place: {option.name} is {text!r}. gradbook reads and writes "
             f"nowhere because a folder names it. If you trust it, add: {shlex.join(words)}"
@@ -113,14 +104,9 @@ class Recorded:
 
 def add_set_option(group: argparse._ActionsContainer) -> None:
     """Adds how a place that a run was trained with is given once more."""
-    group.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        type=_name_and_value,
-        action="append",
-        default=[],
-        help="a file, a folder or an address that the run was given: none is taken from its file",
-    )
+    told = "a file, a folder or an address that the run was given: none is taken from its file"
+    kind: dict[str, Any] = {"type": _name_and_value, "action": "append", "default": []}
+    group.add_argument("--set", metavar="NAME=VALUE", help=told, **kind)
 
 
 def _name_and_value(text: str) -> tuple[str, str]:

@@ -61,10 +61,10 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [plain(item) for item in value]
-    if isinstance(value, bool | int | str) or value is None:
-        return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    if isinstance(value, int | str) or value is None:
+        return value
     if hasattr(value, "tolist"):  # a tensor or an array
         return plain(value.tolist())
     return str(value)
@@ -122,9 +122,7 @@ def exit_code(error: BaseException) -> int:
 def describe(error: BaseException, arguments: Sequence[str] = ()) -> str:
     """An error as a message: one that says what to do, or the learner's part of a traceback.
 
-    Args:
-        error: The error.
-        arguments: The words of the command, one of which may be what is too large.
+    One of the command's words, the `arguments`, may be what is too large.
     """
     if isinstance(error, Terminated):
         return "terminated."
@@ -135,7 +133,9 @@ def describe(error: BaseException, arguments: Sequence[str] = ()) -> str:
         return f"the code that was run ended the program with sys.exit({code})."
     frames = learners_frames(error)
     if isinstance(error, GradbookError):
-        where = f"\n  in {_place(frames[-1])}" if frames else ""
+        where = ""
+        if frames:
+            where = f"\n  in {frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"
         return f"{text_of(error)}{where}"
     last = without_frames("".join(traceback.format_exception_only(error)).strip())
     if isinstance(error, SyntaxError):
@@ -173,10 +173,6 @@ def _is_library(path: Path) -> bool:
     if {"site-packages", "dist-packages"} & set(path.parts):  # of another environment, perhaps
         return True
     return any(path.is_relative_to(library) for library in libraries)
-
-
-def _place(frame: traceback.FrameSummary) -> str:
-    return f"{frame.filename}, line {frame.lineno}, in {frame.name}"
 
 
 #: What PyTorch and Python say when there is too little memory.
@@ -222,17 +218,15 @@ def _largest_number(arguments: Sequence[str]) -> tuple[float, str]:
 
 def _hint(error: BaseException) -> str:
     text = text_of(error)
+    unneeded = "or do without it. gradbook itself never needs it."
     if isinstance(error, ModuleNotFoundError) and error.name:
-        package = error.name.partition(".")[0]
-        beside = " from the same index as torch" if package == "torchvision" else ""
-        without = " gradbook itself never needs it." if package == "torchvision" else ""
-        return (
-            f"\nInstall {package!r}{beside} for this Python ({sys.executable}), "
-            f"or do without it.{without}"
-        )
+        package, here = error.name.partition(".")[0], f"for this Python ({sys.executable}), "
+        if package == "torchvision":
+            return f"\nInstall 'torchvision' from the same index as torch {here}{unneeded}"
+        return f"\nInstall {package!r} {here}or do without it."
     if "torchvision::" in text:
         return (
             "\nThe torchvision that is installed was built for another torch: install both from "
-            "the same index, or do without it. gradbook itself never needs it."
+            f"the same index, {unneeded}"
         )
     return ""

@@ -13,7 +13,6 @@ of `gradbook train` may be given as well, as in `gradbook rerun mlp-1 --lr 0.3 -
 def run(arguments: list[str]) -> Outcome:
     """Trains from the beginning, with the options of the run and those given here."""
     parser = Parser("rerun", HELP)
-    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
     add_common_options(parser)
     asked, options = parser.read_known(arguments)

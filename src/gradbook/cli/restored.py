@@ -23,10 +23,11 @@ from gradbook.runs.restored import Restored, arguments_of, checkpoint_of, is_a_p
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import as_word, check_folder_name
 
+_KNOWN = {"model": MODELS, "data": DATA}
+
 
 def add_run_options(parser: argparse._ActionsContainer) -> None:
     """Adds what every command takes that needs a run's model."""
-    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
     parser.add_argument(
         "--checkpoint",
@@ -36,7 +37,8 @@ def add_run_options(parser: argparse._ActionsContainer) -> None:
 
 
 def add_class_options(parser: argparse._ActionsContainer) -> None:
-    """Adds where runs are, and what may be loaded to rebuild one."""
+    """Adds the run, where runs are, and what may be loaded to rebuild one."""
+    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_runs_option(parser)
     for flag, what in (("--model", "model"), ("--data", "data set")):
         parser.add_argument(
@@ -45,12 +47,8 @@ def add_class_options(parser: argparse._ActionsContainer) -> None:
     add_set_option(parser)
 
 
-def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
-    """Rebuilds what a run trained.
-
-    Args:
-        asked: The options of `add_run_options`.
-        need_data: Whether the data are needed, too.
+def restore(asked: argparse.Namespace) -> Restored:
+    """Rebuilds what a run trained, as the options of `add_run_options` ask for it.
 
     Raises:
         ConfigError: If there is no such run, or it has a class that the command line must name.
@@ -59,7 +57,14 @@ def restore(asked: argparse.Namespace, need_data: bool = True) -> Restored:
     """
     run = load(asked.run, asked.runs)
     checkpoint_of(run, asked.checkpoint)  # what is not there is said before any code is loaded
-    return rebuild(run, plan_of(run, asked).recipe, asked.checkpoint, need_data)
+    return rebuild(run, plan_of(run, asked).recipe, asked.checkpoint)
+
+
+def checkpoint_facts(restored: Restored) -> dict[str, Any]:
+    """Which run and checkpoint are looked at, for --json."""
+    which = restored.checkpoint.stem
+    epoch = restored.run.checkpoint_epoch(which)
+    return {"run": restored.run.name, "checkpoint": which, "epoch": epoch}
 
 
 def plan_of(
@@ -73,50 +78,52 @@ def plan_of(
     Args:
         run: The run.
         asked: The options of `add_class_options`.
-        options: Further options of `gradbook train`, which take precedence.
+        options: Those of `gradbook train`, which take precedence.
         max_epochs: What replaces the run's own, if it is to be trained further.
 
     Raises:
         ConfigError: If the run has a class that the command line must name.
         CorruptFileError: If the run's command cannot be used.
     """
-    facts, model, data = run.facts, asked.model, asked.data
+    facts = run.facts
     names = {
-        "model": model or known_name(facts["model"]["class"], MODELS),
-        "data": data or known_name(facts["data"]["class"], DATA),
+        kind: getattr(asked, kind) or known_name(facts[kind]["class"], known)
+        for kind, known in _KNOWN.items()
     }
     unnamed = [kind for kind, name in names.items() if not name]
     if unnamed:
         told = [(kind, facts[kind]["class"], facts[kind]["name"]) for kind in unnamed]
         raise UsageError(must_be_named(run.name, told))
-    words, runs = facts["command"], str(run.parent)
+    words = facts["command"]
     recorded = Recorded(
         run.folder / RUN_FILE, (words or ())[2:], add_checkpoint_option, dict(asked.set)
     )
-    if words is None:
-        return _plan_of_a_script(
-            run, recorded, names, options, runs, max_epochs or facts["max_epochs"]
+    if words is None and options:
+        raise UsageError(
+            f"{run.name} was trained by a script or a notebook, so that there is no command whose "
+            f"options could be changed: {' '.join(options)}. Change them there."
         )
+    if words is None:
+        return _plan_of_a_script(run, recorded, names, max_epochs or facts["max_epochs"])
     recorded.check_command(words, "train")
-    arguments = [names["model"], *with_value("--data", names["data"]), *with_value("--runs", runs)]
+    arguments = [names["model"], *with_value("--data", names["data"])]
+    arguments += with_value("--runs", str(run.parent))
     with suppress(ConfigError):
         arguments += with_value("--name", check_folder_name(_name_of(run)))
     if max_epochs is not None:
         arguments += ["--trainer-max-epochs", str(max_epochs)]
     try:
-        plan = read_plan([*arguments, *options], recorded)
+        return read_plan([*arguments, *options], recorded)
     except UsageError as error:
         if options:
             raise
         recorded.refuse(str(error))
-    assert isinstance(plan, Plan)
-    return plan
 
 
 def resume_command(run: StoredRun) -> str:
     """The command that goes on with a run. It names what is a learner's own code."""
     words = ["gradbook", "resume", as_word(run.folder)]
-    for kind, known in (("model", MODELS), ("data", DATA)):
+    for kind, known in _KNOWN.items():
         if not known_name(run.facts[kind]["class"], known):
             words += with_value(f"--{kind}", _as_written(run.facts[kind]["name"]))
         for name, value in run.facts[kind]["hyperparameters"].items():
@@ -135,11 +142,9 @@ def _was_given(run: StoredRun, kind: str, name: str, value: Any) -> bool:
 
 
 def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
-    """Why code has to be named, and how.
+    """Why code has to be named for a run or sweep, and how.
 
-    Args:
-        name: The run or sweep.
-        classes: What has to be named: "model" or "data", the class, and how it was named.
+    The classes are "model" or "data", the class, and how it was named.
     """
     told = " and ".join(f"its {kind} is {where}, a class of your own" for kind, where, _ in classes)
     flags = shlex.join(
@@ -161,50 +166,23 @@ def _name_of(run: StoredRun) -> str:
 
 
 def _plan_of_a_script(
-    run: StoredRun,
-    recorded: Recorded,
-    names: Mapping[str, str],
-    options: Sequence[str],
-    runs: str,
-    max_epochs: int,
+    run: StoredRun, recorded: Recorded, names: Mapping[str, str], max_epochs: int
 ) -> Plan:
     """The plan of a run that was kept by a script or a notebook: from its hyperparameters."""
     from gradbook.seeds import seed_everything
     from gradbook.trainer import Trainer
 
-    if options:
-        raise UsageError(
-            f"{run.name} was trained by a script or a notebook, so that there is no command whose "
-            f"options could be changed: {' '.join(options)}. Change them there."
-        )
-    found = {
-        "model": classes.find(names["model"], classes.MODEL),
-        "data": classes.find(names["data"], classes.DATA_SET),
-    }
-    known = {
-        group: {option.name: option for option in options_of(Class, group)}
-        for group, Class in (
-            ("model", found["model"].Class),
-            ("data", found["data"].Class),
-            ("trainer", Trainer),
-        )
-    }
+    model = classes.find(names["model"], classes.MODEL)
+    data = classes.find(names["data"], classes.DATA_SET)
+    options = [*options_of(model.Class, "model"), *options_of(data.Class, "data")]
+    options += options_of(Trainer, "trainer")
+    known = {(option.group, option.name): option for option in options}
 
     def trusted(group: str, name: str, value: Any, default: Any) -> Any:
-        option = known[group].get(name) or Option(name, group, Any, default)
-        value = recorded.trusted(option, value)
-        return value.value if isinstance(value, Given) else value
+        option = known.get((group, name)) or Option(name, group, Any, default)
+        return Given.of(recorded.trusted(option, value)).value
 
-    arguments = arguments_of(run, found["model"].Class, found["data"].Class, trusted)
+    arguments = arguments_of(run, model.Class, data.Class, trusted)
     arguments["trainer"]["max_epochs"] = max_epochs
-    return Plan(
-        **found,
-        arguments=arguments,
-        settings=arguments,
-        seed=seed_everything(run.facts["seed"]),
-        runs=runs,
-        name=_name_of(run),
-        display="auto",
-        checkpoint_steps=None,
-        words=None,
-    )
+    seed = seed_everything(run.facts["seed"])
+    return Plan(model, data, arguments, arguments, seed, str(run.parent), _name_of(run))

@@ -1,11 +1,6 @@
 """`gradbook resume`: goes on with a run that was stopped, as if it never had been."""
 
-from gradbook.cli.options import (
-    Parser,
-    add_common_options,
-    add_display_options,
-    positive_number,
-)
+from gradbook.cli.options import Parser, add_display_options, add_number
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_class_options, plan_of
 
@@ -13,17 +8,11 @@ from gradbook.cli.restored import add_class_options, plan_of
 def run(arguments: list[str]) -> Outcome:
     """Trains on, in the run's own folder."""
     parser = Parser("resume", "Goes on with a run from its last checkpoint.")
-    parser.add_argument("run", metavar="RUN", help="a run's name, or the path of its folder")
     add_class_options(parser)
-    parser.add_argument(
-        "--max-epochs",
-        type=positive_number,
-        metavar="INT",
-        help="the number of epochs in all, those done before included (default: as planned)",
-    )
+    told = "the number of epochs in all, those done before included (default: as planned)"
+    add_number(parser, "--max-epochs", int, told)
     add_display_options(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
 
     from gradbook.runs.stored import load
 

@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option
+from gradbook.cli.options import Parser, add_runs_option
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.errors import ConfigError, CorruptFileError, GradbookError, StorageError
 from gradbook.escape import printable
@@ -18,8 +18,7 @@ def run(arguments: list[str]) -> Outcome:
     parser.add_argument("run", metavar="RUN", nargs="*", help="a run's name, or its folder")
     parser.add_argument("--yes", action="store_true", help="remove them without asking")
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     if not asked.run:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
     found = (find_folder(name, asked.runs) for name in asked.run)

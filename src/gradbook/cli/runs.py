@@ -11,18 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
+from gradbook.cli.options import Parser, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table, when
 from gradbook.errors import CorruptFileError, did_you_mean
 from gradbook.labels import headline, higher_is_better
-from gradbook.runs.comparison import (
-    PROMINENT,
-    differing,
-    hyperparameters_of,
-    settings_of,
-    summary_of,
-)
+from gradbook.runs import comparison
 from gradbook.runs.stored import DamagedRun, StoredRun, find_runs
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE
@@ -49,13 +43,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True)
 class Filter:
-    """A condition on a run.
-
-    Attributes:
-        key: What is looked at.
-        sign: How it is compared.
-        text: With what.
-    """
+    """A condition on a run: what is looked at, how it is compared, and with what."""
 
     key: str
     sign: str
@@ -74,7 +62,7 @@ class Filter:
     def admits(self, values: dict[str, Any]) -> bool:
         """Whether a run with these values meets the condition. Without a value it is unequal."""
         value = values.get(self.key)
-        if isinstance(value, int | float) and not isinstance(value, bool):
+        if _is_number(value):
             try:
                 return _OPERATORS[self.sign](value, float(self.text))
             except ValueError:
@@ -93,11 +81,8 @@ def run(arguments: list[str]) -> Outcome:
     """Lists the runs in a folder."""
     parser = Parser("runs", "The runs in a folder, damaged ones too.")
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--sort",
-        metavar="KEY",
-        help="sort by KEY; with best, the best run comes first (default: name)",
-    )
+    told = "sort by KEY; with best, the best run comes first (default: name)"
+    parser.add_argument("--sort", metavar="KEY", help=told)
     parser.add_argument("--reverse", action="store_true", help="reverse the order")
     parser.add_argument(
         "--filter",
@@ -109,16 +94,15 @@ def run(arguments: list[str]) -> Outcome:
         help="list only the runs that meet all these conditions",
     )
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
 
     rows, damaged = [], []
     for found in find_runs(asked.runs):
+        if isinstance(found, DamagedRun):
+            damaged.append(found)
+            continue
         try:
-            if isinstance(found, DamagedRun):
-                damaged.append(found)
-            else:
-                rows.append((found, values_of(found)))
+            rows.append((found, values_of(found)))
         except CorruptFileError as error:
             damaged.append(DamagedRun(found.folder, str(error)))
     for key in [*(each.key for each in asked.filter), *filter(None, [asked.sort])]:
@@ -133,18 +117,16 @@ def run(arguments: list[str]) -> Outcome:
     elif asked.reverse:
         rows.reverse()
 
-    sweeps = sweeps_in(asked.runs)
+    sweeps = sorted(path.parent.name for path in Path(asked.runs).glob(f"*/{SWEEP_FILE}"))
+    told_of_damaged = [
+        {"name": each.name, "folder": str(each.folder), "reason": each.reason} for each in damaged
+    ]
     facts = {
         "sweeps": sweeps,
-        "runs": [summary_of(stored) for stored, _ in rows],
-        "damaged": [
-            {"name": each.name, "folder": str(each.folder), "reason": each.reason}
-            for each in damaged
-        ],
+        "runs": [comparison.summary_of(stored) for stored, _ in rows],
+        "damaged": told_of_damaged,
     }
-    lines = []
-    if rows or damaged:
-        lines += _listing(rows, damaged)
+    lines = _listing(rows, damaged) if rows or damaged else []
     if num_runs and not rows:
         lines.append(f"None of the runs in {asked.runs!r} meets the conditions.")
     if sweeps:
@@ -158,21 +140,16 @@ def run(arguments: list[str]) -> Outcome:
     return Outcome(facts, "\n".join(lines), code=1 if damaged else 0)
 
 
-def sweeps_in(root: str) -> list[str]:
-    """The names of the sweeps in a folder."""
-    return sorted(path.parent.name for path in Path(root).glob(f"*/{SWEEP_FILE}"))
-
-
 def values_of(stored: StoredRun) -> dict[str, Any]:
     """What --filter and --sort may name."""
     best = {label: each["value"] for label, each in stored.best.items()}
     label = headline(stored.final) or ""
-    told = summary_of(stored)
+    told = comparison.summary_of(stored)
     return {
         **stored.final,
         **{f"best_{label}": value for label, value in best.items()},
         # After the figures: "lr" is the setting, also where a schedule changes it.
-        **settings_of(stored),
+        **comparison.settings_of(stored),
         "best": best.get(label),
         "last": stored.final.get(label),
         **{key: value for key, value in told.items() if not isinstance(value, dict)},
@@ -193,8 +170,11 @@ def _rank(key: str, stored: StoredRun, values: dict[str, Any]) -> tuple[Any, ...
     if key == "best":  # runs that are judged by different labels cannot be ranked together
         label = headline(stored.final) or ""
         return label, -value if higher_is_better(label) else value
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return (False, value) if is_number else (True, show(value))
+    return (False, value) if _is_number(value) else (True, show(value))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 # The table
@@ -204,10 +184,10 @@ def _listing(
     rows: Sequence[tuple[StoredRun, dict[str, Any]]], damaged: Sequence[DamagedRun]
 ) -> list[str]:
     """The table, without the columns for which a terminal is too narrow."""
-    hyperparameters = [hyperparameters_of(stored) for stored, _ in rows]
-    settings = [name for name in differing(hyperparameters) if name != "max_epochs"]
+    hyperparameters = [comparison.hyperparameters_of(stored) for stored, _ in rows]
+    settings = [name for name in comparison.differing(hyperparameters) if name != "max_epochs"]
     known = {name for each in hyperparameters for name in each}
-    settings += [name for name in PROMINENT if name in known and name not in settings]
+    settings += [name for name in comparison.PROMINENT if name in known and name not in settings]
     # What few of the runs have tells least of them, as the noise of data among images.
     settings.sort(key=lambda name: -sum(name in each for each in hyperparameters))
     columns = {
@@ -228,9 +208,10 @@ def _listing(
     columns["seconds"] = [duration(values["seconds"]) for _, values in rows]
     columns["status"] = [stored.status for stored, _ in rows]
     columns["started"] = [when(values["started"]) for _, values in rows]
-    for name, cells in columns.items():
-        told = {"name": [each.name for each in damaged], "status": ["damaged"] * len(damaged)}
-        cells += told.get(name, ["-"] * len(damaged))
+    for each in damaged:
+        told = {"name": each.name, "status": "damaged"}
+        for name, cells in columns.items():
+            cells.append(told.get(name, "-"))
 
     room = shutil.get_terminal_size((sys.maxsize, 24)).columns
     last = next(name for name in columns if name.partition(" ")[0] == "last")

@@ -2,14 +2,7 @@
 
 import argparse
 
-from gradbook.cli.options import (
-    add_common_options,
-    add_display_options,
-    add_output_option,
-    drawn,
-    picture_files,
-    positive_number,
-)
+from gradbook.cli.options import add_display_options, add_number, add_output_option, drawn
 from gradbook.cli.report import Outcome
 from gradbook.cli.subject import read_subject
 from gradbook.display.words import counted
@@ -28,17 +21,9 @@ examples:
 def run(arguments: list[str]) -> Outcome:
     """Measures the sharpness of the model that `arguments` name."""
     subject = read_subject(
-        "sharpness",
-        arguments,
-        _add_options,
-        title="Sharpness",
-        summary=SUMMARY,
-        with_trainer=False,
+        "sharpness", arguments, _add_options, title="Sharpness", summary=SUMMARY, with_trainer=False
     )
-    if isinstance(subject, Outcome):
-        return subject
     own = subject.own
-    paths = picture_files(own.output, "sharpness")
     display = "off" if own.quiet else own.display
 
     from gradbook.display.finding import Finding
@@ -71,29 +56,15 @@ def run(arguments: list[str]) -> Outcome:
         )
     facts = {**subject.facts, "epochs": own.epochs or 0, **found.facts()}
     trained = f", after {counted(own.epochs, 'epoch')} of training" if own.epochs else ""
-    return drawn(found, paths, own.output, facts, f"{subject}{trained}")
+    return drawn(found, "sharpness", own.output, facts, f"{subject}{trained}")
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--num-examples",
-        type=positive_number,
-        metavar="INT",
-        help="the number of training examples to use (default: all where that is quick, otherwise "
-        "a sample; with --steps 1000)",
-    )
-    group.add_argument(
-        "--epochs",
-        type=positive_number,
-        metavar="INT",
-        help="the number of epochs to train the model for first (default: none)",
-    )
-    group.add_argument(
-        "--steps",
-        type=positive_number,
-        metavar="INT",
-        help="follow the sharpness through this number of steps of full-batch gradient descent",
-    )
+    told = "the number of training examples to use (default: all where that is quick, otherwise "
+    add_number(group, "--num-examples", int, told + "a sample; with --steps 1000)")
+    told = "the number of epochs to train the model for first (default: none)"
+    add_number(group, "--epochs", int, told)
+    told = "follow the sharpness through this number of steps of full-batch gradient descent"
+    add_number(group, "--steps", int, told)
     add_output_option(group, "sharpness")
     add_display_options(group)
-    add_common_options(group)

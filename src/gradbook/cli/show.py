@@ -8,10 +8,10 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_common_options, add_runs_option, show
+from gradbook.cli.options import Parser, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import resume_command
-from gradbook.cli.texts import duration, members_line, rounded, table, when
+from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
 from gradbook.display.words import CHART_AND_TABLE, bytes_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
@@ -39,8 +39,7 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("show", "One run: its settings, curve, figures and files. Or one sweep.")
     parser.add_argument("run", metavar="RUN", nargs="?", help="a run's name, or its folder")
     add_runs_option(parser)
-    add_common_options(parser)
-    asked = parser.read(arguments)
+    asked = parser.read_all(arguments)
     if asked.run is None:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
     folders = (Path(asked.runs, asked.run), Path(asked.run))
@@ -81,9 +80,7 @@ def _sweep(name: str, runs: str) -> Outcome:
     from gradbook.sweeps.results import load as load_sweep
 
     found = load_sweep(name, runs)
-    lines = [f"{found.name}: a sweep of {len(found.members)} runs", "", str(found), ""]
-    lines += [f"picture: {path}" for path in found.pictures]
-    lines.append(members_line(found.folder))
+    lines = [f"{found.name}: a sweep of {len(found.members)} runs", "", *sweep_lines(found)]
     return Outcome(found.summary(), "\n".join(lines))
 
 
@@ -182,16 +179,10 @@ def _results(stored: StoredRun) -> list[str]:
         epochs = str(stored.history).splitlines()
     lines += epochs
     if stored.best:
-        lines += [
-            "",
-            *table(
-                {
-                    "": list(stored.best),
-                    "best": [rounded(best, "value") for best in stored.best.values()],
-                    "epoch": [str(best["epoch"]) for best in stored.best.values()],
-                }
-            ),
-        ]
+        bests = stored.best.values()
+        values = [rounded(best, "value") for best in bests]
+        epochs = [str(best["epoch"]) for best in bests]
+        lines += ["", *table({"": list(stored.best), "best": values, "epoch": epochs})]
     return lines
 
 
@@ -204,20 +195,18 @@ def _unusable(stored: StoredRun) -> CorruptFileError | None:
             return error
         if not os.path.lexists(path):
             continue
-        reason = (
-            "is not a file"
-            if not os.path.isfile(path)
-            else "is empty"
-            if path.stat().st_size == 0
-            else "cannot be read"
-            if not os.access(path, os.R_OK)
-            else None
+        if not os.path.isfile(path):
+            reason = "is not a file"
+        elif path.stat().st_size == 0:
+            reason = "is empty"
+        elif not os.access(path, os.R_OK):
+            reason = "cannot be read"
+        else:
+            continue
+        return CorruptFileError(
+            f"{path} {reason}. The figures above do not depend on it; put a copy in its place, "
+            f"or do without it."
         )
-        if reason:
-            return CorruptFileError(
-                f"{path} {reason}. The figures above do not depend on it; put a copy in its place, "
-                f"or do without it."
-            )
     return None
 
 

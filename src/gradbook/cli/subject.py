@@ -10,17 +10,19 @@ from gradbook.cli.options import (
     Given,
     Option,
     Parser,
+    Reader,
+    add_common_options,
     add_options,
     asks_for_help,
     give_flags,
     options_of,
-    show,
+    unexpected,
     with_value,
 )
 from gradbook.cli.reading import REQUIRED
 from gradbook.cli.recorded import Recorded
-from gradbook.cli.report import Outcome, UsageError
-from gradbook.errors import GradbookWarning, shown, warn
+from gradbook.cli.report import HelpRequest, UsageError
+from gradbook.errors import GradbookWarning, warn
 from gradbook.registry import DATA, MODELS
 from gradbook.runs.restored import Recipe
 
@@ -90,32 +92,30 @@ def read_subject(
     title: str,
     summary: str,
     with_trainer: bool = True,
-    read_swept: "Callable[[Option, str], Any] | None" = None,
+    read: Reader = Option.read,
     before: Recorded | None = None,
-) -> Subject | Outcome:
+) -> Subject:
     """What the words after `gradbook COMMAND` name: MODEL, and options for all its parts.
 
     Args:
         command: The command's name.
         arguments: The words.
-        add_own: Adds the command's own options.
+        add_own: Adds the command's own options, but those that every command has.
         title: The heading of these in the help.
         summary: What the command does, for the help where no model is named.
         with_trainer: Whether the trainer's settings are options as well.
-        read_swept: Reads an option's text in the place of `Option.read`.
+        read: Reads an option's text.
         before: What holds for options that the words do not name: those of a run or sweep that
             is trained again.
 
-    Returns:
-        The subject; or, if the words ask for help, the help.
-
     Raises:
+        HelpRequest: If they ask for help.
         UsageError: If they cannot be understood.
         ConfigError: If there is no such model or data set.
     """
     usage = f"usage: gradbook {command} MODEL [options]"
     if arguments and arguments[0] in ("-h", "--help"):
-        return Outcome(text=f"{usage}\n\n{summary}\n\n{_what_there_is(command, with_trainer)}")
+        raise HelpRequest(f"{usage}\n\n{summary}\n\n{_what_there_is(command, with_trainer)}")
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(
             f"Name the model first.\n{usage}\nThere are {', '.join(MODELS)}; a class of "
@@ -139,66 +139,57 @@ def read_subject(
     parser = Parser(f"{command} {model_name}")
     group = parser.add_argument_group(title)
     group.add_argument("--data", metavar="DATA", help=f"the data set (default: {usual_data})")
-    group.add_argument(
-        "--seed",
-        type=_seed,
-        metavar="INT",
-        help="the random seed: the same seed gives the same result (default: a random one)",
-    )
+    told = "the random seed: the same seed gives the same result (default: a random one)"
+    group.add_argument("--seed", type=_seed, metavar="INT", help=told)
     add_own(group)
+    add_common_options(group)
     own_flags = [flag for action in group._group_actions for flag in action.option_strings]
     own_flags += _OF_OTHER_COMMANDS
-    defaults = {
+    defaults: dict[str, dict[str, Any]] = {
         kind: dict(known[found.name].defaults) if found.name in known else {}
         for kind, found, known in (("model", model, MODELS), ("data", data, DATA))
     }
     defaults["trainer"] = TRAINER_DEFAULTS
-    titles = [f"Model: {model.name}", f"Data: {data.name}"]
-    groups = [
-        options_of(model.Class, "model", defaults["model"]),
-        options_of(data.Class, "data", defaults["data"]),
-    ]
+    owners = {"model": model.Class, "data": data.Class}
+    every = options_of(model.Class, "model", defaults["model"])
+    every += options_of(data.Class, "data", defaults["data"])
     if with_trainer:
         from gradbook.settings import PLACES
         from gradbook.trainer import Trainer
 
-        titles.append("Trainer")
-        groups.append(options_of(Trainer, "trainer", defaults["trainer"], PLACES))
-    groups = give_flags(groups, own_flags)
-    for heading, options in zip(titles, groups, strict=True):
-        add_options(parser, heading, options, read_swept)
-    every = [option for options in groups for option in options]
+        every += options_of(Trainer, "trainer", defaults["trainer"], PLACES)
+    every = give_flags(every, own_flags)
+    titles = {"model": f"Model: {model.name}", "data": f"Data: {data.name}", "trainer": "Trainer"}
+    for kind, heading in titles.items():
+        add_options(parser, heading, [o for o in every if o.group == kind], read)
     if asks_for_help(rest):
-        return Outcome(
-            text=f"usage: gradbook {command} {model.name} [options]\n\n{_in_order(parser, title)}"
-        )
+        usage = f"usage: gradbook {command} {model.name} [options]"
+        raise HelpRequest(f"{usage}\n\n{_in_order(parser, title)}")
 
     if before is None:
         values = parser.read(rest)
     else:
-        recorded = before.read(every, read_swept)
+        recorded = before.read(every, read)
         values = parser.read(rest, argparse.Namespace(**vars(recorded)))
         for option in every:
             value = getattr(recorded, option.dest, None)
             if value is not None and getattr(values, option.dest) is value:
                 setattr(values, option.dest, before.trusted(option, value))
     # What holds from before brings options of the command's own that nobody has written here.
-    skipped = [] if before is None else own_flags
-    _tell_whose(every, rest, {"model": model.Class, "data": data.Class}, skipped)
+    _tell_whose(every, rest, owners, () if before is None else own_flags)
     given = vars(values)
-    _check_complete(every, given, {"model": model.Class, "data": data.Class})
-    chosen: dict[str, dict[str, Any]] = {k: dict(v) for k, v in defaults.items()}
+    _check_complete(every, given, owners)
+    chosen = {kind: dict(values) for kind, values in defaults.items()}
     settings = {group: {o.name: o.default for o in every if o.group == group} for group in chosen}
     words = [command, model.name]
     if data.name != usual_data:
         words += with_value("--data", data.name)
     for option in every:
-        if option.dest not in given:
-            continue
-        text, value = _text_and_value(given[option.dest])
-        chosen[option.group][option.name] = settings[option.group][option.name] = value
-        if not _same(value, option.default):
-            words += _words(option, text, value)
+        if option.dest in given:
+            text, value = Given.of(given[option.dest])
+            chosen[option.group][option.name] = settings[option.group][option.name] = value
+            if not _same(value, option.default):
+                words += _words(option, text, value)
     return Subject(model, data, chosen, settings, seed, words, values, asked.seed is not None)
 
 
@@ -243,9 +234,7 @@ def _seed(text: str) -> int:
 
     # A text that is too long for a seed may be too long for int() as well.
     if not text.isdecimal() or len(text) > 20 or int(text) >= SEED_LIMIT:
-        raise argparse.ArgumentTypeError(
-            f"expected a whole number from 0 to {SEED_LIMIT - 1}, but got {shown(text)}"
-        )
+        raise unexpected(text, f"a whole number from 0 to {SEED_LIMIT - 1}")
     return int(text)
 
 
@@ -266,18 +255,13 @@ def _check_complete(
 
 
 def _tell_whose(
-    options: Iterable[Option],
-    words: Iterable[str],
-    owners: dict[str, type],
-    skipped: Collection[str],
+    options: list[Option], words: list[str], owners: dict[str, type], skipped: Collection[str]
 ) -> None:
     """Says which of several owners got an option that was written without saying whose it is."""
     flags = {word.partition("=")[0].replace("--no-", "--", 1) for word in words}
     flags -= set(skipped)
-    by_plain: dict[str, list[Option]] = {}
-    for option in options:
-        by_plain.setdefault(option.plain, []).append(option)
-    for plain, shared in by_plain.items():
+    for plain in dict.fromkeys(option.plain for option in options):
+        shared = [option for option in options if option.plain == plain]
         others = [option for option in shared if option.flag != plain]
         if plain not in flags or not others or all(option.flag in flags for option in others):
             continue
@@ -293,10 +277,6 @@ def _owner(option: Option, owners: dict[str, type]) -> str:
     kinds = {"model": "the model", "data": "the data set", "trainer": "the trainer"}
     named = f", {owners[option.group].__name__}" if option.group in owners else ""
     return kinds[option.group] + named
-
-
-def _text_and_value(given: Any) -> tuple[str, Any]:
-    return given if isinstance(given, Given) else (show(given), given)
 
 
 def _words(option: Option, text: str, value: Any) -> list[str]:

@@ -5,27 +5,25 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Any
 
 from gradbook.cli.options import (
     Given,
     Option,
     Parser,
-    add_common_options,
     add_display_options,
+    add_number,
     add_runs_option,
-    any_number,
     asks_for_help,
     positive_number,
+    unexpected,
     with_value,
 )
-from gradbook.cli.plan import folder_name
+from gradbook.cli.plan import add_name_option
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import must_be_named
 from gradbook.cli.subject import Subject, read_subject
-from gradbook.cli.texts import members_line
-from gradbook.errors import shown
+from gradbook.cli.texts import sweep_lines
 from gradbook.registry import DATA, known_name
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
@@ -57,16 +55,8 @@ def run(arguments: list[str]) -> Outcome:
     """Trains the settings that `arguments` name."""
     arguments, before = _as_before(arguments)
     subject = read_subject(
-        "sweep",
-        arguments,
-        _add_options,
-        title="Sweep",
-        summary=SUMMARY,
-        read_swept=_read,
-        before=before,
+        "sweep", arguments, _add_options, title="Sweep", summary=SUMMARY, read=_read, before=before
     )
-    if isinstance(subject, Outcome):
-        return subject
     own = subject.own
     from gradbook.sweeps.plan import Plan, owners_of
     from gradbook.sweeps.results import load
@@ -78,7 +68,8 @@ def run(arguments: list[str]) -> Outcome:
         for key, (group, name) in owners.items()
         if name in subject.arguments[group]
     }
-    settings["seed"] = _seeds(subject)
+    first = subject.seed if subject.is_seed_given else 0
+    settings["seed"] = first if own.seeds is None else range(first, first + own.seeds)
     plan = Plan(
         subject.model.Class,
         subject.data.Class,
@@ -116,10 +107,8 @@ def run(arguments: list[str]) -> Outcome:
         return Outcome({**done.summary(), "resume": resume}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]
-    lines = ["", str(done), "", *(f"picture: {path}" for path in facts["pictures"])]
-    lines.append(members_line(done.folder))
-    failed = [member for member in done.members if member.error]
-    return Outcome(facts, "\n".join(lines), code=1 if failed else 0)
+    failed = any(member.error for member in done.members)
+    return Outcome(facts, "\n".join(["", *sweep_lines(done)]), code=1 if failed else 0)
 
 
 def _add_options(group: argparse._ArgumentGroup) -> None:
@@ -137,42 +126,20 @@ def _add_options(group: argparse._ArgumentGroup) -> None:
         help="where to train: processes, here (this process alone), ray or dask; ray:HOST:PORT or "
         "dask:tcp://HOST:PORT connects to a running cluster (default: auto)",
     )
-    group.add_argument(
-        "--workers",
-        type=positive_number,
-        metavar="INT",
-        help="the number of trainings at the same time",
-    )
+    add_number(group, "--workers", int, "the number of trainings at the same time")
     group.add_argument("--resume", metavar="DIR", help="resume the sweep in this folder")
     add_runs_option(group)
-    group.add_argument(
-        "--name", type=folder_name, help="name of the sweep's folder (default: the model's)"
-    )
+    add_name_option(group, "name of the sweep's folder (default: the model's)")
     add_display_options(group)
-    add_common_options(group)
 
 
 def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
     """Adds what a sweep that was stopped takes from its file: nothing of it leads anywhere."""
-    group.add_argument(
-        "--seeds",
-        type=positive_number,
-        metavar="INT",
-        help="train each setting with this number of seeds: --seed (default: 0) and the following",
-    )
-    group.add_argument(
-        "--samples",
-        type=positive_number,
-        metavar="INT",
-        help="try so many random combinations instead of all",
-    )
+    told = "train each setting with this number of seeds: --seed (default: 0) and the following"
+    add_number(group, "--seeds", int, told)
+    add_number(group, "--samples", int, "try so many random combinations instead of all")
     group.add_argument("--search", choices=("optuna",), help="let Optuna choose what is tried next")
-    group.add_argument(
-        "--trials",
-        type=positive_number,
-        metavar="INT",
-        help="how many settings Optuna tries (default: 20)",
-    )
+    add_number(group, "--trials", int, "how many settings Optuna tries (default: 20)")
     group.add_argument(
         "--pruner",
         default="median",
@@ -185,13 +152,8 @@ def _add_what_is_tried(group: argparse._ActionsContainer) -> None:
         default=True,
         help="train members that differ only in numbers as one, which is faster (default: true)",
     )
-    group.add_argument(
-        "--level",
-        type=any_number,
-        metavar="FLOAT",
-        help="the table tells after how many epochs a member reached this value (default: the "
-        "median of what the settings reach)",
-    )
+    told = "the table tells after how many epochs a member reached this value (default: the "
+    add_number(group, "--level", float, told + "median of what the settings reach)")
 
 
 def _as_before(arguments: list[str]) -> tuple[list[str], Recorded | None]:
@@ -239,11 +201,6 @@ def _words(subject: Subject) -> list[str]:
     return words
 
 
-def _seeds(subject: Subject) -> Any:
-    first = subject.seed if subject.is_seed_given else 0
-    return first if subject.own.seeds is None else range(first, first + subject.own.seeds)
-
-
 def _read(option: Option, text: str) -> Given:
     """The value, or the values, that stand in an option's text."""
     from gradbook.errors import ConfigError
@@ -251,19 +208,19 @@ def _read(option: Option, text: str) -> Given:
 
     match = _RANGE.fullmatch(text.strip())
     if match is not None:
-        kind, *ends = match[1], match[2], match[3]
-        low, high = (option.read(end).value for end in ends)
+        low, high = (option.read(end).value for end in (match[2], match[3]))
+        count = None if match[4] is None else positive_number(match[4])
         try:
-            return Given(text, Range(low, high, _count(match[4]), is_log=kind == "log"))
+            return Given(text, Range(low, high, count, is_log=match[1] == "log"))
         except ConfigError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
     if _ALMOST_RANGE.fullmatch(text.strip()) and option.kind is not str:
         numbers = re.findall(_NUMBER, text)
         form = ":".join(numbers[:3]) if len(numbers) > 1 else "0.01:1:5"
-        raise argparse.ArgumentTypeError(
-            f"expected values with commas between them, or a range: log:{form} for values evenly "
-            f"spaced by ratio, or lin:{form} by difference, but got {shown(text)}"
+        wanted = (
+            f"a range: log:{form} for values evenly spaced by ratio, or lin:{form} by difference"
         )
+        raise unexpected(text, f"values with commas between them, or {wanted}")
     items = _split(text)
     if len(items) == 1 and not text.strip().endswith(","):
         return option.read(items[0])
@@ -273,16 +230,10 @@ def _read(option: Option, text: str) -> Given:
     return Given(text, [given.value for given in values])
 
 
-def _count(text: str | None) -> int | None:
-    return None if text is None else positive_number(text)
-
-
 def _split(text: str) -> list[str]:
     """Splits at the commas that stand in no brackets."""
     item = r"\s*(?:\[[^\[\]]*\]|[^,\[\]]+)\s*"
     items = [found.strip() for found in re.findall(item, text)]
     if not re.fullmatch(f"{item}(?:,{item})*,?", text) or not all(items):
-        raise argparse.ArgumentTypeError(
-            f"expected values with commas between them, such as 1,2, but got {shown(text)}"
-        )
+        raise unexpected(text, "values with commas between them, such as 1,2")
     return items

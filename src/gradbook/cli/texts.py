@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import show
@@ -18,9 +17,11 @@ def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
     return repr(Table(list(columns), rows)).split("\n")
 
 
-def members_line(folder: Path) -> str:
-    """How the runs of a sweep are listed."""
-    return f"members: {shlex.join(['gradbook', 'runs', '--runs', as_word(folder)])}"
+def sweep_lines(found: Any) -> list[str]:
+    """What a sweep has found, its picture, and how its runs are listed."""
+    members = shlex.join(["gradbook", "runs", "--runs", as_word(found.folder)])
+    pictures = [f"picture: {path}" for path in found.pictures]
+    return [str(found), "", *pictures, f"members: {members}"]
 
 
 def checkpoint_text(run: StoredRun, which: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 import gradbook
+from gradbook.devices import described
 from gradbook.errors import CorruptFileError
 from gradbook.history import num_classes_of
 from gradbook.hparams import plain, qualified_name
@@ -154,11 +155,7 @@ def now_text() -> str:
 
 
 def _device_name(parameters: Sequence[torch.Tensor]) -> str | None:
-    if not parameters:
-        return None
-    device = parameters[0].device
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    return f"{device} ({named})" if named else str(device)
+    return described(parameters[0].device) if parameters else None
 
 
 def _num_examples(loader: Any) -> int | None:
