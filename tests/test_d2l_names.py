@@ -156,7 +156,7 @@ def test_missing_optional_package_says_how_to_get_it(monkeypatch):
 
     monkeypatch.setattr(d2l, "_import_module", missing)
     monkeypatch.delitem(vars(d2l), "display", raising=False)
-    with pytest.raises(MissingExtraError, match=r"gradbook\[notebook\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install ipykernel matplotlib-inline"):
         d2l.display  # noqa: B018
 
 

@@ -81,10 +81,21 @@ class MissingExtraError(GradbookError, ImportError):
 
     @classmethod
     def of(cls, package: str, purpose: str, extra: str) -> "MissingExtraError":
-        """The error for `purpose`, which needs `package`, which `extra` brings."""
+        """The error for `purpose`, which needs `package`, which `extra` brings.
+
+        It names the packages of the extra, because gradbook may not be in the registry that pip asks.
+        """
+        from importlib.metadata import PackageNotFoundError, requires
+
+        try:
+            needed = requires("gradbook") or []
+        except PackageNotFoundError:  # the sources alone, on the path
+            needed = []
+        is_of_extra = re.compile(rf"""extra == ["']{re.escape(extra)}["']""").search
+        names = [re.match(r"[\w.-]+", line) for line in needed if is_of_extra(line)]
         return cls(
             f"{purpose} needs the package {package!r}, which is not installed. "
-            f'Install it with: pip install "gradbook[{extra}]"'
+            f"Install it with: pip install {' '.join(n[0] for n in names if n) or package}"
         )
 
 

@@ -185,5 +185,5 @@ def test_the_environment_of_a_tool_is_set_only_while_it_runs(monkeypatch):
 
 def test_a_tool_that_is_not_installed_is_named_with_its_command(monkeypatch):
     monkeypatch.setattr(Lists, "module", "no_such_module")
-    with pytest.raises(MissingExtraError, match=r"Recording with Lists needs .*gradbook\[json\]"):
+    with pytest.raises(MissingExtraError, match=r"Recording with Lists needs .*pip install json"):
         Lists()
