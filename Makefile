@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The run that `make run` does; for example `make run TRAIN="softmax-scratch --lr 0.3"`.
 TRAIN ?= mlp --max-epochs 10
 
-.PHONY: run quick test check durations lint types bench clean
+.PHONY: run quick test check durations lint types bench docs wheel clean
 .DEFAULT_GOAL := run
 
 run: $(VENV)/.installed
@@ -37,8 +37,16 @@ types: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/training.py
 
+# The documentation as a site, in site/; a link or name that leads nowhere is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --quiet
+
+# The wheel and the source distribution, in dist/, tried in an environment of their own.
+wheel: $(VENV)/.installed
+	tools/try_wheel.sh $(BIN)/python
+
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+	rm -rf $(VENV) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -51,4 +59,8 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	touch $@

@@ -2,7 +2,7 @@
 
     python tools/run_docs.py docs/experiments.md
 
-Every block of Python is run in turn, all in one namespace, in the folder of the page, so that
+Every block of Python is run in turn, each in a fresh namespace, in the folder of the page, so that
 `save("images/x.png")` writes a figure that the page shows. A block of text right after it is
 replaced by what was printed.
 """
@@ -27,7 +27,6 @@ def main() -> None:
     page = parser.parse_args().page
     mpl.use("Agg")
     text = page.read_text()
-    names: dict[str, object] = {"__name__": "__main__"}
     os.chdir(page.parent)
 
     def run(match: re.Match[str]) -> str:
@@ -35,7 +34,7 @@ def main() -> None:
         print(code, flush=True)
         with contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            exec(compile(code, page.name, "exec"), names)
+            exec(compile(code, page.name, "exec"), {"__name__": "__main__"})
         shown = "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
         print(shown, flush=True)
         return f"```python\n{code}```\n" + (f"\n```text\n{shown}\n```\n" if shown else "")

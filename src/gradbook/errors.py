@@ -83,7 +83,7 @@ class MissingExtraError(GradbookError, ImportError):
     def of(cls, package: str, purpose: str, extra: str) -> "MissingExtraError":
         """The error for `purpose`, which needs `package`, which `extra` brings.
 
-        It names the packages of the extra, because gradbook may not be in the registry that pip asks.
+        It names the packages of the extra, because pip may not know gradbook itself.
         """
         from importlib.metadata import PackageNotFoundError, requires
 

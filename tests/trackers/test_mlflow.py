@@ -130,5 +130,5 @@ def test_mlflow_reports_nothing_about_its_use():
 
 def test_without_mlflow_the_way_to_install_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow.tracking", None)
-    with pytest.raises(MissingExtraError, match="'mlflow-skinny'.*pip install mlflow-skinny"):
+    with pytest.raises(MissingExtraError, match=r"'mlflow-skinny'.*pip install mlflow-skinny"):
         MLflow()

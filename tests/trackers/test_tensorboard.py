@@ -94,5 +94,5 @@ def test_a_folder_that_cannot_be_made_stops_no_training(fit, tmp_path):
 def test_without_tensorboard_the_way_to_install_it_is_named(monkeypatch):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
-    with pytest.raises(MissingExtraError, match="'tensorboard'.*pip install tensorboard"):
+    with pytest.raises(MissingExtraError, match=r"'tensorboard'.*pip install tensorboard"):
         TensorBoard()

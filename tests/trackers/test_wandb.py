@@ -171,5 +171,5 @@ def test_a_mode_that_is_not_known_is_refused():
 
 def test_without_wandb_the_way_to_install_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(MissingExtraError, match="'wandb'.*pip install wandb"):
+    with pytest.raises(MissingExtraError, match=r"'wandb'.*pip install wandb"):
         WandB()
