@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from gradbook.board import ProgressBoard as ProgressBoard
     from gradbook.data import DataModule as DataModule
     from gradbook.data import TensorLoader as TensorLoader
+    from gradbook.datasets import Blobs as Blobs
+    from gradbook.datasets import Circles as Circles
     from gradbook.datasets import FashionMNIST as FashionMNIST
+    from gradbook.datasets import Moons as Moons
+    from gradbook.datasets import Sine as Sine
+    from gradbook.datasets import Spirals as Spirals
     from gradbook.datasets import SyntheticRegressionData as SyntheticRegressionData
+    from gradbook.datasets import Xor as Xor
     from gradbook.devices import cpu as cpu
     from gradbook.devices import gpu as gpu
     from gradbook.devices import num_gpus as num_gpus

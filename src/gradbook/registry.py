@@ -81,6 +81,12 @@ DATA = {
         "points near a known plane (book 3.3)",
         ("synthetic-regression-data",),
     ),
+    "moons": Entry("gradbook.datasets.toy", "Moons", "two half circles in the plane"),
+    "circles": Entry("gradbook.datasets.toy", "Circles", "a circle within a circle"),
+    "spirals": Entry("gradbook.datasets.toy", "Spirals", "arms that wind about a point"),
+    "xor": Entry("gradbook.datasets.toy", "Xor", "a square, classes by opposite signs"),
+    "blobs": Entry("gradbook.datasets.toy", "Blobs", "clouds of points in the plane"),
+    "sine": Entry("gradbook.datasets.toy", "Sine", "a noisy sine, for regression"),
 }
 
 #: What `Trainer(watch=...)` may name. Each is a `Sink` that puts what it has seen into

@@ -1,4 +1,4 @@
-"""Data sets: made (synthetic), found or fetched (Fashion-MNIST), or read from a table."""
+"""Data sets: made (synthetic, toy), found or fetched (Fashion-MNIST), or read from a table."""
 
 from typing import TYPE_CHECKING
 
@@ -9,10 +9,17 @@ from gradbook.datasets.files import DATA_HUB, DATA_URL, download, download_extra
 from gradbook.datasets.idx import read_idx, write_idx
 from gradbook.datasets.synthetic import synthetic_data
 from gradbook.datasets.tabular import TabularEncoder
+from gradbook.datasets.toy import ToyData
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.fashion_mnist import FashionMNIST as FashionMNIST
     from gradbook.datasets.synthetic import SyntheticRegressionData as SyntheticRegressionData
+    from gradbook.datasets.toy import Blobs as Blobs
+    from gradbook.datasets.toy import Circles as Circles
+    from gradbook.datasets.toy import Moons as Moons
+    from gradbook.datasets.toy import Sine as Sine
+    from gradbook.datasets.toy import Spirals as Spirals
+    from gradbook.datasets.toy import Xor as Xor
 else:
     globals().update(registry.classes_of(registry.DATA))
 
@@ -20,6 +27,7 @@ __all__ = [
     "DATA_HUB",
     "DATA_URL",
     "TabularEncoder",
+    "ToyData",
     "download",
     "download_extract",
     "extract",
