@@ -97,6 +97,11 @@ WATCHERS = {
         "GradientWatcher",
         "gradients, weights and activations of each layer (book 5.4)",
     ),
+    "boundary": Entry(
+        "gradbook.inspection.boundaries",
+        "BoundaryWatcher",
+        "the decision boundary, or the fitted curve, of one or two inputs",
+    ),
 }
 
 

@@ -56,7 +56,7 @@ def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> lis
     from matplotlib.figure import Figure
 
     from gradbook.errors import DataError, ModelError
-    from gradbook.inspection import ClassifierReport, show_weights
+    from gradbook.inspection import ClassifierReport, boundary, show_weights
 
     figures: defaultdict[str, Figure] = defaultdict(Figure)
     if isinstance(report, ClassifierReport):
@@ -72,6 +72,8 @@ def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> lis
     else:
         report.plot_predicted(figures["predicted"])
         report.plot_residuals(figures["residuals"])
+    with contextlib.suppress(ModelError, DataError):  # most data have more than two inputs
+        figures["boundary"] = boundary(restored.model, restored.data).figure()
     _clear(folder, suffix)
     files = []
     for name, figure in figures.items():

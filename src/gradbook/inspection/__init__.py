@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from gradbook.inspection.boundaries import Boundary as Boundary
+from gradbook.inspection.boundaries import boundary as boundary
 from gradbook.inspection.calibration import Calibration as Calibration
 from gradbook.inspection.classification import ClassifierReport as ClassifierReport
 from gradbook.inspection.classification import Mistake as Mistake

@@ -48,7 +48,15 @@ REPORT_FILES = tuple(f"{name}.{kind}" for name in WATCHERS for kind in ("svg", "
 
 #: What `gradbook inspect` and `gradbook export` add to a run.
 INSPECT_FOLDER = "inspect"
-INSPECT_PICTURES = ("confusion", "calibration", "mistakes", "weights", "predicted", "residuals")
+INSPECT_PICTURES = (
+    "confusion",
+    "calibration",
+    "mistakes",
+    "weights",
+    "predicted",
+    "residuals",
+    "boundary",
+)
 EXPORT_FILES = ("model.safetensors", "model.onnx", "model.pt2")
 
 #: Every file that a run may have. What else lies in its folder is somebody's own.
