@@ -11,7 +11,7 @@ from gradbook import (
     SyntheticRegressionData,
 )
 from gradbook.errors import ConfigError
-from gradbook.models.mlp import hidden_widths, relu
+from gradbook.models.mlp import ACTIVATIONS, hidden_widths, relu
 
 
 def test_relu_is_torch_s():
@@ -116,3 +116,46 @@ def test_a_size_beyond_the_memory_is_named(make, name, size):
 def test_a_sigma_that_is_no_standard_deviation_is_refused(make, sigma):
     with pytest.raises(ConfigError, match=f"sigma must be a finite number .* it is {sigma!r}"):
         make(sigma=sigma)
+
+
+@pytest.mark.parametrize("activation", ["tanh", nn.Tanh, torch.tanh])
+def test_an_activation_is_a_name_a_class_or_a_function(activation):
+    torch.manual_seed(0)
+    model = MLP(3, [8, 4], activation=activation)
+    X = torch.randn(5, 6)
+    y_hat = model(X)
+    H = X
+    for layer in (model.net[1], model.net[3]):
+        H = layer(H).tanh()
+    torch.testing.assert_close(y_hat, model.net[5](H))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_each_named_activation_has_a_layer_of_its_own_behind_each_hidden_layer(name):
+    model = MLP(3, [8, 4], activation=name)
+    assert [type(model.net[i]) for i in (2, 4)] == [ACTIVATIONS[name]] * 2
+    assert model.net[2] is not model.net[4]
+
+
+def test_dropout_stands_behind_each_activation_and_only_where_it_was_asked_for():
+    kinds = [type(layer).__name__ for layer in MLP(3, [8, 4], dropout=0.25).net]
+    behind = ["LazyLinear", "ReLU", "Dropout"]
+    assert kinds == ["Flatten", *behind, *behind, "LazyLinear"]
+    assert MLP(3, 8, dropout=0.25).net[3].p == 0.25
+    kinds = [type(layer).__name__ for layer in MLP(3, 8).net]
+    assert kinds == ["Flatten", "LazyLinear", "ReLU", "LazyLinear"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"activation": "rleu"}, "Did you mean 'relu'"),
+        ({"activation": nn.PReLU()}, "give a name"),
+        ({"activation": 3}, "give a name"),
+        ({"dropout": 1}, "below 1"),
+        ({"dropout": -0.1}, "dropout"),
+    ],
+)
+def test_an_activation_or_dropout_that_cannot_be_used_is_an_error(arguments, problem):
+    with pytest.raises(ConfigError, match=problem):
+        MLP(3, 8, **arguments)

@@ -78,7 +78,9 @@ def test_the_run_keeps_what_a_watcher_saw(steps_can_be_watched, tmp_path):
 
 
 def test_the_files_of_every_watcher_belong_to_a_run():
-    assert REPORT_FILES == ("gradients.svg", "gradients.png", "gradients.json")
+    kinds = ("svg", "png", "json")
+    names = ("gradients", "boundary")
+    assert tuple(f"{name}.{kind}" for name in names for kind in kinds) == REPORT_FILES
 
 
 def test_the_command_takes_it_and_says_what_it_saw(

@@ -156,10 +156,12 @@ class Boundary(Report):
 
     def _draw_curve(self, axes: "Axes") -> None:
         for (name, points), hollow in zip(self.sets.items(), (False, True), strict=False):
-            fill = {"mfc": "none"} if hollow else {}
-            X, y = points.X[:_MAX_DRAWN, 0], points.y[:_MAX_DRAWN]
+            fill: dict[str, Any] = {"mfc": "none"} if hollow else {}
+            X, y = points.X[:_MAX_DRAWN, 0].numpy(), points.y[:_MAX_DRAWN].numpy()
             axes.plot(X, y, "o", ms=3.5, color=_COLORS[0], alpha=0.6, label=name, **fill)
-        axes.plot(self.axes[0], self.grid, color=_COLORS[1], linewidth=2, label="model")
+        axes.plot(
+            self.axes[0].numpy(), self.grid.numpy(), color=_COLORS[1], linewidth=2, label="model"
+        )
         axes.set(xlabel="x", ylabel="y")
         axes.legend(fontsize="small")
         axes.grid(True, alpha=0.4)
@@ -172,14 +174,14 @@ class Boundary(Report):
         look: dict[str, Any] = {"cmap": ListedColormap(colors), "vmin": -0.5, "vmax": k - 0.5}
         self._draw_grid(axes, alpha=0.25, **look)
         for points, hollow in zip(self.sets.values(), (False, True), strict=False):
-            X, y = points.X[:_MAX_DRAWN], points.y[:_MAX_DRAWN]
-            for label in y.unique().tolist():
+            X, y = points.X[:_MAX_DRAWN].numpy(), points.y[:_MAX_DRAWN].numpy()
+            for label in sorted(set(y.tolist())):
                 color, marker = colors[label % k], _MARKERS[label % len(_MARKERS)]
-                fill = {"fc": "none", "ec": color} if hollow else {"fc": color, "ec": "white"}
+                fill: dict[str, Any] = {"fc": "none", "ec": color, "lw": 0.8}
+                if not hollow:
+                    fill = {"fc": color, "ec": "white", "lw": 0.4}
                 of_class = X[y == label]
-                axes.scatter(
-                    *of_class.T, s=18, marker=marker, linewidths=0.8 if hollow else 0.4, **fill
-                )
+                axes.scatter(of_class[:, 0], of_class[:, 1], s=18, marker=marker, **fill)
         self._legend(axes, colors)
 
     def _draw_values(self, axes: "Axes") -> None:
@@ -188,23 +190,23 @@ class Boundary(Report):
         look |= {"vmin": float(values.min()), "vmax": float(values.max())}
         image = self._draw_grid(axes, **look)
         for points, edge in zip(self.sets.values(), ("white", "black"), strict=False):
-            X, y = points.X[:_MAX_DRAWN], points.y[:_MAX_DRAWN]
-            axes.scatter(*X.T, c=y, s=18, edgecolors=edge, linewidths=0.5, **look)
+            X, y = points.X[:_MAX_DRAWN].numpy(), points.y[:_MAX_DRAWN].numpy()
+            axes.scatter(X[:, 0], X[:, 1], c=y, s=18, edgecolors=edge, linewidths=0.5, **look)
         bar = axes.figure.colorbar(image, ax=axes, label="value: of the model, and of the points")
         bar.ax.tick_params(labelsize="small")
 
     def _draw_grid(self, axes: "Axes", **look: Any) -> Any:
-        extent = [float(end) for axis in self.axes for end in (axis[0], axis[-1])]
+        (left, right), (low, high) = ((float(axis[0]), float(axis[-1])) for axis in self.axes)
         axes.set(xlabel="$x_1$", ylabel="$x_2$")
         look |= {"origin": "lower", "aspect": "auto", "interpolation": "nearest"}
-        return axes.imshow(self.grid, extent=extent, **look)
+        return axes.imshow(self.grid.numpy(), extent=(left, right, low, high), **look)
 
     def _legend(self, axes: "Axes", colors: list[str]) -> None:
         """What colours, filled and hollow points stand for, beside the picture."""
         from matplotlib.lines import Line2D
 
-        seen = {int(label) for points in self.sets.values() for label in points.y.unique()}
-        seen |= set(self.grid.unique().tolist())
+        seen = {label for points in self.sets.values() for label in points.y.tolist()}
+        seen |= set(self.grid.reshape(-1).tolist())
         entries = [
             Line2D(
                 [],
@@ -281,7 +283,7 @@ def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
             x1, x2 = torch.meshgrid(*axes, indexing="xy")
             places = torch.stack([x1.reshape(-1), x2.reshape(-1)], dim=1)
         places = places.to(first[0].dtype)
-        grid = torch.cat([run(part) for part in places.split(4096)])
+        grid = torch.cat([run(part) for part in torch.split(places, 4096)])
     grid = grid if len(axes) == 1 else grid.reshape(_SIDE, _SIDE)
     names = []
     if run.is_classifier:
@@ -394,7 +396,7 @@ class BoundaryWatcher(Sink):
             )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the display itself says what it cannot do
-            self._is_shown = place(trainer.display) == "notebook"
+            self._is_shown = place(trainer.display or False) == "notebook"
         self._trainer = trainer
         self._next = self._clock()
         self._update()
@@ -436,8 +438,9 @@ class BoundaryWatcher(Sink):
 
     def _show(self, found: Boundary) -> None:
         if self._handle is None:
-            from IPython.display import display
+            from IPython.display import DisplayHandle
 
-            self._handle = display(found, display_id=True)
+            self._handle = DisplayHandle()  # type: ignore[no-untyped-call]
+            self._handle.display(found)
         else:
             self._handle.update(found)

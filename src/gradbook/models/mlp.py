@@ -3,7 +3,7 @@
 Book: 5.2 (sec_mlp-implementation).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gradbook.checks import check_rate, check_whole_number, enough_memory
+from gradbook.errors import ConfigError, did_you_mean
 from gradbook.module import Classifier
 
 
@@ -32,6 +33,61 @@ def hidden_widths(num_hiddens: Any) -> list[int]:
     for width in widths:
         check_whole_number(width, "num_hiddens", at_least=1)
     return widths
+
+
+#: The activations that have a name, the first one the book's.
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "identity": nn.Identity,
+}
+
+
+class _Function(nn.Module):
+    """A function as a layer."""
+
+    def __init__(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, X: torch.Tensor) -> torch.Tensor:
+        return self.function(X)
+
+    def extra_repr(self) -> str:
+        return getattr(self.function, "__name__", repr(self.function))
+
+
+def activation_layer(activation: Any) -> nn.Module:
+    """A new layer of an activation: by its name, its class, or the function that it computes.
+
+    Raises:
+        ConfigError: If it is none of these.
+    """
+    if isinstance(activation, str):
+        if activation not in ACTIVATIONS:
+            raise ConfigError(
+                f"activation={activation!r} is no activation. It is one of "
+                f"{', '.join(ACTIVATIONS)}, a class of layers or a function."
+                + did_you_mean(activation, ACTIVATIONS)
+            )
+        return ACTIVATIONS[activation]()
+    if isinstance(activation, type) and issubclass(activation, nn.Module):
+        return activation()
+    if not callable(activation) or isinstance(activation, type | nn.Module):
+        raise ConfigError(
+            f"activation={activation!r:.60} cannot be used: give a name such as 'relu', a class of "
+            f"layers such as nn.ReLU, of which each hidden layer gets its own, or a function such "
+            f"as torch.relu."
+        )
+    return _Function(activation)
 
 
 class MLPScratch(Classifier):
@@ -84,25 +140,48 @@ class MLPScratch(Classifier):
 
 
 class MLP(Classifier):
-    """A multilayer perceptron with PyTorch's layers: ReLU after each hidden layer.
+    """A multilayer perceptron with PyTorch's layers: an activation after each hidden layer.
 
-    Book: 5.2.2 (sec_mlp-implementation).
+    Book: 5.2.2 (sec_mlp-implementation); activations 5.1, dropout 5.6.
 
     Args:
         num_outputs: The number of classes.
         num_hiddens: The width of the hidden layer, or a list of widths for several.
         lr: The learning rate.
+        activation: A name ("relu", "sigmoid", "tanh", "leaky_relu", "prelu", "elu", "selu",
+            "gelu", "silu", "softplus", "identity"), a class of layers, or a function that keeps
+            the shape.
+        dropout: The probability with which each hidden unit is set to zero in training.
+
+    Raises:
+        ConfigError: If an argument cannot be used.
+
+    >>> MLP(num_outputs=2, num_hiddens=8, activation="tanh", dropout=0.5).net[2:4]
+    Sequential(
+      (0): Tanh()
+      (1): Dropout(p=0.5, inplace=False)
+    )
     """
 
     lr: float
 
     def __init__(
-        self, num_outputs: int = 10, num_hiddens: int | Sequence[int] = 256, lr: float = 0.1
+        self,
+        num_outputs: int = 10,
+        num_hiddens: int | Sequence[int] = 256,
+        lr: float = 0.1,
+        activation: str | Callable[..., Any] = "relu",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         check_whole_number(num_outputs, "num_outputs", at_least=1)
+        check_rate(dropout, "dropout")
+        if dropout >= 1:
+            raise ConfigError(f"dropout={dropout} leaves no unit: it must be below 1.")
         layers: list[nn.Module] = [nn.Flatten()]
         for width in hidden_widths(num_hiddens):
-            layers += [nn.LazyLinear(width), nn.ReLU()]
+            layers += [nn.LazyLinear(width), activation_layer(activation)]
+            if dropout:
+                layers.append(nn.Dropout(dropout))
         self.net = nn.Sequential(*layers, nn.LazyLinear(num_outputs))
