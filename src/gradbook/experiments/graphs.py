@@ -162,12 +162,9 @@ def graph(
     check_choice(group, "group", ("auto", "operations", "modules"))
     with trial_of(model, batch) as (trial, tensors):
         recorder = Recorder(trial, tensors, values)
-        loss = recorder.run()
-        if gradients:
-            recorder.measure_gradients(loss)
-        rows = recorder.rows(loss)
-        kept = recorder.kept(rows)
+        loss, rows = recorder.run(gradients)
     used = {name for row in rows for name in row.inputs}
+    parameters = {name for name, v in recorder.variables.items() if v.kind == "parameter"}
     return ComputationGraph(
         model=type(model).__name__,
         batch_size=batch_size_of(tensors),
@@ -178,12 +175,12 @@ def graph(
                 number=row.number,
                 layers=row.layers,
                 inputs=tuple(row.inputs),
-                parameters=tuple(n for n in row.inputs if recorder.kind_of(n) == "parameter"),
+                parameters=tuple(name for name in row.inputs if name in parameters),
                 shape=row.shape,
                 dtype=row.dtype,
                 backward=row.backward,
-                saved=kept[row.name].names,
-                saved_bytes=kept[row.name].new_bytes,
+                saved=row.kept,
+                saved_bytes=row.new_bytes,
                 values=row.values,
                 gradient_norm=row.gradient_norm,
             )

@@ -14,12 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from gradbook.data import copy_batch
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
-from gradbook.experiments.recording import (
-    Recorder,
-    is_freed,
-    storage_bytes,
-    storage_of,
-)
+from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage_of
 from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.lookalikes import tensors_of
 from gradbook.record import data_frame
@@ -319,31 +314,33 @@ def memory(model: Any, batch: Any) -> Memory:
     """
     with trial_of(model, batch) as (trial, tensors):
         size = batch_size_of(tensors)
-        rows, saved_bytes = _kept_by_operation(trial, tensors)
+        rows: list[list[Row]] = []
         growth = []
         for times in _GROWTH:
             larger = [_repeated(tensor, size, times) for tensor in tensors]
-            kept, _ = _kept_by_operation(trial, larger)
+            trial.train()
+            rows.append(Recorder(trial, copy_batch(larger)).run()[1])
             growth.append(
                 BatchMemory(
                     batch_size=size * times,
-                    activation_bytes=sum(operation.new_bytes for operation in kept),
-                    training_peak_bytes=_training_peak(trial, larger),
-                    prediction_peak_bytes=_prediction_peak(trial, larger),
+                    activation_bytes=sum(row.new_bytes for row in rows[-1]),
+                    training_peak_bytes=_peak_bytes(trial, larger, training=True),
+                    prediction_peak_bytes=_peak_bytes(trial, larger, training=False),
                 )
             )
         optimizer, _ = read_optimizers(trial.configure_optimizers(), trial)
         trained = [tensor for tensor in tensors_of(trial) if tensor.requires_grad]
+        storages = {ref: num_bytes for row in rows[0] for ref, num_bytes in row.sizes.items()}
         return Memory(
             model=type(model).__name__,
             batch_size=size,
-            operations=tuple(rows),
+            operations=tuple(map(_saved_by, rows[0])),
             parameter_bytes=num_bytes_of(tensors_of(trial)),
             gradient_bytes=sum(p.numel() * p.element_size() for p in trained),
             optimizer=type(optimizer).__name__,
             optimizer_bytes=_state_bytes(optimizer),
             batch_bytes=num_bytes_of(tensors_in(tensors)),
-            saved_bytes=saved_bytes,
+            saved_bytes=sum(storages.values()),
             activation_bytes=growth[0].activation_bytes,
             training_peak_bytes=growth[0].training_peak_bytes,
             prediction_peak_bytes=growth[0].prediction_peak_bytes,
@@ -351,39 +348,17 @@ def memory(model: Any, batch: Any) -> Memory:
         )
 
 
-def _kept_by_operation(model: Any, batch: Sequence[Any]) -> tuple[list[SavedByOperation], int]:
-    """What each operation keeps, and the memory of all of it."""
-    model.train()
-    batch = copy_batch(batch)
-    recorder = Recorder(model, batch)
-    loss = recorder.run()
-    rows = recorder.rows(loss)
-    kept = recorder.kept(rows)
-    operations = [
-        SavedByOperation(
-            name=row.name,
-            layer=row.layers[-1].name if row.layers else "",
-            shape=row.shape,
-            saved=kept[row.name].names,
-            saved_bytes=sum(kept[row.name].storages.values()),
-            new_bytes=kept[row.name].new_bytes,
-        )
-        for row in rows
-    ]
-    storages = {ref: size for each in kept.values() for ref, size in each.storages.items()}
-    return operations, sum(storages.values())
+def _saved_by(row: Row) -> SavedByOperation:
+    layer = row.layers[-1].name if row.layers else ""
+    saved_bytes = sum(row.sizes.values())
+    return SavedByOperation(row.name, layer, row.shape, row.kept, saved_bytes, row.new_bytes)
 
 
 class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Looks after every operation what is alive of the results so far.
+    """Looks after every operation what is alive of the results so far."""
 
-    Args:
-        others: Tensors that count as no results.
-    """
-
-    def __init__(self, others: Iterable[torch.Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._others = {storage_of(tensor) for tensor in others}
         self._sizes: dict[Storage, int] = {}
         self._moments: list[dict[Storage, int]] = []
 
@@ -394,44 +369,32 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for tensor in tensors_in(result):
             self._sizes[storage_of(tensor)] = storage_bytes(tensor)
-        self._sizes = {ref: size for ref, size in self._sizes.items() if not is_freed(ref)}
+        for ref in list(self._sizes):
+            if ref.expired():  # type: ignore[no-untyped-call]
+                del self._sizes[ref]
         self._moments.append(self._sizes.copy())
         return result
 
-    def peak_bytes(self, besides: Iterable[torch.Tensor] = ()) -> int:
-        """The memory of the results at the moment where it was largest.
-
-        Args:
-            besides: Further tensors that count as no results.
-        """
-        others = self._others | {storage_of(tensor) for tensor in besides}
-        return max(
-            (
-                sum(size for ref, size in moment.items() if ref not in others)
-                for moment in self._moments
-            ),
-            default=0,
-        )
+    def peak_bytes(self, besides: Iterable[torch.Tensor]) -> int:
+        """The memory of the results at the moment where it was largest, without some tensors."""
+        others = {storage_of(tensor) for tensor in besides}
+        sums = [sum(n for ref, n in sizes.items() if ref not in others) for sizes in self._moments]
+        return max(sums, default=0)
 
 
-def _training_peak(model: Any, batch: Sequence[Any]) -> int:
-    model.train()
+def _peak_bytes(model: Any, batch: Sequence[Any], training: bool) -> int:
+    """The most that the results of a training step, or else of a prediction, take at once."""
+    model.train(training)
     batch = copy_batch(batch)
-    trained = [tensor for tensor in tensors_of(model) if tensor.requires_grad]
-    living = _Living([*tensors_of(model), *tensors_in(batch)])
-    with living:
-        loss = model.loss(model(*batch[:-1]), batch[-1])
-        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-    return living.peak_bytes([gradient for gradient in gradients if gradient is not None])
-
-
-def _prediction_peak(model: Any, batch: Sequence[Any]) -> int:
-    model.eval()
-    batch = copy_batch(batch)
-    living = _Living([*tensors_of(model), *tensors_in(batch)])
-    with torch.no_grad(), living:
-        model(*batch[:-1])
-    return living.peak_bytes()
+    others = [*tensors_of(model), *tensors_in(batch)]
+    with torch.set_grad_enabled(training), _Living() as living:
+        if training:
+            trained = [tensor for tensor in tensors_of(model) if tensor.requires_grad]
+            loss = model.loss(model(*batch[:-1]), batch[-1])
+            others += tensors_in(torch.autograd.grad(loss, trained, allow_unused=True))
+        else:
+            model(*batch[:-1])
+    return living.peak_bytes(others)
 
 
 def _state_bytes(optimizer: Any) -> int:
