@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from gradbook.checks import check_positive, check_whole_number
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.errors import GradbookError, ModelError
 from gradbook.experiments.lanczos import largest_eigenpair
@@ -148,10 +149,9 @@ class Sharpness(Finding):
                 f"lr={self.lr:g} is the learning rate of {self.optimizer}. The critical learning "
                 f"rate limits it only if an update is lr times the gradient."
             )
+        which = f"{critical:.3g}, the critical rate with its momentum and weight decay"
         if math.isclose(critical, self.critical_lr):
             which = "the critical rate"
-        else:
-            which = f"{critical:.3g}, the critical rate with its momentum and weight decay"
         share = f"lr={self.lr:g} is {self.lr / critical:.2g} times {which}"
         if self.lr > critical:
             return (
@@ -192,22 +192,11 @@ class Sharpness(Finding):
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
-        return {
-            "eigenvalue": self.eigenvalue,
-            "smallest": self.smallest,
-            "smallest_residual": self.smallest_residual,
-            "critical_lr": self.critical_lr,
-            "residual": self.residual,
-            "converged": self.converged,
-            "num_products": self.num_products,
-            "num_examples": self.num_examples,
-            "num_available": self.num_available,
-            "loss": self.loss,
-            "optimizer": self.optimizer,
-            "lr": self.lr,
-            "optimizer_critical_lr": self.optimizer_critical_lr,
-            "notes": list(self.notes),
-        }
+        return self._plain(
+            *("eigenvalue", "smallest", "smallest_residual", "critical_lr", "residual"),
+            *("converged", "num_products", "num_examples", "num_available", "loss"),
+            *("optimizer", "lr", "optimizer_critical_lr", "notes"),
+        )
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The loss along the sharpest direction: a column "loss", indexed by "distance"."""
@@ -216,9 +205,7 @@ class Sharpness(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss along the sharpest direction, and what gradient descent does there."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8.2, 3.4), layout="constrained")
+        figure = new_figure(8.2, 3.4)
         if self.eigenvalue <= 0:
             self._draw_profile(figure.subplots())
             return figure
@@ -231,9 +218,8 @@ class Sharpness(Finding):
             place = (1 - rate * self.eigenvalue) ** steps
             right.plot(steps, place, style, color=color, marker=".", label=label)
         right.axhline(0, color="black", linewidth=0.8)
-        right.set_ylim(-3.6, 5.4)
-        right.set_xlabel("step of gradient descent")
-        right.set_ylabel("distance from the lowest point\n(at the start: 1)")
+        right.set(ylim=(-3.6, 5.4), xlabel="step of gradient descent")
+        right.set(ylabel="distance from the lowest point\n(at the start: 1)")
         right.set_title("steps on the parabola", fontsize="medium")
         right.legend(fontsize="small", loc="upper left")
         right.grid(True)
@@ -245,13 +231,11 @@ class Sharpness(Finding):
         axes.plot(t, self.losses, color="C0", label="training loss")
         axes.plot(t, parabola, "--", color="C1", label="parabola of the same slope and curvature")
         axes.plot([0], [self.loss], "o", color="black", label="the model's weights")
-        finite = np.concatenate([parabola, np.array(self.losses)])
-        finite = finite[np.isfinite(finite)]
-        top = max(parabola.max(), self.loss)
-        margin = 0.35 * (top - finite.min()) or 1.0
-        axes.set_ylim(finite.min() - margin / 4, top + margin)
-        axes.set_xlabel("distance along the sharpest direction")
-        axes.set_ylabel("training loss")
+        drawn = np.concatenate([parabola, self.losses])
+        lowest, top = drawn[np.isfinite(drawn)].min(), max(parabola.max(), self.loss)
+        margin = 0.35 * (top - lowest) or 1.0
+        axes.set_ylim(lowest - margin / 4, top + margin)
+        axes.set(xlabel="distance along the sharpest direction", ylabel="training loss")
         axes.set_title(f"sharpness {self.eigenvalue:.3g}", fontsize="medium")
         axes.legend(fontsize="small", loc="upper center")
         axes.grid(True)
@@ -312,14 +296,8 @@ def sharpness(
         landscape = Landscape(trial, loader, num_examples, seed)
         start = landscape.random_vector(seed)
         loss, gradient = landscape.loss_and_gradient()
-        found = largest_eigenpair(
-            landscape.product,
-            start,
-            tolerance,
-            max_products,
-            lowest_tolerance=_SMALLEST_TOLERANCE,
-            lowest_products=_SMALLEST_PRODUCTS,
-        )
+        lowest = {"lowest_tolerance": _SMALLEST_TOLERANCE, "lowest_products": _SMALLEST_PRODUCTS}
+        found = largest_eigenpair(landscape.product, start, tolerance, max_products, **lowest)
         value = found.value
         if math.isnan(value):
             raise ModelError(
@@ -391,13 +369,12 @@ def _read_optimizer(
     name, lr = type(optimizer).__name__, learning_rate(optimizer)
     if not isinstance(optimizer, SGD | torch.optim.SGD):
         return name, lr, None
-    rates = {group["lr"] for group in optimizer.param_groups}
-    keys = ("momentum", "weight_decay", "nesterov", "dampening")
-    first, *others = [
-        {key: group[key] for key in keys if key in group} for group in optimizer.param_groups
-    ]
-    if len(rates) > 1 or any(other != first for other in others):
+    groups = optimizer.param_groups
+    keys = ("lr", "momentum", "weight_decay", "nesterov", "dampening")
+    settings = [{key: group[key] for key in keys if key in group} for group in groups]
+    are_alike = all(each == settings[0] for each in settings)
+    is_unstable = settings[0].get("momentum", 0) >= 1 or any(g.get("maximize") for g in groups)
+    if not are_alike or is_unstable:  # whatever the rate
         return name, lr, None
-    if first.get("momentum", 0) >= 1 or any(g.get("maximize") for g in optimizer.param_groups):
-        return name, lr, None  # no rate is stable
-    return name, lr, partial(critical_rate, **first)
+    del settings[0]["lr"]
+    return name, lr, partial(critical_rate, **settings[0])

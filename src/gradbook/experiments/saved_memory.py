@@ -5,6 +5,7 @@ Book: 5.3.4 (training neural networks, in sec_backprop).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef as Storage
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook.data import copy_batch
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
 from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage_of
@@ -174,11 +176,7 @@ class Memory(Finding):
         """The figures as plain values, for JSON."""
         growth = [point._asdict() for point in self.growth]
         plain = {**vars(self), "operations": list(map(asdict, self.operations)), "growth": growth}
-        return {
-            **plain,
-            "training_bytes": self.training_bytes,
-            "prediction_bytes": self.prediction_bytes,
-        }
+        return plain | self._plain("training_bytes", "prediction_bytes")
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The operations as a DataFrame, a row each, indexed by "name"."""
@@ -186,11 +184,8 @@ class Memory(Finding):
 
     def figure(self) -> "Figure":
         """Draws what is kept operation by operation, the parts, and the growth with the batch."""
-        from matplotlib.figure import Figure
-
         shown = self._shown()
-        height = max(5.4, 0.2 * len(shown) + 1.4)
-        figure = Figure(figsize=(10.5, height), layout="constrained")
+        figure = new_figure(10.5, max(5.4, 0.2 * len(shown) + 1.4))
         # Each with a legend of its own below it.
         halves: Any = figure.subfigures(1, 2, width_ratios=[1.15, 1])
         quarters: Any = halves[1].subfigures(2, 1)
@@ -202,40 +197,26 @@ class Memory(Finding):
         return figure
 
     def _shown(self) -> list[SavedByOperation]:
-        if len(self.operations) <= _MANY:
-            return list(self.operations)
         by_size = sorted(self.operations, key=lambda o: o.new_bytes, reverse=True)
         largest = {operation.name for operation in by_size[:_MANY]}
         return [operation for operation in self.operations if operation.name in largest]
 
     def _draw_operations(self, axes: "Axes", shown: Sequence[SavedByOperation]) -> None:
         """The network from top to bottom, as deep as it is: what is kept adds up."""
-        total, so_far = 0, {}
-        for operation in self.operations:
-            total += operation.new_bytes
-            so_far[operation.name] = total
-        unit, size = bytes_unit(max(total, self.prediction_peak_bytes))
+        sums = accumulate(operation.new_bytes for operation in self.operations)
+        so_far = dict(zip([operation.name for operation in self.operations], sums, strict=True))
+        unit, size = bytes_unit(max(*so_far.values(), self.prediction_peak_bytes))
         places = range(len(shown))
-        axes.barh(
-            places, [o.new_bytes / size for o in shown], color="C0", label="kept by this operation"
-        )
-        axes.plot(
-            [so_far[o.name] / size for o in shown],
-            places,
-            color="C1",
-            marker=".",
-            label="kept by all operations so far",
-        )
-        axes.axvline(
-            self.prediction_peak_bytes / size,
-            color="black",
-            linestyle="--",
-            label="prediction, at its peak",
-        )
+        kept = [operation.new_bytes / size for operation in shown]
+        axes.barh(places, kept, color="C0", label="kept by this operation")
+        kept = [so_far[operation.name] / size for operation in shown]
+        axes.plot(kept, places, color="C1", marker=".", label="kept by all operations so far")
+        peak = self.prediction_peak_bytes / size
+        axes.axvline(peak, color="black", linestyle="--", label="prediction, at its peak")
         labels = [f"{o.name} ({o.layer})" if o.layer else o.name for o in shown]
         axes.set_yticks(places, labels, fontsize="small", parse_math=False)
+        axes.set(xlabel=f"results in memory [{unit}]")
         axes.invert_yaxis()
-        axes.set_xlabel(f"results in memory [{unit}]")
         most = "" if len(shown) == len(self.operations) else f"\n(the {len(shown)} that keep most)"
         axes.set_title(f"what each operation keeps, in forward order{most}", fontsize="medium")
         axes.grid(True, axis="x")
@@ -245,25 +226,14 @@ class Memory(Finding):
         unit, size = bytes_unit(max(self.training_bytes, self.prediction_bytes))
         rows = {"training": self._parts(True), "prediction": self._parts(False)}
         names = dict.fromkeys(name for parts in rows.values() for name in parts)
-        starts = dict.fromkeys(rows, 0.0)
+        starts = [0.0, 0.0]
         hatches = ["", "///", "...", "\\\\\\", "xxx", "ooo"]
         for number, name in enumerate(names):
             widths = [parts.get(name, 0) / size for parts in rows.values()]
-            if not any(widths):
-                continue
-            axes.barh(
-                list(rows),
-                widths,
-                left=list(starts.values()),
-                color=f"C{number}",
-                edgecolor="white",
-                hatch=hatches[number],
-                label=name,
-            )
-            starts = {
-                row: start + width
-                for (row, start), width in zip(starts.items(), widths, strict=True)
-            }
+            if any(widths):
+                look: dict[str, Any] = {"color": f"C{number}", "hatch": hatches[number]}
+                axes.barh(list(rows), widths, left=starts, edgecolor="white", label=name, **look)
+            starts = [start + width for start, width in zip(starts, widths, strict=True)]
         axes.invert_yaxis()
         axes.set_xlabel(f"memory [{unit}]")
         axes.set_title("what the memory is used for", fontsize="medium")
@@ -278,10 +248,8 @@ class Memory(Finding):
         ):
             heights = [getattr(point, name) / size for point in self.growth]
             axes.plot(sizes, heights, style, color=color, label=label)
-        axes.set_xticks(sizes)
         axes.set(xlabel="examples in the batch", ylabel=f"results in memory [{unit}]")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set(xticks=sizes, xlim=(0, None), ylim=(0, None))
         axes.set_title("growth with the batch", fontsize="medium")
         axes.grid(True)
 
@@ -387,7 +355,8 @@ def _peak_bytes(model: Any, batch: Sequence[Any], training: bool) -> int:
     model.train(training)
     batch = copy_batch(batch)
     others = [*tensors_of(model), *tensors_in(batch)]
-    with torch.set_grad_enabled(training), _Living() as living:
+    living = _Living()
+    with torch.set_grad_enabled(training), living:
         if training:
             trained = [tensor for tensor in tensors_of(model) if tensor.requires_grad]
             loss = model.loss(model(*batch[:-1]), batch[-1])
