@@ -211,7 +211,8 @@ def activation(
     compose = check_whole_number(compose, "compose", at_least=1)
     if compose > _DEEPEST:
         raise ConfigError(f"compose must be at most {_DEEPEST}, but it is {compose}.")
-    are_finite = all(isinstance(end, Real) and math.isfinite(end) for end in (low, high))
+    ends: list[Any] = [low, high]
+    are_finite = all(isinstance(end, Real) and math.isfinite(end) for end in ends)
     if not (are_finite and low < high):
         raise ConfigError(
             f"low must be less than high, both finite, but they are {low!r} and {high!r}."

@@ -296,8 +296,11 @@ def sharpness(
         landscape = Landscape(trial, loader, num_examples, seed)
         start = landscape.random_vector(seed)
         loss, gradient = landscape.loss_and_gradient()
-        lowest = {"lowest_tolerance": _SMALLEST_TOLERANCE, "lowest_products": _SMALLEST_PRODUCTS}
-        found = largest_eigenpair(landscape.product, start, tolerance, max_products, **lowest)
+        found = largest_eigenpair(
+            *(landscape.product, start, tolerance, max_products),
+            lowest_tolerance=_SMALLEST_TOLERANCE,
+            lowest_products=_SMALLEST_PRODUCTS,
+        )
         value = found.value
         if math.isnan(value):
             raise ModelError(

@@ -7,6 +7,7 @@ import torch
 
 from gradbook.checks import at_rest, check_batch, explain_not_one_tensor
 from gradbook.data import Batch, TensorLoader, as_tensor, copy_batch, to_device
+from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
 from gradbook.evaluation import batches_of
 from gradbook.resume.loader import always_the_same
@@ -77,12 +78,6 @@ def batches_and_outputs(
         yield batch, output
     if empty:
         raise DataError(f"The {_split(train)} set of {type(data).__name__} is empty.")
-
-
-def device_of(model: torch.nn.Module) -> torch.device:
-    """Where the model's parameters are; the CPU if it has none."""
-    parameter = next(model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def _loader(data: Any, train: bool) -> Any:
