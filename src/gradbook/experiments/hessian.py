@@ -38,6 +38,13 @@ _SMALLEST_TOLERANCE = 0.01
 _SMALLEST_PRODUCTS = 40
 #: So small a part of the largest eigenvalue is the rounding of the products.
 _ROUNDING = 1e-5
+#: Why `lr_range` may suggest another rate.
+_BESIDE_LR_RANGE = (
+    "lr_range may suggest another rate: it trains with minibatches, so that the weights change, "
+    "while sharpness looks at all these examples together, at the weights as they are now "
+    "(stochastic gradient descent along a path, as against full-batch gradient descent at one "
+    "point)."
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -103,8 +110,9 @@ class Sharpness(Finding):
             *(f"  {note}" for note in self.notes),
             *textwrap.wrap(self._about_smallest(), 88, initial_indent="  ", subsequent_indent="  "),
         ]
-        for text in (self._verdict(), self._beside_lr_range()):
-            lines += textwrap.wrap(text, 88, subsequent_indent="  ")
+        if self.lr is not None and not math.isinf(self.critical_lr):
+            for text in (self._verdict(self.lr), _BESIDE_LR_RANGE):
+                lines += textwrap.wrap(text, 88, subsequent_indent="  ")
         return "\n".join(lines)
 
     def _accuracy(self) -> str:
@@ -140,20 +148,18 @@ class Sharpness(Finding):
         )
         return f"the smallest eigenvalue is at most {self.smallest:.3g} (only a bound): {told}"
 
-    def _verdict(self) -> str:
-        if self.lr is None or math.isinf(self.critical_lr):
-            return ""
+    def _verdict(self, lr: float) -> str:
         critical = self.optimizer_critical_lr
         if critical is None:
             return (
-                f"lr={self.lr:g} is the learning rate of {self.optimizer}. The critical learning "
+                f"lr={lr:g} is the learning rate of {self.optimizer}. The critical learning "
                 f"rate limits it only if an update is lr times the gradient."
             )
         which = f"{critical:.3g}, the critical rate with its momentum and weight decay"
         if math.isclose(critical, self.critical_lr):
             which = "the critical rate"
-        share = f"lr={self.lr:g} is {self.lr / critical:.2g} times {which}"
-        if self.lr > critical:
+        share = f"lr={lr:g} is {lr / critical:.2g} times {which}"
+        if lr > critical:
             return (
                 f"{share}: too large at these weights, beyond the edge of stability. Steps along "
                 f"the sharpest direction grow, until the loss explodes or the weights reach a "
@@ -169,17 +175,6 @@ class Sharpness(Finding):
         convex = self._is_smallest_known() and self.smallest >= -self._rounding()
         where = "here" if convex else "along the sharpest direction"
         return f"{share}: stable {where}."
-
-    def _beside_lr_range(self) -> str:
-        """Why `lr_range` may suggest another rate."""
-        if self.lr is None or math.isinf(self.critical_lr):
-            return ""
-        return (
-            "lr_range may suggest another rate: it trains with minibatches, so that the weights "
-            "change, while sharpness looks at all these examples together, at the weights as they "
-            "are now (stochastic gradient descent along a path, as against full-batch gradient "
-            "descent at one point)."
-        )
 
     def _rounding(self) -> float:
         """How large a number may be that is 0 but for rounding."""

@@ -194,8 +194,9 @@ class _Side:
             doubled = double_softmax.find(self.loss)
             self.doubled = None if doubled is None else double_softmax.words(doubled, self.name)
             self.loss.sum().backward()  # type: ignore[no-untyped-call]
-        gradients = {name: p.grad for name, p in self.parameters.items() if p.grad is not None}
-        self.changes["gradient"] = gradients
+        self.changes["gradient"] = {
+            name: p.grad for name, p in self.parameters.items() if p.grad is not None
+        }
         if not hasattr(self.model, "configure_optimizers"):
             return
         before = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -204,8 +205,7 @@ class _Side:
         self.optimizer = " with ".join([_optimizer_text(optimizer), *schedulers])
         with torch.no_grad():
             optimizer.step()
-        updates = {name: p.detach() - before[name] for name, p in self.parameters.items()}
-        self.changes["update"] = updates
+        self.changes["update"] = {n: p.detach() - before[n] for n, p in self.parameters.items()}
 
     def _note(self, name: str, layer: nn.Module, args: Any, output: Any) -> None:
         if isinstance(output, torch.Tensor):
@@ -300,11 +300,10 @@ def _pairs(a: _Side, b: _Side) -> list[_Pair]:
 
 
 def _unpaired(a: _Side, b: _Side, pairs: Sequence[_Pair]) -> list[ComparedTensor]:
-    only_a = a.parameters.keys() - {pair.name_a for pair in pairs}
-    only_b = b.parameters.keys() - {pair.name_b for pair in pairs}
+    paired_a, paired_b = {pair.name_a for pair in pairs}, {pair.name_b for pair in pairs}
     names: list[tuple[str | None, str | None, torch.Tensor]]
-    names = [(name, None, p) for name, p in a.parameters.items() if name in only_a]
-    names += [(None, name, p) for name, p in b.parameters.items() if name in only_b]
+    names = [(name, None, p) for name, p in a.parameters.items() if name not in paired_a]
+    names += [(None, name, p) for name, p in b.parameters.items() if name not in paired_b]
     return [
         ComparedTensor("parameter", name_a, name_b, tuple(p.shape), math.nan, None, False)
         for name_a, name_b, p in names

@@ -212,16 +212,9 @@ def lr_range(
                 break
     smoothed = _smooth(losses, num_steps)
     steepest, largest, reason = _judge(rates, losses, smoothed, num_steps)
-    return RateRange(
-        rates=tuple(rates),
-        losses=tuple(losses),
-        smoothed=tuple(smoothed),
-        steepest=steepest,
-        largest=largest,
-        suggestion=None if largest is None else _PART * largest,
-        reason=reason,
-        status=status,
-    )
+    curves = tuple(rates), tuple(losses), tuple(smoothed)
+    suggestion = None if largest is None else _PART * largest
+    return RateRange(*curves, steepest, largest, suggestion, reason, status)
 
 
 def _optimizer_of(model: Any) -> tuple[Any, Callable[[float], None]]:

@@ -315,7 +315,7 @@ class Recorder(TorchFunctionMode):
             for name, value in vars(module).items():
                 if isinstance(value, torch.Tensor) and id(value) not in self._names:
                     kind: Kind = "parameter" if value.requires_grad else "constant"
-                    self._add_variable(f"{path}.{name}" if path else name, kind, value)
+                    self._add_variable(f"{path}.{name}".lstrip("."), kind, value)
 
     def _add_variable(self, name: str, kind: Kind, tensor: torch.Tensor) -> str:
         name = self._unique(name)

@@ -92,12 +92,10 @@ def read_image(
             ) from None
         except UnidentifiedImageError:
             raise DataError(f"{path} is not a PNG or JPEG image. Give it as one.") from None
-        except OSError as error:
-            if error.errno is not None:  # not of the image, but of the file
+        except (OSError, SyntaxError, ValueError) as error:  # so PIL reads rubbish
+            if isinstance(error, OSError) and error.errno is not None:  # of the file
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-            raise _damaged(path, error) from error
-        except (SyntaxError, ValueError) as error:  # so PIL reads rubbish
-            raise _damaged(path, error) from error
+            raise CorruptFileError(f"{path} is a damaged image: {error}. Save it anew.") from error
     pixels = torch.frombuffer(bytearray(_fitted(image, height, width).tobytes()), dtype=torch.uint8)
     X = pixels.reshape(height, width, channels).permute(2, 0, 1).float() / 255
     return 1 - X if invert else X
@@ -150,7 +148,3 @@ def _border_color(image: "Image") -> tuple[int, ...]:
     strips += [(0, 0, 1, height), (width - 1, 0, width, height)]
     means = [Stat(image.crop(strip)).mean for strip in strips]
     return tuple(round(sum(channel) / len(means)) for channel in zip(*means, strict=True))
-
-
-def _damaged(path: str | os.PathLike[str], error: Exception) -> CorruptFileError:
-    return CorruptFileError(f"{path} is a damaged image: {error}. Save it anew.")
