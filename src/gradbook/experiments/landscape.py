@@ -73,11 +73,7 @@ class Landscape:
         return torch.randn(self._num_numbers, generator=generator, dtype=dtype).to(self._device)
 
     def loss_and_gradient(self, finite: bool = True) -> tuple[float, torch.Tensor]:
-        """The loss and its gradient (n,).
-
-        Raises:
-            ModelError: If `finite`, and the loss is not.
-        """
+        """The loss and its gradient (n,); an error if the loss is to be `finite` and is not."""
         total = 0.0
         gradient: Any = 0
         for weight, loss in self._terms():

@@ -122,10 +122,8 @@ def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> M
     """
     for model in (a, b):
         if isinstance(model, type):
-            raise ConfigError(
-                f"compare_models() needs two models, but got the class {model.__name__} itself. "
-                f"Make an instance: `{model.__name__}(...)`."
-            )
+            only = checks.only_a_class(model)
+            raise ConfigError(f"compare_models() needs two models, but {only}")
         if not (callable(model) and hasattr(model, "__dict__")):
             raise ConfigError(
                 f"compare_models() needs two models and then a batch, but got {model!r:.80} as a "

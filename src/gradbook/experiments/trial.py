@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import is_model, missing_loss
+from gradbook.checks import is_model, missing_loss, only_a_class
 from gradbook.data import TensorLoader, as_data, copy_batch, giving_copies, to_device
 from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
@@ -118,10 +118,7 @@ def measuring(data: Any) -> Iterator[Any]:
 
 def _training_batches(data: Any) -> Any:
     if isinstance(data, type):
-        raise DataError(
-            f"Data are needed, but got the class {data.__name__} itself. Make an instance: "
-            f"`{data.__name__}(...)`."
-        )
+        raise DataError(f"Data are needed, but {only_a_class(data)}")
     if hasattr(data, "train_dataloader"):
         loader = data.train_dataloader()
     elif isinstance(data, tuple) and data and all(isinstance(t, torch.Tensor) for t in data):
