@@ -1,8 +1,11 @@
-"""An operation of a computational graph."""
+"""What a computational graph holds."""
 
 from dataclasses import dataclass
+from typing import Literal
 
-from gradbook.experiments.recording import LayerCall, Values
+from gradbook.experiments.recording import LayerCall, Values, Variable
+
+Group = Literal["auto", "operations", "modules"]
 
 
 @dataclass(frozen=True)
@@ -47,3 +50,24 @@ class Operation:
     def layer(self) -> str:
         """The name of the innermost layer in which it runs; empty outside all layers."""
         return self.layers[-1].name if self.layers else ""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class GraphData:
+    """The operations that lead from a batch to the loss, and the tensors that they take.
+
+    Attributes:
+        model: The name of the model's class.
+        batch_size: The number of examples in the batch.
+        operations: The operations that the loss depends on, in the order in which they ran.
+        variables: The tensors that these begin with: batch, parameters, buffers and constants.
+        loss: The loss.
+        group: What the figure has a box for: "auto", "operations" or "modules".
+    """
+
+    model: str
+    batch_size: int
+    operations: tuple[Operation, ...]
+    variables: tuple[Variable, ...]
+    loss: float
+    group: Group = "auto"

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from gradbook.display.file import new_figure
 from gradbook.display.words import bytes_text, counted
-from gradbook.experiments.graph_data import Operation
+from gradbook.experiments.graph_data import GraphData, Operation
 from gradbook.experiments.graph_layout import Stop, arrange, rows_and_routes
 from gradbook.experiments.recording import Variable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from gradbook.experiments.graphs import ComputationGraph
 
 #: With more operations than this, `group="auto"` draws a box for each layer.
 _MANY = 40
@@ -131,7 +129,7 @@ class _Cell:
         return self.width / 2 + beside, self.width / 2 + back
 
 
-def draw(graph: "ComputationGraph") -> "Figure":
+def draw(graph: GraphData) -> "Figure":
     """Draws the operations or modules of a graph, what they take, and their way back."""
     cells = _cells(graph)
     # All operations, and all ways back, are as wide as the widest.
@@ -171,7 +169,7 @@ def draw(graph: "ComputationGraph") -> "Figure":
     return figure
 
 
-def _legend(graph: "ComputationGraph") -> list[_Block]:
+def _legend(graph: GraphData) -> list[_Block]:
     named = {
         "forward": "operation, forward ↓",
         "backward": "its backward nodes ↑",
@@ -184,7 +182,7 @@ def _legend(graph: "ComputationGraph") -> list[_Block]:
     return [_Block(kind, [text]) for kind, text in named.items() if kind in kinds]
 
 
-def _cells(graph: "ComputationGraph") -> list[_Cell]:
+def _cells(graph: GraphData) -> list[_Cell]:
     """A cell for each operation or module, and for each variable that stands alone."""
     variables = {variable.name: variable for variable in graph.variables}
     groups = _groups(graph)
@@ -216,7 +214,7 @@ def _cells(graph: "ComputationGraph") -> list[_Cell]:
     return list(cells.values())
 
 
-def _groups(graph: "ComputationGraph") -> dict[str, list[Operation]]:
+def _groups(graph: GraphData) -> dict[str, list[Operation]]:
     """The operations of each box, by a name of its own."""
     operations = graph.operations
     grouped = {operation.name: [operation] for operation in operations}
@@ -236,7 +234,7 @@ def _groups(graph: "ComputationGraph") -> dict[str, list[Operation]]:
     return grouped
 
 
-def _forward_block(graph: "ComputationGraph", group: Sequence[Operation]) -> _Block:
+def _forward_block(graph: GraphData, group: Sequence[Operation]) -> _Block:
     last = group[-1]
     if len(group) == 1:
         number = "" if last.number is None else f"(·, {last.number:.3g})"

@@ -4,14 +4,14 @@ Book: 5.3 (sec_backprop).
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gradbook.checks import check_choice
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, counted
-from gradbook.experiments.graph_data import Operation
+from gradbook.experiments.graph_data import GraphData, Group, Operation
 from gradbook.experiments.graph_picture import draw
 from gradbook.experiments.recording import Recorder, Variable
 from gradbook.experiments.trial import batch_size_of, trial_of
@@ -23,28 +23,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-Group = Literal["auto", "operations", "modules"]
-
-
-@dataclass(frozen=True, repr=False, eq=False)
-class ComputationGraph(Finding):
+class ComputationGraph(GraphData, Finding):
     """The operations that lead from a batch to the loss, and their way back.
 
-    Attributes:
-        model: The name of the model's class.
-        batch_size: The number of examples in the batch.
-        operations: The operations that the loss depends on, in the order in which they ran.
-        variables: The tensors that these begin with: batch, parameters, buffers and constants.
-        loss: The loss.
-        group: What the figure has a box for: "auto", "operations" or "modules".
+    `GraphData` lists its attributes.
     """
-
-    model: str
-    batch_size: int
-    operations: tuple[Operation, ...]
-    variables: tuple[Variable, ...]
-    loss: float
-    group: Group = "auto"
 
     @property
     def parameters(self) -> tuple[Variable, ...]:
