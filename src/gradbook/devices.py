@@ -34,6 +34,12 @@ def try_gpu(i: int = 0) -> torch.device:
     return gpu(i) if num_gpus() > i else cpu()
 
 
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model's parameters are; the CPU if it has none."""
+    parameter = next(model.parameters(), None)
+    return cpu() if parameter is None else parameter.device
+
+
 def try_all_gpus() -> list[torch.device]:
     """All accelerators, as a list; that of the CPU alone if there is none."""
     return [gpu(i) for i in range(num_gpus())] or [cpu()]

@@ -41,8 +41,9 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
     import torch
 
     from gradbook.checks import at_rest
+    from gradbook.devices import device_of
     from gradbook.inspection import classification, images
-    from gradbook.inspection.predictions import batches_and_outputs, device_of
+    from gradbook.inspection.predictions import batches_and_outputs
 
     model, data = restored.model, restored.data
     batch, Y_hat = next(batches_and_outputs(model, data, train=True))

@@ -36,6 +36,13 @@ def check_picture_names(paths: Iterable[Path]) -> None:
             raise ConfigError(f"A picture's name ends in .svg or .png, but {str(path)!r} does not.")
 
 
+def new_figure(width: float, height: float) -> "Figure":
+    """A figure that pyplot does not know of, in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def save_figure(figure: "Figure", paths: Iterable[Path]) -> None:
     """Writes a figure into files whose names end as `check_picture_names` wants it."""
     layout = figure.get_layout_engine()

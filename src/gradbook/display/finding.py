@@ -4,7 +4,7 @@ import io
 from abc import ABC, abstractmethod
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradbook.display.file import check_picture_names, save_figure
 from gradbook.errors import ConfigError
@@ -28,6 +28,11 @@ class Finding(ABC):
     @abstractmethod
     def figure(self) -> "Figure":
         """Draws it: a new figure, which pyplot does not know of."""
+
+    def _plain(self, *names: str) -> dict[str, Any]:
+        """Attributes by name, as plain values for JSON: tuples as lists."""
+        values = {name: getattr(self, name) for name in names}
+        return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
     def __str__(self) -> str:
         return printable(self._words())

@@ -5,7 +5,7 @@ Book: 5.1.2 (activation functions), 5.4.1 (vanishing gradients).
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from numbers import Real
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from gradbook.checks import check_whole_number
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.errors import ConfigError, did_you_mean
 from gradbook.seeds import untouched_generators
@@ -102,24 +103,18 @@ class Activation(Finding):
             "compose": self.compose,
             "range": [float(self.x[0]), float(self.x[-1])],
             "maximum_derivative": self.maximum_derivative,
-            "slopes": [
-                {"depth": slope.depth, "largest": slope.largest, "x": slope.x}
-                for slope in self._told()
-            ],
+            "slopes": list(map(asdict, self._told())),
         }
 
     def _words(self) -> str:
-        low, high = float(self.x[0]), float(self.x[-1])
-        lines = [f"{self.name} for x from {low:g} to {high:g}:"]
-        told = self._told()
-        labels = [self._label(slope.depth) for slope in told]
-        width = max(map(len, labels))
-        for label, slope in zip(labels, told, strict=True):
+        lines = [f"{self.name} for x from {float(self.x[0]):g} to {float(self.x[-1]):g}:"]
+        width = max(len(self._label(slope.depth)) for slope in self._told())
+        for slope in self._told():
             place = "" if slope.x is None else f" at x = {slope.x:.4g}"
-            size = (
-                "no finite slope" if math.isnan(slope.largest) else f"max slope {slope.largest:.4g}"
-            )
-            lines.append(f"  {label:<{width}}  {size}{place}")
+            size = f"max slope {slope.largest:.4g}"
+            if math.isnan(slope.largest):
+                size = "no finite slope"
+            lines.append(f"  {self._label(slope.depth):<{width}}  {size}{place}")
         gaps = float((~torch.isfinite(self.values[0])).double().mean())
         if gaps:
             lines.append(f"It has no finite value at {100 * gaps:.3g}% of these x.")
@@ -127,9 +122,7 @@ class Activation(Finding):
 
     def figure(self) -> "Figure":
         """Draws the function on the left and its derivative on the right, a curve a depth."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        figure = new_figure(9, 3.6)
         left, right = figure.subplots(1, 2)
         x = self.x.numpy()
         for index, depth in enumerate(self.depths):
@@ -153,8 +146,7 @@ class Activation(Finding):
         return figure
 
     def _told(self) -> list[Slope]:
-        depths = sorted({*_TOLD, *self.depths})
-        return [self.slopes[depth - 1] for depth in depths]
+        return [self.slopes[depth - 1] for depth in sorted({*_TOLD, *self.depths})]
 
     def _label(self, depth: int) -> str:
         if depth == 1:
@@ -219,7 +211,9 @@ def activation(
     compose = check_whole_number(compose, "compose", at_least=1)
     if compose > _DEEPEST:
         raise ConfigError(f"compose must be at most {_DEEPEST}, but it is {compose}.")
-    if not (_is_finite(low) and _is_finite(high) and low < high):
+    ends: list[Any] = [low, high]
+    are_finite = all(isinstance(end, Real) and math.isfinite(end) for end in ends)
+    if not (are_finite and low < high):
         raise ConfigError(
             f"low must be less than high, both finite, but they are {low!r} and {high!r}."
         )
@@ -243,10 +237,6 @@ def activation(
     return Activation(
         name, compose, x, tuple(values[:compose]), tuple(derivatives[:compose]), slopes, undefined
     )
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _places(low: float, high: float, num_points: int) -> torch.Tensor:
@@ -326,9 +316,9 @@ def _chain(
         so_far = so_far * (torch.zeros_like(x) if slope is None else slope)
         # PyTorch's derivative of a logarithm is 1 / x below 0, too.
         so_far = so_far.masked_fill(outer.isnan(), math.nan)
-        values.append(outer.detach().double())
-        derivatives.append(so_far)
         inner = outer.detach().double()
+        values.append(inner)
+        derivatives.append(so_far)
     return values, derivatives
 
 
@@ -345,12 +335,10 @@ def _steepest(
         return Slope(depth, best, place)
     if int((size >= best * (1 - 1e-12)).sum()) > 2 or best == 0:
         return Slope(depth, best, None)
-    low, high = float(x[max(index - 1, 0)]), float(x[min(index + 1, len(x) - 1)])
     for _ in range(6):  # each time 50 times finer
-        finer = _places(low, high, 101)
-        size = _chain(name, function, finer, depth)[1][-1].abs().nan_to_num(0.0)
+        x = _places(float(x[max(index - 1, 0)]), float(x[min(index + 1, len(x) - 1)]), 101)
+        size = _chain(name, function, x, depth)[1][-1].abs().nan_to_num(0.0)
         index = int(size.argmax())
         if float(size[index]) > best:
-            best, place = float(size[index]), float(finer[index])
-        low, high = float(finer[max(index - 1, 0)]), float(finer[min(index + 1, 100)])
+            best, place = float(size[index]), float(x[index])
     return Slope(depth, best, place)

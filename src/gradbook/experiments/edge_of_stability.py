@@ -15,13 +15,13 @@ import numpy as np
 
 from gradbook.board import ProgressBoard
 from gradbook.checks import check_positive, check_rate, check_whole_number
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
 from gradbook.interrupts import Interrupts
-from gradbook.record import Sink, data_frame
-from gradbook.trainer import Trainer
+from gradbook.record import data_frame
 from gradbook.training import Training
 
 if TYPE_CHECKING:
@@ -64,15 +64,12 @@ class EdgeOfStability(Finding):
         return next((step for step, value in pairs if value >= 0.95 * self.edge), None)
 
     def _words(self) -> str:
-        num_steps = len(self.losses) - 1
-        first, last = self.losses[0], self.losses[-1]
-        return "\n".join(
-            [
-                f"full-batch gradient descent with lr={self.lr:g}: {self.status} after "
-                f"{num_steps} steps, training loss {first:.4g} to {last:.4g}",
-                f"  {examples_text(self.num_examples, self.num_available)}",
-                *textwrap.wrap(f"sharpness {self._story()}.", 88, subsequent_indent="  "),
-            ]
+        story = textwrap.fill(f"sharpness {self._story()}.", 88, subsequent_indent="  ")
+        return (
+            f"full-batch gradient descent with lr={self.lr:g}: {self.status} after "
+            f"{len(self.losses) - 1} steps, training loss {self.losses[0]:.4g} to "
+            f"{self.losses[-1]:.4g}\n"
+            f"  {examples_text(self.num_examples, self.num_available)}\n{story}"
         )
 
     def _story(self) -> str:
@@ -115,17 +112,8 @@ class EdgeOfStability(Finding):
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
-        return {
-            "lr": self.lr,
-            "edge": self.edge,
-            "reached": self.reached,
-            "status": self.status,
-            "num_examples": self.num_examples,
-            "num_available": self.num_available,
-            "steps": list(self.steps),
-            "sharpness": list(self.sharpness),
-            "losses": list(self.losses),
-        }
+        numbers = self._plain("lr", "edge", "reached", "status", "num_examples", "num_available")
+        return numbers | self._plain("steps", "sharpness", "losses")
 
     def to_pandas(self) -> "pandas.DataFrame":
         """A row for each step, indexed by "step": "loss", and "sharpness" where it was measured."""
@@ -138,18 +126,15 @@ class EdgeOfStability(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss and, below it, the sharpness with the line 2 / lr."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5.6, 4.8), layout="constrained")
+        figure = new_figure(5.6, 4.8)
         upper, lower = figure.subplots(2, 1, sharex=True)
         losses = np.array(self.losses)
         upper.plot(np.where(np.isfinite(losses), losses, np.nan), color="C0")
-        upper.set_ylabel("training loss")
+        upper.set(ylabel="training loss")
         lower.plot(self.steps, self.sharpness, color="C0", marker=".", label="sharpness")
         label = f"2 / lr = {self.edge:.3g}"
         lower.axhline(self.edge, color="C1", linestyle="--", label=label)
-        lower.set_xlabel("step of full-batch gradient descent")
-        lower.set_ylabel("sharpness")
+        lower.set(xlabel="step of full-batch gradient descent", ylabel="sharpness")
         lower.set_ylim(bottom=min(0, *self.sharpness))
         lower.legend(fontsize="small")
         for axes in (upper, lower):
@@ -241,16 +226,9 @@ def edge_of_stability(
                     status = "interrupted"
                     break
             training.status = status
-    return EdgeOfStability(
-        lr=lr,
-        edge=2 / lr,
-        steps=tuple(steps),
-        sharpness=tuple(values),
-        losses=tuple(losses),
-        status=status,
-        num_examples=landscape.num_examples,
-        num_available=landscape.num_available,
-    )
+    curves = tuple(steps), tuple(values), tuple(losses)
+    examples = landscape.num_examples, landscape.num_available
+    return EdgeOfStability(lr, 2 / lr, *curves, status, *examples)
 
 
 @contextmanager
@@ -259,8 +237,8 @@ def _live(
 ) -> Iterator[tuple[ProgressBoard, Training]]:
     """A board that is drawn while steps are taken, and the training by which it shows progress."""
     board = ProgressBoard(xlabel="step", xlim=[0, num_steps], display=display)
-    sink: Sink = board.choose_display()
-    trainer: Trainer = model.trainer
+    sink = board.choose_display()
+    trainer = model.trainer
     trainer.training = training = Training(trainer, model, None)
     trainer.max_epochs = num_steps
     trainer.num_train_batches = 1  # with the gradient of all examples, a step is an epoch

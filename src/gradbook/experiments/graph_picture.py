@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from gradbook.display.file import new_figure
 from gradbook.display.words import bytes_text, counted
 from gradbook.experiments.graph_data import GraphData, Operation
 from gradbook.experiments.graph_layout import Stop, arrange, rows_and_routes
-from gradbook.experiments.recording import LayerCall, Variable
+from gradbook.experiments.recording import Variable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,9 +52,8 @@ class _Block:
     def width(self) -> float:
         """In inches."""
         title, *rest = self.lines
-        widths = [_text_width(title, _TITLE, bold=True)]
-        widths += [_text_width(line, _TEXT) for line in rest]
-        return max(widths) + 3 * _PADDING
+        widths = [_text_width(line, _TEXT) for line in rest]
+        return max([_text_width(title, _TITLE, bold=True), *widths]) + 3 * _PADDING
 
     @property
     def height(self) -> float:
@@ -67,32 +67,22 @@ class _Block:
         width = self.width if width is None else width
         face, edge = _COLORS[self.kind]
         is_operation = self.kind in ("forward", "backward")
-        style = "round,pad=0,rounding_size=0.07" if is_operation else "square,pad=0"
-        corner = (x - width / 2, y - self.height / 2)
-        axes.add_patch(
-            FancyBboxPatch(
-                corner,
-                width,
-                self.height,
-                boxstyle=style,
-                facecolor=face,
-                edgecolor=edge,
-                linewidth=2.2 if self.is_loss else 0.9,
-            )
+        frame = FancyBboxPatch(
+            (x - width / 2, y - self.height / 2),
+            width,
+            self.height,
+            boxstyle="round,pad=0,rounding_size=0.07" if is_operation else "square,pad=0",
+            facecolor=face,
+            edgecolor=edge,
+            linewidth=2.2 if self.is_loss else 0.9,
         )
+        axes.add_patch(frame)
         top = y + self.height / 2 - _PADDING
+        style: dict[str, Any] = {"fontsize": _TITLE, "fontweight": "bold", "ha": "center"}
+        style |= {"va": "center_baseline", "parse_math": False, "in_layout": False}
         for number, line in enumerate(self.lines):
-            axes.text(
-                x,
-                top - (number + 0.5) * _LINE,
-                line,
-                ha="center",
-                va="center_baseline",
-                fontsize=_TEXT if number else _TITLE,
-                fontweight="normal" if number else "bold",
-                parse_math=False,
-                in_layout=False,
-            )
+            axes.text(x, top - (number + 0.5) * _LINE, line, **style)
+            style |= {"fontsize": _TEXT, "fontweight": "normal"}
 
 
 @dataclass(eq=False)
@@ -105,6 +95,7 @@ class _Cell:
         backward: The nodes that they leave; None where no gradient passes.
         beside: Parameters and labels, one above the other, on the left.
         inputs: The names of the cells before it.
+        width, backward_width: How wide `forward` and `backward` are drawn, in inches.
         x, y: Its place, in inches: the middle of `forward`.
     """
 
@@ -113,37 +104,53 @@ class _Cell:
     backward: _Block | None = None
     beside: list[_Block] = field(default_factory=list)
     inputs: list[str] = field(default_factory=list)
+    width: float = 0.0
+    backward_width: float = 0.0
     x: float = 0.0
     y: float = 0.0
 
     @property
+    def stack_height(self) -> float:
+        return sum(block.height for block in self.beside) + _STACK_GAP * (len(self.beside) - 1)
+
+    @property
     def height(self) -> float:
-        blocks = [self.forward] if self.backward is None else [self.forward, self.backward]
-        stack = sum(block.height for block in self.beside) + _STACK_GAP * (len(self.beside) - 1)
-        return max(stack, *(block.height for block in blocks))
+        backward_height = 0.0 if self.backward is None else self.backward.height
+        return max(self.stack_height, self.forward.height, backward_height)
+
+    @property
+    def backward_x(self) -> float:
+        return self.x + self.width / 2 + _BESIDE + self.backward_width / 2
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        beside = max((block.width + _BESIDE for block in self.beside), default=0.0)
+        back = 0.0 if self.backward is None else _BESIDE + self.backward_width
+        return self.width / 2 + beside, self.width / 2 + back
 
 
 def draw(graph: GraphData) -> "Figure":
     """Draws the operations or modules of a graph, what they take, and their way back."""
-    from matplotlib.figure import Figure
-
     cells = _cells(graph)
+    # All operations, and all ways back, are as wide as the widest.
+    operations = [cell for cell in cells if cell.forward.kind == "forward"]
+    width = max(cell.forward.width for cell in operations)
+    backward_width = max(cell.backward.width for cell in cells if cell.backward is not None)
+    for cell in cells:
+        cell.width, cell.backward_width = cell.forward.width, backward_width
+    for cell in operations:
+        cell.width = width
     rows, routes = rows_and_routes(cells)
-    sizes = _Sizes(
-        max(cell.forward.width for cell in cells if cell.forward.kind == "forward"),
-        max(cell.backward.width for cell in cells if cell.backward is not None),
-    )
-    ends = arrange(rows, routes, sizes.reach)
-    stops = [(stop.x, *sizes.reach(stop)) for row in rows for stop in row]
-    left = min(x - reach for x, reach, _ in stops)
-    right = max(x + reach for x, _, reach in stops)
+    ends = arrange(rows, routes)
+    stops = [stop for row in rows for stop in row]
+    left = min(stop.x - stop.reach[0] for stop in stops)
+    right = max(stop.x + stop.reach[1] for stop in stops)
     heading = f"{graph.model} on a batch of {graph.batch_size}"
     legend = _legend(graph)
     length = sum(block.width + _LEGEND_GAP for block in legend)
     right = max(right, left + length, left + _text_width(heading, _HEADING, bold=True))
     top, bottom = _HEAD, ends[-1][1]
-    size = (right - left + 2 * _MARGIN, top - bottom + 2 * _MARGIN)
-    figure = Figure(figsize=size, layout="constrained")
+    figure = new_figure(right - left + 2 * _MARGIN, top - bottom + 2 * _MARGIN)
     engine: Any = figure.get_layout_engine()
     engine.set(w_pad=0, h_pad=0)
     # One unit is one inch, so that texts are as wide as they were measured.
@@ -156,9 +163,9 @@ def draw(graph: GraphData) -> "Figure":
     for block in legend:
         block.draw(axes, x + block.width / 2, top - 0.37)
         x += block.width + _LEGEND_GAP
-    _draw_routes(axes, routes, rows, ends, sizes)
+    _draw_routes(axes, routes, rows, ends)
     for cell in cells:
-        _draw_cell(axes, cell, sizes)
+        _draw_cell(axes, cell)
     return figure
 
 
@@ -236,7 +243,8 @@ def _forward_block(graph: GraphData, group: Sequence[Operation]) -> _Block:
             layer = last.layers[-1]
             lines.append(f"{_shortened(layer.name)} {layer.what}")
     else:
-        layer = _common_layer(group)
+        levels = zip(*(operation.layers for operation in group), strict=False)
+        layer = [calls[0] for calls in levels if len(set(calls)) == 1][-1]  # the innermost of all
         lines = [_shortened(layer.name), layer.what, counted(len(group), "operation")]
     lines.append(f"→ {_form(last.shape, last.dtype)}")
     if last is graph.operations[-1]:
@@ -258,8 +266,8 @@ def _backward_block(group: Sequence[Operation], buffers: Collection[str]) -> _Bl
         lines = [counted(sum(len(operation.backward) for operation in group), "node")]
     norm = "" if last.gradient_norm is None else f", norm {last.gradient_norm:.3g}"
     lines.append(f"gradient {_form(last.shape)}{norm}")
-    kept = [_kept_name(last, name) for name in last.saved if name not in buffers]
-    kept = [name for name in kept if name != "inner ()"] if len(group) == 1 else []
+    shown = last.saved if len(group) == 1 else ()
+    kept = [_kept_name(last, n) for n in shown if n not in buffers and n != "inner ()"]
     if len(kept) > _MOST_NAMES:
         kept = [*kept[:_MOST_NAMES], "..."]
     num_bytes = sum(operation.saved_bytes for operation in group)
@@ -293,17 +301,7 @@ def _variable_block(variable: Variable, shared: bool = False) -> _Block:
 def _summary_block(variables: Sequence[Variable]) -> _Block:
     parameters = {v.name: v for v in variables if v.kind == "parameter"}
     num_numbers = sum(math.prod(variable.shape) for variable in parameters.values())
-    return _Block(
-        "parameter",
-        [counted(len(parameters), "parameter"), f"{num_numbers:,} numbers"],
-    )
-
-
-def _common_layer(group: Sequence[Operation]) -> LayerCall:
-    """The innermost layer in which all operations run."""
-    levels = zip(*(operation.layers for operation in group), strict=False)
-    shared: list[LayerCall] = [calls[0] for calls in levels if len(set(calls)) == 1]
-    return shared[-1]
+    return _Block("parameter", [counted(len(parameters), "parameter"), f"{num_numbers:,} numbers"])
 
 
 def _form(shape: Sequence[int], dtype: str = "float32") -> str:
@@ -325,41 +323,14 @@ def _text_width(text: str, size: float, bold: bool = False) -> float:
     return float(width) / 72
 
 
-@dataclass
-class _Sizes:
-    """The widths that all operations, and all ways back, have in common, in inches."""
-
-    forward: float
-    backward: float
-
-    def width(self, cell: _Cell) -> float:
-        """How wide a cell's operation or variable is."""
-        return self.forward if cell.forward.kind == "forward" else cell.forward.width
-
-    def backward_x(self, cell: _Cell) -> float:
-        """The middle of a cell's way back."""
-        return cell.x + self.forward / 2 + _BESIDE + self.backward / 2
-
-    def reach(self, stop: Stop) -> tuple[float, float]:
-        """How far a stop reaches to the left and to the right of its place."""
-        if not isinstance(stop, _Cell):
-            return 0.1, 0.1
-        half = self.width(stop) / 2
-        beside = max((block.width + _BESIDE for block in stop.beside), default=0.0)
-        back = 0.0 if stop.backward is None else _BESIDE + self.backward
-        return half + beside, half + back
-
-
-def _draw_cell(axes: "Axes", cell: _Cell, sizes: _Sizes) -> None:
-    half = sizes.width(cell) / 2
-    cell.forward.draw(axes, cell.x, cell.y, 2 * half)
+def _draw_cell(axes: "Axes", cell: _Cell) -> None:
+    half = cell.width / 2
+    cell.forward.draw(axes, cell.x, cell.y, cell.width)
     if cell.backward is not None:
-        x = sizes.backward_x(cell)
-        cell.backward.draw(axes, x, cell.y, sizes.backward)
-        ends = [cell.x + half, x - sizes.backward / 2]
+        cell.backward.draw(axes, cell.backward_x, cell.y, cell.backward_width)
+        ends = [cell.x + half, cell.backward_x - cell.backward_width / 2]
         axes.plot(ends, [cell.y, cell.y], ":", color="#777777", linewidth=1)
-    height = sum(block.height for block in cell.beside) + _STACK_GAP * (len(cell.beside) - 1)
-    y = cell.y + height / 2
+    y = cell.y + cell.stack_height / 2
     width = max((block.width for block in cell.beside), default=0.0)
     for block in cell.beside:
         y -= block.height / 2
@@ -375,7 +346,6 @@ def _draw_routes(
     routes: Sequence[Sequence[Stop]],
     rows: Sequence[Sequence[Stop]],
     ends: Sequence[tuple[float, float]],
-    sizes: _Sizes,
 ) -> None:
     row_of = {id(stop): number for number, row in enumerate(rows) for stop in row}
     for route in routes:
@@ -386,20 +356,20 @@ def _draw_routes(
         coming = _port(route, [other for other in routes if other[-1] is lower], -2)
         passed = [(bend.x, *ends[row_of[id(bend)]]) for bend in bends]
         first, last = ends[row_of[id(upper)]][1], ends[row_of[id(lower)]][0]
-        for kind in ("forward", "backward"):
-            back = kind == "backward"
-            above = upper.backward if back else upper.forward
-            below = lower.backward if back else lower.forward
+        for above, start, below, end, aside in (
+            (upper.forward, upper.x, lower.forward, lower.x, -_ASIDE),
+            (upper.backward, upper.backward_x, lower.backward, lower.backward_x, _ASIDE),
+        ):
             if above is None or below is None:
                 continue
-            x = leaving + (sizes.backward_x(upper) if back else upper.x)
+            x = leaving + start
             points = [(x, upper.y - above.height / 2), (x, first)]
             for middle, top, bottom in passed:
-                x = middle + (_ASIDE if back else -_ASIDE)
-                points += [(x, top), (x, bottom)]
-            x = coming + (sizes.backward_x(lower) if back else lower.x)
+                points += [(middle + aside, top), (middle + aside, bottom)]
+            x = coming + end
             points += [(x, last), (x, lower.y + below.height / 2)]
-            _draw_arrow(axes, points[::-1] if back else points, kind)
+            is_back = above.kind == "backward"
+            _draw_arrow(axes, points[::-1] if is_back else points, above.kind)
 
 
 def _port(route: Sequence[Stop], siblings: list[Sequence[Stop]], index: int) -> float:
@@ -425,15 +395,8 @@ def _draw_arrow(axes: "Axes", points: Sequence[tuple[float, float]], kind: str) 
             middle = (y + to_y) / 2
             vertices += [(x, middle), (to_x, middle), (to_x, to_y)]
             codes += [Path.CURVE4] * 3
-    axes.add_patch(
-        FancyArrowPatch(
-            path=Path(vertices, codes),
-            arrowstyle="-|>",
-            mutation_scale=7,
-            color=_COLORS["backward" if kind == "backward" else "forward"][1],
-            linestyle="--" if kind == "backward" else "-",
-            linewidth=0.9,
-            shrinkA=0,
-            shrinkB=0,
-        )
-    )
+    color = _COLORS["backward" if kind == "backward" else "forward"][1]
+    style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 7, "linewidth": 0.9}
+    style |= {"color": color, "linestyle": "--" if kind == "backward" else "-"}
+    path = Path(vertices, codes)
+    axes.add_patch(FancyArrowPatch(path=path, shrinkA=0, shrinkB=0, **style))

@@ -5,6 +5,7 @@ Book: 5.3 (sec_backprop).
 
 import math
 from dataclasses import asdict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from gradbook.checks import check_choice
@@ -67,29 +68,22 @@ class ComputationGraph(GraphData, Finding):
             where = f" in {most.layer}" if most.layer else ""
             saved += f"; {most.name}{where} uses most, {bytes_text(most.saved_bytes)}"
         lines.append(saved)
-        norms = [o for o in operations if o.gradient_norm is not None]
+        norms = [(o.gradient_norm, o.name) for o in operations if o.gradient_norm is not None]
         if norms:
-            by_norm = sorted(norms, key=lambda operation: operation.gradient_norm or 0.0)
-            low, high = by_norm[0], by_norm[-1]
+            norms.sort(key=itemgetter(0))
+            (low, low_name), (high, high_name) = norms[0], norms[-1]
             lines.append(
-                f"  gradients   norms from {low.gradient_norm:.3g} at {low.name} to "
-                f"{high.gradient_norm:.3g} at {high.name}"
+                f"  gradients   norms from {low:.3g} at {low_name} to {high:.3g} at {high_name}"
             )
         return "\n".join(lines)
 
     def facts(self) -> dict[str, Any]:
         """The graph as plain values, for JSON."""
+        operations = [{**_plain(o), "layers": list(map(str, o.layers))} for o in self.operations]
         return {
-            "model": self.model,
-            "batch_size": self.batch_size,
-            "loss": self.loss,
-            "saved_bytes": self.saved_bytes,
-            "longest_path": list(self.longest_path),
-            "operations": [
-                {**_plain(operation), "layers": list(map(str, operation.layers))}
-                for operation in self.operations
-            ],
-            "variables": [_plain(variable) for variable in self.variables],
+            **self._plain("model", "batch_size", "loss", "saved_bytes", "longest_path"),
+            "operations": operations,
+            "variables": list(map(_plain, self.variables)),
         }
 
     def to_pandas(self) -> "pandas.DataFrame":
@@ -109,10 +103,7 @@ class ComputationGraph(GraphData, Finding):
         import networkx as nx
 
         graph = nx.DiGraph()
-        for variable in self.variables:
-            graph.add_node(variable.name, **vars(variable))
-        for operation in self.operations:
-            graph.add_node(operation.name, **vars(operation))
+        graph.add_nodes_from((each.name, vars(each)) for each in self.variables + self.operations)
         for operation in self.operations:
             graph.add_edges_from((name, operation.name) for name in operation.inputs)
         return graph
@@ -162,12 +153,9 @@ def graph(
     check_choice(group, "group", ("auto", "operations", "modules"))
     with trial_of(model, batch) as (trial, tensors):
         recorder = Recorder(trial, tensors, values)
-        loss = recorder.run()
-        if gradients:
-            recorder.measure_gradients(loss)
-        rows = recorder.rows(loss)
-        kept = recorder.kept(rows)
+        loss, rows = recorder.run(gradients)
     used = {name for row in rows for name in row.inputs}
+    parameters = {name for name, v in recorder.variables.items() if v.kind == "parameter"}
     return ComputationGraph(
         model=type(model).__name__,
         batch_size=batch_size_of(tensors),
@@ -178,12 +166,12 @@ def graph(
                 number=row.number,
                 layers=row.layers,
                 inputs=tuple(row.inputs),
-                parameters=tuple(n for n in row.inputs if recorder.kind_of(n) == "parameter"),
+                parameters=tuple(name for name in row.inputs if name in parameters),
                 shape=row.shape,
                 dtype=row.dtype,
                 backward=row.backward,
-                saved=kept[row.name].names,
-                saved_bytes=kept[row.name].new_bytes,
+                saved=row.kept,
+                saved_bytes=row.new_bytes,
                 values=row.values,
                 gradient_norm=row.gradient_norm,
             )

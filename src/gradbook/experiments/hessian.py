@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from gradbook.checks import check_positive, check_whole_number
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.errors import GradbookError, ModelError
 from gradbook.experiments.lanczos import largest_eigenpair
@@ -37,6 +38,13 @@ _SMALLEST_TOLERANCE = 0.01
 _SMALLEST_PRODUCTS = 40
 #: So small a part of the largest eigenvalue is the rounding of the products.
 _ROUNDING = 1e-5
+#: Why `lr_range` may suggest another rate.
+_BESIDE_LR_RANGE = (
+    "lr_range may suggest another rate: it trains with minibatches, so that the weights change, "
+    "while sharpness looks at all these examples together, at the weights as they are now "
+    "(stochastic gradient descent along a path, as against full-batch gradient descent at one "
+    "point)."
+)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -102,8 +110,9 @@ class Sharpness(Finding):
             *(f"  {note}" for note in self.notes),
             *textwrap.wrap(self._about_smallest(), 88, initial_indent="  ", subsequent_indent="  "),
         ]
-        for text in (self._verdict(), self._beside_lr_range()):
-            lines += textwrap.wrap(text, 88, subsequent_indent="  ")
+        if self.lr is not None and not math.isinf(self.critical_lr):
+            for text in (self._verdict(self.lr), _BESIDE_LR_RANGE):
+                lines += textwrap.wrap(text, 88, subsequent_indent="  ")
         return "\n".join(lines)
 
     def _accuracy(self) -> str:
@@ -139,21 +148,18 @@ class Sharpness(Finding):
         )
         return f"the smallest eigenvalue is at most {self.smallest:.3g} (only a bound): {told}"
 
-    def _verdict(self) -> str:
-        if self.lr is None or math.isinf(self.critical_lr):
-            return ""
+    def _verdict(self, lr: float) -> str:
         critical = self.optimizer_critical_lr
         if critical is None:
             return (
-                f"lr={self.lr:g} is the learning rate of {self.optimizer}. The critical learning "
+                f"lr={lr:g} is the learning rate of {self.optimizer}. The critical learning "
                 f"rate limits it only if an update is lr times the gradient."
             )
+        which = f"{critical:.3g}, the critical rate with its momentum and weight decay"
         if math.isclose(critical, self.critical_lr):
             which = "the critical rate"
-        else:
-            which = f"{critical:.3g}, the critical rate with its momentum and weight decay"
-        share = f"lr={self.lr:g} is {self.lr / critical:.2g} times {which}"
-        if self.lr > critical:
+        share = f"lr={lr:g} is {lr / critical:.2g} times {which}"
+        if lr > critical:
             return (
                 f"{share}: too large at these weights, beyond the edge of stability. Steps along "
                 f"the sharpest direction grow, until the loss explodes or the weights reach a "
@@ -170,17 +176,6 @@ class Sharpness(Finding):
         where = "here" if convex else "along the sharpest direction"
         return f"{share}: stable {where}."
 
-    def _beside_lr_range(self) -> str:
-        """Why `lr_range` may suggest another rate."""
-        if self.lr is None or math.isinf(self.critical_lr):
-            return ""
-        return (
-            "lr_range may suggest another rate: it trains with minibatches, so that the weights "
-            "change, while sharpness looks at all these examples together, at the weights as they "
-            "are now (stochastic gradient descent along a path, as against full-batch gradient "
-            "descent at one point)."
-        )
-
     def _rounding(self) -> float:
         """How large a number may be that is 0 but for rounding."""
         return _ROUNDING * max(abs(self.eigenvalue), abs(self.smallest))
@@ -192,22 +187,11 @@ class Sharpness(Finding):
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
-        return {
-            "eigenvalue": self.eigenvalue,
-            "smallest": self.smallest,
-            "smallest_residual": self.smallest_residual,
-            "critical_lr": self.critical_lr,
-            "residual": self.residual,
-            "converged": self.converged,
-            "num_products": self.num_products,
-            "num_examples": self.num_examples,
-            "num_available": self.num_available,
-            "loss": self.loss,
-            "optimizer": self.optimizer,
-            "lr": self.lr,
-            "optimizer_critical_lr": self.optimizer_critical_lr,
-            "notes": list(self.notes),
-        }
+        return self._plain(
+            *("eigenvalue", "smallest", "smallest_residual", "critical_lr", "residual"),
+            *("converged", "num_products", "num_examples", "num_available", "loss"),
+            *("optimizer", "lr", "optimizer_critical_lr", "notes"),
+        )
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The loss along the sharpest direction: a column "loss", indexed by "distance"."""
@@ -216,9 +200,7 @@ class Sharpness(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss along the sharpest direction, and what gradient descent does there."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8.2, 3.4), layout="constrained")
+        figure = new_figure(8.2, 3.4)
         if self.eigenvalue <= 0:
             self._draw_profile(figure.subplots())
             return figure
@@ -231,9 +213,8 @@ class Sharpness(Finding):
             place = (1 - rate * self.eigenvalue) ** steps
             right.plot(steps, place, style, color=color, marker=".", label=label)
         right.axhline(0, color="black", linewidth=0.8)
-        right.set_ylim(-3.6, 5.4)
-        right.set_xlabel("step of gradient descent")
-        right.set_ylabel("distance from the lowest point\n(at the start: 1)")
+        right.set(ylim=(-3.6, 5.4), xlabel="step of gradient descent")
+        right.set(ylabel="distance from the lowest point\n(at the start: 1)")
         right.set_title("steps on the parabola", fontsize="medium")
         right.legend(fontsize="small", loc="upper left")
         right.grid(True)
@@ -245,13 +226,11 @@ class Sharpness(Finding):
         axes.plot(t, self.losses, color="C0", label="training loss")
         axes.plot(t, parabola, "--", color="C1", label="parabola of the same slope and curvature")
         axes.plot([0], [self.loss], "o", color="black", label="the model's weights")
-        finite = np.concatenate([parabola, np.array(self.losses)])
-        finite = finite[np.isfinite(finite)]
-        top = max(parabola.max(), self.loss)
-        margin = 0.35 * (top - finite.min()) or 1.0
-        axes.set_ylim(finite.min() - margin / 4, top + margin)
-        axes.set_xlabel("distance along the sharpest direction")
-        axes.set_ylabel("training loss")
+        drawn = np.concatenate([parabola, self.losses])
+        lowest, top = drawn[np.isfinite(drawn)].min(), max(parabola.max(), self.loss)
+        margin = 0.35 * (top - lowest) or 1.0
+        axes.set_ylim(lowest - margin / 4, top + margin)
+        axes.set(xlabel="distance along the sharpest direction", ylabel="training loss")
         axes.set_title(f"sharpness {self.eigenvalue:.3g}", fontsize="medium")
         axes.legend(fontsize="small", loc="upper center")
         axes.grid(True)
@@ -313,10 +292,7 @@ def sharpness(
         start = landscape.random_vector(seed)
         loss, gradient = landscape.loss_and_gradient()
         found = largest_eigenpair(
-            landscape.product,
-            start,
-            tolerance,
-            max_products,
+            *(landscape.product, start, tolerance, max_products),
             lowest_tolerance=_SMALLEST_TOLERANCE,
             lowest_products=_SMALLEST_PRODUCTS,
         )
@@ -391,13 +367,12 @@ def _read_optimizer(
     name, lr = type(optimizer).__name__, learning_rate(optimizer)
     if not isinstance(optimizer, SGD | torch.optim.SGD):
         return name, lr, None
-    rates = {group["lr"] for group in optimizer.param_groups}
-    keys = ("momentum", "weight_decay", "nesterov", "dampening")
-    first, *others = [
-        {key: group[key] for key in keys if key in group} for group in optimizer.param_groups
-    ]
-    if len(rates) > 1 or any(other != first for other in others):
+    groups = optimizer.param_groups
+    keys = ("lr", "momentum", "weight_decay", "nesterov", "dampening")
+    settings = [{key: group[key] for key in keys if key in group} for group in groups]
+    are_alike = all(each == settings[0] for each in settings)
+    is_unstable = settings[0].get("momentum", 0) >= 1 or any(g.get("maximize") for g in groups)
+    if not are_alike or is_unstable:  # whatever the rate
         return name, lr, None
-    if first.get("momentum", 0) >= 1 or any(g.get("maximize") for g in optimizer.param_groups):
-        return name, lr, None  # no rate is stable
-    return name, lr, partial(critical_rate, **first)
+    del settings[0]["lr"]
+    return name, lr, partial(critical_rate, **settings[0])

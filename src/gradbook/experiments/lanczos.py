@@ -50,9 +50,8 @@ def largest_eigenpair(
         start: A vector (n,), not orthogonal to the eigenvector.
         tolerance: The residual at which to stop, as a part of the eigenvalue.
         max_products: The most products.
-        lowest_tolerance: The same of the smallest eigenvalue: until then the method goes on
-            after the largest has been found.
-        lowest_products: The products at which it stops waiting for the smallest.
+        lowest_tolerance: The same of the smallest eigenvalue, which is waited for.
+        lowest_products: The products at which that waiting ends.
 
     Returns:
         The eigenvalue; its residual is the length of Av - value v. All are NaN if a product

@@ -22,17 +22,11 @@ _CHUNK_NUMBERS = 2**20
 
 
 class Landscape:
-    """The training loss of a model as a function of what it trains.
-
-    Args:
-        model: The model, which this may change.
-        loader: Its training batches.
-        num_examples: How many examples to average over; None chooses.
-        seed: Which examples are drawn.
+    """The training loss of a model, which it may change, as a function of what that trains.
 
     Attributes:
         parameters: The tensors that are trained, by name.
-        num_examples: The number of examples.
+        num_examples: The number of examples; given as None, it is chosen.
         num_available: How many there are; None if that is not known.
         notes: What the figures depend on, in words.
     """
@@ -48,9 +42,11 @@ class Landscape:
         self._model, self._seed = model.eval(), seed
         self._tensors = list(self.parameters.values())
         self._device = self._tensors[0].device
-        num_numbers = sum(tensor.numel() for tensor in self._tensors)
+        self._num_numbers = sum(tensor.numel() for tensor in self._tensors)
         if num_examples is None:
-            wanted = _round_down(max(1000, _CHEAP // num_numbers))
+            cheap = max(1000, _CHEAP // self._num_numbers)
+            unit = 10 ** (len(str(cheap)) - 1)
+            wanted = cheap // unit * unit  # its first digit only: 10,551 becomes 10,000
         else:
             wanted = check_whole_number(num_examples, "num_examples", at_least=1)
         is_mean = self._is_mean(loader)
@@ -73,20 +69,19 @@ class Landscape:
     def random_vector(self, seed: int) -> torch.Tensor:
         """A random direction in the space of the parameters, a float tensor (n,)."""
         generator = torch.Generator().manual_seed(seed)
-        num_numbers = sum(tensor.numel() for tensor in self._tensors)
-        vector = torch.randn(num_numbers, generator=generator, dtype=self._tensors[0].dtype)
-        return vector.to(self._device)
+        dtype = self._tensors[0].dtype
+        return torch.randn(self._num_numbers, generator=generator, dtype=dtype).to(self._device)
 
     def loss_and_gradient(self, finite: bool = True) -> tuple[float, torch.Tensor]:
-        """The loss and its gradient (n,).
-
-        Raises:
-            ModelError: If `finite`, and the loss is not.
-        """
+        """The loss and its gradient (n,); an error if the loss is to be `finite` and is not."""
         total = 0.0
         gradient: Any = 0
         for weight, loss in self._terms():
-            self._check(loss)
+            if not loss.requires_grad:
+                raise ModelError(
+                    f"The loss of {type(self._model).__name__} does not depend on a parameter that "
+                    f"requires a gradient. Do not detach it, and compute it as floating point."
+                )
             total += weight * loss.item()
             gradient = gradient + weight * self._flat(self._gradients(loss))
         if finite and not math.isfinite(total):
@@ -144,13 +139,6 @@ class Landscape:
         loss: torch.Tensor = self._model.loss(self._model(*batch[:-1]), batch[-1])
         return loss.reshape(())
 
-    def _check(self, loss: torch.Tensor) -> None:
-        if not loss.requires_grad:
-            raise ModelError(
-                f"The loss of {type(self._model).__name__} does not depend on a parameter that "
-                f"requires a gradient. Do not detach it, and compute it as floating point."
-            )
-
     def _gradients(self, y: torch.Tensor, create_graph: bool = False) -> tuple[torch.Tensor, ...]:
         return torch.autograd.grad(
             y, self._tensors, create_graph=create_graph, allow_unused=True, materialize_grads=True
@@ -161,9 +149,7 @@ class Landscape:
 
     def _shaped(self, vector: torch.Tensor) -> list[torch.Tensor]:
         parts = torch.split(vector, [tensor.numel() for tensor in self._tensors])
-        return [
-            part.reshape(tensor.shape) for part, tensor in zip(parts, self._tensors, strict=True)
-        ]
+        return [part.view_as(like) for part, like in zip(parts, self._tensors, strict=True)]
 
     def _is_mean(self, loader: Any) -> bool:
         """Whether the loss of a batch stays the same when all its examples come twice."""
@@ -183,14 +169,24 @@ def _sample(
     """So many examples of a loader, in the same batches in every pass.
 
     Of a loss that is a mean, the batches may be of any size, and large ones are faster.
-
-    Returns:
-        The batches, their sizes, and how many examples there are; None if that is not known.
+    Given with them are their sizes, and how many examples there are; None if that is not known.
     """
-    batches: Any
-    if isinstance(loader, TensorLoader):
-        available = len(loader.tensors[-1])
-        rows = _rows(available, wanted, seed)
+    batches: Any = KeptBatches()
+    sizes: list[int] = []
+    in_memory = isinstance(loader, TensorLoader)
+    if not in_memory and not takes_all(loader):
+        for batch in loader:
+            batches.append(batch)
+            sizes.append(len(batch[-1]))
+            if sum(sizes) >= wanted:
+                break
+        return batches, sizes, sum(batch_sizes(loader)) or None
+    available = len(loader.tensors[-1] if in_memory else loader.dataset)
+    rows = None  # all
+    if wanted < available:
+        generator = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(available, generator=generator)[:wanted].sort().values
+    if in_memory:
         tensors = loader.tensors
         if rows is not None:
             tensors = tuple(tensor[rows.to(tensor.device)] for tensor in tensors)
@@ -200,28 +196,10 @@ def _sample(
             numbers = sum(item.numel() for item in first[:-1]) // len(first[-1])
             size = min(len(tensors[-1]), max(1, _CHUNK_NUMBERS // max(1, numbers)))
         batches = TensorLoader(tensors, size, transform=loader.transform)
-        return batches, batch_sizes(batches), available
-    if takes_all(loader):
-        available = len(loader.dataset)
-        rows = _rows(available, wanted, seed)
+    else:
         dataset = loader.dataset if rows is None else Subset(loader.dataset, rows.tolist())
         batches = DataLoader(dataset, loader.batch_size, collate_fn=loader.collate_fn)
-        return batches, batch_sizes(batches), available
-    batches, sizes = KeptBatches(), []
-    for batch in loader:
-        batches.append(batch)
-        sizes.append(len(batch[-1]))
-        if sum(sizes) >= wanted:
-            break
-    return batches, sizes, sum(batch_sizes(loader)) or None
-
-
-def _rows(available: int, wanted: int, seed: int) -> torch.Tensor | None:
-    """Which examples to take, in their own order; None for all."""
-    if wanted >= available:
-        return None
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(available, generator=generator)[:wanted].sort().values
+    return batches, batch_sizes(batches), available
 
 
 def examples_text(num_examples: int, num_available: int | None) -> str:
@@ -238,9 +216,3 @@ def no_second_derivative(model: Any, said: str) -> str:
         f"{type(model).__name__} has a part without a second derivative in PyTorch, so that its "
         f"Hessian cannot be computed. PyTorch says: {said}"
     )
-
-
-def _round_down(number: int) -> int:
-    """The number with its first digit only: 10,551 becomes 10,000."""
-    unit: int = 10 ** (len(str(number)) - 1)
-    return number // unit * unit

@@ -4,11 +4,12 @@ Book: the scratch and concise regressions of 3.4 and 3.5 differ by the half in t
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -121,10 +122,8 @@ def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> M
     """
     for model in (a, b):
         if isinstance(model, type):
-            raise ConfigError(
-                f"compare_models() needs two models, but got the class {model.__name__} itself. "
-                f"Make an instance: `{model.__name__}(...)`."
-            )
+            only = checks.only_a_class(model)
+            raise ConfigError(f"compare_models() needs two models, but {only}")
         if not (callable(model) and hasattr(model, "__dict__")):
             raise ConfigError(
                 f"compare_models() needs two models and then a batch, but got {model!r:.80} as a "
@@ -165,15 +164,15 @@ class _Side:
             raise ModelError(checks.missing_loss(model))
         self.loss_function = loss if loss is not None else self.model.loss
         self.parameters = parameters_of(self.model)
+        is_module = isinstance(self.model, nn.Module)
+        self.layers = dict(self.model.named_modules()) if is_module else {}
+        self.buffers = dict(self.model.named_buffers()) if is_module else {}
+        linear = [name for name, layer in self.layers.items() if isinstance(layer, nn.Linear)]
+        self.linear_weights = {f"{name}.weight".lstrip(".") for name in linear}  # (out, in)
         self.activations: list[tuple[str, str, torch.Tensor]] = []
-        self.updates: dict[str, torch.Tensor] | None = None
+        self.changes: dict[Stage, dict[str, torch.Tensor]] = {}
         self.optimizer: str | None = None
         self.doubled: str | None = None
-
-    def linear_weights(self) -> set[str]:
-        """The names of the parameters of shape (out, in)."""
-        modules = self.model.named_modules() if isinstance(self.model, nn.Module) else ()
-        return {f"{n}.weight".lstrip(".") for n, m in modules if isinstance(m, nn.Linear)}
 
     def step(self, batch: Batch) -> None:
         """Takes one training step."""
@@ -182,7 +181,10 @@ class _Side:
             self.model.train()
         for parameter in self.parameters.values():
             parameter.grad = None
-        with self._noting(), torch.enable_grad():
+        with ExitStack() as hooks, torch.enable_grad():
+            for name, layer in self.layers.items():
+                if name and not list(layer.children()):
+                    hooks.enter_context(layer.register_forward_hook(partial(self._note, name)))
             self.output = self.model(*batch[:-1])
             self.loss = self.loss_function(self.output, batch[-1])
             if not (isinstance(self.loss, torch.Tensor) and self.loss.requires_grad):
@@ -190,7 +192,9 @@ class _Side:
             doubled = double_softmax.find(self.loss)
             self.doubled = None if doubled is None else double_softmax.words(doubled, self.name)
             self.loss.sum().backward()  # type: ignore[no-untyped-call]
-        self.gradients = {n: p.grad for n, p in self.parameters.items() if p.grad is not None}
+        self.changes["gradient"] = {
+            name: p.grad for name, p in self.parameters.items() if p.grad is not None
+        }
         if not hasattr(self.model, "configure_optimizers"):
             return
         before = {name: p.detach().clone() for name, p in self.parameters.items()}
@@ -199,40 +203,21 @@ class _Side:
         self.optimizer = " with ".join([_optimizer_text(optimizer), *schedulers])
         with torch.no_grad():
             optimizer.step()
-        self.updates = {n: p.detach() - before[n] for n, p in self.parameters.items()}
+        self.changes["update"] = {n: p.detach() - before[n] for n, p in self.parameters.items()}
 
-    @contextmanager
-    def _noting(self) -> Iterator[None]:
-        """While it lasts, what each layer gives is kept."""
-        layers = self.model.named_modules() if isinstance(self.model, nn.Module) else ()
-        hooks = [
-            layer.register_forward_hook(self._note(name))
-            for name, layer in layers
-            if name and not any(True for _ in layer.children())
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _note(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def note(layer: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                self.activations.append((name, type(layer).__name__, output.detach().clone()))
-
-        return note
+    def _note(self, name: str, layer: nn.Module, args: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor):
+            self.activations.append((name, type(layer).__name__, output.detach().clone()))
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Two parameters that get the same values; `form` brings the second's shape to the first's."""
+class _Pair(NamedTuple):
+    """Two parameters that get the same values, brought from one's shape to the other's."""
 
     name_a: str
     name_b: str
     form: Literal["same", "transposed", "reshaped"]
 
-    def as_first(self, tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    def formed(self, tensor: torch.Tensor, shape: torch.Size) -> torch.Tensor:
         return tensor.t() if self.form == "transposed" else tensor.reshape(shape)
 
 
@@ -240,12 +225,11 @@ def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
     pairs = _pairs(a, b)
     with torch.no_grad():
         for pair in pairs:
-            first, second = a.parameters[pair.name_a], b.parameters[pair.name_b]
-            second.copy_(first.t() if pair.form == "transposed" else first.reshape(second.shape))
-        buffers = dict(b.model.named_buffers()) if isinstance(b.model, nn.Module) else {}
-        for name, buffer in a.model.named_buffers() if isinstance(a.model, nn.Module) else ():
-            if name in buffers and buffers[name].shape == buffer.shape:
-                fill(buffers[name], buffer)
+            second = b.parameters[pair.name_b]
+            second.copy_(pair.formed(a.parameters[pair.name_a], second.shape))
+        for name, buffer in a.buffers.items():
+            if name in b.buffers and b.buffers[name].shape == buffer.shape:
+                fill(b.buffers[name], buffer)
     lost = [name for name, p in a.parameters.items() if not bool(p.isfinite().all())]
     state = random_state()
     a.step(batch)
@@ -255,11 +239,9 @@ def _compare(a: _Side, b: _Side, batch: Batch) -> ModelComparison:
     if isinstance(a.output, torch.Tensor) and isinstance(b.output, torch.Tensor):
         rows.append(compared("output", "output", "output", a.output, b.output))
     rows.append(compared("loss", "loss", "loss", a.loss, b.loss))
-    for pair in pairs:
-        rows += _of_pair("gradient", pair, a, b, a.gradients, b.gradients)
-    if a.updates is not None and b.updates is not None:
-        for pair in pairs:
-            rows += _of_pair("update", pair, a, b, a.updates, b.updates)
+    for stage in a.changes:
+        if stage in b.changes:
+            rows += [row for pair in pairs for row in _of_pair(stage, pair, a, b)]
     findings = _findings(rows, a, b, batch, lost)
     return ModelComparison(a.name, b.name, rows, findings, (a.optimizer, b.optimizer))
 
@@ -286,11 +268,10 @@ def _differ(optimizers: tuple[str | None, str | None]) -> bool:
 def _pairs(a: _Side, b: _Side) -> list[_Pair]:
     """Which parameters belong together: those of the same name, then in order by shape."""
     left, pairs = dict(b.parameters), {}
-    linear_a, linear_b = a.linear_weights(), b.linear_weights()
 
     def form(name_a: str, name_b: str) -> Literal["same", "transposed", "reshaped"] | None:
         first, second = a.parameters[name_a].shape, left[name_b].shape
-        is_turned = (name_a in linear_a) != (name_b in linear_b)
+        is_turned = (name_a in a.linear_weights) != (name_b in b.linear_weights)
         if first == second:
             # A square matrix does not tell by its shape.
             is_square = len(first) == 2 and first[0] == first[1]
@@ -317,16 +298,13 @@ def _pairs(a: _Side, b: _Side) -> list[_Pair]:
 
 
 def _unpaired(a: _Side, b: _Side, pairs: Sequence[_Pair]) -> list[ComparedTensor]:
-    paired_a, paired_b = {p.name_a for p in pairs}, {p.name_b for p in pairs}
-    rows = [
-        ComparedTensor("parameter", name, None, tuple(p.shape), math.nan, None, False)
-        for name, p in a.parameters.items()
-        if name not in paired_a
-    ]
-    return rows + [
-        ComparedTensor("parameter", None, name, tuple(p.shape), math.nan, None, False)
-        for name, p in b.parameters.items()
-        if name not in paired_b
+    paired_a, paired_b = {pair.name_a for pair in pairs}, {pair.name_b for pair in pairs}
+    names: list[tuple[str | None, str | None, torch.Tensor]]
+    names = [(name, None, p) for name, p in a.parameters.items() if name not in paired_a]
+    names += [(None, name, p) for name, p in b.parameters.items() if name not in paired_b]
+    return [
+        ComparedTensor("parameter", name_a, name_b, tuple(p.shape), math.nan, None, False)
+        for name_a, name_b, p in names
     ]
 
 
@@ -350,15 +328,8 @@ def _activations(a: _Side, b: _Side) -> list[ComparedTensor]:
     return rows
 
 
-def _of_pair(
-    stage: Stage,
-    pair: _Pair,
-    a: _Side,
-    b: _Side,
-    values_a: dict[str, torch.Tensor],
-    values_b: dict[str, torch.Tensor],
-) -> list[ComparedTensor]:
-    first, second = values_a.get(pair.name_a), values_b.get(pair.name_b)
+def _of_pair(stage: Stage, pair: _Pair, a: _Side, b: _Side) -> list[ComparedTensor]:
+    first, second = a.changes[stage].get(pair.name_a), b.changes[stage].get(pair.name_b)
     parameter = a.parameters[pair.name_a].detach()
     if first is None and second is None:
         return []
@@ -368,7 +339,7 @@ def _of_pair(
         return [ComparedTensor(stage, pair.name_a, pair.name_b, shape, 1.0, None, False, relation)]
     # An update is a difference of parameters, and as exact as these.
     size = float(parameter.abs().max()) if stage == "update" and parameter.numel() else 0.0
-    second = pair.as_first(second, first.shape)
+    second = pair.formed(second, first.shape)
     return [compared(stage, pair.name_a, pair.name_b, first, second, size)]
 
 
@@ -382,16 +353,15 @@ def _findings(
     different = [row for row in rows if not row.same]
     optimizers = f"{a.name} is trained with {a.optimizer}, and {b.name} with {b.optimizer}"
     is_other = _differ((a.optimizer, b.optimizer))
-    if not different and is_other:
-        return [
-            f"{a.name} and {b.name} do the same in a first step: all {len(rows)} tensors are "
-            f"equal. Their optimizers differ: {optimizers}. Later steps will show it."
-        ]
     if not different:
-        return [f"{a.name} and {b.name} do the same: all {len(rows)} tensors are equal."]
+        same = f"{a.name} and {b.name} do the same"
+        equal = f"all {len(rows)} tensors are equal."
+        if not is_other:
+            return [f"{same}: {equal}"]
+        other = f"Their optimizers differ: {optimizers}. Later steps will show it."
+        return [f"{same} in a first step: {equal} {other}"]
     findings = []
-    missing = [row for row in different if row.stage == "parameter"]
-    for row in missing:
+    for row in (row for row in different if row.stage == "parameter"):
         has, lacks = (a.name, b.name) if row.name_b is None else (b.name, a.name)
         name = row.name_a or row.name_b
         what = "a bias is missing" if len(row.shape) == 1 else "a layer is missing or different"

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gradbook.checks import (
-    check_model,
-    check_positive,
-    check_rate,
-    check_whole_number,
-    useless_loss,
-)
+from gradbook import checks
+from gradbook.checks import check_positive, check_rate, check_whole_number
 from gradbook.data import to_device
+from gradbook.devices import device_of
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.errors import ConfigError, DataError, ModelError
-from gradbook.experiments.trial import copy_to_try, device_of, is_interrupted, measuring
+from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
 from gradbook.interrupts import Interrupts
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
@@ -88,28 +85,18 @@ class RateRange(Finding):
         ]
         if self.suggestion is None:
             return "\n".join([*lines, f"no suggestion: {self.reason}"])
-        return "\n".join(
-            [
-                *lines,
-                f"the loss fell fastest at lr={self.steepest:.2g} and was lowest at "
-                f"lr={self.largest:.2g}",
-                f"suggestion: lr={self.suggestion:.2g}, {self.reason}",
-                *textwrap.wrap(_BESIDE_SHARPNESS, 88, subsequent_indent="  "),
-            ]
-        )
+        lines += [
+            f"the loss fell fastest at lr={self.steepest:.2g} and was lowest at "
+            f"lr={self.largest:.2g}",
+            f"suggestion: lr={self.suggestion:.2g}, {self.reason}",
+            textwrap.fill(_BESIDE_SHARPNESS, 88, subsequent_indent="  "),
+        ]
+        return "\n".join(lines)
 
     def facts(self) -> dict[str, Any]:
         """The figures as plain values, for JSON."""
-        return {
-            "suggestion": self.suggestion,
-            "steepest": self.steepest,
-            "largest": self.largest,
-            "reason": self.reason,
-            "status": self.status,
-            "rates": list(self.rates),
-            "losses": list(self.losses),
-            "smoothed": list(self.smoothed),
-        }
+        found = self._plain("suggestion", "steepest", "largest", "reason", "status")
+        return found | self._plain("rates", "losses", "smoothed")
 
     def to_pandas(self) -> "pandas.DataFrame":
         """A row for each step, indexed by "rate": "loss" and "smoothed"."""
@@ -119,9 +106,7 @@ class RateRange(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss against the rate, with what was found marked."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6.0, 3.8), layout="constrained")
+        figure = new_figure(6.0, 3.8)
         axes = figure.subplots()
         losses = np.array(self.losses)
         losses = np.where(np.isfinite(losses), losses, np.nan)
@@ -134,16 +119,13 @@ class RateRange(Finding):
         )
         for name, rate, color, style in marks:
             if rate is not None:
-                label = f"{name}: {rate:.2g}"
-                axes.axvline(rate, color=color, linestyle=style, label=label)
-        axes.set_xscale("log")
+                axes.axvline(rate, color=color, linestyle=style, label=f"{name}: {rate:.2g}")
+        axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
         lowest, first = np.nanmin(self.smoothed), self.smoothed[0]
         if first > 30 * lowest > 0:
             axes.set_yscale("log")
         elif lowest < first:
             axes.set_ylim(lowest - 0.5 * (first - lowest), first + 1.5 * (first - lowest))
-        axes.set_xlabel("learning rate")
-        axes.set_ylabel("training loss")
         axes.legend(fontsize="small", loc="lower left")
         axes.grid(True, which="major")
         return figure
@@ -193,7 +175,7 @@ def lr_range(
         raise ConfigError(f"highest must be above lowest={lowest:g}, but it is {highest:g}.")
     check_whole_number(num_steps, "num_steps", at_least=10)
     check_whole_number(seed, "seed", at_least=0)
-    check_model(model, data, "lr_range")
+    checks.check_model(model, data, "lr_range")
     # The quotient of the two may be larger than a number can be.
     factor = math.exp((math.log(highest) - math.log(lowest)) / (num_steps - 1))
     rates: list[float] = []
@@ -213,7 +195,7 @@ def lr_range(
             set_rate(rates[-1])
             loss = trial.training_step(to_device(next(batches), device_of(trial)))
             if not (isinstance(loss, torch.Tensor) and loss.requires_grad and loss.numel() == 1):
-                raise ModelError(useless_loss(model, loss))
+                raise ModelError(checks.useless_loss(model, loss))
             losses.append(loss.item())
             if not math.isfinite(losses[-1]):
                 status = "diverged"
@@ -230,16 +212,9 @@ def lr_range(
                 break
     smoothed = _smooth(losses, num_steps)
     steepest, largest, reason = _judge(rates, losses, smoothed, num_steps)
-    return RateRange(
-        rates=tuple(rates),
-        losses=tuple(losses),
-        smoothed=tuple(smoothed),
-        steepest=steepest,
-        largest=largest,
-        suggestion=None if largest is None else _PART * largest,
-        reason=reason,
-        status=status,
-    )
+    curves = tuple(rates), tuple(losses), tuple(smoothed)
+    suggestion = None if largest is None else _PART * largest
+    return RateRange(*curves, steepest, largest, suggestion, reason, status)
 
 
 def _optimizer_of(model: Any) -> tuple[Any, Callable[[float], None]]:
@@ -326,14 +301,11 @@ def _judge(
     noise = float(np.diff(early).std()) / math.sqrt(2)
     noise /= math.sqrt(2 * math.sqrt(math.pi) * _width(num_steps))  # what smoothing leaves of it
     if start - mean[at] <= max(4 * noise, 0.01 * abs(start), 1e-12):
-        return (
-            None,
-            None,
-            (
-                "the loss never fell by more than the noise of its minibatches. Try more steps, "
-                "larger batches or higher rates"
-            ),
+        reason = (
+            "the loss never fell by more than the noise of its minibatches. Try more steps, larger "
+            "batches or higher rates"
         )
+        return None, None, reason
     slope = np.gradient(mean, np.log(np.array(rates)[known]))
     steepest, largest = rates[int(slope[: at + 1].argmin())], rates[at]
     reason = "half the rate at which the loss was lowest"

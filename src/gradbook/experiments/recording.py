@@ -7,6 +7,7 @@ import math
 import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -89,31 +90,17 @@ class Variable:
     gradient_norm: float | None = None
 
 
-class Kept(NamedTuple):
-    """What an operation keeps for the backward pass.
-
-    Attributes:
-        names: Its own name, those of its inputs, and descriptions of what is neither.
-        storages: The size in bytes of each storage that it refers to.
-        new_bytes: The size of those that no operation before it refers to, and that are no
-            variables.
-    """
-
-    names: tuple[str, ...]
-    storages: dict[Storage, int]
-    new_bytes: int
-
-
 @dataclass(eq=False)
 class Row:
     """A function of PyTorch that was called.
 
     Attributes:
         storages: The names of its inputs and its own, by the storages where these are.
-        outputs: Its results.
         before, after: The nodes of the backward graph that its inputs and its results come from.
         output_nr: Which output of its node the first result is.
-        saved: What it keeps for the backward pass.
+        saved: What it keeps for the backward pass, and with `sizes` in bytes where that is.
+        kept: Its own name, those of its inputs, and descriptions of what is neither.
+        new_bytes: The size of what no call before it keeps, and that is no variable.
     """
 
     name: str
@@ -131,16 +118,25 @@ class Row:
     values: Values | None = None
     backward: tuple[str, ...] = ()
     saved: list["weakref.ref[torch.Tensor]"] = field(default_factory=list)
+    sizes: dict[Storage, int] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    new_bytes: int = 0
     gradient_norm: float | None = None
+
+    @property
+    def ends(self) -> list[Any]:
+        """The nodes of the backward graph that its results come from."""
+        # A result of an autograd.Function gets its node when the function is left.
+        ends = self.after or [tensor.grad_fn for tensor in self.outputs]
+        return [node for node in ends if node is not None]
+
+    def note_norm(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Notes the norm of the gradient that comes to its node."""
+        self.gradient_norm = _norm(gradients[self.output_nr])
 
 
 class Recorder(TorchFunctionMode):
     """Notes what a model computes on its way to the loss, function by function.
-
-    Args:
-        model: The model.
-        batch: The inputs and then the labels.
-        values: Whether to keep summaries of the results.
 
     Attributes:
         variables: The tensors that the computation may begin with, by name.
@@ -161,57 +157,44 @@ class Recorder(TorchFunctionMode):
         self._variable_storages: set[Storage] = set()
         self._add_variables()
 
-    def run(self) -> torch.Tensor:
-        """Runs the model and its loss, and returns the loss.
+    def run(self, gradients: bool = False) -> tuple[torch.Tensor, list[Row]]:
+        """Runs the model and its loss; gives the loss and, in their order, the calls behind it.
 
         Raises:
             ModelError: If no gradient can be computed from it.
         """
-        enter = register_module_forward_pre_hook(self._enter)
-        leave = register_module_forward_hook(self._leave, always_call=True)
-        try:
-            with saved_tensors_hooks(self._pack, lambda packed: packed), self:
-                *inputs, labels = self._batch
-                loss: torch.Tensor = self._model.loss(self._model(*inputs), labels)
-        finally:
-            enter.remove()
-            leave.remove()
+        with (
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+            saved_tensors_hooks(self._pack, lambda packed: packed),
+            self,
+        ):
+            *inputs, labels = self._batch
+            loss: torch.Tensor = self._model.loss(self._model(*inputs), labels)
         if not loss.requires_grad:
             raise ModelError(useless_loss(self._model, loss))
-        return loss
+        if gradients:
+            self._measure_gradients(loss)
+        rows = self._rows_behind(loss)
+        self._note_kept(rows)
+        return loss, rows
 
-    def kind_of(self, name: str) -> Kind | None:
-        """What kind of variable a name stands for; None if it is that of an operation."""
-        return self.variables[name].kind if name in self.variables else None
-
-    def measure_gradients(self, loss: torch.Tensor) -> None:
+    def _measure_gradients(self, loss: torch.Tensor) -> None:
         """Notes the norm of the loss's gradient with respect to each result and variable."""
-
-        def watch(row: Row) -> Any:
-            def note(gradients: Sequence[torch.Tensor | None]) -> None:
-                row.gradient_norm = _norm(gradients[row.output_nr])
-
-            # At its node, because the tensor itself may have been changed in place since.
-            return _ends_of(row)[0].register_prehook(note)
-
-        hooks = [watch(row) for row in self._rows.values() if _ends_of(row)]
-        leaves = {
-            self._names[id(tensor)]: tensor
-            for tensor in self._alive
-            if tensor.requires_grad and tensor.is_leaf
-        }
-        try:
+        known = [tensor for tensor in self._alive if tensor.requires_grad and tensor.is_leaf]
+        leaves = {self._names[id(tensor)]: tensor for tensor in known}
+        with ExitStack() as hooks:
+            for row in self._rows.values():
+                if row.ends:  # the tensor itself may have been changed in place since
+                    hooks.enter_context(row.ends[0].register_prehook(row.note_norm))
             found = torch.autograd.grad(
                 loss, list(leaves.values()), retain_graph=True, allow_unused=True
             )
-        finally:
-            for hook in hooks:
-                hook.remove()
         for name, gradient in zip(leaves, found, strict=True):
             self.variables[name] = replace(self.variables[name], gradient_norm=_norm(gradient))
 
-    def rows(self, loss: torch.Tensor) -> list[Row]:
-        """The calls that the loss depends on, in their order, with their final names.
+    def _rows_behind(self, loss: torch.Tensor) -> list[Row]:
+        """The calls that the loss depends on, with their final names.
 
         Afterwards the recorder holds no result any more, so that what is still there is what the
         backward pass needs.
@@ -240,22 +223,18 @@ class Recorder(TorchFunctionMode):
             row.storages = {ref: final.get(name, name) for ref, name in row.storages.items()}
         return rows
 
-    def kept(self, rows: Iterable[Row]) -> dict[str, Kept]:
-        """What each of the rows keeps for the backward pass, which must still be possible."""
+    def _note_kept(self, rows: Iterable[Row]) -> None:
+        """Notes what each of the rows keeps for the backward pass, which must still be possible."""
         counted = set(self._variable_storages)
-        kept = {}
         for row in rows:
             names: dict[Storage, str] = {}
-            sizes: dict[Storage, int] = {}
             for tensor in _alive(row.saved):
                 ref = storage_of(tensor)
-                name = row.storages.get(ref, f"inner {tuple(tensor.shape)}")
-                names.setdefault(ref, name)
-                sizes[ref] = storage_bytes(tensor)
-            new_bytes = sum(size for ref, size in sizes.items() if ref not in counted)
-            kept[row.name] = Kept(tuple(names.values()), sizes, new_bytes)
-            counted |= sizes.keys()
-        return kept
+                names.setdefault(ref, row.storages.get(ref, f"inner {tuple(tensor.shape)}"))
+                row.sizes[ref] = storage_bytes(tensor)
+            row.kept = tuple(names.values())
+            row.new_bytes = sum(size for ref, size in row.sizes.items() if ref not in counted)
+            counted |= row.sizes.keys()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -281,10 +260,9 @@ class Recorder(TorchFunctionMode):
         finally:
             self._running = None
         # An assignment to a part, X[0] = 1, gives nothing, and changes X.
-        changed = inputs[:1] if function == "setitem" else result
-        outputs = tensors_in(changed)
+        changed = inputs[:1] if function == "setitem" else tensors_in(result)
         # What gives its argument as it was, such as X.float() of floats, has done nothing.
-        outputs = [t for t in outputs if versions.get(id(t)) != t._version]
+        outputs = [t for t in changed if versions.get(id(t)) != t._version]
         if outputs:
             self._add_row(row, outputs)
         return result
@@ -324,11 +302,10 @@ class Recorder(TorchFunctionMode):
             self._layers.pop()
 
     def _add_variables(self) -> None:
-        *inputs, labels = self._batch
-        names = ["X"] if len(tensors_in(inputs)) == 1 else []
-        for number, tensor in enumerate(tensors_in(inputs), start=1):
-            self._add_variable(names[0] if names else f"X{number}", "batch", tensor)
-        for tensor in tensors_in(labels):
+        inputs = tensors_in(self._batch[:-1])
+        for number, tensor in enumerate(inputs, start=1):
+            self._add_variable("X" if len(inputs) == 1 else f"X{number}", "batch", tensor)
+        for tensor in tensors_in(self._batch[-1]):
             self._add_variable("y", "batch", tensor)
         for name, tensor in self._model.named_parameters():
             self._add_variable(name, "parameter", tensor)
@@ -338,7 +315,7 @@ class Recorder(TorchFunctionMode):
             for name, value in vars(module).items():
                 if isinstance(value, torch.Tensor) and id(value) not in self._names:
                     kind: Kind = "parameter" if value.requires_grad else "constant"
-                    self._add_variable(f"{path}.{name}" if path else name, kind, value)
+                    self._add_variable(f"{path}.{name}".lstrip("."), kind, value)
 
     def _add_variable(self, name: str, kind: Kind, tensor: torch.Tensor) -> str:
         name = self._unique(name)
@@ -370,16 +347,9 @@ def _alive(references: Iterable["weakref.ref[torch.Tensor]"]) -> list[torch.Tens
     return [tensor for reference in references if (tensor := reference()) is not None]
 
 
-def _ends_of(row: Row) -> list[Any]:
-    """The nodes of the backward graph that a call's results come from."""
-    # A result of an autograd.Function gets its node when the function is left.
-    ends = row.after or [tensor.grad_fn for tensor in row.outputs]
-    return [node for node in ends if node is not None]
-
-
 def _nodes_of(row: Row) -> Iterator[str]:
     """The nodes of the backward graph between a call's results and its inputs."""
-    waiting, seen = _ends_of(row), {None, *row.before}
+    waiting, seen = row.ends, {None, *row.before}
     while waiting:
         node = waiting.pop(0)
         if node in seen or node.name() == "torch::autograd::AccumulateGrad":
@@ -398,11 +368,6 @@ def storage_of(tensor: torch.Tensor) -> Storage:
     """Where a tensor's elements are. Equal for tensors that share them, and expired when freed."""
     values = dense_parts(tensor)[-1]
     return Storage(values.untyped_storage())  # type: ignore[no-untyped-call]
-
-
-def is_freed(storage: Storage) -> bool:
-    """Whether no tensor has its elements there any more."""
-    return bool(storage.expired())  # type: ignore[no-untyped-call]
 
 
 def _norm(gradient: torch.Tensor | None) -> float | None:

@@ -5,6 +5,7 @@ Book: 5.3.4 (training neural networks, in sec_backprop).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,14 +13,10 @@ from torch.multiprocessing.reductions import StorageWeakRef as Storage
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook.data import copy_batch
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
-from gradbook.experiments.recording import (
-    Recorder,
-    is_freed,
-    storage_bytes,
-    storage_of,
-)
+from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage_of
 from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.lookalikes import tensors_of
 from gradbook.record import data_frame
@@ -179,11 +176,7 @@ class Memory(Finding):
         """The figures as plain values, for JSON."""
         growth = [point._asdict() for point in self.growth]
         plain = {**vars(self), "operations": list(map(asdict, self.operations)), "growth": growth}
-        return {
-            **plain,
-            "training_bytes": self.training_bytes,
-            "prediction_bytes": self.prediction_bytes,
-        }
+        return plain | self._plain("training_bytes", "prediction_bytes")
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The operations as a DataFrame, a row each, indexed by "name"."""
@@ -191,11 +184,8 @@ class Memory(Finding):
 
     def figure(self) -> "Figure":
         """Draws what is kept operation by operation, the parts, and the growth with the batch."""
-        from matplotlib.figure import Figure
-
         shown = self._shown()
-        height = max(5.4, 0.2 * len(shown) + 1.4)
-        figure = Figure(figsize=(10.5, height), layout="constrained")
+        figure = new_figure(10.5, max(5.4, 0.2 * len(shown) + 1.4))
         # Each with a legend of its own below it.
         halves: Any = figure.subfigures(1, 2, width_ratios=[1.15, 1])
         quarters: Any = halves[1].subfigures(2, 1)
@@ -207,40 +197,26 @@ class Memory(Finding):
         return figure
 
     def _shown(self) -> list[SavedByOperation]:
-        if len(self.operations) <= _MANY:
-            return list(self.operations)
         by_size = sorted(self.operations, key=lambda o: o.new_bytes, reverse=True)
         largest = {operation.name for operation in by_size[:_MANY]}
         return [operation for operation in self.operations if operation.name in largest]
 
     def _draw_operations(self, axes: "Axes", shown: Sequence[SavedByOperation]) -> None:
         """The network from top to bottom, as deep as it is: what is kept adds up."""
-        total, so_far = 0, {}
-        for operation in self.operations:
-            total += operation.new_bytes
-            so_far[operation.name] = total
-        unit, size = bytes_unit(max(total, self.prediction_peak_bytes))
+        sums = accumulate(operation.new_bytes for operation in self.operations)
+        so_far = dict(zip([operation.name for operation in self.operations], sums, strict=True))
+        unit, size = bytes_unit(max(*so_far.values(), self.prediction_peak_bytes))
         places = range(len(shown))
-        axes.barh(
-            places, [o.new_bytes / size for o in shown], color="C0", label="kept by this operation"
-        )
-        axes.plot(
-            [so_far[o.name] / size for o in shown],
-            places,
-            color="C1",
-            marker=".",
-            label="kept by all operations so far",
-        )
-        axes.axvline(
-            self.prediction_peak_bytes / size,
-            color="black",
-            linestyle="--",
-            label="prediction, at its peak",
-        )
+        kept = [operation.new_bytes / size for operation in shown]
+        axes.barh(places, kept, color="C0", label="kept by this operation")
+        kept = [so_far[operation.name] / size for operation in shown]
+        axes.plot(kept, places, color="C1", marker=".", label="kept by all operations so far")
+        peak = self.prediction_peak_bytes / size
+        axes.axvline(peak, color="black", linestyle="--", label="prediction, at its peak")
         labels = [f"{o.name} ({o.layer})" if o.layer else o.name for o in shown]
         axes.set_yticks(places, labels, fontsize="small", parse_math=False)
+        axes.set(xlabel=f"results in memory [{unit}]")
         axes.invert_yaxis()
-        axes.set_xlabel(f"results in memory [{unit}]")
         most = "" if len(shown) == len(self.operations) else f"\n(the {len(shown)} that keep most)"
         axes.set_title(f"what each operation keeps, in forward order{most}", fontsize="medium")
         axes.grid(True, axis="x")
@@ -250,25 +226,14 @@ class Memory(Finding):
         unit, size = bytes_unit(max(self.training_bytes, self.prediction_bytes))
         rows = {"training": self._parts(True), "prediction": self._parts(False)}
         names = dict.fromkeys(name for parts in rows.values() for name in parts)
-        starts = dict.fromkeys(rows, 0.0)
+        starts = [0.0, 0.0]
         hatches = ["", "///", "...", "\\\\\\", "xxx", "ooo"]
         for number, name in enumerate(names):
             widths = [parts.get(name, 0) / size for parts in rows.values()]
-            if not any(widths):
-                continue
-            axes.barh(
-                list(rows),
-                widths,
-                left=list(starts.values()),
-                color=f"C{number}",
-                edgecolor="white",
-                hatch=hatches[number],
-                label=name,
-            )
-            starts = {
-                row: start + width
-                for (row, start), width in zip(starts.items(), widths, strict=True)
-            }
+            if any(widths):
+                look: dict[str, Any] = {"color": f"C{number}", "hatch": hatches[number]}
+                axes.barh(list(rows), widths, left=starts, edgecolor="white", label=name, **look)
+            starts = [start + width for start, width in zip(starts, widths, strict=True)]
         axes.invert_yaxis()
         axes.set_xlabel(f"memory [{unit}]")
         axes.set_title("what the memory is used for", fontsize="medium")
@@ -283,10 +248,8 @@ class Memory(Finding):
         ):
             heights = [getattr(point, name) / size for point in self.growth]
             axes.plot(sizes, heights, style, color=color, label=label)
-        axes.set_xticks(sizes)
         axes.set(xlabel="examples in the batch", ylabel=f"results in memory [{unit}]")
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        axes.set(xticks=sizes, xlim=(0, None), ylim=(0, None))
         axes.set_title("growth with the batch", fontsize="medium")
         axes.grid(True)
 
@@ -319,31 +282,33 @@ def memory(model: Any, batch: Any) -> Memory:
     """
     with trial_of(model, batch) as (trial, tensors):
         size = batch_size_of(tensors)
-        rows, saved_bytes = _kept_by_operation(trial, tensors)
+        rows: list[list[Row]] = []
         growth = []
         for times in _GROWTH:
             larger = [_repeated(tensor, size, times) for tensor in tensors]
-            kept, _ = _kept_by_operation(trial, larger)
+            trial.train()
+            rows.append(Recorder(trial, copy_batch(larger)).run()[1])
             growth.append(
                 BatchMemory(
                     batch_size=size * times,
-                    activation_bytes=sum(operation.new_bytes for operation in kept),
-                    training_peak_bytes=_training_peak(trial, larger),
-                    prediction_peak_bytes=_prediction_peak(trial, larger),
+                    activation_bytes=sum(row.new_bytes for row in rows[-1]),
+                    training_peak_bytes=_peak_bytes(trial, larger, training=True),
+                    prediction_peak_bytes=_peak_bytes(trial, larger, training=False),
                 )
             )
         optimizer, _ = read_optimizers(trial.configure_optimizers(), trial)
         trained = [tensor for tensor in tensors_of(trial) if tensor.requires_grad]
+        storages = {ref: num_bytes for row in rows[0] for ref, num_bytes in row.sizes.items()}
         return Memory(
             model=type(model).__name__,
             batch_size=size,
-            operations=tuple(rows),
+            operations=tuple(map(_saved_by, rows[0])),
             parameter_bytes=num_bytes_of(tensors_of(trial)),
             gradient_bytes=sum(p.numel() * p.element_size() for p in trained),
             optimizer=type(optimizer).__name__,
             optimizer_bytes=_state_bytes(optimizer),
             batch_bytes=num_bytes_of(tensors_in(tensors)),
-            saved_bytes=saved_bytes,
+            saved_bytes=sum(storages.values()),
             activation_bytes=growth[0].activation_bytes,
             training_peak_bytes=growth[0].training_peak_bytes,
             prediction_peak_bytes=growth[0].prediction_peak_bytes,
@@ -351,39 +316,17 @@ def memory(model: Any, batch: Any) -> Memory:
         )
 
 
-def _kept_by_operation(model: Any, batch: Sequence[Any]) -> tuple[list[SavedByOperation], int]:
-    """What each operation keeps, and the memory of all of it."""
-    model.train()
-    batch = copy_batch(batch)
-    recorder = Recorder(model, batch)
-    loss = recorder.run()
-    rows = recorder.rows(loss)
-    kept = recorder.kept(rows)
-    operations = [
-        SavedByOperation(
-            name=row.name,
-            layer=row.layers[-1].name if row.layers else "",
-            shape=row.shape,
-            saved=kept[row.name].names,
-            saved_bytes=sum(kept[row.name].storages.values()),
-            new_bytes=kept[row.name].new_bytes,
-        )
-        for row in rows
-    ]
-    storages = {ref: size for each in kept.values() for ref, size in each.storages.items()}
-    return operations, sum(storages.values())
+def _saved_by(row: Row) -> SavedByOperation:
+    layer = row.layers[-1].name if row.layers else ""
+    saved_bytes = sum(row.sizes.values())
+    return SavedByOperation(row.name, layer, row.shape, row.kept, saved_bytes, row.new_bytes)
 
 
 class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Looks after every operation what is alive of the results so far.
+    """Looks after every operation what is alive of the results so far."""
 
-    Args:
-        others: Tensors that count as no results.
-    """
-
-    def __init__(self, others: Iterable[torch.Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._others = {storage_of(tensor) for tensor in others}
         self._sizes: dict[Storage, int] = {}
         self._moments: list[dict[Storage, int]] = []
 
@@ -394,44 +337,33 @@ class _Living(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **(kwargs or {}))
         for tensor in tensors_in(result):
             self._sizes[storage_of(tensor)] = storage_bytes(tensor)
-        self._sizes = {ref: size for ref, size in self._sizes.items() if not is_freed(ref)}
+        for ref in list(self._sizes):
+            if ref.expired():  # type: ignore[no-untyped-call]
+                del self._sizes[ref]
         self._moments.append(self._sizes.copy())
         return result
 
-    def peak_bytes(self, besides: Iterable[torch.Tensor] = ()) -> int:
-        """The memory of the results at the moment where it was largest.
-
-        Args:
-            besides: Further tensors that count as no results.
-        """
-        others = self._others | {storage_of(tensor) for tensor in besides}
-        return max(
-            (
-                sum(size for ref, size in moment.items() if ref not in others)
-                for moment in self._moments
-            ),
-            default=0,
-        )
+    def peak_bytes(self, besides: Iterable[torch.Tensor]) -> int:
+        """The memory of the results at the moment where it was largest, without some tensors."""
+        others = {storage_of(tensor) for tensor in besides}
+        sums = [sum(n for ref, n in sizes.items() if ref not in others) for sizes in self._moments]
+        return max(sums, default=0)
 
 
-def _training_peak(model: Any, batch: Sequence[Any]) -> int:
-    model.train()
+def _peak_bytes(model: Any, batch: Sequence[Any], training: bool) -> int:
+    """The most that the results of a training step, or else of a prediction, take at once."""
+    model.train(training)
     batch = copy_batch(batch)
-    trained = [tensor for tensor in tensors_of(model) if tensor.requires_grad]
-    living = _Living([*tensors_of(model), *tensors_in(batch)])
-    with living:
-        loss = model.loss(model(*batch[:-1]), batch[-1])
-        gradients = torch.autograd.grad(loss, trained, allow_unused=True)
-    return living.peak_bytes([gradient for gradient in gradients if gradient is not None])
-
-
-def _prediction_peak(model: Any, batch: Sequence[Any]) -> int:
-    model.eval()
-    batch = copy_batch(batch)
-    living = _Living([*tensors_of(model), *tensors_in(batch)])
-    with torch.no_grad(), living:
-        model(*batch[:-1])
-    return living.peak_bytes()
+    others = [*tensors_of(model), *tensors_in(batch)]
+    living = _Living()
+    with torch.set_grad_enabled(training), living:
+        if training:
+            trained = [tensor for tensor in tensors_of(model) if tensor.requires_grad]
+            loss = model.loss(model(*batch[:-1]), batch[-1])
+            others += tensors_in(torch.autograd.grad(loss, trained, allow_unused=True))
+        else:
+            model(*batch[:-1])
+    return living.peak_bytes(others)
 
 
 def _state_bytes(optimizer: Any) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from gradbook.checks import check_positive, check_whole_number
+from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text
 from gradbook.errors import ConfigError
@@ -88,9 +89,7 @@ class Vectorization(Finding):
 
     def figure(self) -> "Figure":
         """Draws both times against the length, on logarithmic axes."""
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(5.2, 3.6), layout="constrained")
+        figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
         axes.plot(self.sizes, self.loop_seconds, "o-", color="C0", label="loop: c[i] = a[i] + b[i]")
         pairs = zip(self.sizes, self.loop_elements, self.loop_seconds, strict=True)
@@ -142,13 +141,10 @@ def vectorization(n: int | Sequence[int] = 10_000, *, max_seconds: float = 1.0) 
         elements.append(part)
         loops.append((seconds * size / part, runs))
         vectors.append(_median_seconds(torch.add, a, b, share))
+    loop_seconds, loop_runs = zip(*loops, strict=True)
+    vector_seconds, vector_runs = zip(*vectors, strict=True)
     return Vectorization(
-        sizes=sizes,
-        loop_seconds=tuple(seconds for seconds, _ in loops),
-        vector_seconds=tuple(seconds for seconds, _ in vectors),
-        loop_elements=tuple(elements),
-        loop_runs=tuple(runs for _, runs in loops),
-        vector_runs=tuple(runs for _, runs in vectors),
+        sizes, loop_seconds, vector_seconds, tuple(elements), loop_runs, vector_runs
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -59,36 +60,26 @@ def compared(
     second: torch.Tensor,
     size: float = 0.0,
 ) -> ComparedTensor:
-    """Compares two tensors.
-
-    Args:
-        stage: What they are, as in `ComparedTensor`.
-        name_a: The name of the first.
-        name_b: The name of the second.
-        first: The tensor of the first model.
-        second: The tensor of the second model.
-        size: The largest size of what they are differences of, and as exact as.
-    """
+    """Compares two tensors; `size` is that of what they are differences of, and as exact as."""
+    row = partial(ComparedTensor, stage, name_a, name_b, tuple(first.shape))
     first, second = first.detach(), second.detach()
-    shape = tuple(first.shape)
     if first.shape != second.shape:
-        relation = f"A has shape {shape}, and B {tuple(second.shape)}"
+        relation = f"A has shape {tuple(first.shape)}, and B {tuple(second.shape)}"
         if first.dim() == 2 and are_close(first.T, second):
             relation += ": they are each other's transpose"
-        return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
+        return row(math.nan, None, False, relation)
     tolerance = _tolerance(first, second)
     x, y = first.double(), second.double()
     if relation := _without_numbers(x, y):
-        return ComparedTensor(stage, name_a, name_b, shape, math.nan, None, False, relation)
+        return row(math.nan, None, False, relation)
     x, y = (t.masked_fill(~t.isfinite(), 0.0) for t in (x, y))  # which are at the same places
     scale = _size(x, y)
     gap = _size(x - y)
     difference = gap / scale if gap else 0.0
     if gap == 0 or gap <= tolerance * max(scale, size):
-        return ComparedTensor(stage, name_a, name_b, shape, difference, 1.0, True)
+        return row(difference, 1.0, True)
     ratio = _ratio(x, y, tolerance, size)
-    relation = "" if ratio is not None else _relation(x, y, tolerance)
-    return ComparedTensor(stage, name_a, name_b, shape, difference, ratio, False, relation)
+    return row(difference, ratio, False, _relation(x, y, tolerance) if ratio is None else "")
 
 
 def _without_numbers(x: torch.Tensor, y: torch.Tensor) -> str:
@@ -159,12 +150,7 @@ def _relation(x: torch.Tensor, y: torch.Tensor, tolerance: float) -> str:
 
 
 def followers(different: Sequence[ComparedTensor], rows: Sequence[ComparedTensor]) -> list[str]:
-    """What became of the first difference later on, in sentences.
-
-    Args:
-        different: The tensors that differ, of which there is one at least.
-        rows: All tensors that were compared.
-    """
+    """What became of the first difference later on, in sentences."""
     findings = []
     gradients = [row for row in rows if row.stage == "gradient"]
     updates = [row for row in rows if row.stage == "update"]

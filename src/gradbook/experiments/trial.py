@@ -11,8 +11,9 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import is_model, missing_loss
+from gradbook.checks import is_model, missing_loss, only_a_class
 from gradbook.data import TensorLoader, as_data, copy_batch, giving_copies, to_device
+from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
 from gradbook.interrupts import Interrupts, Terminated
 from gradbook.lookalikes import tensors_of
@@ -28,17 +29,7 @@ from gradbook.trainer import Trainer
 def trial_of(model: Any, batch: Any) -> Iterator[tuple[Any, list[Any]]]:
     """A copy of a model in training mode, and a batch of its own on the model's device.
 
-    Afterwards the random generators are as they were before.
-
-    Args:
-        model: The model.
-        batch: The inputs and then the labels, as a list or tuple; or a DataModule or an iterable
-            of batches, of which the first is taken.
-
-    Raises:
-        ModelError: If the model is none, cannot be copied, or has no loss.
-        BatchError: If the batch does not fit it.
-        DataError: If there is no batch.
+    Afterwards the random generators are as they were before. For `batch` see `one_batch`.
     """
     with untouched_generators(), torch.enable_grad():
         taken = one_batch(batch)
@@ -58,10 +49,6 @@ def copy_to_try(model: Any, loader: Any) -> Any:
     Layers without a shape get one from the first batch. What the copy draws is what `Trainer.fit`
     would draw if it came next.
 
-    Args:
-        model: The model.
-        loader: Its training batches.
-
     Raises:
         ModelError: If the model is none, cannot be copied, or lacks a loss.
         BatchError: If the batch does not fit it.
@@ -80,15 +67,7 @@ def copy_to_try(model: Any, loader: Any) -> Any:
 
 
 def copy_of(model: Any, trainer: Trainer | None = None) -> Any:
-    """A copy of a model, or of what only looks like one, that draws on a board of its own.
-
-    Args:
-        model: The model.
-        trainer: What takes the place of its trainer, which holds the data.
-
-    Raises:
-        ModelError: If it cannot be copied.
-    """
+    """A copy of a model, or of what looks like one, with a board and maybe a trainer of its own."""
     memo: dict[int, Any] = {}
     for name, stand_in in (("trainer", trainer), ("board", ProgressBoard(display=False))):
         if vars(model).get(name) is not None:
@@ -118,12 +97,6 @@ def _stand_in(loader: Any) -> Trainer:
     return trainer
 
 
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model's parameters are; the CPU if it has none."""
-    parameter = next(model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
 # Batches
 
 
@@ -131,12 +104,8 @@ def device_of(model: nn.Module) -> torch.device:
 def measuring(data: Any) -> Iterator[Any]:
     """The training batches of `data`; afterwards every random generator is as it was before.
 
-    Args:
-        data: A DataModule; a tuple of tensors (inputs..., labels), which are one batch; or an
-            iterable of batches.
-
-    Raises:
-        DataError: If it is none of these.
+    `data` is a DataModule; a tuple of tensors (inputs..., labels), which are one batch; or an
+    iterable of batches.
     """
     loader = _training_batches(data)
     generators = generators_in([data, *parts_of(loader)])
@@ -149,10 +118,7 @@ def measuring(data: Any) -> Iterator[Any]:
 
 def _training_batches(data: Any) -> Any:
     if isinstance(data, type):
-        raise DataError(
-            f"Data are needed, but got the class {data.__name__} itself. Make an instance: "
-            f"`{data.__name__}(...)`."
-        )
+        raise DataError(f"Data are needed, but {only_a_class(data)}")
     if hasattr(data, "train_dataloader"):
         loader = data.train_dataloader()
     elif isinstance(data, tuple) and data and all(isinstance(t, torch.Tensor) for t in data):
@@ -180,11 +146,7 @@ def _after_the_model(given: Any) -> str:
 
 
 def one_batch(batch: Any) -> Any:
-    """A batch, or the first one of a DataModule or of an iterable of batches.
-
-    Raises:
-        DataError: If there is none.
-    """
+    """A batch, or the first one of a DataModule or of an iterable of batches."""
     is_list = isinstance(batch, list | tuple) and len(batch) > 0
     if isinstance(batch, torch.Tensor) or (is_list and not isinstance(batch[0], list | tuple)):
         return batch
@@ -201,11 +163,7 @@ def one_batch(batch: Any) -> Any:
 
 
 def example_of(loader: Any) -> Any:
-    """The first of a training set's batches.
-
-    Raises:
-        DataError: If there is none.
-    """
+    """The first of a training set's batches."""
     batch = first_batch(loader)
     if batch is None:
         raise DataError("There are no examples: the training set gave no batch.")

@@ -247,7 +247,12 @@ class ClassifierReport:
         Returns:
             The axes as an array of shape (number of images,), or the table.
         """
-        shown = self._worst(n)
+        if check_whole_number(n, "n", at_least=1) > NUM_KEPT:
+            raise ConfigError(
+                f"n must be at most {NUM_KEPT}, because a report keeps no more mistakes, but it "
+                f"is {n}."
+            )
+        shown = self.mistakes[:n]
         if not shown or not self.has_images:
             return self._mistake_table(shown)
         titles = [
@@ -264,13 +269,8 @@ class ClassifierReport:
     def facts(self) -> dict[str, Any]:
         """All numbers as plain values, for JSON; NaN stays NaN."""
         calibration = self.calibration()
-        columns = {
-            "precision": self.precision,
-            "recall": self.recall,
-            "f1": self.f1,
-            "support": self.support,
-        }
-        values = zip(*(column.tolist() for column in columns.values()), strict=True)
+        columns = ("precision", "recall", "f1", "support")
+        values = zip(*(getattr(self, column).tolist() for column in columns), strict=True)
         return {
             "kind": "classification",
             "num_examples": len(self.labels),
@@ -283,10 +283,7 @@ class ClassifierReport:
             "confusion": self.confusion.tolist(),
             "calibration": {
                 "error": calibration.error,
-                "edges": calibration.edges.tolist(),
-                "counts": calibration.counts.tolist(),
-                "confidence": calibration.confidence.tolist(),
-                "accuracy": calibration.accuracy.tolist(),
+                **{name: values.tolist() for name, values in vars(calibration).items()},
             },
             "mistakes": [
                 {
@@ -317,25 +314,12 @@ class ClassifierReport:
         loss = "" if math.isnan(self.loss) else f", loss {self.loss:.4f}"
         return f"accuracy {self.accuracy:.4f} on {len(self.labels):,} examples{loss}"
 
-    def _worst(self, n: int) -> list[Mistake]:
-        if check_whole_number(n, "n", at_least=1) > NUM_KEPT:
-            raise ConfigError(
-                f"n must be at most {NUM_KEPT}, because a report keeps no more mistakes, but it "
-                f"is {n}."
-            )
-        return self.mistakes[:n]
-
     def _mistake_table(self, shown: Sequence[Mistake]) -> Table:
-        rows = [
-            [
-                self.names[mistake.true],
-                self.names[mistake.predicted],
-                f"{mistake.probability:.2f}",
-                str(mistake.example),
-                _excerpt(mistake.input),
-            ]
-            for mistake in shown
-        ]
+        rows = []
+        for mistake in shown:
+            classes = [self.names[mistake.true], self.names[mistake.predicted]]
+            numbers = [f"{mistake.probability:.2f}", str(mistake.example)]
+            rows.append([*classes, *numbers, _excerpt(mistake.input)])
         return Table(["true", "predicted", "probability", "example", "input"], rows)
 
 
@@ -359,11 +343,7 @@ def gives_probabilities(Y_hat: torch.Tensor) -> bool:
 def probabilities(
     model: torch.nn.Module, Y_hat: torch.Tensor, are_probabilities: bool
 ) -> torch.Tensor:
-    """The probabilities that outputs stand for, of the same shape.
-
-    Raises:
-        ModelError: If they are not numbers.
-    """
+    """The probabilities that outputs stand for, of the same shape; an error if they are NaN."""
     P = Y_hat if are_probabilities else Y_hat.softmax(dim=-1)
     if P.isnan().any():
         raise ModelError(explain_nonfinite(model))
@@ -373,11 +353,7 @@ def probabilities(
 def _two_columns(
     model: torch.nn.Module, Y_hat: torch.Tensor, Y: torch.Tensor, are_probabilities: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One score for each label as scores of two classes, and the labels as their numbers.
-
-    Raises:
-        BatchError: If there are other labels than 0 and 1, or -1 and 1.
-    """
+    """One score for each label as scores of two classes, and the labels as their numbers."""
     Y_hat, Y = Y_hat.reshape(-1), Y.reshape(-1)
     left_out = is_one_of(Y, model.ignored_labels() if isinstance(model, Classifier) else {-100})
     check_two_classes(Y[~left_out], model)
@@ -417,11 +393,8 @@ def _most_confident(
 ) -> list[Mistake]:
     """`kept` with the mistakes of one more batch, as many as a report keeps, the surest first.
 
-    Args:
-        kept: The mistakes of the batches before.
-        part: The batch's labels, predictions and their probabilities, each of shape (n,).
-        X: Its inputs, if each has one label.
-        start: The place of its first example in the set.
+    `part` are its labels, predictions and their probabilities, each (n,); `start` is the place of
+    its first example in the set.
     """
     labels, predicted, confidence = part
     wrong = ((predicted != labels) & (labels != -100)).nonzero().reshape(-1)

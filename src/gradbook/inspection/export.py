@@ -16,6 +16,7 @@ import torch
 
 from gradbook.checks import at_rest, explain_not_one_tensor
 from gradbook.data import as_tensor, copy_batch
+from gradbook.devices import device_of
 from gradbook.errors import (
     BatchError,
     CheckpointError,
@@ -27,7 +28,6 @@ from gradbook.errors import (
     shown,
 )
 from gradbook.hparams import qualified_name
-from gradbook.inspection.predictions import device_of
 from gradbook.resume.snapshot import make_room
 from gradbook.storage import check_path, write_atomically
 from gradbook.untrusted import check_file
@@ -227,12 +227,9 @@ def _to_onnx(model: torch.nn.Module, inputs: list[torch.Tensor]) -> Any:
 
     names = ["X"] if len(inputs) == 1 else [f"X{i}" for i in range(len(inputs))]
     with _exporting(model, "ONNX"):
+        traced = _traced(model, inputs)
         program = torch.onnx.export(
-            _traced(model, inputs),
-            dynamo=True,
-            input_names=names,
-            output_names=["y_hat"],
-            verbose=False,
+            traced, input_names=names, output_names=["y_hat"], dynamo=True, verbose=False
         )
         assert program is not None  # so it is without dynamo only
         content = program.model_proto.SerializeToString()
@@ -263,11 +260,7 @@ def _traced(model: torch.nn.Module, inputs: list[torch.Tensor]) -> torch.export.
     return torch.export.export(model, examples, dynamic_shapes=shapes, strict=False)
 
 
-_FORMATS = {
-    "safetensors": _to_safetensors,
-    "onnx": _to_onnx,
-    "torch-export": _to_torch_export,
-}
+_FORMATS = {"safetensors": _to_safetensors, "onnx": _to_onnx, "torch-export": _to_torch_export}
 _PACKAGES = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 

@@ -22,11 +22,7 @@ _MAX_BYTES = 1 << 30
 
 
 def image_shape(data: Any) -> tuple[int, int, int]:
-    """Channels, height and width of the images of `data`.
-
-    Raises:
-        DataError: If its inputs are no images.
-    """
+    """Channels, height and width of the images of `data`; an error if its inputs are none."""
     return shape_of(first_images(data))
 
 
@@ -42,8 +38,7 @@ def first_images(data: Any) -> torch.Tensor:
     Raises:
         DataError: If its inputs are no images with values from 0 to 1.
     """
-    loader = data.train_dataloader()
-    X: torch.Tensor = first_batch(loader, [data])[0]
+    X: torch.Tensor = first_batch(data.train_dataloader(), [data])[0]
     name = type(data).__name__
     if X.dim() == 3:
         X = X.unsqueeze(1)
@@ -64,19 +59,12 @@ def first_images(data: Any) -> torch.Tensor:
 def read_image(
     path: str | os.PathLike[str], shape: tuple[int, int, int], invert: bool = False
 ) -> torch.Tensor:
-    """An image file as a model's input.
+    """An image file, PNG or JPEG, as a model's input: float32 (channels, height, width) in [0, 1].
 
     A photo is turned as its EXIF orientation says, what is transparent is put on white, colours
     become grey where the model knows no others, and the size is fitted. Proportions are kept: what
-    is missing at two sides is filled with the mean of the border.
-
-    Args:
-        path: A PNG or JPEG file.
-        shape: Channels (1 or 3), height and width.
-        invert: Whether to exchange bright and dark.
-
-    Returns:
-        A float32 tensor of shape (channels, height, width) in [0, 1].
+    is missing at two sides is filled with the mean of the border. Last, `invert` exchanges bright
+    and dark.
 
     Raises:
         DataError: If there is no such file, it is no image, or it is too big.
@@ -104,12 +92,10 @@ def read_image(
             ) from None
         except UnidentifiedImageError:
             raise DataError(f"{path} is not a PNG or JPEG image. Give it as one.") from None
-        except OSError as error:
-            if error.errno is not None:  # not of the image, but of the file
+        except (OSError, SyntaxError, ValueError) as error:  # so PIL reads rubbish
+            if isinstance(error, OSError) and error.errno is not None:  # of the file
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-            raise _damaged(path, error) from error
-        except (SyntaxError, ValueError) as error:  # so PIL reads rubbish
-            raise _damaged(path, error) from error
+            raise CorruptFileError(f"{path} is a damaged image: {error}. Save it anew.") from error
     pixels = torch.frombuffer(bytearray(_fitted(image, height, width).tobytes()), dtype=torch.uint8)
     X = pixels.reshape(height, width, channels).permute(2, 0, 1).float() / 255
     return 1 - X if invert else X
@@ -122,12 +108,7 @@ def border_brightness(X: torch.Tensor) -> float:
 
 
 def looks_inverted(X: torch.Tensor, expected: float) -> bool:
-    """Whether the border of an image fits better once bright and dark are exchanged.
-
-    Args:
-        X: The image, of shape (channels, height, width), in [0, 1].
-        expected: The brightness of the training images' borders.
-    """
+    """Whether an image's border is nearer to the expected brightness once it is inverted."""
     brightness = border_brightness(X)
     return abs(brightness - expected) - abs(1 - brightness - expected) > _MARGIN
 
@@ -150,29 +131,20 @@ def _fitted(image: "Image", height: int, width: int) -> "Image":
     from PIL import Image
 
     scale = min(width / image.width, height / image.height)
-    inner_width = max(1, round(image.width * scale))
-    inner_height = max(1, round(image.height * scale))
-    inner = image.resize((inner_width, inner_height), Image.Resampling.BILINEAR)
-    if inner.size == (width, height):
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    inner = image.resize(size, Image.Resampling.BILINEAR)
+    if size == (width, height):
         return inner
     canvas = Image.new(image.mode, (width, height), _border_color(image))
-    canvas.paste(inner, ((width - inner_width) // 2, (height - inner_height) // 2))
+    canvas.paste(inner, ((width - inner.width) // 2, (height - inner.height) // 2))
     return canvas
 
 
 def _border_color(image: "Image") -> tuple[int, ...]:
+    from PIL.ImageStat import Stat
+
     width, height = image.size
     strips = [(0, 0, width, 1), (0, height - 1, width, height)]
     strips += [(0, 0, 1, height), (width - 1, 0, width, height)]
-    means = [_mean_color(image.crop(strip)) for strip in strips]
+    means = [Stat(image.crop(strip)).mean for strip in strips]
     return tuple(round(sum(channel) / len(means)) for channel in zip(*means, strict=True))
-
-
-def _mean_color(image: "Image") -> list[float]:
-    from PIL import ImageStat
-
-    return ImageStat.Stat(image).mean
-
-
-def _damaged(path: str | os.PathLike[str], error: Exception) -> CorruptFileError:
-    return CorruptFileError(f"{path} is a damaged image: {error}. Save it anew.")

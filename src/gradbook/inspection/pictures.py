@@ -48,21 +48,13 @@ def draw_confusion(
     shown = [names[place] for place in places]
     axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", **small)
     axes.set_yticks(places, shown, **small)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    if k <= _MAX_NUMBERED:
-        for (row, column), count in np.ndenumerate(confusion):
-            color = "white" if shares[row, column] > 0.55 else "black" if count else "silver"
-            axes.text(
-                column,
-                row,
-                str(count),
-                ha="center",
-                va="center",
-                color=color,
-                fontsize=9 if confusion.max() < 10_000 else 7,
-                in_layout=False,  # measuring hundreds of texts takes seconds
-            )
+    axes.set(xlabel="predicted", ylabel="true")
+    look: dict[str, Any] = {"ha": "center", "va": "center"}
+    look["fontsize"] = 9 if confusion.max() < 10_000 else 7
+    look["in_layout"] = False  # measuring hundreds of texts takes seconds
+    for (row, column), count in np.ndenumerate(confusion) if k <= _MAX_NUMBERED else ():
+        color = "white" if shares[row, column] > 0.55 else "black" if count else "silver"
+        axes.text(column, row, str(count), color=color, **look)
     bar = figure.colorbar(image, ax=axes, shrink=0.8, label="part of the true class")
     bar.ax.tick_params(labelsize="small")
     return axes
@@ -72,33 +64,22 @@ def draw_calibration(
     calibration: "Calibration", figure: "Figure | None" = None
 ) -> "np.ndarray[Any, Any]":
     """Draws accuracy against probability in bins, and the number of predictions in each."""
+    import numpy as np
+
     figure = _figure(figure, 4.2, 4.8)
     axes: np.ndarray[Any, Any] = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper, lower = axes
     edges, counts = calibration.edges.numpy(), calibration.counts.numpy()
+    confidence, accuracy = calibration.confidence.numpy(), calibration.accuracy.numpy()
     left, widths = edges[:-1], edges[1:] - edges[:-1]
-    upper.bar(
-        left,
-        calibration.accuracy.nan_to_num(0).numpy(),
-        widths,
-        align="edge",
-        edgecolor="white",
-        alpha=0.7,
-        label="right predictions",
-    )
+    bins: dict[str, Any] = {"align": "edge", "edgecolor": "white"}
+    upper.bar(left, np.nan_to_num(accuracy), widths, alpha=0.7, label="right predictions", **bins)
     upper.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfectly calibrated")
-    upper.plot(
-        calibration.confidence.numpy(),
-        calibration.accuracy.numpy(),
-        "o",
-        color="C1",
-        markersize=4,
-        label="mean of a bin",
-    )
+    upper.plot(confidence, accuracy, "o", color="C1", markersize=4, label="mean of a bin")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     upper.set_title(f"expected calibration error {calibration.error:.3f}", fontsize="medium")
     upper.legend(fontsize="small", loc="upper left")
-    bars = lower.bar(left, counts, widths, align="edge", edgecolor="white", color="silver")
+    bars = lower.bar(left, counts, widths, color="silver", **bins)
     if len(counts) <= 12:
         lower.bar_label(bars, [f"{count:,}" for count in counts], fontsize=6, padding=1)
         lower.margins(y=0.25)
@@ -111,10 +92,8 @@ def draw_images(
 ) -> "np.ndarray[Any, Any]":
     """Draws images in a grid, each under its title of two lines."""
     num_cols = min(8, math.ceil(math.sqrt(len(images))))
-    num_rows = math.ceil(len(images) / num_cols)
-    figure = _figure(figure, 1.45 * num_cols, 1.65 * num_rows + 0.25)
+    figure, axes = _grid(figure, len(images), num_cols, (1.45, 1.65), (0, 0.25))
     figure.suptitle("true above predicted", fontsize=8, style="italic")
-    axes = _grid(figure, num_rows, num_cols, len(images))
     for ax, image, title in zip(axes, images, titles, strict=True):
         pixels = image.permute(1, 2, 0).squeeze(-1) if image.dim() == 3 else image
         ax.imshow(pixels.numpy(), cmap="gray")
@@ -126,10 +105,7 @@ def draw_weights(
     images: "np.ndarray[Any, Any]", names: Sequence[str], figure: "Figure | None" = None
 ) -> "np.ndarray[Any, Any]":
     """Draws weights (k, H, W) as images with one scale of colours, white at 0."""
-    num_cols = min(5, len(images))
-    num_rows = math.ceil(len(images) / num_cols)
-    figure = _figure(figure, 1.4 * num_cols + 0.9, 1.6 * num_rows)
-    axes = _grid(figure, num_rows, num_cols, len(images))
+    figure, axes = _grid(figure, len(images), min(5, len(images)), (1.4, 1.6), (0.9, 0))
     limit = abs(images).max() or 1.0
     for ax, image, name in zip(axes, images, names, strict=True):
         drawn = ax.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -187,16 +163,22 @@ def _figure(figure: "Figure | None", width: float, height: float) -> "Figure":
 
 
 def _grid(
-    figure: "Figure", num_rows: int, num_cols: int, num_images: int
-) -> "np.ndarray[Any, Any]":
-    """Axes for images, without ticks; those that are not needed are taken away."""
+    figure: "Figure | None",
+    num_images: int,
+    num_cols: int,
+    size: tuple[float, float],
+    besides: tuple[float, float],
+) -> "tuple[Figure, np.ndarray[Any, Any]]":
+    """A figure with axes of a size for images, without ticks, and so much room besides."""
+    num_rows = math.ceil(num_images / num_cols)
+    width, height = size[0] * num_cols + besides[0], size[1] * num_rows + besides[1]
+    figure = _figure(figure, width, height)
     axes: np.ndarray[Any, Any] = figure.subplots(num_rows, num_cols, squeeze=False).flatten()
     for ax in axes[num_images:]:
         ax.remove()
-    used = axes[:num_images]
-    for ax in used:
+    for ax in axes[:num_images]:
         ax.set(xticks=[], yticks=[])
-    return used
+    return figure, axes[:num_images]
 
 
 def _scatter(axes: "Axes", x: Any, y: Any) -> None:

@@ -7,6 +7,7 @@ import torch
 
 from gradbook.checks import at_rest, check_batch, explain_not_one_tensor
 from gradbook.data import Batch, TensorLoader, as_tensor, copy_batch, to_device
+from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
 from gradbook.evaluation import batches_of
 from gradbook.resume.loader import always_the_same
@@ -63,9 +64,16 @@ def batches_and_outputs(
     if not isinstance(model, torch.nn.Module):
         what = f"the class {model.__name__} itself" if isinstance(model, type) else repr(model)
         raise ModelError(f"A trained model is needed, an instance of Module, but got {what}.")
+    split = "training" if train else "validation"
+    loader = batches_of(data, train, "inspect")
+    if loader is None:
+        name = type(data).__name__
+        raise DataError(f"{name} has no {split} set. Give it one, or pass train=True.")
+    if isinstance(loader, TensorLoader):  # in its own order, and without drawing random numbers
+        loader = always_the_same(loader, len(loader))
     device = device_of(model)
     empty = True
-    for batch in _loader(data, train):
+    for batch in loader:
         check_batch(batch, type(data).__name__)
         y = as_tensor(batch[-1], "The labels", is_label=True)
         batch = to_device([*batch[:-1], y], device)
@@ -76,23 +84,4 @@ def batches_and_outputs(
         empty = False
         yield batch, output
     if empty:
-        raise DataError(f"The {_split(train)} set of {type(data).__name__} is empty.")
-
-
-def device_of(model: torch.nn.Module) -> torch.device:
-    """Where the model's parameters are; the CPU if it has none."""
-    parameter = next(model.parameters(), None)
-    return torch.device("cpu") if parameter is None else parameter.device
-
-
-def _loader(data: Any, train: bool) -> Any:
-    loader = batches_of(data, train, "inspect")
-    if loader is None:
-        name = type(data).__name__
-        raise DataError(f"{name} has no {_split(train)} set. Give it one, or pass train=True.")
-    # In its own order, and without drawing random numbers, where that takes no list of batches.
-    return always_the_same(loader, len(loader)) if isinstance(loader, TensorLoader) else loader
-
-
-def _split(train: bool) -> str:
-    return "training" if train else "validation"
+        raise DataError(f"The {split} set of {type(data).__name__} is empty.")

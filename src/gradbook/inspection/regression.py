@@ -150,15 +150,7 @@ class RegressionReport:
             "mse": self.mse,
             "mae": self.mae,
             "r2": self.r2,
-            "parameters": [
-                {
-                    "name": each.name,
-                    "true": each.true,
-                    "learned": each.learned,
-                    "error": each.error,
-                }
-                for each in self.parameters
-            ],
+            "parameters": [{**vars(each), "error": each.error} for each in self.parameters],
             "distance": self.distance,
         }
 
