@@ -16,12 +16,12 @@ import torch
 
 from gradbook.checks import at_rest, check_batch, gives_probability, is_one_column
 from gradbook.data import as_tensor, inmost
+from gradbook.devices import device_of
 from gradbook.display.choose import place
 from gradbook.display.finding import Report
 from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError, told, warn
 from gradbook.evaluation import batches_of
 from gradbook.inspection.classification import class_names, classifies
-from gradbook.inspection.predictions import device_of
 from gradbook.lookalikes import copied_model
 from gradbook.record import Sink
 from gradbook.rehearsal import begins_again, untouched
