@@ -4,6 +4,8 @@ A model, its data and its loaders may count, collect and average in attributes t
 know. `Keeper.take` copies them, so that later steps do not change what was taken, and `to_plain`
 turns that into what a checkpoint can hold. A checkpoint names no class to make an object of: it
 fills the objects that are there. Only where one of them has to become two is a copy made of it.
+
+It is long because what is taken of a kind of value and how that is put back change together.
 """
 
 import ast

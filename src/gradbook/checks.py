@@ -1,6 +1,7 @@
 """Explanations of what does not fit: a model, a batch, or the two together.
 
-A healthy step runs nothing of this but `check_labels` or `check_targets`, which compare shapes.
+A healthy step runs nothing of this but `check_labels` or `check_targets`, which compare shapes. It
+is long because whoever words an error should find the others here, and word it like them.
 """
 
 import inspect

@@ -1,4 +1,8 @@
-"""Why a number became NaN or infinite: what speaks for which cause."""
+"""Why a number became NaN or infinite: what speaks for which cause.
+
+It is long because the rules are tried in order, and the first that holds wins: which one that is
+can be seen only where all of them stand together.
+"""
 
 import math
 from collections.abc import Iterable, Iterator
