@@ -81,7 +81,8 @@ def test_without_weights_that_are_images(restored, capsys):
 def test_without_images(restored, capsys):
     restored(Net(2, 3), Images(torch.rand(20, 2)))
     result(capsys)
-    assert pictures() == ["calibration.png", "calibration.svg", "confusion.png", "confusion.svg"]
+    drawn = ("boundary", "calibration", "confusion")
+    assert pictures() == [f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
 
 
 @pytest.mark.slow
@@ -91,7 +92,8 @@ def test_pictures_of_an_earlier_report_are_removed(restored, capsys):
     Path("runs/net-1/inspect/mine.png").touch()
     restored(LinearRegression(), SyntheticRegressionData(num_val=10))
     result(capsys)
-    assert {name.partition(".")[0] for name in pictures()} == {"mine", "predicted", "residuals"}
+    left = {name.partition(".")[0] for name in pictures()}
+    assert left == {"mine", "boundary", "predicted", "residuals"}
 
 
 def test_an_earlier_picture_that_cannot_be_removed_is_named(restored, capsys):
@@ -134,7 +136,8 @@ def test_a_regression(restored, capsys):
     restored(LinearRegression(), SyntheticRegressionData(num_val=10))
     facts = result(capsys)
     assert [each["name"] for each in facts["parameters"]] == ["w[0]", "w[1]", "b"]
-    assert pictures() == ["predicted.png", "predicted.svg", "residuals.png", "residuals.svg"]
+    drawn = ("boundary", "predicted", "residuals")
+    assert pictures() == [f"{name}.{kind}" for name in drawn for kind in ("png", "svg")]
 
 
 @pytest.mark.slow

@@ -148,7 +148,7 @@ class WithRest(MLP):
 
 
 def test_what_is_handed_on_to_the_base_is_an_option() -> None:
-    assert list(by_name(WithRest)) == ["dropout", "num_outputs", "num_hiddens", "lr"]
+    assert list(by_name(WithRest)) == ["dropout", "num_outputs", "num_hiddens", "lr", "activation"]
 
 
 def test_the_help_of_the_base_serves_its_subclass() -> None:

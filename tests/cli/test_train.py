@@ -142,6 +142,8 @@ def test_the_settings_hold_the_defaults_too():
         "num_outputs": 10,
         "num_hiddens": 256,
         "lr": 0.5,
+        "activation": "relu",
+        "dropout": 0.0,
     }
 
 
