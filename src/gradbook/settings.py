@@ -149,7 +149,10 @@ def _bound(
         )
     if not args and "max_epochs" not in kwargs:
         raise ConfigError("Trainer needs max_epochs, as in `Trainer(max_epochs=10)`.")
-    bound = signature.bind(*args, **kwargs)
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:  # as one that is given twice
+        raise ConfigError(f"Trainer cannot be made: {error}.") from None
     bound.apply_defaults()
     return dict(bound.arguments)
 

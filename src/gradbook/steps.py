@@ -27,7 +27,8 @@ class Stepper:
             def prepare_gradients(self):
                 super().prepare_gradients()
                 for parameter in self.trainer.model.parameters():
-                    parameter.grad += 0.01 * torch.randn_like(parameter)
+                    if parameter.grad is not None:
+                        parameter.grad += 0.01 * torch.randn_like(parameter)
 
         Trainer.stepper_class = Noisy
 
@@ -97,7 +98,6 @@ class Stepper:
         """All gradients of an update are there: clips them. No gradient is recorded meanwhile."""
         trainer = self.trainer
         if trainer.gradient_clip_val > 0:
-            self.arithmetic.unscale(trainer.optim)
             trainer.clip_gradients(trainer.gradient_clip_val, trainer.model)
 
     def _size_of_group(self) -> int:
@@ -113,5 +113,6 @@ class Stepper:
         """Updates the parameters with the gradients of a group."""
         self.waiting = 0
         with torch.no_grad():
+            self.arithmetic.unscale(self.trainer.optim)
             self.prepare_gradients()
             self.arithmetic.step(self.trainer.optim)

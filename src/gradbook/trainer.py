@@ -87,8 +87,8 @@ class Trainer(Settings):
         run: A folder for runs, such as "runs", or a `gradbook.runs.Run`: keeps settings, values,
             checkpoints and curves in a new folder there. None writes nothing.
         watch: "gradients" also samples the gradients, weights and activations of each layer, and
-            warns when gradients vanish or explode, or units die or saturate. Without it only the
-            curves are recorded.
+            warns when gradients vanish or explode, or units die or saturate; "boundary" draws what
+            the model makes of every input, where there are one or two. A list asks for both.
 
     Attributes:
         model, optim: What is being trained, and its optimizer.
