@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from graphlib import CycleError, TopologicalSorter
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -239,3 +240,16 @@ def test_an_assignment_to_a_private_attribute_from_outside_is_found():
 def test_no_code_outside_a_class_assigns_its_private_attributes(module):
     found = set(private_assignments(ast.parse(FILES[module].read_text())))
     assert found == {name for file, name in FOREIGN if file == entry(module)}
+
+
+ROOT = SOURCE.parent.parent
+SCRIPTS = [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_what_a_script_imports_of_gradbook_is_there(script):
+    for node in ast.walk(ast.parse(script.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gradbook"):
+            module = import_module(node.module)
+            for alias in node.names:
+                assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
