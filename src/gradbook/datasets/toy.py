@@ -98,17 +98,8 @@ class Circles(ToyData):
         return self.with_noise(on_circle / (1 + y[:, None])), y
 
 
-class Spirals(ToyData):
-    """Arms that wind about the origin out to a radius of 2, a class each.
-
-    Other arguments, and the attributes, are those of `ToyData`.
-
-    Args:
-        num_classes: The number of arms.
-
-    >>> Spirals(num_classes=3).y[:5]
-    tensor([0, 1, 2, 0, 1])
-    """
+class _Several(ToyData):
+    """The base of those with any number of classes."""
 
     num_classes: int
 
@@ -123,6 +114,19 @@ class Spirals(ToyData):
         self.num_classes = check_whole_number(num_classes, "num_classes", at_least=2)
         super().__init__(num_train, num_val, noise, batch_size)
         self.save_hyperparameters()
+
+
+class Spirals(_Several):
+    """Arms that wind about the origin out to a radius of 2, a class each.
+
+    Other arguments, and the attributes, are those of `ToyData`.
+
+    Args:
+        num_classes: The number of arms.
+
+    >>> Spirals(num_classes=3).y[:5]
+    tensor([0, 1, 2, 0, 1])
+    """
 
     def draw(self, num_examples: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The classes in turn, along one and a quarter windings."""
@@ -150,7 +154,7 @@ class Xor(ToyData):
         return self.with_noise(X), y
 
 
-class Blobs(ToyData):
+class Blobs(_Several):
     """Clouds about points that lie evenly on the circle of radius 1, a class each.
 
     Other arguments, and the attributes, are those of `ToyData`.
@@ -162,8 +166,6 @@ class Blobs(ToyData):
     tensor([1., 0.])
     """
 
-    num_classes: int
-
     def __init__(
         self,
         num_train: int = 200,
@@ -172,9 +174,7 @@ class Blobs(ToyData):
         batch_size: int = 32,
         num_classes: int = 3,
     ) -> None:
-        self.num_classes = check_whole_number(num_classes, "num_classes", at_least=2)
-        super().__init__(num_train, num_val, noise, batch_size)
-        self.save_hyperparameters()
+        super().__init__(num_train, num_val, noise, batch_size, num_classes)
 
     def draw(self, num_examples: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The classes in turn."""
