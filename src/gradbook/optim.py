@@ -163,11 +163,12 @@ def _scheduled(optimizer: Any, lr: float, scheduler: str, trainer: Any) -> dict[
         }
     if scheduler == "onecycle":
         steps = trainer.max_epochs * updates_per_epoch(trainer)
-        momentum = [name for name in ("momentum", "betas") if optimizer.param_groups[0].get(name)]
+        group = optimizer.param_groups[0]
+        has_momentum = bool(group.get("momentum") or group.get("betas"))
         return {
             "optimizer": optimizer,
             "lr_scheduler": {
-                "scheduler": OneCycleLR(optimizer, lr, steps, cycle_momentum=bool(momentum)),
+                "scheduler": OneCycleLR(optimizer, lr, steps, cycle_momentum=has_momentum),
                 "interval": "step",
             },
         }

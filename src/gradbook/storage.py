@@ -1,6 +1,7 @@
 """Files that are whole or absent, and new folders that two programs never share."""
 
 import errno
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -9,6 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.errors import ConfigError, StorageError
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON: NaN and infinities become None, tuples lists, and all keys texts."""
+    if isinstance(value, dict):
+        # As text already here, because keys of several types have another order, or none.
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def check_path(value: Any, name: str, example: str) -> None:

@@ -167,3 +167,14 @@ def test_a_notebook_shows_each_epoch_in_one_place(monkeypatch):
     trainer.fit(Net(nn.Linear(2, 3)), Blobs(num_train=9, num_val=0))
     assert [how for how, _ in shown] == ["new", *["again"] * 4]
     assert shown[-1][1] is trainer.reports["boundary"]
+
+
+def test_of_two_sets_both_are_drawn():
+    data = Moons(num_train=20, num_val=10)
+    sets = [(data.X[:20], data.y[:20]), (data.X[20:], data.y[20:])]
+    found = boundary(Net(nn.Linear(2, 2)), tuple(sets))
+
+    assert {name: len(points.y) for name, points in found.sets.items()} == {
+        "training": 20,
+        "validation": 10,
+    }

@@ -1,7 +1,7 @@
 """A watcher is one file and one line of the registry: a made-up one is taken, kept and told of."""
 
+import json
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -19,6 +19,8 @@ from gradbook.runs.format import REPORT_FILES
 class StepReport(Report):
     """How many steps were seen."""
 
+    name = "steps"
+
     def __init__(self):
         self.steps = 0
 
@@ -34,8 +36,8 @@ class StepReport(Report):
     def figure(self):
         return Figure()
 
-    def keep(self, folder):
-        Path(folder, "steps.json").write_text(f"{self.steps}\n")
+    def facts(self):
+        return {"steps": self.steps}
 
 
 class StepWatcher(Sink):
@@ -73,7 +75,7 @@ def test_the_run_keeps_what_a_watcher_saw(steps_can_be_watched, tmp_path):
     trainer = trained(tmp_path / "runs", watch=["steps", "gradients"])
 
     (kept,) = tmp_path.glob("runs/*/steps.json")
-    assert int(kept.read_text()) == trainer.num_steps
+    assert json.loads(kept.read_text()) == {"steps": trainer.num_steps}
     assert list(tmp_path.glob("runs/*/gradients.json"))
 
 

@@ -1,14 +1,17 @@
 """What an experiment found: words, and a figure that shows why."""
 
 import io
+import json
 from abc import ABC, abstractmethod
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from gradbook.display.file import check_picture_names, save_figure
+from gradbook.display.file import PICTURE_KINDS, check_picture_names, save_figure
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
+from gradbook.storage import finite, write_atomically
+from gradbook.untrusted import inside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +70,13 @@ class Finding(ABC):
 
 
 class Report(Finding):
-    """What a watcher saw of a training. It is false while there is nothing to tell."""
+    """What a watcher saw of a training. It is false while there is nothing to tell.
+
+    Attributes:
+        name: That of the watcher, and so of the files that a run keeps.
+    """
+
+    name: ClassVar[str]
 
     @abstractmethod
     def __bool__(self) -> bool: ...
@@ -77,9 +86,21 @@ class Report(Finding):
         """What is wrong, in a few words."""
 
     @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """What was seen as plain values, for JSON; NaN stays NaN."""
+
+    @property
+    def has_figure(self) -> bool:
+        """Whether there is anything to draw."""
+        return True
+
     def keep(self, folder: Path) -> None:
         """Writes what was seen into the folder of a run: NAME.svg, .png and .json.
 
         Raises:
             StorageError: If a file cannot be written.
         """
+        if self.has_figure:
+            self.save(*(inside(folder, f"{self.name}.{kind}") for kind in PICTURE_KINDS))
+        text = json.dumps(finite(self.facts()), allow_nan=False, indent=1) + "\n"
+        write_atomically(inside(folder, f"{self.name}.json"), text.encode())

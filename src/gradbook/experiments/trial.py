@@ -104,8 +104,8 @@ def _stand_in(loader: Any) -> Trainer:
 def measuring(data: Any) -> Iterator[Any]:
     """The training batches of `data`; afterwards every random generator is as it was before.
 
-    `data` is a DataModule; a tuple of tensors (inputs..., labels), which are one batch; or an
-    iterable of batches.
+    `data` is a DataModule; a tuple of tensors (inputs..., labels), which are one batch; or else
+    what `as_data` takes.
     """
     loader = _training_batches(data)
     generators = generators_in([data, *parts_of(loader)])
@@ -135,8 +135,8 @@ def _training_batches(data: Any) -> Any:
         )
     if not hasattr(loader, "__iter__") or isinstance(loader, torch.Tensor | str | dict):
         raise DataError(
-            f"Data are a DataModule, a tuple of tensors (X, y), or a list or loader of such "
-            f"batches, but got {data!r:.80}.{_after_the_model(data)}"
+            f"Data are a DataModule, a tuple of tensors (X, y), a data set of PyTorch, or a list "
+            f"or loader of batches, but got {data!r:.80}.{_after_the_model(data)}"
         )
     return giving_copies(loader)
 

@@ -4,18 +4,16 @@
 below a notebook's cell while the model trains.
 """
 
-import json
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from gradbook.checks import at_rest, check_batch, gives_probability, is_one_column
-from gradbook.data import as_tensor, inmost
+from gradbook.data import are_examples, as_data, as_tensor, inmost
 from gradbook.devices import device_of
 from gradbook.display.choose import place
 from gradbook.display.finding import Report
@@ -27,8 +25,6 @@ from gradbook.record import Sink
 from gradbook.rehearsal import begins_again, untouched
 from gradbook.resume.loader import always_the_same, parts_of
 from gradbook.seeds import generators_in, untouched_generators
-from gradbook.storage import write_atomically
-from gradbook.untrusted import inside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,6 +71,8 @@ class Boundary(Report):
         grid: The predicted class (int64) or value at each place, of shape (places,) for one input
             and (places of the second, places of the first) for two.
     """
+
+    name: ClassVar[str] = "boundary"
 
     title: str
     sets: dict[str, Points]
@@ -125,16 +123,6 @@ class Boundary(Report):
             **self.measures(),
             "ranges": [[float(axis[0]), float(axis[-1])] for axis in self.axes],
         }
-
-    def keep(self, folder: Path) -> None:
-        """Writes boundary.svg, boundary.png and boundary.json into the folder of a run.
-
-        Raises:
-            StorageError: If a file cannot be written.
-        """
-        self.save(*(inside(folder, f"boundary.{kind}") for kind in ("svg", "png")))
-        text = json.dumps(self.facts(), allow_nan=False, indent=1) + "\n"
-        write_atomically(inside(folder, "boundary.json"), text.encode())
 
     def figure(self) -> "Figure":
         """Draws regions of classes, colours of values, or a curve; points above it.
@@ -234,8 +222,8 @@ def boundary(model: torch.nn.Module, data: Any) -> Boundary:
 
     Args:
         model: The model, on any device.
-        data: The data, with batches of inputs (n, 1) or (n, 2) and labels: a DataModule, a data
-            set of PyTorch, or such batches themselves.
+        data: The data, with batches of inputs (n, 1) or (n, 2) and labels, as `Trainer.fit` takes
+            them.
 
     Raises:
         DataError: If the inputs are others, or there are none.
@@ -247,10 +235,11 @@ def boundary(model: torch.nn.Module, data: Any) -> Boundary:
     >>> found.grid.shape
     torch.Size([400])
     """
-    has_sets = hasattr(data, "val_dataloader") and not isinstance(data, type)
-    loaders = {"training": batches_of(data, True)} if has_sets else {"given": batches_of(data)}
-    if has_sets:
-        loaders["validation"] = batches_of(data)
+    is_pair = isinstance(data, tuple) and not are_examples(data)
+    if as_data(data, "boundary") is data or is_pair:
+        loaders = {"training": batches_of(data, True), "validation": batches_of(data)}
+    else:
+        loaders = {"given": batches_of(data)}
     return _look(model, data, loaders)
 
 

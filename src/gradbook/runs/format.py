@@ -19,7 +19,7 @@ from gradbook.history import History
 from gradbook.record import Metric
 from gradbook.registry import WATCHERS
 from gradbook.runs.lines import Lines, Values, canonical, report_line, validate, with_crc
-from gradbook.storage import as_word, unwritable, write_atomically
+from gradbook.storage import as_word, finite, unwritable, write_atomically
 from gradbook.untrusted import (
     MAX_SETTINGS_BYTES,
     inside,
@@ -136,7 +136,7 @@ def remove_half_written(folder: Path | str) -> None:
 
 def write_run(folder: Path | str, facts: dict[str, Any]) -> None:
     """Writes run.json, whole, or raises StorageError. NaN and infinities become null."""
-    facts = _finite({key: value for key, value in facts.items() if key != "checksum"})
+    facts = finite({key: value for key, value in facts.items() if key != "checksum"})
     facts["checksum"] = _checksum(facts)
     text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
     write_atomically(inside(folder, RUN_FILE), text.encode())
@@ -213,15 +213,6 @@ def _report_damage(path: Path, reason: str) -> NoReturn:
 
 def _checksum(facts: dict[str, Any]) -> str:
     return f"sha256:{hashlib.sha256(canonical(facts).encode()).hexdigest()}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        # As text already here, because keys of several types have another order, or none.
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # metrics.jsonl

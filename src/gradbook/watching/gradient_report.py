@@ -1,6 +1,5 @@
 """What was seen of the gradients of a training: words, a table, a figure, and files in a run."""
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, fields
@@ -11,7 +10,6 @@ from gradbook.display.finding import Report
 from gradbook.display.table import Table
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import data_frame
-from gradbook.storage import write_atomically
 from gradbook.untrusted import inside, parsed, read_file
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow
@@ -20,9 +18,6 @@ from gradbook.watching.symptoms import Symptom, find_symptoms
 if TYPE_CHECKING:
     import pandas
     from matplotlib.figure import Figure
-
-#: The names of the files in a run's folder.
-FILES = ("gradients.svg", "gradients.png", "gradients.json")
 
 #: A gradients.json that is larger is not read: a hundred layers in thousands of epochs have less.
 _MAX_BYTES = 1 << 28
@@ -40,6 +35,8 @@ class GradientReport(Report):
         clip: The `gradient_clip_val` of the trainer.
         lr: The learning rate of the model, if it has one.
     """
+
+    name = "gradients"
 
     def __init__(
         self,
@@ -108,17 +105,10 @@ class GradientReport(Report):
         said = f"{len(self.findings)} warnings" if self.findings else "nothing wrong"
         return f"{said} in {self.epochs[-1]} epochs"
 
-    def keep(self, folder: Path) -> None:
-        """Writes figure and numbers into the folder of a run: see `FILES`.
-
-        Raises:
-            StorageError: If a file cannot be written.
-        """
-        *pictures, numbers = (inside(folder, name) for name in FILES)
-        if any(math.isfinite(row.weight_norm) for row in self.rows):
-            self.save(*pictures)
-        text = json.dumps(_without_nan(self.facts()), allow_nan=False, indent=1) + "\n"
-        write_atomically(numbers, text.encode())
+    @property
+    def has_figure(self) -> bool:
+        """Whether any layer had finite weights."""
+        return any(math.isfinite(row.weight_norm) for row in self.rows)
 
     @classmethod
     def read(cls, folder: Path) -> "GradientReport":
@@ -128,7 +118,7 @@ class GradientReport(Report):
             ConfigError: If there is nothing.
             CorruptFileError: If the file is damaged.
         """
-        path = inside(folder, FILES[-1])
+        path = inside(folder, f"{cls.name}.json")
         try:
             content = read_file(path, _MAX_BYTES)
         except FileNotFoundError:
@@ -148,14 +138,6 @@ class GradientReport(Report):
 
 def _shown(value: float, form: str) -> str:
     return "-" if math.isnan(value) else f"{value:{form}}"
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _row(facts: dict[str, Any]) -> LayerRow:
