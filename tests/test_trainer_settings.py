@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from tests.small import book_s_epoch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
@@ -1149,30 +1150,6 @@ def test_a_learning_rate_of_numpy_can_be_saved(tmp_path):
 
 
 # Methods replaced as the book does
-
-
-def book_s_epoch():
-    """Replaces `fit_epoch` by a plain loop, as the book writes one."""
-
-    @add_to_class(Trainer)
-    def fit_epoch(self):
-        self.model.train()
-        for batch in self.train_dataloader:
-            loss = self.model.training_step(self.prepare_batch(batch))
-            self.optim.zero_grad()
-            with torch.no_grad():
-                loss.backward()
-                if self.gradient_clip_val > 0:
-                    self.clip_gradients(self.gradient_clip_val, self.model)
-                self.optim.step()
-            self.train_batch_idx += 1
-        if self.val_dataloader is None:
-            return
-        self.model.eval()
-        for batch in self.val_dataloader:
-            with torch.no_grad():
-                self.model.validation_step(self.prepare_batch(batch))
-            self.val_batch_idx += 1
 
 
 SETTINGS = [

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from tests.small import Data
+from tests.small import Data, book_s_epoch
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -180,21 +180,8 @@ def test_one_step_is_enough_for_what_has_a_name(name):
     assert len(told(CASES[name][0](), limit_batches=1, trainer=None)) == 1
 
 
-def replace_loop():
-    @gradbook.add_to_class(Trainer)
-    def fit_epoch(self):
-        self.model.train()
-        for batch in self.train_dataloader:
-            loss = self.model.training_step(self.prepare_batch(batch))
-            self.optim.zero_grad()
-            with torch.no_grad():
-                loss.backward()
-                self.optim.step()
-            self.train_batch_idx += 1
-
-
 def test_the_book_s_loop_says_it_too(undo_patches):
-    replace_loop()
+    book_s_epoch()
     assert len(told(InList())) == 1
 
 
@@ -402,7 +389,7 @@ def test_no_false_alarm_of_a_setting(settings):
 
 
 def test_no_false_alarm_in_the_book_s_loop(undo_patches):
-    replace_loop()
+    book_s_epoch()
     assert told(Net()) == []
 
 

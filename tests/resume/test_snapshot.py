@@ -8,6 +8,7 @@ from collections import deque
 import numpy as np
 import pytest
 import torch
+from tests.small import book_s_epoch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -447,22 +448,7 @@ def test_a_training_stopped_in_its_validation_goes_on_there(tmp_path):
 
 @pytest.mark.slow
 def test_the_book_s_own_loop_resumes_too(tmp_path, undo_patches):
-    @gradbook.add_to_class(Trainer)
-    def fit_epoch(self):
-        self.model.train()
-        for batch in self.train_dataloader:
-            loss = self.model.training_step(self.prepare_batch(batch))
-            self.optim.zero_grad()
-            with torch.no_grad():
-                loss.backward()
-                self.optim.step()
-            self.train_batch_idx += 1
-        self.model.eval()
-        for batch in self.val_dataloader:
-            with torch.no_grad():
-                self.model.validation_step(self.prepare_batch(batch))
-            self.val_batch_idx += 1
-
+    book_s_epoch()
     whole = train_whole("dropout-adam")
     model, data = build("dropout-adam")
     with pytest.raises(KeyboardInterrupt):

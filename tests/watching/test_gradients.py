@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from tests.small import book_s_epoch
 from tests.watching.watched import Deep, Images, fit, hooks_left, kinds, row_of
 from torch import nn
 
-from gradbook import MLP, ProgressBoard, Trainer, add_to_class, seed_everything
+from gradbook import MLP, ProgressBoard, Trainer, seed_everything
 from gradbook.errors import ConfigError, GradbookWarning, IgnoredSettingWarning
 from gradbook.watching.gradients import GradientWatcher, _places
 
@@ -79,19 +80,7 @@ def test_the_training_is_the_same_to_the_last_bit(settings):
 @pytest.mark.slow
 @pytest.mark.usefixtures("undo_patches")
 def test_a_loop_that_the_reader_has_written_is_watched():
-    @add_to_class(Trainer)
-    def fit_epoch(self):
-        self.model.train()
-        for batch in self.train_dataloader:
-            loss = self.model.training_step(self.prepare_batch(batch))
-            self.optim.zero_grad()
-            with torch.no_grad():
-                loss.backward()
-                if self.gradient_clip_val > 0:
-                    self.clip_gradients(self.gradient_clip_val, self.model)
-                self.optim.step()
-            self.train_batch_idx += 1
-
+    book_s_epoch()
     trainer = fit(Deep(), gradient_clip_val=1)
     assert kinds(trainer) == {"vanishing"}
     assert row_of(trainer, "net.0").num_steps == 2

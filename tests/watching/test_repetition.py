@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from tests.small import book_s_epoch
 from tests.watching.trainings import Blobs, BookSoftmax, Normed, Passing, examined, fit, regression
 
 from d2l import torch as d2l
@@ -114,17 +115,7 @@ def test_what_the_steps_print_is_not_printed_twice(capsys):
 
 @pytest.mark.usefixtures("undo_patches")
 def test_a_replaced_training_loop_is_repeated_as_it_is():
-    @d2l.add_to_class(d2l.Trainer)
-    def fit_epoch(self):
-        self.model.train()
-        for batch in self.train_dataloader:
-            loss = self.model.training_step(self.prepare_batch(batch))
-            self.optim.zero_grad()
-            with torch.no_grad():
-                loss.backward()
-                self.optim.step()
-            self.train_batch_idx += 1
-
+    book_s_epoch()
     found = examined(BookSoftmax(), Blobs(scale=1e4))
     assert (found.cause, found.operation) == ("exp overflow", "exp")
     assert examined(Normed(0.01), regression()).operation == "SqrtBackward0"
