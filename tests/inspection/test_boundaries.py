@@ -178,3 +178,22 @@ def test_of_two_sets_both_are_drawn():
         "training": 20,
         "validation": 10,
     }
+
+
+@pytest.mark.parametrize(("display", "is_shown"), [(None, True), ("off", False)])
+def test_it_is_shown_where_the_curves_are(monkeypatch, display, is_shown):
+    shown = []
+
+    class Handle:
+        def display(self, found, **kwargs):
+            shown.append(found)
+
+        update = display
+
+    monkeypatch.setattr("IPython.display.DisplayHandle", Handle)
+    monkeypatch.delenv("GRADBOOK_DISPLAY", raising=False)
+    monkeypatch.setattr("gradbook.display.choose.in_kernel", lambda: True)
+    trainer = Trainer(2, display=display, watch="boundary")
+    trainer.fit(Net(nn.Linear(2, 2)), Moons(num_train=8, num_val=4))
+
+    assert (trainer.reports["boundary"] in shown) == is_shown

@@ -383,9 +383,11 @@ class BoundaryWatcher(Sink):
             raise ConfigError(
                 "A BoundaryWatcher looks at a training. Use Trainer(watch='boundary')."
             )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the display itself says what it cannot do
-            self._is_shown = place(trainer.display or False) == "notebook"
+        display = (
+            trainer.display if trainer.display is not None else getattr(board, "display", False)
+        )
+        with warnings.catch_warnings(action="ignore"):  # the display itself says what it cannot do
+            self._is_shown = place(display) == "notebook"
         self._trainer = trainer
         self._next = self._clock()
         self._update()
