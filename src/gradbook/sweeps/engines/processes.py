@@ -165,8 +165,8 @@ def serve(handle: int) -> None:
     stream = socket.socket(fileno=handle).makefile("rwb")
     calls: queue.SimpleQueue[Call | None] = queue.SimpleQueue()
     is_busy = threading.Event()
-    threading.Thread(target=_listen, args=(stream, calls, is_busy), daemon=True).start()
     with suppress(KeyboardInterrupt, OSError):  # told to stop just before a call, or just after
+        threading.Thread(target=_listen, args=(stream, calls, is_busy), daemon=True).start()
         while (call := calls.get()) is not None:
             outcome = perform(call)
             is_busy.clear()
