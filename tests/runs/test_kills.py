@@ -87,7 +87,7 @@ def test_a_kill_at_any_moment_loses_nothing(server, training):
     draw, whole = random.Random(training), Path("whole")
     assert server.do(whole, *task, **arguments) == 0
     num_values = len(reported(whole))
-    for attempt in range(12):
+    for attempt in range(5):
         place = Path(f"killed-{attempt}")
         process = server.start(place, *task, **arguments)
         await_reports(place, draw.randint(0, num_values))

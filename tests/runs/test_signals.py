@@ -56,7 +56,7 @@ def test_a_signal_at_any_moment_loses_nothing(server, name, code):
     draw, whole = random.Random(name), Path("whole")
     assert server.do(whole, "command", *COMMAND) == 0
     num_values = len(reported(whole))
-    for attempt in range(8):
+    for attempt in range(4):
         place = Path(f"stopped-{attempt}")
         process = server.start(place, "command", *COMMAND)
         await_true((place / RUN).exists)

@@ -24,7 +24,7 @@ from gradbook.verdicts.recorded import Recorded
 
 #: What errs 5 times in 100 is seen to err at most so often, in percent, in so many simulations:
 #: three standard deviations more.
-NUM = 800
+NUM = 400
 SEEN = 5 + 3 * math.sqrt(5 * 95 / NUM)
 
 
