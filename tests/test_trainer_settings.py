@@ -1294,6 +1294,12 @@ def test_a_smallest_gain_that_is_used_does_not_warn(settings):
         ("limit_batches", True),
         ("limit_batches", "2"),
         ("limit_batches", math.inf),
+        ("keep_best", "no"),
+        ("keep_best", None),
+        ("compile", "no"),
+        ("deterministic", 1),
+        ("monitor", 3),
+        ("run", ""),
     ],
 )
 def test_a_value_that_cannot_be_used_is_shown(name, value):

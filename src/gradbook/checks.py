@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -130,6 +131,12 @@ def check_whole_number(value: Any, name: str, at_least: int) -> int:
             f"{name} is {shown(value)}, which is too large: PyTorch counts up to {_LARGEST_COUNT}."
         )
     return number
+
+
+def check_switch(value: Any, name: str) -> None:
+    """Raises ConfigError unless `value` is True or False: of texts, "no" would count as true."""
+    if not isinstance(value, bool | np.bool_):
+        raise ConfigError(f"{name} must be True or False, but it is {shown(value)}.")
 
 
 def check_choice(value: Any, name: str, choices: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar, dataclass_transform, get_type_hints
 
 from gradbook import checks
-from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
+from gradbook.errors import ConfigError, IgnoredSettingWarning, shown, warn
 from gradbook.execution import NAMES as PRECISIONS
 from gradbook.execution import Name as Precision
 from gradbook.hparams import HyperParameters, plain
@@ -175,6 +175,13 @@ def _check_limit(value: Any, name: str) -> None:
         checks.check_whole_number(value, name, at_least=1)
 
 
+def _check_label(value: Any, name: str) -> None:
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"{name} is the label of a curve, such as 'val_loss', but it is {shown(value)}."
+        )
+
+
 def _check_watched(value: Any, name: str) -> None:
     for watched in value:
         checks.check_choice(watched, name, tuple(WATCHERS))
@@ -233,10 +240,18 @@ class Settings(HyperParameters):
         default="32", check=_one_of(*PRECISIONS), read_by=("fit", "fit_epoch"), stacked=("32",)
     )
     deterministic: bool = setting(
-        default=False, check=_anything, read_by=("fit",), changes_result=False, stacked=(False,)
+        default=False,
+        check=checks.check_switch,
+        read_by=("fit",),
+        changes_result=False,
+        stacked=(False,),
     )
     compile: bool = setting(
-        default=False, check=_anything, read_by=("fit",), changes_result=False, stacked=(False,)
+        default=False,
+        check=checks.check_switch,
+        read_by=("fit",),
+        changes_result=False,
+        stacked=(False,),
     )
     limit_batches: int | float | None = setting(
         default=None, check=_check_limit, read_by=("fit",), stacked=ANY
@@ -244,7 +259,7 @@ class Settings(HyperParameters):
     overfit_batches: int | None = setting(
         default=None, check=_whole(1), read_by=("fit",), stacked=ANY
     )
-    monitor: str | None = setting(default=None, check=_anything, read_by=("fit",), stacked=ANY)
+    monitor: str | None = setting(default=None, check=_check_label, read_by=("fit",), stacked=ANY)
     mode: Mode = setting(
         default="auto", check=_one_of("auto", "min", "max"), read_by=("fit",), stacked=ANY
     )
@@ -252,7 +267,9 @@ class Settings(HyperParameters):
     min_delta: float = setting(
         default=0.0, check=checks.check_number, read_by=("fit",), stacked=ANY
     )
-    keep_best: bool = setting(default=False, check=_anything, read_by=("fit",), stacked=ANY)
+    keep_best: bool = setting(
+        default=False, check=checks.check_switch, read_by=("fit",), stacked=ANY
+    )
     # A board outside any training draws itself, so that nothing is without effect.
     display: bool | str | None = place(default=None, check=_anything, read_by=())
     sinks: Sequence[Sink] = place(default=(), check=_check_sinks, read=_as_list, read_by=("fit",))

@@ -24,7 +24,7 @@ def finite(value: Any) -> Any:
 
 def check_path(value: Any, name: str, example: str) -> None:
     """Raises ConfigError unless `value` can be the path of a file or folder."""
-    if not isinstance(value, str | os.PathLike) or "\0" in str(value):
+    if not isinstance(value, str | os.PathLike) or not str(value) or "\0" in str(value):
         raise ConfigError(
             f"{name} must be a text or a path, such as {example!r}, but it is {value!r:.60}."
         )

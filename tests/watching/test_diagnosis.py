@@ -893,6 +893,20 @@ def test_a_tensor_of_the_model_that_is_infinite_at_first_is_named(make, what, pl
     assert found.edit == f"give {what.split()[1]} finite numbers where it is made or initialized."
 
 
+def test_a_frozen_parameter_is_named_and_not_another_that_may_be_infinite():
+    class Masked(Layers):
+        def __init__(self):
+            super().__init__()
+            self.mask = nn.Parameter(torch.tensor([math.inf, 1.0]), requires_grad=False)
+            self.scale = nn.Parameter(torch.tensor([1.0, math.nan, 1, 1]), requires_grad=False)
+
+        def forward(self, X):
+            return super().forward(X * self.scale) + 0 * self.mask.clamp(max=1).sum()
+
+    found = examined(Masked(), Blobs())
+    assert "The tensor scale of the model holds nan at scale[1]" in found.reason
+
+
 def test_a_parameter_that_a_sink_spoils_between_two_steps_is_named(monkeypatch):
     class Spoils(Sink):
         def end_epoch(self, trainer):

@@ -19,7 +19,13 @@ from torch.nn.parameter import is_lazy
 from gradbook.data import Batch, copy_batch
 from gradbook.execution import Precision
 from gradbook.labels import is_loss
-from gradbook.lookalikes import groups_of, keeping_gradients, model_tensors, trained_tensors
+from gradbook.lookalikes import (
+    groups_of,
+    keeping_gradients,
+    model_tensors,
+    parameters_of,
+    trained_tensors,
+)
 from gradbook.resume import snapshot
 from gradbook.resume.loader import ResumableLoader, Split
 from gradbook.schedules import learning_rate
@@ -335,11 +341,12 @@ class Repetition:
 
 
 def _changed_by_steps(trainer: Any) -> dict[str, torch.Tensor]:
-    """The tensors that a step changes, by name; those that are trained first, and not detached."""
+    """The tensors that a step may change, by name: themselves, and those that are trained first."""
     model = trainer.model
-    trained = trained_tensors(model, trainer.optim)
     buffers = dict(model.named_buffers()) if isinstance(model, nn.Module) else {}
-    named = trained | model_tensors(model) | buffers | trained
+    # The last come in the place of what `model_tensors` gives detached.
+    named = trained_tensors(model, trainer.optim) | model_tensors(model)
+    named |= buffers | parameters_of(model)
     return {name: tensor for name, tensor in named.items() if not is_lazy(tensor)}
 
 
