@@ -1,3 +1,5 @@
+from collections import namedtuple
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,7 +10,7 @@ from tests.small import Data
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradbook.data import DataModule, TensorLoader, as_tensor, copy_batch, giving_copies
+from gradbook.data import DataModule, TensorLoader, as_tensor, copy_batch, giving_copies, to_device
 from gradbook.errors import ConfigError, DataError
 from gradbook.models import SoftmaxRegression
 from gradbook.trainer import Trainer
@@ -228,6 +230,17 @@ def test_a_copy_has_the_form_of_the_batch():
     assert (type(again), again[1], again[3]) == (tuple, [1, "a"], None)
     assert type(again[2]) is type(packed)
     assert again[2].data.data_ptr() != packed.data.data_ptr()
+
+
+def test_a_batch_on_another_device_has_its_form():
+    Pair = namedtuple("Pair", "X y")
+    packed = nn.utils.rnn.pack_sequence([torch.ones(2), torch.ones(1)])
+    batch = (Pair(torch.zeros(2), [torch.zeros(1), "a"]), {"X": (torch.zeros(1),)}, packed, None)
+    pair, named, again, nothing = moved = to_device(batch, torch.device("meta"))
+    assert (type(moved), type(pair), type(pair.y), type(named["X"])) == (tuple, Pair, list, tuple)
+    assert {pair.X.device.type, pair.y[0].device.type, named["X"][0].device.type} == {"meta"}
+    assert (pair.y[1], nothing) == ("a", None)
+    assert (type(again), again.data.device.type) == (type(packed), "meta")
 
 
 def test_a_copy_passes_gradients_on_to_what_it_is_of():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from gradbook import Classifier, DataModule, Sink, Trainer
-from gradbook.errors import NotTrainedError
+from gradbook.errors import DataError, NotTrainedError
 from gradbook.resume import snapshot
 from gradbook.seeds import random_state, restore_random_state, seed_everything
 from gradbook.training import Training
@@ -95,6 +95,16 @@ def test_a_trainer_that_has_trained_nothing_has_answers_all_the_same():
     for name in ("history", "best"):
         with pytest.raises(NotTrainedError, match=f"Trainer.{name} is not known yet"):
             getattr(trainer, name)
+
+
+def test_after_a_fit_that_was_refused_the_best_is_missed_of_that_fit():
+    trainer = Trainer(1, display="off")
+    trainer.fit(Net(), Blobs())
+    assert trainer.best.epoch == 1
+    with pytest.raises(DataError):
+        trainer.fit(Net(), 5)
+    with pytest.raises(NotTrainedError, match="because its last training has not come to a first"):
+        _ = trainer.best
 
 
 def test_a_fork_goes_on_to_the_last_bit_as_its_training_does():

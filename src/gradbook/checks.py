@@ -576,6 +576,11 @@ def is_model(value: Any) -> bool:
     return hasattr(value, "training_step") or issubclass(Class, nn.Module)
 
 
+def model_first(data: Any) -> str:
+    """What to add to an error about data that are a model."""
+    return " The model comes first, and then the data." if is_model(data) else ""
+
+
 def _called(value: Any) -> str:
     if isinstance(value, type):
         return f"the class {value.__name__}"

@@ -5,6 +5,7 @@ Book: 3.2.3 (oo-design-data).
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
-from gradbook.checks import check_whole_number, describe, only_a_class
+from gradbook.checks import check_whole_number, describe, model_first, only_a_class
 from gradbook.errors import DataError
 from gradbook.hparams import HyperParameters
 
@@ -285,7 +286,7 @@ def as_data(given: Any, call: str = "fit") -> Any:
     raise DataError(
         f"{call}() needs data, but got {kind}{describe(given):.80}. Give a gradbook.DataModule; or "
         f"inputs and labels, `(X, y)`; or a data set of PyTorch; or minibatches, such as a "
-        f"DataLoader; or two of these, `(train, val)`."
+        f"DataLoader; or two of these, `(train, val)`.{model_first(given)}"
     )
 
 
@@ -457,14 +458,10 @@ def _not_numbers(values: Any, array: Any, name: str, is_label: bool) -> str:
 
 
 def to_device(value: Any, device: torch.device) -> Any:
-    """A tensor, or tensors in lists, tuples and dictionaries, on `device`."""
-    if isinstance(value, torch.Tensor):
+    """A batch on `device`: whatever has a method `to`, also in lists, tuples and dictionaries."""
+    if callable(getattr(value, "to", None)):
         return value.to(device)
-    if isinstance(value, list | tuple):
-        return [to_device(item, device) for item in value]
-    if isinstance(value, dict):
-        return {key: to_device(item, device) for key, item in value.items()}
-    return value
+    return _in_each(value, partial(to_device, device=device))
 
 
 def copy_batch(value: Any, device: torch.device | None = None) -> Any:
@@ -477,11 +474,16 @@ def copy_batch(value: Any, device: torch.device | None = None) -> Any:
         return value.to(value.device if device is None else device, copy=True)
     if isinstance(value, np.ndarray):
         return value.copy()
+    if callable(getattr(value, "clone", None)):
+        return value.clone()
+    return _in_each(value, partial(copy_batch, device=device))
+
+
+def _in_each(value: Any, do: Callable[[Any], Any]) -> Any:
+    """A list, tuple or dictionary anew, with what `do` makes of each item; others as they are."""
     if isinstance(value, list | tuple):
-        items = [copy_batch(item, device) for item in value]
+        items = [do(item) for item in value]
         if hasattr(value, "_fields"):
             return type(value)(*items)
         return items if isinstance(value, list) else tuple(items)
-    if isinstance(value, dict):
-        return {key: copy_batch(item, device) for key, item in value.items()}
-    return value.clone() if callable(getattr(value, "clone", None)) else value
+    return {key: do(item) for key, item in value.items()} if isinstance(value, dict) else value

@@ -161,9 +161,12 @@ class Trainer(Settings):
                 raise AttributeError(
                     f"{Class!r} object has no attribute {name!r}", name=name, obj=self
                 )
+            why = "this trainer has trained nothing"
+            if self.training is not None:
+                why = "its last training has not come to a first step"
             raise NotTrainedError(
-                f"{Class}.{name} is not known yet, because this trainer has trained nothing. Call "
-                f"`trainer.fit(model, data)` first.",
+                f"{Class}.{name} is not known yet, because {why}. Call `trainer.fit(model, data)` "
+                f"first.",
                 name=name,
                 obj=self,
             )

@@ -17,7 +17,9 @@ from gradbook import (
 )
 from gradbook.board import ProgressBoard
 from gradbook.errors import BatchError, DataError
+from gradbook.experiments.edge_of_stability import edge_of_stability
 from gradbook.experiments.graphs import graph
+from gradbook.experiments.rate_range import lr_range
 from gradbook.experiments.trial import (
     batch_size_of,
     copy_of,
@@ -144,7 +146,7 @@ def test_random_numbers_are_those_of_before():
     generator = torch.Generator().manual_seed(3)
     loader = DataLoader(TensorDataset(torch.arange(6)), 2, shuffle=True, generator=generator)
     before, state = torch.get_rng_state(), generator.get_state()
-    with measuring(loader) as batches:
+    with measuring(loader, "sharpness") as batches:
         list(batches)
         torch.rand(1)
         assert not torch.equal(generator.get_state(), state)
@@ -162,5 +164,15 @@ def test_only_ctrl_c_ends_an_experiment_with_what_it_has():
 def test_a_model_in_the_place_of_the_data_is_told_where_it_stands():
     with pytest.raises(DataError, match="The model comes first, and then the data"):
         one_batch(LinearRegression(0.1))
-    with pytest.raises(DataError, match="The model comes first"), measuring(LinearRegression(0.1)):
-        pass
+    for call in (lr_range, edge_of_stability):
+        with pytest.raises(DataError, match=rf"(?s)^{call.__name__}\(\) needs data.* The model"):
+            call(LinearRegression(0.1), LinearRegression(0.1))
+
+
+def test_data_whose_loader_is_none_are_told_what_it_gave():
+    class Without(DataModule):
+        def get_dataloader(self, train):
+            return None
+
+    with pytest.raises(DataError, match=r"train_dataloader\(\) gave a NoneType, which gives no"):
+        lr_range(LinearRegression(0.1), Without())

@@ -161,6 +161,8 @@ def test_what_can_be_iterated_over_may_be_one_value():
         ({"seed": [0.5]}, "seed"),
         ({"seed": [2**32]}, "4294967296"),
         ({"batch_size": ["big"]}, "batch_size must be a number"),
+        ({"keep_best": [True, "no"]}, "keep_best must be True or False"),
+        ({"lr": [0.1, 0.2], "compile": "no"}, "compile must be True or False"),
         ({"display": "off"}, "is a setting of the sweep as a whole"),
         ({"run": "runs"}, "is a setting of the sweep as a whole"),
         ({"lr": [0.1], "num_samples": 0}, "num_samples"),

@@ -194,7 +194,7 @@ def edge_of_stability(
     values: list[float] = []
     losses: list[float] = []
     status = "finished"
-    with measuring(data) as loader, Interrupts() as interrupts:
+    with measuring(data, "edge_of_stability") as loader, Interrupts() as interrupts:
         trial = copy_to_try(model, loader)
         landscape = Landscape(trial, loader, num_examples, seed)
         vector = landscape.random_vector(seed)

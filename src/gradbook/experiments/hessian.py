@@ -285,7 +285,7 @@ def sharpness(
     """
     check_positive(tolerance, "tolerance")
     check_whole_number(max_products, "max_products", at_least=1)
-    with measuring(data) as loader:
+    with measuring(data, "sharpness") as loader:
         trial = copy_to_try(model, loader)
         optimizer, lr, critical_of = _read_optimizer(trial)
         landscape = Landscape(trial, loader, num_examples, seed)

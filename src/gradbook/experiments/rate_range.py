@@ -181,7 +181,7 @@ def lr_range(
     rates: list[float] = []
     losses: list[float] = []
     status = "finished"
-    with measuring(data) as loader, Interrupts() as interrupts:
+    with measuring(data, "lr_range") as loader, Interrupts() as interrupts:
         trial = copy_to_try(model, loader)
         optimizer, set_rate = _optimizer_of(trial)
         trial.trainer.optim = optimizer

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils.data import Dataset
 
 from gradbook.board import ProgressBoard
-from gradbook.checks import is_model, missing_loss, only_a_class
+from gradbook.checks import missing_loss, model_first
 from gradbook.data import TensorLoader, as_data, copy_batch, giving_copies, to_device
 from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
@@ -101,13 +100,15 @@ def _stand_in(loader: Any) -> Trainer:
 
 
 @contextmanager
-def measuring(data: Any) -> Iterator[Any]:
+def measuring(data: Any, call: str) -> Iterator[Any]:
     """The training batches of `data`; afterwards every random generator is as it was before.
 
-    `data` is a DataModule; a tuple of tensors (inputs..., labels), which are one batch; or else
-    what `as_data` takes.
+    Args:
+        data: A DataModule; a tuple of tensors (inputs..., labels), which are one batch; or else
+            what `as_data` takes.
+        call: The function, for errors.
     """
-    loader = _training_batches(data)
+    loader = _training_batches(data, call)
     generators = generators_in([data, *parts_of(loader)])
     state = random_state(generators)
     try:
@@ -116,33 +117,19 @@ def measuring(data: Any) -> Iterator[Any]:
         restore_random_state(state, generators)
 
 
-def _training_batches(data: Any) -> Any:
-    if isinstance(data, type):
-        raise DataError(f"Data are needed, but {only_a_class(data)}")
-    if hasattr(data, "train_dataloader"):
-        loader = data.train_dataloader()
-    elif isinstance(data, tuple) and data and all(isinstance(t, torch.Tensor) for t in data):
-        loader = TensorLoader(data, max(1, len(data[-1])))
-    elif isinstance(data, Dataset | tuple):  # or a training and a validation set
-        loader = as_data(data).train_dataloader()
-    else:
-        loader = data
-    if hasattr(loader, "__next__"):
+def _training_batches(data: Any, call: str) -> Any:
+    if isinstance(data, tuple) and data and all(isinstance(t, torch.Tensor) for t in data):
+        return TensorLoader(data, max(1, len(data[-1])))
+    loader = as_data(data, call).train_dataloader()
+    is_once = hasattr(loader, "__next__")
+    if is_once or not hasattr(loader, "__iter__"):
         given = f"{type(data).__name__}.train_dataloader() gave" if loader is not data else "got"
         raise DataError(
-            f"Data are needed several times, but {given} a {type(loader).__name__}, which "
-            f"gives its batches only once. Make a list of them, or a loader."
-        )
-    if not hasattr(loader, "__iter__") or isinstance(loader, torch.Tensor | str | dict):
-        raise DataError(
-            f"Data are a DataModule, a tuple of tensors (X, y), a data set of PyTorch, or a list "
-            f"or loader of batches, but got {data!r:.80}.{_after_the_model(data)}"
+            f"{call}() needs data several times, but {given} a {type(loader).__name__}, which "
+            f"gives {'its batches only once' if is_once else 'no batches'}. Make a list of them, "
+            f"or a loader."
         )
     return giving_copies(loader)
-
-
-def _after_the_model(given: Any) -> str:
-    return " The model comes first, and then the data." if is_model(given) else ""
 
 
 def one_batch(batch: Any) -> Any:
@@ -154,7 +141,7 @@ def one_batch(batch: Any) -> Any:
     if isinstance(batch, type) or not hasattr(loader, "__iter__"):
         raise DataError(
             f"A batch (X, y) is needed, or a DataModule or an iterable that gives one, but got "
-            f"{batch!r:.80}.{_after_the_model(batch)}"
+            f"{batch!r:.80}.{model_first(batch)}"
         )
     found = first_batch(loader)
     if found is None:
