@@ -17,7 +17,7 @@ from gradbook import (
 )
 from gradbook.board import ProgressBoard
 from gradbook.errors import BatchError, DataError
-from gradbook.experiments.edge_of_stability import edge_of_stability
+from gradbook.experiments.hessian import sharpness
 from gradbook.experiments.graphs import graph
 from gradbook.experiments.rate_range import lr_range
 from gradbook.experiments.trial import (
@@ -164,7 +164,7 @@ def test_only_ctrl_c_ends_an_experiment_with_what_it_has():
 def test_a_model_in_the_place_of_the_data_is_told_where_it_stands():
     with pytest.raises(DataError, match="The model comes first, and then the data"):
         one_batch(LinearRegression(0.1))
-    for call in (lr_range, edge_of_stability):
+    for call in (lr_range, sharpness):
         with pytest.raises(DataError, match=rf"(?s)^{call.__name__}\(\) needs data.* The model"):
             call(LinearRegression(0.1), LinearRegression(0.1))
 

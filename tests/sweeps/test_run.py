@@ -32,6 +32,8 @@ from gradbook.cli import main
 from gradbook.errors import ConfigError
 from gradbook.runs.recorder import locked
 from gradbook.sweeps import load, log_range, sweep
+from gradbook.sweeps import run as runner
+from gradbook.sweeps.plan import Plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("blank_figures")]
 
@@ -91,6 +93,15 @@ class Stopping(Net):
 
 def run(Model=Net, data=Blobs, **settings):
     return sweep(Model, data, **{"max_epochs": 2, "on": "here", "display": "off", **settings})
+
+
+def test_thousands_of_settings_are_told_apart_without_comparing_each_with_each(monkeypatch):
+    compared = []
+    monkeypatch.setattr(runner, "are_equal", lambda a, b: compared.append(a) or a == b)
+    plan = Plan(Net, Blobs, {"num_hiddens": list(range(1, 1001)), "seed": [0, 1]})
+    members = [plan.member(i, v, Path()) for i, v in enumerate(plan.combinations())]
+    assert runner._settings_of(members) == [i // 2 for i in range(2000)]
+    assert len(compared) == 1000
 
 
 def finals(done):

@@ -13,6 +13,7 @@ from gradbook.errors import ConfigError
 from gradbook.sweeps.values import (
     Range,
     grid,
+    grouped,
     is_swept,
     lin_range,
     log_range,
@@ -151,3 +152,16 @@ def test_a_range_ends_where_a_float_does(make):
 
 def test_a_column_of_a_table_names_several_values():
     assert is_swept(pd.Series([0.1, 0.5]))
+
+
+def test_only_what_has_the_same_key_is_compared():
+    compared = []
+
+    def are_alike(one, other):
+        compared.append((one, other))
+        return one == other
+
+    groups = grouped([3, "a", 4, "b", 3, "a"], are_alike, key=type)
+    assert groups == [[3, 3], ["a", "a"], [4], ["b"]]
+    assert compared == [(3, 4), ("a", "b"), (3, 3), ("a", "a")]
+    assert grouped([1, 12, 2], key=lambda n: len(str(n))) == [[1, 2], [12]]

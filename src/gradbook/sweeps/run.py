@@ -242,20 +242,14 @@ def _items(pending: Sequence[Member], stack: bool) -> tuple[list[list[Member]], 
         key for member in pending for key, value in member.values.items() if type(value) is float
     } | {"seed"}
 
-    def are_alike(one: Member, other: Member) -> bool:
-        return kept[one.index] == kept[other.index]
+    def form(member: Member) -> str:
+        kept = {k: plain(v) for k, v in member.values.items() if k not in left_out}
+        return repr((kept, member.resume is not None))
 
-    kept = {
-        member.index: (
-            {k: plain(v) for k, v in member.values.items() if k not in left_out},
-            member.resume is not None,
-        )
-        for member in pending
-    }
     items: list[list[Member]] = []
     reasons: dict[int, str] = {}
     with contextlib.closing(MadeData()) as made:
-        for group in grouped(pending, are_alike):
+        for group in grouped(pending, key=form):
             reason = reason_alone(group, made) if len(group) > 1 else None
             if reason is None:
                 items.append(group)
@@ -288,7 +282,11 @@ def _settings_of(members: Sequence[Member]) -> list[int]:
     def are_alike(one: Member, other: Member) -> bool:
         return all(are_equal(one.values[name], other.values[name]) for name in names)
 
-    settings = grouped(members, are_alike)
+    def plain_values(member: Member) -> tuple[Any, ...]:
+        values = (member.values[name] for name in names)
+        return tuple(v if isinstance(v, int | float | str) else None for v in values)
+
+    settings = grouped(members, are_alike, plain_values)
     places = {member.index: place for place, own in enumerate(settings) for member in own}
     return [places[member.index] for member in members]
 

@@ -3,7 +3,8 @@
 import math
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, MappingView, Sequence, Set
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any, TypeVar
@@ -173,13 +174,27 @@ def without(values: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != name}
 
 
-def grouped(items: Iterable[T], are_alike: Callable[[T, T], bool]) -> list[list[T]]:
-    """The items in groups, in order: each joins the first group whose first one it is like."""
+def grouped(
+    items: Iterable[T],
+    are_alike: Callable[[T, T], bool] = lambda one, other: True,
+    key: Callable[[T], Hashable] = lambda item: None,
+) -> list[list[T]]:
+    """The items in groups, in order: each joins the first group whose first one it is like.
+
+    Args:
+        items: The items.
+        are_alike: Whether two belong together; without it, those of the same key do.
+        key: What those that belong together have alike; only such are compared, so that thousands
+            of groups take no time.
+    """
     groups: list[list[T]] = []
+    of_key: defaultdict[Hashable, list[list[T]]] = defaultdict(list)
     for item in items:
-        group = next((group for group in groups if are_alike(group[0], item)), None)
+        near = of_key[key(item)]
+        group = next((group for group in near if are_alike(group[0], item)), None)
         if group is None:
             groups.append(group := [])
+            near.append(group)
         group.append(item)
     return groups
 
