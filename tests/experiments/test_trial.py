@@ -17,8 +17,8 @@ from gradbook import (
 )
 from gradbook.board import ProgressBoard
 from gradbook.errors import BatchError, DataError
-from gradbook.experiments.hessian import sharpness
 from gradbook.experiments.graphs import graph
+from gradbook.experiments.hessian import sharpness
 from gradbook.experiments.rate_range import lr_range
 from gradbook.experiments.trial import (
     batch_size_of,

@@ -4,7 +4,16 @@ import math
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import (
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MappingView,
+    Sequence,
+    Set,
+)
 from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any, TypeVar
