@@ -32,6 +32,8 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
+from gradbook.libraries import is_library
+
 #: The most things kept in one attribute: of a model, and of anything else, which may be data.
 LONGEST, LONGEST_OF_DATA = 100_000, 1_000
 #: A tensor or an array of a model with more elements than this is not kept.
@@ -167,8 +169,7 @@ def is_learners(Class: type) -> bool:
     if root == "__main__" or file is None:  # a script, a notebook, or what is built into Python
         return root not in sys.stdlib_module_names
     # By its place, because a learner's file may be called test.py, as one of Python's own is.
-    is_installed = {"site-packages", "dist-packages"} & set(file.split(os.sep))
-    return not is_installed and not file.startswith(os.path.dirname(os.__file__) + os.sep)
+    return not is_library(file)
 
 
 def _is_entered(Class: type) -> bool:

@@ -198,7 +198,7 @@ def _of_model(model: Any) -> dict[int, tuple[str, torch.Tensor]]:
     found = _reachable(model, "")
     for Class in type(model).__mro__:
         for function in vars(Class).values():
-            if isinstance(function, types.FunctionType) and not _is_library(function.__module__):
+            if isinstance(function, types.FunctionType) and not _is_closed(function.__module__):
                 for name, value in _outside(function):
                     if isinstance(value, torch.Tensor | nn.Module | list | tuple | dict):
                         found = {**_reachable(value, name), **found}
@@ -262,7 +262,7 @@ def _items_of(value: Any, name: str, longest: int | None) -> Iterator[tuple[Any,
         if isinstance(function, types.FunctionType):
             yield from ((variable, name) for variable in closed_over(function).values())
         yield getattr(value, "__self__", None), name
-    elif not _is_library(type(value).__module__) or hasattr(value, "param_groups"):
+    elif not _is_closed(type(value).__module__) or hasattr(value, "param_groups"):
         attributes = getattr(value, "__dict__", {})
     for key, item in list(attributes.items()):
         if key not in _NOT_ITS_OWN:
@@ -280,5 +280,6 @@ def _attribute(of: str, name: str) -> str:
     return f"{of}.{name}" if of else name
 
 
-def _is_library(module: str | None) -> bool:
+def _is_closed(module: str | None) -> bool:
+    """Whether nothing is looked for in objects and functions of such a module."""
     return (module or "").partition(".")[0] in ("torch", "numpy", "builtins")

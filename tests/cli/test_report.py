@@ -255,7 +255,3 @@ def test_an_overflow_that_no_option_explains_is_left_as_it_is():
 def test_a_lack_of_memory_is_told_with_what_needs_it(error, size, words, advice):
     text = report.describe(error, ["train", "mlp", *words])
     assert text.splitlines()[0] == f"There is not enough memory{size}. {advice}."
-
-
-def test_a_library_of_another_environment_is_one_too():
-    assert report._is_library(Path("/elsewhere/lib/python3.12/site-packages/torch/nn/linear.py"))

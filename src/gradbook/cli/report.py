@@ -1,24 +1,23 @@
 """What a command says: its result as text or JSON, errors, and warnings."""
 
 import json
-import math
 import os
 import re
 import signal
 import sys
-import sysconfig
 import textwrap
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TextIO
 
 from gradbook.errors import ConfigError, GradbookError, text_of, without_frames
 from gradbook.escape import printable
 from gradbook.interrupts import Terminated
+from gradbook.libraries import is_library
+from gradbook.storage import finite
 
 
 class UsageError(ConfigError):
@@ -50,24 +49,19 @@ class Outcome:
 
 
 def print_json(value: dict[str, Any], stream: TextIO) -> None:
-    """Writes one JSON object: a line of its own, or indented when a person reads it."""
+    """Writes one JSON object: a line of its own, or indented when a person reads it.
+
+    NaN and infinities are null there, sets lists, and what JSON does not have is text.
+    """
     indent = 2 if stream.isatty() else None
-    print(json.dumps(plain(value), indent=indent, allow_nan=False), file=stream, flush=True)
+    text = json.dumps(finite(value), indent=indent, allow_nan=False, default=_as_json)
+    print(text, file=stream, flush=True)
 
 
-def plain(value: Any) -> Any:
-    """`value` with nothing but what JSON has: NaN and infinities become null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int | str) or value is None:
-        return value
+def _as_json(value: Any) -> Any:
     if hasattr(value, "tolist"):  # a tensor or an array
-        return plain(value.tolist())
-    return str(value)
+        return finite(value.tolist())
+    return finite(list(value)) if isinstance(value, set) else str(value)
 
 
 # Warnings
@@ -158,21 +152,13 @@ def learners_frames(error: BaseException) -> list[traceback.FrameSummary]:
     return [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and not _is_library(Path(frame.filename))
+        if not frame.filename.startswith("<") and not is_library(frame.filename)
     ]
 
 
 def wants_traceback(arguments: list[str]) -> bool:
     """Whether whole tracebacks were asked for."""
     return "--traceback" in arguments or os.environ.get("GRADBOOK_DEBUG", "0") not in ("", "0")
-
-
-def _is_library(path: Path) -> bool:
-    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib")]
-    libraries += [sysconfig.get_path("platlib"), str(Path(__file__).parents[1])]
-    if {"site-packages", "dist-packages"} & set(path.parts):  # of another environment, perhaps
-        return True
-    return any(path.is_relative_to(library) for library in libraries)
 
 
 #: What PyTorch and Python say when there is too little memory.

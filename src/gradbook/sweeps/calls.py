@@ -69,7 +69,11 @@ def library_of(module: Any) -> str:
 
 
 def is_foreign(module: Any) -> bool:
-    """Whether code of such a module is a learner's, and of no library that is known."""
+    """Whether code of such a module is a learner's, or of a library that is not known.
+
+    Of both it is not known what they do, so that a file's place, as `libraries.is_library` looks
+    at it, does not tell.
+    """
     library = library_of(module)
     return library not in LIBRARIES and not _is_standard(library)
 

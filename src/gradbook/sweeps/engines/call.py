@@ -7,21 +7,19 @@ classes of a notebook, of a script or of a learner's file in the same way.
 import os
 import pickle
 import sys
-import sysconfig
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from importlib.machinery import PathFinder
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import cloudpickle
 
 from gradbook.errors import GradbookError, told
+from gradbook.libraries import is_library
 
 #: What tells the libraries under NumPy and PyTorch how many threads to use, when they are loaded.
 THREAD_VARIABLES = (
@@ -141,7 +139,7 @@ def describe(error: BaseException) -> str:
     """An exception, and the last line of the caller's own code on the way to it."""
     text = told(error).removesuffix(": ")
     frames = list(traceback.extract_tb(error.__traceback__))
-    own = [frame for frame in frames if not _is_library(frame.filename)]
+    own = [frame for frame in frames if not is_library(frame.filename)]
     if not own and isinstance(error, GradbookError):  # which says all there is to say
         return text
     place = "".join(f" ({frame.filename}, line {frame.lineno})" for frame in (own or frames)[-1:])
@@ -178,7 +176,7 @@ def _own_modules() -> Iterator[ModuleType]:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
         ours = name.partition(".")[0] in ("gradbook", "d2l", "gradbook_standin", "__main__")
-        if not isinstance(module, ModuleType) or not file or ours or _is_library(file):
+        if not isinstance(module, ModuleType) or not file or ours or is_library(file):
             continue
         if module.__name__ == name:  # not one that goes by a second name as well
             yield module
@@ -189,13 +187,3 @@ def _is_importable(module: ModuleType) -> bool:
     top = module.__name__.partition(".")[0]
     spec = PathFinder.find_spec(top, search_path())
     return spec is not None and (top != module.__name__ or spec.origin == module.__file__)
-
-
-@cache  # for each call all modules are looked at
-def _is_library(file: str) -> bool:
-    path = Path(file)
-    if {"site-packages", "dist-packages"} & set(path.parts):
-        return True
-    libraries = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
-    libraries += [str(Path(__file__).parents[2]), "<frozen"]
-    return any(file.startswith(library) for library in libraries)

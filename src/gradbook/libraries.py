@@ -1,0 +1,17 @@
+"""Whose code it is, told by its file: a learner's, or Python's, an installed library's or ours."""
+
+import sysconfig
+from functools import lru_cache
+from pathlib import Path
+
+_FOLDERS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+_FOLDERS.append(str(Path(__file__).parent))
+
+
+@lru_cache(maxsize=4096)  # a sweep asks for every module that is loaded
+def is_library(file: str) -> bool:
+    """Whether a file of code is Python's own, an installed library's or ours."""
+    path = Path(file)
+    if {"site-packages", "dist-packages"} & set(path.parts):  # of another environment, perhaps
+        return True
+    return file.startswith("<frozen") or any(map(path.is_relative_to, _FOLDERS))
