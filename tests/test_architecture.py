@@ -18,7 +18,7 @@ SOURCE = Path(gradbook.__file__).parent
 #: A file may import from lower floors only; a package may also import within itself.
 FLOORS = {
     -1: {"escape", "lazy", "upward"},
-    0: {"errors", "libraries"},
+    0: {"errors", "libraries", "table"},
     1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices"}
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
-from gradbook.escape import on_one_line
 from gradbook.labels import higher_is_better, is_loss
 from gradbook.record import Meter, Metric, Sink, data_frame, meters_from_plain, meters_to_plain
+from gradbook.table import Table
 from gradbook.upward import above
 
 if TYPE_CHECKING:
@@ -80,34 +80,24 @@ class History(Sink):
     def __repr__(self) -> str:
         if not self.rows:
             return "History: no finished epoch"
-        return "\n".join(self.lines(self.rows))
+        return repr(self.table(self.rows))
 
-    def lines(self, rows: Sequence[Mapping[str, float]]) -> list[str]:
-        """Some of the epochs as the lines of a table, below a line of names.
+    def _repr_html_(self) -> str:
+        """The same as a table of a notebook."""
+        return self.table(self.rows)._repr_html_() if self.rows else f"<p>{self!r}</p>"
+
+    def table(self, rows: Sequence[Mapping[str, float]]) -> Table:
+        """Some of the epochs as a table.
 
         Args:
             rows: Those of `rows` that are wanted.
         """
-        cells = self._cells(rows)
-        widths = [max(10, *map(len, column)) for column in zip(*cells, strict=True)]
-        return [
-            "  ".join(f"{cell:>{width}}" for cell, width in zip(line, widths, strict=True))
-            for line in cells
+        labels = self.labels
+        cells = [
+            [f"{row['epoch']:.0f}", *(f"{row.get(label, math.nan):.4g}" for label in labels)]
+            for row in rows
         ]
-
-    def _repr_html_(self) -> str:
-        """The same as a table of a notebook."""
-        if not self.rows:
-            return f"<p>{self!r}</p>"
-        head, *body = self._cells(self.rows)
-        lines = ["<thead>" + _html_row("th", head) + "</thead>", "<tbody>"]
-        lines += [_html_row("td", line) for line in body]
-        return "<table>" + "\n".join([*lines, "</tbody>"]) + "</table>"
-
-    def _cells(self, rows: Sequence[Mapping[str, float]]) -> list[list[str]]:
-        names = ["epoch", *self.labels]
-        body = [[_cell(name, row.get(name, math.nan)) for name in names] for row in rows]
-        return [list(map(on_one_line, names)), *body]
+        return Table(["epoch", *labels], cells)
 
     def to_pandas(self) -> "pandas.DataFrame":
         """The epochs as a DataFrame with a column for each label, indexed by "epoch"."""
@@ -269,13 +259,3 @@ def num_classes_of(model: Any) -> int | None:
         if isinstance(count, int) and not isinstance(count, bool) and count >= 1:
             return max(2, count)
     return None
-
-
-def _cell(label: str, value: float) -> str:
-    return f"{value:.0f}" if label == "epoch" else f"{value:.4g}"
-
-
-def _html_row(tag: str, cells: Sequence[str]) -> str:
-    from html import escape
-
-    return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"

@@ -56,7 +56,7 @@ def test_it_is_said_why_the_chart_and_the_table_end_with_other_values(shown):
     said = "\nThe chart shows means over parts of an epoch, the table means over whole epochs.\n"
     told = shown()
     assert said in told
-    assert told.index(said) < told.index("     epoch  train_loss")
+    assert told.index(said) < told.index("epoch  train_loss")
 
 
 def test_what_is_not_known_is_left_out(shown):
@@ -155,13 +155,13 @@ def test_a_terminal_without_unicode_gets_ascii(capsys, monkeypatch):
 def test_the_epochs_are_a_table(shown):
     make_run()
     told = shown()
-    assert "     epoch  train_loss    val_loss     val_acc\n         1" in told
+    assert "epoch  train_loss  val_loss  val_acc\n    1" in told
     assert "more epochs" not in told
 
 
 def test_many_epochs_are_shortened_in_the_middle(shown):
     make_run(metrics=metrics_of(epochs=40))
-    numbers = [line.split()[0] for line in shown().split("     epoch ")[1].splitlines()[1:13]]
+    numbers = [line.split()[0] for line in shown().split("epoch  train_loss")[1].splitlines()[1:13]]
     assert numbers == ["1", "2", "3", "4", "5", "...", "35", "36", "37", "38", "39", "40"]
 
 

@@ -10,10 +10,10 @@ from torch import nn
 from torchmetrics.functional import classification as oracle
 
 from gradbook import Classifier, DataModule, SoftmaxRegression, SoftmaxRegressionScratch
-from gradbook.display.table import Table
 from gradbook.errors import BatchError, ConfigError, DataError, ModelError
 from gradbook.inspection import ClassifierReport, inspect
 from gradbook.inspection.classification import NUM_KEPT, class_names, gives_probabilities
+from gradbook.table import Table
 
 
 def report_on(points, given, logits, labels, **kwargs):

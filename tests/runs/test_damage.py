@@ -14,13 +14,13 @@ from tests.runs.folders import facts_of, make_run, metrics_of
 
 from gradbook import checkpoint
 from gradbook.cli.entry import main
-from gradbook.display.table import Table
 from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
 from gradbook.inspection.images import read_image
 from gradbook.record import Metric
 from gradbook.runs.stored import load
 from gradbook.sweeps.format import write_sweep
 from gradbook.sweeps.results import load as load_sweep
+from gradbook.table import Table
 
 
 def truncate(path):

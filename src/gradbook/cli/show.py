@@ -172,11 +172,10 @@ def _results(stored: StoredRun) -> list[str]:
             lines += [CHART_AND_TABLE, ""]
     rows = stored.history.rows
     num_hidden = len(rows) - _NUM_FIRST - _NUM_LAST if len(rows) > _MANY_EPOCHS else 0
+    listed = [*rows[:_NUM_FIRST], *rows[-_NUM_LAST:]] if num_hidden else rows
+    epochs = repr(stored.history.table(listed) if rows else stored.history).splitlines()
     if num_hidden:
-        epochs = stored.history.lines([*rows[:_NUM_FIRST], *rows[-_NUM_LAST:]])
-        epochs.insert(1 + _NUM_FIRST, f"{'...':>10}  {num_hidden} more epochs")
-    else:
-        epochs = str(stored.history).splitlines()
+        epochs.insert(1 + _NUM_FIRST, f"{'...':>5}  {num_hidden} more epochs")
     lines += epochs
     if stored.best:
         bests = stored.best.values()

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Any
 
 from gradbook.cli.options import show
-from gradbook.display.table import Table
 from gradbook.runs.stored import StoredRun
 from gradbook.storage import as_word
+from gradbook.table import Table
 
 
 def table(columns: Mapping[str, Sequence[str]]) -> list[str]:

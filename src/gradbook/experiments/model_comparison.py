@@ -17,7 +17,6 @@ from torch import nn
 from gradbook import checks, double_softmax
 from gradbook.data import Batch, copy_batch, to_device
 from gradbook.devices import cpu
-from gradbook.display.table import Table
 from gradbook.errors import BatchError, ConfigError, ModelError
 from gradbook.escape import printable
 from gradbook.experiments.tensor_comparison import (
@@ -33,6 +32,7 @@ from gradbook.record import data_frame
 from gradbook.resume.snapshot import fill
 from gradbook.schedules import read_optimizers
 from gradbook.seeds import random_state, restore_random_state, untouched_generators
+from gradbook.table import Table
 
 if TYPE_CHECKING:
     import pandas

@@ -22,11 +22,11 @@ from gradbook.checks import (
     is_one_of,
 )
 from gradbook.data import Batch
-from gradbook.display.table import Table
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.inspection import pictures
 from gradbook.inspection.calibration import Calibration
 from gradbook.module import Classifier, Module
+from gradbook.table import Table
 
 if TYPE_CHECKING:
     import numpy as np

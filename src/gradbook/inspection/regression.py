@@ -12,10 +12,10 @@ import torch
 
 from gradbook.checks import check_targets
 from gradbook.data import Batch
-from gradbook.display.table import Table
 from gradbook.errors import ModelError
 from gradbook.inspection import pictures
 from gradbook.inspection.classification import explain_nonfinite
+from gradbook.table import Table
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.finding import Finding
-from gradbook.display.table import Table
 from gradbook.display.words import listed, settings_text, value_text
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
@@ -20,6 +19,7 @@ from gradbook.sweeps.format import PICTURE_FILES, SWEEP_FILE, read_sweep
 from gradbook.sweeps.member_results import MemberResult, SettingResult
 from gradbook.sweeps.picture import draw
 from gradbook.sweeps.values import without
+from gradbook.table import Table
 from gradbook.untrusted import inside
 from gradbook.verdicts import SettingsComparison, compare_settings
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.finding import Report
-from gradbook.display.table import Table
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.record import data_frame
+from gradbook.table import Table
 from gradbook.untrusted import inside, parsed, read_file
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow

@@ -1,6 +1,8 @@
+"""A table that a terminal and a notebook show alike."""
+
 import pytest
 
-from gradbook.display.table import Table
+from gradbook.table import Table
 
 
 def test_words_are_left_and_numbers_right():

@@ -31,17 +31,18 @@ class Table:
         return "\n".join("  ".join(map(format, line, forms)).rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
-        body = "\n".join(self._html_row("td", row) for row in self.rows)
-        head = self._html_row("th", self.heading)
-        return f"<table><thead>{head}</thead>\n<tbody>{body}</tbody></table>"
+        sides = self._sides()
+
+        def line(tag: str, cells: Sequence[str]) -> str:
+            shown = (
+                f'<{tag} style="text-align: {side}">{escape(on_one_line(cell))}</{tag}>'
+                for cell, side in zip(cells, sides, strict=True)
+            )
+            return f"<tr>{''.join(shown)}</tr>"
+
+        body = "\n".join(line("td", row) for row in self.rows)
+        return f"<table><thead>{line('th', self.heading)}</thead>\n<tbody>{body}</tbody></table>"
 
     def _sides(self) -> list[str]:
         columns = zip(self.heading, *self.rows, strict=True)
         return ["right" if all(map(_NUMBER.match, cells)) else "left" for _, *cells in columns]
-
-    def _html_row(self, tag: str, cells: Sequence[str]) -> str:
-        row = "".join(
-            f'<{tag} style="text-align: {side}">{escape(on_one_line(cell))}</{tag}>'
-            for cell, side in zip(cells, self._sides(), strict=True)
-        )
-        return f"<tr>{row}</tr>"
