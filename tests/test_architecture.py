@@ -23,7 +23,7 @@ FLOORS = {
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts", "alone", "lookalikes", "near_misses"},
-    3: {"settings", "module"},
+    3: {"settings", "module", "no_trace"},
     4: {"resume"},
     5: {"evaluation"},
     6: {"rehearsal", "steps"},

@@ -20,6 +20,12 @@ def layers_of(model: Any) -> list[Any]:
     return list(model.modules()) if isinstance(model, torch.nn.Module) else [model]
 
 
+def is_unshaped(layer: torch.nn.Module) -> bool:
+    """Whether a layer has no shape yet, as a lazy one before its first batch."""
+    tensors: list[Any] = [*layer._parameters.values(), *layer._buffers.values()]
+    return any(map(is_lazy, tensors))
+
+
 def named_parameters(model: Any) -> list[tuple[str, torch.Tensor]]:
     """The parameters that PyTorch knows by name; a model that only looks like ours has none."""
     return list(model.named_parameters()) if isinstance(model, torch.nn.Module) else []

@@ -21,8 +21,9 @@ from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError,
 from gradbook.evaluation import batches_of
 from gradbook.inspection.classification import class_names, classifies
 from gradbook.lookalikes import copied_model
+from gradbook.no_trace import untouched
 from gradbook.record import Sink
-from gradbook.rehearsal import begins_again, untouched
+from gradbook.rehearsal import begins_again
 from gradbook.resume.loader import always_the_same, parts_of
 from gradbook.seeds import generators_in, untouched_generators
 
