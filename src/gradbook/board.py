@@ -5,6 +5,7 @@ Book: 3.2.2 (oo-design-models).
 
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,7 @@ class ProgressBoard(HyperParameters):
         self.sinks: list[Sink] | None = None
         self.history: History | None = None
         self.trained = False
-        self.windows: dict[str, Meter] = {}
+        self.windows: defaultdict[str, Meter] = defaultdict(Meter)
         #: The labels of the points that `flush` made, each the last of its curve.
         self.provisional: list[str] = []
         self.is_flushing = False
@@ -137,9 +138,7 @@ class ProgressBoard(HyperParameters):
                 ) from None
         if self.history is not None:
             self.history.add(label, x, value)
-        window = self.windows.get(label)
-        if window is None:
-            window = self.windows[label] = Meter()
+        window = self.windows[label]
         window.add(x, value)
         try:
             if len(window) < every_n:
@@ -162,7 +161,7 @@ class ProgressBoard(HyperParameters):
             every_n: How many values make one point. Less than 1 counts as 1.
         """
         if self.history is not None:
-            self.history.meter(label).extend(xs, ys)
+            self.history.meters[label].extend(xs, ys)
         window = self.windows.pop(label, None) or Meter()
         window.extend(xs, ys)
         size = max(1, every_n)

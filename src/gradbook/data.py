@@ -77,7 +77,7 @@ class TensorLoader:
             return (slice(start, start + self.batch_size) for start in starts)
         # The order is drawn on the CPU, so that a seed gives the same batches on every device.
         order = torch.randperm(num_examples).to(self.tensors[0].device)
-        return iter(torch.split(order, self.batch_size))
+        return torch.split(order, self.batch_size)
 
     def first(self) -> Batch:
         """The first examples in their own order: a look at a batch that draws no random number."""

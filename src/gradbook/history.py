@@ -1,6 +1,7 @@
 """The exact means of a training's epochs, and where it first went wrong."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ class History(Sink):
         self.rows: list[dict[str, float]] = [dict(row) for row in rows]
         self.diverged: str | None = None
         self.undefined: dict[str, str] = {}
-        self.meters: dict[str, Meter] = {}
+        self.meters: defaultdict[str, Meter] = defaultdict(Meter)
         self.steps_per_epoch = self._num_val_batches = 0
         self.num_classes: int | None = None
         self.lr: float | None = None
@@ -138,14 +139,7 @@ class History(Sink):
 
     def add(self, label: str, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one raw value of the running epoch."""
-        self.meter(label).add(x, value)
-
-    def meter(self, label: str) -> Meter:
-        """The raw values of the running epoch."""
-        meter = self.meters.get(label)
-        if meter is None:
-            meter = self.meters[label] = Meter()
-        return meter
+        self.meters[label].add(x, value)
 
     def write(self, metric: Metric) -> None:
         """Looks, whenever a mean is known, whether training has gone wrong."""

@@ -5,6 +5,7 @@ costs one synchronisation per window, never one per step. PyTorch is loaded only
 read, because whoever looks at finished runs needs none of it.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -128,12 +129,13 @@ def meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
     }
 
 
-def meters_from_plain(plain: Mapping[str, "Mapping[str, torch.Tensor]"]) -> dict[str, Meter]:
-    """What `meters_to_plain` was given."""
-    meters = {}
+def meters_from_plain(
+    plain: Mapping[str, "Mapping[str, torch.Tensor]"],
+) -> defaultdict[str, Meter]:
+    """What `meters_to_plain` was given; a new label has an empty meter."""
+    meters: defaultdict[str, Meter] = defaultdict(Meter)
     for label, values in plain.items():
-        meter = meters[label] = Meter()
-        meter.xs, meter.values = values["x"].tolist(), list(values["y"].tolist())
+        meters[label].extend(values["x"].tolist(), values["y"].tolist())
     return meters
 
 

@@ -91,6 +91,7 @@ class Stepper:
             if parameter.grad is not None:
                 parameter.grad.mul_(too_small)
         self._step()
+        # `Training.end_batch` has told nobody of this step, because gradients were waiting.
         if trainer.training is not None and isinstance(trainer.train_dataloader, ResumableLoader):
             trainer.training.end_step()
 
