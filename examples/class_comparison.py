@@ -1,4 +1,4 @@
-"""A class's trainings, brought together: who trained what, who reached what, does it come again?
+"""A class's trainings side by side: who trained what, what came of it, and does it come again.
 
     python class_comparison.py             the three learners of this file train first
     python class_comparison.py HANDED_IN   folders that learners handed in, HANDED_IN/NAME/RUN

@@ -1,9 +1,9 @@
 """Trains the model of weather.py on its data, looks at it, compares settings, and hands it on."""
 
 import torch
-from weather import Noon, Weather
 
 import gradbook
+from weather import Noon, Weather
 
 
 def main() -> None:

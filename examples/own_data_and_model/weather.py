@@ -1,4 +1,4 @@
-"""Data from a file of one's own, and a model of one's own: how warm is it at noon?
+"""Data from a file of one's own, and a model of one's own, which says how warm it is at noon.
 
 `use.py` trains with these classes in Python. In a shell, in this folder:
 

@@ -26,9 +26,9 @@ def run(arguments: list[str]) -> Outcome:
     plan = plan_of(run, asked, options)
     if run.facts["seed"] is None:
         warn(
-            f"{run.name} was trained without a seed: this training draws other numbers, so that its "
-            f"figures will differ. With gradbook.seed_everything(1) before data and model are made, "
-            f"a run comes again to the last digit.",
+            f"{run.name} was trained without a seed: this training draws other numbers, so that "
+            f"its figures will differ. A run comes again to the last digit if "
+            f"gradbook.seed_everything(1) was called before its data and model were made.",
             GradbookWarning,
         )
     from gradbook.cli.fit import fit

@@ -142,7 +142,7 @@ def run(arguments: list[str]) -> Outcome:
 
 
 def _no_runs(root: str) -> str:
-    """What is said of a folder without runs. Those that a class hands in may lie a folder deeper."""
+    """What is said of a folder without runs. What a class hands in may lie a folder deeper."""
     folders = sorted({path.parent.parent for path in Path(root).glob(f"*/*/{RUN_FILE}")})
     if not folders:
         return f"There are no runs in {root!r} yet. Make one: gradbook train mlp"
