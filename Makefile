@@ -33,6 +33,7 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/training.py

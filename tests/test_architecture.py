@@ -243,7 +243,9 @@ def test_no_code_outside_a_class_assigns_its_private_attributes(module):
 
 
 ROOT = SOURCE.parent.parent
-SCRIPTS = [*ROOT.glob("benchmarks/*.py"), *ROOT.glob("tools/*.py")]
+SCRIPTS = [
+    path for top in ("benchmarks", "examples", "tools") for path in (ROOT / top).rglob("*.py")
+]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

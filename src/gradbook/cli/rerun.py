@@ -3,6 +3,7 @@
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import add_class_options, plan_of
+from gradbook.errors import GradbookWarning, warn
 
 HELP = """\
 Trains once more what a run trained, with the same seed, in a new folder beside it. Every option
@@ -21,7 +22,15 @@ def run(arguments: list[str]) -> Outcome:
 
     from gradbook.runs.stored import load
 
-    plan = plan_of(load(asked.run, asked.runs), asked, options)
+    run = load(asked.run, asked.runs)
+    plan = plan_of(run, asked, options)
+    if run.facts["seed"] is None:
+        warn(
+            f"{run.name} was trained without a seed: this training draws other numbers, so that "
+            f"its figures will differ. A run comes again to the last digit if "
+            f"gradbook.seed_everything(1) was called before its data and model were made.",
+            GradbookWarning,
+        )
     from gradbook.cli.fit import fit
 
     return fit(plan)

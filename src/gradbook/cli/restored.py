@@ -19,7 +19,15 @@ from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError
 from gradbook.registry import DATA, MODELS, known_name
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
-from gradbook.runs.restored import Restored, arguments_of, checkpoint_of, is_a_place, rebuild
+from gradbook.runs.restored import (
+    GIVEN,
+    GIVEN_TEXT,
+    Restored,
+    arguments_of,
+    checkpoint_of,
+    is_a_place,
+    rebuild,
+)
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import as_word, check_folder_name
 
@@ -146,17 +154,26 @@ def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
 
     The classes are "model" or "data", the class, and how it was named.
     """
-    told = " and ".join(f"its {kind} is {where}, a class of your own" for kind, where, _ in classes)
+    own = [(kind, where) for kind, where, _ in classes if where != GIVEN]
+    told = " and ".join(f"its {kind} is {where}, a class of your own" for kind, where in own)
     flags = shlex.join(
         word for kind, _, named in classes for word in with_value(f"--{kind}", _as_written(named))
     )
+    given = ""
+    if len(own) < len(classes):
+        given = f"{name} {GIVEN_TEXT}. Write a class that makes these data (docs/own-data.md)"
+    if not own:
+        return f"{given}, and add: {flags}"
     return (
+        f"{given}{'. ' if given else ''}"
         f"{name} needs you to name code: {told}. gradbook runs no code because a folder names "
         f"it. If you trust that file, add: {flags}"
     )
 
 
 def _as_written(name: str) -> str:
+    if name in ("given", "GivenData"):  # a run's and a sweep's name for data that had no class
+        name = "MyData"
     return name if ":" in name else f"my_file.py:{name}"
 
 

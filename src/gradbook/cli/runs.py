@@ -17,6 +17,7 @@ from gradbook.cli.texts import duration, rounded, shortened, table, when
 from gradbook.errors import CorruptFileError, did_you_mean
 from gradbook.labels import headline, higher_is_better
 from gradbook.runs import comparison
+from gradbook.runs.format import RUN_FILE
 from gradbook.runs.stored import DamagedRun, StoredRun, find_runs
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE
@@ -134,10 +135,19 @@ def run(arguments: list[str]) -> Outcome:
         show_it = shlex.join(["gradbook", "show", as_word(last)])
         lines += [*[""] * bool(lines), f"sweeps: {', '.join(sweeps)} ({show_it})"]
     elif not num_runs and not damaged:
-        lines.append(f"There are no runs in {asked.runs!r} yet. Make one: gradbook train mlp")
+        lines.append(_no_runs(asked.runs))
     for each in damaged:
         lines += ["", f"damaged: {each.reason}"]
     return Outcome(facts, "\n".join(lines), code=1 if damaged else 0)
+
+
+def _no_runs(root: str) -> str:
+    """What is said of a folder without runs. What a class hands in may lie a folder deeper."""
+    folders = sorted({path.parent.parent for path in Path(root).glob(f"*/*/{RUN_FILE}")})
+    if not folders:
+        return f"There are no runs in {root!r} yet. Make one: gradbook train mlp"
+    lines = [f"There are no runs in {root!r} itself, but in folders of it:"]
+    return "\n".join(lines + [f"  gradbook runs --runs {as_word(path)}" for path in folders])
 
 
 def values_of(stored: StoredRun) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What differs between runs, what each reached, and their curves in one picture."""
 
+import os
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -211,8 +212,11 @@ def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
     differ = differing(settings)
     # A seed that was drawn always differs, and says nothing where something else does.
     telling = [name for name in differ if name != "seed"][:2] or differ
-    texts = []
-    for name, setting in zip(names_of(runs), settings, strict=True):
+    texts, paths = [], [run.folder.absolute().parts for run in runs]
+    num_shared = len(os.path.commonprefix(paths))  # there is room for what tells paths apart only
+    for run, name, path, setting in zip(runs, names_of(runs), paths, settings, strict=True):
+        if name != run.name:
+            name = "/".join(path[num_shared:])
         told = settings_text({key: setting[key] for key in telling if key in setting})
         texts.append(printable(f"{value_text(name)} ({told})" if told else value_text(name)))
     return texts

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
 _PLACES |= {"url", "uri", "address", "host", "storage"}
 
+#: The class that run.json names for data that were handed to `fit` as they were.
+GIVEN = "gradbook.data.GivenData"
+GIVEN_TEXT = "was trained on tensors, arrays or loaders, which a run does not keep"
+
 #: Takes "model", "data" or "trainer", a setting's name, the value that a file has and the default,
 #: and gives the value to use.
 Trusted = Callable[[str, str, Any, Any], Any]
@@ -34,12 +38,12 @@ Trusted = Callable[[str, str, Any, Any], Any]
 class Recipe:
     """What a run's model and data are made from.
 
-    Their classes, the constructor arguments by name under "model", "data" and "trainer", and the
-    random seed with which both are made.
+    Their classes (None for data that are not needed), the constructor arguments by name under
+    "model", "data" and "trainer", and the random seed with which both are made.
     """
 
     model: type
-    data: type
+    data: type | None
     arguments: Mapping[str, Mapping[str, Any]]
     seed: int | None
 
@@ -48,7 +52,9 @@ class Recipe:
         from gradbook.seeds import seed_everything
 
         seed_everything(self.seed)  # data that are drawn are drawn again
-        data = make(self.data, self.arguments["data"]) if with_data else None
+        data = None
+        if with_data and self.data is not None:
+            data = make(self.data, self.arguments["data"])
         return make(self.model, self.arguments["model"]), data
 
 
@@ -93,7 +99,8 @@ def restore(
     Args:
         run: The run, its name, or the path of its folder.
         model: Its class, which need not be given if it is gradbook's own.
-        data: Likewise the class of the data.
+        data: Likewise the class of the data. It has to be given for data that were handed to `fit`
+            as tensors, arrays or loaders, which no run keeps.
         runs: The folder in which runs are looked for by name.
         checkpoint: Which to take parameters from: "best", "last" or "failed"; None takes the best,
             or the last if there is no best.
@@ -108,7 +115,8 @@ def restore(
     """
     stored = run if isinstance(run, StoredRun) else load(run, runs)
     model = model or _own_class(stored, "model", registry.MODELS)
-    data = data or _own_class(stored, "data", registry.DATA)
+    if data is None and need_data:
+        data = _own_class(stored, "data", registry.DATA)
     places = dict(settings or {})
 
     def trusted(group: str, name: str, value: Any, default: Any) -> Any:
@@ -131,6 +139,11 @@ def _own_class(run: StoredRun, kind: str, known: Mapping[str, registry.Entry]) -
     """The class of gradbook that a run has trained, or trained with."""
     written = run.facts[kind]["class"]
     name = registry.known_name(written, known)
+    if written == GIVEN:
+        raise ConfigError(
+            f"{run.name} {GIVEN_TEXT}. Give a class that makes these data, as in "
+            f"restore({run.name!r}, data=MyData), or need_data=False for the model alone."
+        )
     if not name:
         raise ConfigError(
             f"{run.name} needs you to name code: its {kind} is {written}, a class of your own. "
@@ -168,7 +181,7 @@ def rebuild(
 
 
 def arguments_of(
-    run: StoredRun, model: type, data: type, trusted: Trusted
+    run: StoredRun, model: type, data: type | None, trusted: Trusted
 ) -> dict[str, dict[str, Any]]:
     """What run.json keeps of the arguments of a run's model, data and trainer.
 
@@ -178,7 +191,11 @@ def arguments_of(
     from gradbook.trainer import Trainer
 
     classes = {"model": model, "data": data, "trainer": Trainer}
-    return {group: _arguments_of(Class, group, run, trusted) for group, Class in classes.items()}
+    return {
+        group: _arguments_of(Class, group, run, trusted)
+        for group, Class in classes.items()
+        if Class is not None
+    }
 
 
 def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> dict[str, Any]:
