@@ -15,9 +15,15 @@ from gradbook.cli import main
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::gradbook.GradbookWarning")]
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-PICTURES = set(
-    ["vectorization", "regression-rates", "sharpness", "softmax-rates", "confusion", "sigmoids", "activations", "depths", "overfitting", "memory", "clipping"]
-)
+PICTURES = {
+    "vectorization",
+    "regression-rates",
+    "sharpness",
+    "softmax-rates",
+    "confusion",
+    "clipping",
+}
+PICTURES |= {"sigmoids", "activations", "depths", "overfitting", "memory"}
 
 
 def run(script, *arguments, monkeypatch):

@@ -31,6 +31,7 @@ import warnings
 from collections.abc import Callable, Iterable
 
 from gradbook.escape import printable
+from gradbook.wrapping import columns, wrapped
 
 
 class GradbookError(Exception):
@@ -126,6 +127,22 @@ class DivergenceWarning(GradbookWarning):
 # Each time, not once for each place in the code: a cell that is run again has the same fault.
 # At the end of the list, so that a filter of the user's own is asked first.
 warnings.filterwarnings("always", category=GradbookWarning, append=True)
+
+
+def _formatted(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    line: str | None = None,
+) -> str:
+    """A warning as Python prints it; one of ours in lines that end at words."""
+    text = _FORMAT(message, category, filename, lineno, line)
+    return wrapped(text, columns(sys.stderr)) if issubclass(category, GradbookWarning) else text
+
+
+_FORMAT = warnings.formatwarning
+warnings.formatwarning = _formatted
 
 
 def warn(message: str, category: type[GradbookWarning]) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -141,8 +142,19 @@ def handled(
             signal.signal(number, handler_before)
 
 
+def show_instead(stop: BaseException, *lines: str) -> None:
+    """Has IPython end a cell with these lines, and not with a traceback through the library.
+
+    A script, and who catches the exception, see no difference.
+    """
+    # Where IPython looks; a partial, because exceptions travel between processes.
+    stop._render_traceback_ = partial(list, lines)  # type: ignore[attr-defined]
+
+
 def _exception(number: int) -> KeyboardInterrupt:
-    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+    stop = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
+    show_instead(stop, "Interrupted.")
+    return stop
 
 
 def _tell(text: str, write: Callable[[int, bytes], int] = os.write) -> None:

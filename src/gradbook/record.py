@@ -41,9 +41,10 @@ class Sink:
 
     Attributes:
         keeps_curves: Whether it leaves the curves in files, so that no display need do it, too.
+        tells_divergence: Whether it shows a post-mortem at the end, so that no warning need do it.
     """
 
-    keeps_curves = False
+    keeps_curves = tells_divergence = False
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Training begins, or a board outside training gets its first point."""

@@ -142,7 +142,9 @@ class Training:
                     stack.enter_context(untrained.told(model, trainer.optim, double_softmax.tell))
                     if self._has_own_interrupts:
                         stack.enter_context(self.interrupts)
-                    listeners = [*recorder, *self._watchers(), display]
+                    # What ends first has told all when the last sums the training up.
+                    ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
+                    listeners = [ending, *recorder, *self._watchers(), display]
                     stack.enter_context(self._recording(listeners))
                     yield
             except KeyboardInterrupt:

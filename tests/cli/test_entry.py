@@ -104,6 +104,20 @@ def test_what_is_printed_meanwhile_is_not_among_the_json(capsys, command):
     assert captured.err == "meanwhile\n"
 
 
+@pytest.mark.filterwarnings("default")
+def test_errors_and_warnings_end_their_lines_at_words(capsys, command, monkeypatch):
+    def run(arguments):
+        warnings.warn("one two three four five six", stacklevel=1)
+        raise ValueError("one two three four five six")
+
+    command(run)
+    monkeypatch.setenv("COLUMNS", "24")
+    main(["data"])
+    told = capsys.readouterr().err
+    assert "warning: one two three\n  four five six\n" in told
+    assert "error: ValueError: one\n  two three four five\n  six\n" in told
+
+
 def test_quiet_prints_no_result(capsys, command):
     command(lambda _: Outcome(text="result"))
     assert main(["data", "--quiet"]) == 0

@@ -218,6 +218,32 @@ def test_the_summary_says_where_it_diverged(capsys):
     )
 
 
+@pytest.mark.filterwarnings("default")
+def test_the_summary_of_a_divergence_has_its_post_mortem(capsys):
+    main(["train", *FAST, "--lr", "1e30"])
+    captured = capsys.readouterr()
+    assert "Likely cause: the learning rate is too high." in captured.out
+    assert captured.err.endswith("The post-mortem says why.\n")
+
+
+def test_the_summary_says_what_can_be_looked_at(own, capsys):
+    assert main(own()) == 0
+    text = capsys.readouterr().out
+    assert "\n  curve     runs/my-net-1/curve.png\n" in text
+    command = "gradbook inspect runs/my-net-1 --model my_file.py:MyNet --data my_file.py:MyData"
+    assert f"\n  next      {command}\n" in text
+    assert main(shlex.split(command)[1:]) == 0
+
+
+@pytest.mark.parametrize("width", ["40", "60"])
+def test_the_summary_is_as_wide_as_the_terminal(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", width)
+    main(["train", *FAST])
+    lines = capsys.readouterr().out.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith("  verdict"))
+    assert int(width) - 15 < len(lines[begin]) <= int(width)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_the_summary_says_that_only_a_sample_was_used(capsys, monkeypatch):

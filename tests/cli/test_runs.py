@@ -274,9 +274,10 @@ def test_what_most_runs_lack_gives_way_first(capsys, monkeypatch):
     make_run("mlp-2", seed=2)
     make_run("mlp-3", hyperparameters={"sigma": 0.5}, seed=3)
     main(["runs"])
-    head, *_, told = capsys.readouterr().out.splitlines()
-    assert "seed" in head
+    listing, told = capsys.readouterr().out.split("\n\n")
+    assert "seed" in listing.splitlines()[0]
     assert "sigma" in told
+    assert max(map(len, told.splitlines())) <= 90
 
 
 def test_a_list_may_be_asked_for_where_another_run_has_a_number(capsys):

@@ -73,6 +73,14 @@ def test_it_trains_first_if_it_is_asked_to(capsys):
 
 
 @pytest.mark.slow
+def test_the_training_before_it_has_curves_and_no_summary(capsys):
+    main(["sharpness", "linear-regression", "--epochs", "2", "--display", "lines"])
+    text = capsys.readouterr().out
+    assert text.startswith("epoch 1/2  ")
+    assert "verdict" not in text
+
+
+@pytest.mark.slow
 def test_with_steps_it_follows_full_batch_training(capsys):
     facts = facts_of(
         capsys, "linear-regression-scratch", "--lr", "0.25", "--steps", "8", "--num-examples", "40"

@@ -25,7 +25,8 @@ def test_a_notebook_gets_figure_and_words():
     html = Slope()._repr_html_()
     assert html.startswith("<div><svg ")
     assert "<?xml" not in html
-    assert r"<pre>slope &lt;2&gt;\x1b[31m</pre>" in html
+    assert r">slope &lt;2&gt;\x1b[31m</pre>" in html
+    assert "white-space: pre-wrap" in html  # the page breaks long lines, at words
 
 
 @pytest.mark.parametrize("kind", ["svg", "png", "PNG"])

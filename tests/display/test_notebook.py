@@ -1,3 +1,4 @@
+import os
 import re
 from types import SimpleNamespace
 
@@ -179,8 +180,45 @@ def test_a_saved_notebook_has_one_figure_for_each_cell_that_draws(monkeypatch):
         for cell in notebook.cells
     ]
     figure = [{"image/svg+xml", "text/plain"}]
-    assert outputs == [[], figure, figure, figure, figure, figure, [{"text/plain"}]]
+    summary = {"text/html", "text/plain"}
+    trained = [*figure, summary]
+    assert outputs == [[], trained, figure, figure, figure, figure, [{"text/plain"}]]
     assert notebook.cells[-1].outputs[0]["data"]["text/plain"] == "(0, 0)"
     finals = notebook.cells[1].outputs[0]["data"]["text/plain"]
     assert re.fullmatch(r"train_loss [\d.e-]+, val_loss [\d.e-]+", finals)
     assert "train_loss" in notebook.cells[1].outputs[0]["data"]["image/svg+xml"]
+    ending = notebook.cells[1].outputs[1]["data"]["text/html"]
+    assert "LinearRegressionScratch on Data: finished, 3 of 3 epochs" in ending
+
+
+INTERRUPTED = """
+import os, signal
+class Slow(LinearRegressionScratch):
+    def training_step(self, batch):
+        if self.trainer.epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return super().training_step(batch)
+trainer = Trainer(max_epochs=3, run="runs")
+trainer.fit(Slow(2), Data())
+print("after it")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.filterwarnings("default")  # those of the Jupyter packages
+def test_an_interrupt_ends_a_cell_with_what_is_kept_and_how_to_resume():
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in (CELLS[0], INTERRUPTED)]
+    )
+    seconds = dict.fromkeys(("timeout", "startup_timeout", "iopub_timeout"), LONGEST)
+    nbclient.NotebookClient(notebook, allow_errors=True, **seconds).execute()
+    outputs = [output for output in notebook.cells[1].outputs if output.get("name") != "stderr"]
+    assert [output.output_type for output in outputs] == ["error"]  # nor was anything run after it
+    assert outputs[0].ename == "KeyboardInterrupt"
+    assert outputs[0].traceback == [
+        "Training was interrupted. The model keeps what it has learned, and runs/slow-1 keeps the "
+        "run.",
+        "To resume it:",
+        "trainer.fit(model, data, resume='runs/slow-1')",
+    ]

@@ -276,6 +276,10 @@ def test_members_that_were_not_yet_at_work_go_on_from_their_own_beginning(monkey
         run(Stopping, **settings)
     folder = Path("runs/stopping-sweep-2")
     assert stop.value.__notes__ == [f"Resume the sweep with resume='{folder}'."]
+    assert stop.value._render_traceback_() == [  # in a notebook
+        "The sweep was interrupted. What it has trained is kept.",
+        *stop.value.__notes__,
+    ]
     assert [run.epochs for run in load(folder).runs] == [2, 0, 2, 0]
     assert finals(run(Stopping, **settings, resume=folder)) == pytest.approx(
         finals(whole), rel=1e-5

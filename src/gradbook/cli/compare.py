@@ -20,6 +20,7 @@ from gradbook.runs import comparison
 from gradbook.runs.format import SPLITS
 from gradbook.runs.stored import StoredRun, load
 from gradbook.verdicts import verdict
+from gradbook.wrapping import page
 
 #: The longest value of a setting that is shown whole: the name of a class is longer than most.
 _WIDEST = 40
@@ -63,7 +64,7 @@ def run(arguments: list[str]) -> Outcome:
         try:
             comparison.save_overlay(runs, paths)
             facts["pictures"] = [str(path) for path in paths]
-            lines.append(f"picture: {', '.join(facts['pictures'])}{note}")
+            lines.append(page(f"picture: {', '.join(facts['pictures'])}{note}"))
         except GradbookError as raised:  # the tables are worth having all the same
             error = raised
     else:

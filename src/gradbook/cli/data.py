@@ -5,6 +5,7 @@ from typing import Any
 from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 from gradbook.registry import DATA
+from gradbook.wrapping import page
 
 #: What is said of each place.
 _OF_A_PLACE = ("name", "folder", "status", "detail", "advice")
@@ -69,4 +70,4 @@ def describe(found: dict[str, Any]) -> str:
     for name in DATA:
         if name != "fashion-mnist":
             lines += ["", f"{name}: made when it is used, nothing to find"]
-    return "\n".join(lines)
+    return page("\n".join(lines))

@@ -12,6 +12,7 @@ from typing import Any
 import gradbook
 from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
+from gradbook.wrapping import page
 
 #: What gradbook uses, needed or not. torchvision is listed because learners ask for it.
 NEEDED: tuple[str, ...] = (
@@ -168,4 +169,4 @@ def describe(facts: dict[str, Any]) -> str:
     if fashion.get("status") == "sample":
         findings.append("note: only a sample of Fashion-MNIST is here: see `gradbook data`.")
     lines += findings or ["No problem found."]
-    return "\n".join(lines)
+    return page("\n".join(lines))

@@ -21,6 +21,7 @@ from gradbook.cli.options import asks_for_help, normalized
 from gradbook.errors import did_you_mean
 from gradbook.escape import printable
 from gradbook.interrupts import SIGNALS, Terminated, handled
+from gradbook.wrapping import columns, wrapped
 
 COMMANDS = {
     "train": "train a model, and keep the run in a folder",
@@ -126,6 +127,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     message = report.describe(error, arguments) if error is not None else ""
     if error is not None and not (isinstance(error, Terminated) and error.hung_up):
         told = message if isinstance(error, KeyboardInterrupt) else f"error: {message}"
+        told = wrapped(told, columns(sys.stderr))
         if report.wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()
         print(printable(told), file=sys.stderr)

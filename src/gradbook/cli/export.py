@@ -6,6 +6,7 @@ from gradbook.cli.options import Parser
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
+from gradbook.wrapping import page
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -42,10 +43,10 @@ def run(arguments: list[str]) -> Outcome:
         "difference": exported.difference,
         "allowed": exported.allowed,
     }
-    return Outcome(
-        facts,
+    text = (
         f"{exported.path}  {exported.num_bytes:,} bytes\n"
         f"{checkpoint_text(restored.run, restored.checkpoint.stem)}\n"
         f"verified: its outputs for {len(batch[-1])} examples differ from the model's by at most "
-        f"{exported.difference:.2g} (allowed: {exported.allowed:.2g})",
+        f"{exported.difference:.2g} (allowed: {exported.allowed:.2g})"
     )
+    return Outcome(facts, page(text))

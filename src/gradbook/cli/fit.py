@@ -1,6 +1,5 @@
 """Carries a plan of a training out: from the run's folder to the summary."""
 
-import textwrap
 import time
 from pathlib import Path
 from typing import Any
@@ -10,15 +9,15 @@ import torch
 import gradbook
 from gradbook.cli.plan import Plan
 from gradbook.cli.report import Outcome, ending
-from gradbook.cli.restored import resume_command
+from gradbook.cli.restored import run_command
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
-from gradbook.display.words import CHART_AND_TABLE
 from gradbook.errors import GradbookError
 from gradbook.history import History
 from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
 from gradbook.record import Sink
+from gradbook.runs.ending import Summary, curve_of, reports_of
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, results_of
 from gradbook.runs.recorder import Run
 from gradbook.runs.stored import StoredRun
@@ -27,12 +26,11 @@ from gradbook.timing import Timer
 from gradbook.trainer import Trainer
 from gradbook.verdicts import verdict
 
-#: The width of the summary's sentences, in characters.
-_WIDTH = 96
-
 
 class Clock(Sink):
     """Measures each epoch, its validation included; there is no timer until a training opens."""
+
+    tells_divergence = True  # the summary does
 
     timer: Timer | None = None
 
@@ -86,18 +84,18 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
             "resume": None,
         }
         if folder is not None and facts["status"] in ("interrupted", "failed"):
-            facts["resume"] = _resume_command(folder)
+            facts["resume"] = _command("resume", folder)
         code = 0 if facts["status"] == "finished" else 1
         text = _summary(plan, facts, trainer) if clock.timer is not None else ""
         return Outcome(facts, text, code, error)
 
 
-def _resume_command(folder: Path) -> str | None:
-    """The command that resumes a run; None if it has left too little for that."""
+def _command(command: str, folder: Path) -> str | None:
+    """The command that resumes or inspects a run; None if it has left too little for that."""
     if not (folder / CHECKPOINT_FILES["last"]).exists():
         return None
     try:
-        return resume_command(StoredRun(folder))
+        return run_command(command, StoredRun(folder))
     except GradbookError:  # a full disk may have left no run.json
         return None
 
@@ -131,7 +129,7 @@ def _facts(
         **reached,
         "best": {label: reached["best"].get(label) for label in labels},
         "diverged": history.diverged,
-        "verdict": {"label": judged.label, "reason": judged.reason, "text": str(judged)},
+        "verdict": {"label": judged.label, "reason": judged.reason, "text": judged.sentence},
         "findings": list(getattr(trainer, "findings", ())),
         "epoch_seconds": seconds,
         "seconds_per_epoch": sum(seconds) / len(seconds) if seconds else None,
@@ -146,52 +144,22 @@ def _device(model: Any) -> str | None:
 
 def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
     """What was reached, for a person."""
-    wanted = plan.settings["trainer"]["max_epochs"]
-    lines = [] if plan.display == "off" else [""]
-    lines += [
-        f"{plan.model.name} on {plan.data.name}: {facts['status']}, "
-        f"{facts['epochs']} of {wanted} epochs{_part_of_an_epoch(facts, trainer)}",
-        "",
-    ]
-    if facts["final"]:
-        lines.append(f"  {'':<12}{'final':>9}   best")
-    for label, value in facts["final"].items():
-        best = facts["best"].get(label)
-        told = f"   {best['value']:<9.4g} (epoch {best['epoch']})" if best else ""
-        lines.append(f"  {label:<12}{value:>9.4g}{told}")
-    if facts["final"]:
-        has_lines = any(isinstance(sink, LinesDisplay) for sink in trainer.sinks)
-        has_chart = plan.display != "off" and not has_lines
-        lines += ["", f"  {CHART_AND_TABLE}", ""] if has_chart else [""]
+    has_lines = any(isinstance(sink, LinesDisplay) for sink in trainer.sinks)
+    has_chart = plan.display != "off" and not has_lines
+    what = f"{plan.model.name} on {plan.data.name}"
+    summary = Summary.of(trainer, what, facts["status"], has_chart)
     each = facts["seconds_per_epoch"]
     rate = f", {each:.3g} an epoch" if each is not None else ""
-    lines.append(f"  seconds   {facts['seconds']:.3g} with loading{rate}")
-    if facts["epochs"] or facts["diverged"]:
-        lines += textwrap.wrap(
-            f"  verdict   {facts['verdict']['text']}",
-            _WIDTH,
-            subsequent_indent=" " * 12,
-            break_on_hyphens=False,
-        )
-    for name, report in getattr(trainer, "reports", {}).items():
-        if report:
-            where = f", see {Path(facts['folder'], f'{name}.png')}" if facts["folder"] else ""
-            lines.append(f"  {name:<9} {report.summary()}{where}")
+    summary.rows.insert(0, ("seconds", f"{facts['seconds']:.3g} with loading{rate}"))
+    folder = None if facts["folder"] is None else Path(facts["folder"])
+    summary.rows += reports_of(trainer, folder)
     if facts["data_is_sample"]:
-        lines.append("  data      a sample only; `gradbook data` says how to get all")
+        summary.rows.append(("data", "a sample only; `gradbook data` says how to get all"))
     elif isinstance(facts["data_source"], str | Path):
-        lines.append(f"  data      {facts['data']}, {facts['data_source']}")
-    for name, key in (("run", "folder"), ("repeat", "repeat"), ("resume", "resume")):
-        if facts[key]:
-            lines.append(f"  {name:<10}{facts[key]}")
-    return "\n".join(lines)
-
-
-def _part_of_an_epoch(facts: dict[str, Any], trainer: Any) -> str:
-    """How much of the next epoch is kept as well, for one who pressed Ctrl-C."""
-    position = trainer.position
-    if facts["status"] != "interrupted" or not position.batches or not position.between_steps:
-        return ""
-    if position.split == "val":
-        return " and the training of the next"
-    return f" and {position.batches} of {trainer.num_train_batches} batches of the next"
+        summary.rows.append(("data", f"{facts['data']}, {facts['data_source']}"))
+    if folder is not None:
+        summary.rows += [("run", str(folder)), *curve_of(folder)]
+        if facts["status"] == "finished" and (command := _command("inspect", folder)):
+            summary.rows.append(("next", command))
+    summary.rows += [(name, facts[name]) for name in ("repeat", "resume") if facts[name]]
+    return ("" if plan.display == "off" else "\n") + str(summary)

@@ -15,6 +15,7 @@ from gradbook.runs.format import INSPECT_FOLDER, INSPECT_PICTURES
 from gradbook.runs.restored import Restored
 from gradbook.storage import unwritable
 from gradbook.untrusted import inside
+from gradbook.wrapping import page
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> Outcome:
         f"{restored.run.name}: {model} on {data}, {which} set",
         checkpoint_text(restored.run, restored.checkpoint.stem),
         "",
-        repr(report),
+        page(repr(report)),
         "",
     ]
     lines += [f"{'' if index else 'pictures':<10}{file}" for index, file in enumerate(files)]

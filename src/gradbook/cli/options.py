@@ -30,6 +30,7 @@ from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean, shown
 from gradbook.hparams import constructor_of
+from gradbook.wrapping import page
 
 if typing.TYPE_CHECKING:
     from gradbook.display.finding import Finding
@@ -253,8 +254,9 @@ def drawn(
     found.save(*files)
     facts["pictures"] = [str(file) for file in files]
     note = "" if output else " (the next one takes its place; --output FILE keeps it)"
-    lines = [*head, *[""] * len(head), repr(found), ""]
-    return Outcome(facts, "\n".join([*lines, f"picture: {', '.join(facts['pictures'])}{note}"]))
+    lines = [*head, *[""] * len(head), found.words, ""]
+    lines.append(f"picture: {', '.join(facts['pictures'])}{note}")
+    return Outcome(facts, page("\n".join(lines)))
 
 
 def add_number(

@@ -18,6 +18,7 @@ from gradbook.escape import printable
 from gradbook.interrupts import Terminated
 from gradbook.libraries import is_library
 from gradbook.storage import finite
+from gradbook.wrapping import columns, wrapped
 
 
 class UsageError(ConfigError):
@@ -75,7 +76,8 @@ def plain_warnings(quiet: bool) -> Iterator[None]:
         if not quiet:
             first, newline, rest = printable(str(message)).strip().partition("\n")
             rest = textwrap.indent(textwrap.dedent(rest), "  ")
-            print(f"warning: {first}{newline}{rest}", file=sys.stderr, flush=True)
+            told = f"warning: {first}{newline}{rest}"
+            print(wrapped(told, columns(sys.stderr)), file=sys.stderr, flush=True)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

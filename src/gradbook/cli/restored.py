@@ -128,9 +128,9 @@ def plan_of(
         recorded.refuse(str(error))
 
 
-def resume_command(run: StoredRun) -> str:
-    """The command that goes on with a run. It names what is a learner's own code."""
-    words = ["gradbook", "resume", as_word(run.folder)]
+def run_command(command: str, run: StoredRun) -> str:
+    """A command that rebuilds a run, such as "resume". It names what is a learner's own code."""
+    words = ["gradbook", command, as_word(run.folder)]
     for kind, known in _KNOWN.items():
         if not known_name(run.facts[kind]["class"], known):
             words += with_value(f"--{kind}", _as_written(run.facts[kind]["name"]))

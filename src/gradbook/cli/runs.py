@@ -21,6 +21,7 @@ from gradbook.runs.format import RUN_FILE
 from gradbook.runs.stored import DamagedRun, StoredRun, find_runs
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE
+from gradbook.wrapping import page
 
 EPILOG = """\
 KEY is name, model, data, status, epochs, seconds, started, seed, best, last, a hyperparameter
@@ -133,11 +134,11 @@ def run(arguments: list[str]) -> Outcome:
     if sweeps:
         last = sweeps[-1] if asked.runs == "runs" else Path(asked.runs, sweeps[-1])
         show_it = shlex.join(["gradbook", "show", as_word(last)])
-        lines += [*[""] * bool(lines), f"sweeps: {', '.join(sweeps)} ({show_it})"]
+        lines += [*[""] * bool(lines), page(f"sweeps: {', '.join(sweeps)} ({show_it})")]
     elif not num_runs and not damaged:
         lines.append(_no_runs(asked.runs))
     for each in damaged:
-        lines += ["", f"damaged: {each.reason}"]
+        lines += ["", page(f"damaged: {each.reason}")]
     return Outcome(facts, "\n".join(lines), code=1 if damaged else 0)
 
 
@@ -231,5 +232,6 @@ def _listing(
         del shown[dispensable.pop()]
     if len(shown) < len(columns):
         left_out = ", ".join(name for name in columns if name not in shown)
-        lines += ["", f"No room for {left_out}. --filter narrows the list; --json has all."]
+        advice = "--filter narrows the list; --json has all."
+        lines += ["", page(f"No room for {left_out}. {advice}")]
     return lines

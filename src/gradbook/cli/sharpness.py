@@ -26,6 +26,7 @@ def run(arguments: list[str]) -> Outcome:
     own = subject.own
     display = "off" if own.quiet else own.display
 
+    from gradbook.display.choose import choose
     from gradbook.display.finding import Finding
     from gradbook.errors import ModelError
     from gradbook.experiments.edge_of_stability import edge_of_stability
@@ -34,7 +35,8 @@ def run(arguments: list[str]) -> Outcome:
 
     model, data = subject.recipe.make()
     if own.epochs:
-        Trainer(own.epochs, display=display).fit(model, data)
+        # Its curves are shown, and no summary: what it is trained for comes next.
+        Trainer(own.epochs, display="off", sinks=[choose(display)]).fit(model, data)
     found: Finding
     if own.steps is None:
         found = sharpness(model, data, num_examples=own.num_examples, seed=subject.seed)

@@ -4,13 +4,12 @@ import os
 import shlex
 import shutil
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser, add_runs_option, show
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.cli.restored import resume_command
+from gradbook.cli.restored import run_command
 from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
 from gradbook.display.words import CHART_AND_TABLE, bytes_text
 from gradbook.errors import CorruptFileError
@@ -19,6 +18,7 @@ from gradbook.runs.stored import StoredRun, load
 from gradbook.sweeps.format import SWEEP_FILE
 from gradbook.untrusted import inside
 from gradbook.verdicts import verdict
+from gradbook.wrapping import USUAL_WIDTH, broken_at_words, columns
 
 #: Of more epochs than this, only the first and the last are listed.
 _MANY_EPOCHS = 14
@@ -61,13 +61,13 @@ def run(arguments: list[str]) -> Outcome:
         facts["history"] = stored.history.rows
         stored.check_results()
         judged = verdict(stored)
-        facts["verdict"] = {"label": judged.label, "reason": judged.reason, "text": str(judged)}
+        facts["verdict"] = {"label": judged.label, "reason": judged.reason, "text": judged.sentence}
     except CorruptFileError as raised:  # the settings are worth having all the same
         error = raised
         for key in ("epochs", "final", "best"):
             del facts[key]
     lines = [f"{stored.name}: {_status(stored, facts.get('epochs'))}", ""]
-    judgement = [("verdict", [str(judged)])] if judged is not None else []
+    judgement = [("verdict", [judged.sentence])] if judged is not None else []
     lines += [*_texts([*judgement, *_settings(stored)]), ""]
     if error is None:
         lines += [*_results(stored), ""]
@@ -147,7 +147,7 @@ def _status(stored: StoredRun, epochs: int | None) -> str:
 
 def _advice(stored: StoredRun) -> str:
     if os.path.isfile(stored.folder / CHECKPOINT_FILES["last"]):
-        return resume_command(stored)
+        return run_command("resume", stored)
     return "not possible: it was stopped before it had kept a checkpoint"
 
 
@@ -215,13 +215,13 @@ def _pairs(settings: dict[str, Any]) -> list[str]:
 
 def _texts(rows: list[tuple[str, list[str]]]) -> list[str]:
     """Rows with aligned names; those of several parts are broken where the terminal ends."""
-    width = min(max(shutil.get_terminal_size().columns, 40), _MAX_WIDTH)
+    width = max(columns() or USUAL_WIDTH, 40)
     lines = []
     for name, parts in rows:
         text = ", ".join(parts)
         # A command is copied whole.
         is_whole = len(parts) == 1 and name not in _PROSE
-        broken = text.splitlines() if is_whole else textwrap.wrap(text, width - _MARGIN)
+        broken = text.splitlines() if is_whole else broken_at_words(text, width - _MARGIN)
         for index, line in enumerate(broken):
             lines.append(f"{'' if index else name:<{_MARGIN}}{line}")
     return lines

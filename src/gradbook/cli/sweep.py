@@ -27,6 +27,7 @@ from gradbook.cli.texts import sweep_lines
 from gradbook.registry import DATA, known_name
 from gradbook.storage import as_word
 from gradbook.sweeps.format import SWEEP_FILE, read_sweep
+from gradbook.wrapping import page
 
 SUMMARY = """\
 Trains a model with every combination of settings, and compares what they reach. Every member is a
@@ -103,7 +104,7 @@ def run(arguments: list[str]) -> Outcome:
         if subject.data.name not in DATA:
             words += with_value("--data", subject.data.name)
         resume = shlex.join(words) + (" --storage URL" if own.storage else "")
-        text = f"\n{done}\n\nresume: {resume}"
+        text = f"\n{page(done.words)}\n\nresume: {resume}"
         return Outcome({**done.summary(), "resume": resume}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]

@@ -9,6 +9,7 @@ from gradbook.cli.options import show
 from gradbook.runs.stored import StoredRun
 from gradbook.storage import as_word
 from gradbook.table import Table
+from gradbook.wrapping import page
 
 
 def table(columns: Mapping[str, Sequence[str]]) -> list[str]:
@@ -21,7 +22,7 @@ def sweep_lines(found: Any) -> list[str]:
     """What a sweep has found, its picture, and how its runs are listed."""
     members = shlex.join(["gradbook", "runs", "--runs", as_word(found.folder)])
     pictures = [f"picture: {path}" for path in found.pictures]
-    return [str(found), "", *pictures, f"members: {members}"]
+    return [page(found.words), "", *pictures, f"members: {members}"]
 
 
 def checkpoint_text(run: StoredRun, which: str) -> str:

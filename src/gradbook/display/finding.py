@@ -3,7 +3,6 @@
 import io
 import json
 from abc import ABC, abstractmethod
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +11,7 @@ from gradbook.errors import ConfigError
 from gradbook.escape import printable
 from gradbook.storage import finite, write_atomically
 from gradbook.untrusted import inside
+from gradbook.wrapping import columns, html_text, wrapped
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,8 +37,13 @@ class Finding(ABC):
         values = {name: getattr(self, name) for name in names}
         return {n: list(v) if isinstance(v, tuple) else v for n, v in values.items()}
 
-    def __str__(self) -> str:
+    @property
+    def words(self) -> str:
+        """The findings in words, with lines of any length; printed, they are broken at words."""
         return printable(self._words())
+
+    def __str__(self) -> str:
+        return wrapped(self.words, columns())
 
     def __repr__(self) -> str:
         return str(self)
@@ -58,7 +63,7 @@ class Finding(ABC):
         save_figure(self.figure(), files)
 
     def _repr_html_(self) -> str:
-        words = f"<pre>{escape(repr(self))}</pre>"
+        words = html_text(self.words)
         try:
             figure = self.figure()
         except ConfigError:  # there is nothing to draw yet

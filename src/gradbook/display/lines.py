@@ -66,11 +66,8 @@ class LinesDisplay(Sink):
             self._end_line()
 
     def close(self, status: str) -> None:
-        """Says how the training ended if it did not finish, and saves the curves."""
+        """Saves the curves."""
         self._end_line()
-        if self._trainer is not None and status not in ("finished", "diverged"):
-            epochs = f"{len(self._trainer.history)} of {self._trainer.max_epochs} epochs"
-            self._print(f"{status} after {epochs}")
         self._save()
 
     def _end_line(self) -> None:

@@ -5,7 +5,6 @@ Stability".
 """
 
 import math
-import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,12 +63,12 @@ class EdgeOfStability(Finding):
         return next((step for step, value in pairs if value >= 0.95 * self.edge), None)
 
     def _words(self) -> str:
-        story = textwrap.fill(f"sharpness {self._story()}.", 88, subsequent_indent="  ")
         return (
             f"full-batch gradient descent with lr={self.lr:g}: {self.status} after "
             f"{len(self.losses) - 1} steps, training loss {self.losses[0]:.4g} to "
             f"{self.losses[-1]:.4g}\n"
-            f"  {examples_text(self.num_examples, self.num_available)}\n{story}"
+            f"  {examples_text(self.num_examples, self.num_available)}\n"
+            f"sharpness {self._story()}."
         )
 
     def _story(self) -> str:

@@ -8,7 +8,6 @@ Stability", sec. 2. Book: 12.3 (sec_gd).
 """
 
 import math
-import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -107,12 +106,10 @@ class Sharpness(Finding):
             f"critical learning rate {critical}",
             f"  {examples_text(self.num_examples, self.num_available)}, "
             f"where the loss is {self.loss:.4g}",
-            *(f"  {note}" for note in self.notes),
-            *textwrap.wrap(self._about_smallest(), 88, initial_indent="  ", subsequent_indent="  "),
+            *(f"  {text}" for text in (*self.notes, self._about_smallest()) if text),
         ]
         if self.lr is not None and not math.isinf(self.critical_lr):
-            for text in (self._verdict(self.lr), _BESIDE_LR_RANGE):
-                lines += textwrap.wrap(text, 88, subsequent_indent="  ")
+            lines += [self._verdict(self.lr), _BESIDE_LR_RANGE]
         return "\n".join(lines)
 
     def _accuracy(self) -> str:

@@ -7,7 +7,6 @@ orders of magnitude.
 
 import math
 import random
-import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,7 +88,7 @@ class RateRange(Finding):
             f"the loss fell fastest at lr={self.steepest:.2g} and was lowest at "
             f"lr={self.largest:.2g}",
             f"suggestion: lr={self.suggestion:.2g}, {self.reason}",
-            textwrap.fill(_BESIDE_SHARPNESS, 88, subsequent_indent="  "),
+            _BESIDE_SHARPNESS,
         ]
         return "\n".join(lines)
 

@@ -1,8 +1,7 @@
 """What differs between runs, what each reached, and their curves in one picture."""
 
-import os
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -213,10 +212,11 @@ def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
     # A seed that was drawn always differs, and says nothing where something else does.
     telling = [name for name in differ if name != "seed"][:2] or differ
     texts, paths = [], [run.folder.absolute().parts for run in runs]
-    num_shared = len(os.path.commonprefix(paths))  # there is room for what tells paths apart only
+    # There is room only for what tells the paths apart.
+    shared = list(takewhile(lambda at: len(set(at)) == 1, zip(*paths, strict=False)))
     for run, name, path, setting in zip(runs, names_of(runs), paths, settings, strict=True):
         if name != run.name:
-            name = "/".join(path[num_shared:])
+            name = "/".join(path[len(shared) :])
         told = settings_text({key: setting[key] for key in telling if key in setting})
         texts.append(printable(f"{value_text(name)} ({told})" if told else value_text(name)))
     return texts

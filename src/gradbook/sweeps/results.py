@@ -377,9 +377,9 @@ class Sweep(Finding):
         if len(ranked) > 1:
             found = self.compare(self.settings.index(ranked[0]), self.settings.index(ranked[1]))
             if found.better is not None:
-                lines.append(str(found))
+                lines.append(found.reason)
             elif found.interval is None:
-                lines.append(str(found).replace("cannot tell:", "Other seeds may not agree:"))
+                lines.append(found.reason.replace("cannot tell:", "Other seeds may not agree:"))
             else:
                 lines.append(
                     f"With two seeds each, it cannot be told whether it is better than "

@@ -9,6 +9,7 @@ from typing import Any
 
 from gradbook.errors import ConfigError, GradbookWarning, warn
 from gradbook.hparams import plain
+from gradbook.interrupts import show_instead
 from gradbook.runs.recorder import locked
 from gradbook.storage import check_folder_name, check_path, claim_folder, kebab_case
 from gradbook.sweeps.engines import Done, check_engine, run_all
@@ -196,7 +197,9 @@ def run_sweep(
                 facts["seconds"] += time.perf_counter() - begun
                 write_sweep(folder, facts)
     except KeyboardInterrupt as stop:
-        stop.add_note(f"Resume the sweep with resume={str(_shown(folder))!r}.")
+        advice = f"Resume the sweep with resume={str(_shown(folder))!r}."
+        stop.add_note(advice)
+        show_instead(stop, "The sweep was interrupted. What it has trained is kept.", advice)
         raise
     finally:
         if lock is not None:

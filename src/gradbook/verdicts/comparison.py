@@ -14,6 +14,7 @@ from gradbook.labels import headline, higher_is_better
 from gradbook.verdicts.recorded import Recorded, listed
 from gradbook.verdicts.rules import explosion
 from gradbook.verdicts.student_t import t_quantile, t_test
+from gradbook.wrapping import columns, html_text, wrapped
 
 #: A standard error that is no larger, as a part of the largest value, comes from rounding alone.
 _ROUNDING = 1e-12
@@ -42,10 +43,13 @@ class SettingsComparison:
     reason: str
 
     def __str__(self) -> str:
-        return self.reason
+        return wrapped(self.reason, columns())
 
     def __repr__(self) -> str:
-        return self.reason
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_text(self.reason)
 
 
 def compare_settings(

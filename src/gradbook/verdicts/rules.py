@@ -10,6 +10,7 @@ from gradbook.escape import on_one_line
 from gradbook.labels import higher_is_better
 from gradbook.verdicts.recorded import Curve, Recorded, to_judge_by
 from gradbook.verdicts.trends import GAINED, LARGE, TELLING_EPOCHS, Trend
+from gradbook.wrapping import columns, html_text, wrapped
 
 Label = Literal[
     "converged", "still improving", "oscillating", "diverged", "overfitting", "stuck", "cannot tell"
@@ -62,13 +63,21 @@ class Verdict:
     slope: float | None = None
     p_value: float | None = None
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """Label and reason, on one line."""
         # The reason of a "cannot tell" goes on from these words.
         begun = self.reason.startswith(self.label)
         return self.reason if begun else f"{self.label}: {self.reason}"
 
+    def __str__(self) -> str:
+        return wrapped(self.sentence, columns())
+
     def __repr__(self) -> str:
         return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_text(self.sentence)
 
 
 def verdict(training: Any) -> Verdict:

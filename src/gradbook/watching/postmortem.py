@@ -231,12 +231,15 @@ class DivergenceWatcher(Sink):
         self._first: dict[str, Any] | None = None
         self._kept: dict[str, Any] | None = None
         self._kept_at = 0.0
-        self._is_over = False
+        self._is_over = self._is_told = False
         self._num_undefined = 0
 
     def open(self, board: ProgressBoard, trainer: "Trainer | None" = None) -> None:
         """Keeps the state of the beginning."""
         self._num_undefined = 0
+        training = None if trainer is None else trainer.training
+        sinks = () if training is None else training.listeners
+        self._is_told = any(sink.tells_divergence for sink in sinks)
         # What goes on from numbers that are wrong already has met the first one before.
         self._is_over = trainer is None or trainer.history.diverged is not None
         self._trainer = None if self._is_over else trainer
@@ -274,7 +277,9 @@ class DivergenceWatcher(Sink):
             return
         history, found = trainer.history, trainer.postmortem
         if found is not None:
-            warn(found.sentence, DivergenceWarning)
+            place = f" {found._place()}".rstrip()
+            short = f"{found.what} became NaN or infinite{place}. The post-mortem says why."
+            warn(short if self._is_told else found.sentence, DivergenceWarning)
         elif history.diverged is not None:
             what, _, place = history.diverged.partition(" at step ")
             where = f" at step {place}" if place else ""

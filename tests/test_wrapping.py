@@ -1,0 +1,128 @@
+"""Text whose lines end at words."""
+
+import io
+import os
+import warnings
+
+import pytest
+
+from gradbook.errors import GradbookWarning
+from gradbook.wrapping import broken_at_words, columns, html_text, page, wrapped
+
+SENTENCE = "The loss fell by half in every epoch, and falls no more."
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is a terminal, and is one if it has a file descriptor."""
+
+    def __init__(self, descriptor=None):
+        super().__init__()
+        self._descriptor = descriptor
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return super().fileno() if self._descriptor is None else self._descriptor
+
+
+def test_lines_end_at_words():
+    lines = wrapped(SENTENCE, 30).split("\n")
+    assert lines == ["The loss fell by half in every", "  epoch, and falls no more."]
+
+
+def test_no_line_is_longer_than_wanted():
+    for width in range(10, 60):
+        assert max(map(len, wrapped(f"  {SENTENCE}", width).split("\n"))) <= width
+
+
+def test_no_word_is_lost():
+    assert wrapped(SENTENCE, 12).split() == SENTENCE.split()
+
+
+def test_what_is_short_enough_stays_as_it_is():
+    text = "a\n\n  b  \n"
+    assert wrapped(text, 20) == text
+
+
+def test_without_a_width_a_text_stays_as_it_is():
+    assert wrapped(SENTENCE, None) == SENTENCE
+
+
+def test_a_text_beside_its_name_goes_on_below_itself():
+    first, *rest = wrapped(f"  verdict   {SENTENCE}", 40).split("\n")
+    assert first.startswith("  verdict   The")
+    assert all(line[:12].isspace() and line[12] != " " for line in rest)
+
+
+def test_a_row_of_a_table_stays_whole():
+    row = "mlp-1    0.1    64    0.8123    finished"
+    assert wrapped(row, 20) == row
+
+
+@pytest.mark.parametrize("word", ["/a/path/that/is/longer/than/the/line", "--max-epochs"])
+def test_a_path_or_an_option_is_not_broken(word):
+    assert word in wrapped(f"It is {word} here", 12)
+    assert word in broken_at_words(f"It is {word} here", 12)
+
+
+def test_a_page_has_80_columns_where_there_is_no_terminal():
+    assert 70 < max(map(len, page(" ".join([SENTENCE] * 9)).split("\n"))) <= 80
+
+
+def test_the_environment_can_say_how_wide_a_page_is(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "33")
+    assert columns() == 33
+
+
+def test_no_page_is_wider_than_a_reader_s_eye(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert columns() == 100
+
+
+def test_what_goes_into_a_file_has_no_width():
+    assert columns(io.StringIO()) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
+def test_a_terminal_says_how_wide_it_is():
+    import termios
+
+    parent, child = os.openpty()
+    try:
+        termios.tcsetwinsize(child, (24, 72))
+        assert columns(Terminal(child)) == 72
+    finally:
+        os.close(parent)
+        os.close(child)
+
+
+def test_what_only_claims_to_be_a_terminal_has_no_width():
+    assert columns(Terminal()) is None
+
+
+def test_no_stream_has_no_width(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert columns() is None
+
+
+def test_html_is_broken_by_the_page_and_not_by_us():
+    html = html_text(f"a < b\n{SENTENCE * 9}")
+    assert "white-space: pre-wrap" in html
+    assert "word-break: normal" in html
+    assert "a &lt; b\n" in html
+    assert SENTENCE * 9 in html
+
+
+def test_a_warning_of_ours_is_printed_in_lines_that_end_at_words(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = warnings.formatwarning(SENTENCE * 3, GradbookWarning, "file.py", 7, "fit()")
+    assert max(map(len, text.split("\n"))) <= 40
+    assert text.startswith("file.py:7: GradbookWarning: The loss\n")
+    assert text.endswith("\n  fit()\n")
+
+
+def test_another_warning_is_printed_as_python_prints_it(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = warnings.formatwarning(SENTENCE * 3, UserWarning, "file.py", 7, "fit()")
+    assert text == f"file.py:7: UserWarning: {SENTENCE * 3}\n  fit()\n"
