@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from gradbook.experiments.graphs import graph as graph
     from gradbook.experiments.hessian import sharpness as sharpness
     from gradbook.experiments.model_comparison import compare_models as compare_models
+    from gradbook.experiments.model_summary import summary as summary
     from gradbook.experiments.rate_range import lr_range as lr_range
     from gradbook.experiments.saved_memory import memory as memory
     from gradbook.experiments.speed import vectorization as vectorization
@@ -75,6 +76,7 @@ _HOMES = {
     "experiments.graphs": ("graph",),
     "experiments.hessian": ("sharpness",),
     "experiments.model_comparison": ("compare_models",),
+    "experiments.model_summary": ("summary",),
     "experiments.rate_range": ("lr_range",),
     "experiments.saved_memory": ("memory",),
     "experiments.speed": ("vectorization",),
