@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from gradbook.history import History as History
     from gradbook.hparams import HyperParameters as HyperParameters
     from gradbook.hparams import add_to_class as add_to_class
+    from gradbook.model_files import load_model as load_model
+    from gradbook.model_files import save_model as save_model
     from gradbook.models import *  # noqa: F403
     from gradbook.module import Classifier as Classifier
     from gradbook.module import Module as Module
@@ -81,6 +83,7 @@ _HOMES = {
     "experiments.saved_memory": ("memory",),
     "experiments.speed": ("vectorization",),
     "hparams": ("HyperParameters", "add_to_class"),
+    "model_files": ("load_model", "save_model"),
     "module": ("Classifier", "Module"),
     "optim": ("SGD",),
     "history": ("History",),

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook import checks, counting, double_softmax, preparation, untrained
+from gradbook import checkpoint, checks, counting, double_softmax, preparation, untrained
 from gradbook.alone import alone
 from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import as_data, giving_copies, inmost
-from gradbook.errors import IgnoredSettingWarning, warn
+from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
 from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts
@@ -33,6 +33,7 @@ from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
 from gradbook.settings import warn_of_ignored
 from gradbook.stopping import BestSoFar
+from gradbook.untrusted import inside
 from gradbook.upward import above
 
 if TYPE_CHECKING:
@@ -312,6 +313,20 @@ class Training:
         # A checkpoint that is saved later goes on from these.
         self.last_model = _copied(model_tensors(model))
         snapshot.load_parameters(model, self.best_model)
+
+    def best_tensors(self) -> Mapping[str, torch.Tensor]:
+        """The parameters and buffers of the best epoch; raises ConfigError if none are kept."""
+        if self.best_model is not None:
+            return self.best_model
+        for folder in (getattr(sink, "folder", None) for sink in self.listeners):
+            path = None if folder is None else inside(folder, "checkpoints/best.pt")
+            if path is not None and path.exists():
+                tensors: Mapping[str, torch.Tensor] = checkpoint.load(path)["model"]
+                return tensors
+        raise ConfigError(
+            "The parameters of the best epoch were not kept. Train with Trainer(keep_best=True), "
+            "or with run='runs'; or save those that the model has now: save_model(path)."
+        )
 
     # An epoch elsewhere, and a copy
 
