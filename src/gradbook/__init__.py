@@ -7,7 +7,7 @@ package gives the same classes, with what the book lacks.
 from typing import TYPE_CHECKING
 
 import gradbook_standin
-from gradbook.lazy import lazy_names
+from gradbook.lazy import lazy_names, listing
 from gradbook.registry import homes
 
 __version__ = "0.1.0"
@@ -109,6 +109,4 @@ __all__ = ["__version__", *_HOME_OF]
 
 __getattr__ = lazy_names(__name__, _HOME_OF)
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__dir__ = listing(__all__)

@@ -153,6 +153,14 @@ class Trainer(Settings):
         if Trainer.fit is not _OWN_FIT:
             warn_of_ignored(self, "fit")
 
+    def __repr__(self) -> str:
+        name, training = type(self).__name__, self.training
+        if training is None:
+            return (
+                f"{name}: max_epochs={getattr(self, 'max_epochs', None)}, has trained nothing yet"
+            )
+        return f"{name}: {training!r}"
+
     if not TYPE_CHECKING:  # or no misspelled attribute would be found
 
         def __getattr__(self, name: str) -> Any:

@@ -19,6 +19,7 @@ from gradbook.alone import alone
 from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import as_data, giving_copies, inmost
 from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
+from gradbook.escape import printable
 from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts
@@ -62,6 +63,7 @@ class Training:
         stepper: What takes the steps of the library's own loop.
         resumption: Where it goes on from, if it does.
         listeners: The sinks that are told what happens, while it runs.
+        recorder: That of them which keeps a run, if any, also afterwards.
         told_of_steps: Those of them that are told of every step.
         best_model, last_model: The parameters of the best epoch, and those of the last where the
             model ends with the best.
@@ -92,6 +94,7 @@ class Training:
         self.position = Position()
         self.stepper = trainer.stepper_class(trainer, Precision("32", trainer.device))
         self.listeners: list[Sink] = []
+        self.recorder: Sequence[Sink] = ()
         self.told_of_steps: list[Sink] = []
         self.best_model: dict[str, torch.Tensor] | None = None
         self.last_model: dict[str, torch.Tensor] | None = None
@@ -102,7 +105,7 @@ class Training:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a model that trains has a copy of this, and no part in how it ends."""
-        return {**vars(self), "_context": None}
+        return {**vars(self), "_context": None, "recorder": ()}
 
     # Begin and end
 
@@ -144,6 +147,7 @@ class Training:
                     if self._has_own_interrupts:
                         stack.enter_context(self.interrupts)
                     listeners = [*recorder, *self._watchers(), display]
+                    self.recorder = recorder
                     stack.enter_context(self._recording(listeners))
                     yield
             except KeyboardInterrupt:
@@ -208,6 +212,15 @@ class Training:
         preparation.check_planned(self)
 
     # Epochs and steps
+
+    def __repr__(self) -> str:
+        model, data = (type(getattr(self.trainer, n, None)).__name__ for n in ("model", "data"))
+        status = "running" if self.listeners else self.status
+        epochs = f"{len(self.history)} of {self.trainer.max_epochs} epochs"
+        text = f"{model} on {data}, {status}, {epochs}"
+        if getattr(self, "best", None) is not None and self.best.value is not None:
+            text += f", best {self.best.label} {self.best.value:.4g} in epoch {self.best.epoch}"
+        return printable(text)
 
     def run(self) -> None:
         """The epochs that are left, while it is open."""
@@ -318,7 +331,7 @@ class Training:
         """The parameters and buffers of the best epoch; raises ConfigError if none are kept."""
         if self.best_model is not None:
             return self.best_model
-        for folder in (getattr(sink, "folder", None) for sink in self.listeners):
+        for folder in (getattr(sink, "folder", None) for sink in self.recorder):
             path = None if folder is None else inside(folder, "checkpoints/best.pt")
             if path is not None and path.exists():
                 tensors: Mapping[str, torch.Tensor] = checkpoint.load(path)["model"]

@@ -48,7 +48,7 @@ class Recipe:
         return make(self.model, self.arguments["model"]), data
 
 
-@dataclass
+@dataclass(repr=False)
 class Restored:
     """A run with its model and data.
 
@@ -65,6 +65,9 @@ class Restored:
     data: Any
     checkpoint: Path
     recipe: Recipe
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}; its model with the checkpoint {self.checkpoint.name}"
 
     @cached_property
     def trainer(self) -> "Trainer":
