@@ -25,7 +25,7 @@ FLOORS = {
     | {"verdicts", "alone", "lookalikes", "near_misses"},
     3: {"settings", "module", "no_trace"},
     4: {"resume"},
-    5: {"evaluation"},
+    5: {"evaluation", "model_files"},
     6: {"rehearsal", "steps"},
     7: {"preparation", "counting", "double_softmax"},
     8: {"training"},

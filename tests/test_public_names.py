@@ -13,10 +13,12 @@ NAMES = {
     "HyperParameters", "LinearRegression", "LinearRegressionScratch", "MLP", "MLPScratch",
     "Metric", "Module", "ProgressBoard", "SGD", "Sink", "SoftmaxRegression",
     "SoftmaxRegressionScratch", "SyntheticRegressionData", "TensorLoader", "Trainer",
-    "__version__", "add_to_class", "checkpoint", "cpu", "errors", "gpu", "inspection", "num_gpus",
-    "runs", "seed_everything", "trackers", "try_all_gpus", "try_gpu",
+    "__version__", "add_to_class", "checkpoint", "cpu", "errors", "gpu", "inspection", "load_model",
+    "num_gpus",
+    "runs", "save_model", "seed_everything", "trackers", "try_all_gpus", "try_gpu",
     "activation", "compare_models", "compare_settings", "edge_of_stability", "graph", "lr_range",
-    "memory", "sharpness", "sweep", "sweeps", "vectorization", "verdict", "verdicts", "watching",
+    "memory", "sharpness", "summary", "sweep", "sweeps", "vectorization", "verdict", "verdicts",
+    "watching",
 }  # fmt: skip
 CODE = sorted(NAMES - {"__version__"})
 

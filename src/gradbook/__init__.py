@@ -7,7 +7,7 @@ package gives the same classes, with what the book lacks.
 from typing import TYPE_CHECKING
 
 import gradbook_standin
-from gradbook.lazy import lazy_names
+from gradbook.lazy import lazy_names, listing
 from gradbook.registry import homes
 
 __version__ = "0.1.0"
@@ -46,12 +46,15 @@ if TYPE_CHECKING:
     from gradbook.experiments.graphs import graph as graph
     from gradbook.experiments.hessian import sharpness as sharpness
     from gradbook.experiments.model_comparison import compare_models as compare_models
+    from gradbook.experiments.model_summary import summary as summary
     from gradbook.experiments.rate_range import lr_range as lr_range
     from gradbook.experiments.saved_memory import memory as memory
     from gradbook.experiments.speed import vectorization as vectorization
     from gradbook.history import History as History
     from gradbook.hparams import HyperParameters as HyperParameters
     from gradbook.hparams import add_to_class as add_to_class
+    from gradbook.model_files import load_model as load_model
+    from gradbook.model_files import save_model as save_model
     from gradbook.models import *  # noqa: F403
     from gradbook.module import Classifier as Classifier
     from gradbook.module import Module as Module
@@ -75,10 +78,12 @@ _HOMES = {
     "experiments.graphs": ("graph",),
     "experiments.hessian": ("sharpness",),
     "experiments.model_comparison": ("compare_models",),
+    "experiments.model_summary": ("summary",),
     "experiments.rate_range": ("lr_range",),
     "experiments.saved_memory": ("memory",),
     "experiments.speed": ("vectorization",),
     "hparams": ("HyperParameters", "add_to_class"),
+    "model_files": ("load_model", "save_model"),
     "module": ("Classifier", "Module"),
     "optim": ("SGD",),
     "history": ("History",),
@@ -104,6 +109,4 @@ __all__ = ["__version__", *_HOME_OF]
 
 __getattr__ = lazy_names(__name__, _HOME_OF)
 
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__dir__ = listing(__all__)

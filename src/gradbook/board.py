@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradbook.errors import ConfigError, shown
+from gradbook.escape import printable
 from gradbook.hparams import HyperParameters
 from gradbook.record import Meter, Metric, Sink, meters_from_plain, meters_to_plain
 from gradbook.upward import above
@@ -68,6 +69,10 @@ class ProgressBoard(HyperParameters):
     ) -> None:
         self.save_hyperparameters()
         self.clear()
+
+    def __repr__(self) -> str:
+        curves = (f"{label} ({len(points)})" for label, points in self.data.items())
+        return printable(f"ProgressBoard: {', '.join(curves) or 'no points yet'}")
 
     def clear(self) -> None:
         """Forgets all curves, and who was listening."""

@@ -19,8 +19,13 @@ from typing import Any
 import torch
 
 from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, text_of
+from gradbook.lazy import listing
 from gradbook.storage import check_path, write_atomically
 from gradbook.untrusted import open_file, read_file
+
+__all__ = ["FORMAT", "VERSION", "load", "save"]
+
+__dir__ = listing(__all__)
 
 FORMAT = "gradbook checkpoint"
 VERSION = 1

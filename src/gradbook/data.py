@@ -53,6 +53,14 @@ class TensorLoader:
         if not self.tensors or len(self.tensors[0]) == 0:
             raise DataError("The data set is empty: it has no examples to make a batch of.")
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(tensor.shape[1:])) for tensor in self.tensors)
+        order = ", shuffled" if self.shuffle else ""
+        return (
+            f"TensorLoader: {len(self.tensors[0]):,} examples of shape {shapes} in {len(self):,} "
+            f"batches of {self.batch_size}{order}"
+        )
+
     @property
     def dataset(self) -> TensorDataset:
         """The tensors as a PyTorch data set, without the transform."""

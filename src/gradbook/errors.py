@@ -31,7 +31,30 @@ import warnings
 from collections.abc import Callable, Iterable
 
 from gradbook.escape import printable
+from gradbook.lazy import listing
 from gradbook.wrapping import columns, wrapped
+
+__all__ = [
+    "BatchError",
+    "CheckpointError",
+    "ConfigError",
+    "CorruptFileError",
+    "DataError",
+    "DivergenceWarning",
+    "DownloadError",
+    "GradbookError",
+    "GradbookWarning",
+    "IgnoredSettingWarning",
+    "MissingExtraError",
+    "ModelError",
+    "NotCarriedError",
+    "NotTrainedError",
+    "SampleDataWarning",
+    "ShapeError",
+    "StorageError",
+]
+
+__dir__ = listing(__all__)
 
 
 class GradbookError(Exception):

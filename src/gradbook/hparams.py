@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, NamedTuple, TypeVar
 
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, text_of
+from gradbook.escape import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -81,6 +82,13 @@ class HyperParameters:
 
     #: Attributes that the class sets itself: the method that a value must have to stand there.
     _set_by_class: Mapping[str, str | None] = {"hparams": None}
+
+    def __repr__(self) -> str:
+        values = getattr(self, "hparams", {})
+        with suppress(ConfigError):  # without what only a base was given
+            values = constructor_of(type(self)).among(values)
+        settings = (f"{name}={_short(value)}" for name, value in values.items())
+        return printable(f"{type(self).__name__}({', '.join(settings)})")
 
     def save_hyperparameters(self, ignore: str | Iterable[str] = ()) -> None:
         """Saves the arguments of the calling `__init__` as attributes and in `hparams`.
@@ -421,6 +429,12 @@ def plain(value: Any) -> Any:
         return str(value)
     named = value if hasattr(value, "__qualname__") else type(value)
     return qualified_name(named)
+
+
+def _short(value: Any) -> str:
+    """A hyperparameter in at most 40 characters."""
+    text = text_of(plain(value), repr)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def qualified_name(Class: Any) -> str:

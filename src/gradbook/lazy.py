@@ -1,9 +1,15 @@
 """Names of a module that are imported when they are first used."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
+
+
+def listing(names: Iterable[str]) -> Callable[[], list[str]]:
+    """The `__dir__` of a module: its public names, also those that are not imported yet."""
+    listed = sorted(names)
+    return listed.copy
 
 
 def lazy_names(module: str, home_of: Mapping[str, str | None]) -> Callable[[str], Any]:

@@ -136,9 +136,16 @@ def copied_model(model: Any, known: dict[int, Any]) -> Any:
     again = copy.deepcopy(model, known)
     for layer in layers_of(again):
         vars(layer).pop("_compiled_call_impl", None)  # as execution.stop_compiling does
-        for hooks in hooks_of(layer):
-            for key, hook in list(hooks.items()):
-                # A learner's hooks record something, as a watcher's do; PyTorch's own compute.
-                if not getattr(hook, "__module__", "").startswith("torch."):
-                    del hooks[key]
+    drop_hooks(again)
     return again
+
+
+def drop_hooks(model: Any) -> None:
+    """Takes the hooks off a model that are not PyTorch's own.
+
+    A learner's record something, as a watcher's do; PyTorch's compute.
+    """
+    for hooks in (hooks for layer in layers_of(model) for hooks in hooks_of(layer)):
+        for key, hook in list(hooks.items()):
+            if not getattr(hook, "__module__", "").startswith("torch."):
+                del hooks[key]

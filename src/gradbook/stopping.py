@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean, warn
+from gradbook.escape import printable
 from gradbook.labels import headline, higher_is_better
 
 Mode = Literal["auto", "min", "max"]
@@ -44,6 +45,11 @@ class BestSoFar:
         self.epoch: int | None = None
         self.waited = 0
         self._warned = False
+
+    def __repr__(self) -> str:
+        if self.value is None:
+            return "no best epoch yet"
+        return printable(f"epoch {self.epoch}: {self.label} {self.value:.4g}")
 
     @property
     def is_spent(self) -> bool:

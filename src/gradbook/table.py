@@ -8,7 +8,7 @@ from html import escape
 from gradbook.escape import on_one_line
 
 #: How the cell of a number begins, or the whole cell where there is none.
-_NUMBER = re.compile(r"[-+]?(\.?\d|(nan|inf)\b)|-$", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(\.?\d|(nan|inf)\b)|[-?]$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)

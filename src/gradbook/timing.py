@@ -23,6 +23,10 @@ class Timer:
         self.times: list[float] = []
         self.start()
 
+    def __repr__(self) -> str:
+        runs = f"{len(self.times)} run{'' if len(self.times) == 1 else 's'}"
+        return f"Timer: {runs}, {self.sum():.3g} seconds"
+
     def start(self) -> None:
         """Begins a run."""
         self._began = time.perf_counter()

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 
-from gradbook import checkpoint, checks, devices, evaluation
+from gradbook import checkpoint, checks, devices, evaluation, model_files
 from gradbook.asked import AskedOf
 from gradbook.data import Batch, TensorLoader, to_device
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
@@ -152,6 +152,14 @@ class Trainer(Settings):
             )
         if Trainer.fit is not _OWN_FIT:
             warn_of_ignored(self, "fit")
+
+    def __repr__(self) -> str:
+        name, training = type(self).__name__, self.training
+        if training is None:
+            return (
+                f"{name}: max_epochs={getattr(self, 'max_epochs', None)}, has trained nothing yet"
+            )
+        return f"{name}: {training!r}"
 
     if not TYPE_CHECKING:  # or no misspelled attribute would be found
 
@@ -324,6 +332,33 @@ class Trainer(Settings):
             )
         snapshot.warn_of_unkept(training.position)
         checkpoint.save(Path(path), snapshot.take(training))
+
+    def save_model(
+        self,
+        path: "str | os.PathLike[str]",
+        which: Literal["best", "last"] | None = None,
+    ) -> None:
+        """Writes the model that was trained in one file, for `gradbook.load_model`.
+
+        Args:
+            path: The file, such as "mlp.pt".
+            which: Whose parameters: those of the "best" epoch, which are known with
+                `keep_best=True` and of a training that keeps a run; or of the "last". None takes
+                what the model has now: those of its last epoch, or with `keep_best=True` of its
+                best.
+
+        Raises:
+            ConfigError: If nothing was trained yet, or the best epoch's were not kept.
+            StorageError: If the file cannot be written.
+        """
+        checks.check_choice(which or "best", "which", ("best", "last"))
+        training = self.training
+        if training is None or not hasattr(training, "best"):
+            raise ConfigError("There is nothing to save yet. Call fit(model, data) first.")
+        tensors = training.best_tensors() if which == "best" else None
+        if which == "last":
+            tensors = training.last_model
+        model_files.save_model(self.model, path, data=self.data, tensors=tensors)
 
     # Of the training, for those who look at it
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook import checks, counting, double_softmax, preparation, untrained
+from gradbook import checkpoint, checks, counting, double_softmax, preparation, untrained
 from gradbook.alone import alone
 from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import as_data, giving_copies, inmost
-from gradbook.errors import IgnoredSettingWarning, warn
+from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
+from gradbook.escape import printable
 from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts
@@ -33,6 +34,7 @@ from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
 from gradbook.settings import warn_of_ignored
 from gradbook.stopping import BestSoFar
+from gradbook.untrusted import inside
 from gradbook.upward import above
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Training:
         stepper: What takes the steps of the library's own loop.
         resumption: Where it goes on from, if it does.
         listeners: The sinks that are told what happens, while it runs.
+        recorder: That of them which keeps a run, if any, also afterwards.
         told_of_steps: Those of them that are told of every step.
         best_model, last_model: The parameters of the best epoch, and those of the last where the
             model ends with the best.
@@ -91,6 +94,7 @@ class Training:
         self.position = Position()
         self.stepper = trainer.stepper_class(trainer, Precision("32", trainer.device))
         self.listeners: list[Sink] = []
+        self.recorder: Sequence[Sink] = ()
         self.told_of_steps: list[Sink] = []
         self.best_model: dict[str, torch.Tensor] | None = None
         self.last_model: dict[str, torch.Tensor] | None = None
@@ -101,7 +105,7 @@ class Training:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of a model that trains has a copy of this, and no part in how it ends."""
-        return {**vars(self), "_context": None}
+        return {**vars(self), "_context": None, "recorder": ()}
 
     # Begin and end
 
@@ -145,6 +149,7 @@ class Training:
                     # What ends first has told all when the last sums the training up.
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
                     listeners = [ending, *recorder, *self._watchers(), display]
+                    self.recorder = recorder
                     stack.enter_context(self._recording(listeners))
                     yield
             except KeyboardInterrupt:
@@ -209,6 +214,15 @@ class Training:
         preparation.check_planned(self)
 
     # Epochs and steps
+
+    def __repr__(self) -> str:
+        model, data = (type(getattr(self.trainer, n, None)).__name__ for n in ("model", "data"))
+        status = "running" if self.listeners else self.status
+        epochs = f"{len(self.history)} of {self.trainer.max_epochs} epochs"
+        text = f"{model} on {data}, {status}, {epochs}"
+        if getattr(self, "best", None) is not None and self.best.value is not None:
+            text += f", best {self.best.label} {self.best.value:.4g} in epoch {self.best.epoch}"
+        return printable(text)
 
     def run(self) -> None:
         """The epochs that are left, while it is open."""
@@ -314,6 +328,20 @@ class Training:
         # A checkpoint that is saved later goes on from these.
         self.last_model = _copied(model_tensors(model))
         snapshot.load_parameters(model, self.best_model)
+
+    def best_tensors(self) -> Mapping[str, torch.Tensor]:
+        """The parameters and buffers of the best epoch; raises ConfigError if none are kept."""
+        if self.best_model is not None:
+            return self.best_model
+        for folder in (getattr(sink, "folder", None) for sink in self.recorder):
+            path = None if folder is None else inside(folder, "checkpoints/best.pt")
+            if path is not None and path.exists():
+                tensors: Mapping[str, torch.Tensor] = checkpoint.load(path)["model"]
+                return tensors
+        raise ConfigError(
+            "The parameters of the best epoch were not kept. Train with Trainer(keep_best=True), "
+            "or with run='runs'; or save those that the model has now: save_model(path)."
+        )
 
     # An epoch elsewhere, and a copy
 

@@ -4,6 +4,7 @@ The optimizer holds what it was given. A layer in a plain list, a tensor in a di
 network are not among a model's parameters, and stay as they are without a word from PyTorch.
 """
 
+import dis
 import types
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -58,7 +59,7 @@ class _Look:
         self.model, self.step, self.first = model, model.training_step, first
         # Where a learner replaced it on the model itself.
         self.before = {k: v for k, v in vars(model).items() if k == "training_step"}
-        self.there = _of_model(model)
+        self.there = trainable_in(model)
         self.num_held, self.held = len(held), set(held)
         for value in list(vars(model).values()):
             # A second one, for a part of the model.
@@ -134,7 +135,7 @@ class _Look:
                     f"set {what} as attributes in __init__, or keep them in an nn.{kind}List or "
                     f"nn.{kind}Dict"
                 )
-        places = {**_of_model(self.model), **self.there}
+        places = {**trainable_in(self.model), **self.there}
         unnamed = [f"a tensor of shape {tuple(tensor.shape)}" for tensor in tensors]
         listed = [places.get(id(t), (text,))[0] for t, text in zip(tensors, unnamed, strict=True)]
         more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
@@ -193,7 +194,7 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
 # Where a tensor is kept
 
 
-def _of_model(model: Any) -> dict[int, tuple[str, torch.Tensor]]:
+def trainable_in(model: Any) -> dict[int, tuple[str, torch.Tensor]]:
     """The trainable tensors that a model holds, or its methods use, with their names."""
     found = _reachable(model, "")
     for Class in type(model).__mro__:
@@ -207,8 +208,12 @@ def _of_model(model: Any) -> dict[int, tuple[str, torch.Tensor]]:
 
 def _outside(function: types.FunctionType) -> list[tuple[str, Any]]:
     """The globals that a function uses, and the variables of the functions around it."""
-    known = function.__globals__
-    used = [(name, known[name]) for name in function.__code__.co_names if name in known]
+    known, names = function.__globals__, function.__code__.co_names  # of attributes, too
+    used = [(name, known[name]) for name in names if name in known]
+    if any(isinstance(value, torch.Tensor | nn.Module) for _, value in used):
+        code = dis.get_instructions(function.__code__)
+        are_global = {each.argval for each in code if each.opname == "LOAD_GLOBAL"}
+        used = [(name, value) for name, value in used if name in are_global]
     return [*used, *closed_over(function).items()]
 
 

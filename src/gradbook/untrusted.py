@@ -7,8 +7,9 @@ is read or added to.
 
 import json
 import os
+import re
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO, NoReturn
 
 from gradbook.errors import CorruptFileError
@@ -153,6 +154,26 @@ def memory_bytes() -> int:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # as on Windows
         return 1 << 40
+
+
+# Settings that may be anything
+
+#: Words in the name of a setting whose text is a place or an address.
+_PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
+_PLACES |= {"url", "uri", "address", "host", "storage"}
+
+
+def is_a_place(name: str, value: Any) -> bool:
+    """Whether a setting's value may be a file, a folder or an address."""
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(is_a_place(name, item) for item in value)
+    if isinstance(value, dict):
+        inner = value.items()
+        return any(is_a_place(name, key) or is_a_place(f"{name}_{key}", v) for key, v in inner)
+    if not isinstance(value, str):
+        return isinstance(value, PurePath)
+    says_so = bool(_PLACES & set(name.lower().split("_")))
+    return says_so or re.search(r"[/\\:]|^~", value) is not None
 
 
 # JSON that may be anything

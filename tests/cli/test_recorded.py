@@ -8,8 +8,8 @@ from tests.runs.folders import facts_of, make_run
 
 from gradbook.cli import main
 from gradbook.runs.format import read_run, write_run
-from gradbook.runs.restored import is_a_place
 from gradbook.runs.stored import load
+from gradbook.untrusted import is_a_place
 
 pytestmark = pytest.mark.slow
 

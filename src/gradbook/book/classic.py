@@ -34,6 +34,9 @@ class Accumulator:
         check_whole_number(n, "n", at_least=1)
         self.data = [0.0] * n
 
+    def __repr__(self) -> str:
+        return f"Accumulator: {self.data}"
+
     def add(self, *args: Any) -> None:
         """Adds one value to each sum: a number, or a tensor with one element."""
         if len(args) != len(self.data):

@@ -35,6 +35,7 @@ COMMANDS = {
     "sweep": "train with many settings, and compare what they reach",
     "lr-range": "which learning rates a model can be trained with",
     "sharpness": "the largest learning rate that is stable, and why",
+    "summary": "a model's layers, output shapes, parameters and multiply-adds",
     "graph": "a model's computation as a picture, forward and backward",
     "activation": "an activation function, its derivative, and how gradients shrink with depth",
     "export": "a trained model in another format",

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from gradbook.cli.options import Given, Option, Parser, Reader, add_options, with_value
 from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError, CorruptFileError
-from gradbook.runs.restored import is_a_place
+from gradbook.untrusted import is_a_place
 
 #: What a command that was recorded may also say. It is passed over: the command line says it anew.
 _PASSED_OVER = ("--data", "--runs", "--name")

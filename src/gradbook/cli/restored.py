@@ -25,11 +25,11 @@ from gradbook.runs.restored import (
     Restored,
     arguments_of,
     checkpoint_of,
-    is_a_place,
     rebuild,
 )
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import as_word, check_folder_name
+from gradbook.untrusted import is_a_place
 
 _KNOWN = {"model": MODELS, "data": DATA}
 

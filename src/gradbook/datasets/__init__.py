@@ -10,6 +10,7 @@ from gradbook.datasets.idx import read_idx, write_idx
 from gradbook.datasets.synthetic import synthetic_data
 from gradbook.datasets.tabular import TabularEncoder
 from gradbook.datasets.toy import ToyData
+from gradbook.lazy import listing
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.fashion_mnist import FashionMNIST as FashionMNIST
@@ -38,3 +39,5 @@ __all__ = [
     "write_idx",
     *registry.homes(registry.DATA),
 ]
+
+__dir__ = listing(__all__)

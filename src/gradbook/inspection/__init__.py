@@ -18,6 +18,15 @@ from gradbook.inspection.regression import ParameterComparison as ParameterCompa
 from gradbook.inspection.regression import RegressionReport as RegressionReport
 from gradbook.inspection.weights import show_weights as show_weights
 from gradbook.inspection.weights import weight_images as weight_images
+from gradbook.lazy import listing
+
+__all__ = [
+    *("Boundary", "Calibration", "ClassifierReport", "Mistake", "ParameterComparison"),
+    *("Predictions", "RegressionReport", "boundary", "inspect", "predictions"),
+    *("show_weights", "weight_images"),
+]
+
+__dir__ = listing(__all__)
 
 
 def inspect(

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from gradbook import registry
+from gradbook.lazy import listing
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.models.linear_regression import LinearRegression as LinearRegression
@@ -16,3 +17,4 @@ if TYPE_CHECKING:  # what type checkers and editors see
 else:
     globals().update(registry.classes_of(registry.MODELS))
     __all__ = sorted(registry.homes(registry.MODELS))
+    __dir__ = listing(__all__)

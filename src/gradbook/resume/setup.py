@@ -160,6 +160,17 @@ def changed_classes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return [name for name, crc in new.items() if old.get(name, crc) != crc]
 
 
+def warn_of_changed_code(model: Any, before: dict[str, Any] | None, when: str) -> None:
+    """Says so if the methods of a model's classes are no longer those that `code_of` noted."""
+    changed = changed_classes(before, code_of({type(m) for m in model.modules()})) if before else []
+    if changed:
+        warn(
+            f"The methods of {', '.join(changed)} have changed since {when}: what is computed "
+            f"here is not what was learned.",
+            GradbookWarning,
+        )
+
+
 def _sum_of_methods(Class: type) -> int:
     methods = []
     for base in Class.__mro__:

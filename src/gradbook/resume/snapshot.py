@@ -38,10 +38,8 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     model, scaler = trainer.model, training.stepper.arithmetic.scaler
     tensors = model_tensors(model)
     return {
-        "model": {**(training.last_model or tensors), **_extra_states(model)},
-        "buffers": _other_buffers(model),
+        **model_state(model, training.last_model),
         "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, tensors)],
-        "frozen": frozen_in(model),
         "optimizer": _plain(_optimizer_state(trainer.optim, model, for_itself)),
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in training.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
@@ -86,15 +84,11 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
     try:
         if not from_itself:
             check_setup(state["setup"], training.setup)
-        load_parameters(model, state["model"])
+        put_model_back(model, state)
         with torch.no_grad():
-            for name, buffer in _other_buffers(model).items():
-                fill(buffer, state["buffers"][name])
             loose = _loose_parameters(trainer.optim, model_tensors(model))
             for tensor, saved in zip(loose, state["loose"], strict=True):
                 tensor.copy_(saved)
-        for name, parameter in named_parameters(model):
-            parameter.requires_grad_(name not in state["frozen"])
         _restore_optimizer(trainer.optim, state["optimizer"])
         for schedule, saved in zip(training.schedules, state["schedules"], strict=True):
             schedule.scheduler.load_state_dict(saved)
@@ -115,6 +109,24 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
         raise CheckpointError(
             f"The checkpoint does not hold what a training needs to resume: {told(e)}."
         ) from e
+
+
+def model_state(model: Any, tensors: Mapping[str, torch.Tensor] | None = None) -> dict[str, Any]:
+    """What a checkpoint holds of a model; its tensors are the model's own, or `tensors`."""
+    return {
+        "model": {**(tensors or model_tensors(model)), **_extra_states(model)},
+        "buffers": _other_buffers(model),
+        "frozen": frozen_in(model),
+    }
+
+
+def put_model_back(model: Any, state: Mapping[str, Any]) -> None:
+    """Gives a model what `model_state` took; raises CheckpointError as `load_parameters` does."""
+    load_parameters(model, state["model"])
+    for name, buffer in _other_buffers(model).items():
+        fill(buffer, state["buffers"][name])
+    for name, parameter in named_parameters(model):
+        parameter.requires_grad_(name not in state["frozen"])
 
 
 def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -6,7 +6,7 @@ loaded when they are first used.
 
 from typing import TYPE_CHECKING
 
-from gradbook.lazy import lazy_names
+from gradbook.lazy import lazy_names, listing
 from gradbook.runs.stored import DamagedRun as DamagedRun
 from gradbook.runs.stored import StoredRun as StoredRun
 from gradbook.runs.stored import find_runs as find_runs
@@ -26,3 +26,4 @@ _HOME_OF = {
 }
 
 __getattr__ = lazy_names(__name__, _HOME_OF)
+__dir__ = listing(__all__)

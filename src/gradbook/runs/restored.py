@@ -4,12 +4,11 @@ No code runs because a folder names it: a class that is not gradbook's own is th
 and so is every place. PyTorch is loaded when the first run is rebuilt.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import Parameter
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradbook import registry
@@ -17,13 +16,10 @@ from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, Grad
 from gradbook.hparams import constructor_of, make
 from gradbook.runs.format import RUN_FILE
 from gradbook.runs.stored import StoredRun, load
+from gradbook.untrusted import is_a_place
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
-
-#: Words in the name of a setting whose text is a place or an address.
-_PLACES = {"root", "path", "dir", "directory", "folder", "file", "filename", "cache"}
-_PLACES |= {"url", "uri", "address", "host", "storage"}
 
 #: The class that run.json names for data that were handed to `fit` as they were.
 GIVEN = "gradbook.data.GivenData"
@@ -58,7 +54,7 @@ class Recipe:
         return make(self.model, self.arguments["model"]), data
 
 
-@dataclass
+@dataclass(repr=False)
 class Restored:
     """A run with its model and data.
 
@@ -75,6 +71,9 @@ class Restored:
     data: Any
     checkpoint: Path
     recipe: Recipe
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}; its model with the checkpoint {self.checkpoint.name}"
 
     @cached_property
     def trainer(self) -> "Trainer":
@@ -158,6 +157,7 @@ def rebuild(
 ) -> Restored:
     """Makes a run's model and data, and loads a checkpoint's parameters, as `restore` does."""
     from gradbook import checkpoint as files
+    from gradbook.resume.setup import warn_of_changed_code
     from gradbook.resume.snapshot import load_parameters
     from gradbook.runs.facts import check_same_run
 
@@ -174,7 +174,7 @@ def rebuild(
         raise CorruptFileError(f"{path} has no parameters under the key 'model'.")
     load_parameters(model, state["model"])
     model.eval()
-    _check_same_code(model, state)
+    warn_of_changed_code(model, state.get("setup", {}).get("code"), "the run was trained")
     if data is not None:
         _check_same_data(data, state)
     return Restored(run, model, data, path, recipe)
@@ -229,19 +229,6 @@ def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> 
     return found
 
 
-def is_a_place(name: str, value: Any) -> bool:
-    """Whether a setting's value may be a file, a folder or an address."""
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(is_a_place(name, item) for item in value)
-    if isinstance(value, dict):
-        inner = value.items()
-        return any(is_a_place(name, key) or is_a_place(f"{name}_{key}", v) for key, v in inner)
-    if not isinstance(value, str):
-        return isinstance(value, PurePath)
-    says_so = bool(_PLACES & set(name.lower().split("_")))
-    return says_so or re.search(r"[/\\:]|^~", value) is not None
-
-
 def checkpoint_of(run: StoredRun, which: Any = None) -> Path:
     """The file to take a run's parameters from, or what `StoredRun.checkpoint_path` raises.
 
@@ -253,20 +240,6 @@ def checkpoint_of(run: StoredRun, which: Any = None) -> Path:
         return run.checkpoint_path("best")
     except ConfigError:
         return run.checkpoint_path("last")
-
-
-def _check_same_code(model: Any, state: Mapping[str, Any]) -> None:
-    """Says so if the methods of the model's classes are not those that it was trained with."""
-    from gradbook.resume.setup import changed_classes, code_of
-
-    before = state.get("setup", {}).get("code")
-    changed = changed_classes(before, code_of({type(m) for m in model.modules()})) if before else []
-    if changed:
-        warn(
-            f"The methods of {', '.join(changed)} have changed since the run was trained: what is "
-            f"computed here is not what was learned.",
-            GradbookWarning,
-        )
 
 
 def _check_same_data(data: Any, state: Mapping[str, Any]) -> None:

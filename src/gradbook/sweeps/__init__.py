@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from gradbook.lazy import lazy_names
+from gradbook.lazy import lazy_names, listing
 
 if TYPE_CHECKING:
     from gradbook.sweeps.member_results import MemberResult as MemberResult
@@ -27,3 +27,4 @@ _HOME_OF = {name: f"{__name__}.{home}" for home, names in _HOMES.items() for nam
 __all__ = sorted(_HOME_OF)
 
 __getattr__ = lazy_names(__name__, _HOME_OF)
+__dir__ = listing(__all__)

@@ -10,12 +10,12 @@ from typing import Any
 from gradbook.display.words import settings_text
 from gradbook.errors import GradbookError
 from gradbook.escape import printable
-from gradbook.labels import higher_is_better
+from gradbook.labels import headline, higher_is_better
 from gradbook.runs.stored import StoredRun
 from gradbook.verdicts import Verdict, verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MemberResult:
     """One training of a sweep.
 
@@ -34,6 +34,9 @@ class MemberResult:
     alone: str | None
     is_pruned: bool = False
     share: float | None = None
+
+    def __repr__(self) -> str:
+        return printable(f"{settings_text(self.values)}: {self.told}")
 
     @property
     def seconds(self) -> float | None:
@@ -108,7 +111,9 @@ class SettingResult:
     members: list[MemberResult]
 
     def __repr__(self) -> str:
-        return printable(f"{self.name}: {self.verdict}")
+        label = headline(label for m in self.members if m.run is not None for label in m.run.final)
+        reached = "" if label is None else f"{label} {self.mean(label):.4g}, "
+        return printable(f"{self.name}: {reached}{self.verdict}")
 
     @property
     def name(self) -> str:

@@ -15,8 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradbook.errors import GradbookWarning, MissingExtraError, told, warn
+from gradbook.lazy import listing
 from gradbook.record import Metric, Sink
 from gradbook.storage import kebab_case
+
+__all__ = ["Tracker"]
+
+__dir__ = listing(__all__)
 
 if TYPE_CHECKING:
     from gradbook.board import ProgressBoard

@@ -7,6 +7,7 @@ a `Report` of what it has seen into `trainer.reports`.
 
 from collections.abc import Sequence
 
+from gradbook.lazy import listing
 from gradbook.record import Sink
 from gradbook.registry import WATCHERS
 from gradbook.watching.gradient_report import GradientReport
@@ -14,6 +15,8 @@ from gradbook.watching.gradients import GradientWatcher
 from gradbook.watching.postmortem import DivergenceWatcher, PostMortem
 
 __all__ = ["DivergenceWatcher", "GradientReport", "GradientWatcher", "PostMortem", "watchers"]
+
+__dir__ = listing(__all__)
 
 
 def watchers(watch: Sequence[str]) -> list[Sink]:
