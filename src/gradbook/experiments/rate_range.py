@@ -106,6 +106,8 @@ class RateRange(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss against the rate, with what was found marked."""
+        from gradbook.display.ticks import plain_ticks
+
         figure = new_figure(6.0, 3.8)
         axes = figure.subplots()
         losses = np.array(self.losses)
@@ -126,6 +128,7 @@ class RateRange(Finding):
             axes.set_yscale("log")
         elif lowest < first:
             axes.set_ylim(lowest - 0.5 * (first - lowest), first + 1.5 * (first - lowest))
+        plain_ticks(axes)
         axes.legend(fontsize="small", loc="lower left")
         axes.grid(True, which="major")
         return figure

@@ -197,6 +197,8 @@ def _dress(axes: "Axes", label: str, title: str, ceiling: float) -> None:
     """Scales and names the vertical axis, after all is drawn."""
     import numpy as np
 
+    from gradbook.display.ticks import plain_ticks
+
     lines = [line for line in axes.lines if line.get_transform() == axes.transData]
     y = np.hstack([np.ravel(line.get_ydata()).astype(float) for line in lines] or [np.zeros(1)])
     y = y[np.isfinite(y)]
@@ -207,6 +209,7 @@ def _dress(axes: "Axes", label: str, title: str, ceiling: float) -> None:
         axes.set_yscale("log")
     if len(shown) < len(y):
         axes.set_ylim(shown.min() / 2 if is_log else 0, ceiling)
+    plain_ticks(axes)
     axes.set_ylabel(printable(title), parse_math=False)
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
