@@ -21,7 +21,7 @@ class Progress:
         self._clock, self._begin = clock, clock()
         # A training that goes on has done these before the clock began.
         self._steps_before, self._part_before = trainer.train_batch_idx, self.part()
-        self._speed: deque[tuple[float, int]] = deque(maxlen=200)
+        self._speed = deque([(0.0, self._steps_before)], maxlen=200)
 
     def part(self, status: str | None = None) -> float:
         """How much of the training is behind us, from 0 to 1, by the number of batches."""

@@ -22,14 +22,14 @@ class PlainTicks(Formatter):
             for digits in range(5):
                 if all(abs(round(value, digits) - value) <= near for value in values):
                     # A rounded zero may be negative.
-                    return [f"{round(value, digits) + 0.0:.{digits}f}" for value in values]
-        texts: list[str] = []
+                    texts = [f"{round(value, digits) + 0.0:.{digits}f}" for value in values]
+                    return list(map(self.fix_minus, texts))
         for digits in range(9):
             texts = [_scientific(value, digits) for value in values]
             pairs = zip(texts, values, strict=True)
             if all(abs(float(text) - value) <= near for text, value in pairs):
                 break
-        return texts
+        return list(map(self.fix_minus, texts))
 
     def __call__(self, x: Any, pos: int | None = None) -> str:
         """A number alone, as for a reader's pointer."""

@@ -129,7 +129,7 @@ class RateRange(Finding):
         elif lowest < first:
             axes.set_ylim(lowest - 0.5 * (first - lowest), first + 1.5 * (first - lowest))
         plain_ticks(axes)
-        axes.legend(fontsize="small", loc="lower left")
+        figure.legend(fontsize="small", loc="outside upper center", ncols=3, frameon=False)
         axes.grid(True, which="major")
         return figure
 

@@ -46,7 +46,10 @@ def draw_confusion(
     small: dict[str, Any] = {"fontsize": "small", "parse_math": False}
     places = range(k) if k <= _MAX_NUMBERED else range(0, k, math.ceil(k / _MAX_NUMBERED))
     shown = [names[place] for place in places]
-    axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", **small)
+    if max(map(len, shown)) <= 3:
+        axes.set_xticks(places, shown, **small)
+    else:
+        axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", **small)
     axes.set_yticks(places, shown, **small)
     axes.set(xlabel="predicted", ylabel="true")
     look: dict[str, Any] = {"ha": "center", "va": "center"}

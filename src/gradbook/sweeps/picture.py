@@ -135,9 +135,7 @@ def _draw_finals(axes: "Axes", sweep: Any, axis: str, label: str, looks: Sequenc
     if usable is not None and usable[0] < usable[1]:
         axes.axvspan(*usable, color="0.92", zorder=0, label="usable")
     if limit is not None:
-        axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        form: dict[str, Any] = {"fontsize": 7, "color": "0.4", "va": "bottom"}
-        axes.text(0.02, limit, "usable below", transform=axes.get_yaxis_transform(), **form)
+        axes.axhline(limit, color="0.4", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
     pairs = list(zip(sweep.settings, looks, strict=True))
     lines: dict[tuple[int, Any], list[tuple[float, float]]] = {}
     for setting, look in pairs:
@@ -165,9 +163,11 @@ def _draw_finals(axes: "Axes", sweep: Any, axis: str, label: str, looks: Sequenc
     if usable is not None:
         low, high = usable
         told.append(f"usable {low:g} to {high:g}" if low < high else f"usable {low:g}")
+    if limit is not None:
+        told.append(f"dashed: usable below {limit:.3g}")
     if any(setting.is_pruned for setting in sweep.settings):
         told.append("hollow: pruned")
-    axes.set_title("; ".join(told), fontsize=9)
+    axes.set_title("\n".join(told), fontsize=9)
 
 
 def _name_values(axes: "Axes", values: Sequence[float]) -> None:
