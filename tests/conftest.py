@@ -126,3 +126,14 @@ def undo_patches():
         for name, value in attributes.items():
             if vars(cls).get(name) is not value:
                 setattr(cls, name, value)
+
+
+@pytest.fixture
+def outputs(monkeypatch):
+    """What is shown in a notebook's cell, output by output, by kind of content."""
+    shown = []
+    monkeypatch.setattr("gradbook.display.images.in_kernel", lambda: True)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda bundle, raw, metadata=None: shown.append(bundle)
+    )
+    return shown

@@ -1381,3 +1381,27 @@ def test_fit_says_where_a_setting_belongs(name, told):
 def test_a_setting_of_another_kind_is_told_what_it_is(setting, told):
     with pytest.raises(ConfigError, match=told):
         Trainer(max_epochs=1, **setting)
+
+
+# The vertical axis
+
+
+def test_a_models_board_chooses_its_scale_unless_the_trainer_says_it():
+    model = LinearRegression(lr=0.03)
+    assert model.board.yscale == "auto"
+    Trainer(max_epochs=1, display="off").fit(model, Data())
+    assert model.board.yscale == "auto"
+    Trainer(max_epochs=1, display="off", yscale="log").fit(model, Data())
+    assert model.board.yscale == "log"
+
+
+def test_a_scale_that_the_learner_gave_the_board_is_kept():
+    model = LinearRegression(lr=0.03)
+    model.board.yscale = "log"
+    Trainer(max_epochs=1, display="off").fit(model, Data())
+    assert model.board.yscale == "log"
+
+
+def test_a_scale_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match="yscale is one of auto, linear, log"):
+        Trainer(max_epochs=1, yscale="symlog")

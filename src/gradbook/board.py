@@ -31,7 +31,9 @@ class ProgressBoard(HyperParameters):
     Args:
         xlabel, ylabel: Names of the axes.
         xlim, ylim: Ranges of the axes as (low, high), or None to fit the data.
-        xscale, yscale: "linear" or "log".
+        xscale: "linear" or "log".
+        yscale: "linear" or "log"; or "auto", which is "log" where losses span decades, and what a
+            model's board has.
         ls, colors: Line styles and colours, used in turn; there may be more curves than either.
         fig, axes: A Matplotlib figure and axes to draw on instead of new ones.
         figsize: Width and height in inches.

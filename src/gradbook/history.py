@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
 from gradbook.labels import higher_is_better, is_loss
-from gradbook.record import Meter, Metric, Sink, data_frame, meters_from_plain, meters_to_plain
+from gradbook.record import (
+    Meter,
+    Metric,
+    Sink,
+    YScale,
+    data_frame,
+    meters_from_plain,
+    meters_to_plain,
+)
 from gradbook.table import Table
 from gradbook.upward import above
 
@@ -104,18 +112,20 @@ class History(Sink):
         """The epochs as a DataFrame with a column for each label, indexed by "epoch"."""
         return data_frame(self.rows, "epoch", ["epoch", *self.labels])
 
-    def plot(self, *labels: str, axes: "Axes | None" = None) -> "Axes":
+    def plot(self, *labels: str, axes: "Axes | None" = None, yscale: YScale = "auto") -> "Axes":
         """Draws the epoch means against the epochs.
 
         Args:
             labels: What to draw; without any, everything.
             axes: Matplotlib axes to draw on; without them, a new figure's.
+            yscale: "linear", "log", or "auto": logarithmic where losses span decades, and linear
+                where a value is not positive. Axes that are given then keep their scale.
 
         Returns:
             The axes.
 
         Raises:
-            ConfigError: If a label was not recorded.
+            ConfigError: If a label was not recorded, or there is no such scale.
         """
         for label in labels:
             if label not in self.labels:
@@ -124,7 +134,7 @@ class History(Sink):
                     f"There are {', '.join(self.labels) or 'no values yet'}."
                 )
         draw_history = above("display.epochs").draw_history
-        drawn: Axes = draw_history(self, labels or self.labels, axes)
+        drawn: Axes = draw_history(self, labels or self.labels, axes, yscale)
         return drawn
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:

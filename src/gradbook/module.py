@@ -58,7 +58,7 @@ class Module(nn.Module, HyperParameters):
         self.save_hyperparameters()
         checks.check_positive(plot_train_per_epoch, "plot_train_per_epoch")
         checks.check_positive(plot_valid_per_epoch, "plot_valid_per_epoch")
-        self.board = ProgressBoard()
+        self.board = ProgressBoard(yscale="auto")
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, torch.Tensor) and not isinstance(value, nn.Parameter):

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from gradbook.board import ProgressBoard
     from gradbook.trainer import Trainer
 
+#: The vertical axis of curves; "auto" is "log" where losses span decades.
+YScale = Literal["auto", "linear", "log"]
+
 
 class Metric(NamedTuple):
     """One recorded value.

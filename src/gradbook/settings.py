@@ -21,7 +21,7 @@ from gradbook.execution import NAMES as PRECISIONS
 from gradbook.execution import Name as Precision
 from gradbook.hparams import HyperParameters, plain
 from gradbook.optim import OPTIMIZERS, SCHEDULERS, WITH_MOMENTUM
-from gradbook.record import Sink
+from gradbook.record import Sink, YScale
 from gradbook.registry import WATCHERS
 from gradbook.stopping import BestSoFar, Mode
 from gradbook.storage import check_path
@@ -272,6 +272,9 @@ class Settings(HyperParameters):
     )
     # A board outside any training draws itself, so that nothing is without effect.
     display: bool | str | None = place(default=None, check=_anything, read_by=())
+    yscale: YScale | None = place(
+        default=None, check=_one_of("auto", "linear", "log"), read_by=("fit",)
+    )
     sinks: Sequence[Sink] = place(default=(), check=_check_sinks, read=_as_list, read_by=("fit",))
     run: "str | os.PathLike[str] | Sink | None" = place(
         default=None, check=_check_run, read_by=("fit",)

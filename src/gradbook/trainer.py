@@ -83,6 +83,8 @@ class Trainer(Settings):
         keep_best: Whether the model ends with the parameters of its best epoch, not of its last.
         display: Where the curves are drawn: "auto", "notebook", "terminal", "lines" or "off".
             None leaves the choice to the model's board.
+        yscale: The vertical axis of the curves: "linear", "log", or "auto", which is "log" where
+            losses span decades. None leaves the choice to the model's board, which has "auto".
         sinks: Further places that are told every recorded value.
         run: A folder for runs, such as "runs", or a `gradbook.runs.Run`: keeps settings, values,
             checkpoints and curves in a new folder there. None writes nothing.

@@ -137,6 +137,8 @@ class Training:
                     self.resumption = Resumption.of(self._resume, runs)
                 if is_drawn and model.board.trained:
                     model.board.clear()  # a new curve, not a line back to zero
+                if is_drawn and trainer.yscale is not None:
+                    model.board.yscale = trainer.yscale
                 self._prepare()
                 preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
                 with ExitStack() as stack:

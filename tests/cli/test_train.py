@@ -357,6 +357,12 @@ def test_quiet_shows_no_curves():
     assert plan("mlp", "--quiet", "--display", "lines").display == "off"
 
 
+def test_the_vertical_axis_is_chosen():
+    assert plan("mlp").yscale == "auto"
+    assert plan("mlp", "--yscale", "log").yscale == "log"
+    assert "--yscale" in usage_error("mlp", "--yscale", "cubic")
+
+
 def test_a_comparison_that_is_no_truth_is_no_equality():
     import torch
 

@@ -3,7 +3,16 @@ import math
 
 import pytest
 
-from gradbook.display.curves import Curve, combination, curves_of, limits, short
+from gradbook.display.curves import (
+    Curve,
+    check_scale,
+    combination,
+    curves_of,
+    limits,
+    short,
+    vertical_scale,
+)
+from gradbook.errors import ConfigError
 
 
 def test_points_without_a_position_are_left_out():
@@ -61,3 +70,31 @@ def test_all_combinations_are_used_before_one_comes_again(m, n):
 )
 def test_short(value, text):
     assert short(value) == text
+
+
+@pytest.mark.parametrize(
+    ("curves", "scale"),
+    [
+        ({"train_loss": [20, 1e-3], "val_loss": [1, 1e-3]}, "log"),
+        ({"train_loss": [1e-5, 2e-5], "val_loss": [1, 2]}, "log"),
+        ({"train_loss": [2.3, 0.3], "val_acc": [0.1, 0.9]}, "linear"),
+        ({"train_loss": [20, 1e-3], "val_acc": [0.0, 0.9]}, "linear"),
+        ({"train_loss": [20, 1e-3, 0]}, "linear"),
+        ({"train_loss": [20, 1e-3, math.nan, math.inf]}, "log"),
+        ({"train_loss": [20, 1e-3], "val_loss": []}, "log"),
+        ({"val_acc": [1e-3, 0.9]}, "linear"),
+        ({"square": [1, 1e4]}, "linear"),
+        ({"train_loss": [1e300, 1e-300]}, "log"),
+        ({}, "linear"),
+    ],
+)
+def test_auto_is_log_where_losses_span_decades_and_all_is_positive(curves, scale):
+    drawn = [Curve.of(label, range(len(y)), y) for label, y in curves.items()]
+    assert vertical_scale("auto", drawn) == scale
+    assert vertical_scale("linear", drawn) == "linear"
+    assert vertical_scale("log", drawn) == "log"
+
+
+def test_a_scale_that_there_is_not_is_refused():
+    with pytest.raises(ConfigError, match=r"auto, linear, log, but it is 'lgo'.*'log'"):
+        check_scale("lgo")

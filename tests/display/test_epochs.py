@@ -4,6 +4,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from gradbook.display.epochs import draw_history
+from gradbook.errors import ConfigError
 from gradbook.history import History
 
 
@@ -82,3 +83,38 @@ def test_a_history_without_an_epoch_has_no_legend():
     axes = draw_history(History(), [])
     assert axes.get_legend() is None
     assert not axes.lines
+
+
+@pytest.mark.parametrize(
+    ("values", "yscale", "scale"),
+    [
+        ([10, 1e-3], "auto", "log"),
+        ([10, 1e-3], "linear", "linear"),
+        ([2, 1], "auto", "linear"),
+        ([2, 1], "log", "log"),
+        ([10, 1e-3, 0], "auto", "linear"),
+    ],
+)
+def test_the_scale_of_the_values(values, yscale, scale):
+    rows = [{"epoch": i, "val_loss": y} for i, y in enumerate(values, start=1)]
+    assert History(rows).plot(yscale=yscale).get_yscale() == scale
+
+
+def test_what_a_logarithmic_axis_cannot_show_is_said():
+    history = History([{"epoch": 1, "val_loss": 1.0}, {"epoch": 2, "val_loss": 0.0}])
+    axes = history.plot(yscale="log")
+    assert points(axes.lines[0]) == [(1, 1.0), (2, None)]
+    texts = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert texts == ["val_loss (not positive from epoch 2)"]
+
+
+def test_an_unknown_scale_is_refused_before_a_figure_is_made(history):
+    with pytest.raises(ConfigError, match="yscale is one of auto, linear, log"):
+        history.plot(yscale="logarithmic")
+    assert plt.get_fignums() == []
+
+
+def test_the_legend_stands_above_the_curves(history):
+    axes = history.plot()
+    axes.figure.draw_without_rendering()
+    assert axes.get_legend().get_window_extent().y0 >= axes.bbox.y1

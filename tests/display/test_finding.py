@@ -21,12 +21,26 @@ def test_a_terminal_gets_the_words_without_control_characters():
     assert repr(Slope()) == str(Slope()) == r"slope <2>\x1b[31m"
 
 
-def test_a_notebook_gets_figure_and_words():
-    html = Slope()._repr_html_()
-    assert html.startswith("<div><svg ")
-    assert "<?xml" not in html
-    assert r">slope &lt;2&gt;\x1b[31m</pre>" in html
-    assert "white-space: pre-wrap" in html  # the page breaks long lines, at words
+def test_a_notebook_gets_figure_and_words(outputs):
+    Slope()._ipython_display_()
+    figure, words = outputs
+    assert set(figure) == {"image/svg+xml", "image/png", "text/plain"}
+    assert words["text/plain"] == r"slope <2>\x1b[31m"
+    assert r">slope &lt;2&gt;\x1b[31m</pre>" in words["text/html"]
+
+
+def test_a_notebook_gets_the_words_of_what_cannot_be_drawn(outputs):
+    class Nothing(Slope):
+        def figure(self):
+            raise ConfigError("nothing yet")
+
+    Nothing()._ipython_display_()
+    assert [set(output) for output in outputs] == [{"text/html", "text/plain"}]
+
+
+def test_ipython_in_a_terminal_gets_the_words(capsys):
+    Slope()._ipython_display_()
+    assert capsys.readouterr().out == "slope <2>\\x1b[31m\n"
 
 
 @pytest.mark.parametrize("kind", ["svg", "png", "PNG"])

@@ -1,5 +1,6 @@
 import os
 import re
+from base64 import b64decode
 from types import SimpleNamespace
 
 import nbclient
@@ -100,6 +101,45 @@ def test_it_is_an_svg_with_its_text_as_text(display, page, point):
     assert len(svg) < 20_000
 
 
+def test_a_line_above_tells_epoch_time_and_speed(display, page, clock, point, trainer):
+    clock.now, trainer.epoch, trainer.train_batch_idx, trainer.val_batch_idx = 65, 1, 20, 4
+    display.write(point(2, 0.25))
+    svg = page.outputs[0]["image/svg+xml"]
+    texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
+    assert "epoch 2/4   1:05 &lt; 1:05   0.308 steps/s" in texts
+    assert "train_loss 0.2500" in texts
+
+
+def test_the_last_picture_tells_how_it_ended_and_has_pixels(display, page, clock, point):
+    display.write(point(0, 1))
+    assert "image/png" not in page.outputs[0]
+    clock.now = 7
+    display.close("interrupted")
+    assert "epoch 1/4   interrupted   0:07" in page.outputs[0]["image/svg+xml"]
+    assert b64decode(page.outputs[0]["image/png"]).startswith(b"\x89PNG")
+
+
+def test_a_long_epoch_is_told_before_there_is_a_point(display, page, clock, trainer):
+    clock.now = 1
+    display.end_step(trainer)
+    assert page.outputs == []
+    clock.now, trainer.train_batch_idx = 3, 5
+    display.end_step(trainer)
+    assert "epoch 1/4   0:03 &lt; 0:26   1.67 steps/s" in page.outputs[0]["image/svg+xml"]
+    clock.now = 4
+    display.end_step(trainer)
+    assert page.num_updates == 0
+
+
+def test_outside_training_nothing_stands_above_the_curves(page, clock, board, point, shell):
+    display = NotebookDisplay(page.new_handle, clock)
+    display.open(board)
+    display.write(point(0, 1))
+    svg = page.outputs[0]["image/svg+xml"]
+    assert "steps/s" not in svg
+    assert ">train_loss</text>" in svg
+
+
 def test_epoch_means_draw_nothing(display, page):
     display.write(Metric("train_loss", 1, 2, kind="epoch"))
     assert page.outputs == []
@@ -179,7 +219,7 @@ def test_a_saved_notebook_has_one_figure_for_each_cell_that_draws(monkeypatch):
         [set(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
         for cell in notebook.cells
     ]
-    figure = [{"image/svg+xml", "text/plain"}]
+    figure = [{"image/svg+xml", "image/png", "text/plain"}]
     summary = {"text/html", "text/plain"}
     trained = [*figure, summary]
     assert outputs == [[], trained, figure, figure, figure, figure, [{"text/plain"}]]

@@ -187,6 +187,53 @@ def test_the_legend_goes_where_the_curve_is_not(board, picture, point):
     assert not any(box.contains(*place) for place in path)
 
 
+@pytest.mark.parametrize("num_curves", [1, 3, 16])
+@pytest.mark.parametrize("headline", [None, "epoch 3/10   0:12 < 0:40   1234 steps/s"])
+def test_headline_legend_and_axes_are_one_below_the_other(picture, point, num_curves, headline):
+    for k in range(num_curves):
+        point(0, 1, f"val_loss_{k}")
+        point(4, k, f"val_loss_{k}")
+    picture.update(headline)
+    picture.figure.draw_without_rendering()
+    legend, axes = picture.axes.get_legend().get_window_extent(), picture.axes.bbox
+    assert axes.y1 < legend.y0
+    assert legend.x1 <= picture.figure.bbox.x1
+    assert axes.height > 0.5 * 2.5 * picture.figure.dpi
+    if headline:
+        told = picture.figure.texts[0].get_window_extent()
+        assert legend.y1 <= told.y0 + 2
+        assert told.y1 <= picture.figure.bbox.y1
+        assert told.x1 <= picture.figure.bbox.x1
+
+
+def test_with_a_headline_the_legend_has_the_last_values(picture, point):
+    for x, y in enumerate([3, 0.25, np.nan]):
+        point(x, y)
+        point(x, x, "val_acc")
+    picture.update("epoch 3/4")
+    assert legend(picture) == ["train_loss (NaN from epoch 2)", "val_acc 2.0000"]
+
+
+def test_an_automatic_scale_follows_the_values(board, picture, point):
+    board.yscale = "auto"
+    scales = []
+    for x, y in enumerate([10, 1, 1e-3, 0]):
+        point(x, y)
+        picture.update()
+        scales.append(picture.axes.get_yscale())
+    assert scales == ["linear", "linear", "log", "linear"]
+
+
+def test_an_automatic_scale_leaves_the_learners_axes_logarithmic(board, point):
+    board.yscale = "auto"
+    board.axes = Figure().add_subplot()
+    board.axes.set_yscale("log")
+    for x, y in enumerate([3, 2]):
+        point(x, y)
+    Picture(board).update()
+    assert board.axes.get_yscale() == "log"
+
+
 def test_pyplot_is_not_told(point, picture):
     point(0, 1)
     picture.update()

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from tests.patience import LONGEST
 
-from gradbook.display.terminal import TerminalDisplay, duration
+from gradbook.display.terminal import TerminalDisplay
 
 
 class Screen:
@@ -280,13 +280,6 @@ def test_a_stream_that_is_no_terminal_gets_the_last_picture_only(board, trainer,
     display.close("finished")
     assert stream.getvalue().count("epoch 1/4") == 1
     assert "\x1b" not in stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (65.4, "1:05"), (3599.6, "1:00:00"), (7384, "2:03:04")]
-)
-def test_duration(seconds, text):
-    assert duration(seconds) == text
 
 
 SCRIPT = """

@@ -250,9 +250,9 @@ def test_it_is_a_table_and_plain_values():
 
 def test_the_figure_has_a_logarithmic_axis_and_marks_the_suggestion():
     found = lr_range(LinearRegressionScratch(), SyntheticRegressionData())
-    (axes,) = found.figure().axes
-    assert axes.get_xscale() == "log"
-    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    figure = found.figure()
+    assert figure.axes[0].get_xscale() == "log"
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert f"suggestion: {found.suggestion:.2g}" in labels
 
 

@@ -154,11 +154,11 @@ def test_a_notebook_shows_each_epoch_in_one_place(monkeypatch):
     shown = []
 
     class Handle:
-        def display(self, found):
-            shown.append(("new", found))
+        def display(self, bundle, **kwargs):
+            shown.append(("new", bundle))
 
-        def update(self, found):
-            shown.append(("again", found))
+        def update(self, bundle, **kwargs):
+            shown.append(("again", bundle))
 
     monkeypatch.setattr("IPython.display.DisplayHandle", Handle)
     monkeypatch.setattr("gradbook.inspection.boundaries.place", lambda display: "notebook")
@@ -166,7 +166,8 @@ def test_a_notebook_shows_each_epoch_in_one_place(monkeypatch):
     trainer = Trainer(3, display="off", sinks=[watcher])
     trainer.fit(Net(nn.Linear(2, 3)), Blobs(num_train=9, num_val=0))
     assert [how for how, _ in shown] == ["new", *["again"] * 4]
-    assert shown[-1][1] is trainer.reports["boundary"]
+    assert shown[-1][1]["text/plain"] == repr(trainer.reports["boundary"])
+    assert set(shown[-1][1]) == {"image/svg+xml", "image/png", "text/plain"}
 
 
 def test_of_two_sets_both_are_drawn():
@@ -185,8 +186,8 @@ def test_it_is_shown_where_the_curves_are(monkeypatch, display, is_shown):
     shown = []
 
     class Handle:
-        def display(self, found, **kwargs):
-            shown.append(found)
+        def display(self, bundle, **kwargs):
+            shown.append(bundle["text/plain"])
 
         update = display
 
@@ -196,4 +197,4 @@ def test_it_is_shown_where_the_curves_are(monkeypatch, display, is_shown):
     trainer = Trainer(2, display=display, watch="boundary")
     trainer.fit(Net(nn.Linear(2, 2)), Moons(num_train=8, num_val=4))
 
-    assert (trainer.reports["boundary"] in shown) == is_shown
+    assert (repr(trainer.reports["boundary"]) in shown) == is_shown

@@ -31,7 +31,8 @@ def test_the_figure_has_curves_and_the_final_loss_against_the_rate(rates):
     assert (curves.get_xlabel(), curves.get_ylabel()) == ("epoch", "val_loss")
     assert (finals.get_xlabel(), finals.get_ylabel()) == ("lr", "final val_loss")
     assert finals.get_xscale() == "log"
-    assert finals.get_title() == "usable 0.01 to 1"
+    told = f"dashed: usable below {finals.lines[0].get_ydata()[0]:.3g}"
+    assert finals.get_title().splitlines() == ["usable 0.01 to 1", told]
 
 
 def test_what_diverged_is_a_cross_at_the_upper_edge(rates):
@@ -116,7 +117,8 @@ def test_pruned_settings_are_hollow_and_no_line_goes_through_them(searched):
     assert [(*line.get_xdata(), *line.get_ydata()) for line in hollow] == [(0.1, 0.9)]
     [through] = [line for line in finals.lines if line.get_color() == "0.5"]
     np.testing.assert_allclose(through.get_xydata(), [(0.2, 0.4), (0.3, 0.5)])
-    assert finals.get_title() == "usable 0.2 to 0.3; hollow: pruned"
+    lines = finals.get_title().splitlines()
+    assert (lines[0], lines[-1]) == ("usable 0.2 to 0.3", "hollow: pruned")
 
 
 def test_the_legend_of_a_search_is_in_the_order_of_the_numbers(searched):

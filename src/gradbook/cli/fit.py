@@ -67,7 +67,8 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         model = make(plan.model.Class, plan.arguments["model"])
         # The display is closed first: what it leaves on the screen comes before the summary.
         sinks = [clock, _display(plan.display)]
-        trainer = Trainer(**plan.arguments["trainer"], display="off", sinks=sinks, run=recorder)
+        places: dict[str, Any] = {"display": "off", "yscale": plan.yscale, "sinks": sinks}
+        trainer = Trainer(**plan.arguments["trainer"], **places, run=recorder)
         trainer.fit(model, data, resume=resume)
     except BaseException as raised:
         error = ending(raised)

@@ -1,7 +1,6 @@
 """`gradbook inspect`: what a trained model gets right and wrong."""
 
 import contextlib
-from collections import defaultdict
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -54,25 +53,10 @@ def run(arguments: list[str]) -> Outcome:
 
 def draw(report: Any, restored: Restored, folder: Path, suffix: str = "") -> list[Path]:
     """Writes the pictures of a report into `folder`, in place of those of an earlier one."""
-    from matplotlib.figure import Figure
-
     from gradbook.errors import DataError, ModelError
-    from gradbook.inspection import ClassifierReport, boundary, show_weights
+    from gradbook.inspection import boundary
 
-    figures: defaultdict[str, Figure] = defaultdict(Figure)
-    if isinstance(report, ClassifierReport):
-        report.plot_confusion(figures["confusion"])
-        report.plot_calibration(figure=figures["calibration"])
-        if report.has_images:
-            report.show_mistakes(figure=figures["mistakes"])
-        weights = Figure()
-        # Most models have no weights that are images.
-        with contextlib.suppress(ModelError, DataError):
-            show_weights(restored.model, restored.data, weights)
-            figures["weights"] = weights
-    else:
-        report.plot_predicted(figures["predicted"])
-        report.plot_residuals(figures["residuals"])
+    figures = report.figures()
     with contextlib.suppress(ModelError, DataError):  # most data have more than two inputs
         figures["boundary"] = boundary(restored.model, restored.data).figure()
     _clear(folder, suffix)

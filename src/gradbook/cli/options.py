@@ -30,6 +30,7 @@ from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean, shown
 from gradbook.hparams import constructor_of
+from gradbook.record import YScale
 from gradbook.wrapping import page
 
 if typing.TYPE_CHECKING:
@@ -210,7 +211,14 @@ def add_display_options(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="how progress is shown (default: auto)",
     )
+    add_yscale_option(group)
     add_quiet_option(group)
+
+
+def add_yscale_option(group: argparse._ActionsContainer) -> None:
+    """Adds the vertical axis of the curves."""
+    told = "vertical axis of the curves (default: auto, log where losses span decades)"
+    group.add_argument("--yscale", choices=typing.get_args(YScale), default="auto", help=told)
 
 
 def add_quiet_option(group: argparse._ActionsContainer) -> None:

@@ -8,6 +8,7 @@ from gradbook.cli.options import add_display_options, add_number, add_runs_optio
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.subject import Chosen, read_subject
 from gradbook.errors import ConfigError
+from gradbook.record import YScale
 from gradbook.storage import check_folder_name
 
 SUMMARY = """\
@@ -22,6 +23,7 @@ class Plan(Chosen):
     Attributes:
         runs, name: The folder for runs, and the name of this one.
         display: Where the curves are drawn.
+        yscale: The scale of their vertical axis.
         checkpoint_steps: The steps between two checkpoints within an epoch; None takes none.
         words: The command that repeats it, without its first word, which is `gradbook`; None if
             there is none.
@@ -30,6 +32,7 @@ class Plan(Chosen):
     runs: str
     name: str
     display: str = "auto"
+    yscale: YScale = "auto"
     checkpoint_steps: int | None = None
     words: list[str] | None = None
 
@@ -61,6 +64,7 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
         own.runs,
         name,
         display="off" if own.quiet else own.display,
+        yscale=own.yscale,
         checkpoint_steps=own.checkpoint_steps,
         words=[*repeat, "--seed", str(subject.seed)],
     )

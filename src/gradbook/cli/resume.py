@@ -18,7 +18,7 @@ def run(arguments: list[str]) -> Outcome:
 
     stored = load(asked.run, asked.runs)
     plan = plan_of(stored, asked, max_epochs=asked.max_epochs)
-    plan.display = "off" if asked.quiet else asked.display
+    plan.display, plan.yscale = "off" if asked.quiet else asked.display, asked.yscale
     from gradbook.cli.fit import fit
 
     return fit(plan, resume=stored.folder)

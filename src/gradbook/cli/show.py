@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from gradbook.cli.options import Parser, add_runs_option, show
+from gradbook.cli.options import Parser, add_runs_option, add_yscale_option, show
 from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import run_command
 from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
@@ -39,6 +39,7 @@ def run(arguments: list[str]) -> Outcome:
     parser = Parser("show", "One run: its settings, curve, figures and files. Or one sweep.")
     parser.add_argument("run", metavar="RUN", nargs="?", help="a run's name, or its folder")
     add_runs_option(parser)
+    add_yscale_option(parser)
     asked = parser.read_all(arguments)
     if asked.run is None:
         raise UsageError("Name a run, such as mlp-1. `gradbook runs` lists them.")
@@ -70,7 +71,7 @@ def run(arguments: list[str]) -> Outcome:
     judgement = [("verdict", [judged.sentence])] if judged is not None else []
     lines += [*_texts([*judgement, *_settings(stored)]), ""]
     if error is None:
-        lines += [*_results(stored), ""]
+        lines += [*_results(stored, asked.yscale), ""]
     lines += _texts([("files", [f"{name} {bytes_text(sizes[name])}" for name in sorted(sizes)])])
     return Outcome(facts, "\n".join(lines), error=error or _unusable(stored))
 
@@ -151,12 +152,12 @@ def _advice(stored: StoredRun) -> str:
     return "not possible: it was stopped before it had kept a checkpoint"
 
 
-def _results(stored: StoredRun) -> list[str]:
+def _results(stored: StoredRun, yscale: str) -> list[str]:
     """The chart, the table of epochs, and the best."""
     lines = []
     if stored.points:
         from gradbook.display import chart
-        from gradbook.display.curves import Curve
+        from gradbook.display.curves import Curve, vertical_scale
 
         curves = [Curve.of(label, points.x, points.y) for label, points in stored.points.items()]
         width, height = shutil.get_terminal_size()
@@ -165,6 +166,7 @@ def _results(stored: StoredRun) -> list[str]:
             min(width - 1, _MAX_WIDTH),
             min(height - 2, _MAX_HEIGHT),
             xlabel="epoch",
+            yscale=vertical_scale(yscale, curves),
             unicode="utf" in (getattr(sys.stdout, "encoding", None) or "").lower(),
         )
         lines += [*chart.plain(drawn).splitlines(), ""]

@@ -3,15 +3,22 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import numpy.typing as npt
+
+from gradbook.errors import ConfigError, did_you_mean, shown
+from gradbook.labels import is_loss
+from gradbook.record import YScale
 
 if TYPE_CHECKING:
     from gradbook.board import ProgressBoard
 
 Array = npt.NDArray[np.float64]
+
+#: Losses that differ by more than this factor could not all be read on a linear axis.
+_MANY_TIMES = 100
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,32 @@ def curves_of(board: "ProgressBoard") -> list[Curve]:
     return [
         Curve.of(label, [p.x for p in points], [p.y for p in points]) for label, points in curves
     ]
+
+
+def vertical_scale(given: str, curves: Sequence[Curve]) -> str:
+    """The scale of the vertical axis: what was given, or what "auto" comes to.
+
+    That is "log" where losses span decades and every value that is drawn has a logarithm, and
+    otherwise "linear".
+    """
+    if given != "auto":
+        return given
+    drawn = [curve.y[curve.drawable()] for curve in curves]
+    losses = [y for curve, y in zip(curves, drawn, strict=True) if is_loss(curve.label) and len(y)]
+    if not losses or min(y.min(initial=np.inf) for y in drawn) <= 0:
+        return "linear"
+    low, high = min(y.min() for y in losses), max(y.max() for y in losses)
+    return "log" if high / _MANY_TIMES > low else "linear"
+
+
+def check_scale(yscale: str) -> None:
+    """Raises ConfigError unless it is one that there is."""
+    scales = get_args(YScale)
+    if yscale not in scales:
+        raise ConfigError(
+            f"yscale is one of {', '.join(scales)}, but it is {shown(yscale)}."
+            f"{did_you_mean(str(yscale), scales)}"
+        )
 
 
 def limits(given: Sequence[float] | None, log: bool) -> tuple[float, float] | None:

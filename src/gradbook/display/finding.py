@@ -1,12 +1,13 @@
 """What an experiment found: words, and a figure that shows why."""
 
-import io
 import json
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gradbook.display.file import PICTURE_KINDS, check_picture_names, save_figure
+from gradbook.display.images import show
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
 from gradbook.storage import finite, write_atomically
@@ -63,15 +64,13 @@ class Finding(ABC):
         save_figure(self.figure(), files)
 
     def _repr_html_(self) -> str:
-        words = html_text(self.words)
-        try:
-            figure = self.figure()
-        except ConfigError:  # there is nothing to draw yet
-            return words
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg")
-        svg = buffer.getvalue()
-        return f"<div>{svg[svg.index('<svg') :]}</div>{words}"
+        return html_text(self.words)
+
+    def _ipython_display_(self) -> None:
+        figures = []
+        with suppress(ConfigError):  # there is nothing to draw yet
+            figures.append(self.figure())
+        show(self, figures)
 
 
 class Report(Finding):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.curves import curves_of, short
+from gradbook.display.images import DPI, bundle_of
+from gradbook.display.progress import Progress
 from gradbook.display.shell import afterwards
 from gradbook.errors import GradbookWarning, told, warn
 from gradbook.escape import on_one_line
@@ -20,14 +22,17 @@ if TYPE_CHECKING:
 #: loses up to twice as much as the drawing takes, because the caches are cold afterwards.
 _MIN_SECONDS = 0.2
 _MAX_SHARE = 0.05
+#: Where no point comes, it is drawn anew after so many seconds, to say how far training has come.
+_MAX_SECONDS = 2.0
 
 
 class NotebookDisplay(Sink):
     """Draws a board below the running cell, in one output that is updated in place.
 
-    It is drawn at most five times a second and for at most a twentieth of the time, by the
-    measured cost, and always once more at the end: when training is over, or, for a board
-    outside training, when the cell ends. Then the next cell gets a figure of its own.
+    While a model trains, a line above the curves says how far it has come, and how fast. It is
+    drawn at most five times a second and for at most a twentieth of the time, by the measured cost,
+    and always once more at the end: when training is over, or, for a board outside training, when
+    the cell ends. Then the next cell gets a figure of its own.
 
     Args:
         new_handle: Makes a place for a figure; None is IPython's `DisplayHandle`.
@@ -48,6 +53,14 @@ class NotebookDisplay(Sink):
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
         """Notes what is to be drawn. There is no figure before there is a point."""
         self._board, self._trainer = board, trainer
+        if trainer is not None:
+            self._progress = Progress(trainer, self._clock)
+            self._next_look = self._clock() + _MAX_SECONDS
+
+    def end_step(self, trainer: "Trainer") -> None:
+        """Draws where there was no point for a while, as in a long epoch."""
+        if self._clock() >= self._next_look:
+            self._draw()
 
     def write(self, metric: Metric) -> None:
         """Draws, unless it is too early to draw again."""
@@ -60,22 +73,28 @@ class NotebookDisplay(Sink):
 
     def close(self, status: str) -> None:
         """Draws the last state, which is what the saved notebook keeps."""
-        if self._board.data:
-            self._draw()
+        if self._board.data or self._handle is not None:
+            self._draw(status)
         self._handle = None
 
     def _end_cell(self) -> None:
         self.close("finished")
         self._next_draw = 0.0
 
-    def _draw(self) -> None:
+    def _draw(self, status: str | None = None) -> None:
+        """Draws what there is; at the end, with the `status`, also as pixels.
+
+        Programs that make a document of a notebook, or show it in a repository, take these.
+        """
         if self._broken:
             return
         try:
             picture = self._picture = self._picture or _new_picture(self._board)
             begin = self._clock()  # loading Matplotlib happens once, and is no cost of drawing
-            picture.update()
-            bundle = {"image/svg+xml": picture.svg(), "text/plain": self._in_words()}
+            far = [] if self._trainer is None else self._progress.texts(status)
+            picture.update("   ".join(far))
+            png = None if status is None else picture.png(DPI)
+            bundle = bundle_of(picture.svg(), png, self._in_words())
             if self._handle is None:
                 self._handle = (self._new_handle or _ipython_handle)()
                 self._handle.display(bundle, raw=True)
@@ -91,7 +110,9 @@ class NotebookDisplay(Sink):
             )
             return
         end = self._clock()
-        self._next_draw = end + max(_MIN_SECONDS, (end - begin) / _MAX_SHARE)
+        pause = (end - begin) / _MAX_SHARE
+        self._next_draw = end + max(_MIN_SECONDS, pause)
+        self._next_look = end + max(_MAX_SECONDS, pause)
 
     def _in_words(self) -> str:
         """What stands in for the figure where no image can be shown."""

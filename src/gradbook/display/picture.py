@@ -1,14 +1,16 @@
 """A board as a Matplotlib figure, made once and then kept up to date."""
 
 import io
+import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import numpy as np
 
-from gradbook.display.curves import Curve, combination, curves_of, limits
+from gradbook.display.curves import combination, curves_of, limits, short, vertical_scale
+from gradbook.display.ticks import plain_ticks
 from gradbook.escape import on_one_line
 
 if TYPE_CHECKING:
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 
     from gradbook.board import ProgressBoard
 
+#: The size of small letters, and the height of a line of them, in inches.
+_SMALL, _LINE = 8.3 / 72, 0.165
+
 #: What was drawn on axes that a learner gave, so that the next picture there replaces it.
 _drawn: "WeakSet[Artist]" = WeakSet()
 
@@ -27,8 +32,8 @@ class Picture:
     """Draws a board with Matplotlib, each curve always as the same line.
 
     The figure is the board's own if it has one, and otherwise a new one that pyplot does not
-    know of. Its layout is computed from the texts alone, because measuring what was drawn
-    takes longer than the drawing.
+    know of. There the legend is above the axes, where no curve is. Its layout is computed from
+    the texts alone, because measuring what was drawn takes longer than the drawing.
 
     Args:
         board: What to draw.
@@ -48,16 +53,26 @@ class Picture:
         self._lines: dict[str, Line2D] = {}
         self._marks: dict[str, tuple[Line2D, Line2D]] = {}
         self._legend_key: object = None
+        self._headline: Any = None
+        if self._own:
+            plain_ticks(self.axes)
 
-    def update(self) -> None:
-        """Brings the figure up to date with the board."""
+    def update(self, headline: str | None = None) -> None:
+        """Brings the figure up to date with the board.
+
+        Args:
+            headline: What stands above everything in a figure of its own, such as how far a
+                training has come. With it, the legend gives the last value of each curve.
+        """
         board, axes = self._board, self.axes
         curves = curves_of(board)
         # On a learner's axes, only what the board was given takes the place of what is there.
-        if board.xscale not in ("linear", axes.get_xscale()):
-            axes.set_xscale(board.xscale)
-        if board.yscale not in ("linear", axes.get_yscale()):
-            axes.set_yscale(board.yscale)
+        scales = {"x": board.xscale, "y": vertical_scale(board.yscale, curves)}
+        for which, scale in scales.items():
+            before = getattr(axes, f"get_{which}scale")()
+            if scale != before and (self._own or scale != "linear"):
+                getattr(axes, f"set_{which}scale")(scale)
+                plain_ticks(axes)
         xlog, ylog = axes.get_xscale() == "log", axes.get_yscale() == "log"
         for label in set(self._lines) - {curve.label for curve in curves}:
             for line in (self._lines.pop(label), *self._marks.pop(label)):
@@ -76,6 +91,8 @@ class Picture:
             self._lines[curve.label].set_marker("o" if shown.sum() == 1 else "")
             trouble = curve.trouble(board.xlabel, ylog)
             name = on_one_line(curve.label)
+            if headline and shown.any() and np.isfinite(curve.y[-1]):
+                name += f" {short(float(curve.y[-1]))}"
             legend.append(f"{name} ({trouble})" if trouble else name)
         axes.relim()
         axes.autoscale(True)
@@ -90,10 +107,9 @@ class Picture:
         for high, low in self._marks.values():
             _thin_out(high, axes, xlog)
             _thin_out(low, axes, xlog)
-        if legend:
-            self._place_legend(legend, _lines_across(axes, curves, xlog, ylog))
+        columns = self._place_legend(legend)
         if self._own:
-            self._lay_out()
+            self._lay_out(headline, math.ceil(len(legend) / columns))
 
     def svg(self, text: bool = True) -> str:
         """The figure as an SVG document.
@@ -143,48 +159,53 @@ class Picture:
             _drawn.add(artist)
         self._lines[label], self._marks[label] = line, (high, low)
 
-    def _place_legend(self, texts: Sequence[str], lines: Sequence[tuple[Any, Any]]) -> None:
-        """Makes the legend when its texts change, and puts it where it hides least."""
-        side, top = _emptiest_place(lines, *self._legend_size(texts))
+    def _place_legend(self, texts: Sequence[str]) -> int:
+        """Makes the legend when its texts change, and returns the number of its columns."""
+        length = max(map(len, texts), default=0)
+        # In widths of an M of small letters: the line and the space beside it, then the text.
+        room = float(self.figure.get_size_inches()[0]) / _SMALL
+        columns = max(1, min(len(texts), int(room / (3.6 + 0.58 * length))))
         # A legend copies its lines' markers when it is made.
         markers = tuple(str(line.get_marker()) for line in self._lines.values())
-        key = (tuple(texts), markers, side, top)
-        if key != self._legend_key:
-            legend = self.axes.legend(
-                list(self._lines.values()),
-                texts,
-                loc="upper right" if side == "right" else "upper left",
-                bbox_to_anchor=(1.0 if side == "right" else 0.0, top),
-                fontsize="medium" if len(texts) <= 5 and max(map(len, texts)) <= 24 else "small",
-                ncols=1 + (len(texts) - 1) // 8,
-            )
+        key = (tuple(texts), markers, columns)
+        if texts and key != self._legend_key:
+            look: dict[str, Any] = {"loc": "best", "ncols": 1 + (len(texts) - 1) // 8}
+            if self._own:
+                look = {"loc": "upper left", "bbox_transform": self.figure.transFigure}
+                look |= {"frameon": False, "borderpad": 0, "borderaxespad": 0, "ncols": columns}
+                look |= {"handlelength": 1.8, "handletextpad": 0.5, "labelspacing": 0.3}
+                look |= {"columnspacing": 1.2}
+            legend = self.axes.legend(list(self._lines.values()), texts, fontsize="small", **look)
             for text in legend.get_texts():
                 text.set_parse_math(False)  # a learner's label may hold a $
             self._legend_key = key
+        return columns
 
-    def _legend_size(self, texts: Sequence[str]) -> tuple[float, float]:
-        """About how wide and tall the legend is, in parts of the axes."""
-        box, (width, height) = self.axes.get_position(), self.figure.get_size_inches()
-        em = float(self.axes.yaxis.label.get_fontsize()) / 72
-        columns = 1 + (len(texts) - 1) // 8
-        wide = em * columns * (0.58 * max(map(len, texts)) + 3.6)
-        tall = em * (1.42 * -(-len(texts) // columns) + 1.1)
-        return min(wide / (box.width * width), 1.0), min(tall / (box.height * height), 1.0)
-
-    def _lay_out(self) -> None:
-        """Leaves as much room around the axes as their tick labels need."""
-        width, height = self.figure.get_size_inches()
+    def _lay_out(self, headline: str | None, num_rows: int) -> None:
+        """Leaves as much room around the axes as their texts need; a long legend makes more."""
+        width, height = self._board.figsize
+        above = [_LINE * bool(headline), _LINE * num_rows]
+        height += max(0.0, sum(above) - 2 * _LINE)
+        self.figure.set_size_inches(width, height)
         em = float(self.axes.yaxis.label.get_fontsize()) / 72
         longest = max(map(_ems, _tick_texts(self.axes)), default=1.0)
         left = em * (1.1 + longest + 1.6 * bool(self._board.ylabel))
         bottom = em * (1.9 + 1.5 * bool(self._board.xlabel))
-        above = em * 1.4 if self.axes.yaxis.get_major_formatter().get_offset() else em * 0.7
         self.figure.subplots_adjust(
             left=min(left / width, 0.5),
             right=1 - em * 0.9 / width,
             bottom=min(bottom / height, 0.5),
-            top=1 - above / height,
+            top=1 - (sum(above) + em * 0.9) / height,
         )
+        corner = _SMALL / width, 1 - _SMALL / 2 / height
+        if self._headline is None:
+            self._headline = self.figure.text(0, 0, "", va="top", fontsize="small")
+        self._headline.set(text=headline or "", position=corner)
+        legend = self.axes.get_legend()
+        if legend is not None:
+            legend.set_bbox_to_anchor(
+                (corner[0], corner[1] - above[0] / height), self.figure.transFigure
+            )
 
 
 def _place(board: "ProgressBoard") -> tuple["Figure", "Axes"]:
@@ -233,44 +254,6 @@ def _tick_texts(axes: "Axes") -> list[str]:
 def _ems(text: str) -> float:
     """About how wide a number is in Matplotlib's own font, in widths of an M."""
     return 0.64 * len(text) + 0.2 * sum(map(text.count, "-−")) + 0.7 * text.count("×")
-
-
-def _lines_across(
-    axes: "Axes", curves: Sequence[Curve], xlog: bool, ylog: bool
-) -> list[tuple[Any, Any]]:
-    """The curves as evenly spaced points, in parts of the axes."""
-    lines = []
-    for curve in curves:
-        shown = curve.drawable(ylog) & ((curve.x > 0) | (not xlog))
-        if not shown.any():
-            continue
-        x = _along(curve.x[shown], *axes.get_xlim(), xlog)
-        y = _along(_tame(curve.y[shown]), *axes.get_ylim(), ylog)
-        gone = np.concatenate([[0.0], np.hypot(np.diff(x), np.diff(y)).cumsum()])
-        evenly = np.linspace(0, gone[-1], 100)
-        lines.append((np.interp(evenly, gone, x), np.interp(evenly, gone, y)))
-    return lines
-
-
-def _emptiest_place(
-    lines: Sequence[tuple[Any, Any]], wide: float, tall: float
-) -> tuple[Literal["right", "left"], float]:
-    """The side, and the upper end in parts of the axes, where a legend hides least.
-
-    The topmost place on the right is taken unless another hides less. Matplotlib's own search
-    ("best") knows nine places, is slower, and runs on every drawing.
-    """
-    best: tuple[Literal["right", "left"], float] = ("right", 1.0)
-    least = float("inf")
-    for top in np.linspace(1, tall, 15):
-        for side in ("right", "left"):
-            hidden = 0
-            for x, y in lines:
-                beside = x > 1 - wide if side == "right" else x < wide
-                hidden += int(np.count_nonzero(beside & (y < top) & (y > top - tall)))
-            if hidden < least:
-                best, least = (side, float(top)), hidden
-    return best
 
 
 def _along(values: Any, low: float, high: float, log: bool) -> Any:

@@ -3,13 +3,13 @@
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from gradbook.display import chart
-from gradbook.display.curves import curves_of
+from gradbook.display.curves import curves_of, vertical_scale
+from gradbook.display.progress import Progress
 from gradbook.display.shell import afterwards
 from gradbook.errors import told
 from gradbook.record import Metric, Sink
@@ -82,10 +82,7 @@ class TerminalDisplay(Sink):
             return
         from rich.live import Live
 
-        self._begin = self._clock()
-        # A training that goes on has done these before the clock began.
-        self._steps_before, self._part_before = trainer.train_batch_idx, self._part_done()
-        self._speed: deque[tuple[float, int]] = deque(maxlen=200)
+        self._progress = Progress(trainer, self._clock)
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -171,13 +168,14 @@ class TerminalDisplay(Sink):
         """The chart, made again only when there are new points or another size."""
         board = self._board
         counts = [(label, len(points)) for label, points in list(board.data.items())]
-        key = (counts, width, height, board.xlabel, board.xlim, board.ylim)
+        key = (counts, width, height, board.xlabel, board.xlim, board.ylim, board.yscale)
         if key == self._chart_key:
             return self._chart
         self._chart_key = key
         try:
+            curves = curves_of(board)
             lines = chart.render(
-                curves_of(board),
+                curves,
                 width,
                 height,
                 xlabel=board.xlabel,
@@ -185,7 +183,7 @@ class TerminalDisplay(Sink):
                 xlim=board.xlim,
                 ylim=board.ylim,
                 xscale=board.xscale,
-                yscale=board.yscale,
+                yscale=vertical_scale(board.yscale, curves),
                 unicode=self._unicode(),
             )
             self._chart = [_segments(line) for line in lines]
@@ -200,24 +198,12 @@ class TerminalDisplay(Sink):
         from rich.segment import Segment
         from rich.style import Style
 
-        trainer: Any = self._trainer
-        elapsed = self._clock() - self._begin
-        part = self._part_done()
-        epoch = min(trainer.epoch + 1, trainer.max_epochs)
-        texts = [f"epoch {epoch}/{trainer.max_epochs}"]
-        if self._status is not None:
-            texts += [self._status, duration(elapsed)]
-        else:
-            now = part - self._part_before
-            left = f" < {duration(elapsed / now * (1 - part))}" if now > 0 and part < 1 else ""
-            texts.append(duration(elapsed) + left)
-        speed = self._steps_per_second(getattr(trainer, "train_batch_idx", 0), elapsed)
-        texts.append(f"{speed:.0f} steps/s" if speed >= 100 else f"{speed:.3g} steps/s")
+        texts = self._progress.texts(self._status)
         while len(texts) > 1 and len("  ".join(texts)) > width - 12:
             texts.pop()
         length = max(0, min(width - len("  ".join(texts)) - 2, 40))
         full, rest = ("━", "─") if self._unicode() else ("#", "-")
-        filled = int(part * length)
+        filled = int(self._progress.part(self._status) * length)
         color = {"failed": "red", "interrupted": "yellow", "diverged": "red"}
         done = Style.parse(color.get(self._status or "", "green"))
         return [
@@ -226,25 +212,6 @@ class TerminalDisplay(Sink):
             Segment(rest * (length - filled), Style.parse("dim")),
             Segment("  ".join(["", *texts[1:]])),
         ]
-
-    def _part_done(self) -> float:
-        """How much of the training is behind us, from 0 to 1, by the number of batches."""
-        trainer: Any = self._trainer
-        if self._status in ("finished", "diverged"):
-            return 1.0
-        batches = getattr(trainer, "train_batch_idx", 0) + getattr(trainer, "val_batch_idx", 0)
-        in_epoch = trainer.num_train_batches + trainer.num_val_batches
-        # A fit_epoch of the learner's own may count no batches.
-        part = max(batches / max(in_epoch, 1), trainer.epoch) / trainer.max_epochs
-        return float(min(part, 1.0))
-
-    def _steps_per_second(self, steps: int, elapsed: float) -> float:
-        """The speed over the last ten seconds or more; at the end, over the whole training."""
-        self._speed.append((elapsed, steps))
-        while len(self._speed) > 2 and elapsed - self._speed[1][0] > 10:
-            self._speed.popleft()
-        since, before = self._speed[0] if self._status is None else (0.0, self._steps_before)
-        return (steps - before) / (elapsed - since) if elapsed > since else 0.0
 
     def _unicode(self) -> bool:
         return bool(self._console.encoding.startswith("utf"))
@@ -271,10 +238,3 @@ def _is_terminal(stream: Any) -> bool:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
         return False
-
-
-def duration(seconds: float) -> str:
-    """A time as 1:05 or 2:03:04."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

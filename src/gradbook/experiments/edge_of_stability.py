@@ -125,6 +125,8 @@ class EdgeOfStability(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss and, below it, the sharpness with the line 2 / lr."""
+        from gradbook.display.ticks import plain_ticks
+
         figure = new_figure(5.6, 4.8)
         upper, lower = figure.subplots(2, 1, sharex=True)
         losses = np.array(self.losses)
@@ -137,6 +139,7 @@ class EdgeOfStability(Finding):
         lower.set_ylim(bottom=min(0, *self.sharpness))
         lower.legend(fontsize="small")
         for axes in (upper, lower):
+            plain_ticks(axes)
             axes.grid(True)
         return figure
 

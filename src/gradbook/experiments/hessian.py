@@ -218,6 +218,8 @@ class Sharpness(Finding):
         return figure
 
     def _draw_profile(self, axes: Any) -> None:
+        from gradbook.display.ticks import plain_ticks
+
         t = np.array(self.distances)
         parabola = self.loss + self.slope * t + self.eigenvalue / 2 * t**2
         axes.plot(t, self.losses, color="C0", label="training loss")
@@ -229,6 +231,7 @@ class Sharpness(Finding):
         axes.set_ylim(lowest - margin / 4, top + margin)
         axes.set(xlabel="distance along the sharpest direction", ylabel="training loss")
         axes.set_title(f"sharpness {self.eigenvalue:.3g}", fontsize="medium")
+        plain_ticks(axes)
         axes.legend(fontsize="small", loc="upper center")
         axes.grid(True)
 

@@ -23,7 +23,6 @@ from gradbook import checks
 from gradbook.checkpoint import dense_parts
 from gradbook.data import are_examples, as_data, as_tensor, copy_batch, is_numbers
 from gradbook.devices import cpu
-from gradbook.display.table import Table
 from gradbook.display.words import bytes_text, counted, listed
 from gradbook.errors import BatchError, GradbookError, ModelError, told
 from gradbook.escape import printable
@@ -31,6 +30,7 @@ from gradbook.experiments.trial import copy_of, one_batch
 from gradbook.lookalikes import drop_hooks
 from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
+from gradbook.table import Table
 from gradbook.untrained import place_of, tensors_in, trainable_in
 from gradbook.watching.layers import modules_held
 

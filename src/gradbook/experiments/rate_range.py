@@ -105,6 +105,8 @@ class RateRange(Finding):
 
     def figure(self) -> "Figure":
         """Draws the loss against the rate, with what was found marked."""
+        from gradbook.display.ticks import plain_ticks
+
         figure = new_figure(6.0, 3.8)
         axes = figure.subplots()
         losses = np.array(self.losses)
@@ -125,7 +127,8 @@ class RateRange(Finding):
             axes.set_yscale("log")
         elif lowest < first:
             axes.set_ylim(lowest - 0.5 * (first - lowest), first + 1.5 * (first - lowest))
-        axes.legend(fontsize="small", loc="lower left")
+        plain_ticks(axes)
+        figure.legend(fontsize="small", loc="outside upper center", ncols=3, frameon=False)
         axes.grid(True, which="major")
         return figure
 

@@ -192,7 +192,7 @@ class Memory(Finding):
         self._draw_operations(halves[0].subplots(), shown)
         self._draw_parts(quarters[0].subplots())
         self._draw_growth(quarters[1].subplots())
-        for part, columns in ((halves[0], 3), (quarters[0], 3), (quarters[1], 2)):
+        for part, columns in ((halves[0], 2), (quarters[0], 3), (quarters[1], 2)):
             part.legend(loc="outside lower center", ncols=columns, fontsize="small")
         return figure
 

@@ -89,6 +89,8 @@ class Vectorization(Finding):
 
     def figure(self) -> "Figure":
         """Draws both times against the length, on logarithmic axes."""
+        from gradbook.display.ticks import plain_ticks
+
         figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
         axes.plot(self.sizes, self.loop_seconds, "o-", color="C0", label="loop: c[i] = a[i] + b[i]")
@@ -100,6 +102,7 @@ class Vectorization(Finding):
         axes.plot(self.sizes, self.vector_seconds, "s--", color="C1", label="one call: c = a + b")
         axes.set(xscale="log", yscale="log", xlabel="length n of the vectors", ylabel="time [s]")
         axes.set_title(f"n = {self.sizes[-1]:,}: {_times(self.ratio[-1])}", fontsize="medium")
+        plain_ticks(axes)
         axes.legend(fontsize="small")
         axes.grid(True)
         return figure

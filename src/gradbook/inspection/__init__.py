@@ -1,10 +1,13 @@
 """Looking at a trained model: what it gets right and wrong, its weights, its export."""
 
+from contextlib import suppress
+from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import torch
 
+from gradbook.errors import ModelError
 from gradbook.inspection.boundaries import Boundary as Boundary
 from gradbook.inspection.boundaries import boundary as boundary
 from gradbook.inspection.calibration import Calibration as Calibration
@@ -16,6 +19,7 @@ from gradbook.inspection.predictions import batches_and_outputs
 from gradbook.inspection.predictions import predictions as predictions
 from gradbook.inspection.regression import ParameterComparison as ParameterComparison
 from gradbook.inspection.regression import RegressionReport as RegressionReport
+from gradbook.inspection.weights import images_of_weights
 from gradbook.inspection.weights import show_weights as show_weights
 from gradbook.inspection.weights import weight_images as weight_images
 from gradbook.lazy import listing
@@ -33,6 +37,8 @@ def inspect(
     model: torch.nn.Module, data: Any, train: bool = False
 ) -> ClassifierReport | RegressionReport:
     """Measures a trained model on the validation set, in one pass over it.
+
+    As the last line of a notebook's cell, the report shows its figures and its tables.
 
     A `Classifier` is measured as one, and so is any model that gives a row of scores for each
     integer label. Every other model is measured as a regression.
@@ -52,5 +58,11 @@ def inspect(
     first = next(batches)
     batches = chain([first], batches)
     if classifies(model, *first):
-        return ClassifierReport.of(model, data, batches)
+        report = ClassifierReport.of(model, data, batches)
+        X = first[0][0]
+        shape = (1, *X.shape[1:]) if X.dim() == 3 else tuple(X.shape[1:])
+        if len(shape) == 3:
+            with suppress(ModelError):  # most models have no weights that are images
+                report = replace(report, weights=images_of_weights(model, shape))
+        return report
     return RegressionReport.of(model, data, batches)

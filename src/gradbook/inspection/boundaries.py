@@ -17,6 +17,7 @@ from gradbook.data import are_examples, as_data, as_tensor, inmost
 from gradbook.devices import device_of
 from gradbook.display.choose import place
 from gradbook.display.finding import Report
+from gradbook.display.images import bundle_of_figure
 from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError, told, warn
 from gradbook.evaluation import batches_of
 from gradbook.inspection.classification import class_names, classifies
@@ -429,10 +430,11 @@ class BoundaryWatcher(Sink):
         self._next = end + (end - begin)
 
     def _show(self, found: Boundary) -> None:
+        bundle, sizes = bundle_of_figure(found.figure(), repr(found))
         if self._handle is None:
             from IPython.display import DisplayHandle
 
             self._handle = DisplayHandle()  # type: ignore[no-untyped-call]
-            self._handle.display(found)
+            self._handle.display(bundle, metadata=sizes, raw=True)
         else:
-            self._handle.update(found)
+            self._handle.update(bundle, metadata=sizes, raw=True)

@@ -5,6 +5,7 @@ Book: 4.3 (sec_classification), 4.4.6.
 
 import functools
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from gradbook.checks import (
     is_one_of,
 )
 from gradbook.data import Batch
+from gradbook.display.images import show
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.inspection import pictures
 from gradbook.inspection.calibration import Calibration
@@ -70,6 +72,8 @@ class ClassifierReport:
         loss: The model's own loss: the mean of its batches', weighted by their examples; NaN if
             it has none.
         mistakes: The most confident mistakes, at most `NUM_KEPT`.
+        weights: What the model looks for in each pixel, for each class, of shape (k, H, W), where
+            its weights are images: see `weight_images`.
     """
 
     names: list[str]
@@ -78,6 +82,7 @@ class ClassifierReport:
     confidence: torch.Tensor
     loss: float
     mistakes: list[Mistake]
+    weights: torch.Tensor | None = None
 
     @classmethod
     def of(
@@ -266,6 +271,23 @@ class ClassifierReport:
         """Whether there are mistakes, and their inputs are images."""
         return bool(self.mistakes) and pictures.is_image(self.mistakes[0].input)
 
+    def figures(self) -> "dict[str, Figure]":
+        """New figures, which pyplot does not know of.
+
+        They are "confusion" and "calibration", and where there are such images, "mistakes" and
+        "weights".
+        """
+        from matplotlib.figure import Figure
+
+        figures: defaultdict[str, Figure] = defaultdict(Figure)
+        self.plot_confusion(figures["confusion"])
+        self.plot_calibration(figure=figures["calibration"])
+        if self.has_images:
+            self.show_mistakes(figure=figures["mistakes"])
+        if self.weights is not None and len(self.weights) == len(self.names):
+            pictures.draw_weights(self.weights.numpy(), self.names, figures["weights"])
+        return figures
+
     def facts(self) -> dict[str, Any]:
         """All numbers as plain values, for JSON; NaN stays NaN."""
         calibration = self.calibration()
@@ -302,6 +324,9 @@ class ClassifierReport:
         if confusions.rows:
             parts.append(f"most often confused:\n{confusions!r}")
         return "\n\n".join(parts)
+
+    def _ipython_display_(self) -> None:
+        show(self, self.figures().values())
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{self._summary()}</p>", self.table()._repr_html_()]

@@ -46,7 +46,10 @@ def draw_confusion(
     small: dict[str, Any] = {"fontsize": "small", "parse_math": False}
     places = range(k) if k <= _MAX_NUMBERED else range(0, k, math.ceil(k / _MAX_NUMBERED))
     shown = [names[place] for place in places]
-    axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", **small)
+    if max(map(len, shown)) <= 3:
+        axes.set_xticks(places, shown, **small)
+    else:
+        axes.set_xticks(places, shown, rotation=45, ha="right", rotation_mode="anchor", **small)
     axes.set_yticks(places, shown, **small)
     axes.set(xlabel="predicted", ylabel="true")
     look: dict[str, Any] = {"ha": "center", "va": "center"}
@@ -121,8 +124,11 @@ def draw_predicted(
     figure: "Figure | None" = None,
 ) -> "Axes":
     """Draws predictions (n,) against true values (n,), and where both would be the same."""
+    from gradbook.display.ticks import plain_ticks
+
     figure = _figure(figure, 3.8, 3.6)
     axes = figure.subplots()
+    plain_ticks(axes)
     _scatter(axes, labels, predicted)
     ends = [min(labels.min(), predicted.min()), max(labels.max(), predicted.max())]
     axes.plot(ends, ends, "--", color="black", linewidth=1, label="predicted = true")
@@ -138,12 +144,15 @@ def draw_residuals(
     figure: "Figure | None" = None,
 ) -> "np.ndarray[Any, Any]":
     """Draws residuals (n,) against predictions (n,), and beside that their histogram."""
+    from gradbook.display.ticks import plain_ticks
+
     figure = _figure(figure, 6.2, 3.0)
     axes: np.ndarray[Any, Any] = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     left, right = axes
     _scatter(left, predicted, residuals)
     right.hist(residuals, bins=30, orientation="horizontal")
     for ax in axes:
+        plain_ticks(ax)
         ax.axhline(0, color="black", linestyle="--", linewidth=1)
         ax.grid(True)
         ax.set_axisbelow(True)

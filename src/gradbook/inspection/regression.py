@@ -12,6 +12,7 @@ import torch
 
 from gradbook.checks import check_targets
 from gradbook.data import Batch
+from gradbook.display.images import show
 from gradbook.errors import ModelError
 from gradbook.inspection import pictures
 from gradbook.inspection.classification import explain_nonfinite
@@ -142,6 +143,15 @@ class RegressionReport:
         predicted, residuals = self.predicted.reshape(-1), self.residuals.reshape(-1)
         return pictures.draw_residuals(predicted.numpy(), residuals.numpy(), figure)
 
+    def figures(self) -> "dict[str, Figure]":
+        """New figures, which pyplot does not know of: "predicted" and "residuals"."""
+        from matplotlib.figure import Figure
+
+        figures = {"predicted": Figure(), "residuals": Figure()}
+        self.plot_predicted(figures["predicted"])
+        self.plot_residuals(figures["residuals"])
+        return figures
+
     def facts(self) -> dict[str, Any]:
         """All numbers as plain values, for JSON; NaN stays NaN."""
         return {
@@ -159,6 +169,9 @@ class RegressionReport:
         if self.parameters:
             parts.append(f"{self._distance()}\n{self.parameter_table()!r}")
         return "\n\n".join(parts)
+
+    def _ipython_display_(self) -> None:
+        show(self, self.figures().values())
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{self._summary()}</p>", self.table()._repr_html_()]

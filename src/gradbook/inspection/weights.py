@@ -30,8 +30,13 @@ def weight_images(model: torch.nn.Module, data: Any) -> torch.Tensor:
         ModelError: If the model has other weights.
         DataError: If the data hold no images.
     """
+    return images_of_weights(model, image_shape(data))
+
+
+def images_of_weights(model: torch.nn.Module, shape: tuple[int, ...]) -> torch.Tensor:
+    """The same for images of a shape (channels, height, width)."""
     name = type(model).__name__
-    channels, height, width = image_shape(data)
+    channels, height, width = shape
     if any(is_lazy(parameter) for parameter in model.parameters()):
         raise ModelError(f"{name} has no weights yet. Train it first.")
     matrices = {key: W for key, W in model.named_parameters() if W.dim() > 1}

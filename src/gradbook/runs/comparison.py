@@ -191,6 +191,8 @@ def _dress(axes: "Axes", quantity: str) -> None:
     import numpy as np
     from matplotlib.ticker import MaxNLocator
 
+    from gradbook.display.ticks import plain_ticks
+
     y = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
     y = y[np.isfinite(y)]
     # A run that diverged, or one that reached far less than the others, would flatten them.
@@ -198,6 +200,7 @@ def _dress(axes: "Axes", quantity: str) -> None:
     if not higher_is_better(quantity) and spread > _MANY_TIMES:
         axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    plain_ticks(axes)
     axes.set_xlabel("epoch")
     axes.set_ylabel(printable(_NAMES.get(quantity, quantity)), parse_math=False)
     axes.grid(True, color="0.9", linewidth=0.8)

@@ -135,9 +135,7 @@ def _draw_finals(axes: "Axes", sweep: Any, axis: str, label: str, looks: Sequenc
     if usable is not None and usable[0] < usable[1]:
         axes.axvspan(*usable, color="0.92", zorder=0, label="usable")
     if limit is not None:
-        axes.axhline(limit, color="0.6", linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        form: dict[str, Any] = {"fontsize": 7, "color": "0.4", "va": "bottom"}
-        axes.text(0.02, limit, "usable below", transform=axes.get_yaxis_transform(), **form)
+        axes.axhline(limit, color="0.4", linewidth=1, linestyle=(0, (2, 2)), zorder=1)
     pairs = list(zip(sweep.settings, looks, strict=True))
     lines: dict[tuple[int, Any], list[tuple[float, float]]] = {}
     for setting, look in pairs:
@@ -165,9 +163,11 @@ def _draw_finals(axes: "Axes", sweep: Any, axis: str, label: str, looks: Sequenc
     if usable is not None:
         low, high = usable
         told.append(f"usable {low:g} to {high:g}" if low < high else f"usable {low:g}")
+    if limit is not None:
+        told.append(f"dashed: usable below {limit:.3g}")
     if any(setting.is_pruned for setting in sweep.settings):
         told.append("hollow: pruned")
-    axes.set_title("; ".join(told), fontsize=9)
+    axes.set_title("\n".join(told), fontsize=9)
 
 
 def _name_values(axes: "Axes", values: Sequence[float]) -> None:
@@ -197,6 +197,8 @@ def _dress(axes: "Axes", label: str, title: str, ceiling: float) -> None:
     """Scales and names the vertical axis, after all is drawn."""
     import numpy as np
 
+    from gradbook.display.ticks import plain_ticks
+
     lines = [line for line in axes.lines if line.get_transform() == axes.transData]
     y = np.hstack([np.ravel(line.get_ydata()).astype(float) for line in lines] or [np.zeros(1)])
     y = y[np.isfinite(y)]
@@ -207,6 +209,7 @@ def _dress(axes: "Axes", label: str, title: str, ceiling: float) -> None:
         axes.set_yscale("log")
     if len(shown) < len(y):
         axes.set_ylim(shown.min() / 2 if is_log else 0, ceiling)
+    plain_ticks(axes)
     axes.set_ylabel(printable(title), parse_math=False)
     axes.grid(True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)

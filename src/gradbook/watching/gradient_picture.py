@@ -19,6 +19,8 @@ def draw_gradients(rows: Sequence[LayerRow]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
+    from gradbook.display.ticks import plain_ticks
+
     layers = list(dict.fromkeys(row.layer for row in rows))
     places = {layer: place for place, layer in enumerate(layers)}
     figure = Figure(figsize=(9, 5.6), layout="constrained")
@@ -45,6 +47,7 @@ def draw_gradients(rows: Sequence[LayerRow]) -> "Figure":
     for panel, label, _ in panels:
         panel.set(ylabel=label)
         _scale(panel)
+        plain_ticks(panel)
     lost_kinds = [
         name
         for name in ("dead", "saturated")

@@ -151,6 +151,8 @@ class PostMortem(Finding):
         """Draws loss and gradient norm over the last steps."""
         from matplotlib.figure import Figure
 
+        from gradbook.display.ticks import plain_ticks
+
         figure = Figure(figsize=(5, 4), layout="constrained")
         axes = figure.subplots(2, 1, sharex=True)
         shown, names, styles = self._shown(), ("loss", "gradient_norm"), ("C0-", "C1--")
@@ -161,6 +163,7 @@ class PostMortem(Finding):
             panel.plot([x for x, _ in finite], [y for _, y in finite], style, marker=marker)
             if any(y > 0 for _, y in finite):
                 panel.set_yscale("log")
+            plain_ticks(panel)
             panel.set_ylabel(name.replace("_", " "))
             if not finite:
                 panel.set_yticks([])
