@@ -16,9 +16,9 @@ from gradbook import (
     LinearRegressionScratch,
     SyntheticRegressionData,
 )
-from gradbook.cli.report import plain
 from gradbook.errors import ConfigError, ModelError
 from gradbook.experiments.graphs import graph
+from gradbook.storage import finite
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_networkx_gets_nodes_and_edges(features):
 
 
 def test_facts_are_json(features):
-    facts = json.loads(json.dumps(plain(graph(Net(nn.Linear(4, 3)), features).facts())))
+    facts = json.loads(json.dumps(finite(graph(Net(nn.Linear(4, 3)), features).facts())))
     assert facts["operations"][0]["layers"] == ["net Sequential", "net.0 Linear"]
     assert facts["longest_path"] == ["linear", "cross_entropy"]
 

@@ -13,9 +13,9 @@ from gradbook import (
     Module,
     SoftmaxRegressionScratch,
 )
-from gradbook.cli.report import plain
 from gradbook.errors import BatchError, ModelError
 from gradbook.experiments.saved_memory import memory
+from gradbook.storage import finite
 
 
 class Net(Classifier):
@@ -344,7 +344,7 @@ def test_a_data_frame_has_a_row_for_each_operation():
 
 
 def test_facts_are_json():
-    facts = json.loads(json.dumps(plain(memory(mlp(), images()).facts())))
+    facts = json.loads(json.dumps(finite(memory(mlp(), images()).facts())))
     assert facts["training_bytes"] > facts["prediction_bytes"]
     assert facts["growth"][0]["batch_size"] == 8
     assert facts["operations"][2]["name"] == "relu"

@@ -301,7 +301,7 @@ def test_an_example_without_its_batch_dimension_is_told(tmp_path):
         ({"model": "mlp-1"}, r"needs a trained model first.*got 'mlp-1'.*`export\(model, path"),
         ({"model": torch.nn.Linear}, "got the class Linear"),
         ({"path": None}, "path must be a text or a path, such as 'mlp.onnx', but it is None"),
-        ({"path": ""}, "path must name the file to write"),
+        ({"path": ""}, "path must be a text or a path, such as 'mlp.onnx', but it is ''"),
         ({"example_inputs": {"x": torch.zeros(1, 2)}}, "one tensor X or several.*of type dict"),
         ({"example_inputs": "mlp.pt2"}, "one tensor X or several.*of type str"),
     ],

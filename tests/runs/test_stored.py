@@ -55,9 +55,12 @@ def test_a_run_that_does_not_exist_is_explained():
         load("mpl-1")
 
 
-@pytest.mark.parametrize("run", ["", "nothing/at/all"])
-def test_no_name_is_no_run(run):
-    with pytest.raises(ConfigError, match="There is no run"):
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [("", "name must be a text or a path.*''"), ("nothing/at/all", "There is no run")],
+)
+def test_no_name_is_no_run(run, told):
+    with pytest.raises(ConfigError, match=told):
         load(run)
 
 

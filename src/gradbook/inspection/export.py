@@ -92,8 +92,6 @@ def export(model: torch.nn.Module, path: Path | str, to: Format, example_inputs:
             f"`export(model, path, to, X)`."
         )
     check_path(path, "path", "mlp.onnx")
-    if not str(path):
-        raise ConfigError("path must name the file to write, such as 'mlp.onnx', but it is empty.")
     if to not in get_args(Format):
         raise ConfigError(
             f"There is no format {to!r:.80}.{did_you_mean(str(to), get_args(Format))} There are "
