@@ -4,7 +4,6 @@ import os
 import re
 import sys
 import textwrap
-from html import escape
 from typing import Any
 
 #: Longer lines are hard to read, however wide a terminal is.
@@ -81,6 +80,8 @@ def page(text: str) -> str:
 
 def html_text(text: str) -> str:
     """A text as HTML: its lines stay lines, and long ones end at words where the page ends."""
+    from html import escape
+
     # JupyterLab breaks within words otherwise.
     style = "white-space: pre-wrap; overflow-wrap: break-word; word-break: normal"
     return f'<pre style="{style}">{escape(text)}</pre>'

@@ -67,6 +67,11 @@ def made():
     return [name for name in ("made", "made.db") if Path(name).exists()]
 
 
+def said(capsys):
+    """What went to standard error, on one line."""
+    return " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.parametrize("words", ATTACKS, ids=" ".join)
 def test_a_sweep_s_file_gives_settings_only(runs, words, capsys):
     file = Path(SWEEP, "sweep.json")
@@ -77,7 +82,7 @@ def test_a_sweep_s_file_gives_settings_only(runs, words, capsys):
     assert made() == []
     if not {word.partition("=")[0] for word in words[:1]} & {"--data", "--runs", "--name"}:
         assert code == 1
-        assert f"{file} holds a command that cannot be used" in capsys.readouterr().err
+        assert f"{file} holds a command that cannot be used" in said(capsys)
 
 
 @pytest.mark.parametrize("words", ATTACKS, ids=" ".join)
@@ -91,7 +96,7 @@ def test_a_run_s_file_gives_settings_only(runs, command, words, capsys):
     assert made() == []
     if not {word.partition("=")[0] for word in words[:1]} & {"--data", "--runs", "--name"}:
         assert code == 1
-        assert "run.json holds a command that cannot be used" in capsys.readouterr().err
+        assert "run.json holds a command that cannot be used" in said(capsys)
 
 
 @pytest.mark.parametrize("command", [["sweep"], ["train", "mlp"], []])
@@ -99,14 +104,14 @@ def test_a_sweep_s_file_with_another_command_is_damaged(runs, command, capsys):
     file = Path(SWEEP, "sweep.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"command": command}))
     assert main(["sweep", "linear-regression", "--resume", SWEEP, "--quiet"]) in (1, 2)
-    assert "sweep" in capsys.readouterr().err
+    assert "sweep" in said(capsys)
 
 
 def test_a_class_of_one_s_own_is_named_anew_for_a_sweep(runs, capsys):
     file = Path(SWEEP, "sweep.json")
     file.write_text(json.dumps(json.loads(file.read_text()) | {"data": "evil.Data"}))
     assert main(["sweep", "linear-regression", "--resume", SWEEP, "--quiet"]) == 2
-    assert "its data is evil.Data, a class of your own" in capsys.readouterr().err
+    assert "its data is evil.Data, a class of your own" in said(capsys)
     assert made() == []
 
 
@@ -114,7 +119,7 @@ def test_a_class_of_one_s_own_is_named_anew_for_a_sweep(runs, capsys):
 def test_a_place_in_a_command_is_refused_until_it_is_given(command, capsys):
     make_run(command=["train", "mlp", "--root", "/elsewhere", "--seed", "1"])
     assert main([command, "mlp-1"]) == 2
-    assert "root is '/elsewhere'" in (told := capsys.readouterr().err)
+    assert "root is '/elsewhere'" in (told := said(capsys))
     assert "add: --set root=/elsewhere" in told
 
 
@@ -122,7 +127,7 @@ def test_a_place_in_the_settings_of_a_script_s_run_is_refused(capsys):
     data = facts_of("mlp-1")["data"]
     make_run(command=None, data=data | {"hyperparameters": {"root": "/elsewhere"}})
     assert main(["rerun", "mlp-1"]) == 2
-    assert "add: --set root=/elsewhere" in capsys.readouterr().err
+    assert "add: --set root=/elsewhere" in said(capsys)
 
 
 def test_a_place_in_a_sweep_s_command_is_given_as_an_option(runs, capsys):
@@ -132,7 +137,7 @@ def test_a_place_in_a_sweep_s_command_is_given_as_an_option(runs, capsys):
     facts["data"] = "gradbook.datasets.fashion_mnist.FashionMNIST"
     file.write_text(json.dumps(facts))
     assert main(["sweep", "mlp", "--resume", SWEEP, "--quiet"]) == 2
-    assert "add: --root /elsewhere" in capsys.readouterr().err
+    assert "add: --root /elsewhere" in said(capsys)
 
 
 def test_a_run_with_a_file_of_its_own_goes_on_when_the_file_is_named(write, capsys):
@@ -148,7 +153,7 @@ def test_a_run_with_a_file_of_its_own_goes_on_when_the_file_is_named(write, caps
     assert main(["train", *arguments, "--max-epochs", "1", "--quiet"]) == 0
     asked = ["linear-regression-1", "--data", "my_file.py:Data", "--quiet", "--max-epochs", "2"]
     assert main(["resume", *asked]) == 2
-    assert "add: --set path=data/x.csv" in capsys.readouterr().err
+    assert "add: --set path=data/x.csv" in said(capsys)
     assert main(["resume", *asked, "--set", "path=data/x.csv"]) == 0
     assert load("linear-regression-1").epochs == 2
 
@@ -156,7 +161,7 @@ def test_a_run_with_a_file_of_its_own_goes_on_when_the_file_is_named(write, caps
 def test_set_takes_a_name_and_a_value(capsys):
     make_run()
     assert main(["rerun", "mlp-1", "--set", "root"]) == 2
-    assert "--set: expected NAME=VALUE, but got 'root'" in capsys.readouterr().err
+    assert "--set: expected NAME=VALUE, but got 'root'" in said(capsys)
 
 
 @pytest.mark.parametrize(
