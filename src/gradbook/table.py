@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
 from gradbook.escape import on_one_line
 
@@ -31,6 +30,8 @@ class Table:
         return "\n".join("  ".join(map(format, line, forms)).rstrip() for line in lines)
 
     def _repr_html_(self) -> str:
+        from html import escape  # only in a notebook: importing gradbook stays light
+
         sides = self._sides()
 
         def line(tag: str, cells: Sequence[str]) -> str:
