@@ -5,8 +5,9 @@ import re
 import pytest
 
 import gradbook
+import gradbook.datasets
 import gradbook.models
-from gradbook.registry import homes
+from gradbook.registry import DATA, MODELS, homes
 
 NAMES = {
     "Classifier", "DataModule", "FashionMNIST", "GradbookError", "GradbookWarning", "History",
@@ -62,11 +63,16 @@ def test_a_name_that_is_not_there_is_an_attribute_error():
 
 
 def test_the_type_checker_is_told_the_same_names():
-    front_door, models = inspect.getsource(gradbook), inspect.getsource(gradbook.models)
-    assert "    from gradbook.models import *" in front_door
-    for name in NAMES - {"__version__"}:
-        source = models if name in gradbook.models.__all__ else front_door
-        assert re.search(rf"(import|^ {{8}}) ?{name} as {name}\b", source, re.MULTILINE)
+    models, datasets = gradbook.models, gradbook.datasets
+    assert "    from gradbook.models import *" in inspect.getsource(gradbook)
+    told_by = {name: [gradbook] for name in NAMES - {"__version__"}}
+    told_by |= {name: [models] for name in homes(MODELS)}
+    told_by |= {name: [datasets, gradbook] for name in homes(DATA)}
+    for name, modules in told_by.items():
+        for module in modules:
+            line = rf"(import|^ {{8}}) ?{name} as {name}\b"
+            told = re.search(line, inspect.getsource(module), re.MULTILINE)
+            assert told, f"{module.__file__} must import {name} for type checkers and editors"
 
 
 def test_the_package_says_that_it_is_typed():

@@ -1,3 +1,4 @@
+import argparse
 import io
 import subprocess
 import sys
@@ -5,7 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from gradbook.display.choose import choose
+from gradbook import ProgressBoard, Trainer
+from gradbook.cli.options import add_display_options
+from gradbook.display.choose import NAMES, choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.display.notebook import NotebookDisplay
 from gradbook.display.terminal import TerminalDisplay
@@ -108,6 +111,24 @@ def test_an_unknown_name_in_the_variable(monkeypatch):
     monkeypatch.setenv("GRADBOOK_DISPLAY", "paper")
     with pytest.raises(ConfigError, match="GRADBOOK_DISPLAY='paper'"):
         chosen()
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"auto", "off"}))
+def test_each_name_has_a_display_of_its_own(name, shell):
+    assert chosen(name) is not Sink
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_trainer_and_the_board_tell_of_each_name(name):
+    assert f'"{name}"' in Trainer.__doc__
+    assert f'"{name}"' in ProgressBoard.__doc__
+
+
+def test_the_command_offers_every_name_but_the_notebook_s():
+    parser = argparse.ArgumentParser()
+    add_display_options(parser)
+    (option,) = (action for action in parser._actions if action.dest == "display")
+    assert {*option.choices} == {*NAMES} - {"notebook"}
 
 
 @pytest.mark.slow

@@ -81,8 +81,15 @@ def test_the_run_keeps_what_a_watcher_saw(steps_can_be_watched, tmp_path):
 
 def test_the_files_of_every_watcher_belong_to_a_run():
     kinds = ("svg", "png", "json")
-    names = ("gradients", "boundary")
+    names = tuple(registry.WATCHERS)
+    assert {"gradients", "boundary"} <= {*names}  # of which runs have files
     assert tuple(f"{name}.{kind}" for name in names for kind in kinds) == REPORT_FILES
+
+
+@pytest.mark.parametrize("name", registry.WATCHERS)
+def test_the_trainer_and_so_the_command_s_help_tells_of_each_watcher(name):
+    told = gradbook.Trainer.__doc__.partition("\n        watch: ")[2].partition("\n\n")[0]
+    assert f'"{name}"' in told, f"the docstring of Trainer must name {name} at watch"
 
 
 def test_the_command_takes_it_and_says_what_it_saw(

@@ -27,6 +27,7 @@ from gradbook.cli.reading import (
     readable,
 )
 from gradbook.cli.report import HelpRequest, Outcome, UsageError
+from gradbook.display.choose import NAMES
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean, shown
 from gradbook.hparams import constructor_of
@@ -207,7 +208,7 @@ def add_display_options(group: argparse._ActionsContainer) -> None:
     """Adds how the progress of a training is shown."""
     group.add_argument(
         "--display",
-        choices=("auto", "terminal", "lines", "off"),
+        choices=[name for name in NAMES if name != "notebook"],
         default="auto",
         help="how progress is shown (default: auto)",
     )

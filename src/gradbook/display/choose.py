@@ -11,7 +11,8 @@ from gradbook.record import Sink
 #: Where it is used, "auto" gives way to it.
 VARIABLE = "GRADBOOK_DISPLAY"
 
-_KNOWN = ("auto", "notebook", "terminal", "lines", "off")
+#: What settings, the variable and the command may say; `choose` has a branch for each place.
+NAMES = ("auto", "notebook", "terminal", "lines", "off")
 
 
 def choose(display: bool | str) -> Sink:
@@ -62,10 +63,10 @@ def place(display: bool | str) -> str:
 def _name(display: bool | str, setting: str) -> str:
     if isinstance(display, bool) or display is None:
         return "auto" if display else "off"
-    if display not in _KNOWN:
+    if display not in NAMES:
         raise ConfigError(
-            f"{setting}={display!r} is no display. It is one of {', '.join(_KNOWN)}."
-            + did_you_mean(str(display), _KNOWN)
+            f"{setting}={display!r} is no display. It is one of {', '.join(NAMES)}."
+            + did_you_mean(str(display), NAMES)
         )
     return display
 
