@@ -254,6 +254,37 @@ def test_a_learner_s_class_is_loaded_only_if_the_command_line_names_it(command, 
     assert not Path("was_loaded").exists()
 
 
+@pytest.mark.parametrize("command", ["resume", "rerun", "inspect"])
+def test_data_that_fit_was_given_as_tensors_need_a_class(command, failed):
+    examples = torch.randn(16, 2), torch.randn(16, 1)
+    gradbook.Trainer(1, run="runs").fit(gradbook.LinearRegression(), examples)
+    code, message = failed(command, "linear-regression-1")
+    assert code == 2
+    assert "was trained on tensors, arrays or loaders, which a run does not keep" in message
+    assert message.rstrip().endswith("and add: --data my_file.py:MyData")
+    assert "a class of your own" not in message
+
+
+def test_a_class_of_one_s_own_beside_such_data_is_named_too(failed):
+    class Own(gradbook.LinearRegression):
+        pass
+
+    examples = torch.randn(16, 2), torch.randn(16, 1)
+    gradbook.Trainer(1, run="runs").fit(Own(), examples)
+    _, message = failed("rerun", "own-1")
+    assert "which a run does not keep" in message
+    assert "its model is" in message
+    assert message.rstrip().endswith("add: --model my_file.py:Own --data my_file.py:MyData")
+
+
+def test_a_rerun_without_a_seed_says_that_its_figures_will_differ(capsys, monkeypatch):
+    monkeypatch.setattr("gradbook.seeds._last_seed", None)  # other tests have seeded
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    gradbook.Trainer(1, run="runs").fit(gradbook.LinearRegression(), data)
+    assert main(["rerun", "linear-regression-1"]) == 0
+    assert "linear-regression-1 was trained without a seed" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_learner_s_class_that_is_named_is_used(write, told):
     train(write(OWN), "--max-epochs", "1", "--seed", "2", "--lr", "0.03")

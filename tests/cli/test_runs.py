@@ -123,6 +123,17 @@ def test_no_runs_say_how_to_make_one(capsys):
     assert told == "There are no runs in 'runs' yet. Make one: gradbook train mlp\n"
 
 
+def test_runs_that_lie_a_folder_deeper_are_found_there(capsys):
+    make_run("anna/mlp-1")
+    make_run("ben/mlp-1")
+    assert main(["runs"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "There are no runs in 'runs' itself, but in folders of it:",
+        f"  gradbook runs --runs {Path('runs/anna')}",
+        f"  gradbook runs --runs {Path('runs/ben')}",
+    ]
+
+
 def test_another_folder_can_be_named(capsys):
     make_run()
     Path("runs").rename("others")

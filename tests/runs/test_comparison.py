@@ -101,6 +101,14 @@ def test_the_legend_says_what_tells_the_runs_apart():
     ]
 
 
+def test_a_legend_of_runs_of_one_name_has_of_their_folders_what_differs():
+    make_run("a/anna/runs/mlp-1", hyperparameters={"lr": 0.1})
+    make_run("a/ben/runs/mlp-1", hyperparameters={"lr": 0.3})
+    found = [StoredRun(f"runs/a/{name}/runs/mlp-1") for name in ("anna", "ben")]
+    texts = legend_of(overlay(found))
+    assert texts[:2] == ["anna/runs/mlp-1 (lr 0.1)", "ben/runs/mlp-1 (lr 0.3)"]
+
+
 def test_where_only_the_seed_differs_the_legend_says_the_seed():
     assert legend_of(overlay(runs(0.1, 0.1)))[0] == "mlp-1 (seed 1)"
 

@@ -90,6 +90,28 @@ def test_a_class_of_one_s_own_has_to_be_given():
     assert runs.restore("net-1", Net, Data).model.scale == 2.0
 
 
+def given():
+    return torch.randn(16, 2), torch.randn(16, 1)
+
+
+def test_data_that_fit_was_given_as_tensors_are_said_not_to_be_kept():
+    train(make_data=given)
+    with pytest.raises(ConfigError, match=r"on tensors, arrays or loaders, .* data=MyData\)"):
+        runs.restore("linear-regression-1")
+
+
+def test_a_model_is_rebuilt_without_the_data_that_it_was_trained_with():
+    trainer, _ = train(make_data=given)
+    restored = runs.restore("linear-regression-1", need_data=False)
+    assert restored.data is None
+    assert torch.equal(restored.model.net.weight, trainer.model.net.weight)
+
+
+def test_without_data_their_class_need_not_be_given():
+    train(make_data=Data)
+    assert runs.restore("linear-regression-1", need_data=False).recipe.data is None
+
+
 def test_a_place_that_only_the_folder_names_is_refused_until_it_is_given():
     train(make_data=lambda: Data("/elsewhere"))
     with pytest.raises(ConfigError, match=r"names a place: root .*settings=\{'root'"):
