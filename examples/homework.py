@@ -36,10 +36,10 @@ LIMIT = int(os.environ.get("LIMIT_BATCHES", "100"))
 PICTURES = Path("homework-pictures")
 
 
-def show(result: Any, name: str, axes: Any = None) -> None:
+def show(result: Any, name: str, figure: Any = None) -> None:
     """A notebook shows a result with its figure; a script prints it, and saves the figure.
 
-    Where a result does not draw itself, `axes` is what it was drawn on.
+    `figure` is the one to save of a result that has none of its own, or several.
     """
     in_notebook = getattr(builtins, "display", None)
     if in_notebook:
@@ -47,7 +47,7 @@ def show(result: Any, name: str, axes: Any = None) -> None:
         return
     print(result, end="\n\n")
     PICTURES.mkdir(exist_ok=True)
-    save = result.save if axes is None else axes.figure.savefig
+    save = result.save if figure is None else figure.savefig
     save(PICTURES / f"{name}.png")
 
 
@@ -167,7 +167,7 @@ softmax = gradbook.SoftmaxRegressionScratch(784, 10, lr=0.1)
 trainer = gradbook.Trainer(max_epochs=5, limit_batches=LIMIT, display="off")
 trainer.fit(softmax, clothes)
 report = gradbook.inspection.inspect(softmax, clothes)
-show(report, "confusion", report.plot_confusion())
+show(report, "confusion", report.figures()["confusion"])
 
 # %% [markdown]
 # ## 5.1 What do two sigmoids leave of a gradient?
@@ -226,7 +226,7 @@ few = (centred[:200], y[:200]), (centred[200:], y[200:])
 trainer = gradbook.Trainer(max_epochs=100, display="off")
 trainer.fit(gradbook.MLP(num_hiddens=64, lr=0.1), few)
 history = trainer.history
-show(gradbook.verdict(trainer), "overfitting", history.plot("train_loss", "val_loss"))
+show(gradbook.verdict(trainer), "overfitting", history.plot("train_loss", "val_loss").figure)
 
 # %% [markdown]
 # ## 5.3 Why does training need more memory than prediction?

@@ -11,13 +11,12 @@ def main() -> None:
     gradbook.seed_everything(1)
     data = Weather()
 
-    # 1. Train. The run is kept in runs/noon-1.
+    # 1. Train. The run is kept in runs/noon-1, and a line at the end says what came of it.
+    model = Noon()
     trainer = gradbook.Trainer(max_epochs=60, run="runs")
-    trainer.fit(Noon(), data)
-    print(gradbook.verdict(trainer))
+    trainer.fit(model, data)
 
     # 2. Look at it: the errors in degrees, and how much of the variance is explained (R2).
-    model = trainer.model
     print(gradbook.inspection.inspect(model, data))
 
     # 3. Compare: does the hidden layer help, and how wide should it be?
@@ -31,10 +30,9 @@ def main() -> None:
     found = gradbook.runs.restore("noon-1", model=Noon, data=Weather)
     print(found.trainer.validate(found.model, found.data))
 
-    # 5. Hand it on: a file with the parameters, which gives the same predictions elsewhere.
-    torch.save(found.model.state_dict(), "noon.pt")
-    elsewhere = Noon()
-    elsewhere.load_state_dict(torch.load("noon.pt"))
+    # 5. Hand it on: one file, which gives the same predictions elsewhere.
+    trainer.save_model("noon.pt", "best")
+    elsewhere = gradbook.load_model("noon.pt", Noon)
     X, _ = next(iter(data.val_dataloader()))
     assert torch.equal(elsewhere(X), found.model(X))
 
