@@ -262,8 +262,7 @@ def test_the_bomb_of_these_tests_would_go_off():
     assert Path("ran").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*TorchScript:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*(TorchScript|torch.jit)")
 def test_a_compiled_program_is_no_checkpoint(tmp_path):
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 1)), buffer)

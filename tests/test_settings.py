@@ -67,7 +67,7 @@ def test_defaults_can_be_stacked():
 def test_every_setting_has_its_line_in_the_docstring_of_the_trainer():
     """From which the command takes the help of its option."""
     undocumented = [o.name for o in options_of(Trainer, "trainer") if not o.help]
-    documented = [f"\n        {name}: " in Trainer.__doc__ for name in SETTINGS]
+    documented = [f"\n    {name}: " in inspect.getdoc(Trainer) for name in SETTINGS]
     assert undocumented == []
     assert all(documented)
 

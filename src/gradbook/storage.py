@@ -30,7 +30,7 @@ def check_path(value: Any, name: str, example: str) -> None:
         )
 
 
-def write_atomically(path: Path | str, content: bytes | memoryview) -> None:
+def write_atomically(path: Path | str, content: bytes) -> None:
     """Writes a whole file, or leaves what was there.
 
     The content goes to a temporary file beside it, which reaches the disk before it takes the
@@ -126,7 +126,7 @@ def as_word(path: Path | str) -> str:
     return f"./{path}" if str(path).startswith("-") else str(path)
 
 
-def link_atomically(source: Path, target: Path, content: bytes | memoryview) -> None:
+def link_atomically(source: Path, target: Path, content: bytes) -> None:
     """Makes `target` the same file as `source`, or writes its content where there are no links.
 
     With links it is not written twice. Neither name sees what `write_atomically` does to the other.

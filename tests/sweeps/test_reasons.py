@@ -275,7 +275,7 @@ ALONE = {
 
 
 @pytest.mark.parametrize(("Model", "data", "reason"), ALONE.values(), ids=ALONE)
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_the_reason_for_training_alone_is_a_sentence_and_true(Model, data, reason):
     builders = [member(Model, data, seed, lr=0.1) for seed in (0, 1)]
     trained = assert_fallback(builders, reason)

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sqlite3
 import subprocess
 import sys
 
@@ -51,6 +52,29 @@ def test_a_storage_of_ones_own_is_not_written_down(folder):
     study.create(folder, "minimize")
     assert list(folder.iterdir()) == []
     assert study.facts() == {"name": study.open().study_name, "in_folder": False}
+
+
+@pytest.mark.slow
+def test_no_connection_to_a_storage_of_ones_own_stays_open(folder, monkeypatch):
+    opened, connect = [], sqlite3.connect
+
+    class Connection(sqlite3.Connection):
+        def close(self):
+            opened.remove(self)
+            super().close()
+
+    def noted(*arguments, **settings):
+        opened.append(connect(*arguments, factory=Connection, **settings))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3.dbapi2, "connect", noted)
+    study = Study("sqlite:///studies.db", "none")
+    study.create(folder, "minimize")
+    again = Study("sqlite:///studies.db", "none")
+    again.find(folder, study.facts())
+    again.open().add_trial(optuna.trial.create_trial(value=0.5))
+    assert [trial.value for trial in study.open().trials] == [0.5]
+    assert opened == []
 
 
 @pytest.mark.slow

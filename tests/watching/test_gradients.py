@@ -116,7 +116,8 @@ def test_a_resumed_run_goes_on_with_what_was_seen(tmp_path):
     second = Trainer(3, watch="gradients", run=tmp_path / "runs")
     second.fit(MLP(), data, resume=folder)
     assert second.gradients.epochs == [1, 2, 3]
-    assert second.gradients.rows[:4] == first.gradients.rows
+    # As texts: NaN equals nothing, and Python 3.13 no longer passes over that within a row.
+    assert repr(second.gradients.rows[:4]) == repr(first.gradients.rows)
 
 
 def test_what_is_wrong_is_a_warning_and_a_finding():

@@ -60,17 +60,18 @@ def _version(package: str) -> str | None:
 
 
 def torch_facts(problems: list[str]) -> dict[str, Any]:
-    """The devices and threads that PyTorch has."""
+    """PyTorch's version with the build, as in 2.13.0+cpu, and its devices and threads."""
     try:
         import torch
 
         from gradbook.devices import described, num_gpus, try_all_gpus
     except Exception as error:  # a broken installation is what this command is for
         problems.append(f"torch does not import: {error}. Install it again.")
-        return {"devices": [], "threads": None, "cpus": os.cpu_count()}
+        return {"version": None, "devices": [], "threads": None, "cpus": os.cpu_count()}
     devices = ["cpu", *map(described, try_all_gpus())] if num_gpus() else ["cpu"]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"devices": devices, "threads": torch.get_num_threads(), "cpus": usable}
+    threads = torch.get_num_threads()
+    return {"version": torch.__version__, "devices": devices, "threads": threads, "cpus": usable}
 
 
 def data_facts(problems: list[str]) -> dict[str, Any]:
@@ -141,7 +142,8 @@ def describe(facts: dict[str, Any]) -> str:
     """The same for a person."""
     torch, terminal, d2l = facts["torch"], facts["terminal"], facts["d2l"]
     fashion = facts["data"].get("fashion-mnist", {})
-    versions = [f"{name} {version}" for name, version in facts["packages"].items() if version]
+    told = facts["packages"] | ({"torch": torch["version"]} if torch["version"] else {})
+    versions = [f"{name} {version}" for name, version in told.items() if version]
     absent = [name for name, version in facts["packages"].items() if not version]
     shown = "a terminal" if terminal["is_terminal"] else "no terminal"
     rows = [

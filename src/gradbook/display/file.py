@@ -52,6 +52,6 @@ def save_figure(figure: "Figure", paths: Iterable[Path]) -> None:
         for path in paths:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=path.suffix.lower().lstrip("."), dpi=200)
-            write_atomically(path, buffer.getbuffer())
+            write_atomically(path, buffer.getvalue())
     finally:
         figure.set_layout_engine(layout)

@@ -262,9 +262,7 @@ class Run(Sink):
         if self._has_workers:
             self._wait()
 
-    def _write_checkpoints(
-        self, log: MetricsLog, content: memoryview, names: Sequence[str]
-    ) -> None:
+    def _write_checkpoints(self, log: MetricsLog, content: bytes, names: Sequence[str]) -> None:
         log.sync()  # the values that the checkpoint counts on come before it
         first, *others = map(self._checkpoint, names)
         write_atomically(first, content)
