@@ -127,7 +127,7 @@ class Study:
             if self._url is None:
                 return optuna().storages.JournalStorage(self._journal())
             try:
-                # Each use opens a connection and closes it, as nothing would close one that is kept.
+                # Each use opens a connection and closes it: nothing would close one that is kept.
                 pool = import_module("sqlalchemy.pool").NullPool
                 return optuna().storages.RDBStorage(self._url, engine_kwargs={"poolclass": pool})
             except Exception as error:  # that of whichever database it is
