@@ -27,6 +27,14 @@ def test_a_gpu_need_not_exist_to_be_named(machine):
     assert devices.gpu(3) == torch.device("cuda", 3)
 
 
+def test_a_pytorch_that_fails_where_there_is_no_gpu_names_one_too(monkeypatch):
+    def fail():
+        raise RuntimeError("Cannot access accelerator device when none is available.")
+
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", fail)
+    assert devices.gpu(1) == torch.device("cuda", 1)
+
+
 @pytest.mark.parametrize("kind", ["cuda", "mps", "xpu"])
 def test_a_gpu_is_whatever_accelerator_there_is(machine, kind):
     machine(1, kind)

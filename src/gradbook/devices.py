@@ -14,7 +14,10 @@ def cpu() -> torch.device:
 
 def gpu(i: int = 0) -> torch.device:
     """The accelerator with index `i`, whether or not it exists."""
-    accelerator = torch.accelerator.current_accelerator()
+    try:
+        accelerator = torch.accelerator.current_accelerator()
+    except RuntimeError:  # so says PyTorch 2.6 that there is none
+        accelerator = None
     return torch.device(accelerator.type if accelerator is not None else "cuda", i)
 
 

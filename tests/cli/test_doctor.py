@@ -46,7 +46,8 @@ def d2l_in(monkeypatch):
     return put
 
 
-def test_a_sound_installation_has_no_problem(capsys):
+def test_a_sound_installation_has_no_problem(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "data_facts", lambda problems: {})  # whatever this machine has
     code = main(["doctor"])
     text = capsys.readouterr().out
     assert (code, text.splitlines()[-1]) == (0, "No problem found.")
@@ -59,6 +60,13 @@ def test_versions_devices_and_threads_are_told(capsys):
     assert f"torch {torch.__version__}" in text
     assert "devices   cpu" in text
     assert f"threads   {torch.get_num_threads()} of " in text
+
+
+def test_pytorch_s_version_is_that_of_its_build(versions, capsys, monkeypatch):
+    versions["torch"] = "2.15.0"  # what pip knows of
+    monkeypatch.setattr(torch, "__version__", "2.15.0+cu132")
+    main(["doctor"])
+    assert "torch 2.15.0+cu132" in capsys.readouterr().out
 
 
 def test_the_facts_are_there_as_json(capsys):

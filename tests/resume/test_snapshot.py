@@ -744,6 +744,24 @@ def test_layers_without_a_shape_take_that_of_their_tensors():
     assert torch.equal(model.eval()(X), other.eval()(X))
 
 
+def test_layers_without_a_shape_take_the_size_of_their_input_too():
+    def layers():
+        return nn.Sequential(
+            nn.LazyConv2d(4, 3, groups=2),
+            nn.LazyBatchNorm2d(affine=False),
+            nn.LazyConvTranspose2d(6, 2, groups=2),
+            nn.LazyInstanceNorm2d(affine=True),
+            nn.Flatten(),
+            nn.LazyLinear(3),
+        )
+
+    model, other, X = layers(), layers(), torch.rand(4, 2, 6, 6)
+    other(X)
+    load_parameters(model, other.state_dict())
+    assert [layer.extra_repr() for layer in model] == [layer.extra_repr() for layer in other]
+    assert torch.equal(model(X), other(X))
+
+
 def test_parameters_that_do_not_fit_are_listed():
     with pytest.raises(CheckpointError) as raised:
         load_parameters(

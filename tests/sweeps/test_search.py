@@ -499,8 +499,10 @@ def test_a_study_in_a_storage_of_ones_own(data):
     with pytest.raises(ConfigError, match="in a storage of your own"):
         search(data, num_trials=3, resume=found.folder)
     more = search(data, num_trials=3, storage=url, resume=found.folder)
-    study = optuna.load_study(study_name=more.facts["study"]["name"], storage=url)
+    storage = optuna.storages.RDBStorage(url)
+    study = optuna.load_study(study_name=more.facts["study"]["name"], storage=storage)
     assert len(study.trials) == len(more.members) == 3
+    storage.engine.dispose()
     with pytest.raises(ConfigError, match="has no study"):
         search(data, num_trials=4, storage="sqlite:///other.db", resume=found.folder)
 

@@ -10,12 +10,13 @@ from weakref import WeakSet
 
 import numpy as np
 import torch
+from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
 from gradbook import attributes, checkpoint
 from gradbook.board import draws_on_ours
 from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
-from gradbook.lookalikes import frozen_in, held_by, model_tensors, named_parameters
+from gradbook.lookalikes import frozen_in, held_by, layers_of, model_tensors, named_parameters
 from gradbook.resume.loader import Position
 from gradbook.resume.setup import check_setup, form_of
 from gradbook.schedules import check_goes_on, note_a_step
@@ -160,9 +161,24 @@ def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
         # Not strict, because layers without a shape may be missing from both.
         rest = {n: t for n, t in tensors.items() if n in listed and n not in odd}
         model.load_state_dict(rest, strict=False)
+        for layer in layers_of(model):
+            _note_size(layer)
     with torch.no_grad():
         for name in own.keys() - listed:
             own[name].copy_(tensors[name])
+
+
+def _note_size(layer: torch.nn.Module) -> None:
+    """Tells a lazy layer the size of its input, where PyTorch has given it tensors and not that."""
+    tensor = getattr(layer, "weight", None)
+    tensor = getattr(layer, "running_mean", None) if tensor is None else tensor
+    if not isinstance(layer, LazyModuleMixin) or tensor is None or is_lazy(tensor):
+        return
+    first = tensor.dim() == 1 or getattr(layer, "transposed", False)
+    size = tensor.shape[0] if first else tensor.shape[1] * getattr(layer, "groups", 1)
+    for name in ("in_features", "in_channels", "num_features"):
+        if getattr(layer, name, None) == 0:
+            setattr(layer, name, size)
 
 
 def make_room(model: torch.nn.Module) -> None:
