@@ -219,7 +219,7 @@ def test_a_saved_notebook_has_one_figure_for_each_cell_that_draws(monkeypatch):
         [set(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
         for cell in notebook.cells
     ]
-    figure = [{"image/svg+xml", "image/png", "text/plain"}]
+    figure = [{"image/svg+xml", "image/png", "application/pdf", "text/plain"}]
     summary = {"text/html", "text/plain"}
     trained = [*figure, summary]
     assert outputs == [[], trained, figure, figure, figure, figure, [{"text/plain"}]]
