@@ -1,9 +1,9 @@
 """Figures among the outputs of a notebook: as a drawing and as pixels, each in its own output.
 
 A browser shows the drawing, which is sharp at any size. The pixels are for what shows a notebook
-and cannot draw, such as a repository's preview. nbconvert converts each SVG for LaTeX with Inkscape,
-whatever stands beside it, unless that is a PDF. Words stand in an output of their own,
-so that they are not left out where a figure is taken.
+and cannot draw, such as a repository's preview. For LaTeX, nbconvert has Inkscape convert each SVG,
+whatever stands beside it, unless that is a PDF. Words stand in an output of their own, so that they
+are not left out where a figure is taken.
 """
 
 import io

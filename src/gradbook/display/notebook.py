@@ -89,7 +89,7 @@ class NotebookDisplay(Sink):
             picture = self._picture = self._picture or _new_picture(self._board)
             begin = self._clock()  # loading Matplotlib happens once, and is no cost of drawing
             far = [] if self._trainer is None else self._progress.texts(status)
-            picture.update("   ".join(far))
+            picture.update(", ".join(far))
             save = None if status is None else picture.saved
             bundle = bundle_of(picture.svg(), self._in_words(), save)
             if self._handle is None:
