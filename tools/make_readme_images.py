@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from gradbook import MLP, FashionMNIST, Sink, Trainer
 from gradbook.display.picture import Picture
+from gradbook.display.progress import Progress
 from gradbook.display.terminal import TerminalDisplay
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
@@ -39,7 +41,7 @@ class LastPicture(Sink):
 
     def open(self, board, trainer=None):
         """Opens the display that is to be photographed."""
-        self.trainer = trainer
+        self.trainer, self.progress = trainer, Progress(trainer, time.perf_counter)
         self.display.open(board, trainer)
 
     def write(self, metric):
@@ -62,7 +64,7 @@ def make_displays() -> None:
     Trainer(max_epochs=10, display="off", sinks=[terminal]).fit(model, FashionMNIST(256))
     (IMAGES / "terminal.svg").write_text(terminal.svg, encoding="utf-8")
     picture = Picture(model.board)
-    picture.update()
+    picture.update(", ".join(terminal.progress.texts("finished")))
     (IMAGES / "notebook.svg").write_text(picture.svg(text=False), encoding="utf-8")
 
 

@@ -24,7 +24,7 @@ def test_a_terminal_gets_the_words_without_control_characters():
 def test_a_notebook_gets_figure_and_words(outputs):
     Slope()._ipython_display_()
     figure, words = outputs
-    assert set(figure) == {"image/svg+xml", "image/png", "text/plain"}
+    assert set(figure) == {"image/svg+xml", "image/png", "application/pdf", "text/plain"}
     assert words["text/plain"] == r"slope <2>\x1b[31m"
     assert r">slope &lt;2&gt;\x1b[31m</pre>" in words["text/html"]
 

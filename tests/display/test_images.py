@@ -18,6 +18,7 @@ def figure():
 def test_a_figure_is_a_drawing_and_pixels_of_the_same_size(figure):
     bundle, sizes = bundle_of_figure(figure, "a line")
     assert "<svg" in bundle["image/svg+xml"]
+    assert b64decode(bundle["application/pdf"]).startswith(b"%PDF")
     assert bundle["text/plain"] == "a line"
     image = Image.open(io.BytesIO(b64decode(bundle["image/png"])))
     assert image.width / image.height == pytest.approx(3 / 2)
@@ -30,4 +31,4 @@ def test_a_drawing_of_many_marks_is_left_out(figure):
 
 
 def test_without_pixels_a_large_drawing_is_kept():
-    assert set(bundle_of("x" * 1_000_000, None, "")) == {"image/svg+xml", "text/plain"}
+    assert set(bundle_of("x" * 1_000_000, "")) == {"image/svg+xml", "text/plain"}

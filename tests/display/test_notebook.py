@@ -106,7 +106,7 @@ def test_a_line_above_tells_epoch_time_and_speed(display, page, clock, point, tr
     display.write(point(2, 0.25))
     svg = page.outputs[0]["image/svg+xml"]
     texts = re.findall(r"<text[^>]*>([^<]*)</text>", svg)
-    assert "epoch 2/4   1:05 &lt; 1:05   0.308 steps/s" in texts
+    assert "epoch 2/4, 1:05 &lt; 1:05, 0.308 steps/s" in texts
     assert "train_loss 0.2500" in texts
 
 
@@ -115,7 +115,7 @@ def test_the_last_picture_tells_how_it_ended_and_has_pixels(display, page, clock
     assert "image/png" not in page.outputs[0]
     clock.now = 7
     display.close("interrupted")
-    assert "epoch 1/4   interrupted   0:07" in page.outputs[0]["image/svg+xml"]
+    assert "epoch 1/4, interrupted, 0:07" in page.outputs[0]["image/svg+xml"]
     assert b64decode(page.outputs[0]["image/png"]).startswith(b"\x89PNG")
 
 
@@ -125,7 +125,7 @@ def test_a_long_epoch_is_told_before_there_is_a_point(display, page, clock, trai
     assert page.outputs == []
     clock.now, trainer.train_batch_idx = 3, 5
     display.end_step(trainer)
-    assert "epoch 1/4   0:03 &lt; 0:26   1.67 steps/s" in page.outputs[0]["image/svg+xml"]
+    assert "epoch 1/4, 0:03 &lt; 0:26, 1.67 steps/s" in page.outputs[0]["image/svg+xml"]
     clock.now = 4
     display.end_step(trainer)
     assert page.num_updates == 0
@@ -219,7 +219,7 @@ def test_a_saved_notebook_has_one_figure_for_each_cell_that_draws(monkeypatch):
         [set(output.get("data", {output["output_type"]: 0})) for output in cell.outputs]
         for cell in notebook.cells
     ]
-    figure = [{"image/svg+xml", "image/png", "text/plain"}]
+    figure = [{"image/svg+xml", "image/png", "application/pdf", "text/plain"}]
     summary = {"text/html", "text/plain"}
     trained = [*figure, summary]
     assert outputs == [[], trained, figure, figure, figure, figure, [{"text/plain"}]]

@@ -167,7 +167,7 @@ def test_a_notebook_shows_each_epoch_in_one_place(monkeypatch):
     trainer.fit(Net(nn.Linear(2, 3)), Blobs(num_train=9, num_val=0))
     assert [how for how, _ in shown] == ["new", *["again"] * 4]
     assert shown[-1][1]["text/plain"] == repr(trainer.reports["boundary"])
-    assert set(shown[-1][1]) == {"image/svg+xml", "image/png", "text/plain"}
+    assert set(shown[-1][1]) == {"image/svg+xml", "image/png", "application/pdf", "text/plain"}
 
 
 def test_of_two_sets_both_are_drawn():

@@ -1,13 +1,14 @@
 """Figures among the outputs of a notebook: as a drawing and as pixels, each in its own output.
 
-A browser shows the drawing, which is sharp at any size. The pixels are for what makes a document
-of a notebook, or shows it in a repository, and cannot draw. Words stand in an output of their own,
-so that they are not left out where a figure is taken.
+A browser shows the drawing, which is sharp at any size. The pixels are for what shows a notebook
+and cannot draw, such as a repository's preview. For LaTeX, nbconvert has Inkscape convert each SVG,
+whatever stands beside it, unless that is a PDF. Words stand in an output of their own, so that they
+are not left out where a figure is taken.
 """
 
 import io
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.shell import in_kernel
@@ -22,28 +23,34 @@ DPI = 120
 _LARGEST_DRAWING = 150_000
 
 
-def bundle_of(svg: str, png: bytes | None, words: str) -> dict[str, str]:
+def bundle_of(svg: str, words: str, save: Callable[[str], bytes] | None = None) -> dict[str, str]:
     """A figure's output, by kind of content.
 
     Args:
-        svg: The drawing, left out where it is large and there are pixels.
-        png: The pixels, or None, as of a figure that will be replaced soon.
+        svg: The drawing. It is left out where it is large and there are pixels.
         words: What stands for the figure where no image can be shown.
+        save: Gives the figure as "png" or "pdf"; None for one that will be replaced soon.
     """
     bundle = {"text/plain": words}
-    if png is not None:
-        bundle["image/png"] = b64encode(png).decode()
-    if png is None or len(svg) <= _LARGEST_DRAWING:
+    is_drawn = save is None or len(svg) <= _LARGEST_DRAWING
+    if is_drawn:
         bundle["image/svg+xml"] = svg
+    if save is not None:
+        bundle["image/png"] = b64encode(save("png")).decode()
+        if is_drawn:
+            bundle["application/pdf"] = b64encode(save("pdf")).decode()
     return bundle
 
 
 def bundle_of_figure(figure: "Figure", words: str) -> tuple[dict[str, str], dict[str, Any]]:
     """The output of a figure, and how large its pixels are shown."""
-    files = {kind: io.BytesIO() for kind in ("svg", "png")}
-    for kind, file in files.items():
+
+    def save(kind: str) -> bytes:
+        file = io.BytesIO()
         figure.savefig(file, format=kind, dpi=DPI)
-    bundle = bundle_of(files["svg"].getvalue().decode(), files["png"].getvalue(), words)
+        return file.getvalue()
+
+    bundle = bundle_of(save("svg").decode(), words, save)
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     return bundle, {"image/png": {"width": width, "height": height}}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.curves import curves_of, short
-from gradbook.display.images import DPI, bundle_of
+from gradbook.display.images import bundle_of
 from gradbook.display.progress import Progress
 from gradbook.display.shell import afterwards
 from gradbook.errors import GradbookWarning, told, warn
@@ -82,19 +82,16 @@ class NotebookDisplay(Sink):
         self._next_draw = 0.0
 
     def _draw(self, status: str | None = None) -> None:
-        """Draws what there is; at the end, with the `status`, also as pixels.
-
-        Programs that make a document of a notebook, or show it in a repository, take these.
-        """
+        """Draws what there is; at the end, with the `status`, for every program that shows it."""
         if self._broken:
             return
         try:
             picture = self._picture = self._picture or _new_picture(self._board)
             begin = self._clock()  # loading Matplotlib happens once, and is no cost of drawing
             far = [] if self._trainer is None else self._progress.texts(status)
-            picture.update("   ".join(far))
-            png = None if status is None else picture.png(DPI)
-            bundle = bundle_of(picture.svg(), png, self._in_words())
+            picture.update(", ".join(far))
+            save = None if status is None else picture.saved
+            bundle = bundle_of(picture.svg(), self._in_words(), save)
             if self._handle is None:
                 self._handle = (self._new_handle or _ipython_handle)()
                 self._handle.display(bundle, raw=True)

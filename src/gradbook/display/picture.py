@@ -10,6 +10,7 @@ from weakref import WeakSet
 import numpy as np
 
 from gradbook.display.curves import combination, curves_of, limits, short, vertical_scale
+from gradbook.display.images import DPI
 from gradbook.display.ticks import plain_ticks
 from gradbook.escape import on_one_line
 
@@ -123,6 +124,10 @@ class Picture:
     def png(self, dpi: float = 200) -> bytes:
         """The figure as a PNG image with `dpi` pixels to the inch."""
         return self._save("png", "path", dpi)
+
+    def saved(self, kind: str) -> bytes:
+        """The figure as "png" or "pdf", as a notebook keeps it."""
+        return self._save(kind, "path", DPI)
 
     def _save(self, kind: str, fonttype: str, dpi: float | str = "figure") -> bytes:
         import matplotlib as mpl
