@@ -27,6 +27,11 @@ def can_move_cursor(stream: Any) -> bool:
     # A kernel's `!python train.py` gives its child a terminal whose cursor cannot move up.
     if "JPY_PARENT_PID" in os.environ or os.environ.get("TERM") in ("dumb", "unknown"):
         return False
+    return is_terminal(stream)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream, or what stands for one, is a terminal."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):  # none, closed, or something that only has write()
