@@ -4,10 +4,12 @@ import sys
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from gradbook import interrupts
 from gradbook.display.shell import is_terminal
 
 if TYPE_CHECKING:
@@ -54,6 +56,8 @@ class Block(ABC):
         self._thread: threading.Thread | None = None
         self._over = threading.Event()
         self._shown: tuple[int, list[int]] = (0, [])
+        #: What a signal's handler had to say.
+        self._notes: deque[str] = deque()
 
     @abstractmethod
     def _lines(self, width: int, height: int) -> Sequence[Sequence["Segment"]]:
@@ -80,6 +84,7 @@ class Block(ABC):
         self._live.start()
         self.refresh()
         if self._console.is_interactive:
+            interrupts.tell = self._notes.append
             self._thread = threading.Thread(
                 target=self._keep_refreshing, name="gradbook-terminal", daemon=True
             )
@@ -88,6 +93,7 @@ class Block(ABC):
     def _end_drawing(self) -> None:
         """Draws the last picture, which stays, and gives the cursor back."""
         self._over.set()
+        interrupts.tell = interrupts.say_at_once
         with suppress(*GONE), ExitStack() as stack:
             if self._live is not None:  # stopped in any case, also by a second Ctrl-C
                 stack.callback(self._live.stop)
@@ -101,6 +107,8 @@ class Block(ABC):
     def refresh(self) -> float:
         """Draws one picture, and returns how long to wait before the next, in seconds."""
         begin = self._cpu_clock()
+        while self._notes:
+            self._console.print(self._notes.popleft(), end="", markup=False, highlight=False)
         size = self._size()
         lines = self._lines(*size)
         self._clear_rest(size[0])

@@ -166,7 +166,8 @@ class Progress:
         """A line for a member that has ended; for the last of those at once, with the time."""
         if self._place != "lines" or not self._is_entered:
             return
-        text = f"  {number}/{len(self._watched)}  {self._name(watched)}: {watched.told}"
+        name = self._name(watched, has_seed=watched.repeats is None)
+        text = f"  {number}/{len(self._watched)}  {name}: {watched.told}"
         if self._best is not None and self._best[1] == watched.setting:
             text += ", the best so far"
         if is_last:
@@ -203,7 +204,7 @@ class Progress:
         if self._best is not None:
             mean, setting = self._best
             first = self._rows[setting][0]
-            name = self._name(first, has_seed=False)
+            name = f"trial {setting + 1}" if self._is_search else self._name(first, has_seed=False)
             texts.append(on_one_line(f"best: {name} ({headline(first.last)} {mean:.4g})"))
         return texts
 
@@ -231,7 +232,9 @@ class Progress:
         all; otherwise those with the best values come, the best first.
         """
         label = headline(label for watched in self._watched.values() for label in watched.last)
-        rows = list(self._rows.items())
+        # A search has no more to show of what it has not begun than that.
+        every = [row for row in self._rows.items() if row[1][0].values or not self._is_search]
+        rows = every
         if len(rows) > most:
             rows = sorted(rows, key=lambda row: _rank_of(row[1], label))[: max(most, 0)]
         heading = [*(["trial"] if self._is_search else []), *(self._names or ["setting"])]
@@ -240,16 +243,15 @@ class Progress:
         for setting, members in rows:
             values = members[0].values
             row = [str(setting + 1)] if self._is_search else []
-            row += [value_text(values[n]) if n in values else "?" for n in self._names]
+            row += [value_text(values[n]) if n in values else "" for n in self._names]
             row += [] if self._names else ["as it is"]
             if label is not None:
                 begun = [watched for watched in members if watched.last]
                 for means in ([one.best for one in begun], [one.last for one in begun]):
                     row.append(with_spread([mean.get(label, math.nan) for mean in means]))
             cells.append([*row, self._state(members)])
-        return Table([*heading, "verdict" if self.status else "state"], cells), len(
-            self._rows
-        ) - len(rows)
+        heading.append("verdict" if self.status else "state")
+        return Table(heading, cells), len(every) - len(rows)
 
     def table_lines(self, most: int) -> list[str]:
         """The table as at most so many lines."""
