@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradbook.display.block import Block
 from gradbook.display.choose import place
-from gradbook.display.table import Table
-from gradbook.display.terminal import duration
+from gradbook.display.progress import duration
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import told
 from gradbook.escape import on_one_line, printable
@@ -22,6 +21,7 @@ from gradbook.labels import headline, higher_is_better
 from gradbook.sweeps.member_results import SettingResult, with_spread
 from gradbook.sweeps.members import Member
 from gradbook.sweeps.watched import Watched
+from gradbook.table import Table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -329,14 +329,12 @@ class Progress:
         """HTML, and words where that cannot be shown."""
         with self.lock:
             self.read()
-            words = ["  ".join(self.texts()), self.trained(), *self.table_lines(_MOST_ROWS)]
             table, others = self.table(_MOST_ROWS)
-            html = [
-                f'<progress value="{self.part():.3f}" max="1"></progress> {escape(words[0])}',
-                f"<br>{escape(words[1])}",
-                table._repr_html_(),
-                f"... and {others} more" * bool(others),
-            ]
+            above = [", ".join(self.texts()), *filter(None, [self.trained()])]
+            below = [f"... and {others} more"] * bool(others)
+            bar = f'<progress value="{self.part():.3f}" max="1"></progress> '
+            html = [bar, "<br>".join(map(escape, above)), table._repr_html_(), *below]
+            words = [*above, repr(table), *below]
         return {"text/html": f"<div>{''.join(html)}</div>", "text/plain": "\n".join(words)}
 
 
@@ -366,7 +364,7 @@ class _SweepBlock(Block):
         try:
             with shown.lock:
                 shown.read()
-                lines = shown.table_lines(height - 2) if self.has_table else []
+                lines = shown.table_lines(height - 1) if self.has_table else []
                 lines += filter(None, [shown.trained()])
                 drawn = [[Segment(text)] for text in lines]
                 style = color.get(shown.status or "", "green")
