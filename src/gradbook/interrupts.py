@@ -102,7 +102,7 @@ class Interrupts:
         # The parent of a worker process tells it for all.
         if number == signal.SIGINT and is_announced and multiprocessing.parent_process() is None:
             # print() is not safe in a handler that may have interrupted a print().
-            _tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
+            tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
@@ -157,8 +157,14 @@ def _exception(number: int) -> KeyboardInterrupt:
     return stop
 
 
-def _tell(text: str, write: Callable[[int, bytes], int] = os.write) -> None:
+def say_at_once(text: str, write: Callable[[int, bytes], int] = os.write) -> None:
+    """Writes to standard error, past Python's own streams."""
     try:
         write(sys.stderr.fileno(), text.encode())
     except (OSError, ValueError, AttributeError):  # closed, or a notebook's stream
         return
+
+
+#: Says at once that a signal has come. What draws in place on a terminal takes its place, as lines
+#: that it does not know of would leave parts of its picture behind.
+tell: Callable[[str], object] = say_at_once

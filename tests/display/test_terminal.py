@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 from tests.patience import LONGEST
 
+from gradbook import interrupts
 from gradbook.display.terminal import TerminalDisplay
 
 
@@ -164,6 +165,18 @@ def test_what_is_printed_stands_above_the_picture(make, point):
     rows = seen(display).splitlines()
     assert rows[0] == "hello"
     assert "epoch 1/4" in rows[-1]
+
+
+def test_what_ctrl_c_says_stands_above_the_picture(make):
+    display = make()
+    interrupts.tell("\nStopping after this [step].\n")
+    assert "Stopping" not in seen(display)  # it is not safe to draw in a signal's handler
+    rows = len(seen(display).splitlines())
+    display.close("interrupted")
+    after = seen(display).splitlines()
+    assert after[:2] == ["", "Stopping after this [step]."]
+    assert len(after) == rows + 2
+    assert interrupts.tell is interrupts.say_at_once
 
 
 def test_the_chart_is_made_again_only_for_new_points(make, point, monkeypatch):

@@ -36,6 +36,15 @@ def test_each_setting_goes_to_its_owner():
     assert (member.seed, member.values) == (0, {"lr": 0.1, "seed": 0})
 
 
+def test_what_was_given_is_found_again_in_the_facts_of_a_run():
+    made = plan(Shaped, lr=[0.1, 0.2], batch_size=[4, 8], width=[2, 3], seed=range(2))
+    facts = {
+        "model": {"hyperparameters": {"lr": 0.2, "act": "relu"}},  # not every model keeps all
+        "data": {"hyperparameters": {"batch_size": 8, "noise": 0.1}},
+    }
+    assert made.values_in(facts) == {"lr": 0.2, "batch_size": 8}
+
+
 def test_samples_are_of_everything_but_the_seeds():
     made = plan(lr=log_range(0.01, 1.0), seed=[1, 2], num_samples=3)
     combinations = made.combinations()

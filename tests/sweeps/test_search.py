@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -137,6 +138,32 @@ def study_of(found):
 
 def rates(found):
     return [member.values["lr"] for member in found.members]
+
+
+# What it shows
+
+
+def shown(capsys):
+    """What the lines say of each trial, without the times."""
+    lines = [line for line in capsys.readouterr().out.splitlines() if ": " in line]
+    return [re.sub(r"lr [\d.e+-]+", "lr LR", line.partition(" (")[0]) for line in lines]
+
+
+@pytest.mark.slow
+def test_each_trial_is_told_with_what_it_tried_and_what_became_of_it(data, capsys):
+    settings = {"lr": [0.1, 0.01], "num_trials": 3, "max_epochs": 1, "display": "lines"}
+    found = search(data, **settings)
+    told = shown(capsys)
+    assert told[
+        0
+    ] == "  1/3  trial 1: lr LR: val_loss " + f"{found.runs[0].final['val_loss']:.4g}" + (
+        ", the best so far"
+    )
+    assert [line[:12] for line in told] == ["  1/3  trial", "  2/3  trial", "  3/3  trial"]
+    assert sum("tried before, nothing to train" in line for line in told) == 3 - len(found.members)
+    assert any("tried before" in line for line in told)
+    search(data, **settings | {"num_trials": 4}, resume=found.folder)
+    assert [line[:16] for line in shown(capsys)] == ["  4/4  trial 4: "]
 
 
 # What it finds

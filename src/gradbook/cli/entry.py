@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import gradbook
 from gradbook.cli import report
 from gradbook.cli.options import asks_for_help, normalized
+from gradbook.cli.waiting import told_while_waiting
 from gradbook.errors import did_you_mean
 from gradbook.escape import printable
 from gradbook.interrupts import SIGNALS, Terminated, handled
@@ -78,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_terminable())
             stack.enter_context(report.plain_warnings(quiet="--quiet" in arguments))
+            stack.enter_context(told_while_waiting(quiet="--quiet" in arguments))
             if as_json:
                 # Whatever is printed meanwhile, by a learner's code too, is not the result.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))

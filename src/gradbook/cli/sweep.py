@@ -95,6 +95,7 @@ def run(arguments: list[str]) -> Outcome:
             resume=own.resume,
             pruner=own.pruner,
             storage=own.storage,
+            is_told_after=True,
         )
     except KeyboardInterrupt as stop:
         if plan.folder is None or not (plan.folder / SWEEP_FILE).is_file():

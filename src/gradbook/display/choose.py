@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from gradbook.display.shell import in_kernel
+from gradbook.display.shell import can_move_cursor, in_kernel
 from gradbook.errors import ConfigError, IgnoredSettingWarning, did_you_mean, warn
 from gradbook.record import Sink
 
@@ -74,10 +74,4 @@ def _name(display: bool | str, setting: str) -> str:
 def _surroundings() -> str:
     if in_kernel():
         return "notebook"
-    # A kernel's `!python train.py` gives its child a terminal whose cursor cannot move up.
-    if "JPY_PARENT_PID" in os.environ or os.environ.get("TERM") in ("dumb", "unknown"):
-        return "lines"
-    try:
-        return "terminal" if sys.stdout.isatty() else "lines"
-    except (AttributeError, ValueError):  # none, closed, or something that only has write()
-        return "lines"
+    return "terminal" if can_move_cursor(sys.stdout) else "lines"

@@ -1,6 +1,7 @@
 """What Python runs in: a notebook's kernel, IPython in a terminal, or neither."""
 
 import atexit
+import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -19,6 +20,22 @@ def running_shell() -> Any | None:
 def in_kernel() -> bool:
     """Whether this code runs in a kernel: Jupyter, VS Code, Colab."""
     return getattr(running_shell(), "kernel", None) is not None
+
+
+def can_move_cursor(stream: Any) -> bool:
+    """Whether a stream is a terminal on which what was written can be written over."""
+    # A kernel's `!python train.py` gives its child a terminal whose cursor cannot move up.
+    if "JPY_PARENT_PID" in os.environ or os.environ.get("TERM") in ("dumb", "unknown"):
+        return False
+    return is_terminal(stream)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Whether a stream, or what stands for one, is a terminal."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # none, closed, or something that only has write()
+        return False
 
 
 def afterwards(callback: Callable[[], None]) -> None:

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -167,3 +168,14 @@ class SettingResult:
         """The mean duration of its trainings; in a stack, their share of it."""
         known = [member.seconds for member in self.members]
         return statistics.fmean([s for s in known if s is not None] or [math.nan])
+
+
+def with_spread(values: Sequence[float]) -> str:
+    """A mean, with the standard deviation where there are several."""
+    finite = list(filter(math.isfinite, values))
+    if not finite:
+        return "-"
+    mean = f"{statistics.fmean(finite):.4g}"
+    if len(finite) < len(values):
+        return f"{mean} ({len(finite)} of {len(values)})"
+    return mean if len(finite) < 2 else f"{mean} ± {statistics.stdev(finite):.1g}"

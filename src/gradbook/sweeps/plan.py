@@ -199,6 +199,12 @@ class Plan:
         made = (self.Model, self.data, arguments["model"], arguments["data"], arguments["trainer"])
         return Member(index, given, *made, seed, folder, *names)
 
+    def values_in(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """What the facts of a run tell of the values of what is swept, the seed left out."""
+        places = {key: self._owners[key] for key in self.swept if key != "seed"}
+        known = {key: facts[group]["hyperparameters"] for key, (group, _) in places.items()}
+        return {key: known[key][name] for key, (_, name) in places.items() if name in known[key]}
+
     def _told_apart(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings by the names of `owners_of`, and a word about one that several have."""
         found = {}

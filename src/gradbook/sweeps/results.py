@@ -16,7 +16,7 @@ from gradbook.labels import headline, higher_is_better
 from gradbook.record import data_frame
 from gradbook.runs.stored import StoredRun
 from gradbook.sweeps.format import PICTURE_FILES, SWEEP_FILE, read_sweep
-from gradbook.sweeps.member_results import MemberResult, SettingResult
+from gradbook.sweeps.member_results import MemberResult, SettingResult, with_spread
 from gradbook.sweeps.picture import draw
 from gradbook.sweeps.values import without
 from gradbook.table import Table
@@ -267,7 +267,7 @@ class Sweep(Finding):
         for setting in self.settings:
             row = [value_text(setting.values[name]) for name in self.swept] or ["as it is"]
             if label is not None:
-                row += [_with_spread(setting.bests(label)), _with_spread(setting.finals(label))]
+                row += [with_spread(setting.bests(label)), with_spread(setting.finals(label))]
                 if level is not None:
                     epochs = setting.epochs_to(level, label)
                     row.append("-" if epochs is None else f"{epochs:.3g}")
@@ -357,7 +357,7 @@ class Sweep(Finding):
         if best is None or label is None:
             return []
         if len(tied) > 1:
-            reached = [f"{s.name} ({label} {_with_spread(s.finals(label))})" for s in tied]
+            reached = [f"{s.name} ({label} {with_spread(s.finals(label))})" for s in tied]
             fewest = min(len(setting.members) for setting in tied)
             told = f"Tied, as far as {fewest} seeds each can tell: {_listed(reached)}."
             calm = [setting.name for setting in tied if not setting.is_restless]
@@ -366,7 +366,7 @@ class Sweep(Finding):
                 others = [f"{s.name} is {s.verdict}" for s in tied if s.is_restless]
                 told += f" {calmer} the calmer: {_listed(others)}."
             return [told]
-        told = f"Best: {best.name}, with {label} {_with_spread(best.finals(label))} at the end"
+        told = f"Best: {best.name}, with {label} {with_spread(best.finals(label))} at the end"
         lines = [told + (f", although it is {best.verdict}." if best.is_restless else ".")]
         if len(best.members) == 1 and len(self.settings) > 1 and not self.is_search:
             lines.append(
@@ -462,14 +462,3 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > 5:
         names = [*names[:4], f"{len(names) - 4} others"]
     return listed(names)
-
-
-def _with_spread(values: Sequence[float]) -> str:
-    """A mean, with the standard deviation where there are several."""
-    finite = list(filter(math.isfinite, values))
-    if not finite:
-        return "-"
-    mean = f"{statistics.fmean(finite):.4g}"
-    if len(finite) < len(values):
-        return f"{mean} ({len(finite)} of {len(values)})"
-    return mean if len(finite) < 2 else f"{mean} ± {statistics.stdev(finite):.1g}"

@@ -132,8 +132,9 @@ def run_sweep(
     resume: Path | str | None,
     pruner: str = "median",
     storage: str | None = None,
+    is_told_after: bool = False,
 ) -> Sweep:
-    """Trains what a plan names. See `sweep`."""
+    """Trains what a plan names. See `sweep`; `is_told_after` if its caller shows the table."""
     if level is not None and not (isinstance(level, int | float) and math.isfinite(level)):
         raise ConfigError(f"level must be a finite number, but it is {level!r}.")
     if resume is not None and not str(resume):
@@ -176,16 +177,27 @@ def run_sweep(
             else:
                 search.go_on(folder, facts)
             facts |= search.facts()
-            members = search.watched()
+            members = search.trainings()
         write_sweep(folder, facts)
         pending = [member for member in members if not member.is_done]
-        with Progress(members, folder, display) as progress:
+        shown = Progress(
+            members,
+            _settings_of(members) if search is None else search.places(),
+            _shown(folder),
+            display,
+            list(without(plan.swept, "seed")),
+            values_in=None if search is None else plan.values_in,
+            is_told_after=is_told_after,
+        )
+        if search is not None:
+            for place in search.ended():
+                search.tell(shown, place, facts)
+        with shown as progress:
             try:
                 if search is not None:
                     for found in search.run(on, num_workers, progress):
                         facts |= found
                         write_sweep(folder, facts)
-                    progress.settle()
                     pending = []
                 for result in _train(pending, on, num_workers, stack, progress):
                     told = {name: result[name] for name in ("error", "alone", "seconds")}
@@ -219,6 +231,7 @@ def _train(
 ) -> Iterator[dict[str, Any]]:
     """Trains members, and yields what became of each."""
     items, reasons = _items(pending, stack)
+    progress.train_together(items)
     if on == "auto":
         on = "here" if len(items) < 2 or num_workers == 1 else "processes"
     outcomes: Any = run_all(train_members, items, on=on, num_workers=num_workers)
@@ -232,8 +245,8 @@ def _train(
                 results = [outcome_of(member, outcome.error) for member in items[outcome.index]]
             for result in results:
                 result["alone"] = result["alone"] or reasons.get(result["index"])
-                progress.note(result["index"], result["error"])
-                yield result
+            progress.end(results)
+            yield from results
 
 
 def _items(pending: Sequence[Member], stack: bool) -> tuple[list[list[Member]], dict[int, str]]:

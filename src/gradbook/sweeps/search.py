@@ -115,10 +115,9 @@ class Search:
         """Trains the trials that are left, and yields `facts` whenever one has ended."""
         if on == "auto":
             on = "processes" if num_workers is not None and num_workers > 1 else "here"
-        known = self._by_place()
         yield self.facts()
         assert self.plan.num_trials is not None
-        ended = {place for place, trial in known.items() if trial.state.is_finished()}
+        ended = self.ended()
         left = [place for place in range(self.plan.num_trials) if place not in ended]
         with closing(run_all(self.try_one, left, on=on, num_workers=num_workers)) as outcomes:  # type: ignore[type-var]
             for outcome in outcomes:
@@ -128,10 +127,15 @@ class Search:
                 if not isinstance(outcome, Done):
                     self._give_up(place, outcome.error)
                 facts = self.facts()
-                for member in facts["members"]:
-                    if member["trial"] == place + 1:
-                        progress.note(_index(member["folder"]), member["error"])
+                self.tell(progress, place, facts)
                 yield facts
+
+    def tell(self, progress: Progress, place: int, facts: Mapping[str, Any]) -> None:
+        """Tells what became of a trial that has ended; `facts` are those of this search."""
+        ours = [member for member in facts["members"] if member["trial"] == place + 1]
+        progress.end([{"index": _index(member["folder"]), **member} for member in ours])
+        trial = None if ours else self._by_place()[place]
+        progress.end_setting(place, trial and plain(self._space.values(trial.params)))
 
     def try_one(self, place: int) -> None:
         """Trains a trial, or goes on with it, and tells the study what became of it."""
@@ -221,6 +225,10 @@ class Search:
             for index, seed in enumerate(self._seeds, start=place * len(self._seeds))
         ]
 
+    def ended(self) -> list[int]:
+        """The places of the trials that have ended."""
+        return [place for place, one in self._by_place().items() if one.state.is_finished()]
+
     def _by_place(self) -> dict[int, Any]:
         with quietly():
             trials = self.study.open().get_trials(deepcopy=False)
@@ -256,16 +264,16 @@ class Search:
             elif seed_idx == 0 or member.folder.exists():  # else one before was pruned, or failed
                 yield member_facts(member, place, **told)
 
-    def watched(self) -> list[Member]:
-        """The trainings as their progress is shown, before it is known what they will try."""
+    def trainings(self) -> list[Member]:
+        """All trainings, before it is known what they will try."""
         assert self.plan.num_trials is not None
         values = {name: end_of(each, lowest=True) for name, each in self._space.swept.items()}
-        members = []
-        for place in range(self.plan.num_trials):
-            for member in self._trainings(place, values):
-                seed = {"seed": member.seed} if len(self._seeds) > 1 else {}
-                members.append(replace(member, values={"trial": place + 1} | seed))
-        return members
+        trials = range(self.plan.num_trials)
+        return [member for place in trials for member in self._trainings(place, values)]
+
+    def places(self) -> list[int]:
+        """The place of the trial of each training."""
+        return [one.index // len(self._seeds) for one in self.trainings()]
 
 
 class _Reporter(Sink):
