@@ -2,12 +2,14 @@
 
 import io
 import os
+import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
 from gradbook.errors import GradbookWarning
-from gradbook.wrapping import broken_at_words, columns, html_text, page, wrapped
+from gradbook.wrapping import USUAL_WIDTH, broken_at_words, columns, html_text, page, wrapped
 
 SENTENCE = "The loss fell by half in every epoch, and falls no more."
 
@@ -126,3 +128,12 @@ def test_another_warning_is_printed_as_python_prints_it(monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     text = warnings.formatwarning(SENTENCE * 3, UserWarning, "file.py", 7, "fit()")
     assert text == f"file.py:7: UserWarning: {SENTENCE * 3}\n  fit()\n"
+
+
+def test_only_a_notebook_has_a_usual_width(monkeypatch):
+    """Not a program that has loaded what a kernel is made of."""
+    monkeypatch.setitem(sys.modules, "ipykernel", SimpleNamespace())
+    assert columns(io.StringIO()) is None
+    in_kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
+    monkeypatch.setitem(sys.modules, "IPython", in_kernel)
+    assert columns(io.StringIO()) == USUAL_WIDTH

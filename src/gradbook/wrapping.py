@@ -39,7 +39,9 @@ def columns(stream: Any = None) -> int | None:
             return min(os.get_terminal_size(stream.fileno()).columns, _MAX_WIDTH) or None
     except (AttributeError, OSError, ValueError):  # none, closed, or it only looks like one
         pass
-    return USUAL_WIDTH if "ipykernel" in sys.modules else None
+    get_ipython = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = get_ipython and get_ipython()
+    return USUAL_WIDTH if getattr(shell, "kernel", None) is not None else None
 
 
 def wrapped(text: str, width: int | None) -> str:

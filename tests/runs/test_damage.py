@@ -78,8 +78,12 @@ COMMANDS = {
 
 
 @pytest.fixture
-def run_command(capsys):
-    """Runs a command line, and returns its exit code and all that it said."""
+def run_command(capsys, monkeypatch):
+    """Runs a command line, and returns its exit code and all that it said, in lines of any length.
+
+    The paths of the folders of tests are long, and longer on some machines.
+    """
+    monkeypatch.setattr("gradbook.wrapping.USUAL_WIDTH", 10_000)
 
     def run(*arguments):
         capsys.readouterr()
