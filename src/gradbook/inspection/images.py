@@ -1,6 +1,7 @@
 """Image files as a model's inputs."""
 
 import os
+import struct
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,7 @@ def read_image(
             ) from None
         except UnidentifiedImageError:
             raise DataError(f"{path} is not a PNG or JPEG image. Give it as one.") from None
-        except (OSError, SyntaxError, ValueError) as error:  # so PIL reads rubbish
+        except (OSError, SyntaxError, ValueError, struct.error) as error:  # so PIL reads rubbish
             if isinstance(error, OSError) and error.errno is not None:  # of the file
                 raise DataError(f"{path} cannot be read: {error.strerror}.") from error
             raise CorruptFileError(f"{path} is a damaged image: {error}. Save it anew.") from error
