@@ -81,6 +81,7 @@ def test_the_same_seed_gives_the_same_numbers_with_dropout():
     assert losses() == losses()
 
 
+@pytest.mark.slow
 def test_a_stack_of_trainings_gives_what_each_alone_gives(tmp_path, blank_figures):
     settings = {"lr": [0.01, 0.1], "max_epochs": 2, "num_gpus": 1, "display": "off"}
     shape = {"num_inputs": 6, "num_outputs": 3, "num_hiddens": 8}
