@@ -65,7 +65,7 @@ def test_name_is_there(name):
 
 def test_there_are_no_other_names():
     public = {name for name in dir(d2l) if not name.startswith("_")}
-    assert public - {"TYPE_CHECKING"} == set(NAMES) | set(homes())
+    assert public - {"TYPE_CHECKING"} == set(NAMES) | set(homes()) | set(chapters.HOMES)
 
 
 def test_a_name_is_the_same_object_every_time():
@@ -84,12 +84,6 @@ def test_renamed_tensor_functions():
     assert d2l.nn_Module is torch.nn.Module
 
 
-def test_later_chapters_fail_with_their_chapter():
-    with pytest.raises(NotCarriedError, match=r"'GRU' belongs to chapter 10 .*Modern Recurrent"):
-        d2l.GRU  # noqa: B018
-    assert not hasattr(d2l, "GRU")
-
-
 def test_names_of_earlier_editions_say_what_to_write_now():
     with pytest.raises(NotCarriedError, match=r"earlier edition .*\.fit\(model, data\)") as raised:
         d2l.train_ch3  # noqa: B018
@@ -101,13 +95,14 @@ def test_no_name_of_an_earlier_edition_is_carried(name):
     assert name not in NAMES
 
 
-@pytest.mark.parametrize("names", chapters.NOT_CARRIED.values())
-def test_no_name_is_both_carried_and_not(names):
-    assert not set(names.split()) & set(NAMES)
+@pytest.mark.parametrize("name", chapters.HOMES)
+def test_each_name_of_a_later_chapter_is_what_its_home_defines(name):
+    found = getattr(d2l, name)
+    assert getattr(found, "__module__", chapters.HOMES[name]) == chapters.HOMES[name]
 
 
-def test_number_of_names_not_carried():
-    assert sum(len(names.split()) for names in chapters.NOT_CARRIED.values()) == 117
+def test_no_name_has_two_homes():
+    assert not set(chapters.HOMES) & set(NAMES)
 
 
 def test_misspelled_name_gets_a_hint():

@@ -55,6 +55,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from d2l import _error_of
 from gradbook.board import ProgressBoard
+from gradbook.book.chapters import HOMES as _LATER
 from gradbook.book.chapters import not_carried as _not_carried
 from gradbook.book.tensors import (
     argmax,
@@ -104,7 +105,8 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from gradbook.models import *
 
 #: Where the names live that are looked up when they are first used: a module, or names in it. The
-#: finished models and data sets are those of `registry`.
+#: finished models and data sets are those of `registry`, the later chapters' names those of
+#: `gradbook.book.chapters`.
 _MODULES = {
     "Image": "PIL.Image",
     "display": "IPython.display",
@@ -121,7 +123,11 @@ _HOMES = {
     "gradbook.display.animator": "Animator",
     "gradbook.book.figures": "plot set_axes set_figsize show_images use_svg_display",
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()} | _homes()
+_HOME_OF = {
+    **{name: home for home, names in _HOMES.items() for name in names.split()},
+    **_LATER,
+    **_homes(),
+}
 _EXTRAS = {"IPython": "notebook"}
 _NAMES = sorted(
     {name for name in globals() if not name.startswith("_") and name != "TYPE_CHECKING"}

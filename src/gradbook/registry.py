@@ -127,8 +127,3 @@ def homes(known: Mapping[str, Entry] | None = None) -> dict[str, str]:
     """
     entries = {**MODELS, **DATA} if known is None else known
     return {entry.class_name: entry.home for entry in entries.values()}
-
-
-def classes_of(known: Mapping[str, Entry]) -> dict[str, type]:
-    """The finished classes, by their own names."""
-    return {entry.class_name: entry.load() for entry in known.values()}

@@ -1,4 +1,4 @@
 """The book's functions, a file for each field; its classes live where ours do.
 
-`chapters.py` lists the names of chapters that are not carried yet.
+`chapters.py` lists the names of the later chapters with their homes.
 """

@@ -1,58 +1,162 @@
-"""The names of the book that gradbook does not carry.
+"""The names of the book's chapters 7 to 23, and those of its earlier editions.
 
-Those of later chapters, with where they stand; those of earlier editions, with what to write now.
+Of the former, where they live; of the latter, what to write now.
 """
 
 import re
 
 from gradbook.errors import NotCarriedError
 
-#: Number and title of a chapter: the names that its code adds to the book's library.
-NOT_CARRIED: dict[tuple[str, str], str] = {
-    ("7", "Convolutional Neural Networks"): "corr2d init_cnn LeNet",
-    ("8", "Modern Convolutional Neural Networks"): "Residual ResNeXtBlock",
-    ("9", "Recurrent Neural Networks"): "TimeMachine Vocab RNNScratch RNNLMScratch RNN RNNLM",
-    ("10", "Modern Recurrent Neural Networks"): (
-        "GRU MTFraEng show_list_len_pair_hist Encoder Decoder EncoderDecoder init_seq2seq "
-        "Seq2SeqEncoder Seq2Seq bleu"
-    ),
-    ("11", "Attention Mechanisms and Transformers"): (
-        "show_heatmaps masked_softmax DotProductAttention AdditiveAttention AttentionDecoder "
-        "MultiHeadAttention PositionalEncoding PositionWiseFFN AddNorm TransformerEncoderBlock "
-        "TransformerEncoder"
-    ),
-    ("12", "Optimization Algorithms"): (
-        "annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11"
-    ),
-    ("13", "Computational Performance"): "Benchmark split_batch resnet18",
-    ("14", "Computer Vision"): (
-        "train_batch_ch13 train_ch13 box_corner_to_center box_center_to_corner bbox_to_rect "
-        "multibox_prior show_bboxes box_iou assign_anchor_to_bbox offset_boxes multibox_target "
-        "offset_inverse nms multibox_detection read_data_bananas BananasDataset "
-        "load_data_bananas read_voc_images VOC_COLORMAP VOC_CLASSES voc_colormap2label "
-        "voc_label_indices voc_rand_crop VOCSegDataset load_data_voc read_csv_labels copyfile "
-        "reorg_train_valid reorg_test"
-    ),
-    ("15", "Natural Language Processing: Pretraining"): (
-        "read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify "
-        "load_data_ptb TokenEmbedding get_tokens_and_segments BERTEncoder MaskLM "
-        "NextSentencePred BERTModel load_data_wiki"
-    ),
-    ("16", "Natural Language Processing: Applications"): (
-        "read_imdb load_data_imdb predict_sentiment read_snli SNLIDataset load_data_snli "
-        "predict_snli"
-    ),
-    ("18", "Gaussian Processes"): "rbfkernel",
-    ("19", "Hyperparameter Optimization"): (
-        "HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner "
-        "hpo_objective_lenet SuccessiveHalvingScheduler"
-    ),
-    ("20", "Generative Adversarial Networks"): "update_D update_G",
-    ("23", "Appendix: Tools for Deep Learning"): (
-        "frozen_lake make_env show_value_function_progress show_Q_function_progress tokenize "
-        "read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt "
-        "sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq"
-    ),
+#: The names that the code of each later chapter adds to the book's library, by the module that
+#: defines them.
+LATER: dict[tuple[str, str], dict[str, str]] = {
+    ("7", "Convolutional Neural Networks"): {
+        "gradbook.models.convolutional": "corr2d init_cnn LeNet",
+    },
+    ("8", "Modern Convolutional Neural Networks"): {
+        "gradbook.models.convolutional": "Residual ResNeXtBlock",
+    },
+    ("9", "Recurrent Neural Networks"): {
+        "gradbook.datasets.text": "TimeMachine Vocab",
+        "gradbook.models.recurrent": "RNNScratch RNNLMScratch RNN RNNLM",
+    },
+    ("10", "Modern Recurrent Neural Networks"): {
+        "gradbook.models.recurrent": "GRU",
+        "gradbook.datasets.translation": "MTFraEng",
+        "gradbook.book.figures": "show_list_len_pair_hist",
+        "gradbook.models.seq2seq": (
+            "Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu"
+        ),
+    },
+    ("11", "Attention Mechanisms and Transformers"): {
+        "gradbook.book.figures": "show_heatmaps",
+        "gradbook.models.seq2seq": "AttentionDecoder",
+        "gradbook.models.attention": (
+            "masked_softmax DotProductAttention AdditiveAttention MultiHeadAttention "
+            "PositionalEncoding"
+        ),
+        "gradbook.models.transformer": (
+            "PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder"
+        ),
+    },
+    ("12", "Optimization Algorithms"): {
+        "gradbook.book.optimization": (
+            "annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11"
+        ),
+    },
+    ("13", "Computational Performance"): {
+        "gradbook.book.performance": "Benchmark split_batch",
+        "gradbook.models.convolutional": "resnet18",
+    },
+    ("14", "Computer Vision"): {
+        "gradbook.book.image_training": "train_batch_ch13 train_ch13",
+        "gradbook.book.boxes": (
+            "box_corner_to_center box_center_to_corner bbox_to_rect multibox_prior show_bboxes "
+            "box_iou assign_anchor_to_bbox offset_boxes multibox_target offset_inverse nms "
+            "multibox_detection"
+        ),
+        "gradbook.datasets.bananas": "read_data_bananas BananasDataset load_data_bananas",
+        "gradbook.datasets.voc": (
+            "read_voc_images VOC_COLORMAP VOC_CLASSES voc_colormap2label voc_label_indices "
+            "voc_rand_crop VOCSegDataset load_data_voc"
+        ),
+        "gradbook.book.kaggle": "read_csv_labels copyfile reorg_train_valid reorg_test",
+    },
+    ("15", "Natural Language Processing: Pretraining"): {
+        "gradbook.datasets.ptb": (
+            "read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify "
+            "load_data_ptb"
+        ),
+        "gradbook.datasets.embeddings": "TokenEmbedding",
+        "gradbook.models.bert": (
+            "get_tokens_and_segments BERTEncoder MaskLM NextSentencePred BERTModel"
+        ),
+        "gradbook.datasets.wikitext": "load_data_wiki",
+    },
+    ("16", "Natural Language Processing: Applications"): {
+        "gradbook.datasets.imdb": "read_imdb load_data_imdb",
+        "gradbook.datasets.snli": "read_snli SNLIDataset load_data_snli",
+        "gradbook.book.language": "predict_sentiment predict_snli",
+    },
+    ("18", "Gaussian Processes"): {"gradbook.book.gaussian_processes": "rbfkernel"},
+    ("19", "Hyperparameter Optimization"): {
+        "gradbook.book.hyperparameter_search": (
+            "HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner "
+            "hpo_objective_lenet SuccessiveHalvingScheduler"
+        ),
+    },
+    ("20", "Generative Adversarial Networks"): {"gradbook.book.adversarial": "update_D update_G"},
+    ("23", "Appendix: Tools for Deep Learning"): {
+        "gradbook.book.reinforcement": (
+            "frozen_lake make_env show_value_function_progress show_Q_function_progress"
+        ),
+        "gradbook.datasets.text": "tokenize",
+        "gradbook.datasets.translation": (
+            "read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt"
+        ),
+        "gradbook.book.translation": (
+            "sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq"
+        ),
+    },
+}
+
+#: Names that are still to come; their module, or their place in it, is not written yet.
+_TO_COME = """
+corr2d init_cnn LeNet
+Residual ResNeXtBlock resnet18
+
+TimeMachine Vocab tokenize
+RNNScratch RNNLMScratch RNN RNNLM
+
+GRU MTFraEng show_list_len_pair_hist
+Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu
+read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
+sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq
+
+show_heatmaps AttentionDecoder masked_softmax DotProductAttention AdditiveAttention
+MultiHeadAttention PositionalEncoding
+PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder
+
+annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
+
+Benchmark split_batch
+
+train_batch_ch13 train_ch13
+box_corner_to_center box_center_to_corner bbox_to_rect multibox_prior show_bboxes
+box_iou assign_anchor_to_bbox offset_boxes multibox_target offset_inverse nms
+multibox_detection
+
+read_data_bananas BananasDataset load_data_bananas
+read_voc_images VOC_COLORMAP VOC_CLASSES voc_colormap2label voc_label_indices
+voc_rand_crop VOCSegDataset load_data_voc
+
+read_csv_labels copyfile reorg_train_valid reorg_test
+
+read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify
+load_data_ptb TokenEmbedding
+
+get_tokens_and_segments BERTEncoder MaskLM NextSentencePred BERTModel load_data_wiki
+
+read_imdb load_data_imdb predict_sentiment
+read_snli SNLIDataset load_data_snli predict_snli
+
+rbfkernel
+
+HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner
+hpo_objective_lenet SuccessiveHalvingScheduler
+
+update_D update_G
+
+frozen_lake make_env show_value_function_progress show_Q_function_progress
+"""
+
+#: Where each name of the later chapters lives.
+HOMES = {
+    name: home
+    for modules in LATER.values()
+    for home, names in modules.items()
+    for name in names.split()
+    if name not in _TO_COME.split()
 }
 
 _FIT = "`d2l.Trainer(max_epochs=10).fit(model, data)`"
@@ -89,9 +193,9 @@ EARLIER = {name: answer for answer, names in _ANSWERS.items() for name in names.
 
 
 def chapter_of(name: str) -> tuple[str, str] | None:
-    """Number and title of the chapter that a name not carried yet belongs to, or None."""
-    for chapter, names in NOT_CARRIED.items():
-        if name in names.split():
+    """Number and title of the later chapter that a name belongs to, or None."""
+    for chapter, modules in LATER.items():
+        if any(name in names.split() for names in modules.values()):
             return chapter
     return None
 
@@ -101,9 +205,8 @@ def not_carried(name: str) -> NotCarriedError | None:
     if chapter := chapter_of(name):
         number, title = chapter
         told = (
-            f"{name!r} belongs to chapter {number} of the book ({title}). gradbook carries the "
-            f"names of chapters 2 to 5, and not this one yet. You can define it in your own code "
-            f"as the chapter does."
+            f"{name!r} belongs to chapter {number} of the book ({title}). gradbook does not "
+            f"carry it yet. You can define it in your own code as the chapter does."
         )
     elif name in EARLIER:
         told = f"{name!r} belongs to an earlier edition of the book. {EARLIER[name]}."

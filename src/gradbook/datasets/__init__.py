@@ -10,7 +10,7 @@ from gradbook.datasets.idx import read_idx, write_idx
 from gradbook.datasets.synthetic import synthetic_data
 from gradbook.datasets.tabular import TabularEncoder
 from gradbook.datasets.toy import ToyData
-from gradbook.lazy import listing
+from gradbook.lazy import lazy_names, listing
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.fashion_mnist import FashionMNIST as FashionMNIST
@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.toy import Spirals as Spirals
     from gradbook.datasets.toy import Xor as Xor
 else:
-    globals().update(registry.classes_of(registry.DATA))
+    __getattr__ = lazy_names(__name__, registry.homes(registry.DATA))
 
 __all__ = [
     "DATA_HUB",

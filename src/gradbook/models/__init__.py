@@ -1,9 +1,9 @@
-"""The finished models of the book's first chapters: those of `gradbook.registry`."""
+"""The finished models of the book: those of `gradbook.registry`, and the parts of larger ones."""
 
 from typing import TYPE_CHECKING
 
 from gradbook import registry
-from gradbook.lazy import listing
+from gradbook.lazy import lazy_names, listing
 
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.models.linear_regression import LinearRegression as LinearRegression
@@ -15,6 +15,6 @@ if TYPE_CHECKING:  # what type checkers and editors see
         SoftmaxRegressionScratch as SoftmaxRegressionScratch,
     )
 else:
-    globals().update(registry.classes_of(registry.MODELS))
+    __getattr__ = lazy_names(__name__, registry.homes(registry.MODELS))
     __all__ = sorted(registry.homes(registry.MODELS))
     __dir__ = listing(__all__)
