@@ -156,29 +156,21 @@ def as_set(params: Sequence[torch.Tensor], lr: float, trainer: Any) -> Any:
 
 def _scheduled(optimizer: Any, lr: float, scheduler: str, trainer: Any) -> dict[str, Any]:
     """An optimizer and the scheduler of that name, as long as the training."""
+    how: dict[str, Any]
     if scheduler == "cosine":
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": CosineAnnealingLR(optimizer, trainer.max_epochs),
-        }
-    if scheduler == "onecycle":
+        how = {"scheduler": CosineAnnealingLR(optimizer, trainer.max_epochs)}
+    elif scheduler == "onecycle":
         steps = trainer.max_epochs * updates_per_epoch(trainer)
         group = optimizer.param_groups[0]
         has_momentum = bool(group.get("momentum") or group.get("betas"))
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": OneCycleLR(optimizer, lr, steps, cycle_momentum=has_momentum),
-                "interval": "step",
-            },
-        }
-    label = trainer.monitor or ("train_loss" if trainer.val_dataloader is None else "val_loss")
-    rises = trainer.mode == "max" or (trainer.mode == "auto" and higher_is_better(label))
-    return {
-        "optimizer": optimizer,
-        "lr_scheduler": ReduceLROnPlateau(optimizer, "max" if rises else "min", patience=2),
-        "monitor": label,
-    }
+        schedule = OneCycleLR(optimizer, lr, steps, cycle_momentum=has_momentum)
+        how = {"scheduler": schedule, "interval": "step"}
+    else:
+        label = trainer.monitor or ("train_loss" if trainer.val_dataloader is None else "val_loss")
+        rises = trainer.mode == "max" or (trainer.mode == "auto" and higher_is_better(label))
+        plateau = ReduceLROnPlateau(optimizer, "max" if rises else "min", patience=2)
+        how = {"scheduler": plateau, "monitor": label}
+    return {"optimizer": optimizer, "lr_scheduler": how}
 
 
 def updates_per_epoch(trainer: Any) -> int:

@@ -17,6 +17,7 @@ from gradbook.checks import (
     check_batch,
     check_label_range,
     describe,
+    explain_not_one_tensor,
     gives_probability,
     in_mode,
     is_one_column,
@@ -282,9 +283,7 @@ def rehearse_loss(model: Any, batch: Any) -> Any:
     with at_rest(model):
         y_hat = model(*batch[:-1])
         if y_hat is None:
-            raise ModelError(
-                f"{type(model).__name__}.forward returned nothing. End it with `return`."
-            )
+            raise ModelError(explain_not_one_tensor(model, y_hat))
         with _ObservedLoss(y_hat, batch[-1]) as observed:
             loss = model.loss(y_hat, batch[-1])
     if not isinstance(loss, torch.Tensor) or loss.numel() != 1:

@@ -173,6 +173,31 @@ class ImageDataset(Dataset[tuple[torch.Tensor, int]]):
         return TensorLoader((self.data, self.targets), batch_size, shuffle, self._prepare)
 
 
+def text_labels(indices: Sequence[int] | torch.Tensor) -> list[str]:
+    """The names of labels.
+
+    Args:
+        indices: Labels from 0 to 9: a sequence of integers or a tensor (n,).
+
+    Raises:
+        DataError: If a label is not one of 0 to 9.
+
+    Book: 4.2.1.
+    """
+    names = []
+    for value in indices.tolist() if isinstance(indices, torch.Tensor) else indices:
+        try:
+            label = int(value)
+        except (TypeError, ValueError, OverflowError):
+            raise DataError(
+                f"The labels of Fashion-MNIST are numbers from 0 to 9, but one is {shown(value)}."
+            ) from None
+        if not 0 <= label < len(LABELS):
+            raise DataError(f"Fashion-MNIST has the labels 0 to 9, but this one is {value}.")
+        names.append(LABELS[label])
+    return names
+
+
 class FashionMNIST(DataModule):
     """Ten kinds of clothing in grey images: 60,000 for training, 10,000 for validation.
 
@@ -222,18 +247,7 @@ class FashionMNIST(DataModule):
             arrays = _resized(arrays, resize)
         self.train, self.val = (ImageDataset(*arrays[split], resize) for split in ("train", "val"))
 
-    def text_labels(self, indices: Sequence[int] | torch.Tensor) -> list[str]:
-        """The names of labels.
-
-        Args:
-            indices: Labels from 0 to 9: a sequence of integers or a tensor (n,).
-
-        Raises:
-            DataError: If a label is not one of 0 to 9.
-
-        Book: 4.2.1.
-        """
-        return text_labels(indices)
+    text_labels = staticmethod(text_labels)
 
     def get_dataloader(self, train: bool) -> TensorLoader:
         """Minibatches of (float32 (B, 1, H, W) in [0, 1], int64 (B,)).
@@ -270,22 +284,6 @@ class FashionMNIST(DataModule):
         nrows = -(-num_images // ncols)
         titles = list(labels)[:num_images] if len(labels) else text_labels(y[:num_images])
         show_images(X[:num_images].squeeze(1), nrows, ncols, titles=titles)
-
-
-def text_labels(indices: Sequence[int] | torch.Tensor) -> list[str]:
-    """The names of Fashion-MNIST labels. See `FashionMNIST.text_labels`."""
-    names = []
-    for value in indices.tolist() if isinstance(indices, torch.Tensor) else indices:
-        try:
-            label = int(value)
-        except (TypeError, ValueError, OverflowError):
-            raise DataError(
-                f"The labels of Fashion-MNIST are numbers from 0 to 9, but one is {shown(value)}."
-            ) from None
-        if not 0 <= label < len(LABELS):
-            raise DataError(f"Fashion-MNIST has the labels 0 to 9, but this one is {value}.")
-        names.append(LABELS[label])
-    return names
 
 
 def _check_resize(resize: Any) -> tuple[int, int]:
