@@ -19,7 +19,7 @@ SOURCE = Path(gradbook.__file__).parent
 FLOORS = {
     -1: {"escape", "lazy", "upward", "wrapping"},
     0: {"errors", "libraries", "table"},
-    1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices"}
+    1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"verdicts", "alone", "lookalikes", "near_misses"},

@@ -20,10 +20,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from gradbook.checks import at_rest
-from gradbook.data import copy_batch
 from gradbook.errors import GradbookWarning, warn
 from gradbook.no_trace import untouched
 from gradbook.rehearsal import rehearsing
+from gradbook.tensors import copy_batch
 from gradbook.untrained import nodes_behind
 
 #: What takes logits, by the name of its gradient, and what it does with them itself.

@@ -9,12 +9,13 @@ import torch
 
 from gradbook import checks
 from gradbook.board import ProgressBoard
-from gradbook.data import GivenData, are_examples, as_data, as_tensor, giving_copies, is_numbers
+from gradbook.data import GivenData, are_examples, as_data, giving_copies, is_numbers
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.resume.loader import num_examples, weights_of
 from gradbook.seeds import untouched_generators
+from gradbook.tensors import as_tensor
 
 
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:

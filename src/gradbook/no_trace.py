@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
 
-from gradbook.data import copy_batch
 from gradbook.lookalikes import is_unshaped
 from gradbook.seeds import generators_in, random_state, restore_random_state
+from gradbook.tensors import copy_batch
 
 #: What holds nothing to be put back, or what belongs to all.
 _HOLDS_NOTHING = (str, bytes, int, float, type, ModuleType, FunctionType, MethodType)

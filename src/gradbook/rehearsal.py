@@ -26,13 +26,14 @@ from gradbook.checks import (
     reshaped,
     write_accuracy,
 )
-from gradbook.data import AroundLoader, TensorLoader, copy_batch, giving_copies
+from gradbook.data import AroundLoader, TensorLoader, giving_copies
 from gradbook.errors import BatchError, GradbookWarning, ModelError, warn
 from gradbook.evaluation import off_stage
 from gradbook.lookalikes import is_unshaped, keeping_gradients
 from gradbook.module import Classifier, Module
 from gradbook.no_trace import untouched
 from gradbook.resume.loader import batch_sizes, parts_of
+from gradbook.tensors import copy_batch
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
 

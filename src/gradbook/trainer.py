@@ -13,7 +13,7 @@ import torch
 
 from gradbook import checkpoint, checks, devices, evaluation, model_files
 from gradbook.asked import AskedOf
-from gradbook.data import Batch, TensorLoader, to_device
+from gradbook.data import Batch, TensorLoader
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
 from gradbook.history import History
@@ -24,6 +24,7 @@ from gradbook.schedules import Schedule
 from gradbook.settings import Settings, warn_of_ignored
 from gradbook.steps import Stepper
 from gradbook.stopping import BestSoFar
+from gradbook.tensors import to_device
 from gradbook.training import Training
 
 _Fit = TypeVar("_Fit", bound=Callable[..., None])

@@ -8,11 +8,12 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from gradbook.checks import check_whole_number
-from gradbook.data import KeptBatches, TensorLoader, copy_batch, to_device
+from gradbook.data import KeptBatches, TensorLoader
 from gradbook.errors import ModelError
 from gradbook.experiments.trial import example_of
 from gradbook.lookalikes import parameters_of
 from gradbook.resume.loader import batch_sizes, takes_all
+from gradbook.tensors import copy_batch, to_device
 
 #: As many examples are taken as make one Hessian-vector product cost about a second: their number
 #: times that of the parameters. Of Fashion-MNIST a softmax regression gets all, an MLP a sample.

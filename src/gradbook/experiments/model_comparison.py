@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from gradbook import checks, double_softmax
-from gradbook.data import Batch, copy_batch, to_device
+from gradbook.data import Batch
 from gradbook.devices import cpu
 from gradbook.errors import BatchError, ConfigError, ModelError
 from gradbook.escape import printable
@@ -33,6 +33,7 @@ from gradbook.resume.snapshot import fill
 from gradbook.schedules import read_optimizers
 from gradbook.seeds import random_state, restore_random_state, untouched_generators
 from gradbook.table import Table
+from gradbook.tensors import copy_batch, to_device
 
 if TYPE_CHECKING:
     import pandas

@@ -21,7 +21,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from gradbook import checks
 from gradbook.checkpoint import dense_parts
-from gradbook.data import are_examples, as_data, as_tensor, copy_batch, is_numbers
+from gradbook.data import are_examples, as_data, is_numbers
 from gradbook.devices import cpu
 from gradbook.display.words import bytes_text, counted, listed
 from gradbook.errors import BatchError, GradbookError, ModelError, told
@@ -31,6 +31,7 @@ from gradbook.lookalikes import drop_hooks
 from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
 from gradbook.table import Table
+from gradbook.tensors import as_tensor, copy_batch
 from gradbook.untrained import place_of, tensors_in, trainable_in
 from gradbook.watching.layers import modules_held
 

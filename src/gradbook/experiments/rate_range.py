@@ -16,7 +16,6 @@ import torch
 
 from gradbook import checks
 from gradbook.checks import check_positive, check_rate, check_whole_number
-from gradbook.data import to_device
 from gradbook.devices import device_of
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
@@ -26,6 +25,7 @@ from gradbook.interrupts import Interrupts
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
 from gradbook.seeds import SEED_LIMIT
+from gradbook.tensors import to_device
 
 if TYPE_CHECKING:
     import pandas

@@ -12,7 +12,6 @@ import torch
 from torch.multiprocessing.reductions import StorageWeakRef as Storage
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradbook.data import copy_batch
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
@@ -21,6 +20,7 @@ from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.lookalikes import tensors_of
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
+from gradbook.tensors import copy_batch
 from gradbook.untrained import tensors_in
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.board import ProgressBoard
 from gradbook.checks import missing_loss, model_first
-from gradbook.data import TensorLoader, as_data, copy_batch, giving_copies, to_device
+from gradbook.data import TensorLoader, as_data, giving_copies
 from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
 from gradbook.interrupts import Interrupts, Terminated
@@ -19,6 +19,7 @@ from gradbook.lookalikes import tensors_of
 from gradbook.rehearsal import first_batch, rehearse_loss
 from gradbook.resume.loader import parts_of
 from gradbook.seeds import generators_in, random_state, restore_random_state, untouched_generators
+from gradbook.tensors import copy_batch, to_device
 from gradbook.trainer import Trainer
 
 # Models

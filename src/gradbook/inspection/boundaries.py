@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from gradbook.checks import at_rest, check_batch, gives_probability, is_one_column
-from gradbook.data import are_examples, as_data, as_tensor, inmost
+from gradbook.data import are_examples, as_data, inmost
 from gradbook.devices import device_of
 from gradbook.display.choose import place
 from gradbook.display.finding import Report
@@ -27,6 +27,7 @@ from gradbook.record import Sink
 from gradbook.rehearsal import begins_again
 from gradbook.resume.loader import always_the_same, parts_of
 from gradbook.seeds import generators_in, untouched_generators
+from gradbook.tensors import as_tensor
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

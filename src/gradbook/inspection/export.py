@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 import torch
 
 from gradbook.checks import at_rest, explain_not_one_tensor
-from gradbook.data import as_tensor, copy_batch
 from gradbook.devices import device_of
 from gradbook.errors import (
     BatchError,
@@ -30,6 +29,7 @@ from gradbook.errors import (
 from gradbook.hparams import qualified_name
 from gradbook.resume.snapshot import make_room
 from gradbook.storage import check_path, write_atomically
+from gradbook.tensors import as_tensor, copy_batch
 from gradbook.untrusted import check_file
 
 Format = Literal["safetensors", "onnx", "torch-export"]

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 import torch
 
 from gradbook.checks import at_rest, check_batch, explain_not_one_tensor
-from gradbook.data import Batch, TensorLoader, as_tensor, copy_batch, to_device
+from gradbook.data import Batch, TensorLoader
 from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
 from gradbook.evaluation import batches_of
 from gradbook.resume.loader import always_the_same
+from gradbook.tensors import as_tensor, copy_batch, to_device
 
 
 class Predictions(NamedTuple):

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from gradbook.data import Batch, copy_batch
+from gradbook.data import Batch
 from gradbook.execution import Precision
 from gradbook.labels import is_loss
 from gradbook.lookalikes import (
@@ -29,6 +29,7 @@ from gradbook.lookalikes import (
 from gradbook.resume import snapshot
 from gradbook.resume.loader import ResumableLoader, Split
 from gradbook.schedules import learning_rate
+from gradbook.tensors import copy_batch
 from gradbook.untrained import tensors_in
 from gradbook.watching.observer import Observer, Stop, are_finite, largest, norm_of
 
