@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from gradbook import Classifier, DataModule, Trainer, add_to_class
+from gradbook import Classifier, DataModule, Module, Trainer, add_to_class
 
 
 class Net(Classifier):
@@ -13,6 +13,22 @@ class Net(Classifier):
         super().__init__()
         self.save_hyperparameters(ignore=["layers"])
         self.net = nn.Sequential(*layers)
+
+
+class Scratch(Module):
+    """The book's way to write a model: tensors that require a gradient."""
+
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.w = torch.normal(0, 1, (2, 1), requires_grad=True)
+        self.b = torch.zeros(1, requires_grad=True)
+
+    def forward(self, X):
+        return X @ self.w + self.b
+
+    def loss(self, y_hat, y):
+        return ((y_hat - y) ** 2).mean()
 
 
 class Data(DataModule):

@@ -22,7 +22,7 @@ FLOORS = {
     1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
-    | {"verdicts", "alone", "lookalikes", "near_misses"},
+    | {"verdicts", "alone", "lookalikes", "near_misses", "leaf_parameters"},
     3: {"settings", "module", "no_trace"},
     4: {"resume"},
     5: {"evaluation", "model_files"},

@@ -18,7 +18,8 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.execution import Precision
-from gradbook.module import Module, adopt_late
+from gradbook.leaf_parameters import adopt_late
+from gradbook.module import Module
 from gradbook.optim import updates_per_epoch
 from gradbook.record import Sink
 from gradbook.resume.loader import always_the_same, limited, parts_of

@@ -27,7 +27,13 @@ _HARMLESS_PARTS = {
     ),
     "numpy": ("numpy", "numpy._core.", "numpy.core.", "numpy.linalg.", "numpy.lib._function_base"),
     "gradbook": (
-        *("gradbook.module", "gradbook.models.", "gradbook.book.tensors", "gradbook.checks"),
+        *(
+            "gradbook.module",
+            "gradbook.leaf_parameters",
+            "gradbook.models.",
+            "gradbook.book.tensors",
+            "gradbook.checks",
+        ),
         *("gradbook.hparams", "gradbook.sweeps.calls", "gradbook.sweeps.stackable"),
     ),
 }
