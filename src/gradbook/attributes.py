@@ -53,6 +53,8 @@ _OF_EVERY_MODULE = vars(nn.Module()).keys() - {"training"}
 _PLAIN = (type(None), bool, int, float, str)
 _SEQUENCES: dict[str, Any] = {c.__name__: c for c in (list, tuple, deque, set, frozenset)}
 _MAPPINGS: dict[str, Any] = {c.__name__: c for c in (dict, OrderedDict, Counter, defaultdict)}
+#: Of each kind of number the type that PyTorch has, too, in Python's own order of bytes.
+_WIDE = {"u": np.int64, "i": np.int64, "b": np.bool_, "f": np.float64}
 #: Numbers that a text makes, by name, because to import their modules would take time.
 _WRITTEN = ("builtins.complex", "decimal.Decimal", "fractions.Fraction")
 
@@ -316,7 +318,7 @@ class _Taking:
             if value.dtype.kind not in "biuf" or value.dtype.itemsize > 8 or value.size > LARGEST:
                 return self._say(value, place, f"an array {value.shape} of {value.dtype}")
             state = {"is": "array", "dtype": value.dtype.str}
-            content = torch.from_numpy(_widened(value))
+            content = torch.from_numpy(value.astype(_WIDE[value.dtype.kind]))
         elif is_lazy(value) or value.layout is not torch.strided or value.numel() > LARGEST:
             return self._say(value, place, f"a tensor {tuple(value.shape)}")
         else:
@@ -378,12 +380,6 @@ class _Taking:
 def _other(value: Any) -> dict[str, Any]:
     """The state of what is not taken apart."""
     return {"is": "other", "source": Kept(value)}
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    """A copy in a type that PyTorch has, in Python's own order of bytes."""
-    wide = {"u": np.int64, "i": np.int64, "b": np.bool_, "f": np.float64}[array.dtype.kind]
-    return array.astype(wide)
 
 
 def _memory_of(value: torch.Tensor | np.ndarray) -> int:

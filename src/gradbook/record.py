@@ -133,9 +133,7 @@ def meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
     }
 
 
-def meters_from_plain(
-    plain: Mapping[str, "Mapping[str, torch.Tensor]"],
-) -> defaultdict[str, Meter]:
+def meters_from_plain(plain: Mapping[str, "Mapping[str, torch.Tensor]"]) -> defaultdict[str, Meter]:
     """What `meters_to_plain` was given; a new label has an empty meter."""
     meters: defaultdict[str, Meter] = defaultdict(Meter)
     for label, values in plain.items():
@@ -144,9 +142,7 @@ def meters_from_plain(
 
 
 def data_frame(
-    rows: Sequence[Mapping[str, Any]],
-    index: str | None = None,
-    columns: list[str] | None = None,
+    rows: Sequence[Mapping[str, Any]], index: str | None = None, columns: list[str] | None = None
 ) -> "pandas.DataFrame":
     """Rows as a DataFrame.
 

@@ -325,9 +325,7 @@ class Trainer(Settings):
             ConfigError: If nothing was trained yet.
             StorageError: If the file cannot be written.
         """
-        training = self.training
-        if training is None or not hasattr(training, "best"):
-            raise ConfigError("There is nothing to save yet. Call fit(model, data) first.")
+        training = self._begun()
         if not training.position.between_steps:
             raise ConfigError(
                 "A checkpoint can be saved between two steps, as in a sink's end_step or "
@@ -337,9 +335,7 @@ class Trainer(Settings):
         checkpoint.save(Path(path), snapshot.take(training))
 
     def save_model(
-        self,
-        path: "str | os.PathLike[str]",
-        which: Literal["best", "last"] | None = None,
+        self, path: "str | os.PathLike[str]", which: Literal["best", "last"] | None = None
     ) -> None:
         """Writes the model that was trained in one file, for `gradbook.load_model`.
 
@@ -355,13 +351,16 @@ class Trainer(Settings):
             StorageError: If the file cannot be written.
         """
         checks.check_choice(which or "best", "which", ("best", "last"))
-        training = self.training
-        if training is None or not hasattr(training, "best"):
-            raise ConfigError("There is nothing to save yet. Call fit(model, data) first.")
+        training = self._begun()
         tensors = training.best_tensors() if which == "best" else None
         if which == "last":
             tensors = training.last_model
         model_files.save_model(self.model, path, data=self.data, tensors=tensors)
+
+    def _begun(self) -> Training:
+        if self.training is None or not hasattr(self.training, "best"):
+            raise ConfigError("There is nothing to save yet. Call fit(model, data) first.")
+        return self.training
 
     # Of the training, for those who look at it
 

@@ -150,7 +150,12 @@ class Training:
                         stack.enter_context(self.interrupts)
                     # What ends first has told all when the last sums the training up.
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
-                    listeners = [ending, *recorder, *self._watchers(), display]
+                    listeners = [
+                        ending,
+                        *recorder,
+                        *above("watching").watchers(trainer.watch),
+                        display,
+                    ]
                     self.recorder = recorder
                     stack.enter_context(self._recording(listeners))
                     yield
@@ -424,11 +429,6 @@ class Training:
         if run is None:
             return []
         return [run if isinstance(run, Sink) else above("runs.recorder").Run(run)]
-
-    def _watchers(self) -> list[Sink]:
-        """The sinks that look for what goes wrong."""
-        watchers: list[Sink] = above("watching").watchers(self.trainer.watch)
-        return watchers
 
     @contextmanager
     def _recording(self, listeners: Sequence[Sink]) -> Iterator[None]:

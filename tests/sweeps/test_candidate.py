@@ -23,9 +23,9 @@ def test_alone_it_is_trained_as_by_its_trainer(candidate):
 
 
 def test_it_runs_until_it_is_ended(candidate):
-    assert candidate.is_running
+    assert candidate.live is not None
     candidate.end(None)
-    assert not candidate.is_running
+    assert candidate.live is None
 
 
 def test_a_second_end_changes_nothing(candidate):
@@ -38,7 +38,7 @@ def test_what_cannot_be_begun_keeps_why():
     candidate = member(lr=-1.0)()
     assert not candidate.begin(Interrupts())
     assert isinstance(candidate.error, ConfigError)
-    assert not candidate.is_running
+    assert candidate.live is None
 
 
 def test_an_error_ends_it_and_is_kept(candidate):
@@ -46,7 +46,7 @@ def test_an_error_ends_it_and_is_kept(candidate):
         raise OSError("the disk is full")
     assert str(candidate.error) == "the disk is full"
     assert candidate.trainer.status == "failed"
-    assert not candidate.is_running
+    assert candidate.live is None
 
 
 def test_ctrl_c_ends_it_and_is_passed_on(candidate):

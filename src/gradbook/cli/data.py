@@ -44,7 +44,7 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
             "status": status,
             "used": None if used is None else str(used.folder),
             "places": [{key: str(getattr(place, key)) for key in _OF_A_PLACE} for place in places],
-        },
+        }
     }
 
 

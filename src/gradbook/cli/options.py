@@ -393,11 +393,7 @@ def add_options(
 
 
 def _add_option(
-    group: argparse._ActionsContainer,
-    option: Option,
-    flags: Sequence[str],
-    text: str,
-    read: Reader,
+    group: argparse._ActionsContainer, option: Option, flags: Sequence[str], text: str, read: Reader
 ) -> None:
     known: dict[str, Any] = {"dest": option.dest, "default": argparse.SUPPRESS, "help": text}
     if option.kind is bool and read is Option.read:

@@ -19,14 +19,7 @@ from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError
 from gradbook.registry import DATA, MODELS, known_name
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
-from gradbook.runs.restored import (
-    GIVEN,
-    GIVEN_TEXT,
-    Restored,
-    arguments_of,
-    checkpoint_of,
-    rebuild,
-)
+from gradbook.runs.restored import GIVEN, GIVEN_TEXT, Restored, arguments_of, checkpoint_of, rebuild
 from gradbook.runs.stored import StoredRun, load
 from gradbook.storage import as_word, check_folder_name
 from gradbook.untrusted import is_a_place

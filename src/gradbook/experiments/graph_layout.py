@@ -108,8 +108,7 @@ def _num_crossings(rows: Sequence[Sequence[Stop]], after: Mapping[int, Sequence[
 
 
 def arrange(
-    rows: Sequence[Sequence[Stop]],
-    routes: Sequence[Sequence[Stop]],
+    rows: Sequence[Sequence[Stop]], routes: Sequence[Sequence[Stop]]
 ) -> list[tuple[float, float]]:
     """Gives every node and bend its place; returns the upper and the lower end of each row."""
     ends, top = [], 0.0

@@ -114,12 +114,7 @@ class ComputationGraph(GraphData, Finding):
 
 
 def graph(
-    model: Any,
-    batch: Any,
-    *,
-    group: Group = "auto",
-    values: bool = False,
-    gradients: bool = False,
+    model: Any, batch: Any, *, group: Group = "auto", values: bool = False, gradients: bool = False
 ) -> ComputationGraph:
     """The computational graph of a model's loss on one batch, forward and backward.
 

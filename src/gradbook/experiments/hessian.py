@@ -353,9 +353,7 @@ def critical_rate(
     return (2 + 2 * momentum) / curvature / (1 + 2 * momentum if nesterov else 1)
 
 
-def _read_optimizer(
-    model: Any,
-) -> tuple[str | None, float | None, Callable[[float], float] | None]:
+def _read_optimizer(model: Any) -> tuple[str | None, float | None, Callable[[float], float] | None]:
     """The class name and the rate of a model's optimizer, and its critical rate if that is known.
 
     The last is a function of the eigenvalue. A model need not be ready for training here.

@@ -86,10 +86,7 @@ class ClassifierReport:
 
     @classmethod
     def of(
-        cls,
-        model: torch.nn.Module,
-        data: Any,
-        batches: Iterable[tuple[Batch, torch.Tensor]],
+        cls, model: torch.nn.Module, data: Any, batches: Iterable[tuple[Batch, torch.Tensor]]
     ) -> "ClassifierReport":
         """The report on a pass of `batches_and_outputs`. See `gradbook.inspection.inspect`."""
         mistakes: list[Mistake] = []

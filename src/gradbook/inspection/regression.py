@@ -60,10 +60,7 @@ class RegressionReport:
 
     @classmethod
     def of(
-        cls,
-        model: torch.nn.Module,
-        data: Any,
-        batches: Iterable[tuple[Batch, torch.Tensor]],
+        cls, model: torch.nn.Module, data: Any, batches: Iterable[tuple[Batch, torch.Tensor]]
     ) -> "RegressionReport":
         """The report on a pass of `batches_and_outputs`. See `gradbook.inspection.inspect`."""
         labels, predicted = [], []

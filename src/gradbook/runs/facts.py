@@ -69,7 +69,7 @@ def first_facts(
         },
         "optimizer": describe_optimizer(trainer.optim),
         "seed": last_seed(),
-        "device": _device_name(parameters),
+        "device": described(parameters[0].device) if parameters else None,
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -152,10 +152,6 @@ def _made_from(value: Any, name: str | None) -> dict[str, Any]:
 def now_text() -> str:
     """The time, as run.json has it."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _device_name(parameters: Sequence[torch.Tensor]) -> str | None:
-    return described(parameters[0].device) if parameters else None
 
 
 def _num_examples(loader: Any) -> int | None:

@@ -39,11 +39,6 @@ class Candidate:
     live: Training | None = None
 
     @property
-    def is_running(self) -> bool:
-        """Whether it is begun, and not ended."""
-        return self.live is not None
-
-    @property
     def loaders(self) -> list[Any]:
         """The loaders of both sets, without what tells the training's place."""
         both = (self.trainer.train_dataloader, self.trainer.val_dataloader)

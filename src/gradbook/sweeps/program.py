@@ -31,10 +31,7 @@ _VIEWS = {
 }
 _TRANSPOSITIONS = (aten.transpose.int, aten.permute.default, aten.t.default)
 _SOFTMAXES = (aten._log_softmax.default, aten._softmax.default)
-_SOFTMAX_GRADIENTS = (
-    aten._log_softmax_backward_data.default,
-    aten._softmax_backward_data.default,
-)
+_SOFTMAX_GRADIENTS = (aten._log_softmax_backward_data.default, aten._softmax_backward_data.default)
 
 #: A matrix product whose rows are shorter than this wastes most of what the processor can do.
 _SHORTEST_ROW = 16
@@ -68,9 +65,7 @@ class Program:
     """
 
     def __init__(
-        self,
-        function: Callable[..., Sequence[torch.Tensor]],
-        inputs: Sequence[torch.Tensor],
+        self, function: Callable[..., Sequence[torch.Tensor]], inputs: Sequence[torch.Tensor]
     ) -> None:
         with _in_small_operations(), torch.enable_grad():
             module = make_fx(functionalize(function))(*inputs)

@@ -223,11 +223,7 @@ def run_sweep(
 
 
 def _train(
-    pending: Sequence[Member],
-    on: Any,
-    num_workers: int | None,
-    stack: bool,
-    progress: Progress,
+    pending: Sequence[Member], on: Any, num_workers: int | None, stack: bool, progress: Progress
 ) -> Iterator[dict[str, Any]]:
     """Trains members, and yields what became of each."""
     items, reasons = _items(pending, stack)

@@ -133,7 +133,9 @@ class Search:
     def tell(self, progress: Progress, place: int, facts: Mapping[str, Any]) -> None:
         """Tells what became of a trial that has ended; `facts` are those of this search."""
         ours = [member for member in facts["members"] if member["trial"] == place + 1]
-        progress.end([{"index": _index(member["folder"]), **member} for member in ours])
+        numbers = [int(member["folder"].rpartition("-")[2]) for member in ours]
+        pairs = zip(numbers, ours, strict=True)
+        progress.end([{"index": number - 1, **member} for number, member in pairs])
         trial = None if ours else self._by_place()[place]
         progress.end_setting(place, trial and plain(self._space.values(trial.params)))
 
@@ -298,7 +300,3 @@ class _Reporter(Sink):
             elif trial.user_attrs.get(_PRUNED) or trial.should_prune():
                 trial.set_user_attr(_PRUNED, True)
                 trainer.stop()
-
-
-def _index(folder: str) -> int:
-    return int(folder.rpartition("-")[2]) - 1

@@ -90,7 +90,7 @@ def _train(begun: Sequence[Candidate], interrupts: Interrupts) -> None:
             for candidate in group:
                 candidate.end(error)
     for candidate, reason in alone:
-        if candidate.is_running:
+        if candidate.live is not None:
             interrupts.raise_pending()
             candidate.train_alone(reason)
 

@@ -60,11 +60,7 @@ class TensorBoard(Tracker):
 def _session_end(status: str) -> Any:
     """How a training ended, as "HParams" reads it. PyTorch's own `hparams` knows only success."""
     from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
-    from tensorboard.plugins.hparams import (  # type: ignore[import-untyped]
-        api_pb2,
-        metadata,
-        plugin_data_pb2,
-    )
+    from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2  # type: ignore[import-untyped]
 
     finished = status == "finished"
     end = plugin_data_pb2.SessionEndInfo(

@@ -153,7 +153,8 @@ def _first_nonfinite(curves: Mapping[str, Curve]) -> str | None:
 
 def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None]:
     """The curves of training and validation to judge by, if one has a known direction."""
-    quantities = list(dict.fromkeys(map(_quantity, curves)))
+    parts = [label.removeprefix("train_").removeprefix("val_") for label in curves]
+    quantities = dict.fromkeys(parts)
     losses = [name for name in quantities if higher_is_better(name) is False]
     scores = [name for name in quantities if higher_is_better(name)]
     if not losses and not scores:
@@ -161,7 +162,3 @@ def to_judge_by(curves: Mapping[str, Curve]) -> tuple[Curve | None, Curve | None
     quantity = "loss" if "loss" in losses else (losses or scores)[0]
     train = curves.get(f"train_{quantity}") or curves.get(quantity)
     return train, curves.get(f"val_{quantity}")
-
-
-def _quantity(label: str) -> str:
-    return label.removeprefix("train_").removeprefix("val_")

@@ -217,7 +217,7 @@ class Diagnosis:
 
     def _bad_setting(self) -> Found:
         """Another setting of the optimizer with which no training goes well."""
-        for group in groups_of(self.trainer.optim) if self._is_after_a_step() else ():
+        for group in groups_of(self.trainer.optim) if self.steps or self.phase == "update" else ():
             rate, decay, momentum = (
                 float(value) if isinstance(value, int | float) else 0.0
                 for value in (group.get(name) for name in ("lr", "weight_decay", "momentum"))
@@ -249,9 +249,6 @@ class Diagnosis:
     def _is_in_update(self) -> bool:
         """Whether it is the optimizer's own update that went wrong."""
         return self.phase == "update" and self.call is _NO_CALL
-
-    def _is_after_a_step(self) -> bool:
-        return bool(self.steps) or self.phase == "update"
 
     def _bad_input(self) -> Found:
         tensors = tensors_in(self.repetition.batch)

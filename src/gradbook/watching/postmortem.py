@@ -28,13 +28,7 @@ from gradbook.resume.loader import Split
 from gradbook.schedules import learning_rate
 from gradbook.watching.diagnosis import Cause, Diagnosis, smaller_rate
 from gradbook.watching.observer import CodeLine
-from gradbook.watching.repetition import (
-    Phase,
-    Repetition,
-    Step,
-    state_of,
-    undisturbed,
-)
+from gradbook.watching.repetition import Phase, Repetition, Step, state_of, undisturbed
 from gradbook.watching.trials import Trials
 
 if TYPE_CHECKING:
