@@ -6,7 +6,7 @@ Book: 4.3 (sec_classification), 4.4.6.
 import functools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,8 +60,29 @@ class Mistake:
     input: torch.Tensor | None
 
 
+class Inspection:
+    """The base of reports: two tables in words, and in a notebook the figures as well."""
+
+    table: Callable[[], Table]
+    figures: "Callable[[], dict[str, Figure]]"
+    _summary: Callable[[], str]
+    _second_table: Callable[[], tuple[str, Table]]
+
+    def __repr__(self) -> str:
+        parts, (heading, second) = [self._summary(), repr(self.table())], self._second_table()
+        return "\n\n".join([*parts, *[f"{heading}\n{second!r}"] * bool(second.rows)])
+
+    def _repr_html_(self) -> str:
+        pairs = [(self._summary(), self.table()), self._second_table()]
+        shown = (f"<p>{text}</p>\n{table._repr_html_()}" for text, table in pairs if table.rows)
+        return "\n".join(shown)
+
+    def _ipython_display_(self) -> None:
+        show(self, self.figures().values())
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassifierReport:
+class ClassifierReport(Inspection):
     """A classifier's predictions over a set, and what follows from them.
 
     Attributes:
@@ -315,22 +336,8 @@ class ClassifierReport:
             ],
         }
 
-    def __repr__(self) -> str:
-        parts = [self._summary(), repr(self.table())]
-        confusions = self.confusions()
-        if confusions.rows:
-            parts.append(f"most often confused:\n{confusions!r}")
-        return "\n\n".join(parts)
-
-    def _ipython_display_(self) -> None:
-        show(self, self.figures().values())
-
-    def _repr_html_(self) -> str:
-        parts = [f"<p>{self._summary()}</p>", self.table()._repr_html_()]
-        confusions = self.confusions()
-        if confusions.rows:
-            parts += ["<p>most often confused:</p>", confusions._repr_html_()]
-        return "\n".join(parts)
+    def _second_table(self) -> tuple[str, Table]:
+        return "most often confused:", self.confusions()
 
     def _summary(self) -> str:
         loss = "" if math.isnan(self.loss) else f", loss {self.loss:.4f}"

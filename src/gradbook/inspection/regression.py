@@ -12,10 +12,9 @@ import torch
 
 from gradbook.checks import check_targets
 from gradbook.data import Batch
-from gradbook.display.images import show
 from gradbook.errors import ModelError
 from gradbook.inspection import pictures
-from gradbook.inspection.classification import explain_nonfinite
+from gradbook.inspection.classification import Inspection, explain_nonfinite
 from gradbook.table import Table
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ class ParameterComparison:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RegressionReport:
+class RegressionReport(Inspection):
     """A regression's predictions over a set, and what follows from them.
 
     Attributes:
@@ -161,26 +160,11 @@ class RegressionReport:
             "distance": self.distance,
         }
 
-    def __repr__(self) -> str:
-        parts = [self._summary(), repr(self.table())]
-        if self.parameters:
-            parts.append(f"{self._distance()}\n{self.parameter_table()!r}")
-        return "\n\n".join(parts)
-
-    def _ipython_display_(self) -> None:
-        show(self, self.figures().values())
-
-    def _repr_html_(self) -> str:
-        parts = [f"<p>{self._summary()}</p>", self.table()._repr_html_()]
-        if self.parameters:
-            parts += [f"<p>{self._distance()}</p>", self.parameter_table()._repr_html_()]
-        return "\n".join(parts)
-
     def _summary(self) -> str:
         return f"regression on {len(self.labels):,} examples"
 
-    def _distance(self) -> str:
-        return f"distance from the true parameters {self.distance:.4g}"
+    def _second_table(self) -> tuple[str, Table]:
+        return f"distance from the true parameters {self.distance:.4g}", self.parameter_table()
 
 
 def _parameters(model: torch.nn.Module, data: Any) -> list[ParameterComparison]:
