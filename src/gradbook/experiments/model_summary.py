@@ -4,10 +4,9 @@ Book: 6.1 (sec_model_construction), 7.6 (sec_lenet).
 """
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -15,24 +14,31 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import Dataset
-from torch.utils.weak import WeakIdKeyDictionary
 
 from gradbook import checks
-from gradbook.checkpoint import dense_parts
 from gradbook.data import are_examples, as_data, is_numbers
 from gradbook.devices import cpu
 from gradbook.display.words import bytes_text, counted, listed
-from gradbook.errors import BatchError, GradbookError, ModelError, told
+from gradbook.errors import ModelError
 from gradbook.escape import printable
+from gradbook.experiments.operation_counter import (
+    OperationCounter,
+    Owner,
+    bytes_of,
+    called,
+    held_tensors,
+    loose_tensors,
+    named_layers,
+    own_parameters,
+    shapes_of,
+)
 from gradbook.experiments.trial import copy_of, one_batch
 from gradbook.lookalikes import drop_hooks
 from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
 from gradbook.table import Table
 from gradbook.tensors import as_tensor, copy_batch
-from gradbook.untrained import place_of, tensors_in, trainable_in
 from gradbook.watching.layers import modules_held
 
 if TYPE_CHECKING:
@@ -205,20 +211,24 @@ def summary(model: Any, data: Any = None, *, depth: int | None = None) -> ModelS
         )
     if depth is not None:
         checks.check_whole_number(depth, "depth", at_least=1)
-    lazy = {path for path, layer in _named(model) if any(is_lazy(t) for _, t in _held(layer))}
+    lazy = {
+        path
+        for path, layer in named_layers(model)
+        if any(is_lazy(t) for _, t in held_tensors(layer))
+    }
     with untouched_generators():
         trial = copy_of(getattr(model, "_orig_mod", model))
         drop_hooks(trial)
         _undo_compiling(trial)
-        counter = _Counter(trial)
+        counter = OperationCounter(trial)
         inputs: tuple[Any, ...] = ()
         if data is not None:
             places, named = _inputs_of(data, trial)
-            inputs = tuple(_shapes(value) for value in (*places, *named.values()))
+            inputs = tuple(shapes_of(value) for value in (*places, *named.values()))
             with checks.at_rest(trial), _unfused():
                 if lazy:
-                    _called(trial, places, named)
-                counter = _Counter(trial)
+                    called(trial, places, named)
+                counter = OperationCounter(trial)
                 counter.run(places, named)
         rows = tuple(_Rows(trial, counter, lazy, depth, bool(inputs)).made())
     return ModelSummary(type(trial).__name__, inputs, rows, tuple(sorted(counter.unknown_names)))
@@ -229,7 +239,7 @@ def summary(model: Any, data: Any = None, *, depth: int | None = None) -> ModelS
 
 def _inputs_of(data: Any, model: Any) -> tuple[list[Any], dict[str, Any]]:
     """The inputs of one batch, by place and by name, on the model's device."""
-    held = [tensor for _, layer in _named(model) for _, tensor in _held(layer)]
+    held = [tensor for _, layer in named_layers(model) for _, tensor in held_tensors(layer)]
     device = held[0].device if held else cpu()
     if _is_shape(data) or (isinstance(data, list) and data and all(map(_is_shape, data))):
         shapes = [data] if _is_shape(data) else data
@@ -258,25 +268,9 @@ def _is_shape(value: Any) -> bool:
 
 def _undo_compiling(model: Any) -> None:
     """Puts layers that `torch.compile` has wrapped in the place of what wraps them."""
-    for _, layer in list(_named(model)):
+    for _, layer in list(named_layers(model)):
         for name, child in getattr(layer, "_modules", {}).items():
             layer._modules[name] = getattr(child, "_orig_mod", child)
-
-
-def _called(model: Any, inputs: Sequence[Any], named: Mapping[str, Any]) -> Any:
-    copies = [copy_batch(value) for value in inputs]
-    try:
-        return model(*copies, **copy_batch(dict(named)))
-    except GradbookError:
-        raise
-    except Exception as error:
-        is_module = isinstance(model, nn.Module)
-        explained = checks.explain_forward(model, inputs, named, error) if is_module else None
-        given = ", ".join(map(checks.describe, (*inputs, *named.values())))
-        raise explained or BatchError(
-            f"{type(model).__name__} cannot be run on {given}: {told(error)}. Give a batch as it "
-            f"is trained with, (X, y), or its inputs."
-        ) from error
 
 
 @contextmanager
@@ -290,176 +284,16 @@ def _unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-# What is counted
-
-#: A layer, or the model; and the name of its parameter that an operation uses, if it does.
-_Owner = tuple[Any, str | None]
-
-#: Operations that add up products; of those that `_counted_in` does not know, it is said so.
-_ADDS_PRODUCTS = re.compile(
-    r"^(?!thnn_fused)(.*(linalg_(?!check|vector_norm)|fft_|cdist|rnn|lstm|gru|conv|corr|attention|"
-    r"transformer|solve|cholesky|qr|svd|eig(?!ht)|inverse|mm|dot|trilinear)|mv$|addmv)"
-)
-
-
-def _counted_in(name: str, args: Any, out: Any) -> Any:
-    """The multiply-adds of an operation of PyTorch's; None if they are not known."""
-    if any(tensor.layout is not torch.strided for tensor in tensors_in([*args])):
-        return None
-    if name in ("mm", "bmm", "mv"):
-        return out.numel() * args[0].shape[-1]
-    if name in ("addmm", "addmm_activation", "baddbmm", "addmv"):
-        return out.numel() * args[1].shape[-1]
-    if name == "addbmm":
-        return args[1].numel() * args[2].shape[-1]
-    if name in ("dot", "vdot"):
-        return args[0].numel()
-    if name == "convolution":
-        X, weight, is_transposed = args[0], args[1], args[6]
-        places = (X if is_transposed else out).shape[2:].numel()  # of the kernel
-        return len(X) * places * weight.numel()
-    if name == "trilinear":  # of nn.Bilinear
-        return args[0].numel() // args[0].shape[-1] * args[1].numel()
-    if "scaled_dot_product" in name:
-        query, key, value = args[:3]
-        rows = query.shape[:-1].numel()
-        return rows * key.shape[-2] * (query.shape[-1] + value.shape[-1])
-    if name in ("mkldnn_rnn_layer", "cudnn_rnn"):
-        weights = tensors_in(args[1:5] if name == "mkldnn_rnn_layer" else args[1])
-        per_step = sum(weight.numel() for weight in weights if weight.dim() == 2)
-        return args[0].shape[:-1].numel() * per_step
-    return None
-
-
-class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Sees every operation while a model is run, and whose it is.
-
-    An operation that uses a parameter belongs to it; any other to the layer that is running.
-    """
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.model = model
-        self.running: list[Any] = [model]
-        self.multiply_adds: Counter[_Owner] = Counter()
-        self.unknown: set[_Owner] = set()
-        self.unknown_names: set[str] = set()
-        self.outputs: dict[Any, list[Any]] = {}
-        self.num_calls, self.times = 0, dict[Any, list[int]]()  # of layers, in their order
-        self.output_bytes: dict[Any, int] = {}
-        self.used: set[_Owner] = set()
-        self.holders: dict[int, list[_Owner]] = {}
-        for _, layer in _named(model):
-            for name, tensor in _own_parameters(layer).items():
-                if not is_lazy(tensor) and (place := place_of(tensor)):
-                    self.holders.setdefault(place, []).append((layer, name))
-        for name, tensor in _loose(model):
-            if place := place_of(tensor):
-                self.holders.setdefault(place, []).append((None, name))
-        self._products = WeakIdKeyDictionary()
-
-    def run(self, inputs: Sequence[Any], named: Mapping[str, Any]) -> None:
-        """Runs the model on inputs by place and by name."""
-        with ExitStack() as stack:
-            for _, layer in _named(self.model):
-                if isinstance(layer, nn.Module) and not isinstance(layer, torch.jit.ScriptModule):
-                    stack.enter_context(layer.register_forward_pre_hook(self._begin))
-                    stack.enter_context(layer.register_forward_hook(self._end))
-            stack.enter_context(self)
-            output = _called(self.model, inputs, named)
-        if self.model not in self.outputs:  # which has no hooks
-            self._begin(self.model, ())
-            self._end(self.model, (), output)
-
-    def _begin(self, layer: nn.Module, args: Any) -> None:
-        self.running.append(layer)
-        self.num_calls += 1
-        self.times.setdefault(layer, []).append(self.num_calls)
-        self.outputs.setdefault(layer, [])
-
-    def _end(self, layer: nn.Module, args: Any, output: Any) -> None:
-        self.running.pop()
-        if not self.outputs[layer]:
-            self.output_bytes[layer] = sum(map(_bytes_of, _tensors_within(output)))
-        self.outputs[layer].append(_shapes(output))
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        given = kwargs or {}
-        name = func.overloadpacket.__name__.strip("_")  # also of what works in place
-        with self:  # in inference mode, PyTorch has not taken it apart yet
-            out = func.decompose(*args, **given)
-        if out is not NotImplemented:
-            return out
-        out = func(*args, **given)
-        owner = self._owner(name, args)
-        if _ADDS_PRODUCTS.match(name) or func.namespace not in ("aten", "prim", "prims"):
-            number = _counted_in(name, args, out)
-            if number is None:
-                self.unknown.add(owner)
-                self.unknown_names.add(name)
-            else:
-                self.multiply_adds[owner] += number
-        elif name == "mul" and all(isinstance(a, torch.Tensor) and a.dim() for a in args):
-            self._products[out] = owner
-        elif name in ("sum", "mean") and args[0] in self._products:
-            self.multiply_adds[self._products[args[0]]] += args[0].numel()
-        return out
-
-    def _owner(self, name: str, args: Any) -> _Owner:
-        layer, found = self.running[-1], list[_Owner]()
-        # In a product with something added to it, that comes first.
-        for i, tensor in enumerate(tensors_in(list(args))):
-            held = self.holders.get(place_of(tensor), ())
-            self.used.update(held)
-            found += held if i or not name.startswith(("add", "badd")) else ()
-        own = [owner for owner in found if owner[0] is layer]
-        if "rnn" in name:  # which multiplies several at once
-            return layer, None
-        return (*own, *found, (layer, None))[0]
-
-
-# What a model holds
-
-
-def _named(model: Any) -> Iterator[tuple[str, Any]]:
-    """The layers of a model by place, itself included, each once."""
-    if not isinstance(model, nn.Module):
-        yield "", model
-    for name, module in modules_held(model):
-        for path, layer in module.named_modules():
-            yield f"{name}.{path}".strip("."), layer
-
-
-def _own_parameters(layer: Any) -> dict[str, torch.Tensor]:
-    """What a layer holds itself, plain tensors that are trained included."""
-    own: dict[str, torch.Tensor] = {}
-    if isinstance(layer, nn.Module):
-        own |= layer.named_parameters(recurse=False, remove_duplicate=False)
-    plain = {n: t for n, t in vars(layer).items() if isinstance(t, torch.Tensor)}
-    return own | {n: t for n, t in plain.items() if t.requires_grad and t.is_leaf}
-
-
-def _held(layer: Any, with_parameters: bool = True) -> list[tuple[str, torch.Tensor]]:
-    """The parameters and buffers that a layer holds itself."""
-    held = list(_own_parameters(layer).items()) if with_parameters else []
-    if isinstance(layer, nn.Module):
-        held += layer.named_buffers(recurse=False, remove_duplicate=False)
-    return held
-
-
-def _loose(model: Any) -> list[tuple[str, torch.Tensor]]:
-    """What a model trains and keeps where PyTorch does not list it, as in a list."""
-    known = {id(t) for _, layer in _named(model) for t in _own_parameters(layer).values()}
-    return [found for key, found in trainable_in(model).items() if key not in known]
-
-
 class _Rows:
     """Makes the rows of a summary."""
 
     def __init__(
-        self, model: Any, counter: _Counter, lazy: set[str], depth: int | None, has_run: bool
+        self,
+        model: Any,
+        counter: OperationCounter,
+        lazy: set[str],
+        depth: int | None,
+        has_run: bool,
     ) -> None:
         self.model, self.counter, self.lazy = model, counter, lazy
         self.depth, self.has_run = depth, has_run
@@ -469,7 +303,7 @@ class _Rows:
     def made(self) -> Iterator[SummaryRow]:
         """The rows, the model's own first."""
         yield from self._of(self.model, "", 0)
-        for name, tensor in _loose(self.model):
+        for name, tensor in loose_tensors(self.model):
             if not self.has_run or (None, name) in self.counter.used:
                 yield self._of_tensor((None, name), name, tensor, ("in no layer",))
 
@@ -485,16 +319,16 @@ class _Rows:
         within = [layer, *(each for each in inner if each not in self.layers)]
         self.layers |= dict.fromkeys(within, path)
         is_layer = bool(path) or type(layer).__module__.startswith("torch.")
-        listed = {} if is_folded or (is_layer and not children) else _own_parameters(layer)
-        owners: list[_Owner] = [
+        listed = {} if is_folded or (is_layer and not children) else own_parameters(layer)
+        owners: list[Owner] = [
             (each, name)
             for each in within
-            for name in (None, *(() if listed else _own_parameters(each)))
+            for name in (None, *(() if listed else own_parameters(each)))
         ]
         tensors = [
             (f"{path}.{name}".strip("."), tensor)
             for each in within
-            for name, tensor in _held(each, with_parameters=not listed)
+            for name, tensor in held_tensors(each, with_parameters=not listed)
         ]
         calls = self.counter.outputs.get(layer, [])
         is_lazy_here = self.has_run and any(
@@ -515,7 +349,7 @@ class _Rows:
                 yield from self._of(child, f"{path}.{name}".strip("."), depth + 1)
 
     def _of_tensor(
-        self, owner: _Owner, path: str, tensor: torch.Tensor, notes: Sequence[str] = ()
+        self, owner: Owner, path: str, tensor: torch.Tensor, notes: Sequence[str] = ()
     ) -> SummaryRow:
         row = self._row(path, "parameter", [owner], [(path, tensor)], list(notes))
         shape = () if is_lazy(tensor) else (tuple(tensor.shape),)
@@ -525,7 +359,7 @@ class _Rows:
         self,
         path: str,
         kind: str,
-        owners: Sequence[_Owner],
+        owners: Sequence[Owner],
         tensors: Sequence[tuple[str, torch.Tensor]],
         notes: list[str],
     ) -> SummaryRow:
@@ -550,7 +384,7 @@ class _Rows:
             parameters=number if len(known) == len(new) else None,
             trained=trained,
             multiply_adds=adds if is_known else None,
-            num_bytes=sum(map(_bytes_of, known)),
+            num_bytes=sum(map(bytes_of, known)),
             notes=tuple(notes),
         )
 
@@ -587,32 +421,6 @@ class _Rows:
 
 
 # Shapes and bytes
-
-
-def _bytes_of(tensor: torch.Tensor) -> int:
-    return sum(part.numel() * part.element_size() for part in dense_parts(tensor))
-
-
-def _tensors_within(value: Any) -> list[torch.Tensor]:
-    """The tensors in a value, also in the attributes of an object such as a dataclass."""
-    if not isinstance(value, torch.Tensor | Mapping | list | tuple) and hasattr(value, "__dict__"):
-        value = vars(value)
-    return tensors_in(value)
-
-
-def _shapes(value: Any) -> Any:
-    """The shape of a tensor, or of those in a tuple, list, dictionary or other object."""
-    if isinstance(value, torch.Tensor):
-        return tuple(value.shape)
-    if isinstance(value, Mapping):
-        return {str(key): _shapes(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return tuple(map(_shapes, value))
-    if value is None:
-        return None
-    if tensors := {n: t for n, t in getattr(value, "__dict__", {}).items() if tensors_in(t)}:
-        return _shapes(tensors)
-    return type(value).__name__
 
 
 def _shapes_text(shapes: Any) -> str:
