@@ -10,6 +10,8 @@ import gradbook
 from gradbook.data import GivenData, as_data
 from gradbook.errors import DataError, ModelError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 BLOBS = Blobs(num_train=60, num_val=40, content=0)
 X, y = BLOBS.X[:60], BLOBS.y[:60]
 X_VAL, Y_VAL = BLOBS.X[60:], BLOBS.y[60:]
