@@ -103,6 +103,7 @@ def test_of_two_sets_the_second_is_validated():
     assert found["val_loss"] == pytest.approx(model.loss(model(X_VAL), Y_VAL).item(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [(X, y), TensorDataset(X, y), loader(), ((X, y), (X_VAL, Y_VAL))], ids=lambda _: ""
 )
