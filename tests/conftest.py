@@ -1,5 +1,6 @@
 """What every test finds: no network, no display, an own folder, seeded generators."""
 
+import gc
 import multiprocessing
 import os
 import random
@@ -20,6 +21,9 @@ from tests.patience import LONGEST
 # that goes on in another process warns of another number, and warnings are errors here.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# Until all tests are collected, which makes half a million objects and hardly any garbage.
+gc.disable()
 
 # An example takes as long as it takes where other programs have the processors.
 hypothesis.settings.register_profile(
@@ -48,6 +52,12 @@ def pytest_configure(config):
         environment = {**os.environ, "MPLCONFIGDIR": str(fonts), "MPLBACKEND": "Agg"}
         code = [sys.executable, "-c", "import matplotlib.font_manager"]
         subprocess.run(code, env=environment, capture_output=True, check=True)
+
+
+def pytest_collection_finish():
+    """Nothing that is there by now is garbage: it is not searched again and again for some."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from importlib import import_module
 from pathlib import Path
@@ -57,37 +58,36 @@ def is_type_checking(node):
     return "TYPE_CHECKING" in (getattr(test, "id", ""), getattr(test, "attr", ""))
 
 
-def nodes(tree, with_types=False):
-    """The nodes that run, within functions too; with those for type checkers, if wanted."""
-    for child in ast.iter_child_nodes(tree):
-        if with_types or not is_type_checking(child):
-            yield child
-            yield from nodes(child, with_types)
-
-
-def calls(path, name):
-    """The literal first arguments of the calls of a function."""
-    for node in nodes(ast.parse(path.read_text())):
-        if not isinstance(node, ast.Call) or not node.args:
-            continue
-        called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        if called == name and isinstance(node.args[0], ast.Constant):
-            yield node.args[0].value
+@cache
+def seen(path):
+    """The modules of gradbook that a file imports, by statement or by a literal name: those that
+    run, within functions too, and those for type checkers; and the names that it gives to `above`.
+    """
+    run, typed, upward = set(), set(), set()
+    waiting = [(ast.parse(path.read_text()), run)]
+    while waiting:
+        node, found = waiting.pop()
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in FILES else node.module)
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            if name in ("import_module", "above"):
+                (upward if name == "above" else found).add(node.args[0].value)
+        is_typed = found is typed or is_type_checking(node)
+        waiting += [(child, typed if is_typed else run) for child in ast.iter_child_nodes(node)]
+    run, typed = ({n for n in names if n.split(".")[0] == "gradbook"} for names in (run, typed))
+    return run, typed, upward
 
 
 def imports(path, with_types=False):
-    """The modules of gradbook that a file imports, by statement or by a literal name."""
-    found = list(calls(path, "import_module"))
-    for node in nodes(ast.parse(path.read_text()), with_types):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}:{node.lineno} imports relatively"
-            found += [
-                full if (full := f"{node.module}.{alias.name}") in FILES else node.module
-                for alias in node.names
-            ]
-    return {name for name in found if name.partition(".")[0] == "gradbook"}
+    """The modules of gradbook that a file imports; with those for type checkers, if wanted."""
+    run, typed, _ = seen(path)
+    return run | typed if with_types else run
 
 
 def entry(module):
@@ -113,7 +113,7 @@ def test_imports_go_strictly_downward(module):
 
 
 def test_what_goes_upward_is_listed_once_with_who_and_why():
-    found = {(name, entry(module)) for module in FILES for name in calls(FILES[module], "above")}
+    found = {(name, entry(module)) for module in FILES for name in seen(FILES[module])[2]}
     assert found == {(name, who) for name, (who, why) in UPWARD.items() if why}
     for name, who in found:
         assert FLOOR_OF[entry(f"gradbook.{name}")] > FLOOR_OF[who]

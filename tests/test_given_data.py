@@ -10,6 +10,8 @@ import gradbook
 from gradbook.data import GivenData, as_data
 from gradbook.errors import DataError, ModelError
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 BLOBS = Blobs(num_train=60, num_val=40, content=0)
 X, y = BLOBS.X[:60], BLOBS.y[:60]
 X_VAL, Y_VAL = BLOBS.X[60:], BLOBS.y[60:]
@@ -101,6 +103,7 @@ def test_of_two_sets_the_second_is_validated():
     assert found["val_loss"] == pytest.approx(model.loss(model(X_VAL), Y_VAL).item(), rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", [(X, y), TensorDataset(X, y), loader(), ((X, y), (X_VAL, Y_VAL))], ids=lambda _: ""
 )

@@ -12,6 +12,8 @@ import gradbook
 from gradbook import SGD, Trainer
 from gradbook.errors import CheckpointError, ConfigError, IgnoredSettingWarning
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 THEIRS = {
     "sgd": lambda params: torch.optim.SGD(params, 0.05, momentum=0.9, weight_decay=0.01),
     "adagrad": lambda params: torch.optim.Adagrad(params, 0.05, weight_decay=0.01),

@@ -13,7 +13,7 @@ import gradbook
 from gradbook import Classifier, DataModule, Sink, Trainer
 from gradbook.errors import DataError, GradbookWarning
 
-pytestmark = pytest.mark.usefixtures("undo_patches")
+pytestmark = pytest.mark.usefixtures("undo_patches", "blank_figures")
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(44, 3, generator=GENERATOR)

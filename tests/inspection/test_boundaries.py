@@ -45,6 +45,7 @@ def test_one_logit_for_each_example_has_two_regions():
     assert found.measures() == {"given": 0.75}
 
 
+@pytest.mark.slow
 def test_a_regression_of_one_input_has_a_curve():
     model = nn.Linear(1, 1)
     data = Sine(num_train=20, num_val=10)
@@ -62,6 +63,7 @@ def test_a_regression_of_two_inputs_has_colours_of_values():
     assert len(found.figure().axes) == 2  # the picture and the scale of its colours
 
 
+@pytest.mark.slow
 def test_training_points_are_filled_and_validation_points_hollow():
     found = boundary(Sign(), Moons(num_train=20, num_val=10))
     (axes,) = found.figure().axes
@@ -113,6 +115,7 @@ def watched(watch, run=None):
     return trainer, model.state_dict()
 
 
+@pytest.mark.slow
 def test_a_watched_training_is_the_same_to_the_last_bit():
     (_, plain), (trainer, seen) = watched([]), watched(["boundary", "gradients"])
     assert all(torch.equal(plain[name], seen[name]) for name in plain)
@@ -121,6 +124,7 @@ def test_a_watched_training_is_the_same_to_the_last_bit():
     assert repr(trainer.reports["gradients"].rows) == repr(alone.reports["gradients"].rows)
 
 
+@pytest.mark.slow
 def test_the_run_keeps_the_picture(tmp_path):
     trainer, _ = watched("boundary", tmp_path)
     (folder,) = tmp_path.glob("net-1")
@@ -150,6 +154,7 @@ def test_batches_that_may_come_only_once_are_not_looked_at():
     assert trainer.status == "finished"
 
 
+@pytest.mark.slow
 def test_a_notebook_shows_each_epoch_in_one_place(monkeypatch):
     shown = []
 
@@ -181,6 +186,7 @@ def test_of_two_sets_both_are_drawn():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("display", "is_shown"), [(None, True), ("off", False)])
 def test_it_is_shown_where_the_curves_are(monkeypatch, display, is_shown):
     shown = []

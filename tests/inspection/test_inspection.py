@@ -37,6 +37,7 @@ def test_the_training_set(images, linear):
     assert torch.equal(inspect(linear, images, train=True).labels, images.y[:10])
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_the_figures_of_a_classifier_and_its_tables(images, linear, outputs):
     inspect(linear, images)._ipython_display_()
     *figures, words = outputs
@@ -46,6 +47,7 @@ def test_a_notebook_gets_the_figures_of_a_classifier_and_its_tables(images, line
     assert words["text/plain"].startswith("accuracy ")
 
 
+@pytest.mark.slow
 def test_weights_that_are_images_have_a_figure_without_the_data(images, linear):
     batch = images.X[:10], images.y[:10]
     report = inspect(linear, [batch])
@@ -53,11 +55,13 @@ def test_weights_that_are_images_have_a_figure_without_the_data(images, linear):
     assert torch.equal(report.weights, linear.net[1].weight.detach().reshape(3, 6, 5))
 
 
+@pytest.mark.slow
 def test_other_weights_have_no_figure(images):
     model = nn.Sequential(nn.Flatten(), nn.Linear(30, 4), nn.ReLU(), nn.Linear(4, 3))
     assert "weights" not in inspect(model, images).figures()
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_the_figures_of_a_regression(points, outputs):
     data = points(torch.rand(4, 2), torch.rand(4, 1))
     inspect(nn.Linear(2, 1), data)._ipython_display_()

@@ -275,6 +275,7 @@ def test_a_trap_in_the_place_of_the_gradients_is_told_and_replaced(run_command, 
         assert json.loads(path.read_text())["rows"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", TRAPS)
 @pytest.mark.parametrize("name", ["sweep.json", "member-1/run.json", "member-1/metrics.jsonl"])
 def test_a_trap_in_a_sweep_is_not_sprung_by_going_on_with_it(run_command, trained, damage, name):
@@ -290,6 +291,7 @@ def test_a_trap_in_a_sweep_is_not_sprung_by_going_on_with_it(run_command, traine
     assert damage is not link_out or Path("outside").read_bytes() == OUTSIDE
 
 
+@pytest.mark.slow
 def test_a_member_s_folder_that_leads_out_is_refused(run_command, trained):
     folder = Path("runs/linear-regression-sweep-1")
     (folder / "member-2").rename("elsewhere")

@@ -11,6 +11,9 @@ import gradbook
 from gradbook import checkpoint, runs
 from gradbook.errors import ConfigError, GradbookWarning
 
+# What is drawn is not what is restored.
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 DOCS = Path(__file__).parents[2] / "docs" / "runs.md"
 
 

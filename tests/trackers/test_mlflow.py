@@ -2,6 +2,7 @@ import math
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 
@@ -9,7 +10,11 @@ from gradbook import LinearRegression
 from gradbook.errors import DivergenceWarning, GradbookWarning, MissingExtraError
 from gradbook.trackers.mlflow import MLflow
 
-pytest.importorskip("mlflow", reason="mlflow-skinny is not installed")
+# It takes seconds to import: no test run that leaves these out is to wait for it.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow-skinny is not installed"),
+]
 
 
 @pytest.fixture
@@ -33,7 +38,6 @@ def points(client, name):
     return [(metric.step, metric.value) for metric in history]
 
 
-@pytest.mark.slow
 def test_points_and_means_are_in_the_store(fit, client):
     trainer = fit(MLflow())
     board = [point.y for point in trainer.model.board.data["train_loss"]]
@@ -111,7 +115,6 @@ def test_a_store_that_cannot_be_reached_stops_no_training(fit, tmp_path):
     assert trainer.status == "finished"
 
 
-@pytest.mark.slow
 def test_mlflow_reports_nothing_about_its_use():
     # In a process of its own, because under pytest MLflow is silent anyhow.
     code = (

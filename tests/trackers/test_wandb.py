@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from tests.patience import LONGEST
 from gradbook.errors import ConfigError, DivergenceWarning, GradbookWarning, MissingExtraError
 from gradbook.trackers.wandb import WandB
 
-pytestmark = pytest.mark.slow
-
-wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+# It takes seconds to import: no test run that leaves these out is to wait for it.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("wandb") is None, reason="wandb is not installed"),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +145,8 @@ def test_neither_code_nor_facts_about_the_machine_are_recorded(fit, tmp_path):
 
 
 def test_a_run_of_the_learners_own_goes_on(fit, tmp_path, monkeypatch):
+    import wandb
+
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     for hook in ("exit", "excepthook"):  # which the learner's run puts its own in the place of
         monkeypatch.setattr(sys, hook, getattr(sys, hook))
