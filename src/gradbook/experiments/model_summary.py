@@ -27,6 +27,7 @@ from gradbook.display.words import bytes_text, counted, listed
 from gradbook.errors import BatchError, GradbookError, ModelError, told
 from gradbook.escape import printable
 from gradbook.experiments.trial import copy_of, one_batch
+from gradbook.interrupts import interruptible
 from gradbook.lookalikes import drop_hooks
 from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
@@ -165,6 +166,7 @@ class ModelSummary:
         return [*lines, f"the outputs of the layers take {bytes_text(outputs)}"]
 
 
+@interruptible()
 def summary(model: Any, data: Any = None, *, depth: int | None = None) -> ModelSummary:
     """Lists the layers of a model: output shapes, parameters, multiply-adds, bytes.
 
