@@ -349,7 +349,7 @@ LONG = {
     "export": lambda model: export(model, "net.onnx", "torch-export", [X]),
     "lr_range": lambda model: gradbook.lr_range(model, (X, y)),
     "sharpness": lambda model: gradbook.sharpness(model, (X, y)),
-    "edge_of_stability": lambda model: gradbook.edge_of_stability(model, (X, y)),
+    "edge_of_stability": lambda model: gradbook.edge_of_stability(model, (X, y), lr=0.1),
     "graph": lambda model: gradbook.graph(model, (X, y)),
     "memory": lambda model: gradbook.memory(model, (X, y)),
     "summary": lambda model: gradbook.summary(model, (X, y)),

@@ -126,5 +126,5 @@ def html_text(text: str) -> str:
     from html import escape
 
     # JupyterLab breaks within words otherwise.
-    style = "white-space: pre-wrap; overflow-wrap: break-word; word-break: normal"
+    style = "margin: 0; white-space: pre-wrap; overflow-wrap: break-word; word-break: normal"
     return f'<pre style="{style}">{escape(text)}</pre>'

@@ -115,9 +115,9 @@ def test_why_it_failed_is_shown(shown):
 def test_where_it_diverged_is_shown(shown):
     metrics = [Metric("val_loss", 1.0, math.nan), Metric("val_loss", 1, math.nan, "epoch")]
     make_run(metrics=metrics, status="diverged", diverged="val_loss in the validation of epoch 1")
-    told = shown()
+    told = " ".join(shown().split())
     where = "val_loss in the validation of epoch 1"
-    assert f"verdict    diverged: A value became NaN or infinite: {where}.\n" in told
+    assert f"verdict diverged: A value became NaN or infinite: {where}. " in told
     assert told.count(where) == 1
     assert "NaN from epoch 1" in told
 
