@@ -7,9 +7,14 @@ import sys
 import threading
 
 import pytest
+import torch
 from tests.patience import LONGEST
 
-from gradbook.interrupts import SIGNALS, Interrupts, Terminated, undisturbed
+import gradbook
+from gradbook.datasets.files import download
+from gradbook.inspection import boundary, inspect, predictions
+from gradbook.inspection.export import export
+from gradbook.interrupts import SIGNALS, Interrupts, Terminated, interruptible, undisturbed
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
@@ -317,3 +322,60 @@ with Interrupts():
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=LONGEST
     )
     assert done.stdout == "True\n", done.stderr
+
+
+# In a notebook
+
+
+def press(*_, **__):
+    raise KeyboardInterrupt
+
+
+class Pressed(gradbook.Classifier):
+    """A model on which Ctrl-C is pressed when it is first run."""
+
+    forward = press
+
+
+X, y = torch.randn(4, 2), torch.tensor([0, 1, 0, 1])
+
+LONG = {
+    "fit": lambda model: gradbook.Trainer(1).fit(model, (X, y)),
+    "validate": lambda model: gradbook.Trainer(1).validate(model, (X, y)),
+    "predict": lambda model: gradbook.Trainer(1).predict(model, X),
+    "inspect": lambda model: inspect(model, (X, y)),
+    "predictions": lambda model: predictions(model, (X, y)),
+    "boundary": lambda model: boundary(model, (X, y)),
+    "export": lambda model: export(model, "net.onnx", "torch-export", [X]),
+    "lr_range": lambda model: gradbook.lr_range(model, (X, y)),
+    "sharpness": lambda model: gradbook.sharpness(model, (X, y)),
+    "edge_of_stability": lambda model: gradbook.edge_of_stability(model, (X, y), lr=0.1),
+    "graph": lambda model: gradbook.graph(model, (X, y)),
+    "memory": lambda model: gradbook.memory(model, (X, y)),
+    "summary": lambda model: gradbook.summary(model, (X, y)),
+    "compare_models": lambda model: gradbook.compare_models(model, Pressed(), (X, y)),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_cell_that_is_interrupted_ends_with_a_line(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        LONG[name](Pressed())
+    (line,) = caught.value._render_traceback_()
+    assert line.startswith("Interrupted")
+
+
+def test_an_interrupted_download_ends_with_a_line(monkeypatch, tmp_path):
+    monkeypatch.setattr("gradbook.datasets.files._transfer", press)
+    monkeypatch.delenv("GRADBOOK_OFFLINE", raising=False)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        download("http://localhost/file.csv", tmp_path)
+    (line,) = caught.value._render_traceback_()
+    assert line == "The download was interrupted, and nothing of it is kept."
+
+
+def test_who_knows_more_has_said_it_already():
+    with pytest.raises(KeyboardInterrupt) as caught, interruptible("less"), interruptible("more"):
+        raise KeyboardInterrupt
+    assert caught.value._render_traceback_() == ["more"]

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shlex
 import sys
 import warnings
 from types import SimpleNamespace
@@ -137,3 +138,42 @@ def test_only_a_notebook_has_a_usual_width(monkeypatch):
     in_kernel = SimpleNamespace(get_ipython=lambda: SimpleNamespace(kernel=1))
     monkeypatch.setitem(sys.modules, "IPython", in_kernel)
     assert columns(io.StringIO()) == USUAL_WIDTH
+
+
+COMMAND = "gradbook train mlp --num-hiddens 256,128 --name 'a long name' --set root=/some/where"
+
+
+@pytest.mark.parametrize(
+    "beginning", ["", "  repeat    ", "resume: ", "It is trusted nowhere because of it. Add it: "]
+)
+def test_a_command_that_is_too_long_can_be_pasted_into_a_shell(beginning):
+    lines = wrapped(beginning + COMMAND, 50).split("\n")
+    begin = next(index for index, line in enumerate(lines) if "gradbook" in line)
+    pasted = "\n".join(lines[begin:]).removeprefix(beginning)
+    assert max(map(len, lines)) <= 50
+    assert shlex.split(pasted.replace("\\\n", "")) == shlex.split(COMMAND)
+    assert "--name 'a long name'" in pasted
+
+
+@pytest.mark.parametrize(
+    "command", ["--set root=/some/where --set other=/else", "pip install onnx onnxscript runtime"]
+)
+def test_what_is_to_be_added_or_installed_can_be_pasted_too(command):
+    *said, last = wrapped(
+        f"It is needed for what you do. If you want it, add: {command}", 52
+    ).split("\n")
+    assert said[-1].endswith("add:")
+    assert last.strip() == command
+
+
+def test_a_command_stays_whole_where_shells_know_no_backslash(monkeypatch):
+    monkeypatch.setattr("gradbook.wrapping.os.name", "nt")
+    assert f"  repeat    {COMMAND}" == wrapped(f"  repeat    {COMMAND}", 50)
+
+
+def test_what_is_quoted_stays_whole():
+    assert "`gradbook runs --runs there`" in wrapped(f"{SENTENCE} `gradbook runs --runs there`", 62)
+
+
+def test_a_sentence_about_gradbook_is_no_command():
+    assert "\\" not in wrapped("gradbook runs no code because a folder names it.", 20)

@@ -13,11 +13,13 @@ from gradbook.data import GivenData, are_examples, as_data, giving_copies, is_nu
 from gradbook.errors import BatchError, DataError, ModelError, ShapeError
 from gradbook.execution import Precision
 from gradbook.history import History
+from gradbook.interrupts import interruptible
 from gradbook.resume.loader import num_examples, weights_of
 from gradbook.seeds import untouched_generators
 from gradbook.tensors import as_tensor
 
 
+@interruptible()
 def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     """The exact means of what `validation_step` plots: see `Trainer.validate`."""
     checks.check_model(model, data, "validate")
@@ -42,6 +44,7 @@ def validate(trainer: Any, model: Any, data: Any) -> dict[str, float]:
     return {metric.label: metric.y for metric in means}
 
 
+@interruptible()
 def predict(trainer: Any, model: Any, data: Any) -> torch.Tensor:
     """The outputs for all examples: see `Trainer.predict`."""
     checks.check_order(model, data, "predict")

@@ -151,6 +151,20 @@ def show_instead(stop: BaseException, *lines: str) -> None:
     stop._render_traceback_ = partial(list, lines)  # type: ignore[attr-defined]
 
 
+@contextmanager
+def interruptible(told: str = "Interrupted. The model is as it was.") -> Iterator[None]:
+    """Has an interrupt end a notebook's cell with a line, if nobody within has said more.
+
+    Also a decorator, for the functions that a learner calls and that may take long.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        if not hasattr(stop, "_render_traceback_"):
+            show_instead(stop, told)
+        raise
+
+
 def _exception(number: int) -> KeyboardInterrupt:
     stop = KeyboardInterrupt() if number == signal.SIGINT else Terminated(number)
     show_instead(stop, "Interrupted.")

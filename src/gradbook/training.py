@@ -22,7 +22,7 @@ from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
 from gradbook.escape import printable
 from gradbook.execution import Precision
 from gradbook.history import History
-from gradbook.interrupts import Interrupts
+from gradbook.interrupts import Interrupts, interruptible
 from gradbook.labels import is_loss
 from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
@@ -122,7 +122,8 @@ class Training:
     @contextmanager
     def _opened(self) -> Iterator[None]:
         trainer, model = self.trainer, self.model
-        with alone(trainer, model, self._leave_to_parent):
+        early = interruptible("Interrupted before the first step.")
+        with early, alone(trainer, model, self._leave_to_parent):
             trainer.training = self
             try:
                 checks.check_model(model, self.data)

@@ -20,6 +20,16 @@ _HEAD = re.compile(r" *(\S+(?: \S+)? {2,})?")
 #: Where columns meet.
 _GAP = re.compile(r"\S {2,}(?=\S)")
 
+#: What a shell is to be given, at the end of a line: a command, or options to add to one.
+_COMMAND = re.compile(r"(?:(?:^|: | {2,})(?=gradbook |pip )|(?<=add: )(?=--))((?!.*\.( |$)).+)")
+
+#: Its words, whatever is quoted in them, each option together with its value.
+_WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'"])+"""
+_WORDS = re.compile(rf"--[\w-]+ (?!--){_WORD}|{_WORD}")
+
+#: What a text quotes.
+_QUOTED = re.compile(r"`[^`\n]*`")
+
 
 def columns(stream: Any = None) -> int | None:
     """How many characters fit on a line, at most 100; None where that is nobody's to say.
@@ -48,7 +58,8 @@ def wrapped(text: str, width: int | None) -> str:
     """A text with lines of at most `width` characters, as far as its words allow.
 
     A line goes on below its own beginning or, after a name and two spaces, below what follows
-    these. A table's row stays whole, because its parts would stand in no column.
+    these. A table's row stays whole, because its parts would stand in no column. A command at the
+    end of a line stays fit to be copied: it has lines of its own, each continued as a shell does.
 
     Args:
         text: The text.
@@ -62,17 +73,47 @@ def wrapped(text: str, width: int | None) -> str:
 def _broken(line: str, width: int) -> list[str]:
     head = _HEAD.match(line)
     assert head is not None
-    if len(line) <= width or len(_GAP.findall(line)) > (head[1] is not None):
+    if len(line) <= width:
         return [line]
     margin = " " * (head.end() if head[1] is not None else head.end() + 2)
+    if command := _COMMAND.search(line):
+        before, parts = line[: command.start(1)], _command_lines(command[1], width - len(margin))
+        above = (
+            _broken(before.rstrip(), width) if before.strip() and head.end() < len(before) else []
+        )
+        first = margin if above else before
+        return [*above, first + parts[0], *(margin + part for part in parts[1:])]
+    if len(_GAP.findall(line)) > (head[1] is not None):
+        return [line]
     return broken_at_words(line, width, margin) or [line]
 
 
+def _command_lines(command: str, width: int) -> list[str]:
+    """A command as lines that can be pasted together: a backslash continues each but the last."""
+    if os.name == "nt":  # its shells continue lines in ways of their own
+        return [command]
+    lines = [""]
+    for word in _WORDS.findall(command):
+        if lines[-1] and len(f"{lines[-1]} {word} \\") > width:
+            lines[-1] += " \\"
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return lines
+
+
 def broken_at_words(text: str, width: int, margin: str = "") -> list[str]:
-    """A paragraph in lines of at most `width` characters; a longer word or path stays whole."""
-    return textwrap.wrap(
-        text, width, subsequent_indent=margin, break_long_words=False, break_on_hyphens=False
+    """A paragraph in lines of at most `width` characters.
+
+    A longer word or path stays whole, and so does what stands in backquotes.
+    """
+    lines = textwrap.wrap(
+        _QUOTED.sub(lambda quoted: quoted[0].replace(" ", "\0"), text),
+        width,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
+    return [line.replace("\0", " ") for line in lines]
 
 
 def page(text: str) -> str:
@@ -85,5 +126,5 @@ def html_text(text: str) -> str:
     from html import escape
 
     # JupyterLab breaks within words otherwise.
-    style = "white-space: pre-wrap; overflow-wrap: break-word; word-break: normal"
+    style = "margin: 0; white-space: pre-wrap; overflow-wrap: break-word; word-break: normal"
     return f'<pre style="{style}">{escape(text)}</pre>'

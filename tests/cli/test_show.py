@@ -54,7 +54,7 @@ def test_the_curve_has_a_verdict_and_the_findings_are_told(shown):
 
 def test_it_is_said_why_the_chart_and_the_table_end_with_other_values(shown):
     make_run()
-    said = "\nThe chart shows means over parts of an epoch, the table means over whole epochs.\n"
+    said = "\nThe chart shows means over parts of an epoch, the table over whole epochs.\n"
     told = shown()
     assert said in told
     assert told.index(said) < told.index("epoch  train_loss")
@@ -91,14 +91,14 @@ def test_a_run_that_ended_has_nothing_to_go_on_with(shown, status):
     assert "gradbook resume" not in shown()
 
 
-def test_a_command_is_not_broken_into_lines(shown, monkeypatch):
+def test_a_command_that_is_too_long_goes_on_after_a_backslash(shown, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     make_run(
         command=["train", "mlp", "--name", "a name; of many words", "--num-hiddens", "256,128"]
     )
     assert (
-        "repeat     gradbook train mlp --name 'a name; of many words' --num-hiddens 256,128\n"
-        in shown()
+        "repeat     gradbook train mlp \\\n           --name 'a name; of many words' \\\n"
+        "           --num-hiddens 256,128\n" in shown()
     )
 
 
@@ -115,9 +115,19 @@ def test_why_it_failed_is_shown(shown):
 def test_where_it_diverged_is_shown(shown):
     metrics = [Metric("val_loss", 1.0, math.nan), Metric("val_loss", 1, math.nan, "epoch")]
     make_run(metrics=metrics, status="diverged", diverged="val_loss in the validation of epoch 1")
-    told = shown()
-    assert "diverged   val_loss in the validation of epoch 1\n" in told
+    told = " ".join(shown().split())
+    where = "val_loss in the validation of epoch 1"
+    assert f"verdict diverged: A value became NaN or infinite: {where}. " in told
+    assert told.count(where) == 1
     assert "NaN from epoch 1" in told
+
+
+def test_what_a_post_mortem_says_is_not_said_twice(shown):
+    found = "train_loss became NaN or infinite at step 2 (epoch 1), in the forward pass."
+    make_run(status="diverged", diverged="train_loss at step 2 (epoch 1)", findings=[found])
+    told = shown()
+    assert "verdict    diverged\n" in told
+    assert told.count("at step 2") == 1
 
 
 def test_each_time_it_was_resumed_is_shown(shown):

@@ -1,4 +1,5 @@
 import io
+import re
 from base64 import b64decode
 
 import pytest
@@ -32,3 +33,11 @@ def test_a_drawing_of_many_marks_is_left_out(figure):
 
 def test_without_pixels_a_large_drawing_is_kept():
     assert set(bundle_of("x" * 1_000_000, "")) == {"image/svg+xml", "text/plain"}
+
+
+def test_a_drawing_that_is_wider_than_a_page_takes_the_page_s_width(figure):
+    assert 'width="216pt" height="144pt"' in bundle_of_figure(figure, "")[0]["image/svg+xml"]
+    figure.set_size_inches(11, 3)
+    bundle, sizes = bundle_of_figure(figure, "")
+    assert re.search(r'<svg [^>]*width="100%" viewBox="0 0 792 216"[^>]*>', bundle["image/svg+xml"])
+    assert sizes["image/png"] == {"width": 1056, "height": 288}

@@ -1,3 +1,5 @@
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -354,3 +356,15 @@ def test_a_summary_is_a_table_in_a_notebook_and_plain_values():
     assert "5 parameters" in html
     assert found.facts()["multiply_adds"] == 32
     assert list(found.to_pandas().loc["0", ["kind", "parameters"]]) == ["Linear", 5]
+
+
+def test_long_names_are_shortened_where_a_terminal_has_no_room_for_them(monkeypatch):
+    class WithANameThatIsLongerThanAnyoneWouldLike(nn.Linear):
+        pass
+
+    layer = WithANameThatIsLongerThanAnyoneWouldLike(4, 1)
+    found = summary(nn.Sequential(OrderedDict(with_a_long_name_and_a_number_1=layer)), (8, 4))
+    assert f"with_a_long_name_and_a_number_1  {type(layer).__name__}" in repr(found)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, repr(found).split("\n"))) <= 80
+    assert "number_1  WithAName" in repr(found)

@@ -129,6 +129,8 @@ def test_a_divergence_shows_its_post_mortem_and_the_warning_only_names_it(said):
     assert "diverged, 3 of 3 epochs" in flat
     assert " ".join(trainer.postmortem.words.split()) in flat
     assert "next trainer.history, trainer.postmortem" in flat
+    assert flat.count("became NaN or infinite at step") == 1
+    assert "verdict diverged noticed" in flat
     assert str(seen[0].message).endswith("The post-mortem says why.")
 
 

@@ -169,7 +169,8 @@ def test_of_two_seeds_each_it_is_said_that_they_cannot_tell():
     assert [setting.values for setting in sweep.tied] == [{"lr": 0.3}]
     text = str(sweep)
     assert "Best: lr 0.3, with val_acc 0.862 ± 0.006 at the end.\n" in text
-    assert "it cannot be told whether it is better than lr 0.1: take more (--seeds 5).\n" in text
+    advice = "take more: seed=range(5), or --seeds 5."
+    assert f"it cannot be told whether it is better than lr 0.1: {advice}\n" in text
 
 
 def test_seeds_that_all_give_the_same_difference_are_asked_about(seeded):

@@ -115,8 +115,8 @@ def d2l_facts(problems: list[str]) -> dict[str, Any]:
         problems.append(
             f"The original d2l {original} is installed beside gradbook, and both are imported as "
             f"d2l{'' if ours else ', of which Python takes the original'}. Remove it and put "
-            f"gradbook's back: pip uninstall -y d2l, then "
-            f"pip install --force-reinstall --no-deps gradbook"
+            f"gradbook's back: `pip uninstall -y d2l`, then "
+            f"`pip install --force-reinstall --no-deps gradbook`"
         )
     elif spec is None:
         problems.append(

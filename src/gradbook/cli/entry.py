@@ -128,7 +128,9 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
     if isinstance(error, BrokenPipeError):
         return _gone(error)
     message = report.describe(error, arguments) if error is not None else ""
-    if error is not None and not (isinstance(error, Terminated) and error.hung_up):
+    has_text = bool(outcome.text) and json_stream is None and (bool(outcome.code) or not quiet)
+    is_told = has_text and type(error) is KeyboardInterrupt  # the text says so
+    if error is not None and not is_told and not (isinstance(error, Terminated) and error.hung_up):
         told = message if isinstance(error, KeyboardInterrupt) else f"error: {message}"
         told = wrapped(told, columns(sys.stderr))
         if report.wants_traceback(arguments):
@@ -141,7 +143,7 @@ def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> 
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             facts = {"status": status, **facts, "error": message}
         report.print_json({**facts, "exit_code": code}, json_stream)
-    elif outcome.text and (outcome.code or not quiet):
+    elif has_text:
         print(printable(outcome.text), flush=True)
     return code
 

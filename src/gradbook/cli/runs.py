@@ -134,7 +134,7 @@ def run(arguments: list[str]) -> Outcome:
     if sweeps:
         last = sweeps[-1] if asked.runs == "runs" else Path(asked.runs, sweeps[-1])
         show_it = shlex.join(["gradbook", "show", as_word(last)])
-        lines += [*[""] * bool(lines), page(f"sweeps: {', '.join(sweeps)} ({show_it})")]
+        lines += [*[""] * bool(lines), page(f"sweeps: {', '.join(sweeps)} (`{show_it}`)")]
     elif not num_runs and not damaged:
         lines.append(_no_runs(asked.runs))
     for each in damaged:
@@ -148,7 +148,8 @@ def _no_runs(root: str) -> str:
     if not folders:
         return f"There are no runs in {root!r} yet. Make one: gradbook train mlp"
     lines = [f"There are no runs in {root!r} itself, but in folders of it:"]
-    return "\n".join(lines + [f"  gradbook runs --runs {as_word(path)}" for path in folders])
+    commands = [shlex.join(["gradbook", "runs", "--runs", as_word(path)]) for path in folders]
+    return page("\n".join(lines + [f"  {command}" for command in commands]))
 
 
 def values_of(stored: StoredRun) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from gradbook.runs.stored import StoredRun, load
 from gradbook.sweeps.format import SWEEP_FILE
 from gradbook.untrusted import inside
 from gradbook.verdicts import verdict
-from gradbook.wrapping import USUAL_WIDTH, broken_at_words, columns
+from gradbook.wrapping import USUAL_WIDTH, broken_at_words, columns, wrapped
 
 #: Of more epochs than this, only the first and the last are listed.
 _MANY_EPOCHS = 14
@@ -68,7 +68,14 @@ def run(arguments: list[str]) -> Outcome:
         for key in ("epochs", "final", "best"):
             del facts[key]
     lines = [f"{stored.name}: {_status(stored, facts.get('epochs'))}", ""]
-    judgement = [("verdict", [judged.sentence])] if judged is not None else []
+    diverged, judgement = stored.facts["diverged"], []
+    if judged is not None:  # what was noticed tells what became NaN
+        is_told = diverged and any(
+            "became NaN" in told for told in stored.facts.get("findings", ())
+        )
+        judgement = [("verdict", [judged.label if is_told else judged.sentence])]
+    elif diverged:
+        judgement = [("diverged", [diverged])]
     lines += [*_texts([*judgement, *_settings(stored)]), ""]
     if error is None:
         lines += [*_results(stored, asked.yscale), ""]
@@ -92,8 +99,6 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
     rows: list[tuple[str, list[str]]] = []
     if facts["error"]:
         rows.append(("error", [facts["error"]]))
-    if facts["diverged"]:
-        rows.append(("diverged", [facts["diverged"]]))
     rows += [("noticed", [finding]) for finding in facts.get("findings", ())]
     if stored.status in ("killed", "interrupted", "failed"):
         rows.append(("resume", [_advice(stored)]))
@@ -221,7 +226,9 @@ def _texts(rows: list[tuple[str, list[str]]]) -> list[str]:
     lines = []
     for name, parts in rows:
         text = ", ".join(parts)
-        # A command is copied whole.
+        if text.startswith("gradbook "):
+            lines.append(wrapped(f"{name:<{_MARGIN}}{text}", width))
+            continue
         is_whole = len(parts) == 1 and name not in _PROSE
         broken = text.splitlines() if is_whole else broken_at_words(text, width - _MARGIN)
         for index, line in enumerate(broken):

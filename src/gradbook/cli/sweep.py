@@ -105,7 +105,7 @@ def run(arguments: list[str]) -> Outcome:
         if subject.data.name not in DATA:
             words += with_value("--data", subject.data.name)
         resume = shlex.join(words) + (" --storage URL" if own.storage else "")
-        text = f"\n{page(done.words)}\n\nresume: {resume}"
+        text = "\n" + page(f"{done.words}\n\nresume: {resume}")
         return Outcome({**done.summary(), "resume": resume}, text, error=stop)
     facts = done.summary()
     facts["pictures"] = [str(path) for path in done.pictures]

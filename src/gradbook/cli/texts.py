@@ -22,7 +22,7 @@ def sweep_lines(found: Any) -> list[str]:
     """What a sweep has found, its picture, and how its runs are listed."""
     members = shlex.join(["gradbook", "runs", "--runs", as_word(found.folder)])
     pictures = [f"picture: {path}" for path in found.pictures]
-    return [page(found.words), "", *pictures, f"members: {members}"]
+    return [page(found.words), "", *pictures, page(f"members: {members}")]
 
 
 def checkpoint_text(run: StoredRun, which: str) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 
 from gradbook.display.shell import can_move_cursor
 
+#: So many characters may stand behind the word: a terminal shows a Ctrl-C as ^C.
+_ECHO = 8
+
 
 @contextmanager
 def told_while_waiting(quiet: bool) -> Iterator[None]:
@@ -59,7 +62,7 @@ class _Word:
         for stream in watched:
             del stream.write
         if watched:  # with spaces, which every terminal understands
-            self._write(f"\r{' ' * len(self._text)}\r")
+            self._write(f"\r{' ' * (len(self._text) + _ECHO)}\r")
 
     def _clearing(self, stream: Any) -> Callable[[str], Any]:
         def write(text: str) -> Any:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from gradbook.datasets.archives import extract, part_of
 from gradbook.errors import ConfigError, CorruptFileError, DataError, DownloadError, did_you_mean
+from gradbook.interrupts import interruptible
 
 DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
 
@@ -100,6 +101,7 @@ def download(
     return path
 
 
+@interruptible("The download was interrupted, and nothing of it is kept.")
 def download_extract(name: str, folder: str | None = None) -> str:
     """Fetches an archive, unpacks it beside itself, and returns the path of what it held.
 
@@ -127,6 +129,7 @@ def download_extract(name: str, folder: str | None = None) -> str:
     return str(path)
 
 
+@interruptible("The download was interrupted, and nothing of it is kept.")
 def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | None = None) -> Path:
     """Makes sure that a good file is at `path`, from the first URL that can deliver it.
 

@@ -7,6 +7,7 @@ are not left out where a figure is taken.
 """
 
 import io
+import re
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ DPI = 120
 
 #: A drawing of more bytes, as one with thousands of marks, is left out of a notebook.
 _LARGEST_DRAWING = 150_000
+
+#: A notebook's page is often no wider, in its own pixels.
+_USUAL_PAGE = 760
 
 
 def bundle_of(svg: str, words: str, save: Callable[[str], bytes] | None = None) -> dict[str, str]:
@@ -50,8 +54,11 @@ def bundle_of_figure(figure: "Figure", words: str) -> tuple[dict[str, str], dict
         figure.savefig(file, format=kind, dpi=DPI)
         return file.getvalue()
 
-    bundle = bundle_of(save("svg").decode(), words, save)
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    svg = save("svg").decode()
+    if width > _USUAL_PAGE:  # JupyterLab shrinks pixels to its page, and a drawing only so
+        svg = re.sub(r'(<svg .*?)width="\S+pt" height="\S+pt"', r'\1width="100%"', svg, count=1)
+    bundle = bundle_of(svg, words, save)
     return bundle, {"image/png": {"width": width, "height": height}}
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Said where a chart and a table of epochs stand side by side: their last values differ.
-CHART_AND_TABLE = "The chart shows means over parts of an epoch, the table means over whole epochs."
+CHART_AND_TABLE = "The chart shows means over parts of an epoch, the table over whole epochs."
 
 
 def counted(number: int, noun: str) -> str:

@@ -18,6 +18,7 @@ from gradbook.checks import check_whole_number
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.errors import ConfigError, did_you_mean
+from gradbook.interrupts import interruptible
 from gradbook.seeds import untouched_generators
 
 if TYPE_CHECKING:
@@ -187,6 +188,7 @@ class Activation(Finding):
         )
 
 
+@interruptible("Interrupted.")
 def activation(
     f: str | Function, compose: int = 1, *, low: float = -8.0, high: float = 8.0
 ) -> Activation:

@@ -19,7 +19,7 @@ from gradbook.display.finding import Finding
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
-from gradbook.interrupts import Interrupts
+from gradbook.interrupts import Interrupts, interruptible
 from gradbook.record import data_frame
 from gradbook.training import Training
 
@@ -144,6 +144,7 @@ class EdgeOfStability(Finding):
         return figure
 
 
+@interruptible()
 def edge_of_stability(
     model: Any,
     data: Any,

@@ -15,6 +15,7 @@ from gradbook.experiments.graph_data import GraphData, Group, Operation
 from gradbook.experiments.graph_picture import draw
 from gradbook.experiments.recording import Recorder, Variable
 from gradbook.experiments.trial import batch_size_of, trial_of
+from gradbook.interrupts import interruptible
 from gradbook.record import data_frame
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class ComputationGraph(GraphData, Finding):
         return draw(self)
 
 
+@interruptible()
 def graph(
     model: Any, batch: Any, *, group: Group = "auto", values: bool = False, gradients: bool = False
 ) -> ComputationGraph:

@@ -23,6 +23,7 @@ from gradbook.errors import GradbookError, ModelError
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text, no_second_derivative
 from gradbook.experiments.trial import copy_to_try, measuring
+from gradbook.interrupts import interruptible
 from gradbook.optim import SGD
 from gradbook.record import data_frame
 from gradbook.schedules import learning_rate, read_optimizers
@@ -236,6 +237,7 @@ class Sharpness(Finding):
         axes.grid(True)
 
 
+@interruptible()
 def sharpness(
     model: Any,
     data: Any,

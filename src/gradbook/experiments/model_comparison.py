@@ -27,6 +27,7 @@ from gradbook.experiments.tensor_comparison import (
     followers,
 )
 from gradbook.experiments.trial import batch_size_of, copy_of, one_batch
+from gradbook.interrupts import interruptible
 from gradbook.lookalikes import parameters_of
 from gradbook.record import data_frame
 from gradbook.resume.snapshot import fill
@@ -98,6 +99,7 @@ class ModelComparison:
         return str(self)
 
 
+@interruptible("Interrupted. The models are as they were.")
 def compare_models(a: Any, b: Any, batch: Any, *, loss: Loss | None = None) -> ModelComparison:
     """Gives two models the same weights and the same batch, and finds the first difference.
 

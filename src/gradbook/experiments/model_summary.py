@@ -4,6 +4,7 @@ Book: 6.1 (sec_model_construction), 7.6 (sec_lenet).
 """
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,15 +35,21 @@ from gradbook.experiments.operation_counter import (
     shapes_of,
 )
 from gradbook.experiments.trial import copy_of, one_batch
+from gradbook.interrupts import interruptible
 from gradbook.lookalikes import drop_hooks
 from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
 from gradbook.table import Table
 from gradbook.tensors import as_tensor, copy_batch
 from gradbook.watching.layers import modules_held
+from gradbook.wrapping import columns
 
 if TYPE_CHECKING:
     import pandas
+
+#: What is tried until a table has room: names of so many characters, and so many columns. The last
+#: column, the bytes, tells the least.
+_FORMS = (*((most, 6) for most in (sys.maxsize, 32, 24, 20)), (24, 5), (20, 5), (16, 5), (12, 5))
 
 
 @dataclass(frozen=True)
@@ -125,7 +132,12 @@ class ModelSummary:
         return data_frame([asdict(row) for row in self.rows], "name")
 
     def __repr__(self) -> str:
-        return printable("\n".join([self._head(), "", repr(self._table()), "", *self._totals()]))
+        room = columns() or sys.maxsize
+        for most, num_columns in _FORMS:
+            table = repr(self._table(most, num_columns))
+            if max(map(len, table.split("\n"))) <= room:
+                break
+        return printable("\n".join([self._head(), "", table, "", *self._totals()]))
 
     def _repr_html_(self) -> str:
         totals = "<br>".join(map(escape, self._totals()))
@@ -135,9 +147,15 @@ class ModelSummary:
     def _head(self) -> str:
         return self.model + (f" on an input of {_shapes_text(self.inputs)}" if self.inputs else "")
 
-    def _table(self) -> Table:
-        heading = ["layer", "class", "output", "parameters", "multiply-adds", "bytes"]
-        rows = [self._cells(row) for row in self.rows]
+    def _table(self, most: int = sys.maxsize, num_columns: int = 6) -> Table:
+        """The table, its layers' and classes' names of so many characters at most."""
+        heading = ["layer", "class", "output", "parameters", "multiply-adds", "bytes"][:num_columns]
+        rows = []
+        for row in self.rows:  # of a place the end tells more, of a class the beginning
+            name, kind, *cells = self._cells(row)[:num_columns]
+            name = name if len(name) <= most else f"...{name[3 - most :]}"
+            kind = kind if len(kind) <= most else f"{kind[: most - 3]}..."
+            rows.append([name, kind, *cells])
         notes = [", ".join(row.notes) for row in self.rows]
         if any(notes):
             heading.append("")
@@ -172,6 +190,7 @@ class ModelSummary:
         return [*lines, f"the outputs of the layers take {bytes_text(outputs)}"]
 
 
+@interruptible()
 def summary(model: Any, data: Any = None, *, depth: int | None = None) -> ModelSummary:
     """Lists the layers of a model: output shapes, parameters, multiply-adds, bytes.
 

@@ -21,7 +21,7 @@ from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
-from gradbook.interrupts import Interrupts
+from gradbook.interrupts import Interrupts, interruptible
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
 from gradbook.seeds import SEED_LIMIT
@@ -133,6 +133,7 @@ class RateRange(Finding):
         return figure
 
 
+@interruptible()
 def lr_range(
     model: Any,
     data: Any,

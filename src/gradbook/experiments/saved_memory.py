@@ -17,6 +17,7 @@ from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text, bytes_unit, counted
 from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage_of
 from gradbook.experiments.trial import batch_size_of, trial_of
+from gradbook.interrupts import interruptible
 from gradbook.lookalikes import tensors_of
 from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
@@ -254,6 +255,7 @@ class Memory(Finding):
         axes.grid(True)
 
 
+@interruptible()
 def memory(model: Any, batch: Any) -> Memory:
     """Measures what a model keeps for the backward pass, and compares it with a prediction.
 

@@ -16,6 +16,7 @@ from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text
 from gradbook.errors import ConfigError
+from gradbook.interrupts import interruptible
 from gradbook.record import data_frame
 from gradbook.timing import Timer
 from gradbook.untrusted import memory_bytes
@@ -108,6 +109,7 @@ class Vectorization(Finding):
         return figure
 
 
+@interruptible("Interrupted.")
 def vectorization(n: int | Sequence[int] = 10_000, *, max_seconds: float = 1.0) -> Vectorization:
     """Times the sum of two vectors of growing length: in a Python loop, and in one call.
 

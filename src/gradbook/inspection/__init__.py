@@ -22,6 +22,7 @@ from gradbook.inspection.regression import RegressionReport as RegressionReport
 from gradbook.inspection.weights import images_of_weights
 from gradbook.inspection.weights import show_weights as show_weights
 from gradbook.inspection.weights import weight_images as weight_images
+from gradbook.interrupts import interruptible
 from gradbook.lazy import listing
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 __dir__ = listing(__all__)
 
 
+@interruptible()
 def inspect(
     model: torch.nn.Module, data: Any, train: bool = False
 ) -> ClassifierReport | RegressionReport:

@@ -21,6 +21,7 @@ from gradbook.display.images import bundle_of_figure
 from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError, told, warn
 from gradbook.evaluation import batches_of
 from gradbook.inspection.classification import class_names, classifies
+from gradbook.interrupts import interruptible
 from gradbook.lookalikes import copied_model
 from gradbook.no_trace import untouched
 from gradbook.record import Sink
@@ -216,6 +217,7 @@ class Boundary(Report):
             text.set_parse_math(False)
 
 
+@interruptible()
 def boundary(model: torch.nn.Module, data: Any) -> Boundary:
     """Draws what a model gives for every input, where its examples have one or two.
 

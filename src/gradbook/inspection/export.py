@@ -27,6 +27,7 @@ from gradbook.errors import (
     shown,
 )
 from gradbook.hparams import qualified_name
+from gradbook.interrupts import interruptible
 from gradbook.resume.snapshot import make_room
 from gradbook.storage import check_path, write_atomically
 from gradbook.tensors import as_tensor, copy_batch
@@ -58,6 +59,7 @@ class Exported:
     allowed: float
 
 
+@interruptible()
 def export(model: torch.nn.Module, path: Path | str, to: Format, example_inputs: Any) -> Exported:
     """Writes a trained model in another format.
 

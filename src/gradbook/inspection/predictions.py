@@ -10,6 +10,7 @@ from gradbook.data import Batch, TensorLoader
 from gradbook.devices import device_of
 from gradbook.errors import DataError, ModelError
 from gradbook.evaluation import batches_of
+from gradbook.interrupts import interruptible
 from gradbook.resume.loader import always_the_same
 from gradbook.tensors import as_tensor, copy_batch, to_device
 
@@ -26,6 +27,7 @@ class Predictions(NamedTuple):
     labels: torch.Tensor
 
 
+@interruptible()
 def predictions(model: torch.nn.Module, data: Any, train: bool = False) -> Predictions:
     """The outputs of `model` for all examples of the validation set.
 

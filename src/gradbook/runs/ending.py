@@ -27,7 +27,7 @@ from gradbook.wrapping import html_text, page
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
 
-#: The rows that hold a path or a command, which is copied whole.
+#: The rows that hold a path or a line of Python, which is copied whole.
 _WHOLE = ("curve", "data", "next", "repeat", "resume", "run")
 
 #: The width of the names of rows.
@@ -67,8 +67,9 @@ class Summary:
         if summary.figures is not None and beside_chart:
             summary.note = CHART_AND_TABLE
         if len(history) or history.diverged:
-            judged = verdict(trainer if len(history) else history)
-            summary.rows.append(("verdict", judged.sentence))
+            judged, found = verdict(trainer if len(history) else history), trainer.postmortem
+            is_told = found is not None and history.diverged is not None  # what became NaN, by it
+            summary.rows.append(("verdict", judged.label if is_told else judged.sentence))
         if trainer.postmortem is not None:
             summary.rows.append(("noticed", trainer.postmortem.words))
         return summary
@@ -89,7 +90,8 @@ class Summary:
         for name, text in self.rows:
             for index, part in enumerate(printable(text).split("\n")):
                 line = f"  {'' if index else name:<{_MARGIN}}{part}"
-                yield line if name in _WHOLE else page(line)
+                is_whole = name in _WHOLE and not part.startswith("gradbook ")
+                yield line if is_whole else page(line)
 
     def _repr_html_(self) -> str:
         parts = [f"<p><b>{escape(printable(self.title))}</b></p>"]

@@ -371,7 +371,7 @@ class Sweep(Finding):
         if len(best.members) == 1 and len(self.settings) > 1 and not self.is_search:
             lines.append(
                 "Each setting has one seed, and with another seed the order may be different. Try "
-                "several (--seeds 3)."
+                "several: seed=range(3), or --seeds 3."
             )
         ranked = self._ranked()
         if len(ranked) > 1:
@@ -383,7 +383,7 @@ class Sweep(Finding):
             else:
                 lines.append(
                     f"With two seeds each, it cannot be told whether it is better than "
-                    f"{ranked[1].name}: take more (--seeds 5)."
+                    f"{ranked[1].name}: take more: seed=range(5), or --seeds 5."
                 )
         return lines
 
