@@ -57,6 +57,7 @@ class Training:
     Attributes:
         history, best, status, stopped_early, findings, reports, postmortem: See `Trainer`, which
             asks for them here.
+        kept_reports: The state of each report in the checkpoint that it is resumed from.
         is_stopping: Whether it is to end after the running epoch.
         position: How far it has come.
         schedules: The learning-rate schedules.
@@ -89,6 +90,7 @@ class Training:
         self.stopped_early = self.is_stopping = False
         self.findings: Sequence[str] = []
         self.reports: dict[str, Any] = {}
+        self.kept_reports: Mapping[str, Any] = {}
         self.postmortem: Any = None
         self.resumption: Resumption | None = None
         self.position = Position()
@@ -150,9 +152,12 @@ class Training:
                         stack.enter_context(self.interrupts)
                     # What ends first has told all when the last sums the training up.
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
-                    listeners = [ending, *recorder, *self._watchers(), display]
+                    watchers: list[Sink] = above("watching").watchers(trainer.watch)
+                    opened = [*trainer.sinks, ending, *recorder, *watchers, display]
+                    # A checkpoint has what the watchers saw: they come before who takes one.
+                    self.listeners = [*watchers, *trainer.sinks, ending, display, *recorder]
                     self.recorder = recorder
-                    stack.enter_context(self._recording(listeners))
+                    stack.enter_context(self._recording(opened))
                     yield
             except KeyboardInterrupt:
                 if self.status == "failed":  # and had not come to its end just before
@@ -425,28 +430,24 @@ class Training:
             return []
         return [run if isinstance(run, Sink) else above("runs.recorder").Run(run)]
 
-    def _watchers(self) -> list[Sink]:
-        """The sinks that look for what goes wrong."""
-        watchers: list[Sink] = above("watching").watchers(self.trainer.watch)
-        return watchers
-
     @contextmanager
-    def _recording(self, listeners: Sequence[Sink]) -> Iterator[None]:
-        """Opens every place that is told what happens, and closes it whatever happens."""
+    def _recording(self, opened: Sequence[Sink]) -> Iterator[None]:
+        """Opens every sink in this order, and closes all in the opposite, whatever happens."""
         trainer, model = self.trainer, self.trainer.model
         board = model.board
-        self.listeners, self._process = [*trainer.sinks, *listeners], os.getpid()
+        self._process = os.getpid()
         self.told_of_steps = [s for s in self.listeners if type(s).end_step is not Sink.end_step]
         self.history.open(board, trainer)
         if draws_on_ours(model):
             board.history, board.sinks, board.trained = self.history, self.listeners, True
         with ExitStack() as closing:
             try:
-                for sink in self.listeners:
+                for sink in opened:
                     # Unwound from the last: every sink is closed, even when the one before it
                     # fails, or Ctrl-C comes while it opens.
                     closing.callback(self._close, sink)
                     sink.open(board, trainer)
+                snapshot.put_reports_back(self)
                 yield
                 self.status = "diverged" if self.history.diverged else "finished"
             except KeyboardInterrupt:
