@@ -29,7 +29,7 @@ from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import Sink
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of
-from gradbook.resume.setup import describe_beginning, describe_setup
+from gradbook.resume.setup import begun_from, describe_beginning, describe_setup
 from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
 from gradbook.settings import warn_of_ignored
@@ -63,6 +63,7 @@ class Training:
         schedules: The learning-rate schedules.
         stepper: What takes the steps of the library's own loop.
         resumption: Where it goes on from, if it does.
+        begun_from: A checksum of what it began with, where a run is kept; or "a checkpoint".
         listeners: The sinks that are told what happens, while it runs.
         recorder: That of them which keeps a run, if any, also afterwards.
         told_of_steps: Those of them that are told of every step.
@@ -93,6 +94,7 @@ class Training:
         self.kept_reports: Mapping[str, Any] = {}
         self.postmortem: Any = None
         self.resumption: Resumption | None = None
+        self.begun_from: str | None = None
         self.position = Position()
         self.stepper = trainer.stepper_class(trainer, Precision("32", trainer.device))
         self.listeners: list[Sink] = []
@@ -141,6 +143,9 @@ class Training:
                     model.board.clear()  # a new curve, not a line back to zero
                 if is_drawn and trainer.yscale is not None:
                     model.board.yscale = trainer.yscale
+                if recorder:
+                    is_new = self.resumption is None
+                    self.begun_from = begun_from(model) if is_new else "a checkpoint"
                 self._prepare()
                 preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
                 with ExitStack() as stack:
