@@ -295,8 +295,6 @@ def test_a_rerun_says_that_its_figures_are_those_of_the_first_to_the_last_bit(ca
     assert main(["rerun", "linear-regression-1", "--display", "off"]) == 0
     said = capsys.readouterr()
     assert said.out.endswith("equal to linear-regression-1 to the last bit in 2 epochs\n")
-        "  compared  equal to linear-regression-1 to the last bit in 2 epochs\n"
-    )
     assert "cannot be repeated" not in said.err
 
 
