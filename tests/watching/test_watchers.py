@@ -103,6 +103,19 @@ def test_the_command_takes_it_and_says_what_it_saw(
     assert "  steps     32 steps were seen, see runs/linear-regression-1/steps.png" in said
 
 
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_command_s_help_lists_every_watcher(command, steps_can_be_watched, capsys):
+    assert main([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    for name, entry in registry.WATCHERS.items():
+        assert f"  {name:<27} {entry.text}" in said
+
+
+def test_a_command_that_does_not_train_lists_none(capsys):
+    assert main(["summary", "--help"]) == 0
+    assert "--watch" not in capsys.readouterr().out
+
+
 def test_nothing_is_reported_of_what_was_not_watched(tmp_path):
     assert trained(None).reports == {}
 
