@@ -58,7 +58,7 @@ class Training:
         history, best, status, stopped_early, findings, reports, postmortem: See `Trainer`, which
             asks for them here.
         kept_reports: The state of each report in the checkpoint that it is resumed from.
-        is_stopping: Whether it is to end after the running epoch.
+        stop_reason: Why it is to end after the running epoch; empty while it is not.
         position: How far it has come.
         schedules: The learning-rate schedules.
         stepper: What takes the steps of the library's own loop.
@@ -88,7 +88,8 @@ class Training:
         self.interrupts = interrupts or Interrupts(terminations=trainer.run is not None)
         self.history = History()
         self.status: str | None = "failed"  # until it has ended in another way
-        self.stopped_early = self.is_stopping = False
+        self.stopped_early = False
+        self.stop_reason = ""
         self.findings: Sequence[str] = []
         self.reports: dict[str, Any] = {}
         self.kept_reports: Mapping[str, Any] = {}
@@ -239,13 +240,34 @@ class Training:
     def run(self) -> None:
         """The epochs that are left, while it is open."""
         for epoch in range(self.position.epoch, self.trainer.max_epochs):
-            if self.best.is_spent or self.is_stopping:
+            if self.is_over:
                 self.stopped_early = True
                 break
             self.begin_epoch(epoch)
             self.trainer.fit_epoch()
             self.end_epoch()
         self.take_best()
+
+    def stop(self, reason: str, within_epoch: bool = False) -> None:
+        """Ends it after the running epoch, as a training that is resumed from there.
+
+        Args:
+            reason: Why, for one who resumes it, as "max_steps is 100".
+            within_epoch: Whether no further batch is trained on; the validation is still done.
+        """
+        self.stop_reason = reason
+        self.position.is_cut = self.position.is_cut or within_epoch
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ends before `max_epochs` here, between two epochs."""
+        is_within = self.position.resumed is not None  # an epoch that is to be finished
+        return self.best.is_spent or (self.is_stopping and not is_within)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it is to end after the running epoch."""
+        return bool(self.stop_reason)
 
     def begin_epoch(self, epoch: int) -> None:
         """The next epoch begins; `epoch` counts from 0."""

@@ -56,6 +56,7 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         "board": model.board.state_dict() if draws_on_ours(model) else None,
         "best": training.best.state_dict(),
         "best_model": training.best_model,
+        "stopped": training.stop_reason,
         "reports": {} if for_itself else _reports(training),
         "is_exact": position.between_steps,
         "setup": None if for_itself else training.setup,
@@ -105,6 +106,7 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
             model.board.load_state_dict(state["board"])
         training.best.load_state_dict(state["best"])
         training.best_model = state["best_model"]
+        training.stop_reason = state.get("stopped", "")
         training.kept_reports = state.get("reports", {})
         _restore_position(state, training)
     except CheckpointError:
