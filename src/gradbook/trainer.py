@@ -123,6 +123,7 @@ class Trainer(Settings):
     schedules = AskedOf[list[Schedule]]("training")
     status = AskedOf[str | None]("training", None)
     stopped_early = AskedOf[bool]("training", False)
+    is_stopping = AskedOf[bool]("training", False)
     findings = AskedOf[Sequence[str]]("training", ())
     postmortem = AskedOf[Any]("training", None)
     resumption = AskedOf[Resumption | None]("training", None)

@@ -103,6 +103,10 @@ class Training:
         self.told_of_steps: list[Sink] = []
         self.best_model: dict[str, torch.Tensor] | None = None
         self.last_model: dict[str, torch.Tensor] | None = None
+        # Set by `_prepare`: the loaders with all their batches, and what steps will change.
+        self._whole: tuple[Any, Any] = (None, None)
+        self._beginning: dict[str, Any] = {}
+        self._process = os.getpid()  # others, forked from it, leave the sinks alone
         self._is_loop_known = False  # until a batch was used
         self._setup: dict[str, Any] | None = None
         self._begun: Any = None  # the training set's first pass, where a look has begun it

@@ -15,7 +15,7 @@ from gradbook.experiments.graph_data import GraphData, Group, Operation
 from gradbook.experiments.graph_picture import draw
 from gradbook.experiments.recording import Recorder, Variable
 from gradbook.experiments.trial import batch_size_of, trial_of
-from gradbook.record import data_frame
+from gradbook.table import data_frame
 
 if TYPE_CHECKING:
     import networkx

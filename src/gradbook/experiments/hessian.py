@@ -24,8 +24,8 @@ from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text, no_second_derivative
 from gradbook.experiments.trial import copy_to_try, measuring
 from gradbook.optim import SGD
-from gradbook.record import data_frame
 from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.table import data_frame
 
 if TYPE_CHECKING:
     import pandas

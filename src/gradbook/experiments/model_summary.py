@@ -28,9 +28,8 @@ from gradbook.errors import BatchError, GradbookError, ModelError, told
 from gradbook.escape import printable
 from gradbook.experiments.trial import copy_of, one_batch
 from gradbook.lookalikes import drop_hooks
-from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.untrained import place_of, tensors_in, trainable_in
 from gradbook.watching.layers import modules_held
 

@@ -19,8 +19,8 @@ from gradbook.display.words import bytes_text, bytes_unit, counted
 from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage_of
 from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.lookalikes import tensors_of
-from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
+from gradbook.table import data_frame
 from gradbook.untrained import tensors_in
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text
 from gradbook.errors import ConfigError
-from gradbook.record import data_frame
+from gradbook.table import data_frame
 from gradbook.timing import Timer
 from gradbook.untrusted import memory_bytes
 

@@ -10,8 +10,7 @@ import torch
 
 from gradbook.display.finding import Report
 from gradbook.errors import ConfigError, CorruptFileError
-from gradbook.record import data_frame
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.untrusted import inside, parsed, read_file
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow

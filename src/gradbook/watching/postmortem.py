@@ -256,7 +256,7 @@ class DivergenceWatcher(Sink):
             return
         history = trainer.history
         is_last = trainer.epoch + 1 >= trainer.max_epochs
-        is_last = is_last or trainer.best.is_spent or trainer.training.is_stopping
+        is_last = is_last or trainer.best.is_spent or trainer.is_stopping
         is_due = time.perf_counter() - self._kept_at >= _INTERVAL_SECONDS * self.share
         self._is_over = history.diverged is not None
         losses = [label for label in history.undefined if is_loss(label)]
