@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tests.small import book_s_epoch
+from tests.small import Always, book_s_epoch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim import lr_scheduler
@@ -26,10 +26,13 @@ from gradbook import (
     Module,
     ProgressBoard,
     Sink,
+    SoftmaxRegression,
     Trainer,
     add_to_class,
     checkpoint,
+    checks,
     execution,
+    seed_everything,
 )
 from gradbook.errors import (
     BatchError,
@@ -40,6 +43,7 @@ from gradbook.errors import (
     ShapeError,
 )
 from gradbook.resume.loader import ResumableLoader
+from gradbook.settings import Settings, declares_settings, setting
 
 
 class Data(DataModule):
@@ -214,6 +218,63 @@ def test_a_training_after_a_stopped_one_is_not_stopped():
     trainer.stop()
     trainer.fit(Scored(2, 1), Data())
     assert len(trainer.history) == 2
+
+
+@declares_settings
+class LimitedSettings(Settings):
+    max_steps: int = setting(default=None, check=checks.check_number, read_by=("fit",))
+
+
+class StopAtStep(Sink):
+    def end_step(self, trainer):
+        if trainer.num_steps == trainer.max_steps:
+            trainer.stop(f"max_steps is {trainer.max_steps}", within_epoch=True)
+
+
+class Limited(LimitedSettings, Trainer):
+    """A trainer with a made-up setting that ends a training within an epoch."""
+
+
+def limited(max_steps, run=None, resume=None, **others):
+    seed_everything(1)
+    sinks = [StopAtStep(), *others.pop("sinks", [])]
+    trainer = Limited(4, max_steps=max_steps, sinks=sinks, run=run, display="off", **others)
+    trainer.fit(SoftmaxRegression(3, 0.1), Always(), resume)
+    return trainer
+
+
+@pytest.mark.parametrize(("max_steps", "num_epochs"), [(1, 1), (3, 1), (4, 2), (99, 4)])
+def test_a_training_can_be_stopped_within_an_epoch_whose_validation_is_still_done(
+    max_steps, num_epochs
+):
+    trainer = limited(max_steps)  # an epoch has 3
+    assert trainer.num_steps == min(max_steps, 12)
+    assert [row["val_loss"] > 0 for row in trainer.history] == [True] * num_epochs
+    assert trainer.stopped_early == (num_epochs < 4)
+    assert trainer.num_train_batches == 3
+
+
+def test_a_stop_within_an_epoch_holds_for_a_loop_of_the_learner_s_own():
+    book_s_epoch()
+    assert limited(4).num_steps == 4
+
+
+def test_what_was_stopped_has_nothing_left_and_says_why(tmp_path):
+    run = limited(4, tmp_path / "runs").training.recorder[0].folder
+    with pytest.raises(ConfigError, match="2 finished epochs, and max_steps is 4"):
+        limited(4, tmp_path / "runs", run)
+
+
+def test_a_stop_within_an_epoch_is_kept_by_a_checkpoint_within_it(tmp_path):
+    class Save(Sink):
+        def end_step(self, trainer):
+            if trainer.num_steps == 4:
+                trainer.save_checkpoint(tmp_path / "four.pt")
+
+    whole = limited(4, sinks=[Save()])
+    again = limited(4, resume=tmp_path / "four.pt")
+    assert (again.num_steps, again.stopped_early) == (4, True)
+    assert again.history.rows == whole.history.rows
 
 
 def test_a_second_training_begins_with_new_patience():

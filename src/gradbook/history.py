@@ -12,11 +12,10 @@ from gradbook.record import (
     Metric,
     Sink,
     YScale,
-    data_frame,
     meters_from_plain,
     meters_to_plain,
 )
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.upward import above
 
 if TYPE_CHECKING:

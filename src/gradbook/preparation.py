@@ -139,7 +139,7 @@ def check_planned(training: "Training") -> None:
 def check_left_to_do(training: "Training") -> None:
     """Raises ConfigError if a resumed training has come to its end already."""
     trainer, done, resumed = training.trainer, training.position.epoch, training.resumption
-    if done < trainer.max_epochs and not training.best.is_spent:
+    if done < trainer.max_epochs and not training.is_over:
         return
     if resumed is not None and resumed.folder is not None:
         read_run = above("runs.format").read_run
@@ -148,6 +148,8 @@ def check_left_to_do(training: "Training") -> None:
                 return  # it was stopped after its last step, and is still to be closed
     if training.best.is_spent:
         reason = f"its patience of {trainer.patience} was at an end. Start a new training"
+    elif training.is_over:
+        reason = f"{training.stop_reason}. Start a new training"
     else:
         reason = f"max_epochs is {trainer.max_epochs}. Set it (--max-epochs) to more than {done}"
     raise ConfigError(

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    import pandas
     import torch
 
     from gradbook.board import ProgressBoard
@@ -139,19 +138,3 @@ def meters_from_plain(plain: Mapping[str, "Mapping[str, torch.Tensor]"]) -> defa
     for label, values in plain.items():
         meters[label].extend(values["x"].tolist(), values["y"].tolist())
     return meters
-
-
-def data_frame(
-    rows: Sequence[Mapping[str, Any]], index: str | None = None, columns: list[str] | None = None
-) -> "pandas.DataFrame":
-    """Rows as a DataFrame.
-
-    Args:
-        rows: The rows, by the names of their columns.
-        index: The column that becomes the index, if any.
-        columns: The columns and their order; None takes those of the rows.
-    """
-    import pandas as pd
-
-    frame = pd.DataFrame(rows, columns=columns)
-    return frame if index is None else frame.set_index(index)

@@ -328,6 +328,10 @@ SETTINGS = settings_declared(Settings)
 
 #: Those that the command and a sweep decide themselves, and those that a run does not note.
 PLACES = tuple(name for name, known in SETTINGS.items() if known.is_place)
+#: Those that a resumed training may have otherwise than it began with.
+FREE = tuple(
+    name for name, known in SETTINGS.items() if not (known.changes_result or known.is_place)
+)
 UNRECORDED = tuple(
     name for name, known in SETTINGS.items() if known.is_place or not known.is_recorded
 )

@@ -1,10 +1,14 @@
-"""A table that a terminal and a notebook show alike."""
+"""A table that a terminal and a notebook show alike, and rows as a DataFrame."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from gradbook.escape import on_one_line
+
+if TYPE_CHECKING:
+    import pandas
 
 #: How the cell of a number begins, or the whole cell where there is none.
 _NUMBER = re.compile(r"[-+]?(\.?\d|(nan|inf)\b)|[-?]$", re.IGNORECASE)
@@ -47,3 +51,21 @@ class Table:
     def _sides(self) -> list[str]:
         columns = zip(self.heading, *self.rows, strict=True)
         return ["right" if all(map(_NUMBER.match, cells)) else "left" for _, *cells in columns]
+
+
+def data_frame(
+    rows: Sequence[Mapping[str, Any]],
+    index: str | None = None,
+    columns: list[str] | None = None,
+) -> "pandas.DataFrame":
+    """Rows as a DataFrame.
+
+    Args:
+        rows: The rows, by the names of their columns.
+        index: The column that becomes the index, if any.
+        columns: The columns and their order; None takes those of the rows.
+    """
+    import pandas as pd
+
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame if index is None else frame.set_index(index)

@@ -29,7 +29,7 @@ from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import Sink
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of
-from gradbook.resume.setup import describe_beginning, describe_setup
+from gradbook.resume.setup import begun_from, describe_beginning, describe_setup
 from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
 from gradbook.settings import warn_of_ignored
@@ -57,11 +57,13 @@ class Training:
     Attributes:
         history, best, status, stopped_early, findings, reports, postmortem: See `Trainer`, which
             asks for them here.
-        is_stopping: Whether it is to end after the running epoch.
+        kept_reports: The state of each report in the checkpoint that it is resumed from.
+        stop_reason: Why it is to end after the running epoch; empty while it is not.
         position: How far it has come.
         schedules: The learning-rate schedules.
         stepper: What takes the steps of the library's own loop.
         resumption: Where it goes on from, if it does.
+        begun_from: A checksum of what it began with, where a run is kept; or "a checkpoint".
         listeners: The sinks that are told what happens, while it runs.
         recorder: That of them which keeps a run, if any, also afterwards.
         told_of_steps: Those of them that are told of every step.
@@ -86,11 +88,14 @@ class Training:
         self.interrupts = interrupts or Interrupts(terminations=trainer.run is not None)
         self.history = History()
         self.status: str | None = "failed"  # until it has ended in another way
-        self.stopped_early = self.is_stopping = False
+        self.stopped_early = False
+        self.stop_reason = ""
         self.findings: Sequence[str] = []
         self.reports: dict[str, Any] = {}
+        self.kept_reports: Mapping[str, Any] = {}
         self.postmortem: Any = None
         self.resumption: Resumption | None = None
+        self.begun_from: str | None = None
         self.position = Position()
         self.stepper = trainer.stepper_class(trainer, Precision("32", trainer.device))
         self.listeners: list[Sink] = []
@@ -98,6 +103,10 @@ class Training:
         self.told_of_steps: list[Sink] = []
         self.best_model: dict[str, torch.Tensor] | None = None
         self.last_model: dict[str, torch.Tensor] | None = None
+        # Set by `_prepare`: the loaders with all their batches, and what steps will change.
+        self._whole: tuple[Any, Any] = (None, None)
+        self._beginning: dict[str, Any] = {}
+        self._process = os.getpid()  # others, forked from it, leave the sinks alone
         self._is_loop_known = False  # until a batch was used
         self._setup: dict[str, Any] | None = None
         self._begun: Any = None  # the training set's first pass, where a look has begun it
@@ -140,6 +149,9 @@ class Training:
                     model.board.clear()  # a new curve, not a line back to zero
                 if is_drawn and trainer.yscale is not None:
                     model.board.yscale = trainer.yscale
+                if recorder:
+                    is_new = self.resumption is None
+                    self.begun_from = begun_from(model) if is_new else "a checkpoint"
                 self._prepare()
                 preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
                 with ExitStack() as stack:
@@ -151,14 +163,12 @@ class Training:
                         stack.enter_context(self.interrupts)
                     # What ends first has told all when the last sums the training up.
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
-                    listeners = [
-                        ending,
-                        *recorder,
-                        *above("watching").watchers(trainer.watch),
-                        display,
-                    ]
+                    watchers: list[Sink] = above("watching").watchers(trainer.watch)
+                    opened = [*trainer.sinks, ending, *recorder, *watchers, display]
+                    # A checkpoint has what the watchers saw: they come before who takes one.
+                    self.listeners = [*watchers, *trainer.sinks, ending, display, *recorder]
                     self.recorder = recorder
-                    stack.enter_context(self._recording(listeners))
+                    stack.enter_context(self._recording(opened))
                     yield
             except KeyboardInterrupt:
                 if self.status == "failed":  # and had not come to its end just before
@@ -235,13 +245,34 @@ class Training:
     def run(self) -> None:
         """The epochs that are left, while it is open."""
         for epoch in range(self.position.epoch, self.trainer.max_epochs):
-            if self.best.is_spent or self.is_stopping:
+            if self.is_over:
                 self.stopped_early = True
                 break
             self.begin_epoch(epoch)
             self.trainer.fit_epoch()
             self.end_epoch()
         self.take_best()
+
+    def stop(self, reason: str, within_epoch: bool = False) -> None:
+        """Ends it after the running epoch, as a training that is resumed from there.
+
+        Args:
+            reason: Why, for one who resumes it, as "max_steps is 100".
+            within_epoch: Whether no further batch is trained on; the validation is still done.
+        """
+        self.stop_reason = reason
+        self.position.is_cut = self.position.is_cut or within_epoch
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ends before `max_epochs` here, between two epochs."""
+        is_within = self.position.resumed is not None  # an epoch that is to be finished
+        return self.best.is_spent or (self.is_stopping and not is_within)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it is to end after the running epoch."""
+        return bool(self.stop_reason)
 
     def begin_epoch(self, epoch: int) -> None:
         """The next epoch begins; `epoch` counts from 0."""
@@ -432,22 +463,23 @@ class Training:
         return [run if isinstance(run, Sink) else above("runs.recorder").Run(run)]
 
     @contextmanager
-    def _recording(self, listeners: Sequence[Sink]) -> Iterator[None]:
-        """Opens every place that is told what happens, and closes it whatever happens."""
+    def _recording(self, opened: Sequence[Sink]) -> Iterator[None]:
+        """Opens every sink in this order, and closes all in the opposite, whatever happens."""
         trainer, model = self.trainer, self.trainer.model
         board = model.board
-        self.listeners, self._process = [*trainer.sinks, *listeners], os.getpid()
+        self._process = os.getpid()
         self.told_of_steps = [s for s in self.listeners if type(s).end_step is not Sink.end_step]
         self.history.open(board, trainer)
         if draws_on_ours(model):
             board.history, board.sinks, board.trained = self.history, self.listeners, True
         with ExitStack() as closing:
             try:
-                for sink in self.listeners:
+                for sink in opened:
                     # Unwound from the last: every sink is closed, even when the one before it
                     # fails, or Ctrl-C comes while it opens.
                     closing.callback(self._close, sink)
                     sink.open(board, trainer)
+                snapshot.put_reports_back(self)
                 yield
                 self.status = "diverged" if self.history.diverged else "finished"
             except KeyboardInterrupt:

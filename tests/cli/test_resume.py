@@ -19,6 +19,7 @@ from gradbook.errors import (
     GradbookWarning,
 )
 from gradbook.runs.format import read_run, write_run
+from gradbook.settings import FREE, SETTINGS
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -209,6 +210,68 @@ def test_a_model_that_cannot_be_made_again_is_told(write, failed):
     assert "does not keep its scale" in message
 
 
+@pytest.mark.parametrize("name", FREE)
+def test_every_setting_that_a_resumed_training_may_have_otherwise_is_an_option(name, capsys):
+    assert main(["resume", "--help"]) == 0
+    assert f"--{name.replace('_', '-')}" in capsys.readouterr().out
+
+
+def test_no_other_setting_is_an_option(capsys, failed):
+    assert main(["resume", "--help"]) == 0
+    said = capsys.readouterr().out
+    others = {name for name, known in SETTINGS.items() if known.changes_result}
+    assert not [name for name in others if f"--{name.replace('_', '-')} " in said]
+    train(*FAST, "--max-epochs", "1")
+    assert failed("resume", "linear-regression-1", "--patience", "2")[0] == 2
+
+
+def test_a_setting_declared_harmless_is_an_option_at_once(capsys, monkeypatch):
+    monkeypatch.setattr("gradbook.settings.FREE", ("max_epochs", "precision"))
+    assert main(["resume", "--help"]) == 0
+    assert "--precision" in capsys.readouterr().out
+
+
+def by_command():
+    train(*FAST, "--max-epochs", "1")
+
+
+def by_script(seed=1):
+    if seed is not None:
+        gradbook.seed_everything(seed)
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    gradbook.Trainer(1, run="runs", display="off").fit(gradbook.LinearRegression(), data)
+
+
+@pytest.mark.parametrize("make", [by_command, by_script])
+def test_a_setting_that_is_changed_holds_from_there_on(make, told):
+    make()
+    words = ["--max-epochs", "2", "--watch", "gradients"]
+    code, result = told("resume", "linear-regression-1", *words)
+    assert (code, result["epochs"]) == (0, 2)
+    assert Path("runs/linear-regression-1/gradients.json").exists()
+    assert read_run("runs/linear-regression-1")["trainer"]["hyperparameters"]["max_epochs"] == 2
+
+
+def test_what_a_run_was_watched_with_can_be_left_out_and_is_not_by_itself():
+    train(*FAST, "--max-epochs", "1", "--watch", "gradients")
+    kept = Path("runs/linear-regression-1/gradients.json")
+    before = kept.read_text()
+    assert main(["resume", "linear-regression-1", "--max-epochs=2", "--watch", "[]"]) == 0
+    assert kept.read_text() == before
+    assert main(["resume", "linear-regression-1", "--max-epochs=3", "--watch=gradients"]) == 0
+    assert {row["epoch"] for row in json.loads(kept.read_text())["rows"]} == {1, 3}
+
+
+@pytest.mark.filterwarnings("always::gradbook.GradbookWarning")
+def test_a_switch_that_is_changed_is_noted_in_the_run(capsys):
+    train(*FAST, "--max-epochs", "1")
+    assert main(["resume", "linear-regression-1", "--max-epochs=2", "--deterministic"]) == 0
+    assert "numbers may differ in their last digits" in capsys.readouterr().err
+    facts = read_run("runs/linear-regression-1")
+    assert facts["trainer"]["hyperparameters"]["deterministic"] is True
+    assert "--deterministic" in facts["command"]
+
+
 # rerun
 
 
@@ -225,6 +288,76 @@ def test_a_run_can_be_repeated_with_a_change(told):
     _, result = told("rerun", "linear-regression-1", "--lr", "0.2", "--max-epochs=2")
     assert result["settings"]["model"]["lr"] == 0.2
     assert result["epochs"] == 2
+
+
+def test_a_rerun_says_that_its_figures_are_those_of_the_first_to_the_last_bit(capsys):
+    train(*FAST, "--max-epochs", "2")
+    assert main(["rerun", "linear-regression-1", "--display", "off"]) == 0
+    said = capsys.readouterr()
+    assert said.out.endswith("equal to linear-regression-1 to the last bit in 2 epochs\n")
+    assert "cannot be repeated" not in said.err
+
+
+def test_a_rerun_with_a_change_says_where_the_figures_differ_first_and_what_else_does(told):
+    train(*FAST, "--max-epochs", "3", "--lr", "0.1")
+    _, result = told("rerun", "linear-regression-1", "--max-epochs", "2", "--lr", "0.2")
+    compared, rows = result["compared"], runs.load("linear-regression-1").history.rows
+    assert (compared["equal"], compared["epoch"], compared["num_epochs"]) == (False, 1, 2)
+    assert compared["values"]["val_loss"][0] == rows[0]["val_loss"]
+    assert compared["others"] == ["lr", "max_epochs"]
+    _, result = told("rerun", "linear-regression-1", "--max-epochs", "2")
+    assert (result["compared"]["equal"], result["compared"]["num_epochs"]) == (True, 2)
+
+
+@pytest.mark.filterwarnings("always::gradbook.GradbookWarning")
+def test_a_rerun_of_a_script_s_second_training_says_that_it_cannot_repeat_it(capsys):
+    gradbook.seed_everything(1)
+    by_script(seed=None)
+    by_script(seed=None)
+    for number, is_same in ((1, True), (2, False)):
+        assert main(["rerun", f"linear-regression-{number}", "--display", "off"]) == 0
+        said = capsys.readouterr()
+        told = f"linear-regression-{number} cannot be repeated from its settings" in said.err
+        assert (told, f"equal to linear-regression-{number}" in said.out) == (not is_same, is_same)
+
+
+@pytest.mark.filterwarnings("always::gradbook.GradbookWarning")
+def test_a_rerun_of_what_began_from_a_checkpoint_says_so(capsys):
+    by_script()
+    trainer = gradbook.Trainer(2, run="others", display="off")
+    gradbook.seed_everything(1)
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    state = checkpoint.load("runs/linear-regression-1/checkpoints/last.pt")
+    trainer.fit(gradbook.LinearRegression(), data, resume=state)
+    assert main(["rerun", "others/linear-regression-1", "--display", "off"]) == 0
+    assert "it began from a checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_member_of_a_sweep_can_be_repeated(capsys):
+    words = "sweep linear-regression --lr 0.03,0.1 --seeds 2 --num-train 64 --max-epochs 2 --quiet"
+    assert main(words.split()) == 0
+    for run in sorted(Path("runs").rglob("run.json")):
+        assert main(["rerun", str(run.parent), "--display", "off"]) == 0
+        said = capsys.readouterr()
+        assert "cannot be repeated" not in said.err
+        assert "to the last bit" in said.out
+
+
+def test_a_rerun_of_a_script_takes_how_it_is_shown_and_kept(capsys, told):
+    by_script()
+    code, result = told("rerun", "linear-regression-1", "--display", "off", "--name", "again")
+    assert (code, result["folder"]) == (0, "runs/again-1")
+    capsys.readouterr()
+    assert main(["rerun", "linear-regression-1", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_rerun_of_a_script_takes_no_other_settings(failed):
+    by_script()
+    code, message = failed("rerun", "linear-regression-1", "--quiet", "--lr", "0.3")
+    assert code == 2
+    assert "no command whose options could be changed: --lr 0.3." in message
 
 
 def test_an_option_that_does_not_exist_is_told(failed):

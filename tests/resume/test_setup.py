@@ -1,7 +1,9 @@
 """What a training depends on besides its state, told and compared."""
 
 import copy
+import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,12 +16,14 @@ from gradbook import (
     Module,
     Trainer,
     add_to_class,
+    seed_everything,
 )
 from gradbook.checkpoint import is_plain
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning
 from gradbook.hparams import qualified_name
 from gradbook.resume.setup import (
+    begun_from,
     check_setup,
     code_of,
     content_of,
@@ -120,8 +124,28 @@ def test_what_differs_is_listed_with_both_sides(changes, line):
         check_setup(setup_of(), setup_of(**changes))
 
 
+def test_what_a_training_begins_with_is_known_by_its_parameters_and_every_generator():
+    def begin(draw=lambda: None, change=lambda net: None):
+        seed_everything(1)
+        net = torch.nn.Linear(3, 2)
+        draw(), change(net)
+        return begun_from(net)
+
+    draws = [lambda: torch.rand(1), lambda: np.random.rand(), lambda: random.random()]
+    changes = [lambda net: torch.nn.init.ones_(net.weight), lambda net: net.bias.data.zero_()]
+    others = [begin(draw) for draw in draws] + [begin(change=change) for change in changes]
+    assert begin() == begin()
+    assert len({begin(), *others}) == 6
+
+
+def test_a_layer_without_a_shape_has_no_part_in_what_a_training_begins_with():
+    assert begun_from(torch.nn.LazyLinear(2)) == begun_from(torch.nn.LazyLinear(3))
+
+
 def test_the_way_to_the_parameters_alone_is_shown():
-    with pytest.raises(CheckpointError, match=r"Only max_epochs may change.*load_state_dict"):
+    with pytest.raises(
+        CheckpointError, match=r"Only max_epochs, .*watch, .*may change.*load_state_dict"
+    ):
         check_setup(setup_with(a=1), setup_with(a=2))
 
 

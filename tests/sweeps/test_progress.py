@@ -91,6 +91,13 @@ def drawn(progress):
 # A log
 
 
+def test_a_display_that_knows_no_sweeps_has_their_lines(members, show, capsys, monkeypatch):
+    monkeypatch.setattr("gradbook.display.choose.NAMES", ("auto", "terminal", "lines", "page"))
+    with show(members, "page") as progress:
+        progress.end(ended(members[1], error="ValueError: no"))
+    assert capsys.readouterr().out.splitlines()[1].startswith("  1/2  lr 0.2: failed")
+
+
 def test_where_lines_are_shown_each_member_has_one_when_it_has_ended(members, show, capsys, clock):
     with show(members, "lines") as progress:
         clock.now = 10

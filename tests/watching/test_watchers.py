@@ -12,7 +12,7 @@ import gradbook
 from gradbook import Sink, registry
 from gradbook.cli import main
 from gradbook.display.finding import Report
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, GradbookWarning
 from gradbook.runs.format import REPORT_FILES
 
 
@@ -103,8 +103,85 @@ def test_the_command_takes_it_and_says_what_it_saw(
     assert "  steps     32 steps were seen, see runs/linear-regression-1/steps.png" in said
 
 
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_the_command_s_help_lists_every_watcher(command, steps_can_be_watched, capsys):
+    assert main([command, "--help"]) == 0
+    said = capsys.readouterr().out
+    for name, entry in registry.WATCHERS.items():
+        assert f"  {name:<27} {entry.text}" in said
+
+
+def test_a_command_that_does_not_train_lists_none(capsys):
+    assert main(["summary", "--help"]) == 0
+    assert "--watch" not in capsys.readouterr().out
+
+
 def test_nothing_is_reported_of_what_was_not_watched(tmp_path):
     assert trained(None).reports == {}
+
+
+class Points(Always):
+    """Two inputs, which every watcher can look at."""
+
+    def __init__(self):
+        super().__init__()
+        self.X = self.X[:, :2].clone()
+
+
+def watched(name, max_epochs, run, resume=None):
+    gradbook.seed_everything(1)
+    trainer = gradbook.Trainer(max_epochs, display="off", watch=name, run=run)
+    trainer.fit(gradbook.MLP(3, 4), Points(), resume)
+    return trainer
+
+
+@pytest.mark.parametrize("name", [*registry.WATCHERS, "steps"])
+def test_a_resumed_training_s_report_is_that_of_one_that_was_never_stopped(
+    name, steps_can_be_watched, tmp_path
+):
+    whole = watched(name, 4, tmp_path / "whole")
+    half = watched(name, 2, tmp_path / "half")
+    again = watched(name, 4, tmp_path / "half", half.training.recorder[0].folder)
+
+    assert repr(again.reports[name].facts()) == repr(whole.reports[name].facts())
+
+
+def test_what_was_seen_is_in_a_checkpoint_s_file_and_does_not_need_a_run(
+    steps_can_be_watched, tmp_path
+):
+    half = watched("steps", 2, None)
+    half.save_checkpoint(tmp_path / "half.pt")
+
+    assert watched("steps", 4, None, tmp_path / "half.pt").reports["steps"].steps == 4 * 3
+
+
+def test_a_state_that_is_resumed_twice_is_the_same_each_time(steps_can_be_watched, tmp_path):
+    watched("gradients", 1, None).save_checkpoint(tmp_path / "one.pt")
+    state = gradbook.checkpoint.load(tmp_path / "one.pt")
+
+    once, twice = (watched("gradients", 2, None, state).reports["gradients"] for _ in range(2))
+    assert once.epochs == twice.epochs == [1, 2]
+
+
+def test_a_session_that_does_not_watch_loses_nothing_of_those_that_do(
+    steps_can_be_watched, tmp_path
+):
+    first = watched("steps", 1, tmp_path / "runs")
+    (folder,) = (tmp_path / "runs").iterdir()
+    watched((), 2, tmp_path / "runs", folder)
+    last = watched("steps", 3, tmp_path / "runs", folder)
+
+    assert last.reports["steps"].steps == 2 * first.reports["steps"].steps
+
+
+def test_a_state_that_a_report_cannot_take_over_is_told(steps_can_be_watched, tmp_path):
+    watched("steps", 1, None).save_checkpoint(tmp_path / "one.pt")
+    state = gradbook.checkpoint.load(tmp_path / "one.pt")
+    state["reports"]["steps"] = {"counted": 3}  # as another version of the watcher wrote it
+
+    with pytest.warns(GradbookWarning, match="watch='steps' saw before cannot be taken over"):
+        trainer = watched("steps", 2, None, state)
+    assert trainer.reports["steps"].steps == 3
 
 
 def test_an_unknown_watcher_is_refused_with_those_that_there_are(steps_can_be_watched):

@@ -12,11 +12,12 @@ from gradbook.cli.report import Outcome, ending
 from gradbook.cli.restored import run_command
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
-from gradbook.errors import GradbookError
+from gradbook.errors import GradbookError, GradbookWarning, warn
 from gradbook.history import History
 from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
 from gradbook.record import Sink
+from gradbook.resume.setup import begun_from
 from gradbook.runs.ending import Summary, curve_of, reports_of
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, results_of
 from gradbook.runs.recorder import Run
@@ -45,8 +46,11 @@ class Clock(Sink):
         self.timer.start()
 
 
-def fit(plan: Plan, resume: Path | None = None) -> Outcome:
-    """Trains as planned, in a new folder or on in `resume`; keeps the run however it ends."""
+def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = None) -> Outcome:
+    """Trains as planned, in a new folder or on in `resume`; keeps the run however it ends.
+
+    Whether a run can be `repeated`, with nothing changed, is said before.
+    """
     started = time.perf_counter()
     data = model = trainer = None
     error: BaseException | None = None
@@ -65,6 +69,8 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         seed_everything(plan.seed)
         data = make(plan.data.Class, plan.arguments["data"])
         model = make(plan.model.Class, plan.arguments["model"])
+        if repeated is not None:
+            _warn_if_begun_otherwise(repeated, model)
         # The display is closed first: what it leaves on the screen comes before the summary.
         sinks = [clock, _display(plan.display)]
         places: dict[str, Any] = {"display": "off", "yscale": plan.yscale, "sinks": sinks}
@@ -89,6 +95,22 @@ def fit(plan: Plan, resume: Path | None = None) -> Outcome:
         code = 0 if facts["status"] == "finished" else 1
         text = _summary(plan, facts, trainer) if clock.timer is not None else ""
         return Outcome(facts, text, code, error)
+
+
+def _warn_if_begun_otherwise(run: StoredRun, model: Any) -> None:
+    before = run.facts.get("begun_from")  # older runs do not tell
+    if run.facts["seed"] is None or before is None or before == begun_from(model):
+        return
+    why = "its script had drawn further random numbers, as another training does, or changed it"
+    if before == "a checkpoint":
+        why = "it began from a checkpoint"
+    warn(
+        f"{run.name} cannot be repeated from its settings: its model or its random numbers were "
+        f"not those that seed {run.facts['seed']} leads to ({why}). This training begins from "
+        f"others, so that its figures will differ. A run comes again to the last digit if "
+        f"gradbook.seed_everything(1) is called before its data and its model are made.",
+        GradbookWarning,
+    )
 
 
 def _command(command: str, folder: Path) -> str | None:

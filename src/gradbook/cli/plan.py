@@ -45,7 +45,7 @@ class Plan(Chosen):
 def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
     """The plan that the words after `gradbook train` ask for, as `read_subject` reads them."""
     subject = read_subject(
-        "train", arguments, _add_options, title="Run", summary=SUMMARY, before=before
+        "train", arguments, add_train_options, title="Run", summary=SUMMARY, before=before
     )
     own, model, repeat = subject.own, subject.model, subject.words
     name = own.name or model.slug
@@ -70,7 +70,8 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
     )
 
 
-def _add_options(group: argparse._ArgumentGroup) -> None:
+def add_train_options(group: argparse._ActionsContainer) -> None:
+    """Adds what `gradbook train` takes beside the settings of model, data and trainer."""
     add_runs_option(group)
     add_name_option(group, "name of the run's folder (default: the model's)")
     add_checkpoint_option(group)

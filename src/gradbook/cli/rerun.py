@@ -2,13 +2,15 @@
 
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.report import Outcome, UsageError
-from gradbook.cli.restored import add_class_options, plan_of
-from gradbook.errors import GradbookWarning, warn
+from gradbook.cli.restored import add_class_options, own_options, plan_of
+from gradbook.errors import GradbookError, GradbookWarning, warn
+from gradbook.wrapping import page
 
 HELP = """\
-Trains once more what a run trained, with the same seed, in a new folder beside it. Every option
-of `gradbook train` may be given as well, as in `gradbook rerun mlp-1 --lr 0.3 --quiet`;
-`gradbook train mlp --help` lists those for an MLP."""
+Trains once more what a run trained, with the same seed, in a new folder beside it, and says whether
+the figures are the same. Every option of `gradbook train` may be given as well, as in
+`gradbook rerun mlp-1 --lr 0.3 --quiet`; `gradbook train mlp --help` lists those for an MLP. A run
+of a script or a notebook takes those that say where it is shown and kept."""
 
 
 def run(arguments: list[str]) -> Outcome:
@@ -33,4 +35,15 @@ def run(arguments: list[str]) -> Outcome:
         )
     from gradbook.cli.fit import fit
 
-    return fit(plan)
+    outcome = fit(plan, repeated=None if own_options(options)[1] else run)
+    if outcome.facts["folder"] is not None and outcome.facts["epochs"]:
+        from gradbook.runs.comparison import compared_epochs
+
+        try:
+            compared = compared_epochs(run, load(outcome.facts["folder"]))
+        except GradbookError as damage:
+            warn(f"The figures cannot be compared: {damage}", GradbookWarning)
+            return outcome
+        outcome.facts["compared"] = compared.facts()
+        outcome.text += page(f"\n  compared  {compared}")
+    return outcome

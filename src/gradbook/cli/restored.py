@@ -9,11 +9,20 @@ import argparse
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from gradbook.cli import classes
-from gradbook.cli.options import Given, Option, add_runs_option, options_of, show, with_value
-from gradbook.cli.plan import Plan, add_checkpoint_option, read_plan
+from gradbook.cli.options import (
+    Given,
+    Option,
+    Parser,
+    add_runs_option,
+    options_of,
+    show,
+    with_value,
+)
+from gradbook.cli.plan import Plan, add_checkpoint_option, add_train_options, read_plan
 from gradbook.cli.recorded import Recorded, add_set_option
 from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError
@@ -72,7 +81,7 @@ def plan_of(
     run: StoredRun,
     asked: argparse.Namespace,
     options: Sequence[str] = (),
-    max_epochs: int | None = None,
+    changed: Mapping[str, Given] = MappingProxyType({}),
 ) -> Plan:
     """The plan of the training that a run has kept.
 
@@ -80,7 +89,7 @@ def plan_of(
         run: The run.
         asked: The options of `add_class_options`.
         options: Those of `gradbook train`, which take precedence.
-        max_epochs: What replaces the run's own, if it is to be trained further.
+        changed: Settings of the trainer, by name, that replace the run's own.
 
     Raises:
         ConfigError: If the run has a class that the command line must name.
@@ -99,26 +108,36 @@ def plan_of(
     recorded = Recorded(
         run.folder / RUN_FILE, (words or ())[2:], add_checkpoint_option, dict(asked.set)
     )
-    if words is None and options:
-        raise UsageError(
-            f"{run.name} was trained by a script or a notebook, so that there is no command whose "
-            f"options could be changed: {' '.join(options)}. Change them there."
-        )
     if words is None:
-        return _plan_of_a_script(run, recorded, names, max_epochs or facts["max_epochs"])
+        own, others = own_options(options)
+        if others:
+            raise UsageError(
+                f"{run.name} was trained by a script or a notebook, so that there is no command "
+                f"whose options could be changed: {' '.join(others)}. Change them there."
+            )
+        return _plan_of_a_script(run, recorded, names, changed, own)
     recorded.check_command(words, "train")
     arguments = [names["model"], *with_value("--data", names["data"])]
     arguments += with_value("--runs", str(run.parent))
     with suppress(ConfigError):
         arguments += with_value("--name", check_folder_name(_name_of(run)))
-    if max_epochs is not None:
-        arguments += ["--trainer-max-epochs", str(max_epochs)]
+    for name, (text, value) in changed.items():
+        flag = f"trainer-{name.replace('_', '-')}"
+        is_switch = isinstance(value, bool)
+        arguments += ["--" + "no-" * (not value) + flag] if is_switch else [f"--{flag}={text}"]
     try:
         return read_plan([*arguments, *options], recorded)
     except UsageError as error:
-        if options:
+        if options or changed:
             raise
         recorded.refuse(str(error))
+
+
+def own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """What options say of where a training is shown and kept, and the others."""
+    parser = Parser("rerun")
+    add_train_options(parser)
+    return parser.parse_known_args(options)
 
 
 def run_command(command: str, run: StoredRun) -> str:
@@ -176,7 +195,11 @@ def _name_of(run: StoredRun) -> str:
 
 
 def _plan_of_a_script(
-    run: StoredRun, recorded: Recorded, names: Mapping[str, str], max_epochs: int
+    run: StoredRun,
+    recorded: Recorded,
+    names: Mapping[str, str],
+    changed: Mapping[str, Given],
+    own: argparse.Namespace,
 ) -> Plan:
     """The plan of a run that was kept by a script or a notebook: from its hyperparameters."""
     from gradbook.seeds import seed_everything
@@ -193,6 +216,18 @@ def _plan_of_a_script(
         return Given.of(recorded.trusted(option, value)).value
 
     arguments = arguments_of(run, model.Class, data.Class, trusted)
-    arguments["trainer"]["max_epochs"] = max_epochs
+    arguments["trainer"]["max_epochs"] = run.facts["max_epochs"]
+    arguments["trainer"] |= {name: value for name, (_, value) in changed.items()}
     seed = seed_everything(run.facts["seed"])
-    return Plan(model, data, arguments, arguments, seed, str(run.parent), _name_of(run))
+    return Plan(
+        model,
+        data,
+        arguments,
+        arguments,
+        seed,
+        str(run.parent),
+        own.name or _name_of(run),
+        display="off" if own.quiet else own.display,
+        yscale=own.yscale,
+        checkpoint_steps=own.checkpoint_steps,
+    )

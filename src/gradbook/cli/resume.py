@@ -1,23 +1,39 @@
 """`gradbook resume`: goes on with a run that was stopped, as if it never had been."""
 
-from gradbook.cli.options import Parser, add_display_options, add_number
+from dataclasses import replace
+
+from gradbook.cli.options import (
+    Given,
+    Parser,
+    add_display_options,
+    add_options,
+    give_flags,
+    options_of,
+)
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_class_options, plan_of
 
 
 def run(arguments: list[str]) -> Outcome:
     """Trains on, in the run's own folder."""
+    from gradbook.settings import FREE
+    from gradbook.trainer import Trainer
+
     parser = Parser("resume", "Goes on with a run from its last checkpoint.")
     add_class_options(parser)
-    told = "the number of epochs in all, those done before included (default: as planned)"
-    add_number(parser, "--max-epochs", int, told)
     add_display_options(parser)
+    # Without a default: what is not given stays as the run has it.
+    free = [replace(o, default="") for o in options_of(Trainer, "trainer") if o.name in FREE]
+    free = give_flags(free)
+    add_options(parser, "settings that may change (default: as the run has them)", free)
     asked = parser.read_all(arguments)
+    given = vars(asked)
+    changed = {o.name: Given.of(given[o.dest]) for o in free if o.dest in given}
 
     from gradbook.runs.stored import load
 
     stored = load(asked.run, asked.runs)
-    plan = plan_of(stored, asked, max_epochs=asked.max_epochs)
+    plan = plan_of(stored, asked, changed=changed)
     plan.display, plan.yscale = "off" if asked.quiet else asked.display, asked.yscale
     from gradbook.cli.fit import fit
 

@@ -23,7 +23,7 @@ from gradbook.cli.reading import REQUIRED
 from gradbook.cli.recorded import Recorded
 from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.errors import GradbookWarning, warn
-from gradbook.registry import DATA, MODELS
+from gradbook.registry import DATA, MODELS, WATCHERS
 from gradbook.runs.restored import Recipe
 
 #: What the command takes where the book's trainer has no default.
@@ -196,6 +196,8 @@ def read_subject(
 def _what_there_is(command: str, with_trainer: bool) -> str:
     models = "\n".join(f"  {name:<27} {entry.text}" for name, entry in MODELS.items())
     data = "\n".join(f"  {name:<27} {entry.text}" for name, entry in DATA.items())
+    watchers = "\n".join(f"  {name:<27} {entry.text}" for name, entry in WATCHERS.items())
+    watched = f"\n\nwhat can be watched (--watch):\n{watchers}" if with_trainer else ""
     owners = "the model, the data set and the trainer" if with_trainer else "the model and the data"
     return f"""\
 models:
@@ -205,7 +207,7 @@ models:
 
 data sets (--data):
 {data}
-  my_file.py:MyData           a class in a file of your own
+  my_file.py:MyData           a class in a file of your own{watched}
 
 Every argument of {owners} is an option. To see them:
   gradbook {command} mlp --help"""

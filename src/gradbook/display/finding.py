@@ -2,6 +2,7 @@
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -97,6 +98,20 @@ class Report(Finding):
     def has_figure(self) -> bool:
         """Whether there is anything to draw."""
         return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of it: all attributes, which are plain values or tensors.
+
+        A report that has others says here and in `load_state_dict` what stands for them.
+        """
+        return vars(self)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what was seen of the epochs before a training was resumed.
+
+        It is called when the watcher has been opened. `state` is a copy of the report's own.
+        """
+        vars(self).update({name: state[name] for name in vars(self)})
 
     def keep(self, folder: Path) -> None:
         """Writes what was seen into the folder of a run: NAME.svg, .png and .json.

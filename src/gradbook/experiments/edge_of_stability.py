@@ -20,7 +20,7 @@ from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
 from gradbook.interrupts import Interrupts, interruptible
-from gradbook.record import data_frame
+from gradbook.table import data_frame
 from gradbook.training import Training
 
 if TYPE_CHECKING:

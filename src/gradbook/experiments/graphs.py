@@ -16,7 +16,7 @@ from gradbook.experiments.graph_picture import draw
 from gradbook.experiments.recording import Recorder, Variable
 from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.interrupts import interruptible
-from gradbook.record import data_frame
+from gradbook.table import data_frame
 
 if TYPE_CHECKING:
     import networkx

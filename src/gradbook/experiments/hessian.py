@@ -25,8 +25,8 @@ from gradbook.experiments.landscape import Landscape, examples_text, no_second_d
 from gradbook.experiments.trial import copy_to_try, measuring
 from gradbook.interrupts import interruptible
 from gradbook.optim import SGD
-from gradbook.record import data_frame
 from gradbook.schedules import learning_rate, read_optimizers
+from gradbook.table import data_frame
 
 if TYPE_CHECKING:
     import pandas

@@ -29,11 +29,10 @@ from gradbook.experiments.tensor_comparison import (
 from gradbook.experiments.trial import batch_size_of, copy_of, one_batch
 from gradbook.interrupts import interruptible
 from gradbook.lookalikes import parameters_of
-from gradbook.record import data_frame
 from gradbook.resume.snapshot import fill
 from gradbook.schedules import read_optimizers
 from gradbook.seeds import random_state, restore_random_state, untouched_generators
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.tensors import copy_batch, to_device
 
 if TYPE_CHECKING:

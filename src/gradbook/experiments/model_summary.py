@@ -37,9 +37,8 @@ from gradbook.experiments.operation_counter import (
 from gradbook.experiments.trial import copy_of, one_batch
 from gradbook.interrupts import interruptible
 from gradbook.lookalikes import drop_hooks
-from gradbook.record import data_frame
 from gradbook.seeds import untouched_generators
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.tensors import as_tensor, copy_batch
 from gradbook.watching.layers import modules_held
 from gradbook.wrapping import columns

@@ -22,9 +22,9 @@ from gradbook.display.finding import Finding
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
 from gradbook.interrupts import Interrupts, interruptible
-from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
 from gradbook.seeds import SEED_LIMIT
+from gradbook.table import data_frame
 from gradbook.tensors import to_device
 
 if TYPE_CHECKING:

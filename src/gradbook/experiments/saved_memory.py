@@ -19,8 +19,8 @@ from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage
 from gradbook.experiments.trial import batch_size_of, trial_of
 from gradbook.interrupts import interruptible
 from gradbook.lookalikes import tensors_of
-from gradbook.record import data_frame
 from gradbook.schedules import needs_closure, read_optimizers
+from gradbook.table import data_frame
 from gradbook.tensors import copy_batch
 from gradbook.untrained import tensors_in
 

@@ -17,7 +17,7 @@ from gradbook.display.finding import Finding
 from gradbook.display.words import bytes_text
 from gradbook.errors import ConfigError
 from gradbook.interrupts import interruptible
-from gradbook.record import data_frame
+from gradbook.table import data_frame
 from gradbook.timing import Timer
 from gradbook.untrusted import memory_bytes
 

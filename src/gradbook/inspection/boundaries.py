@@ -6,7 +6,7 @@ below a notebook's cell while the model trains.
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -86,6 +86,13 @@ class Boundary(Report):
 
     def __bool__(self) -> bool:
         return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: it shows the model as it is, and is drawn anew."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes nothing over."""
 
     def measures(self) -> dict[str, float]:
         """The accuracy on each set, or, for a regression, the mean squared error."""

@@ -51,6 +51,7 @@ class Position:
             it cannot be told), and 1 if that was in a pass of the epoch's own, otherwise 0.
         given: For each set, the batches of its last pass that came to an end in this epoch.
         counted: For each set, the batches by which epochs are counted.
+        is_cut: Whether the running epoch trains on no further batch.
         told: The sets of which was said that they give another number, each time it was.
     """
 
@@ -71,6 +72,7 @@ class Position:
     sizes: dict[Split, list[tuple[int, int]]] = field(default_factory=_lists)
     given: dict[Split, int] = field(default_factory=dict)
     counted: dict[Split, int] = field(default_factory=dict)
+    is_cut: bool = False
     told: list[Split] = field(default_factory=list)
     _again: int = 0  # of `earlier`, those that a resumed training has come to once more
 
@@ -100,6 +102,7 @@ class Position:
         """What a checkpoint keeps beside the state of `sources`."""
         return {
             **{name: copy(getattr(self, name)) for name in _KEPT},
+            "is_cut": self.is_cut,
             "earlier": [list(before) for before in self.earlier],
             "sizes": {
                 split: torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2)
@@ -113,6 +116,7 @@ class Position:
         for name in _KEPT:
             kind = type(getattr(self, name))
             setattr(self, name, kind(state[name]))
+        self.is_cut = state.get("is_cut", False)
         self.earlier = [(split, batches) for split, batches in state["earlier"]]
         self.sizes = {
             split: [(size, own) for size, own in sizes.tolist()]
@@ -176,7 +180,7 @@ class Position:
         self.split, self.batches, self.pass_start = "train", 0, {}
         self.between_steps = True
         self.earlier, self._again, self.running = [], 0, self
-        self.sizes, self.given = _lists(), {}
+        self.sizes, self.given, self.is_cut = _lists(), {}, False
 
 
 #: The attributes of a position that a checkpoint has as they are.
@@ -251,6 +255,7 @@ class ResumableLoader(AroundLoader):
                 self._pass_over(batches)
                 position.restore_sources(resumed)
             left = None if self.limit is None else self.limit - position.batches
+            left = 0 if self._is_cut else left
             rest = islice(batches, left)
             for batch in rest:
                 if self._is_foreign:
@@ -262,10 +267,18 @@ class ResumableLoader(AroundLoader):
                     return
                 position.batches += 1
                 self._after_batch(self._split)
+                if self._is_cut:
+                    return
+            if self._is_cut:  # before it was resumed
+                return
             self._ended(position.batches)
         finally:
             if position.running is me:
                 position.running = None
+
+    @property
+    def _is_cut(self) -> bool:
+        return self._position.is_cut and self._split == "train"
 
     def _inner_pass(self) -> Iterator[Batch]:
         """A pass within another one."""

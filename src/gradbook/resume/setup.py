@@ -5,6 +5,7 @@ import sys
 import types
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
 from gradbook.hparams import plain, qualified_name
 from gradbook.lookalikes import frozen_in, layers_of, model_tensors
-from gradbook.settings import compared_settings
+from gradbook.seeds import random_state
+from gradbook.settings import FREE, compared_settings
 from gradbook.untrained import closed_over
 
 #: So many rows of a data set stand for all of it.
@@ -128,7 +130,8 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
             "This checkpoint was made by a different training, which cannot resume as it is now:\n"
             + "\n".join(differences)
             + "\n"
-            "Resume with what it was made with. Only max_epochs may change. To start a new "
+            f"Resume with what it was made with. Only {', '.join(FREE)}, and where it is shown "
+            "and kept, may change. To start a new "
             "training from its parameters, load them into the model: "
             "`model.load_state_dict(gradbook.checkpoint.load(path)['model'])`."
         )
@@ -223,6 +226,23 @@ def content_of(loader: Any) -> list[str] | None:
         crc = zlib.crc32(rows.reshape(-1).view(torch.uint8).numpy().tobytes())
         contents.append(f"{form_of(tensor)}, checksum {crc:08x}")
     return contents
+
+
+def begun_from(model: Any) -> str:
+    """A checksum of what a training begins with: the random generators and the parameters.
+
+    Only some values of a parameter are read, for speed, and none of a layer without a shape.
+    """
+    state = random_state()
+    crc = zlib.crc32(repr([state["python"], *state["numpy"][2:]]).encode())
+    crc = zlib.crc32(state["numpy"][1].tobytes(), crc)
+    crc = zlib.crc32(state["torch"].numpy().tobytes(), crc)
+    for tensor in model_tensors(model).values():
+        with suppress(RuntimeError, TypeError, ValueError):  # a sparse one, or without values
+            some = tensor.detach().reshape(-1)[:: 1 + tensor.numel() // _NUM_ROWS]
+            content = some.cpu().contiguous().view(torch.uint8).numpy().tobytes()
+            crc = zlib.crc32(content, crc)
+    return f"{crc:08x}"
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -5,6 +5,7 @@ from it gives the same numbers to the last bit as one that was never stopped.
 """
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 from weakref import WeakSet
 
@@ -55,6 +56,8 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         "board": model.board.state_dict() if draws_on_ours(model) else None,
         "best": training.best.state_dict(),
         "best_model": training.best_model,
+        "stopped": training.stop_reason,
+        "reports": {} if for_itself else _reports(training),
         "is_exact": position.between_steps,
         "setup": None if for_itself else training.setup,
     }
@@ -103,6 +106,8 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
             model.board.load_state_dict(state["board"])
         training.best.load_state_dict(state["best"])
         training.best_model = state["best_model"]
+        training.stop_reason = state.get("stopped", "")
+        training.kept_reports = state.get("reports", {})
         _restore_position(state, training)
     except CheckpointError:
         raise
@@ -110,6 +115,27 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
         raise CheckpointError(
             f"The checkpoint does not hold what a training needs to resume: {told(e)}."
         ) from e
+
+
+def _reports(training: Any) -> dict[str, Any]:
+    """What the watchers have seen; what one saw that does not watch any more is not lost."""
+    seen = {name: _plain(report.state_dict()) for name, report in training.reports.items()}
+    return {**training.kept_reports, **seen}
+
+
+def put_reports_back(training: Any) -> None:
+    """Gives the watchers' reports what they had seen, when they have been opened."""
+    for name, report in training.reports.items():
+        if name not in training.kept_reports:
+            continue
+        try:
+            report.load_state_dict(deepcopy(training.kept_reports[name]))
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            warn(
+                f"What watch={name!r} saw before cannot be taken over ({told(error)}): its report "
+                f"starts again from here.",
+                GradbookWarning,
+            )
 
 
 def model_state(model: Any, tensors: Mapping[str, torch.Tensor] | None = None) -> dict[str, Any]:

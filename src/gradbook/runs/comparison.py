@@ -1,6 +1,7 @@
 """What differs between runs, what each reached, and their curves in one picture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,63 @@ def differing(settings: Sequence[dict[str, Any]]) -> list[str]:
     ]
     # Sorting keeps the order of those that are not prominent.
     return sorted(differ, key=lambda name: (*PROMINENT, name).index(name))
+
+
+@dataclass(frozen=True)
+class ComparedEpochs:
+    """Whether a run repeats another one's epochs to the last bit.
+
+    Attributes:
+        first: The name of the one that was trained first.
+        num_epochs: The epochs that both have.
+        epoch: The first of them whose means differ, from 1; None if none does.
+        values: What differs there, by label: the mean then, and now; None where there is none.
+        others: What else differs between the two.
+    """
+
+    first: str
+    num_epochs: int
+    epoch: int | None
+    values: Mapping[str, tuple[float | None, float | None]]
+    others: Sequence[str]
+
+    def __str__(self) -> str:
+        if not self.num_epochs:
+            return f"{self.first} has no epoch to compare with"
+        if self.epoch is None:
+            num = f"{self.num_epochs} epoch" + "s" * (self.num_epochs != 1)
+            return f"equal to {self.first} to the last bit in {num}"
+        told = ", ".join(_difference(label, *pair) for label, pair in self.values.items())
+        why = f"; other things that differ: {', '.join(self.others)}" if self.others else ""
+        return f"differs from {self.first} first in epoch {self.epoch}: {told}{why}"
+
+    def facts(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {"with": self.first, "equal": self.num_epochs > 0 and self.epoch is None} | {
+            name: getattr(self, name) for name in ("num_epochs", "epoch", "values", "others")
+        }
+
+
+def compared_epochs(first: StoredRun, again: StoredRun) -> ComparedEpochs:
+    """Whether a run repeats another one's epochs.
+
+    Raises:
+        CorruptFileError: If the recorded values of one of them are damaged.
+    """
+    pairs = list(zip(first.history.rows, again.history.rows, strict=False))
+    for number, (then, now) in enumerate(pairs, start=1):
+        both = {label: (then.get(label), now.get(label)) for label in {**then, **now}}
+        values = {label: pair for label, pair in both.items() if repr(pair[0]) != repr(pair[1])}
+        if values:
+            others = differing([settings_of(first), settings_of(again)])
+            return ComparedEpochs(first.name, len(pairs), number, values, others)
+    return ComparedEpochs(first.name, len(pairs), None, {}, ())
+
+
+def _difference(label: str, then: float | None, now: float | None) -> str:
+    if then is None or now is None:
+        return f"{label} is only in one of them"
+    return f"{label} by {now - then:.3g} ({now:.4g} instead of {then:.4g})"
 
 
 def names_of(runs: Sequence[StoredRun]) -> list[str]:

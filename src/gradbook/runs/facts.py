@@ -21,7 +21,7 @@ from gradbook.resume.setup import describe_optimizer
 from gradbook.runs.format import FORMAT, VERSION
 from gradbook.runs.git import checked_out
 from gradbook.seeds import last_seed
-from gradbook.settings import UNRECORDED
+from gradbook.settings import FREE, UNRECORDED
 from gradbook.storage import kebab_case
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def first_facts(
         },
         "optimizer": describe_optimizer(trainer.optim),
         "seed": last_seed(),
+        "begun_from": None if trainer.training is None else trainer.training.begun_from,
         "device": described(parameters[0].device) if parameters else None,
         "versions": {
             "python": platform.python_version(),
@@ -101,7 +102,8 @@ def resumed_facts(
         {**before, "status": before["status"].replace("running", "killed")}
         for before in facts["sessions"]
     ]
-    settings = facts["trainer"]["hyperparameters"] | {"max_epochs": trainer.max_epochs}
+    now = plain({name: getattr(trainer, name) for name in FREE if name not in UNRECORDED})
+    settings = facts["trainer"]["hyperparameters"] | now
     return facts | {
         "status": "running",
         "error": None,

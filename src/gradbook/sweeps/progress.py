@@ -72,7 +72,10 @@ class Progress:
         console: "Console | None" = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._place, self._folder, self._names = place(display), folder, names
+        # A display that has no progress of its own for sweeps gets their lines.
+        where = place(display)
+        self._place = where if where in ("notebook", "terminal", "off") else "lines"
+        self._folder, self._names = folder, names
         self._is_search, self._is_told_after = values_in is not None, is_told_after
         self._clock, self.lock = clock, threading.Lock()
         self.status: str | None = None

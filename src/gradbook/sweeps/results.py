@@ -13,13 +13,12 @@ from gradbook.display.words import listed, settings_text, value_text
 from gradbook.errors import ConfigError, CorruptFileError, did_you_mean
 from gradbook.escape import printable
 from gradbook.labels import headline, higher_is_better
-from gradbook.record import data_frame
 from gradbook.runs.stored import StoredRun
 from gradbook.sweeps.format import PICTURE_FILES, SWEEP_FILE, read_sweep
 from gradbook.sweeps.member_results import MemberResult, SettingResult, with_spread
 from gradbook.sweeps.picture import draw
 from gradbook.sweeps.values import without
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.untrusted import inside
 from gradbook.verdicts import SettingsComparison, compare_settings
 

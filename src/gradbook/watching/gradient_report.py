@@ -1,15 +1,16 @@
 """What was seen of the gradients of a training: words, a table, a figure, and files in a run."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from gradbook.display.finding import Report
 from gradbook.errors import ConfigError, CorruptFileError
-from gradbook.record import data_frame
-from gradbook.table import Table
+from gradbook.table import Table, data_frame
 from gradbook.untrusted import inside, parsed, read_file
 from gradbook.watching.gradient_picture import draw_gradients
 from gradbook.watching.gradient_rows import LayerRow
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A gradients.json that is larger is not read: a hundred layers in thousands of epochs have less.
 _MAX_BYTES = 1 << 28
+
+_COLUMNS: Sequence[Any] = fields(LayerRow)
 
 
 class GradientReport(Report):
@@ -110,6 +113,23 @@ class GradientReport(Report):
         """Whether any layer had finite weights."""
         return any(math.isfinite(row.weight_norm) for row in self.rows)
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that was seen, by columns: numbers are tensors, which cost a checkpoint the least."""
+        rows = {each.name: [getattr(row, each.name) for row in self.rows] for each in _COLUMNS}
+        numbers = {
+            each.name: torch.tensor(rows[each.name], dtype=torch.float64)
+            for each in _COLUMNS
+            if each.type is not str
+        }
+        totals = torch.tensor(self.totals, dtype=torch.float64).reshape(-1, 2)
+        return {"rows": rows | numbers, "totals": totals}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Takes over what was seen before a training was resumed."""
+        columns = [map(each.type, state["rows"][each.name]) for each in _COLUMNS]
+        rows = [LayerRow(*values) for values in zip(*columns, strict=True)]
+        self.rows, self.totals = rows, [(x, total) for x, total in state["totals"].tolist()]
+
     @classmethod
     def read(cls, folder: Path) -> "GradientReport":
         """What `keep` wrote into a folder. An infinite number comes back as NaN.
@@ -143,7 +163,7 @@ def _shown(value: float, form: str) -> str:
 def _row(facts: dict[str, Any]) -> LayerRow:
     """A row as `asdict` gives it, each value of the type that it has to have."""
     values = dict(facts)
-    for each in fields(LayerRow):
+    for each in _COLUMNS:
         value = values[each.name]
         if each.type is float:
             values[each.name] = _float(value)

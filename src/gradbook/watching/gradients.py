@@ -4,17 +4,10 @@ A few steps of each epoch are looked at. Nothing hangs on the model in the other
 what they cost without a watcher. Book: 5.4.1 (sec_numerical_stability).
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradbook.checks import check_whole_number
-from gradbook.errors import (
-    ConfigError,
-    CorruptFileError,
-    GradbookWarning,
-    IgnoredSettingWarning,
-    warn,
-)
+from gradbook.errors import ConfigError, GradbookWarning, IgnoredSettingWarning, warn
 from gradbook.record import Sink
 from gradbook.resume.loader import batch_sizes
 from gradbook.watching.gradient_report import GradientReport
@@ -58,7 +51,7 @@ class GradientWatcher(Sink):
         self._modules: set[int] | None = None
 
     def open(self, board: "ProgressBoard", trainer: "Trainer | None" = None) -> None:
-        """Begins, or goes on with what the resumed run has seen."""
+        """Begins with a new report."""
         if trainer is None:
             raise ConfigError(
                 "A GradientWatcher looks at a training. Use Trainer(watch='gradients')."
@@ -67,9 +60,6 @@ class GradientWatcher(Sink):
         self.report = trainer.reports["gradients"] = GradientReport(
             clip=trainer.gradient_clip_val, lr=getattr(trainer.model, "lr", None)
         )
-        resumed = trainer.resumption
-        if resumed is not None and resumed.folder is not None:
-            self._go_on(resumed.folder, trainer.position.epoch)
         modules = [each for _, held in modules_held(trainer.model) for each in held.modules()]
         self._modules = {id(module) for module in modules}
         if any(each._compiled_call_impl or hasattr(each, "_orig_mod") for each in modules):
@@ -80,18 +70,6 @@ class GradientWatcher(Sink):
                 IgnoredSettingWarning,
             )
         self._begin_epoch(trainer)
-
-    def _go_on(self, folder: Path, done: int) -> None:
-        """Takes over what was seen of the epochs that are done."""
-        try:
-            before = GradientReport.read(folder)
-        except CorruptFileError as error:
-            warn(f"{error} The record of the gradients starts again from here.", GradbookWarning)
-            return
-        except ConfigError:  # it was not watched before
-            return
-        self.report.rows = [row for row in before.rows if row.epoch <= done]
-        self.report.totals = [total for total in before.totals if total[0] < done]
 
     def end_step(self, trainer: "Trainer") -> None:
         """Reads a sampled step, and prepares the next if it is to be one."""
@@ -151,8 +129,10 @@ class GradientWatcher(Sink):
         steps, self._steps = self._steps, []
         if steps:
             rows, totals = summarize(steps, epoch)
-            self.report.rows += rows
-            self.report.totals += totals
+            report = self.report
+            # In the place of what was seen of this epoch before it was interrupted.
+            report.rows = [row for row in report.rows if row.epoch < epoch] + rows
+            report.totals = [total for total in report.totals if total[0] < epoch - 1] + totals
 
 
 def _places(num_batches: int, every: int | None, is_first: bool) -> list[int]:
