@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from gradbook import checkpoint, registry
+from gradbook.constructors import constructor_of, make
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -25,7 +26,7 @@ from gradbook.errors import (
     warn,
 )
 from gradbook.history import num_classes_of
-from gradbook.hparams import constructor_of, make, plain, qualified_name
+from gradbook.hparams import plain, qualified_name
 from gradbook.lookalikes import parameters_of
 from gradbook.resume.setup import code_of, warn_of_changed_code
 from gradbook.resume.snapshot import model_state, put_model_back

@@ -10,11 +10,11 @@ import gradbook
 from gradbook.cli.plan import Plan
 from gradbook.cli.report import Outcome, ending
 from gradbook.cli.restored import run_command
+from gradbook.constructors import make
 from gradbook.display.choose import choose
 from gradbook.display.lines import LinesDisplay
 from gradbook.errors import GradbookError, GradbookWarning, warn
 from gradbook.history import History
-from gradbook.hparams import make
 from gradbook.interrupts import undisturbed
 from gradbook.record import Sink
 from gradbook.resume.setup import begun_from

@@ -27,10 +27,10 @@ from gradbook.cli.reading import (
     readable,
 )
 from gradbook.cli.report import HelpRequest, Outcome, UsageError
+from gradbook.constructors import constructor_of
 from gradbook.display.choose import NAMES
 from gradbook.display.file import PICTURE_KINDS
 from gradbook.errors import did_you_mean, shown
-from gradbook.hparams import constructor_of
 from gradbook.record import YScale
 from gradbook.wrapping import page
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradbook import registry
+from gradbook.constructors import constructor_of, make
 from gradbook.errors import CheckpointError, ConfigError, CorruptFileError, GradbookWarning, warn
-from gradbook.hparams import constructor_of, make
 from gradbook.runs.format import RUN_FILE
 from gradbook.runs.stored import StoredRun, load
 from gradbook.untrusted import is_a_place

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from gradbook.constructors import make
 from gradbook.errors import DivergenceWarning, GradbookError, GradbookWarning, text_of, told, warn
-from gradbook.hparams import make, plain
+from gradbook.hparams import plain
 from gradbook.resume.loader import Position
 from gradbook.runs.format import CHECKPOINT_FILES, remove_files
 from gradbook.runs.recorder import Run

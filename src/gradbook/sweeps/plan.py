@@ -11,9 +11,10 @@ from typing import Any
 import torch
 
 from gradbook import checks
+from gradbook.constructors import constructor_of
 from gradbook.data import as_data
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
-from gradbook.hparams import constructor_of, plain, qualified_name
+from gradbook.hparams import plain, qualified_name
 from gradbook.seeds import SEED_LIMIT
 from gradbook.settings import PLACES
 from gradbook.sweeps.members import Member
