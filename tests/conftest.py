@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 
 import hypothesis
 import numpy as np
@@ -48,10 +49,12 @@ def pytest_configure(config):
     """
     config.pluginmanager.register(processes)
     fonts = font_folder(config)
-    if not any(fonts.glob("fontlist-*.json")):
+    made = fonts / f"made-by-{version('matplotlib')}"  # which reads no other version's
+    if not made.exists():
         environment = {**os.environ, "MPLCONFIGDIR": str(fonts), "MPLBACKEND": "Agg"}
         code = [sys.executable, "-c", "import matplotlib.font_manager"]
         subprocess.run(code, env=environment, capture_output=True, check=True)
+        made.touch()
 
 
 def pytest_collection_finish():

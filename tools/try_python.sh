@@ -28,9 +28,10 @@ if [[ $python == debian:* ]]; then
             mount --rbind "/$folder" "$0/$folder"
         done; exec chroot "$0" env --chdir=/repo "$@"' "$place" "$@"
     }
-    debootstrap --variant=minbase "${python#debian:}" "$place"
+    # By the script of sid: this debootstrap may be older than the suite. A mirror may lag behind.
+    debootstrap --variant=minbase "${python#debian:}" "$place" "" sid
     mkdir "$place/repo"
-    inside apt-get update -qq
+    inside apt-get update -qq -o Acquire::Check-Valid-Until=no
     inside env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
         python3-venv ca-certificates "${wanted[@]}"
     # As pip is set up here, so there.
@@ -57,7 +58,7 @@ for requirement in sum(used, project["dependencies"]):
 PY
     wanted=(--constraint "$root/oldest.txt")
     # What these old ones themselves use is old by now to the newer packages beneath them.
-    set -- -W ignore::DeprecationWarning "$@"
+    set -- -W ignore::DeprecationWarning -W ignore::FutureWarning:onnxscript.converter "$@"
 fi
 inside "$bin/pip" install --quiet --no-cache-dir "${wanted[@]}" --editable '.[test]'
 
