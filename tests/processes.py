@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 
+import numpy.testing  # noqa: F401  # NumPy 1 starts a program when it is loaded
 import pytest
 
 #: What Python says of itself when it starts a process (`sys.audit`).
