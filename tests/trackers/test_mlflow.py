@@ -14,6 +14,7 @@ from gradbook.trackers.mlflow import MLflow
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("mlflow") is None, reason="mlflow-skinny is not installed"),
+    pytest.mark.filterwarnings("ignore:codecs.open:DeprecationWarning"),  # MLflow's, on Python 3.14
 ]
 
 

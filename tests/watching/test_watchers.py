@@ -1,5 +1,6 @@
 """A watcher is one file and one line of the registry: a made-up one is taken, kept and told of."""
 
+import inspect
 import json
 import sys
 from types import ModuleType
@@ -88,7 +89,7 @@ def test_the_files_of_every_watcher_belong_to_a_run():
 
 @pytest.mark.parametrize("name", registry.WATCHERS)
 def test_the_trainer_and_so_the_command_s_help_tells_of_each_watcher(name):
-    told = gradbook.Trainer.__doc__.partition("\n        watch: ")[2].partition("\n\n")[0]
+    told = inspect.getdoc(gradbook.Trainer).partition("\n    watch: ")[2].partition("\n\n")[0]
     assert f'"{name}"' in told, f"the docstring of Trainer must name {name} at watch"
 
 
