@@ -96,12 +96,13 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         DATA_URL,
         FashionMNIST,
         SyntheticRegressionData,
+        TimeMachine,
         download,
         download_extract,
         extract,
         synthetic_data,
     )
-    from gradbook.datasets.text import TimeMachine, Vocab, tokenize
+    from gradbook.datasets.text import Vocab, tokenize
     from gradbook.display.animator import Animator
     from gradbook.models import *
     from gradbook.models.recurrent import GRU, RNN, RNNLM, RNNLMScratch, RNNScratch

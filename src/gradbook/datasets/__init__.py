@@ -1,4 +1,4 @@
-"""Data sets: made (synthetic, toy), found or fetched (Fashion-MNIST), or read from a table."""
+"""Data sets: made (synthetic, toy), found or fetched (images, texts), or read from a table."""
 
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from gradbook.lazy import lazy_names, listing
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.fashion_mnist import FashionMNIST as FashionMNIST
     from gradbook.datasets.synthetic import SyntheticRegressionData as SyntheticRegressionData
+    from gradbook.datasets.text import TimeMachine as TimeMachine
     from gradbook.datasets.toy import Blobs as Blobs
     from gradbook.datasets.toy import Circles as Circles
     from gradbook.datasets.toy import Moons as Moons

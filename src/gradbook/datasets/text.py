@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_choice, check_whole_number
 from gradbook.data import DataModule
 from gradbook.datasets.files import download
 from gradbook.datasets.hub import BOOKS_FILES
@@ -38,8 +38,7 @@ def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
 
     Book: 9.2, and the utilities of the appendix.
     """
-    if token not in ("word", "char"):
-        raise ConfigError(f"token must be 'word' or 'char', not {token!r}.")
+    check_choice(token, "token", ("word", "char"))
     return [line.split() if token == "word" else list(line) for line in lines]
 
 

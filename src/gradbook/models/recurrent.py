@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import at_rest, check_rate, check_whole_number, enough_memory
+from gradbook.checks import at_rest, check_choice, check_rate, check_whole_number, enough_memory
 from gradbook.data import Batch
 from gradbook.devices import device_of
 from gradbook.errors import ConfigError
@@ -260,3 +260,52 @@ class RNNLM(RNNLMScratch):
         """Logits (batch, num_steps, vocab_size) of states (num_steps, batch, num_hiddens)."""
         logits: torch.Tensor = self.linear(hiddens.transpose(0, 1))
         return logits
+
+
+#: PyTorch's recurrent layers by name, the first one the book's first.
+CELLS: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+
+
+class RecurrentLM(RNNLM):
+    """A recurrent language model in one piece: its layers are made from names and numbers.
+
+    Args:
+        cell: The kind of layer: "rnn", "gru" or "lstm".
+        num_hiddens: The number of hidden units of each layer.
+        num_layers: The number of layers.
+        dropout: The probability with which each output of a layer, but for the last, is set to
+            zero in training.
+        lr: The learning rate.
+        vocab_size: The number of tokens; 28 are those of `TimeMachine`.
+
+    Raises:
+        ConfigError: If an argument cannot be used.
+
+    Book: 9.6 (sec_rnn-concise), 10.1 (sec_lstm), 10.2 (sec_gru), 10.3 (sec_deep_rnn).
+
+    >>> model = RecurrentLM("lstm", num_hiddens=8, num_layers=2)
+    >>> model(torch.zeros(2, 5, dtype=torch.int64)).shape
+    torch.Size([2, 5, 28])
+    """
+
+    def __init__(
+        self,
+        cell: str = "rnn",
+        num_hiddens: int = 32,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        lr: float = 1.0,
+        vocab_size: int = 28,
+    ) -> None:
+        Module.__init__(self)
+        self.save_hyperparameters()
+        check_choice(cell, "cell", list(CELLS))
+        check_whole_number(num_hiddens, "num_hiddens", at_least=1)
+        check_whole_number(num_layers, "num_layers", at_least=1)
+        check_rate(dropout, "dropout")
+        if dropout >= 1:
+            raise ConfigError(f"dropout={dropout} leaves no unit: it must be below 1.")
+        check_whole_number(vocab_size, "vocab_size", at_least=1)
+        with enough_memory(self):
+            self.rnn = CELLS[cell](vocab_size, num_hiddens, num_layers, dropout=dropout)
+        self.init_params()
