@@ -260,18 +260,16 @@ def test_the_perplexity_falls_well_below_that_of_frequencies(kind):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_a_resumed_training_goes_on_to_the_last_bit(cell, tmp_path):
+def test_a_resumed_training_goes_on_to_the_last_bit(cell, tmp_path, blank_figures):
     def train(max_epochs, resume=None):
         torch.manual_seed(1)
         model = RecurrentLM(cell, num_hiddens=8, num_layers=2, dropout=0.2)
         data = Sayings(batch_size=32, num_steps=8, num_train=300, num_val=100)
-        model.vocab_size = 28
-        Trainer(max_epochs=max_epochs, gradient_clip_val=1, run=tmp_path / f"{max_epochs}").fit(
-            model, data, resume=resume
-        )
+        trainer = Trainer(max_epochs=max_epochs, gradient_clip_val=1, run=tmp_path)
+        trainer.fit(model, data, resume=resume)
         return [parameter.detach() for parameter in model.parameters()]
 
-    whole = train(4)
     train(2)
-    resumed = train(4, resume=tmp_path / "2")
+    (run,) = tmp_path.iterdir()
+    resumed, whole = train(4, resume=run), train(4)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))

@@ -137,6 +137,7 @@ class TimeMachine(DataModule):
         root: The folder for data.
 
     Attributes:
+        book_files: The names in `DATA_HUB` of the files that are looked for.
         X: The inputs, an int64 tensor (number of examples, num_steps) of token numbers. All
             examples of the text, also those that are in neither set, share one memory: do not
             change it.
@@ -154,6 +155,7 @@ class TimeMachine(DataModule):
     num_steps: int
     num_train: int
     num_val: int
+    book_files = ("time_machine",)
     source: Path | None = None
     is_sample = False
 
@@ -206,7 +208,7 @@ class TimeMachine(DataModule):
 
     def _download(self) -> str:
         """The text as it is in the file."""
-        url, checksum = BOOKS_FILES["time_machine"]
+        url, checksum = BOOKS_FILES[self.book_files[0]]
         path = Path(download(url, self.root, checksum))
         self.source, self.is_sample = path, is_stand_in(path)
         return path.read_text(encoding="utf-8")
