@@ -41,6 +41,7 @@ def test_other_models_continue_no_texts():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
 def test_the_command_trains_a_language_model_and_has_it_continue_texts(capsys, blank_figures):
     words = ["train", "rnn", "--data", "time-machine", *SMALL, "--max-epochs", "1", "--json"]
     assert main(words) == 0

@@ -131,6 +131,11 @@ def test_more_examples_than_the_text_has_are_refused():
         Small(4, 5, num_train=300, num_val=100)
 
 
+def test_the_classes_of_an_inspection_are_the_tokens():
+    data = Small(4, 5, num_train=10, num_val=10)
+    assert data.text_labels(data.vocab[["t", " "]]) == ["t", "space"]
+
+
 def test_a_text_can_be_read_with_the_vocabulary_of_another():
     data = Small(4, 5, num_train=10, num_val=10)
     corpus, vocab = data.build("Xylophone", data.vocab)

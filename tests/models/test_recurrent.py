@@ -265,11 +265,11 @@ def test_a_resumed_training_goes_on_to_the_last_bit(cell, tmp_path, blank_figure
         torch.manual_seed(1)
         model = RecurrentLM(cell, num_hiddens=8, num_layers=2, dropout=0.2)
         data = Sayings(batch_size=32, num_steps=8, num_train=300, num_val=100)
-        trainer = Trainer(max_epochs=max_epochs, gradient_clip_val=1, run=tmp_path)
+        trainer = Trainer(max_epochs=max_epochs, gradient_clip_val=1, run=tmp_path / "runs")
         trainer.fit(model, data, resume=resume)
         return [parameter.detach() for parameter in model.parameters()]
 
     train(2)
-    (run,) = tmp_path.iterdir()
+    (run,) = (tmp_path / "runs").iterdir()
     resumed, whole = train(4, resume=run), train(4)
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))

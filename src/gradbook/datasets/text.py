@@ -194,6 +194,10 @@ class TimeMachine(DataModule):
         indices = slice(0, self.num_train) if train else slice(self.num_train, end)
         return self.get_tensorloader([self.X, self.Y], train, indices)
 
+    def text_labels(self, indices: Any) -> list[str]:
+        """The tokens of numbers, as an inspection shows them: a space is "space"."""
+        return [token if token.strip() else "space" for token in self.vocab.to_tokens(indices)]
+
     def build(self, raw_text: str, vocab: Vocab | None = None) -> tuple[list[int], Vocab]:
         """The numbers of a text's tokens, and the vocabulary. Book: 9.2.4.
 
