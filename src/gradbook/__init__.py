@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gradbook.datasets import Sine as Sine
     from gradbook.datasets import Spirals as Spirals
     from gradbook.datasets import SyntheticRegressionData as SyntheticRegressionData
+    from gradbook.datasets import TimeMachine as TimeMachine
     from gradbook.datasets import Xor as Xor
     from gradbook.devices import cpu as cpu
     from gradbook.devices import gpu as gpu

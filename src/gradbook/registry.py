@@ -65,6 +65,11 @@ MODELS = {
     "mlp": Entry(
         "gradbook.models.mlp", "MLP", "multilayer perceptron with PyTorch's layers (book 5.2)"
     ),
+    "rnn": Entry(
+        "gradbook.models.recurrent",
+        "RecurrentLM",
+        "recurrent language model: RNN, GRU or LSTM (book 9.6, 10.1 to 10.3)",
+    ),
 }
 
 #: The finished data sets.
@@ -74,6 +79,12 @@ DATA = {
         "FashionMNIST",
         "70,000 images of clothes (book 4.2)",
         defaults={"batch_size": 256},  # book 5.2
+    ),
+    "time-machine": Entry(
+        "gradbook.datasets.text",
+        "TimeMachine",
+        "a novel, character by character (book 9.3)",
+        defaults={"batch_size": 1024, "num_steps": 32},  # book 9.5
     ),
     "synthetic-regression": Entry(
         "gradbook.datasets.synthetic",

@@ -65,7 +65,8 @@ def test_data_that_are_nowhere_are_told(monkeypatch):
 def test_who_has_all_needs_no_advice(capsys):
     put_files(Path("mine/FashionMNIST/raw"))
     main(["data", "--root", "mine"])
-    assert "to have it here" not in capsys.readouterr().out
+    fashion, _, _ = capsys.readouterr().out.partition("\ntime-machine")
+    assert "to have it here" not in fashion
 
 
 def test_no_download_is_promised_offline(capsys, monkeypatch):
@@ -74,3 +75,14 @@ def test_no_download_is_promised_offline(capsys, monkeypatch):
     text = " ".join(capsys.readouterr().out.split())
     assert "nothing is downloaded, because GRADBOOK_OFFLINE is set" in text
     assert "is downloaded when" not in text
+
+
+def test_a_text_that_is_not_there_has_a_stand_in_and_one_that_is_there_has_none(capsys):
+    main(["data"])
+    text = capsys.readouterr().out
+    assert "time-machine: only a stand-in" in text
+    assert "put timemachine.txt in ../data" in text
+    Path("mine").mkdir()
+    Path("mine/timemachine.txt").write_text("The Time Machine")
+    main(["data", "--root", "mine"])
+    assert "time-machine: found, in mine" in capsys.readouterr().out

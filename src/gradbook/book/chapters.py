@@ -105,10 +105,7 @@ _TO_COME = """
 corr2d init_cnn LeNet
 Residual ResNeXtBlock resnet18
 
-TimeMachine Vocab tokenize
-RNNScratch RNNLMScratch RNN RNNLM
-
-GRU MTFraEng show_list_len_pair_hist
+MTFraEng show_list_len_pair_hist
 Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu
 read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
 sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq
@@ -171,7 +168,10 @@ _ANSWERS = {
     "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`, which works on a CPU too, or "
     "`d2l.Trainer(1).validate(model, data)`": "evaluate_accuracy",
     "Write `d2l.evaluate_accuracy_gpu(net, data_iter)`": "evaluate_accuracy_gpus",
-    _CLASS.format("9 (Recurrent Neural Networks)"): (
+    "In chapter 9 (Recurrent Neural Networks) this edition has `data = d2l.TimeMachine(batch_size, "
+    "num_steps)`, `model = d2l.RNNLM(d2l.RNN(num_inputs, num_hiddens), vocab_size, lr)`, "
+    "`d2l.Trainer(max_epochs=10, gradient_clip_val=1).fit(model, data)` and `model.predict(prefix, "
+    "num_preds, data.vocab)`": (
         "train_ch8 train_epoch_ch8 train_ch9 train_epoch_ch9 predict_ch8 predict_ch9 RNNModel "
         "RNNModelScratch read_time_machine load_corpus_time_machine load_data_time_machine "
         "count_corpus SeqDataLoader seq_data_iter_random seq_data_iter_sequential "

@@ -1,5 +1,7 @@
 """`gradbook data`: where each data set was looked for, and how to get it."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser
@@ -28,7 +30,8 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
     """What there is of each data set.
 
     The status of Fashion-MNIST is "found", "sample" (only the bundled part of it) or "corrupt"
-    (a file that would be used is damaged).
+    (a file that would be used is damaged); that of another which has files is "found" or "sample"
+    (a stand-in is used unless the files can be downloaded).
     """
     from gradbook.datasets import locate
 
@@ -39,7 +42,12 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
     if used is not None and used.name == "sample" and used.status == "found":
         status = "sample"
     made: dict[str, Any] = {"status": "found", "used": None, "places": []}
-    return dict.fromkeys(DATA, made) | {
+    with_files = {
+        name: _look_for(Class.book_files, root)
+        for name, Class in ((name, entry.load()) for name, entry in DATA.items())
+        if hasattr(Class, "book_files")
+    }
+    return {**dict.fromkeys(DATA, made), **with_files} | {
         "fashion-mnist": {
             "status": status,
             "used": None if used is None else str(used.folder),
@@ -48,10 +56,37 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
     }
 
 
+def _look_for(names: Sequence[str], root: str) -> dict[str, Any]:
+    """What there is of a data set that needs these of the book's files."""
+    from gradbook.datasets.stand_ins import STAND_INS, file_name
+
+    places = []
+    for name in names:
+        path = Path(root) / file_name(name)
+        there = path.is_file()
+        detail = f"{path.name} is there" if there else f"{path.name} is not there"
+        places.append(
+            {
+                "name": "root",
+                "folder": root,
+                "status": "found" if there else "missing",
+                "detail": detail,
+                "advice": f"put {path.name} in {root}",
+                "stand_in": STAND_INS[name].text,
+            }
+        )
+    found = all(place["status"] == "found" for place in places)
+    return {
+        "status": "found" if found else "sample",
+        "used": root if found else None,
+        "places": places,
+    }
+
+
 def describe(found: dict[str, Any]) -> str:
     """The same for a person."""
     fashion = found["fashion-mnist"]
-    from gradbook.datasets.files import is_offline
+    from gradbook.datasets.hub import is_offline
 
     rest = "the rest is downloaded when it is first used"
     if is_offline():
@@ -68,6 +103,15 @@ def describe(found: dict[str, Any]) -> str:
         if "found" not in (fashion["status"], place["status"]):
             lines.append(f"          to have it here: {place['advice']}")
     for name in DATA:
-        if name != "fashion-mnist":
+        places = found[name]["places"]
+        if name != "fashion-mnist" and not places:
             lines += ["", f"{name}: made when it is used, nothing to find"]
+        elif name != "fashion-mnist" and found[name]["status"] == "found":
+            lines += ["", f"{name}: found, in {found[name]['used']}"]
+        elif name != "fashion-mnist":
+            lines += ["", f"{name}: only a stand-in; {rest}", ""]
+            for place in places:
+                lines += [f"  root    {place['folder']}", f"          {place['detail']}"]
+                lines += [f"          to have it here: {place['advice']}"]
+                lines += [f"          until then: {place['stand_in']}"]
     return page("\n".join(lines))

@@ -32,7 +32,7 @@ COMMANDS = {
     "show": "one run: its settings, curve and figures",
     "compare": "several runs: what differs, and their curves in one picture",
     "inspect": "what a trained model gets right and wrong",
-    "predict": "classify images with a trained model",
+    "predict": "classify images, or continue texts, with a trained model",
     "sweep": "train with many settings, and compare what they reach",
     "lr-range": "which learning rates a model can be trained with",
     "sharpness": "the largest learning rate that is stable, and why",

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import gradbook
+from gradbook.cli.language import sample_of
 from gradbook.cli.plan import Plan
 from gradbook.cli.report import Outcome, ending
 from gradbook.cli.restored import run_command
@@ -93,6 +94,7 @@ def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = Non
         if folder is not None and facts["status"] in ("interrupted", "failed"):
             facts["resume"] = _command("resume", folder)
         code = 0 if facts["status"] == "finished" else 1
+        facts["sample"] = sample_of(model, data) if code == 0 else None
         text = _summary(plan, facts, trainer) if clock.timer is not None else ""
         return Outcome(facts, text, code, error)
 
@@ -176,6 +178,8 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
     summary.rows.insert(0, ("seconds", f"{facts['seconds']:.3g} with loading{rate}"))
     folder = None if facts["folder"] is None else Path(facts["folder"])
     summary.rows += reports_of(trainer, folder)
+    if facts["sample"] is not None:
+        summary.rows.append(("sample", facts["sample"]))
     if facts["data_is_sample"]:
         summary.rows.append(("data", "a sample only; `gradbook data` says how to get all"))
     elif isinstance(facts["data_source"], str | Path):

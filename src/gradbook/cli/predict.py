@@ -1,8 +1,9 @@
-"""`gradbook predict`: classify images with a trained model."""
+"""`gradbook predict`: classify images, or continue texts, with a trained model."""
 
 from typing import Any
 
-from gradbook.cli.options import Parser
+from gradbook.cli.language import LENGTH, continues_texts
+from gradbook.cli.options import Parser, add_number
 from gradbook.cli.report import Outcome
 from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
@@ -14,14 +15,22 @@ NUM_BEST = 3
 
 
 def run(arguments: list[str]) -> Outcome:
-    """Classifies each image; one that cannot be read does not keep the others from it."""
-    parser = Parser("predict", "Classifies images with a trained model.")
+    """Classifies each image; one that cannot be read does not keep the others from it.
+
+    With a language model, continues each text.
+    """
+    parser = Parser("predict", "Classifies images, or continues texts, with a trained model.")
     add_run_options(parser)
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="a PNG or JPEG file")
+    told = "a PNG or JPEG file; for a language model, the beginning of a text"
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help=told)
     told = "invert the images, for dark figures on a bright background"
     parser.add_argument("--invert", action="store_true", help=told)
+    told = "the characters, or other tokens, to add to a text"
+    add_number(parser, "--length", int, told, default=LENGTH)
     asked = parser.read_all(arguments)
     restored = restore(asked)
+    if continues_texts(restored.model, restored.data):
+        return _continued(restored, asked.images, asked.length)
     results = classify(restored, asked.images, asked.invert)
     errors = [result["error"] for result in results if "error" in result]
     facts = {**checkpoint_facts(restored), "images": results}
@@ -30,6 +39,16 @@ def run(arguments: list[str]) -> Outcome:
     if lines:
         lines = [checkpoint_text(restored.run, restored.checkpoint.stem), "", *lines]
     return Outcome(facts, "\n".join(lines), error=error)
+
+
+def _continued(restored: Restored, beginnings: list[str], length: int) -> Outcome:
+    """Each text with what the language model adds to it."""
+    model, vocab = restored.model, restored.data.vocab
+    texts = [model.predict(beginning, length, vocab) for beginning in beginnings]
+    told = [{"beginning": a, "text": b} for a, b in zip(beginnings, texts, strict=True)]
+    head = checkpoint_text(restored.run, restored.checkpoint.stem)
+    facts = {**checkpoint_facts(restored), "texts": told}
+    return Outcome(facts, "\n".join([head, "", *texts]))
 
 
 def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[str, Any]]:

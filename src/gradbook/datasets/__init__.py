@@ -1,11 +1,12 @@
-"""Data sets: made (synthetic, toy), found or fetched (Fashion-MNIST), or read from a table."""
+"""Data sets: made (synthetic, toy), found or fetched (images, texts), or read from a table."""
 
 from typing import TYPE_CHECKING
 
 from gradbook import registry
 from gradbook.datasets.archives import extract
 from gradbook.datasets.fashion_mnist import locate, text_labels
-from gradbook.datasets.files import DATA_HUB, DATA_URL, download, download_extract
+from gradbook.datasets.files import download, download_extract
+from gradbook.datasets.hub import DATA_HUB, DATA_URL
 from gradbook.datasets.idx import read_idx, write_idx
 from gradbook.datasets.synthetic import synthetic_data
 from gradbook.datasets.tabular import TabularEncoder
@@ -15,6 +16,7 @@ from gradbook.lazy import lazy_names, listing
 if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.fashion_mnist import FashionMNIST as FashionMNIST
     from gradbook.datasets.synthetic import SyntheticRegressionData as SyntheticRegressionData
+    from gradbook.datasets.text import TimeMachine as TimeMachine
     from gradbook.datasets.toy import Blobs as Blobs
     from gradbook.datasets.toy import Circles as Circles
     from gradbook.datasets.toy import Moons as Moons

@@ -10,6 +10,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.models.linear_regression import LinearRegressionScratch as LinearRegressionScratch
     from gradbook.models.mlp import MLP as MLP
     from gradbook.models.mlp import MLPScratch as MLPScratch
+    from gradbook.models.recurrent import RecurrentLM as RecurrentLM
     from gradbook.models.softmax_regression import SoftmaxRegression as SoftmaxRegression
     from gradbook.models.softmax_regression import (
         SoftmaxRegressionScratch as SoftmaxRegressionScratch,
