@@ -89,8 +89,14 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from IPython import display
     from PIL import Image
 
+    from gradbook.book.adversarial import *
     from gradbook.book.classic import *
     from gradbook.book.figures import *
+    from gradbook.book.gaussian_processes import *
+    from gradbook.book.hyperparameter_search import *
+    from gradbook.book.optimization import *
+    from gradbook.book.performance import *
+    from gradbook.book.reinforcement import *
     from gradbook.datasets import (
         DATA_HUB,
         DATA_URL,
@@ -111,7 +117,7 @@ _MODULES = {
     "Image": "PIL.Image",
     "display": "IPython.display",
     "pd": "pandas",
-    "plt": "matplotlib.pyplot",
+    "plt": "gradbook.book.pyplot",
 }
 _HOMES = {
     "gradbook.book.classic": (

@@ -117,10 +117,6 @@ show_heatmaps AttentionDecoder masked_softmax DotProductAttention AdditiveAttent
 MultiHeadAttention PositionalEncoding
 PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder
 
-annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
-
-Benchmark split_batch
-
 train_batch_ch13 train_ch13
 box_corner_to_center box_center_to_corner bbox_to_rect multibox_prior show_bboxes
 box_iou assign_anchor_to_bbox offset_boxes multibox_target offset_inverse nms
@@ -140,14 +136,6 @@ get_tokens_and_segments BERTEncoder MaskLM NextSentencePred BERTModel load_data_
 read_imdb load_data_imdb predict_sentiment
 read_snli SNLIDataset load_data_snli predict_snli
 
-rbfkernel
-
-HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner
-hpo_objective_lenet SuccessiveHalvingScheduler
-
-update_D update_G
-
-frozen_lake make_env show_value_function_progress show_Q_function_progress
 """
 
 #: Where each name of the later chapters lives.
