@@ -34,7 +34,7 @@ def update_D(
         fake_X = net_G(Z)
     real_Y, fake_Y = net_D(X), net_D(fake_X)
     value = (loss(real_Y, torch.ones_like(real_Y)) + loss(fake_Y, torch.zeros_like(fake_Y))) / 2
-    value.backward()
+    value.backward()  # type: ignore[no-untyped-call]
     trainer_D.step()
     return value
 
@@ -62,6 +62,6 @@ def update_G(
     trainer_G.zero_grad()
     fake_Y = net_D(net_G(Z))
     value = loss(fake_Y, torch.ones_like(fake_Y))
-    value.backward()
+    value.backward()  # type: ignore[no-untyped-call]
     trainer_G.step()
     return value

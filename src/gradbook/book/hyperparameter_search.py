@@ -72,6 +72,9 @@ class RandomSearcher(HPOSearcher):
         initial_config: What is proposed first; None draws that too.
     """
 
+    config_space: dict[str, Any]
+    initial_config: Config | None
+
     def __init__(self, config_space: dict[str, Any], initial_config: Config | None = None) -> None:
         self.save_hyperparameters()
         for name, domain in config_space.items():
@@ -114,13 +117,14 @@ class BasicScheduler(HPOScheduler):
         searcher: Proposes the configurations.
     """
 
+    searcher: HPOSearcher
+
     def __init__(self, searcher: HPOSearcher) -> None:
         self.save_hyperparameters()
 
     def suggest(self) -> Config:
         """The searcher's next proposal."""
-        config: Config = self.searcher.sample_configuration()
-        return config
+        return self.searcher.sample_configuration()
 
     def update(self, config: Config, error: float, info: Any = None) -> None:
         """Tells the searcher."""
@@ -148,6 +152,12 @@ class SuccessiveHalvingScheduler(HPOScheduler):
             error).
         all_observed_error_at_rungs: The same of all rounds.
     """
+
+    searcher: HPOSearcher
+    eta: int
+    r_min: int
+    r_max: int
+    prefact: int
 
     def __init__(
         self, searcher: HPOSearcher, eta: int, r_min: int, r_max: int, prefact: int = 1
@@ -224,6 +234,9 @@ class HPOTuner(HyperParameters):
         current_runtime: The seconds of all trials.
         records: For each trial a dictionary with its "config", "error" and "runtime".
     """
+
+    scheduler: HPOScheduler
+    objective: Callable[..., Any]
 
     def __init__(self, scheduler: HPOScheduler, objective: Callable[..., Any]) -> None:
         self.save_hyperparameters()

@@ -1,6 +1,6 @@
 """What the chapter on optimization algorithms draws and trains with. Book: 12."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,19 +8,18 @@ from torch import nn
 
 from gradbook.book.classic import evaluate_loss, linreg, load_array, squared_loss
 from gradbook.book.figures import set_figsize
-from gradbook.checks import at_rest, check_whole_number
+from gradbook.checks import check_whole_number
 from gradbook.datasets import download
 from gradbook.timing import Timer
 
 if TYPE_CHECKING:
     from gradbook.data import TensorLoader
-    from gradbook.display.animator import Animator
 
 #: After so many examples a training of this chapter adds a point to its curve.
 _EXAMPLES_A_POINT = 200
 
 
-def annotate(text: str, xy: Sequence[float], xytext: Sequence[float]) -> None:
+def annotate(text: str, xy: tuple[float, float], xytext: tuple[float, float]) -> None:
     """Writes text into the current axes, with an arrow to a point. Book: 12.1.2.
 
     Args:
@@ -30,7 +29,7 @@ def annotate(text: str, xy: Sequence[float], xytext: Sequence[float]) -> None:
     """
     from matplotlib import pyplot as plt
 
-    plt.gca().annotate(text, xy=tuple(xy), xytext=tuple(xytext), arrowprops={"arrowstyle": "->"})
+    plt.gca().annotate(text, xy=xy, xytext=xytext, arrowprops={"arrowstyle": "->"})
 
 
 def train_2d(
@@ -131,10 +130,10 @@ def train_ch11(
         return linreg(X, w, b)
 
     def step(X: torch.Tensor, y: torch.Tensor) -> None:
-        squared_loss(net(X), y).mean().backward()
+        squared_loss(net(X), y).mean().backward()  # type: ignore[no-untyped-call]
         trainer_fn([w, b], states, hyperparams)
 
-    return _train(net, step, squared_loss, data_iter, num_epochs)
+    return _train(net, step, data_iter, num_epochs)
 
 
 def train_concise_ch11(
@@ -154,10 +153,9 @@ def train_concise_ch11(
         data_iter: Batches (X, y), with a length.
         num_epochs: Passes over the data.
     """
-    net = nn.Sequential(nn.LazyLinear(1))
-    with at_rest(net):
-        net(next(iter(data_iter))[0])
-    nn.init.normal_(net[0].weight, std=0.01)
+    X, _ = next(iter(data_iter))
+    net = nn.Linear(X.shape[1], 1)
+    nn.init.normal_(net.weight, std=0.01)
     optimizer, loss = trainer_fn(net.parameters(), **hyperparams), nn.MSELoss()
 
     def step(X: torch.Tensor, y: torch.Tensor) -> None:
@@ -166,13 +164,12 @@ def train_concise_ch11(
         loss(y_hat, y.reshape(y_hat.shape)).backward()
         optimizer.step()
 
-    _train(net, step, squared_loss, data_iter, num_epochs)
+    _train(net, step, data_iter, num_epochs)
 
 
 def _train(
     net: Callable[..., Any],
     step: Callable[[torch.Tensor, torch.Tensor], None],
-    loss: Callable[..., torch.Tensor],
     data_iter: Any,
     num_epochs: int,
 ) -> tuple[list[float], list[float]]:
@@ -186,7 +183,7 @@ def _train(
         step(X, y)
         if done // _EXAMPLES_A_POINT > drawn // _EXAMPLES_A_POINT or epochs == num_epochs:
             timer.stop()  # what follows is no part of the training
-            animator.add(epochs, evaluate_loss(net, _whole(data_iter), loss))
+            animator.add(epochs, evaluate_loss(net, _whole(data_iter), squared_loss))
             drawn = done
             timer.start()
     print(f"loss: {animator.Y[0][-1]:.3f}, {timer.sum() / num_epochs:.3f} sec/epoch")

@@ -30,7 +30,8 @@ class _OldCalls:
     """
 
     def __init__(self, env: Any, seed: int) -> None:
-        self._env, self._seed = env, seed
+        self._env = env
+        self._seed: int | None = seed
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # as while it is copied, before it has an environment
@@ -78,7 +79,8 @@ def frozen_lake(seed: int) -> dict[str, Any]:
 
     Returns:
         A dictionary with the keys
-            desc: the lake, an array (4, 4) of b"S" (start), b"F" (frozen), b"H" (hole), b"G" (goal);
+            desc: the lake, an array (4, 4) of b"S" for the start, b"F" for frozen, b"H" for a hole
+                and b"G" for the goal;
             num_states, num_actions: 16 and 4;
             mdp: for each (state, action) the list of what may follow, in tuples of
                 (probability, next state, reward, whether the episode ends there);
@@ -152,7 +154,7 @@ def _show(env_desc: Any, V: Any, pi: Any, shown: Sequence[int]) -> None:
             f"{lake.size} fields, but they have {V.shape} and {pi.shape}."
         )
     num_rows = math.ceil(len(shown) / _COLUMNS)
-    fig, grid = plt.subplots(
+    _, grid = plt.subplots(
         num_rows, _COLUMNS, figsize=(15, 3.75 * num_rows), squeeze=False, layout="tight"
     )
     for ax in grid.flat[len(shown) :]:

@@ -64,6 +64,26 @@ STAND_INS: dict[str, StandIn] = {
         "write_wikitext",
         "three novels by Jane Austen, about an eighth as long as WikiText-2",
     ),
+    "airfoil": StandIn(
+        "gradbook.datasets.airfoil",
+        "write_airfoil",
+        "1,503 made-up measurements, by formula from the same quantities",
+    ),
+    "kaggle_house_train": StandIn(
+        "gradbook.datasets.house_prices",
+        "write_train",
+        "1,460 made-up houses in the same columns",
+    ),
+    "kaggle_house_test": StandIn(
+        "gradbook.datasets.house_prices",
+        "write_test",
+        "1,459 made-up houses in the same columns",
+    ),
+    "pokemon": StandIn(
+        "gradbook.datasets.creatures",
+        "write_creatures",
+        "1,024 drawn pictures of 128 made-up creatures",
+    ),
 }
 
 #: Of which stand-ins the user was told already.
