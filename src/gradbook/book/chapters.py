@@ -102,9 +102,6 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
 
 #: Names that are still to come; their module, or their place in it, is not written yet.
 _TO_COME = """
-corr2d init_cnn LeNet
-Residual ResNeXtBlock resnet18
-
 TimeMachine Vocab tokenize
 RNNScratch RNNLMScratch RNN RNNLM
 
@@ -122,9 +119,6 @@ annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
 Benchmark split_batch
 
 train_batch_ch13 train_ch13
-box_corner_to_center box_center_to_corner bbox_to_rect multibox_prior show_bboxes
-box_iou assign_anchor_to_bbox offset_boxes multibox_target offset_inverse nms
-multibox_detection
 
 read_data_bananas BananasDataset load_data_bananas
 read_voc_images VOC_COLORMAP VOC_CLASSES voc_colormap2label voc_label_indices
