@@ -176,9 +176,9 @@ def test_resnet18_has_seen_nothing_when_it_is_made():
 @pytest.mark.slow
 def test_lenet_learns_clothes_from_a_small_sample():
     folder = fashion_mnist.SAMPLE_FOLDER
-    X = read_idx(folder / "train-images-idx3-ubyte.gz", num_dims=3)[:1500, None] / 255
-    y = read_idx(folder / "train-labels-idx1-ubyte.gz", num_dims=1)[:1500].long()
-    trainer = Trainer(max_epochs=12)
-    data = GivenData((X[:1200], y[:1200]), (X[1200:], y[1200:]), batch_size=16)
-    trainer.fit(LeNet(lr=0.8), data)
-    assert trainer.history[-1]["val_acc"] > 0.55
+    X = read_idx(folder / "train-images-idx3-ubyte.gz", num_dims=3)[:600, None] / 255
+    y = read_idx(folder / "train-labels-idx1-ubyte.gz", num_dims=1)[:600].long()
+    data = GivenData((X[:480], y[:480]), (X[480:], y[480:]), batch_size=16)
+    trainer = Trainer(max_epochs=6, optimizer="adam")
+    trainer.fit(LeNet(lr=0.005), data)
+    assert trainer.history[-1]["val_acc"] > 0.4

@@ -118,13 +118,6 @@ annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
 
 Benchmark split_batch
 
-train_batch_ch13 train_ch13
-
-read_data_bananas BananasDataset load_data_bananas
-read_voc_images VOC_COLORMAP VOC_CLASSES voc_colormap2label voc_label_indices
-voc_rand_crop VOCSegDataset load_data_voc
-
-read_csv_labels copyfile reorg_train_valid reorg_test
 
 read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify
 load_data_ptb TokenEmbedding
@@ -180,7 +173,7 @@ _ANSWERS = {
     'Write `d2l.plot(x, y, yscale="log")`': "semilogy",
     "Write `d2l.show_images(images, num_rows, num_cols)`": "show_fashion_mnist",
     "You can define it in your own code, as that edition does": "data_iter FlattenLayer",
-    "Chapter 14 has load_data_bananas, not carried yet": "load_data_pikachu",
+    "Write `d2l.load_data_bananas(batch_size)`": "load_data_pikachu",
 }
 #: What the book's earlier editions had: the names, and what to do now.
 EARLIER = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}
