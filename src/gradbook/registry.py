@@ -65,6 +65,9 @@ MODELS = {
     "mlp": Entry(
         "gradbook.models.mlp", "MLP", "multilayer perceptron with PyTorch's layers (book 5.2)"
     ),
+    "lenet": Entry(
+        "gradbook.models.convolutional", "LeNet", "convolutional network, LeNet-5 (book 7.6)"
+    ),
 }
 
 #: The finished data sets.

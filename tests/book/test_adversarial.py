@@ -62,8 +62,8 @@ def test_the_gan_of_the_book_learns_the_mean_and_the_covariance_of_its_data():
     net_D, net_G = nets()
     for param in (*net_D.parameters(), *net_G.parameters()):
         nn.init.normal_(param, 0, 0.02)
-    trainer_D = torch.optim.Adam(net_D.parameters(), lr=0.05)
-    trainer_G = torch.optim.Adam(net_G.parameters(), lr=0.005)
+    trainer_D = torch.optim.Adam(net_D.parameters(), lr=0.05, fused=True)
+    trainer_G = torch.optim.Adam(net_G.parameters(), lr=0.005, fused=True)
     loss = nn.BCEWithLogitsLoss(reduction="sum")
     for _ in range(20):
         for X in data.split(8):
