@@ -6,6 +6,7 @@ Matplotlib stays as it is.
 """
 
 import sys
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +32,9 @@ class _Pyplot(ModuleType):
 
     def __dir__(self) -> list[str]:
         return dir(pyplot)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return import_module, (self.__name__,)
 
 
 sys.modules[__name__].__class__ = _Pyplot
