@@ -89,8 +89,17 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from IPython import display
     from PIL import Image
 
+    from gradbook.book.adversarial import *
+    from gradbook.book.boxes import *
     from gradbook.book.classic import *
     from gradbook.book.figures import *
+    from gradbook.book.gaussian_processes import *
+    from gradbook.book.hyperparameter_search import *
+    from gradbook.book.image_training import train_batch_ch13, train_ch13
+    from gradbook.book.kaggle import copyfile, read_csv_labels, reorg_test, reorg_train_valid
+    from gradbook.book.optimization import *
+    from gradbook.book.performance import *
+    from gradbook.book.reinforcement import *
     from gradbook.datasets import (
         DATA_HUB,
         DATA_URL,
@@ -102,9 +111,21 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         extract,
         synthetic_data,
     )
+    from gradbook.datasets.bananas import BananasDataset, load_data_bananas, read_data_bananas
     from gradbook.datasets.text import Vocab, tokenize
+    from gradbook.datasets.voc import (
+        VOC_CLASSES,
+        VOC_COLORMAP,
+        VOCSegDataset,
+        load_data_voc,
+        read_voc_images,
+        voc_colormap2label,
+        voc_label_indices,
+        voc_rand_crop,
+    )
     from gradbook.display.animator import Animator
     from gradbook.models import *
+    from gradbook.models.convolutional import Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
     from gradbook.models.recurrent import GRU, RNN, RNNLM, RNNLMScratch, RNNScratch
 
 #: Where the names live that are looked up when they are first used: a module, or names in it. The
@@ -114,7 +135,7 @@ _MODULES = {
     "Image": "PIL.Image",
     "display": "IPython.display",
     "pd": "pandas",
-    "plt": "matplotlib.pyplot",
+    "plt": "gradbook.book.pyplot",
 }
 _HOMES = {
     "gradbook.book.classic": (

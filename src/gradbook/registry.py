@@ -70,6 +70,9 @@ MODELS = {
         "RecurrentLM",
         "recurrent language model: RNN, GRU or LSTM (book 9.6, 10.1 to 10.3)",
     ),
+    "lenet": Entry(
+        "gradbook.models.convolutional", "LeNet", "convolutional network, LeNet-5 (book 7.6)"
+    ),
 }
 
 #: The finished data sets.

@@ -102,9 +102,6 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
 
 #: Names that are still to come; their module, or their place in it, is not written yet.
 _TO_COME = """
-corr2d init_cnn LeNet
-Residual ResNeXtBlock resnet18
-
 MTFraEng show_list_len_pair_hist
 Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu
 read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
@@ -114,21 +111,6 @@ show_heatmaps AttentionDecoder masked_softmax DotProductAttention AdditiveAttent
 MultiHeadAttention PositionalEncoding
 PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder
 
-annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
-
-Benchmark split_batch
-
-train_batch_ch13 train_ch13
-box_corner_to_center box_center_to_corner bbox_to_rect multibox_prior show_bboxes
-box_iou assign_anchor_to_bbox offset_boxes multibox_target offset_inverse nms
-multibox_detection
-
-read_data_bananas BananasDataset load_data_bananas
-read_voc_images VOC_COLORMAP VOC_CLASSES voc_colormap2label voc_label_indices
-voc_rand_crop VOCSegDataset load_data_voc
-
-read_csv_labels copyfile reorg_train_valid reorg_test
-
 read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify
 load_data_ptb TokenEmbedding
 
@@ -136,15 +118,6 @@ get_tokens_and_segments BERTEncoder MaskLM NextSentencePred BERTModel load_data_
 
 read_imdb load_data_imdb predict_sentiment
 read_snli SNLIDataset load_data_snli predict_snli
-
-rbfkernel
-
-HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner
-hpo_objective_lenet SuccessiveHalvingScheduler
-
-update_D update_G
-
-frozen_lake make_env show_value_function_progress show_Q_function_progress
 """
 
 #: Where each name of the later chapters lives.
@@ -186,7 +159,7 @@ _ANSWERS = {
     'Write `d2l.plot(x, y, yscale="log")`': "semilogy",
     "Write `d2l.show_images(images, num_rows, num_cols)`": "show_fashion_mnist",
     "You can define it in your own code, as that edition does": "data_iter FlattenLayer",
-    "Chapter 14 has load_data_bananas, not carried yet": "load_data_pikachu",
+    "Write `d2l.load_data_bananas(batch_size)`": "load_data_pikachu",
 }
 #: What the book's earlier editions had: the names, and what to do now.
 EARLIER = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}

@@ -149,11 +149,11 @@ def accuracy(y_hat: torch.Tensor, y: torch.Tensor) -> float:
     """The number of right predictions, as a float.
 
     Args:
-        y_hat: Scores (n, num_classes), of which the largest is the prediction; or the predicted
-            labels (n,).
-        y: Labels (n,).
+        y_hat: Scores (n, num_classes) or (n, num_classes, ...), of which the largest is the
+            prediction; or the predicted labels (n,).
+        y: Labels (n,) or (n, ...).
     """
-    return float(_num_correct(y_hat, y))
+    return float(accuracy_sum(y_hat, y))
 
 
 def evaluate_loss(
@@ -199,7 +199,7 @@ def evaluate_accuracy_gpu(
         for X, y in data_iter:
             X = [x.to(device) for x in X] if isinstance(X, list | tuple) else X.to(device)
             y = y.to(device)
-            num_correct += _num_correct(net(X), y)  # read once, at the end
+            num_correct += accuracy_sum(net(X), y)  # read once, at the end
             count += y.numel()
     _check_any(count)
     return num_correct.item() / count
@@ -258,7 +258,7 @@ def train_ch6(
             value.backward()
             optimizer.step()
             with torch.no_grad():
-                sums += torch.stack([value * len(y), _num_correct(y_hat, y).to(value.dtype)])
+                sums += torch.stack([value * len(y), accuracy_sum(y_hat, y).to(value.dtype)])
             count += len(y)
             timer.stop()
             if (i + 1) % max(num_batches // 5, 1) == 0 or i == num_batches - 1:
@@ -303,10 +303,16 @@ def check_shape(a: Any, shape: Sequence[int]) -> None:
         raise ShapeError(f"The shape must be {tuple(shape)}, but it is {tuple(a.shape)}.")
 
 
-def _num_correct(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    if y_hat.dim() > 1 and y_hat.shape[-1] > 1:
-        check_labels(y_hat, y)
-        y_hat = y_hat.argmax(dim=-1)
+def accuracy_sum(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The number of right predictions as an integer tensor, which stays on its device.
+
+    Args:
+        y_hat: Scores (B, num_classes, ...), or the predicted labels.
+        y: Labels (B, ...).
+    """
+    if y_hat.dim() > 1 and y_hat.shape[1] > 1:
+        check_labels(y_hat.movedim(1, -1), y)
+        y_hat = y_hat.argmax(dim=1)
     return (y_hat.reshape(-1).to(y.dtype) == y.reshape(-1)).sum()
 
 

@@ -64,6 +64,54 @@ STAND_INS: dict[str, StandIn] = {
         "write_wikitext",
         "three novels by Jane Austen, about an eighth as long as WikiText-2",
     ),
+    "airfoil": StandIn(
+        "gradbook.datasets.airfoil",
+        "write_airfoil",
+        "1,503 made-up measurements, by formula from the same quantities",
+    ),
+    "kaggle_house_train": StandIn(
+        "gradbook.datasets.house_prices",
+        "write_train",
+        "1,460 made-up houses in the same columns",
+    ),
+    "kaggle_house_test": StandIn(
+        "gradbook.datasets.house_prices",
+        "write_test",
+        "1,459 made-up houses in the same columns",
+    ),
+    "pokemon": StandIn(
+        "gradbook.datasets.creatures",
+        "write_creatures",
+        "1,024 drawn pictures of 128 made-up creatures",
+    ),
+    "banana-detection": StandIn(
+        "gradbook.datasets.drawn_images",
+        "write_banana_detection",
+        "drawings of yellow crescents, 256 for training and 64 for validation instead of 1,000 "
+        "and 100 photographs",
+    ),
+    "cifar10_tiny": StandIn(
+        "gradbook.datasets.drawn_images",
+        "write_cifar10_tiny",
+        "1,000 drawings of ten shapes for training and 5 for testing instead of photographs",
+    ),
+    "dog_tiny": StandIn(
+        "gradbook.datasets.drawn_images",
+        "write_dog_tiny",
+        "drawings of 120 kinds of dogs, 600 for training and 10 for testing instead of photographs",
+    ),
+    "hotdog": StandIn(
+        "gradbook.datasets.drawn_images",
+        "write_hotdog",
+        "320 drawings for training and 128 for testing, half of them hot dogs, instead of 2,000 "
+        "and 800 photographs",
+    ),
+    "voc2012": StandIn(
+        "gradbook.datasets.drawn_images",
+        "write_voc2012",
+        "drawings with objects of seven classes, 144 for training and 72 for validation instead "
+        "of 1,464 and 1,449 photographs with 20 classes",
+    ),
 }
 
 #: Of which stand-ins the user was told already.

@@ -6,6 +6,7 @@ from gradbook import registry
 from gradbook.lazy import lazy_names, listing
 
 if TYPE_CHECKING:  # what type checkers and editors see
+    from gradbook.models.convolutional import LeNet as LeNet
     from gradbook.models.linear_regression import LinearRegression as LinearRegression
     from gradbook.models.linear_regression import LinearRegressionScratch as LinearRegressionScratch
     from gradbook.models.mlp import MLP as MLP
