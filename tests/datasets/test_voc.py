@@ -98,5 +98,5 @@ def test_minibatches_are_full(monkeypatch):
 def test_a_folder_without_the_data_set_is_named(folder, voc_dir):
     with pytest.raises(DataError, match="does not hold Pascal VOC2012"):
         voc.read_voc_images(folder / "elsewhere")
-    with pytest.raises(DataError, match="No image in .* is as large as 50 x 50"):
+    with pytest.raises(DataError, match=r"No image in .* is as large as 50 x 50"):
         voc.VOCSegDataset(True, (50, 50), voc_dir)

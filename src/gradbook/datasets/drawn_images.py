@@ -176,7 +176,8 @@ def _between(length: int) -> Array:
 
 def _encoded(image: Any, kind: str) -> bytes:
     file = io.BytesIO()
-    image.save(file, format=kind)
+    # Compressing took most of the time that it takes to make an archive.
+    image.save(file, format=kind, **({"compress_level": 1} if kind == "png" else {}))
     return file.getvalue()
 
 
