@@ -1,13 +1,14 @@
-"""What section 4.2 of the book uses of torchvision, for machines without torchvision.
+"""What the book uses of torchvision, but for its models, for machines without torchvision.
 
 `datasets.FashionMNIST` and `transforms.Compose`, `Resize` and `ToTensor`, with torchvision's
-signatures, results and layout of files. `gradbook_standin` says when they are given out.
+signatures, results and layout of files; `torchvision_parts` has what chapter 14 adds.
+`gradbook_standin` says when they are given out.
 
-Book: 4.2.1 (sec_fashion_mnist).
+Book: 4.2.1 (sec_fashion_mnist), chapter 14.
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 import gradbook_standin
+from gradbook import torchvision_parts as parts
 from gradbook.checks import check_whole_number
 from gradbook.datasets import FashionMNIST as Images
 from gradbook.datasets import text_labels
@@ -25,8 +27,9 @@ from gradbook.errors import ConfigError, GradbookWarning
 
 _ADVICE = (
     "torchvision is not installed; this is gradbook's stand-in for it, which has only what "
-    "section 4.2 of the book uses: datasets.FashionMNIST and transforms.Compose, Resize and "
-    "ToTensor. For the real one: pip install torchvision, from the same index as torch."
+    "section 4.2 and chapter 14 of the book use: datasets.FashionMNIST and ImageFolder, "
+    "io.read_image, and the transforms of those sections, but no models. For the real one: "
+    "pip install torchvision, from the same index as torch."
 )
 
 
@@ -167,7 +170,8 @@ def spec(name: str) -> ModuleSpec:
     if name == "torchvision":
         # Before the module is handed out: giving a warning may import other modules.
         warnings.warn(_ADVICE, GradbookWarning, stacklevel=3)
-    return ModuleSpec(name, _Loader, origin=__file__, is_package=name == "torchvision")  # type: ignore[arg-type]
+    is_package = any(other.startswith(f"{name}.") for other in _MODULES)
+    return ModuleSpec(name, _Loader, origin=__file__, is_package=is_package)  # type: ignore[arg-type]
 
 
 def _module(name: str, doc: str, **parts: Any) -> ModuleType:
@@ -176,9 +180,32 @@ def _module(name: str, doc: str, **parts: Any) -> ModuleType:
     return module
 
 
-_datasets = _module("torchvision.datasets", _ADVICE, FashionMNIST=FashionMNIST)
-_transforms = _module(
-    "torchvision.transforms", _ADVICE, Compose=Compose, Resize=Resize, ToTensor=ToTensor
-)
-_torchvision = _module("torchvision", _ADVICE, datasets=_datasets, transforms=_transforms)
-_MODULES = {module.__name__: module for module in (_torchvision, _datasets, _transforms)}
+def _parts() -> Iterator[ModuleType]:
+    """The modules, each with its parts in it."""
+    functional = _module("torchvision.transforms.functional", _ADVICE, crop=parts.crop)
+    transforms = _module(
+        "torchvision.transforms",
+        _ADVICE,
+        functional=functional,
+        Compose=Compose,
+        Resize=Resize,
+        ToTensor=ToTensor,
+        **{
+            name: getattr(parts, name)
+            for name in (
+                *("Normalize", "RandomHorizontalFlip", "RandomVerticalFlip", "CenterCrop"),
+                *("RandomCrop", "RandomResizedCrop", "ColorJitter"),
+            )
+        },
+    )
+    reading = {"ImageReadMode": parts.ImageReadMode, "read_image": parts.read_image}
+    image = _module("torchvision.io.image", _ADVICE, **reading)
+    io = _module("torchvision.io", _ADVICE, image=image, **reading)
+    datasets = _module(
+        "torchvision.datasets", _ADVICE, FashionMNIST=FashionMNIST, ImageFolder=parts.ImageFolder
+    )
+    yield from (functional, transforms, image, io, datasets)
+    yield _module("torchvision", _ADVICE, datasets=datasets, transforms=transforms, io=io)
+
+
+_MODULES = {module.__name__: module for module in _parts()}

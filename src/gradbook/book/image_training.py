@@ -50,11 +50,11 @@ def train_batch_ch13(
     trainer.zero_grad()
     y_hat = net(X)
     value = loss(y_hat, y)
-    value.sum().backward()
+    value.sum().backward()  # type: ignore[no-untyped-call]
     trainer.step()
     with torch.no_grad():
         total = value * len(y) if value.dim() == 0 else value.sum()
-        return total.detach(), accuracy_sum(y_hat, y)
+        return total, accuracy_sum(y_hat, y)
 
 
 def train_ch13(
@@ -89,7 +89,7 @@ def train_ch13(
         raise DataError("The data set is empty: it has no batch.")
     from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
 
-    devices = list(try_all_gpus() if devices is None else devices)
+    devices = [torch.device(device) for device in devices or try_all_gpus()]
     net = net.to(devices[0])
     parallel: nn.Module = nn.DataParallel(net, devices) if len(devices) > 1 else net
     animator = Animator(

@@ -32,7 +32,7 @@ def read_csv_labels(fname: StrPath) -> dict[str, str]:
     for row in rows:
         if len(row) != 2:
             raise DataError(f"{fname} must have a name and a label in each row, not {row!r}.")
-    return {name: label for name, label in rows}
+    return dict(rows)
 
 
 def copyfile(filename: StrPath, target_dir: StrPath) -> None:

@@ -29,9 +29,8 @@ def read_image(path: str | os.PathLike[str], is_rgb: bool = False) -> torch.Tens
     path = Path(path)
     try:
         with Image.open(path) as image:
-            if is_rgb or image.mode not in ("L", "LA", "RGBA"):  # such as a palette
-                image = image.convert("RGB")
-            pixels = np.array(image)
+            is_kept = image.mode in ("L", "LA", "RGBA") and not is_rgb
+            pixels = np.array(image if is_kept else image.convert("RGB"))  # such as a palette
     except UnidentifiedImageError as error:
         raise CorruptFileError(f"{path} is no image, or one that Pillow cannot read.") from error
     except FileNotFoundError as error:

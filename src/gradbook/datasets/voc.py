@@ -107,8 +107,8 @@ def voc_label_indices(colormap: torch.Tensor, colormap2label: torch.Tensor) -> t
 
 def _number(colors: torch.Tensor) -> torch.Tensor:
     """Colours (3, ...) as numbers."""
-    red, green, blue = colors.long()
-    return (red * 256 + green) * 256 + blue
+    colors = colors.long()
+    return (colors[0] * 256 + colors[1]) * 256 + colors[2]
 
 
 def voc_rand_crop(
