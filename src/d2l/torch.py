@@ -91,6 +91,12 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
 
     from gradbook.book.classic import *
     from gradbook.book.figures import *
+    from gradbook.book.translation import (
+        MaskedSoftmaxCELoss,
+        predict_seq2seq,
+        sequence_mask,
+        train_seq2seq,
+    )
     from gradbook.datasets import (
         DATA_HUB,
         DATA_URL,
@@ -102,6 +108,14 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         synthetic_data,
     )
     from gradbook.datasets.text import TimeMachine, Vocab, tokenize
+    from gradbook.datasets.translation import (
+        build_array_nmt,
+        load_data_nmt,
+        preprocess_nmt,
+        read_data_nmt,
+        tokenize_nmt,
+        truncate_pad,
+    )
     from gradbook.display.animator import Animator
     from gradbook.models import *
     from gradbook.models.attention import (

@@ -105,12 +105,6 @@ _TO_COME = """
 corr2d init_cnn LeNet
 Residual ResNeXtBlock resnet18
 
-MTFraEng show_list_len_pair_hist
-read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
-sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq
-
-show_heatmaps
-
 annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
 
 Benchmark split_batch
@@ -171,10 +165,10 @@ _ANSWERS = {
         "count_corpus SeqDataLoader seq_data_iter_random seq_data_iter_sequential "
         "seq_data_iter_consecutive"
     ),
-    _CLASS.format("11 (Attention Mechanisms and Transformers)"): (
-        "EncoderBlock DecoderBlock transpose_qkv transpose_output"
-    ),
-    "Chapter 10 has Seq2Seq, not carried yet": "train_s2s_ch9 predict_s2s_ch9",
+    "It is called `d2l.TransformerEncoderBlock` now": "EncoderBlock",
+    "You can define it in your own code, as chapter 11 does": "DecoderBlock",
+    "It is a method of `d2l.MultiHeadAttention` now": "transpose_qkv transpose_output",
+    "`d2l.train_seq2seq` and `d2l.predict_seq2seq` do the same": "train_s2s_ch9 predict_s2s_ch9",
     "Write `d2l.download(name)` for each of `d2l.DATA_HUB`": "download_all",
     "Write `os.makedirs(path, exist_ok=True)`": "mkdir_if_not_exist",
     'Write `d2l.plot(x, y, yscale="log")`': "semilogy",
