@@ -3,8 +3,8 @@ import zipfile
 import pytest
 import torch
 
-from gradbook.datasets import stand_ins
-from gradbook.datasets.sentences import write_fra_eng
+from gradbook.datasets import download, extract, files, hub, stand_ins
+from gradbook.datasets.sentences import _pairs, write_fra_eng
 from gradbook.datasets.text import Vocab
 from gradbook.datasets.translation import (
     MTFraEng,
@@ -120,6 +120,9 @@ def test_older_arrays_end_with_eos_before_the_padding():
     assert valid_len.tolist() == [2, 3]
 
 
+GRAMMAR = dict(_pairs())
+
+
 def text_of(path):
     with zipfile.ZipFile(path) as archive:
         return archive.read("fra-eng/fra.txt").decode()
@@ -156,9 +159,9 @@ def test_the_stand_in_holds_what_the_book_translates(folder):
         "My flower is white.\tMa fleur est blanche.",
     ],
 )
-def test_the_sentences_of_the_stand_in_are_right(pair, folder):
-    write_fra_eng(folder / "fra-eng.zip")
-    assert pair in text_of(folder / "fra-eng.zip").splitlines()
+def test_the_sentences_of_the_stand_in_are_right(pair):
+    en, fr = pair.split("\t")
+    assert GRAMMAR[en] == fr.replace("\u202f", " ")
 
 
 @pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
@@ -181,3 +184,31 @@ def test_the_older_functions_give_the_same_sentences(folder, monkeypatch):
     assert X_len.shape == Y_len.shape == (4,)
     assert src_vocab["<pad>"] != tgt_vocab["<eos>"]
     assert sum(len(batch[0]) for batch in loader) == 50
+
+
+@pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
+def test_the_book_s_cell_finds_the_stand_in_where_it_looks_for_the_true_sentences(folder):
+    url, checksum = hub.BOOKS_FILES["fra-eng"]
+    extract(download(url, folder / "data", checksum))
+    inner = folder / "data" / "fra-eng"
+    assert inner.is_symlink()
+    assert stand_ins.is_stand_in(inner.resolve())
+    assert len((inner / "fra.txt").read_text(encoding="utf-8").splitlines()) > 4000
+
+
+@pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
+def test_the_true_file_takes_the_place_of_the_link(folder, monkeypatch):
+    stand_in = download("fra-eng", folder / "data")
+    stand_ins.write_zip(folder / "data" / "fra-eng.zip", [("fra-eng/fra.txt", b"Go.\tVa !\n")])
+    monkeypatch.setattr(files, "DATA_HUB", {"fra-eng": (files.DATA_HUB["fra-eng"][0], None)})
+    true = download("fra-eng", folder / "data")
+    assert true != stand_in
+    extract(true)
+    assert (folder / "data" / "fra-eng" / "fra.txt").read_bytes() == b"Go.\tVa !\n"
+
+
+@pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
+def test_a_folder_that_is_there_already_is_left_as_it_is(folder):
+    (folder / "fra-eng").mkdir()
+    download("fra-eng", folder)
+    assert not (folder / "fra-eng").is_symlink()
