@@ -100,6 +100,12 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from gradbook.book.optimization import *
     from gradbook.book.performance import *
     from gradbook.book.reinforcement import *
+    from gradbook.book.translation import (
+        MaskedSoftmaxCELoss,
+        predict_seq2seq,
+        sequence_mask,
+        train_seq2seq,
+    )
     from gradbook.datasets import (
         DATA_HUB,
         DATA_URL,
@@ -113,6 +119,14 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     )
     from gradbook.datasets.bananas import BananasDataset, load_data_bananas, read_data_bananas
     from gradbook.datasets.text import Vocab, tokenize
+    from gradbook.datasets.translation import (
+        build_array_nmt,
+        load_data_nmt,
+        preprocess_nmt,
+        read_data_nmt,
+        tokenize_nmt,
+        truncate_pad,
+    )
     from gradbook.datasets.voc import (
         VOC_CLASSES,
         VOC_COLORMAP,
@@ -125,8 +139,31 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     )
     from gradbook.display.animator import Animator
     from gradbook.models import *
+    from gradbook.models.attention import (
+        AdditiveAttention,
+        DotProductAttention,
+        MultiHeadAttention,
+        PositionalEncoding,
+        masked_softmax,
+    )
     from gradbook.models.convolutional import Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
     from gradbook.models.recurrent import GRU, RNN, RNNLM, RNNLMScratch, RNNScratch
+    from gradbook.models.seq2seq import (
+        AttentionDecoder,
+        Decoder,
+        Encoder,
+        EncoderDecoder,
+        Seq2Seq,
+        Seq2SeqEncoder,
+        bleu,
+        init_seq2seq,
+    )
+    from gradbook.models.transformer import (
+        AddNorm,
+        PositionWiseFFN,
+        TransformerEncoder,
+        TransformerEncoderBlock,
+    )
 
 #: Where the names live that are looked up when they are first used: a module, or names in it. The
 #: finished models and data sets are those of `registry`, the later chapters' names those of

@@ -95,6 +95,13 @@ DATA = {
         "points near a known plane (book 3.3)",
         ("synthetic-regression-data",),
     ),
+    "fra-eng": Entry(
+        "gradbook.datasets.translation",
+        "MTFraEng",
+        "pairs of English and French sentences (book 10.5); also mt-fra-eng",
+        ("mt-fra-eng",),
+        defaults={"batch_size": 128},  # book 10.7
+    ),
     "moons": Entry("gradbook.datasets.toy", "Moons", "two half circles in the plane"),
     "circles": Entry("gradbook.datasets.toy", "Circles", "a circle within a circle"),
     "spirals": Entry("gradbook.datasets.toy", "Spirals", "arms that wind about a point"),

@@ -102,14 +102,6 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
 
 #: Names that are still to come; their module, or their place in it, is not written yet.
 _TO_COME = """
-MTFraEng show_list_len_pair_hist
-Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu
-read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
-sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq
-
-show_heatmaps AttentionDecoder masked_softmax DotProductAttention AdditiveAttention
-MultiHeadAttention PositionalEncoding
-PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder
 
 read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify
 load_data_ptb TokenEmbedding
@@ -150,10 +142,10 @@ _ANSWERS = {
         "count_corpus SeqDataLoader seq_data_iter_random seq_data_iter_sequential "
         "seq_data_iter_consecutive"
     ),
-    _CLASS.format("11 (Attention Mechanisms and Transformers)"): (
-        "EncoderBlock DecoderBlock transpose_qkv transpose_output"
-    ),
-    "Chapter 10 has Seq2Seq, not carried yet": "train_s2s_ch9 predict_s2s_ch9",
+    "It is called `d2l.TransformerEncoderBlock` now": "EncoderBlock",
+    "You can define it in your own code, as chapter 11 does": "DecoderBlock",
+    "It is a method of `d2l.MultiHeadAttention` now": "transpose_qkv transpose_output",
+    "`d2l.train_seq2seq` and `d2l.predict_seq2seq` do the same": "train_s2s_ch9 predict_s2s_ch9",
     "Write `d2l.download(name)` for each of `d2l.DATA_HUB`": "download_all",
     "Write `os.makedirs(path, exist_ok=True)`": "mkdir_if_not_exist",
     'Write `d2l.plot(x, y, yscale="log")`': "semilogy",

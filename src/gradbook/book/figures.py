@@ -1,4 +1,4 @@
-"""Figures for a notebook's cells: curves and images.
+"""Figures for a notebook's cells: curves, images and heatmaps.
 
 Matplotlib is loaded when the first figure is made. Book: 2.4 (sec_calculus), 3.2, 4.2.
 """
@@ -252,6 +252,93 @@ def show_images(
     for ax, title in zip(axes[: len(images)], titles, strict=False):
         ax.set_title(str(title))
     return axes
+
+
+def show_heatmaps(
+    matrices: Any,
+    xlabel: str,
+    ylabel: str,
+    titles: Sequence[Any] | None = None,
+    figsize: Sequence[float] = (2.5, 2.5),
+    cmap: str = "Reds",
+) -> None:
+    """Draws matrices, such as attention weights, in a grid, with one scale of colours for all.
+
+    Args:
+        matrices: A tensor or array (rows of the grid, columns of the grid, num_queries, num_keys).
+        xlabel: Name of the x axes, below the last row.
+        ylabel: Name of the y axes, beside the first column.
+        titles: A title for each column.
+        figsize: Width and height of the figure in inches.
+        cmap: Matplotlib's name of the colours.
+
+    Raises:
+        ConfigError: If `matrices` has another shape, or there are too few titles.
+
+    Book: 11.1.2.
+    """
+    import numpy as np
+    from matplotlib import pyplot as plt
+
+    values = np.asarray(_numbers(matrices))
+    if values.ndim != 4 or 0 in values.shape:
+        raise ConfigError(
+            f"matrices has the shape (rows, columns, num_queries, num_keys), but it is "
+            f"{tuple(values.shape)}. One matrix is `matrix.reshape(1, 1, *matrix.shape)`."
+        )
+    num_rows, num_cols = values.shape[:2]
+    titles = [] if titles is None else list(titles)
+    if titles and len(titles) < num_cols:
+        raise ConfigError(f"There are {len(titles)} titles for {num_cols} columns of matrices.")
+    use_svg_display()
+    fig, grid = plt.subplots(
+        num_rows, num_cols, figsize=figsize, sharex=True, sharey=True, squeeze=False
+    )
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if finite.size else (0, 1)
+    for axes, row in zip(grid, values, strict=True):
+        for ax, matrix in zip(axes, row, strict=True):
+            drawn = ax.imshow(matrix, cmap=cmap, vmin=low, vmax=high)
+        for ax, title in zip(axes, titles, strict=False):
+            ax.set_title(str(title))
+        axes[0].set_ylabel(ylabel)
+    for ax in grid[-1]:
+        ax.set_xlabel(xlabel)
+    fig.colorbar(drawn, ax=grid, shrink=0.6)
+
+
+def show_list_len_pair_hist(
+    legend: Sequence[str],
+    xlabel: str,
+    ylabel: str,
+    xlist: Sequence[Any],
+    ylist: Sequence[Any],
+) -> None:
+    """Draws how often each length occurs in two lists of sequences, beside each other.
+
+    Args:
+        legend: The names of the two lists.
+        xlabel: Name of the x axis.
+        ylabel: Name of the y axis.
+        xlist: The first list.
+        ylist: The second list.
+
+    Raises:
+        ConfigError: If one of them is empty.
+
+    Book: 10.5.2.
+    """
+    from matplotlib import pyplot as plt
+
+    if not len(xlist) or not len(ylist):
+        raise ConfigError("xlist and ylist need a sequence each, but one of them is empty.")
+    set_figsize()
+    _, _, bars = plt.hist([[*map(len, xlist)], [*map(len, ylist)]])
+    for patch in bars[1]:  # type: ignore[union-attr]
+        patch.set_hatch("/")
+    plt.xlabel(xlabel)
+    plt.ylabel(ylabel)
+    plt.legend(list(legend))
 
 
 def _is_one_image(values: Any, num_places: int) -> bool:

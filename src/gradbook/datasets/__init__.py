@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from gradbook.datasets.toy import Sine as Sine
     from gradbook.datasets.toy import Spirals as Spirals
     from gradbook.datasets.toy import Xor as Xor
+    from gradbook.datasets.translation import MTFraEng as MTFraEng
 else:
     __getattr__ = lazy_names(__name__, registry.homes(registry.DATA))
 

@@ -76,13 +76,15 @@ def download(
         sha1_hash = sha1_hash or hub_hash
     verify = None if sha1_hash is None else _sha1_check(sha1_hash)
     path = os.path.join(folder, _file_name(url))
+    name = stand_ins.name_of(url, sha1_hash)
     try:
         fetch([url], path, verify)
     except DownloadError as error:
-        name = stand_ins.name_of(url, sha1_hash)
         if name is None:
             raise
         return str(stand_ins.replace(name, path, error))
+    if name is not None:
+        stand_ins.remove_link(name, folder)
     return path
 
 

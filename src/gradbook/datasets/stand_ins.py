@@ -21,7 +21,7 @@ import tarfile
 import tempfile
 import zipfile
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
@@ -40,15 +40,24 @@ class StandIn(NamedTuple):
         home: The module of the function that makes it, loaded when it is first needed.
         maker: The name of the function: it takes the path to write to.
         text: What it is, and how much of it there is, for the warning: "a novel by ...".
+        unpacked: Of an archive, a folder that the book's cells open where the true archive would
+            have been unpacked: a link is put there.
     """
 
     home: str
     maker: str
     text: str
+    unpacked: str = ""
 
 
 #: The stand-ins, by the file's name in `DATA_HUB`.
 STAND_INS: dict[str, StandIn] = {
+    "fra-eng": StandIn(
+        "gradbook.datasets.sentences",
+        "write_fra_eng",
+        "4,610 pairs of short sentences that a small grammar makes, instead of 167,130",
+        unpacked="fra-eng",
+    ),
     "time_machine": StandIn(
         "gradbook.datasets.novels",
         "write_time_machine",
@@ -164,9 +173,21 @@ def replace(name: str, missing: str | os.PathLike[str], error: Exception) -> Pat
         missing: Where the true file would be.
         error: Why it is not there.
     """
-    path = stand_in(name)
+    path, folder = stand_in(name), Path(missing).parent
     tell(name, Path(missing), error)
+    if (inner := STAND_INS[name].unpacked) and not os.path.lexists(folder / inner):
+        with suppress(OSError):  # where links or the folder cannot be made, such a cell fails
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / inner).symlink_to((path.parent / inner).absolute(), True)
     return path
+
+
+def remove_link(name: str, folder: str | os.PathLike[str]) -> None:
+    """Removes the link that `replace` has put into a folder, now that the true file is there."""
+    inner = STAND_INS[name].unpacked
+    link = Path(folder) / inner
+    if inner and link.is_symlink() and is_stand_in(os.readlink(link)):
+        link.unlink()
 
 
 def tell(name: str, missing: Path, error: Exception) -> None:
