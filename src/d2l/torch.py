@@ -101,8 +101,10 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         extract,
         synthetic_data,
     )
+    from gradbook.datasets.text import TimeMachine, Vocab, tokenize
     from gradbook.display.animator import Animator
     from gradbook.models import *
+    from gradbook.models.recurrent import GRU, RNN, RNNLM, RNNLMScratch, RNNScratch
 
 #: Where the names live that are looked up when they are first used: a module, or names in it. The
 #: finished models and data sets are those of `registry`, the later chapters' names those of

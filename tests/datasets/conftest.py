@@ -28,6 +28,7 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(fashion_mnist, "SYSTEM_FOLDER", folder / "system")
     monkeypatch.setattr(fashion_mnist, "_kept", {})
     monkeypatch.setattr(fashion_mnist, "_last_failure", None)
+    monkeypatch.setattr(files, "_silent", {})
 
 
 class Server:

@@ -105,10 +105,7 @@ _TO_COME = """
 corr2d init_cnn LeNet
 Residual ResNeXtBlock resnet18
 
-TimeMachine Vocab tokenize
-RNNScratch RNNLMScratch RNN RNNLM
-
-GRU MTFraEng show_list_len_pair_hist
+MTFraEng show_list_len_pair_hist
 Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu
 read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
 sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq

@@ -51,7 +51,7 @@ def look(root: str = "../data", verify: bool = False) -> dict[str, Any]:
 def describe(found: dict[str, Any]) -> str:
     """The same for a person."""
     fashion = found["fashion-mnist"]
-    from gradbook.datasets.files import is_offline
+    from gradbook.datasets.hub import is_offline
 
     rest = "the rest is downloaded when it is first used"
     if is_offline():

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from gradbook import registry
 from gradbook.datasets.archives import extract
 from gradbook.datasets.fashion_mnist import locate, text_labels
-from gradbook.datasets.files import DATA_HUB, DATA_URL, download, download_extract
+from gradbook.datasets.files import download, download_extract
+from gradbook.datasets.hub import DATA_HUB, DATA_URL
 from gradbook.datasets.idx import read_idx, write_idx
 from gradbook.datasets.synthetic import synthetic_data
 from gradbook.datasets.tabular import TabularEncoder

@@ -6,7 +6,6 @@ Book: 4.2 (sec_fashion_mnist).
 import functools
 import operator
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,9 @@ from torch.utils.data import Dataset
 
 from gradbook.checks import check_whole_number
 from gradbook.data import Batch, DataModule, TensorLoader
-from gradbook.datasets.files import fetch, is_offline
+from gradbook.datasets import hub
+from gradbook.datasets.files import fetch
+from gradbook.datasets.hub import is_offline
 from gradbook.datasets.idx import corrupt, read_idx
 from gradbook.datasets.resizing import resize_images
 from gradbook.errors import (
@@ -130,16 +131,7 @@ def locate(root: str | os.PathLike[str] = "../data", verify: bool = False) -> li
 
 def cache_folder() -> Path:
     """The folder for downloaded files: below `GRADBOOK_CACHE` or the user's cache folder."""
-    own = os.environ.get("GRADBOOK_CACHE")
-    if own:
-        return Path(own) / "fashion-mnist"
-    import platformdirs
-
-    try:
-        folder = Path(platformdirs.user_cache_dir("gradbook")).expanduser()
-    except RuntimeError:  # no home directory is known
-        folder = Path(tempfile.gettempdir()) / "gradbook"
-    return folder / "fashion-mnist"
+    return hub.cache_folder() / "fashion-mnist"
 
 
 class ImageDataset(Dataset[tuple[torch.Tensor, int]]):

@@ -7,45 +7,17 @@ import hashlib
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PureWindowsPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from gradbook.datasets import stand_ins
 from gradbook.datasets.archives import extract, part_of
+from gradbook.datasets.hub import DATA_HUB, is_offline
 from gradbook.errors import ConfigError, CorruptFileError, DataError, DownloadError, did_you_mean
-
-DATA_URL = "http://d2l-data.s3-accelerate.amazonaws.com/"
-
-_FILES = """
-airfoil            76e5be1548fd8222e5074cf0faae75edff8cf93f  airfoil_self_noise.dat
-aclImdb            01ada507287d82875905620988597833ad4e0903  http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz
-banana-detection   5de26c8fce5ccdea9f91267273464dc968d20d72  banana-detection.zip
-bert.base          225d66f04cae318b841a13d32af3acc165f253ac  bert.base.torch.zip
-bert.small         c72329e68a732bef0452e4b96a1c341c8910f81f  bert.small.torch.zip
-cifar10_tiny       2068874e4b9a9f0fb07ebe0ad2b29754449ccacd  kaggle_cifar10_tiny.zip
-dog_tiny           0cb91d09b814ecdc07b50f31f8dcad3e81d6a86d  kaggle_dog_tiny.zip
-fra-eng            94646ad1522d915e7b0f9296181140edcf86a4f5  fra-eng.zip
-glove.6b.50d       0b8703943ccdb6eb788e6f091b8946e82231bc4d  glove.6B.50d.zip
-glove.6b.100d      cd43bfb07e44e6f27cbcc7bc9ae3d80284fdaf5a  glove.6B.100d.zip
-glove.42b.300d     b5116e234e9eb9076672cfeabf5469f3eec904fa  glove.42B.300d.zip
-hotdog             fba480ffa8aa7e0febbb511d181409f899b9baa5  hotdog.zip
-kaggle_house_test  fa19780a7b011d9b009e8bff8e99922a8ee2eb90  kaggle_house_pred_test.csv
-kaggle_house_train 585e9cc93e70b39160e7921475f9bcd7d31219ce  kaggle_house_pred_train.csv
-ptb                319d85e578af0cdc590547f26231e4e31cdf1e42  ptb.zip
-SNLI               9fcde07509c7e87ec61c640c1b2753d9041758e4  https://nlp.stanford.edu/projects/snli/snli_1.0.zip
-time_machine       090b5e7e70c295757f55df93cb0a180b9691891a  timemachine.txt
-voc2012            4e443f8a2eca6b1dac8a6c57641b67dd40621a49  VOCtrainval_11-May-2012.tar
-wiki.en            c1816da3821ae9f43899be655002f6c723e91b88  wiki.en.zip
-wikitext-2         3c914d17d80b1459be871a5039ac23e752a53cbe  https://s3.amazonaws.com/research.metamind.io/wikitext/wikitext-2-v1.zip
-"""
-
-#: The book's files by name: the URL and the SHA-1 checksum of each. Code may add its own.
-DATA_HUB: dict[str, tuple[str, str]] = {
-    name: (file if "://" in file else DATA_URL + file, checksum)
-    for name, checksum, file in map(str.split, _FILES.strip().splitlines())
-}
 
 #: Seconds to wait for a connection, and for the next bytes. A machine behind a wall that drops
 #: packets must learn it soon, because a bundled sample is waiting.
@@ -53,6 +25,10 @@ TIMEOUT_SECONDS = (3.0, 20.0)
 #: How often one URL is tried when its transfer breaks off half-way.
 NUM_ATTEMPTS = 3
 _CHUNK_BYTES = 1 << 16
+#: Seconds for which a host that was silent is not asked again.
+PATIENCE_SECONDS = 60.0
+#: Hosts that could not be reached, and did not say so at once: when that was, and the reason.
+_silent: dict[str, tuple[float, str]] = {}
 
 #: File systems take no longer names.
 _MAX_NAME_BYTES = 255
@@ -68,19 +44,22 @@ def download(
     A file that is there is used if its checksum matches, and fetched again if it does not.
     Without a checksum, a file that is there is used as it is: delete it to fetch it anew.
 
+    For some of the book's files there is a stand-in (`gradbook.datasets.stand_ins`), which is used,
+    with a warning, if the file cannot be fetched.
+
     Args:
         url: A URL, or a name in `DATA_HUB`.
         folder: Where to put the file; made if need be.
         sha1_hash: The SHA-1 checksum in hexadecimal digits. A name in `DATA_HUB` brings its own.
 
     Returns:
-        The path of the file in `folder`.
+        The path of the file in `folder`; that of a stand-in is in the user's cache.
 
     Raises:
         ConfigError: If `url` is neither a URL with a file name nor a name in `DATA_HUB`, or
             `sha1_hash` is no such checksum.
         DownloadError: If the file cannot be fetched, does not match its checksum, or cannot be
-            written.
+            written, and has no stand-in.
 
     Book: 5.7.1.
     """
@@ -96,7 +75,13 @@ def download(
         sha1_hash = sha1_hash or hub_hash
     verify = None if sha1_hash is None else _sha1_check(sha1_hash)
     path = os.path.join(folder, _file_name(url))
-    fetch([url], path, verify)
+    try:
+        fetch([url], path, verify)
+    except DownloadError as error:
+        name = stand_ins.name_of(url, sha1_hash)
+        if name is None:
+            raise
+        return str(stand_ins.replace(name, path, error))
     return path
 
 
@@ -164,16 +149,13 @@ def fetch(urls: Sequence[str], path: str | os.PathLike[str], verify: Verify | No
     raise DownloadError("\n".join([f"{path.name} could not be downloaded:", *lines]))
 
 
-def is_offline() -> bool:
-    """Whether the environment variable GRADBOOK_OFFLINE forbids downloads."""
-    return os.environ.get("GRADBOOK_OFFLINE", "0") not in ("", "0")
-
-
 def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
     """Tries one URL; returns what went wrong, or None."""
     import requests  # slow to import, and needed here only
 
-    reason = ""
+    host, start, reason = urlsplit(url).netloc, time.monotonic(), ""
+    if host in _silent and start - _silent[host][0] < PATIENCE_SECONDS:
+        return _silent[host][1]
     for attempt in range(1, NUM_ATTEMPTS + 1):
         part = part_of(path)
         try:
@@ -194,7 +176,11 @@ def _fetch_one(url: str, path: Path, verify: Verify | None) -> str | None:
             reason = _reason(error) + tries
             broke_off = isinstance(error, requests.exceptions.ChunkedEncodingError)
             if not broke_off and not (part.exists() and part.stat().st_size > 0):
-                return reason  # it never began, so it would not begin now
+                # It never began, so it would not begin now.
+                is_silent = isinstance(error, requests.exceptions.ConnectionError)
+                if is_silent and time.monotonic() - start > 1:
+                    _silent[host] = time.monotonic(), reason
+                return reason
         except OSError as error:
             raise _unwritable(path, error) from error
         finally:

@@ -1,0 +1,192 @@
+"""Stand-ins: what replaces a file of the book that is neither here nor to be had.
+
+`download` and the data sets come here when a file cannot be fetched. A stand-in has the name and
+the format of the file that it replaces, it is the same on every machine, and it lies in a folder of
+its own in the user's cache: never where the true file would be. Whoever gets one is told.
+
+To add one, write a function that makes the file, and its line in `STAND_INS`:
+
+    def write_fra_eng(path: Path) -> None:
+        write_zip(path, [("fra-eng/fra.txt", text.encode())])
+
+It gets the path to write to. It draws random numbers from a generator of its own, such as
+`random.Random(0)`, because a seed that the user has set must not depend on it.
+"""
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gradbook.datasets.archives import part_of
+from gradbook.datasets.hub import BOOKS_FILES, cache_folder, is_offline
+from gradbook.errors import ConfigError, SampleDataWarning, did_you_mean, warn
+
+
+class StandIn(NamedTuple):
+    """What replaces one file.
+
+    Attributes:
+        home: The module of the function that makes it, loaded when it is first needed.
+        maker: The name of the function: it takes the path to write to.
+        text: What it is, and how much of it there is, for the warning: "a novel by ...".
+    """
+
+    home: str
+    maker: str
+    text: str
+
+
+#: The stand-ins, by the file's name in `DATA_HUB`.
+STAND_INS: dict[str, StandIn] = {}
+
+#: Of which stand-ins the user was told already.
+_told: set[str] = set()
+#: Where stand-ins are kept if the user's cache cannot be written.
+_own_folder: list[Path] = []
+
+
+def stand_in(name: str) -> Path:
+    """The file that stands in for a file of the book; made when it is first needed.
+
+    It says nothing: who uses it tells the user, with `tell`.
+
+    Args:
+        name: A name in `STAND_INS`.
+
+    Raises:
+        ConfigError: If there is no stand-in of that name.
+    """
+    if name not in STAND_INS:
+        raise ConfigError(
+            f"There is no stand-in for {name!r}.{did_you_mean(name, STAND_INS)} "
+            f"There is one for each of {', '.join(STAND_INS)}."
+        )
+    made = STAND_INS[name]
+    for cache in _folders():
+        path = cache / f"{name}-{_edition(made.home)}" / file_name(name)
+        if path.is_file():
+            return path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = part_of(path)
+            part.touch()
+        except OSError:
+            continue  # a folder that cannot be written
+        try:
+            getattr(import_module(made.home), made.maker)(part)
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+    raise AssertionError("a temporary folder can be written")
+
+
+def replace(name: str, missing: str | os.PathLike[str], error: Exception) -> Path:
+    """The file that stands in for one that could not be fetched; tells the user.
+
+    Args:
+        name: A name in `STAND_INS`.
+        missing: Where the true file would be.
+        error: Why it is not there.
+    """
+    path = stand_in(name)
+    tell(name, Path(missing), error)
+    return path
+
+
+def tell(name: str, missing: Path, error: Exception) -> None:
+    """Warns that a stand-in is used; once for each in a process."""
+    if name in _told:
+        return
+    _told.add(name)
+    warn(
+        f"A stand-in for {missing.name} is used: {STAND_INS[name].text}, so that results differ "
+        f"from those of the book. The true file was not found in {missing.parent}:\n{error}\n"
+        f"Each of these gets it:\n"
+        f"  put {missing.name} in {missing.parent}\n"
+        f"  run again with a network{', without GRADBOOK_OFFLINE' if is_offline() else ''}",
+        SampleDataWarning,
+    )
+
+
+def is_stand_in(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a stand-in, or was unpacked from one: what `download` gave tells it."""
+    inner = Path(path).absolute()
+    return any(folder.absolute() in inner.parents for folder in _folders(make=False))
+
+
+def name_of(url: str, sha1_hash: str | None) -> str | None:
+    """The name of the stand-in for what a URL would give; None if there is none.
+
+    Args:
+        url: The URL of the file.
+        sha1_hash: Its checksum: a file of the book may be fetched from elsewhere, too.
+    """
+    known = (name for name in STAND_INS if url == BOOKS_FILES[name][0])
+    same = (name for name in STAND_INS if sha1_hash == BOOKS_FILES[name][1])
+    return next(chain(known, same), None)
+
+
+def file_name(name: str) -> str:
+    """The name that the true file has."""
+    return BOOKS_FILES[name][0].rpartition("/")[2]
+
+
+def write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Writes a zip archive that is the same whenever it is made.
+
+    Args:
+        path: The archive.
+        members: Name and content of each file, one after the other.
+    """
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            member = zipfile.ZipInfo(name)  # dated 1980
+            member.external_attr = 0o644 << 16
+            archive.writestr(member, content, zipfile.ZIP_DEFLATED)
+
+
+def write_tar(path: Path, members: Iterable[tuple[str, bytes]], gzipped: bool = False) -> None:
+    """Writes a tar archive that is the same whenever it is made.
+
+    Args:
+        path: The archive.
+        members: Name and content of each file, one after the other.
+        gzipped: Whether to compress it.
+    """
+    with ExitStack() as stack:
+        file: Any = stack.enter_context(open(path, "wb"))
+        if gzipped:
+            file = stack.enter_context(gzip.GzipFile("", "wb", fileobj=file, mtime=0))
+        archive = stack.enter_context(tarfile.open(fileobj=file, mode="w"))
+        for name, content in members:
+            member = tarfile.TarInfo(name)  # dated 1970
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+def _folders(make: bool = True) -> Iterable[Path]:
+    """Where stand-ins may be kept: in the user's cache, else in a folder of this process."""
+    yield cache_folder() / "stand-ins"
+    if make and not _own_folder:
+        _own_folder.append(Path(tempfile.mkdtemp(prefix="gradbook-stand-ins-")))
+    yield from _own_folder
+
+
+def _edition(home: str) -> str:
+    """A few letters that change with the module that makes a stand-in, so that none is outdated."""
+    spec = find_spec(home)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"there is no module {home}", name=home)
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]

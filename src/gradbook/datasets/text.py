@@ -1,0 +1,221 @@
+"""Text as sequences of numbers: tokens, vocabularies, and The Time Machine.
+
+Book: 9.2 (sec_text-sequence), 9.3 (sec_language-model).
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gradbook.checks import check_whole_number
+from gradbook.data import DataModule
+from gradbook.datasets.files import download
+from gradbook.datasets.hub import BOOKS_FILES
+from gradbook.datasets.stand_ins import is_stand_in
+from gradbook.errors import ConfigError, DataError
+
+#: The token that stands for every token that a vocabulary does not hold.
+UNKNOWN = "<unk>"
+
+
+def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
+    """The tokens of each line.
+
+    Args:
+        lines: Lines of text.
+        token: "word", to split at white space, or "char".
+
+    Raises:
+        ConfigError: If `token` is neither.
+
+    >>> tokenize(["the time machine", "by"], "word")
+    [['the', 'time', 'machine'], ['by']]
+
+    Book: 9.2, and the utilities of the appendix.
+    """
+    if token not in ("word", "char"):
+        raise ConfigError(f"token must be 'word' or 'char', not {token!r}.")
+    return [line.split() if token == "word" else list(line) for line in lines]
+
+
+class Vocab:
+    """A vocabulary: a number for each token, and the token of each number.
+
+    The tokens are numbered in the order of their characters' codes, so that the same tokens always
+    get the same numbers. One that the vocabulary does not hold has the number of "<unk>".
+
+    Args:
+        tokens: A list of tokens, or of lines that are lists of tokens.
+        min_freq: Tokens that are less frequent are left out.
+        reserved_tokens: Tokens that the vocabulary holds in any case, such as "<pad>".
+
+    Attributes:
+        idx_to_token: The token of each number, a list.
+        token_to_idx: The number of each token, a dictionary.
+        token_freqs: All tokens that were given, each with how often it occurs, as a list of pairs:
+            the most frequent first, and among equals the one that came first.
+
+    >>> vocab = Vocab(list("time traveller"), min_freq=2)
+    >>> vocab.idx_to_token
+    ['<unk>', 'e', 'l', 'r', 't']
+    >>> vocab[["t", "i"]], vocab["e"], vocab.to_tokens([4, 0])
+    ([4, 0], 1, ['t', '<unk>'])
+
+    Book: 9.2.3.
+    """
+
+    def __init__(
+        self,
+        tokens: Sequence[Any] = (),
+        min_freq: int = 0,
+        reserved_tokens: Iterable[str] = (),
+    ) -> None:
+        if len(tokens) and isinstance(tokens[0], list | tuple):
+            tokens = list(chain.from_iterable(tokens))
+        self.token_freqs: list[tuple[str, int]] = Counter(tokens).most_common()
+        frequent = (token for token, freq in self.token_freqs if freq >= min_freq)
+        self.idx_to_token = sorted({UNKNOWN, *reserved_tokens, *frequent})
+        self.token_to_idx = {token: i for i, token in enumerate(self.idx_to_token)}
+
+    def __len__(self) -> int:
+        return len(self.idx_to_token)
+
+    def __repr__(self) -> str:
+        return f"Vocab: {len(self):,} tokens"
+
+    def __getitem__(self, tokens: Any) -> Any:
+        """The number of a token; of a list or tuple of tokens, a list of numbers."""
+        number, unknown = self.token_to_idx.get, self.unk
+        if not isinstance(tokens, list | tuple):
+            return number(tokens, unknown)
+        return [
+            self[token] if isinstance(token, list | tuple) else number(token, unknown)
+            for token in tokens
+        ]
+
+    def to_tokens(self, indices: Any) -> Any:
+        """The token of a number; of a list, a tuple, an array or a tensor of numbers, a list.
+
+        Raises:
+            DataError: If the vocabulary has no such number.
+        """
+        if hasattr(indices, "tolist"):
+            indices = indices.tolist()
+        if isinstance(indices, list | tuple):
+            return [self.to_tokens(index) for index in indices]
+        if not 0 <= indices < len(self):
+            raise DataError(
+                f"The vocabulary has no token number {indices}: its {len(self):,} tokens have the "
+                f"numbers 0 to {len(self) - 1:,}."
+            )
+        return self.idx_to_token[indices]
+
+    @property
+    def unk(self) -> int:
+        """The number of the unknown token."""
+        return self.token_to_idx[UNKNOWN]
+
+
+class TimeMachine(DataModule):
+    """The Time Machine by H. G. Wells, character by character, for language models.
+
+    The letters are made small, and whatever is no letter becomes one space. An example is a part of
+    `num_steps` characters, and its label the same part one character on.
+
+    The text is looked for in `root` and downloaded into it. When that fails, another novel stands
+    in, with a warning.
+
+    Args:
+        batch_size: Examples in a batch.
+        num_steps: Characters in an example.
+        num_train: Examples for training: those that begin at the first characters of the text.
+        num_val: Examples for validation: those that begin after these.
+        root: The folder for data.
+
+    Attributes:
+        X: The inputs, an int64 tensor (number of examples, num_steps) of token numbers. All
+            examples of the text, also those that are in neither set, share one memory: do not
+            change it.
+        Y: The labels, likewise.
+        vocab: The `Vocab`, of 28 tokens: the letters, the space, and "<unk>".
+        source: The file from which the text came.
+        is_sample: Whether another novel stands in.
+
+    Raises:
+        ConfigError: If an argument cannot be used.
+
+    Book: 9.2 (sec_text-sequence), 9.3 (sec_language-model).
+    """
+
+    num_steps: int
+    num_train: int
+    num_val: int
+    source: Path | None = None
+    is_sample = False
+
+    def __init__(
+        self,
+        batch_size: int,
+        num_steps: int,
+        num_train: int = 10000,
+        num_val: int = 5000,
+        *,
+        root: str = "../data",
+    ) -> None:
+        super().__init__(root)
+        check_whole_number(batch_size, "batch_size", at_least=1)
+        check_whole_number(num_steps, "num_steps", at_least=1)
+        check_whole_number(num_train, "num_train", at_least=1)
+        check_whole_number(num_val, "num_val", at_least=0)
+        self.save_hyperparameters()
+        corpus, self.vocab = self.build(self._download())
+        num_examples = len(corpus) - num_steps
+        if num_train + num_val > num_examples:
+            raise ConfigError(
+                f"num_train={num_train} and num_val={num_val} are too many: the text has "
+                f"{len(corpus):,} tokens, which make {max(num_examples, 0):,} examples of "
+                f"{num_steps}."
+            )
+        # Every example as a view of the one sequence: copies would be num_steps times as much.
+        windows = torch.tensor(corpus).unfold(0, num_steps + 1, 1)
+        self.X, self.Y = windows[:, :-1], windows[:, 1:]
+
+    def get_dataloader(self, train: bool) -> Any:
+        """Minibatches of (X, Y), shuffled for training; None if `num_val` is 0. Book: 9.3.5."""
+        if not train and self.num_val == 0:
+            return None
+        end = self.num_train + self.num_val
+        indices = slice(0, self.num_train) if train else slice(self.num_train, end)
+        return self.get_tensorloader([self.X, self.Y], train, indices)
+
+    def build(self, raw_text: str, vocab: Vocab | None = None) -> tuple[list[int], Vocab]:
+        """The numbers of a text's tokens, and the vocabulary. Book: 9.2.4.
+
+        Args:
+            raw_text: The text.
+            vocab: The vocabulary; without one, it is made of this text.
+        """
+        tokens = self._tokenize(self._preprocess(raw_text))
+        if vocab is None:
+            vocab = Vocab(tokens)
+        return vocab[tokens], vocab
+
+    def _download(self) -> str:
+        """The text as it is in the file."""
+        url, checksum = BOOKS_FILES["time_machine"]
+        path = Path(download(url, self.root, checksum))
+        self.source, self.is_sample = path, is_stand_in(path)
+        return path.read_text(encoding="utf-8")
+
+    def _preprocess(self, text: str) -> str:
+        """Small letters, with a space for everything else."""
+        return re.sub("[^A-Za-z]+", " ", text).lower()
+
+    def _tokenize(self, text: str) -> list[str]:
+        """The characters."""
+        return list(text)

@@ -1,0 +1,148 @@
+import gzip
+import random
+import sys
+import tarfile
+import types
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from gradbook.datasets import download, download_extract, files, hub, stand_ins
+from gradbook.errors import ConfigError, DownloadError, SampleDataWarning
+
+REAL = dict(stand_ins.STAND_INS)
+NAME = "fra-eng"  # whose true file is fra-eng.zip
+
+
+@pytest.fixture(autouse=True)
+def maker(monkeypatch, folder):
+    """A stand-in of this test's own: `maker.calls` counts how often it was made."""
+    module = types.ModuleType("makes_a_stand_in")
+    module.calls = 0
+
+    def write(path):
+        module.calls += 1
+        stand_ins.write_zip(path, [("fra-eng/fra.txt", b"Go.\tVa !\n")])
+
+    module.write = write
+    source = folder / "makes_a_stand_in.py"
+    source.write_text("# the first edition")
+    module.__spec__ = types.SimpleNamespace(origin=str(source))
+    monkeypatch.setitem(sys.modules, "makes_a_stand_in", module)
+    entry = stand_ins.StandIn("makes_a_stand_in", "write", "a pair of sentences")
+    monkeypatch.setattr(stand_ins, "STAND_INS", {NAME: entry})
+    return module
+
+
+def test_a_file_that_cannot_be_fetched_is_replaced_with_a_warning(folder):
+    with pytest.warns(SampleDataWarning) as warned:
+        path = Path(download(NAME, folder / "data"))
+    text = str(warned[0].message)
+    for part in ("fra-eng.zip", "a pair of sentences", str(folder / "data"), "GRADBOOK_OFFLINE"):
+        assert part in text
+    assert path.name == "fra-eng.zip"
+    assert zipfile.ZipFile(path).namelist() == ["fra-eng/fra.txt"]
+
+
+def test_a_stand_in_never_lies_where_the_true_file_would(folder):
+    with pytest.warns(SampleDataWarning):
+        path = Path(download(NAME, folder / "data"))
+    assert (folder / "cache" / "stand-ins") in path.parents
+    assert not (folder / "data").exists()
+
+
+def test_the_true_file_is_used_where_it_is(folder, monkeypatch, maker):
+    monkeypatch.setattr(files, "DATA_HUB", {NAME: (files.DATA_HUB[NAME][0], None)})
+    (folder / "fra-eng.zip").write_bytes(b"true")
+    assert download(NAME, folder) == str(folder / "fra-eng.zip")
+    assert maker.calls == 0
+
+
+def test_the_url_and_the_checksum_know_the_stand_in_too(folder):
+    url, checksum = hub.BOOKS_FILES[NAME]
+    with pytest.warns(SampleDataWarning):
+        by_url = download(url, folder / "data")
+    assert download("http://elsewhere/x.zip", folder / "data", checksum) == by_url
+    with pytest.raises(DownloadError):
+        download("http://elsewhere/fra-eng.zip", folder / "data")
+
+
+def test_download_extract_unpacks_it_where_it_lies(folder):
+    with pytest.warns(SampleDataWarning):
+        path = Path(download_extract(NAME))
+    assert (path / "fra.txt").read_bytes() == b"Go.\tVa !\n"
+    assert stand_ins.is_stand_in(path)
+    assert not stand_ins.is_stand_in(folder)
+
+
+def test_it_is_said_once(folder, recwarn):
+    download(NAME, folder)
+    download(NAME, folder)
+    assert len(recwarn) == 1
+
+
+def test_it_is_made_once_and_anew_when_its_maker_has_changed(folder, maker):
+    first = stand_ins.stand_in(NAME)
+    assert stand_ins.stand_in(NAME) == first
+    assert maker.calls == 1
+    (folder / "makes_a_stand_in.py").write_text("# the second edition")
+    assert stand_ins.stand_in(NAME) != first
+
+
+def test_what_fails_while_it_is_made_leaves_nothing(monkeypatch, maker, folder):
+    monkeypatch.setattr(maker, "write", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        stand_ins.stand_in(NAME)
+    assert not [path for path in (folder / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_cache_that_cannot_be_written_is_replaced_by_a_temporary_folder(monkeypatch, folder):
+    (folder / "cache").write_text("no folder")
+    monkeypatch.setattr(stand_ins, "_own_folder", [])
+    monkeypatch.setattr(stand_ins.tempfile, "mkdtemp", lambda prefix: str(folder / "own"))
+    path = stand_ins.stand_in(NAME)
+    assert folder / "own" in path.parents
+    assert stand_ins.is_stand_in(path)
+
+
+def test_an_unknown_name_gets_a_suggestion():
+    with pytest.raises(ConfigError, match="Did you mean 'fra-eng'"):
+        stand_ins.stand_in("fra-eg")
+
+
+def test_archives_are_the_same_whenever_they_are_made(folder, monkeypatch):
+    members = [("a/x.txt", b"x" * 100), ("a/y.txt", b"")]
+    for write, kinds in (
+        (stand_ins.write_zip, [{}]),
+        (stand_ins.write_tar, [{}, {"gzipped": True}]),
+    ):
+        for kind in kinds:
+            made = []
+            for day, path in enumerate((folder / "one", folder / "two")):
+                monkeypatch.setattr("time.time", lambda day=day: 1e9 + 86400 * day)
+                write(path, members, **kind)
+                made.append(path.read_bytes())
+            assert made[0] == made[1]
+    with gzip.open(folder / "two") as file, tarfile.open(fileobj=file) as archive:
+        assert archive.getnames() == ["a/x.txt", "a/y.txt"]
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_each_is_for_a_file_of_the_book(name):
+    assert name in hub.BOOKS_FILES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_each_is_made_the_same_and_draws_no_number_that_a_seed_decides(name, monkeypatch, folder):
+    monkeypatch.setattr(stand_ins, "STAND_INS", REAL)
+    state = random.getstate(), torch.get_rng_state()
+    made = []
+    for place in ("one", "two"):
+        monkeypatch.setenv("GRADBOOK_CACHE", str(folder / place))
+        made.append(stand_ins.stand_in(name).read_bytes())
+    assert made[0] == made[1]
+    assert random.getstate() == state[0]
+    assert torch.equal(torch.get_rng_state(), state[1])
