@@ -129,14 +129,6 @@ voc_rand_crop VOCSegDataset load_data_voc
 
 read_csv_labels copyfile reorg_train_valid reorg_test
 
-read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify
-load_data_ptb TokenEmbedding
-
-get_tokens_and_segments BERTEncoder MaskLM NextSentencePred BERTModel load_data_wiki
-
-read_imdb load_data_imdb predict_sentiment
-read_snli SNLIDataset load_data_snli predict_snli
-
 rbfkernel
 
 HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner
