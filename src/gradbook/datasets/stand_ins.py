@@ -48,7 +48,23 @@ class StandIn(NamedTuple):
 
 
 #: The stand-ins, by the file's name in `DATA_HUB`.
-STAND_INS: dict[str, StandIn] = {}
+STAND_INS: dict[str, StandIn] = {
+    "time_machine": StandIn(
+        "gradbook.datasets.novels",
+        "write_time_machine",
+        "as much of Jane Austen's Northanger Abbey as The Time Machine has",
+    ),
+    "ptb": StandIn(
+        "gradbook.datasets.novels",
+        "write_ptb",
+        "three novels by Jane Austen, about a quarter as long as Penn Treebank",
+    ),
+    "wikitext-2": StandIn(
+        "gradbook.datasets.novels",
+        "write_wikitext",
+        "three novels by Jane Austen, about an eighth as long as WikiText-2",
+    ),
+}
 
 #: Of which stand-ins the user was told already.
 _told: set[str] = set()
