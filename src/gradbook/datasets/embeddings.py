@@ -78,7 +78,8 @@ def _read(folder: Path) -> tuple[list[str], torch.Tensor]:
             except ValueError:
                 raise DataError(
                     f"{path} is no file of word vectors: line {i} must be a token and "
-                    f"{size or 'some'} numbers, with a space between, but it is {line.strip()!r:.60}."
+                    f"{size or 'some'} numbers, with spaces between, but it is "
+                    f"{line.strip()!r:.60}."
                 ) from None
             tokens.append(token)
     if len(tokens) == 1:

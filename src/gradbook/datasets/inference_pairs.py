@@ -136,7 +136,7 @@ class _Scene(NamedTuple):
     extra: str
 
     def sentence(self, rng: random.Random) -> Sentence:
-        subject = [rng.choice("A A The".split()), *([self.adjective] if self.adjective else [])]
+        subject = [rng.choice(["A", "A", "The"]), *([self.adjective] if self.adjective else [])]
         subject.append(self.who)
         if self.color:
             subject += ["in", "a", self.color, "shirt"]

@@ -59,9 +59,7 @@ def subsample(
     lines = [[token for token in line if token in known] for line in sentences]
     counter = Counter(chain.from_iterable(lines))
     num_tokens = counter.total()
-    kept = {
-        token: math.sqrt(THRESHOLD * num_tokens / count) for token, count in counter.items()
-    }
+    kept = {token: math.sqrt(THRESHOLD * num_tokens / count) for token, count in counter.items()}
     draws = iter(torch.rand(num_tokens).tolist())
     # `zip` asks for the words first, so that no draw is lost at the end of a line.
     subsampled = [[token for token, u in zip(line, draws) if u < kept[token]] for line in lines]  # noqa: B905

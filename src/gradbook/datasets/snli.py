@@ -112,9 +112,7 @@ class SNLIDataset(Dataset[tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]
     def __len__(self) -> int:
         return len(self.premises)
 
-    def __getitem__(
-        self, idx: int
-    ) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
+    def __getitem__(self, idx: int) -> tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]:
         return (self.premises[idx], self.hypotheses[idx]), self.labels[idx]
 
 

@@ -7,9 +7,8 @@ word's features look like in numbers is drawn once for each.
 """
 
 import re
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -51,25 +50,28 @@ health: doctor doctors nurse hospital | disease illness patient | medicine drug 
 #: Relations: the names of the places, and rows of words of which each has its place.
 _RELATIONS = """
 family, male female: man woman, boy girl, son daughter, father mother, brother sister, king queen,
-    prince princess, uncle aunt, nephew niece, husband wife, he she, him her, his hers, actor actress,
-    grandfather grandmother, gentleman lady, groom bride, waiter waitress, hero heroine, sir madam
-geography, capital country: beijing china, tokyo japan, paris france, london england, berlin germany,
-    rome italy, madrid spain, moscow russia, athens greece, cairo egypt, delhi india, ottawa canada,
-    lisbon portugal, vienna austria, oslo norway, stockholm sweden, warsaw poland, dublin ireland,
-    seoul korea, bangkok thailand, hanoi vietnam, canberra australia, ankara turkey, havana cuba
-nationality, country people: china chinese, japan japanese, france french, england english,
-    germany german, italy italian, spain spanish, russia russian, greece greek, egypt egyptian
+    prince princess, uncle aunt, nephew niece, husband wife, he she, him her, his hers,
+    actor actress, grandfather grandmother, gentleman lady, groom bride, waiter waitress, hero heroine, sir madam
+geography, capital country people: beijing china chinese, tokyo japan japanese,
+    paris france french, london england english, berlin germany german, rome italy italian, madrid spain spanish,
+    moscow russia russian, athens greece greek, cairo egypt egyptian, delhi india indian,
+    ottawa canada canadian, lisbon portugal portuguese, vienna austria austrian,
+    oslo norway norwegian, stockholm sweden swedish, warsaw poland polish, dublin ireland irish,
+    seoul korea korean, bangkok thailand thai, hanoi vietnam vietnamese, ankara turkey turkish,
+    canberra australia australian, havana cuba cuban
 quality, positive comparative superlative: bad worse worst, good better best, big bigger biggest,
     small smaller smallest, fast faster fastest, tall taller tallest, strong stronger strongest,
     young younger youngest, old older oldest, high higher highest, low lower lowest,
     long longer longest, short shorter shortest, rich richer richest, poor poorer poorest,
     happy happier happiest, great greater greatest, cheap cheaper cheapest, large larger largest
-action, present past: do did, go went, see saw, take took, give gave, come came, know knew, run ran,
-    eat ate, write wrote, make made, say said, think thought, find found, tell told, become became,
-    begin began, drink drank, drive drove, speak spoke, sing sang, swim swam, fly flew, grow grew
-action, present gerund: go going, see seeing, take taking, run running, eat eating, write writing,
-    play playing, sing singing, ride riding, read reading, kick kicking, throw throwing,
-    paint painting, draw drawing, wash washing, fix fixing, chase chasing, sleep sleeping, lie lying
+action, present past gerund: do did doing, go went going, see saw seeing, take took taking,
+    give gave giving, come came coming, know knew knowing, run ran running, eat ate eating,
+    write wrote writing, make made making, say said saying, think thought thinking,
+    find found finding, tell told telling, become became becoming, begin began beginning,
+    drink drank drinking, drive drove driving, speak spoke speaking, sing sang singing,
+    swim swam swimming, fly flew flying, grow grew growing, play played playing, ride rode riding,
+    kick kicked kicking, throw threw throwing, paint painted painting, draw drew drawing,
+    wash washed washing, fix fixed fixing, chase chased chasing, sleep slept sleeping, lie lay lying
 nature, one many: mountain mountains, river rivers, tree trees, flower flowers, stone stones
 """
 #: Words of which each is the other's opposite.
@@ -77,9 +79,11 @@ _OPPOSITES = inference_pairs.OPPOSITES + (
     ", outdoors indoors, always never, all none, up down, in out, before after, day night, "
     "love hate, loved hated, enjoyed regret, win lose, buy sell, true false, rise fall"
 )
+#: Words that praise as those of which they are forms.
+_PRAISE_TOO = {2: "greater greatest", 1: "better best", -2: "worse worst"}
 
 #: How much each kind of feature counts, and what is a word's own.
-_WEIGHTS = {"topic": 1.0, "kin": 1.5, "row": 1.5, "place": 1.2, "side": 1.0, "praise": 0.8}
+_WEIGHTS = {"topic": 1.0, "kin": 1.5, "row": 1.5, "place": 1.5, "side": 0.6, "praise": 0.8}
 _OWN = 0.5
 #: The length of the vectors of words that are in no table.
 _NOVELS_LENGTH = 2.0
@@ -114,16 +118,16 @@ def table_features() -> Features:
         for row in text.split(", "):
             for place, word in zip(places.split(), row.split(), strict=True):
                 add(word, "topic", topic)
-                # A country is in two relations, and has one row of its own in each.
                 add(word, "row", f"{topic} {row.split()[0]}")
                 add(word, "place", f"{topic} {place}")
     for pair in _OPPOSITES.split(", "):
         for side, word in zip((1, -1), pair.split(), strict=True):
-            add(word, "row", f"opposites {pair}", 0.5)
+            add(word, "row", f"opposites {pair}", 0.4)
             add(word, "side", f"opposites {pair}", side)
-    for grade, words in reviews.PRAISE.items():
-        for word in words.split():
-            add(word, "praise", "", grade)
+    for praise in (reviews.PRAISE, _PRAISE_TOO):
+        for grade, words in praise.items():
+            for word in words.split():
+                add(word, "praise", "of films", grade)
     return features
 
 
@@ -144,29 +148,30 @@ def word_vectors(num_dims: int) -> tuple[list[str], np.ndarray]:
     word, number = _KNOWN_NUMBER
     words.remove(word)
     words.insert(number - 1, word)  # before them comes the unknown token
-    drawn: dict[str, np.ndarray] = {}
-
-    def direction(name: str) -> np.ndarray:
-        if name not in drawn:
-            # NumPy promises that this generator's numbers stay what they are.
-            generator = np.random.RandomState(zlib.crc32(name.encode()))
-            drawn[name] = generator.standard_normal(num_dims) / num_dims**0.5
-        return drawn[name]
-
-    vectors = _from_neighbours(tokens, words, counts, direction)
+    # NumPy promises that this generator's numbers stay what they are.
+    generator = np.random.RandomState(0)
+    names = sorted({name for own in features.values() for name in own})
+    directions = dict(zip(names, _draw(generator, len(names), num_dims), strict=True))
+    vectors = _from_neighbours(tokens, words, counts, generator, num_dims)
     for i, word in enumerate(words):
         if word in features:
             parts = features[word].items()
-            vectors[i] = np.sum([times * direction(name) for name, times in parts], 0)
-        vectors[i] += _OWN * direction(f"word {word}")
-    return words, vectors
+            vectors[i] = sum(times * directions[name] for name, times in parts)
+    return words, vectors + _OWN * _draw(generator, len(words), num_dims)
+
+
+def _draw(generator: np.random.RandomState, num: int, num_dims: int) -> np.ndarray:
+    """Directions that are drawn, of a length of about 1: float64 (num, num_dims)."""
+    drawn: np.ndarray = generator.standard_normal((num, num_dims)) / num_dims**0.5
+    return drawn
 
 
 def _from_neighbours(
     tokens: list[str],
     words: list[str],
     counts: Counter[str],
-    direction: Callable[[str], np.ndarray],
+    generator: np.random.RandomState,
+    num_dims: int,
 ) -> np.ndarray:
     """A vector for each word from how much more often than by chance others stand beside it."""
     contexts = [word for word, _ in counts.most_common(_CONTEXTS.stop)][_CONTEXTS]
@@ -174,15 +179,17 @@ def _from_neighbours(
     columns = {word: i for i, word in enumerate(contexts)}
     row = np.array([rows.get(token, -1) for token in tokens])
     column = np.array([columns.get(token, -1) for token in tokens])
-    beside = np.zeros(len(words) * len(contexts), dtype=np.int64)
+    beside = []
     for distance in range(1, _WINDOW + 1):
         for r, c in ((row[distance:], column[:-distance]), (row[:-distance], column[distance:])):
             both = (r >= 0) & (c >= 0)
-            beside += np.bincount(r[both] * len(contexts) + c[both], minlength=len(beside))
-    table = beside.reshape(len(words), len(contexts)).astype(np.float64)
-    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
+            beside.append(r[both] * len(contexts) + c[both])
+    size = len(words) * len(contexts)
+    table = np.bincount(np.concatenate(beside), minlength=size).reshape(len(words), -1)
+    expected = table.sum(1, keepdims=True) * (table.sum(0) / table.sum())
     gain = np.log(np.maximum(table / np.maximum(expected, 1e-9), 1.0))
-    vectors: np.ndarray = gain @ np.stack([direction(f"beside {word}") for word in contexts])
+    gain *= table / (table + 3)  # what happened once or twice may be chance
+    vectors: np.ndarray = gain @ _draw(generator, len(contexts), num_dims)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return _NOVELS_LENGTH * vectors / np.maximum(lengths, 1e-9)
 
