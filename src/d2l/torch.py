@@ -104,7 +104,30 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from gradbook.datasets.text import TimeMachine, Vocab, tokenize
     from gradbook.display.animator import Animator
     from gradbook.models import *
+    from gradbook.models.attention import (
+        AdditiveAttention,
+        DotProductAttention,
+        MultiHeadAttention,
+        PositionalEncoding,
+        masked_softmax,
+    )
     from gradbook.models.recurrent import GRU, RNN, RNNLM, RNNLMScratch, RNNScratch
+    from gradbook.models.seq2seq import (
+        AttentionDecoder,
+        Decoder,
+        Encoder,
+        EncoderDecoder,
+        Seq2Seq,
+        Seq2SeqEncoder,
+        bleu,
+        init_seq2seq,
+    )
+    from gradbook.models.transformer import (
+        AddNorm,
+        PositionWiseFFN,
+        TransformerEncoder,
+        TransformerEncoderBlock,
+    )
 
 #: Where the names live that are looked up when they are first used: a module, or names in it. The
 #: finished models and data sets are those of `registry`, the later chapters' names those of

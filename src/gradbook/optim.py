@@ -126,25 +126,30 @@ WITH_MOMENTUM = ("sgd", "rmsprop")
 SCHEDULERS = ("cosine", "onecycle", "plateau")
 
 
-def as_set(params: Sequence[torch.Tensor], lr: float, trainer: Any) -> Any:
+def as_set(params: Sequence[torch.Tensor], lr: float, trainer: Any, default: str = "sgd") -> Any:
     """The optimizer that the settings of a trainer ask for, with the scheduler if there is one.
 
     Args:
         params: The tensors to update.
         lr: The learning rate; with "onecycle" the highest.
-        trainer: Where `optimizer`, `momentum`, `weight_decay` and `scheduler` stand. What is not
-            set, or no trainer at all, means `SGD`.
+        trainer: Where `optimizer`, `momentum`, `weight_decay` and `scheduler` stand.
+        default: The optimizer, if the trainer names none or there is no trainer.
 
     Returns:
         What `configure_optimizers` may return.
 
     Raises:
-        ConfigError: If `lr` is no learning rate.
+        ConfigError: If `lr` is no learning rate, or the optimizer has no momentum and is given one.
     """
     check_rate(lr)
     names = ("momentum", "weight_decay")
     more = {name: value for name in names if (value := getattr(trainer, name, 0))}
-    name = getattr(trainer, "optimizer", None) or "sgd"
+    name = getattr(trainer, "optimizer", None) or default
+    if "momentum" in more and name not in WITH_MOMENTUM:
+        raise ConfigError(
+            f"momentum={more['momentum']:g} is a setting of {' and '.join(WITH_MOMENTUM)}, but "
+            f"this model is optimized with {name}: name another in the trainer, or leave it out."
+        )
     optimizer: Any
     if name == "sgd" and not more:
         optimizer = SGD(params, lr)

@@ -106,13 +106,10 @@ corr2d init_cnn LeNet
 Residual ResNeXtBlock resnet18
 
 MTFraEng show_list_len_pair_hist
-Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu
 read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt
 sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq
 
-show_heatmaps AttentionDecoder masked_softmax DotProductAttention AdditiveAttention
-MultiHeadAttention PositionalEncoding
-PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder
+show_heatmaps
 
 annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11
 
