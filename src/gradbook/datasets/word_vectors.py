@@ -51,9 +51,11 @@ health: doctor doctors nurse hospital | disease illness patient | medicine drug 
 _RELATIONS = """
 family, male female: man woman, boy girl, son daughter, father mother, brother sister, king queen,
     prince princess, uncle aunt, nephew niece, husband wife, he she, him her, his hers,
-    actor actress, grandfather grandmother, gentleman lady, groom bride, waiter waitress, hero heroine, sir madam
+    actor actress, grandfather grandmother, gentleman lady, groom bride,
+    waiter waitress, hero heroine, sir madam
 geography, capital country people: beijing china chinese, tokyo japan japanese,
-    paris france french, london england english, berlin germany german, rome italy italian, madrid spain spanish,
+    paris france french, london england english, berlin germany german,
+    rome italy italian, madrid spain spanish,
     moscow russia russian, athens greece greek, cairo egypt egyptian, delhi india indian,
     ottawa canada canadian, lisbon portugal portuguese, vienna austria austrian,
     oslo norway norwegian, stockholm sweden swedish, warsaw poland polish, dublin ireland irish,
