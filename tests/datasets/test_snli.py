@@ -57,7 +57,7 @@ def test_a_data_set_is_padded_with_its_own_vocabulary_or_a_given_one(capsys):
 
 def test_batches_are_pairs_of_inputs_and_labels(few):
     with pytest.warns(SampleDataWarning, match="made by rules"):
-        train_iter, test_iter, vocab = load_data_snli(16, 20)
+        train_iter, test_iter, _ = load_data_snli(16, 20)
     X, y = next(iter(train_iter))
     assert [tuple(part.shape) for part in X] == [(16, 20), (16, 20)]
     assert y.shape == (16,)

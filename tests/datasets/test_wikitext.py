@@ -56,19 +56,19 @@ def test_an_example_is_two_sentences_between_marks(made):
 
 
 def test_about_half_of_the_second_sentences_follow(made):
-    (tokens, _, _, _, _, _, is_next), _ = made(30, TEXT * 5)
+    (*_, is_next), _ = made(30, TEXT * 5)
     assert abs(is_next.float().mean() - 0.5) < 0.06  # 1,200 examples: four standard deviations
 
 
 def test_every_seventh_word_is_predicted_and_never_a_mark(made):
-    (tokens, _, lens, positions, weights, labels, _), vocab = made(20)
+    (_, _, lens, positions, weights, labels, _), vocab = made(20)
     expected = (lens * 0.15).round().clamp(min=1)
     assert torch.equal(weights.sum(1), expected)
     marks = torch.tensor(vocab[["<cls>", "<sep>", "<pad>"]])
     chosen = weights == 1
     assert not torch.isin(labels[chosen], marks).any()
     assert (positions[~chosen] == 0).all()
-    for row, k in zip(positions, expected.int().tolist()):
+    for row, k in zip(positions, expected.int().tolist(), strict=True):
         kept = row[:k]
         assert torch.equal(kept, kept.unique())  # in order, and each once
 
@@ -85,12 +85,13 @@ def test_of_the_predicted_words_four_fifths_are_masked_and_a_tenth_is_kept(made)
 
 
 def test_a_pair_that_is_too_long_is_left_out(made):
-    (tokens, _, lens, *_), _ = made(13)
+    (_, _, lens, *_), _ = made(13)
     assert lens.max() <= 13
     with pytest.raises(DataError, match="max_len=6"):
         made(6)
 
 
+@pytest.mark.slow
 def test_the_stand_in_is_said_to_be_one():
     with pytest.warns(SampleDataWarning, match="Jane Austen"):
         loader, vocab = load_data_wiki(512, 64)

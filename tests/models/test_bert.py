@@ -134,7 +134,7 @@ def test_parameters_can_be_saved_and_loaded(tmp_path):
     torch.save(net.state_dict(), tmp_path / "bert.params")
     other = small()
     other.load_state_dict(torch.load(tmp_path / "bert.params"))
-    for one, two in zip(out, other(tokens, segments, None, positions)):
+    for one, two in zip(out, other(tokens, segments, None, positions), strict=True):
         assert torch.equal(one, two)
 
 
@@ -163,7 +163,7 @@ def test_bert_learns_more_than_how_frequent_words_are():
     net(tokens[:1], segments, None, torch.zeros(1, 1, dtype=torch.int64))
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
     losses = []
-    for step in range(250):
+    for _ in range(150):
         rows = tokens[torch.randint(2000, (64,))]
         positions = torch.rand(64, num_steps).argsort(1)[:, :2]
         labels = rows.gather(1, positions)
