@@ -193,7 +193,8 @@ def _from_neighbours(
     gain *= table / (table + 3)  # what happened once or twice may be chance
     vectors: np.ndarray = gain @ _draw(generator, len(contexts), num_dims)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return _NOVELS_LENGTH * vectors / np.maximum(lengths, 1e-9)
+    vectors *= _NOVELS_LENGTH / np.maximum(lengths, 1e-9)
+    return vectors
 
 
 def write_glove_50(path: Path) -> None:

@@ -105,7 +105,7 @@ class BERTEncoder(nn.Module):
                 f"The sequences have {num_steps} tokens, but this encoder has positions for "
                 f"max_len={max_len}. Cut them, or make the encoder with a larger max_len."
             )
-        X = self.token_embedding(tokens) + self.segment_embedding(segments)
+        X: torch.Tensor = self.token_embedding(tokens) + self.segment_embedding(segments)
         X = X + self.pos_embedding[:, :num_steps]
         for blk in self.blks:
             X = blk(X, valid_lens)
