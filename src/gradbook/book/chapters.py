@@ -103,13 +103,6 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
 #: Names that are still to come; their module, or their place in it, is not written yet.
 _TO_COME = """
 
-read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify
-load_data_ptb TokenEmbedding
-
-get_tokens_and_segments BERTEncoder MaskLM NextSentencePred BERTModel load_data_wiki
-
-read_imdb load_data_imdb predict_sentiment
-read_snli SNLIDataset load_data_snli predict_snli
 """
 
 #: Where each name of the later chapters lives.

@@ -121,6 +121,41 @@ STAND_INS: dict[str, StandIn] = {
         "drawings with objects of seven classes, 144 for training and 72 for validation instead "
         "of 1,464 and 1,449 photographs with 20 classes",
     ),
+    "glove.6b.50d": StandIn(
+        "gradbook.datasets.word_vectors",
+        "write_glove_50",
+        "made vectors of about six thousand words instead of 400,000",
+    ),
+    "glove.6b.100d": StandIn(
+        "gradbook.datasets.word_vectors",
+        "write_glove_100",
+        "made vectors of about six thousand words instead of 400,000",
+    ),
+    "glove.42b.300d": StandIn(
+        "gradbook.datasets.word_vectors",
+        "write_glove_300",
+        "made vectors of about six thousand words instead of 1.9 million",
+    ),
+    "wiki.en": StandIn(
+        "gradbook.datasets.word_vectors",
+        "write_wiki_en",
+        "made vectors of about six thousand words instead of 2.5 million",
+    ),
+    "aclImdb": StandIn(
+        "gradbook.datasets.reviews",
+        "write_imdb",
+        "6,000 reviews of films that were made by rules, instead of 50,000 true ones",
+    ),
+    "SNLI": StandIn(
+        "gradbook.datasets.inference_pairs",
+        "write_snli",
+        "12,000 pairs of sentences that were made by rules, instead of 570,000 true ones",
+    ),
+    "bert.small": StandIn(
+        "gradbook.datasets.small_bert",
+        "write_bert_small",
+        "a BERT that was not pretrained, with made vectors as its embeddings of tokens",
+    ),
 }
 
 #: Of which stand-ins the user was told already.
