@@ -117,7 +117,7 @@ def test_unknown_name_is_an_ordinary_error():
         from d2l.torch import qqqqqqqq  # noqa: F401
 
 
-@pytest.mark.parametrize("name", ["train_ch3", "RNN", "pllot"])
+@pytest.mark.parametrize("name", ["train_ch3", "RNNModel", "pllot"])
 def test_an_import_tells_what_an_attribute_does(name):
     with pytest.raises(AttributeError) as told:
         getattr(d2l, name)

@@ -6,10 +6,12 @@ import stat
 import subprocess
 import sys
 import threading
+import types
 import zipfile
 from pathlib import Path
 
 import pytest
+import requests
 from tests.patience import LONGEST
 
 from gradbook.datasets import files
@@ -217,6 +219,25 @@ def test_a_host_that_cannot_be_resolved_is_told_in_words(server, folder, monkeyp
     monkeypatch.setattr(socket, "getaddrinfo", no_answer)
     with pytest.raises(DownloadError, match=r"could not be resolved; is there a network\?"):
         files.fetch(["http://mirror.invalid/x"], folder / "x")
+
+
+def test_a_host_that_was_silent_is_not_asked_again_at_once(folder, monkeypatch):
+    asked, now = [], [0.0]
+
+    def get(url, **options):
+        asked.append(url)
+        now[0] += 3
+        raise requests.exceptions.ConnectTimeout
+
+    monkeypatch.delenv("GRADBOOK_OFFLINE")
+    monkeypatch.setattr(requests, "get", get)
+    monkeypatch.setattr(files, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    for name, num_asked in (("a", 1), ("b", 1), ("c", 2)):
+        with pytest.raises(DownloadError, match="no connection within"):
+            files.download(f"http://host/{name}", folder)
+        assert len(asked) == num_asked
+        if name == "b":
+            now[0] += files.PATIENCE_SECONDS
 
 
 def test_a_silent_server_is_given_up_soon(folder, monkeypatch):

@@ -60,6 +60,13 @@ def test_the_true_file_is_used_where_it_is(folder, monkeypatch, maker):
     assert maker.calls == 0
 
 
+def test_a_file_that_is_another_is_said_to_be(folder):
+    (folder / "fra-eng.zip").write_bytes(b"other")
+    with pytest.warns(SampleDataWarning, match=r"fra-eng\.zip is not the true file"):
+        download(NAME, folder)
+    assert (folder / "fra-eng.zip").read_bytes() == b"other"
+
+
 def test_the_url_and_the_checksum_know_the_stand_in_too(folder):
     url, checksum = hub.BOOKS_FILES[NAME]
     with pytest.warns(SampleDataWarning):

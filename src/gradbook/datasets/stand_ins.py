@@ -230,9 +230,12 @@ def tell(name: str, missing: Path, error: Exception) -> None:
     if name in _told:
         return
     _told.add(name)
+    where = f"The true file was not found in {missing.parent}"
+    if missing.is_file():
+        where = f"{missing} is not the true file, for its checksum is another"
     warn(
         f"A stand-in for {missing.name} is used: {STAND_INS[name].text}, so that results differ "
-        f"from those of the book. The true file was not found in {missing.parent}:\n{error}\n"
+        f"from those of the book. {where}:\n{error}\n"
         f"Each of these gets it:\n"
         f"  put {missing.name} in {missing.parent}\n"
         f"  run again with a network{', without GRADBOOK_OFFLINE' if is_offline() else ''}",

@@ -278,6 +278,9 @@ class RecurrentLM(RNNLM):
         lr: The learning rate.
         vocab_size: The number of tokens; 28 are those of `TimeMachine`.
 
+    Attributes:
+        rnn, linear: The recurrent layer, and the output layer.
+
     Raises:
         ConfigError: If an argument cannot be used.
 
@@ -287,6 +290,8 @@ class RecurrentLM(RNNLM):
     >>> model(torch.zeros(2, 5, dtype=torch.int64)).shape
     torch.Size([2, 5, 28])
     """
+
+    num_hiddens: int
 
     def __init__(
         self,
@@ -309,3 +314,7 @@ class RecurrentLM(RNNLM):
         with enough_memory(self):
             self.rnn = CELLS[cell](vocab_size, num_hiddens, num_layers, dropout=dropout)
         self.init_params()
+
+    def init_params(self) -> None:
+        """Makes the output layer, at once: the layer before it is known."""
+        self.linear = nn.Linear(self.num_hiddens, self.vocab_size)
