@@ -21,7 +21,7 @@ NEEDED: tuple[str, ...] = (
 )
 PACKAGES = (
     *(*NEEDED, "ipython", "ipykernel", "safetensors", "onnx", "tensorboard", "wandb"),
-    *("mlflow-skinny", "optuna", "distributed", "ray", "torchvision"),
+    *("mlflow-skinny", "optuna", "distributed", "ray", "gymnasium", "torchvision"),
 )
 
 
