@@ -14,7 +14,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
     ├── StorageError       (OSError)              a file that cannot be written
     ├── DownloadError      (OSError)              no source could deliver a file
     ├── MissingExtraError  (ImportError)          an optional package is not installed
-    ├── NotCarriedError    (AttributeError)       a name of the book that is not carried yet
+    ├── NotCarriedError    (AttributeError)       a name of an earlier edition of the book
     └── NotTrainedError    (AttributeError)       what is only known once a training has begun
 
     GradbookWarning        (UserWarning)
@@ -124,7 +124,7 @@ class MissingExtraError(GradbookError, ImportError):
 
 
 class NotCarriedError(GradbookError, AttributeError):
-    """A name of the book that gradbook does not carry yet."""
+    """A name of an earlier edition of the book, which this one does not have."""
 
 
 class NotTrainedError(GradbookError, AttributeError):

@@ -9,18 +9,18 @@ from gradbook.errors import NotCarriedError
 
 #: The names that the code of each later chapter adds to the book's library, by the module that
 #: defines them.
-LATER: dict[tuple[str, str], dict[str, str]] = {
-    ("7", "Convolutional Neural Networks"): {
+_LATER: dict[str, dict[str, str]] = {
+    "7 Convolutional Neural Networks": {
         "gradbook.models.convolutional": "corr2d init_cnn LeNet",
     },
-    ("8", "Modern Convolutional Neural Networks"): {
+    "8 Modern Convolutional Neural Networks": {
         "gradbook.models.convolutional": "Residual ResNeXtBlock",
     },
-    ("9", "Recurrent Neural Networks"): {
+    "9 Recurrent Neural Networks": {
         "gradbook.datasets.text": "TimeMachine Vocab",
         "gradbook.models.recurrent": "RNNScratch RNNLMScratch RNN RNNLM",
     },
-    ("10", "Modern Recurrent Neural Networks"): {
+    "10 Modern Recurrent Neural Networks": {
         "gradbook.models.recurrent": "GRU",
         "gradbook.datasets.translation": "MTFraEng",
         "gradbook.book.figures": "show_list_len_pair_hist",
@@ -28,7 +28,7 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
             "Encoder Decoder EncoderDecoder init_seq2seq Seq2SeqEncoder Seq2Seq bleu"
         ),
     },
-    ("11", "Attention Mechanisms and Transformers"): {
+    "11 Attention Mechanisms and Transformers": {
         "gradbook.book.figures": "show_heatmaps",
         "gradbook.models.seq2seq": "AttentionDecoder",
         "gradbook.models.attention": (
@@ -39,16 +39,16 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
             "PositionWiseFFN AddNorm TransformerEncoderBlock TransformerEncoder"
         ),
     },
-    ("12", "Optimization Algorithms"): {
+    "12 Optimization Algorithms": {
         "gradbook.book.optimization": (
             "annotate train_2d show_trace_2d get_data_ch11 train_ch11 train_concise_ch11"
         ),
     },
-    ("13", "Computational Performance"): {
+    "13 Computational Performance": {
         "gradbook.book.performance": "Benchmark split_batch",
         "gradbook.models.convolutional": "resnet18",
     },
-    ("14", "Computer Vision"): {
+    "14 Computer Vision": {
         "gradbook.book.image_training": "train_batch_ch13 train_ch13",
         "gradbook.book.boxes": (
             "box_corner_to_center box_center_to_corner bbox_to_rect multibox_prior show_bboxes "
@@ -62,7 +62,7 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
         ),
         "gradbook.book.kaggle": "read_csv_labels copyfile reorg_train_valid reorg_test",
     },
-    ("15", "Natural Language Processing: Pretraining"): {
+    "15 Natural Language Processing: Pretraining": {
         "gradbook.datasets.ptb": (
             "read_ptb subsample get_centers_and_contexts RandomGenerator get_negatives batchify "
             "load_data_ptb"
@@ -73,20 +73,20 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
         ),
         "gradbook.datasets.wikitext": "load_data_wiki",
     },
-    ("16", "Natural Language Processing: Applications"): {
+    "16 Natural Language Processing: Applications": {
         "gradbook.datasets.imdb": "read_imdb load_data_imdb",
         "gradbook.datasets.snli": "read_snli SNLIDataset load_data_snli",
         "gradbook.book.language": "predict_sentiment predict_snli",
     },
-    ("18", "Gaussian Processes"): {"gradbook.book.gaussian_processes": "rbfkernel"},
-    ("19", "Hyperparameter Optimization"): {
+    "18 Gaussian Processes": {"gradbook.book.gaussian_processes": "rbfkernel"},
+    "19 Hyperparameter Optimization": {
         "gradbook.book.hyperparameter_search": (
             "HPOTrainer HPOSearcher RandomSearcher HPOScheduler BasicScheduler HPOTuner "
             "hpo_objective_lenet SuccessiveHalvingScheduler"
         ),
     },
-    ("20", "Generative Adversarial Networks"): {"gradbook.book.adversarial": "update_D update_G"},
-    ("23", "Appendix: Tools for Deep Learning"): {
+    "20 Generative Adversarial Networks": {"gradbook.book.adversarial": "update_D update_G"},
+    "23 Appendix: Tools for Deep Learning": {
         "gradbook.book.reinforcement": (
             "frozen_lake make_env show_value_function_progress show_Q_function_progress"
         ),
@@ -100,18 +100,12 @@ LATER: dict[tuple[str, str], dict[str, str]] = {
     },
 }
 
-#: Names that are still to come; their module, or their place in it, is not written yet.
-_TO_COME = """
-
-"""
-
 #: Where each name of the later chapters lives.
 HOMES = {
     name: home
-    for modules in LATER.values()
+    for modules in _LATER.values()
     for home, names in modules.items()
     for name in names.split()
-    if name not in _TO_COME.split()
 }
 
 _FIT = "`d2l.Trainer(max_epochs=10).fit(model, data)`"
@@ -119,7 +113,6 @@ _LOOP = (
     f"This edition trains with {_FIT}; `d2l.train_ch6(net, train_iter, test_iter, num_epochs, lr, "
     f"device)` still trains a network that comes without such a model"
 )
-_CLASS = "Its place has been taken by a class of chapter {}, which gradbook does not carry yet"
 _ANSWERS = {
     _LOOP: "train_ch3 train_epoch_ch3 train_ch5 train_ch7",
     "This edition predicts with `d2l.Trainer(1).predict(model, data)`": "predict_ch3",
@@ -150,23 +143,9 @@ _ANSWERS = {
 EARLIER = {name: answer for answer, names in _ANSWERS.items() for name in names.split()}
 
 
-def chapter_of(name: str) -> tuple[str, str] | None:
-    """Number and title of the later chapter that a name belongs to, or None."""
-    for chapter, modules in LATER.items():
-        if any(name in names.split() for names in modules.values()):
-            return chapter
-    return None
-
-
 def not_carried(name: str) -> NotCarriedError | None:
-    """The error that says where the name `name` belongs, or None if the book has no such name."""
-    if chapter := chapter_of(name):
-        number, title = chapter
-        told = (
-            f"{name!r} belongs to chapter {number} of the book ({title}). gradbook does not "
-            f"carry it yet. You can define it in your own code as the chapter does."
-        )
-    elif name in EARLIER:
+    """The error that says what to write instead of `name`; None if no edition had such a name."""
+    if name in EARLIER:
         told = f"{name!r} belongs to an earlier edition of the book. {EARLIER[name]}."
     elif re.search(r"_ch\d+$", name):  # such names stand for chapters, and not for each other
         told = (

@@ -334,7 +334,7 @@ def show_list_len_pair_hist(
         raise ConfigError("xlist and ylist need a sequence each, but one of them is empty.")
     set_figsize()
     _, _, bars = plt.hist([[*map(len, xlist)], [*map(len, ylist)]])
-    for patch in bars[1]:  # type: ignore[union-attr]
+    for patch in bars[1]:  # type: ignore[union-attr,index]
         patch.set_hatch("/")
     plt.xlabel(xlabel)
     plt.ylabel(ylabel)

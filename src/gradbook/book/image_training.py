@@ -89,9 +89,9 @@ def train_ch13(
         raise DataError("The data set is empty: it has no batch.")
     from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
 
-    devices = [torch.device(device) for device in devices or try_all_gpus()]
-    net = net.to(devices[0])
-    parallel: nn.Module = nn.DataParallel(net, devices) if len(devices) > 1 else net
+    places = [torch.device(device) for device in devices or try_all_gpus()]
+    net = net.to(places[0])
+    parallel: nn.Module = nn.DataParallel(net, places) if len(places) > 1 else net
     animator = Animator(
         xlabel="epoch",
         xlim=[1, num_epochs],
@@ -100,10 +100,10 @@ def train_ch13(
     )
     timer, num_examples = Timer(), 0
     for epoch in range(num_epochs):
-        sums, count, num_labels = torch.zeros(2, device=devices[0]), 0, 0
+        sums, count, num_labels = torch.zeros(2, device=places[0]), 0, 0
         for i, (X, y) in enumerate(train_iter):
             timer.start()
-            total, num_right = train_batch_ch13(parallel, X, y, loss, trainer, devices)
+            total, num_right = train_batch_ch13(parallel, X, y, loss, trainer, places)
             sums += torch.stack([total.to(sums.dtype), num_right.to(sums.dtype)])
             count, num_labels = count + len(y), num_labels + y.numel()
             timer.stop()
@@ -111,7 +111,7 @@ def train_ch13(
                 train_loss, train_acc = sums[0].item() / count, sums[1].item() / num_labels
                 animator.add(epoch + (i + 1) / num_batches, (train_loss, train_acc, None))
         num_examples += count
-        test_acc = evaluate_accuracy_gpu(parallel, test_iter, devices[0])
+        test_acc = evaluate_accuracy_gpu(parallel, test_iter, places[0])
         animator.add(epoch + 1, (None, None, test_acc))
     print(f"loss {train_loss:.3f}, train acc {train_acc:.3f}, test acc {test_acc:.3f}")
-    print(f"{num_examples / timer.sum():.1f} examples/sec on {list(map(str, devices))}")
+    print(f"{num_examples / timer.sum():.1f} examples/sec on {list(map(str, places))}")

@@ -209,7 +209,8 @@ def banana(random: Random, edge: int = 256) -> tuple[Picture, list[int]]:
     """
     picture = Picture(edge, edge, random, low=(20, 20, 90), high=(190, 190, 230))
     for _ in range(random.randrange(4)):
-        shape = random.choice([disk, box, triangle, ring])
+        shapes: list[Shape] = [disk, box, triangle, ring]
+        shape = random.choice(shapes)
         x, y, size = (random.uniform(0, edge), random.uniform(0, edge), random.uniform(0.04, 0.14))
         hue = random.uniform(0.3, 1.0)  # all but yellow
         picture.add(shape, x, y, size * edge, _color(hue), random.uniform(0, math.tau))

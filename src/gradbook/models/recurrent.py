@@ -254,7 +254,7 @@ class RNNLM(RNNLMScratch):
 
     def init_params(self) -> None:
         """Makes the output layer."""
-        self.linear = nn.LazyLinear(self.vocab_size)
+        self.linear: nn.Linear = nn.LazyLinear(self.vocab_size)
 
     def output_layer(self, hiddens: torch.Tensor) -> torch.Tensor:
         """Logits (batch, num_steps, vocab_size) of states (num_steps, batch, num_hiddens)."""
