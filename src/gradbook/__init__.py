@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradbook.datasets import Circles as Circles
     from gradbook.datasets import FashionMNIST as FashionMNIST
     from gradbook.datasets import Moons as Moons
+    from gradbook.datasets import MTFraEng as MTFraEng
     from gradbook.datasets import Sine as Sine
     from gradbook.datasets import Spirals as Spirals
     from gradbook.datasets import SyntheticRegressionData as SyntheticRegressionData
