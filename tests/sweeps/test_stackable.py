@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
 from gradbook import Trainer
+from gradbook.models.recurrent import RNNLMScratch
 from gradbook.steps import Stepper
 from gradbook.sweeps.candidate import Candidate
 from gradbook.sweeps.stacked import fit_stacked
@@ -139,6 +140,13 @@ class Loaded(Same):
         return DataLoader(TensorDataset(self.X, self.y), 8, shuffle=train)
 
 
+class Perplexity(Net):
+    """A model of the library that plots a perplexity, as its language models do."""
+
+    training_step = RNNLMScratch.training_step
+    validation_step = RNNLMScratch.validation_step
+
+
 class Noisy(Same):
     """Its batches are changed at random, as where images are turned."""
 
@@ -153,6 +161,7 @@ class Noisy(Same):
     [
         (OwnStep, Same, "OwnStep.training_step is a method of your own"),
         (OwnValidation, Same, "OwnValidation.validation_step is a method of your own"),
+        (Perplexity, Same, "Perplexity plots other values than a loss and an accuracy"),
         (Dropping, Same, "random numbers"),
         (Normalizing, Same, "change a buffer"),
         (Looking, Same, "look at the value of a tensor, with float()"),

@@ -252,6 +252,8 @@ class RNNLM(RNNLMScratch):
     Book: 9.6.1.
     """
 
+    linear: nn.Linear
+
     def init_params(self) -> None:
         """Makes the output layer."""
         self.linear: nn.Linear = nn.LazyLinear(self.vocab_size)

@@ -67,8 +67,11 @@ def check_alone(candidate: Candidate) -> None:
     if not isinstance(model, Module):
         raise CannotStack(f"{name} is not derived from Module")
     for method in ("training_step", "validation_step", "plot"):
-        if not is_ours(getattr(type(model), method)):
+        own = getattr(type(model), method)
+        if not is_ours(own):
             raise CannotStack(f"{name}.{method} is a method of your own")
+        if own not in (getattr(Module, method), getattr(Classifier, method)):
+            raise CannotStack(f"{name} plots other values than a loss and an accuracy")
     for method in _METHODS_OF_TRAINER:
         own = inspect.getattr_static(type(trainer), method)
         if is_ours(own) or method in _FREE_METHODS:
