@@ -33,8 +33,8 @@ FLOORS = {
     10: {"display"},
     11: {"runs", "trackers", "watching"},
     12: {"datasets", "models"},
-    13: {"book", "torchvision_standin", "torchvision_parts", "inspection", "experiments"},
-    14: {"sweeps"},
+    13: {"book", "torchvision_parts", "inspection", "experiments"},
+    14: {"sweeps", "torchvision_standin"},
     15: {"cli"},
     16: {"__main__"},
 }
