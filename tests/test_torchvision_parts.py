@@ -103,8 +103,9 @@ def test_normalizing_takes_off_the_mean_and_divides_by_the_deviation():
 
 
 def test_a_folder_of_folders_is_a_data_set(tmp_path, image):
+    tmp_path = tmp_path / "classes"
     for name in ("dog/1.png", "cat/b.jpg", "cat/a.PNG"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         image.save(tmp_path / name)
     (tmp_path / "cat" / "note.txt").write_text("no image")
     data = parts.ImageFolder(tmp_path, transform=np.array, target_transform=str)
