@@ -202,6 +202,8 @@ Sleep. / Dors.
 Work. / Travaille.
 Try. / Essaie.
 Swim. / Nage.
+Me too. / Moi aussi.
+Not me. / Pas moi.
 Wait for me. / Attends-moi.
 Help me. / Aide-moi.
 Call me. / Appelle-moi.
