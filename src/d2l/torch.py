@@ -97,6 +97,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from gradbook.book.hyperparameter_search import *
     from gradbook.book.image_training import train_batch_ch13, train_ch13
     from gradbook.book.kaggle import copyfile, read_csv_labels, reorg_test, reorg_train_valid
+    from gradbook.book.language import predict_sentiment, predict_snli
     from gradbook.book.optimization import *
     from gradbook.book.performance import *
     from gradbook.book.reinforcement import *
@@ -118,6 +119,18 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         synthetic_data,
     )
     from gradbook.datasets.bananas import BananasDataset, load_data_bananas, read_data_bananas
+    from gradbook.datasets.embeddings import TokenEmbedding
+    from gradbook.datasets.imdb import load_data_imdb, read_imdb
+    from gradbook.datasets.ptb import (
+        RandomGenerator,
+        batchify,
+        get_centers_and_contexts,
+        get_negatives,
+        load_data_ptb,
+        read_ptb,
+        subsample,
+    )
+    from gradbook.datasets.snli import SNLIDataset, load_data_snli, read_snli
     from gradbook.datasets.text import Vocab, tokenize
     from gradbook.datasets.translation import (
         build_array_nmt,
@@ -137,6 +150,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         voc_label_indices,
         voc_rand_crop,
     )
+    from gradbook.datasets.wikitext import load_data_wiki
     from gradbook.display.animator import Animator
     from gradbook.models import *
     from gradbook.models.attention import (
@@ -145,6 +159,13 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
         MultiHeadAttention,
         PositionalEncoding,
         masked_softmax,
+    )
+    from gradbook.models.bert import (
+        BERTEncoder,
+        BERTModel,
+        MaskLM,
+        NextSentencePred,
+        get_tokens_and_segments,
     )
     from gradbook.models.convolutional import Residual, ResNeXtBlock, corr2d, init_cnn, resnet18
     from gradbook.models.recurrent import GRU, RNN, RNNLM, RNNLMScratch, RNNScratch

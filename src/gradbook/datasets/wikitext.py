@@ -70,9 +70,11 @@ def load_data_wiki(batch_size: int, max_len: int) -> tuple[TensorLoader, Vocab]:
 
 
 def _read_paragraphs(text: str) -> list[list[list[str]]]:
-    """The words of each sentence of each paragraph that has at least two, in small letters."""
-    split = (line.strip().lower().split(" . ") for line in text.split("\n"))
-    return [[sentence.split() for sentence in parts] for parts in split if len(parts) >= 2]
+    """The words of each sentence of each paragraph, in small letters; headings are left out."""
+    # Where a line ends with a full stop, that counts as the second part, as it does in the book: so
+    # a paragraph of one sentence gives no pair, but is in the vocabulary, and may be drawn.
+    lines = (line for line in text.split("\n") if len(line.split(" . ")) >= 2)
+    return [[sentence.split() for sentence in line.strip().lower().split(" . ")] for line in lines]
 
 
 def _pairs(
