@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from gradbook import DataModule, Trainer, load_model, seed_everything
 from gradbook.datasets.sentences import _PERSONS, _of_deeds
 from gradbook.datasets.translation import MTFraEng
-from gradbook.errors import BatchError, ModelError
+from gradbook.errors import BatchError, ConfigError, ModelError
 from gradbook.models.attention import MultiHeadAttention, PositionalEncoding
 from gradbook.models.recurrent import GRU
 from gradbook.models.seq2seq import (
@@ -221,6 +221,11 @@ def test_it_is_optimized_with_adam_unless_the_trainer_names_another():
         trainer = Trainer(max_epochs=1, display="off", **settings)
         trainer.fit(small(), Reversal())
         assert type(trainer.optim) is expected
+
+
+def test_adam_has_no_momentum_to_set():
+    with pytest.raises(ConfigError, match=r"momentum=0\.9 .* optimized with adam"):
+        Trainer(1, display="off", momentum=0.9).fit(small(), Reversal())
 
 
 @pytest.mark.slow
