@@ -126,3 +126,18 @@ def test_numbers_of_epochs_are_cut_wherever_they_are_written(tmp_path):
     )
 
     assert all(cell["ok"] for cell in cells), cells
+
+
+@pytest.mark.parametrize(
+    ("error", "needs"),
+    [
+        (ModuleNotFoundError("No module named 'gym'", name="gym.envs"), "the package gym"),
+        (RuntimeError("Cannot access accelerator device when none is available."), "a GPU"),
+        (AssertionError("Torch not compiled with CUDA enabled"), "a GPU"),
+        (ConnectionRefusedError("refused"), "the network"),
+        (FileNotFoundError(2, "No such file", "../img/catdog.jpg"), "the file catdog.jpg"),
+        (ValueError("x"), "a look"),
+    ],
+)
+def test_what_an_error_says_that_a_cell_needs(error, needs):
+    assert run_book._needs(error, has_failed=False) == needs
