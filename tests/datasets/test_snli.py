@@ -67,16 +67,18 @@ def test_batches_are_pairs_of_inputs_and_labels(few):
 
 
 @pytest.mark.slow
-def test_the_relation_is_in_neither_sentence_alone_but_in_both():
-    """A bag of pairs of words learns it; of one sentence, hardly more than chance."""
+def test_the_relation_is_told_by_both_sentences_and_hardly_by_the_hypothesis_alone(monkeypatch):
+    """Of section 16.5, small: words are compared with those that they attend to."""
+    monkeypatch.setattr(inference_pairs, "NUM_TRAIN", 4500)
+    monkeypatch.setattr(inference_pairs, "NUM_TEST", 900)
     with pytest.warns(SampleDataWarning):
-        train_iter, test_iter, vocab = load_data_snli(128, 24)
+        train_iter, test_iter, vocab = load_data_snli(64, 20)
     accuracies = []
     for parts in ((1,), (0, 1)):
         torch.manual_seed(0)
         net = Compared(len(vocab), parts)
-        optimizer = torch.optim.Adam(net.parameters(), lr=0.005)
-        for _ in range(4):
+        optimizer = torch.optim.Adam(net.parameters(), lr=0.01)
+        for _ in range(5):
             for X, y in train_iter:
                 loss = nn.functional.cross_entropy(net(X), y)
                 optimizer.zero_grad()
@@ -84,8 +86,8 @@ def test_the_relation_is_in_neither_sentence_alone_but_in_both():
                 optimizer.step()
         right = sum(int((net(X).argmax(1) == y).sum()) for X, y in test_iter)
         accuracies.append(right / len(test_iter.tensors[2]))
-    assert accuracies[0] < 0.55
-    assert accuracies[1] > accuracies[0] + 0.1
+    assert accuracies[0] < 0.6  # seen: 0.51
+    assert accuracies[1] > 0.7  # seen: 0.83
 
 
 class Compared(nn.Module):
