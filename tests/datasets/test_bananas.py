@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from gradbook.datasets import bananas, drawn_images, stand_ins
+from gradbook.datasets import bananas, stand_ins
+from gradbook.datasets.makers import drawn_images
 from gradbook.errors import DataError, SampleDataWarning
 
 

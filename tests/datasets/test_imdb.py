@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from gradbook.datasets import reviews
 from gradbook.datasets.imdb import load_data_imdb, read_imdb
+from gradbook.datasets.makers import reviews
 from gradbook.errors import DataError, SampleDataWarning
 
 

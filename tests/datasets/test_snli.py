@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradbook.datasets import inference_pairs
+from gradbook.datasets.makers import inference_pairs
 from gradbook.datasets.snli import SNLIDataset, load_data_snli, read_snli
 from gradbook.errors import DataError, SampleDataWarning
 

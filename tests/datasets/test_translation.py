@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gradbook.datasets import download, extract, files, hub, stand_ins
-from gradbook.datasets.sentences import _pairs, write_fra_eng
+from gradbook.datasets.makers.sentences import _pairs, write_fra_eng
 from gradbook.datasets.text import Vocab
 from gradbook.datasets.translation import (
     MTFraEng,

@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from gradbook.datasets import drawn_images, stand_ins, voc
+from gradbook.datasets import stand_ins, voc
+from gradbook.datasets.makers import drawn_images
 from gradbook.errors import ConfigError, DataError
 
 

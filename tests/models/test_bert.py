@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from gradbook.datasets import small_bert
+from gradbook.datasets.makers import small_bert
 from gradbook.errors import ConfigError, ShapeError
 from gradbook.models.bert import (
     BERTEncoder,

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradbook import DataModule, Trainer, load_model, seed_everything
-from gradbook.datasets.sentences import _PERSONS, _of_deeds
+from gradbook.datasets.makers.sentences import _PERSONS, _of_deeds
 from gradbook.datasets.translation import MTFraEng
 from gradbook.errors import BatchError, ConfigError, ModelError
 from gradbook.models.attention import MultiHeadAttention, PositionalEncoding

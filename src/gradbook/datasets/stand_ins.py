@@ -53,106 +53,106 @@ class StandIn(NamedTuple):
 #: The stand-ins, by the file's name in `DATA_HUB`.
 STAND_INS: dict[str, StandIn] = {
     "fra-eng": StandIn(
-        "gradbook.datasets.sentences",
+        "gradbook.datasets.makers.sentences",
         "write_fra_eng",
         "4,612 pairs of short sentences that a small grammar makes, instead of 167,130",
         unpacked="fra-eng",
     ),
     "time_machine": StandIn(
-        "gradbook.datasets.novels",
+        "gradbook.datasets.makers.novels",
         "write_time_machine",
         "as much of Jane Austen's Northanger Abbey as The Time Machine has",
     ),
     "ptb": StandIn(
-        "gradbook.datasets.novels",
+        "gradbook.datasets.makers.novels",
         "write_ptb",
         "three novels by Jane Austen, about a quarter as long as Penn Treebank",
     ),
     "wikitext-2": StandIn(
-        "gradbook.datasets.novels",
+        "gradbook.datasets.makers.novels",
         "write_wikitext",
         "three novels by Jane Austen, about an eighth as long as WikiText-2",
     ),
     "airfoil": StandIn(
-        "gradbook.datasets.airfoil",
+        "gradbook.datasets.makers.airfoil",
         "write_airfoil",
         "1,503 made-up measurements, by formula from the same quantities",
     ),
     "kaggle_house_train": StandIn(
-        "gradbook.datasets.house_prices",
+        "gradbook.datasets.makers.house_prices",
         "write_train",
         "1,460 made-up houses in the same columns",
     ),
     "kaggle_house_test": StandIn(
-        "gradbook.datasets.house_prices",
+        "gradbook.datasets.makers.house_prices",
         "write_test",
         "1,459 made-up houses in the same columns",
     ),
     "pokemon": StandIn(
-        "gradbook.datasets.creatures",
+        "gradbook.datasets.makers.creatures",
         "write_creatures",
         "1,024 drawn pictures of 128 made-up creatures",
     ),
     "banana-detection": StandIn(
-        "gradbook.datasets.drawn_images",
+        "gradbook.datasets.makers.drawn_images",
         "write_banana_detection",
         "drawings of yellow crescents, 256 for training and 64 for validation instead of 1,000 "
         "and 100 photographs",
     ),
     "cifar10_tiny": StandIn(
-        "gradbook.datasets.drawn_images",
+        "gradbook.datasets.makers.drawn_images",
         "write_cifar10_tiny",
         "1,000 drawings of ten shapes for training and 5 for testing instead of photographs",
     ),
     "dog_tiny": StandIn(
-        "gradbook.datasets.drawn_images",
+        "gradbook.datasets.makers.drawn_images",
         "write_dog_tiny",
         "drawings of 120 kinds of dogs, 600 for training and 10 for testing instead of photographs",
     ),
     "hotdog": StandIn(
-        "gradbook.datasets.drawn_images",
+        "gradbook.datasets.makers.drawn_images",
         "write_hotdog",
         "320 drawings for training and 128 for testing, half of them hot dogs, instead of 2,000 "
         "and 800 photographs",
     ),
     "voc2012": StandIn(
-        "gradbook.datasets.drawn_images",
+        "gradbook.datasets.makers.drawn_images",
         "write_voc2012",
         "drawings with objects of seven classes, 144 for training and 72 for validation instead "
         "of 1,464 and 1,449 photographs with 20 classes",
     ),
     "glove.6b.50d": StandIn(
-        "gradbook.datasets.word_vectors",
+        "gradbook.datasets.makers.word_vectors",
         "write_glove_50",
         "made vectors of about six thousand words instead of 400,000",
     ),
     "glove.6b.100d": StandIn(
-        "gradbook.datasets.word_vectors",
+        "gradbook.datasets.makers.word_vectors",
         "write_glove_100",
         "made vectors of about six thousand words instead of 400,000",
     ),
     "glove.42b.300d": StandIn(
-        "gradbook.datasets.word_vectors",
+        "gradbook.datasets.makers.word_vectors",
         "write_glove_300",
         "made vectors of about six thousand words instead of 1.9 million",
     ),
     "wiki.en": StandIn(
-        "gradbook.datasets.word_vectors",
+        "gradbook.datasets.makers.word_vectors",
         "write_wiki_en",
         "made vectors of about six thousand words instead of 2.5 million",
     ),
     "aclImdb": StandIn(
-        "gradbook.datasets.reviews",
+        "gradbook.datasets.makers.reviews",
         "write_imdb",
         "6,000 reviews of films that were made by rules, instead of 50,000 true ones",
     ),
     "SNLI": StandIn(
-        "gradbook.datasets.inference_pairs",
+        "gradbook.datasets.makers.inference_pairs",
         "write_snli",
         "12,000 pairs of sentences that were made by rules, instead of 570,000 true ones",
     ),
     "bert.small": StandIn(
-        "gradbook.datasets.small_bert",
+        "gradbook.datasets.makers.small_bert",
         "write_bert_small",
         "a BERT that was not pretrained, with made vectors as its embeddings of tokens",
     ),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradbook.datasets import inference_pairs, novels, reviews
+from gradbook.datasets.makers import inference_pairs, novels, reviews
 from gradbook.datasets.stand_ins import write_zip
 
 #: Topics, and within them, between bars, words that are close kin.

@@ -3,7 +3,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from gradbook.datasets import inference_pairs, novels, reviews, word_vectors
+from gradbook.datasets.makers import inference_pairs, novels, reviews, word_vectors
 
 
 @pytest.fixture

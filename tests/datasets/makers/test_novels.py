@@ -3,7 +3,7 @@ from collections import Counter
 
 import pytest
 
-from gradbook.datasets import novels
+from gradbook.datasets.makers import novels
 from gradbook.datasets.stand_ins import stand_in
 
 

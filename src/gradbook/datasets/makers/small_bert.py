@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gradbook.datasets.makers.word_vectors import word_vectors
 from gradbook.datasets.stand_ins import write_zip
 from gradbook.datasets.text import Vocab
-from gradbook.datasets.word_vectors import word_vectors
 
 #: Of the original, from which only the number of tokens differs.
 NUM_HIDDENS, FFN_NUM_HIDDENS, NUM_BLKS, MAX_LEN = 256, 512, 2, 512

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradbook.datasets import creatures
+from gradbook.datasets.makers import creatures
 
 
 @pytest.fixture

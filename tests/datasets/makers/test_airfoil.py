@@ -1,6 +1,6 @@
 import numpy as np
 
-from gradbook.datasets.airfoil import write_airfoil
+from gradbook.datasets.makers.airfoil import write_airfoil
 
 
 def table(tmp_path):

@@ -15,7 +15,7 @@ from torch import nn
 from gradbook import Trainer
 from gradbook.book import boxes
 from gradbook.data import GivenData
-from gradbook.datasets import drawn_images
+from gradbook.datasets.makers import drawn_images
 from gradbook.datasets.voc import VOC_COLORMAP
 from gradbook.module import Module
 

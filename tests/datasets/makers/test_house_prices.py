@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradbook.datasets.house_prices import write_test, write_train
+from gradbook.datasets.makers.house_prices import write_test, write_train
 
 pytestmark = pytest.mark.slow  # a second for each file
 
