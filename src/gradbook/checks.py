@@ -116,6 +116,13 @@ def check_positive(value: Any, name: str) -> None:
         raise ConfigError(f"{name} must be above 0, but it is {value!r}.")
 
 
+def check_dropout(value: Any) -> None:
+    """Raises ConfigError unless `value` is a probability that leaves some units: below 1."""
+    check_rate(value, "dropout")
+    if value >= 1:
+        raise ConfigError(f"dropout={value} leaves no unit: it must be below 1.")
+
+
 def check_whole_number(value: Any, name: str, at_least: int) -> int:
     """Returns `value` as an int, or raises ConfigError unless it is one of at least `at_least`."""
     try:  # also of NumPy's integers, and of tensors that hold one

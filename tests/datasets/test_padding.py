@@ -1,6 +1,6 @@
 import torch
 
-from gradbook.datasets.padding import first, pad
+from gradbook.datasets.padding import pad, valid_steps
 
 
 def test_lists_are_cut_or_filled_up():
@@ -17,5 +17,5 @@ def test_the_dtype_can_be_chosen():
     assert pad([[1]]).dtype is torch.int64
 
 
-def test_the_first_steps_are_told():
-    assert first(torch.tensor([0, 2]), 3).int().tolist() == [[0, 0, 0], [1, 1, 0]]
+def test_the_steps_before_the_valid_length_are_told():
+    assert valid_steps(torch.tensor([0, 2]), 3).int().tolist() == [[0, 0, 0], [1, 1, 0]]

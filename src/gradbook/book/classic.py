@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from gradbook.checks import at_rest, check_labels, check_rate, check_whole_number
 from gradbook.data import TensorLoader
@@ -232,7 +233,7 @@ def train_ch6(
     from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
 
     net.to(device)
-    if any(isinstance(param, nn.UninitializedParameter) for param in net.parameters()):
+    if any(is_lazy(param) for param in net.parameters()):
         with at_rest(net):
             net(next(iter(train_iter))[0].to(device))
     for layer in net.modules():

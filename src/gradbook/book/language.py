@@ -11,6 +11,7 @@ from torch import nn
 
 from gradbook.checks import at_rest
 from gradbook.datasets.snli import RELATIONS
+from gradbook.devices import device_of
 from gradbook.errors import DataError
 
 
@@ -63,6 +64,5 @@ def _numbers(net: nn.Module, vocab: Any, *sentences: list[str]) -> list[torch.Te
     """The token numbers (1, n) of each sentence, where the network is."""
     if not all(sentences):
         raise DataError("There is nothing to predict of a sentence without a token.")
-    parameter = next(net.parameters(), None)
-    device = None if parameter is None else parameter.device
+    device = device_of(net)
     return [torch.tensor([vocab[tokens]], device=device) for tokens in sentences]

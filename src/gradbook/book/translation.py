@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.parameter import is_lazy
 
 from gradbook.book.classic import grad_clipping
 from gradbook.checks import at_rest, check_rate, check_whole_number
-from gradbook.datasets.translation import BOS, EOS, PAD, truncate_pad
+from gradbook.datasets.padding import valid_steps
+from gradbook.datasets.text import PAD
+from gradbook.datasets.translation import BOS, EOS, truncate_pad
 from gradbook.errors import DataError
 from gradbook.models.seq2seq import init_seq2seq
 from gradbook.timing import Timer
@@ -31,7 +34,7 @@ def sequence_mask(X: torch.Tensor, valid_len: torch.Tensor, value: float = 0) ->
 
     Book: 23.8.
     """
-    is_beyond = torch.arange(X.shape[1], device=X.device) >= valid_len[:, None]
+    is_beyond = ~valid_steps(valid_len, X.shape[1])
     return X.masked_fill(is_beyond.reshape(*X.shape[:2], *[1] * (X.dim() - 2)), value)
 
 
@@ -109,7 +112,7 @@ def train_seq2seq(
         return output[0] if isinstance(output, tuple) else output
 
     net.to(device)
-    if any(isinstance(param, nn.UninitializedParameter) for param in net.parameters()):
+    if any(is_lazy(param) for param in net.parameters()):
         with at_rest(net):
             logits(*[part.to(device) for part in next(iter(data_iter))][:3])
     net.apply(init_seq2seq)
@@ -151,7 +154,7 @@ def predict_seq2seq(
 
     Args:
         net: An `EncoderDecoder`, on the device.
-        src_sentence: The sentence: words and marks, parted by spaces.
+        src_sentence: The sentence: words and marks, separated by spaces.
         src_vocab: The vocabulary of the sources.
         tgt_vocab: That of the targets.
         num_steps: The length of a source, and the most tokens of the translation.

@@ -12,11 +12,9 @@ from gradbook.checks import check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.padding import pad
-from gradbook.datasets.text import Vocab, tokenize
+from gradbook.datasets.text import PAD, Vocab, tokenize
 from gradbook.errors import DataError
 from gradbook.storage import check_path
-
-_PAD = "<pad>"
 
 
 def read_imdb(data_dir: str | os.PathLike[str], is_train: bool) -> tuple[list[str], list[int]]:
@@ -68,10 +66,10 @@ def load_data_imdb(
     data_dir = download_extract("aclImdb", "aclImdb")
     reviews, labels = zip(*(read_imdb(data_dir, is_train) for is_train in (True, False)))  # noqa: B905
     train, test = map(tokenize, reviews)
-    vocab = Vocab(train, min_freq=5, reserved_tokens=[_PAD])
+    vocab = Vocab(train, min_freq=5, reserved_tokens=[PAD])
     loaders = [
         TensorLoader(
-            (pad([vocab[line] for line in lines], num_steps, vocab[_PAD]), torch.tensor(y)),
+            (pad([vocab[line] for line in lines], num_steps, vocab[PAD]), torch.tensor(y)),
             batch_size,
             shuffle=lines is train,
         )

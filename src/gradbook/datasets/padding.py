@@ -33,15 +33,21 @@ def pad(
     padded = torch.full((len(lines), num_steps), padding, dtype=dtype)
     # One tensor of all numbers, put to their places at once: a tensor of lists of lists takes ten
     # times as long.
-    padded[first(lengths, num_steps)] = torch.tensor(list(chain.from_iterable(kept)), dtype=dtype)
+    padded[valid_steps(lengths, num_steps)] = torch.tensor(
+        list(chain.from_iterable(kept)), dtype=dtype
+    )
     return padded
 
 
-def first(lengths: torch.Tensor, num_steps: int) -> torch.Tensor:
-    """Whether each step of a row is one of its first: a bool tensor (rows, num_steps).
+def valid_steps(valid_lens: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """Which steps of each row come before its valid length: a bool tensor (rows, num_steps).
 
     Args:
-        lengths: How many steps of each row are, a tensor (rows,).
+        valid_lens: The valid length of each row, a tensor (rows,).
         num_steps: The length of a row.
+
+    >>> valid_steps(torch.tensor([1, 3]), num_steps=3).int()
+    tensor([[1, 0, 0],
+            [1, 1, 1]], dtype=torch.int32)
     """
-    return torch.arange(num_steps) < lengths.unsqueeze(1)
+    return torch.arange(num_steps, device=valid_lens.device) < valid_lens.unsqueeze(1)

@@ -15,7 +15,7 @@ import torch
 from gradbook.checks import check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets.files import download_extract
-from gradbook.datasets.padding import first, pad
+from gradbook.datasets.padding import pad, valid_steps
 from gradbook.datasets.text import Vocab
 from gradbook.errors import ConfigError, DataError
 
@@ -266,6 +266,6 @@ def _batch(
     return (
         centers.long().unsqueeze(1),
         words[:, :num_steps].long(),
-        first(num_words, num_steps).long(),
-        first(num_contexts, num_steps).long(),
+        valid_steps(num_words, num_steps).long(),
+        valid_steps(num_contexts, num_steps).long(),
     )

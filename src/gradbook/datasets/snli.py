@@ -16,13 +16,12 @@ from gradbook.checks import check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.padding import pad
-from gradbook.datasets.text import Vocab, tokenize
+from gradbook.datasets.text import PAD, Vocab, tokenize
 from gradbook.errors import DataError
 from gradbook.storage import check_path
 
 #: The relations of a hypothesis to its premise, each in the place of its label.
 RELATIONS = ("entailment", "contradiction", "neutral")
-_PAD = "<pad>"
 
 Pairs = tuple[list[str], list[str], list[int]]
 
@@ -100,10 +99,10 @@ class SNLIDataset(Dataset[tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]
         self.num_steps = check_whole_number(num_steps, "num_steps", at_least=1)
         premises, hypotheses = tokenize(dataset[0]), tokenize(dataset[1])
         if vocab is None:
-            vocab = Vocab(premises + hypotheses, min_freq=5, reserved_tokens=[_PAD])
+            vocab = Vocab(premises + hypotheses, min_freq=5, reserved_tokens=[PAD])
         self.vocab = vocab
         self.premises, self.hypotheses = (
-            pad([vocab[line] for line in lines], num_steps, vocab[_PAD])
+            pad([vocab[line] for line in lines], num_steps, vocab[PAD])
             for lines in (premises, hypotheses)
         )
         self.labels = torch.tensor(dataset[2])

@@ -19,8 +19,9 @@ from gradbook.datasets.hub import BOOKS_FILES
 from gradbook.datasets.stand_ins import is_stand_in
 from gradbook.errors import ConfigError, DataError
 
-#: The token that stands for every token that a vocabulary does not hold.
-UNKNOWN = "<unk>"
+#: The token that stands for every token that a vocabulary does not hold, and the one that fills
+#: up sequences.
+UNKNOWN, PAD = "<unk>", "<pad>"
 
 
 def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:

@@ -15,12 +15,13 @@ from gradbook.data import DataModule, TensorLoader
 from gradbook.datasets.archives import extract
 from gradbook.datasets.files import download, download_extract
 from gradbook.datasets.hub import BOOKS_FILES
+from gradbook.datasets.padding import pad
 from gradbook.datasets.stand_ins import is_stand_in
-from gradbook.datasets.text import Vocab
+from gradbook.datasets.text import PAD, Vocab
 from gradbook.errors import ConfigError, DataError
 
-#: The tokens that fill up a sequence, begin one and end one.
-PAD, BOS, EOS = "<pad>", "<bos>", "<eos>"
+#: The tokens that begin a sequence and end one.
+BOS, EOS = "<bos>", "<eos>"
 
 Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -116,7 +117,7 @@ class MTFraEng(DataModule):
         return self._build_arrays(text, self.src_vocab, self.tgt_vocab)[0]
 
     def _download(self) -> str:
-        """The pairs as they are in the file: one a line, the languages parted by a tab."""
+        """The pairs as they are in the file: one a line, the languages separated by a tab."""
         url, checksum = BOOKS_FILES["fra-eng"]
         archive = Path(download(url, self.root, checksum))
         extract(archive)
@@ -167,7 +168,7 @@ class MTFraEng(DataModule):
 
 
 def read_data_nmt() -> str:
-    """The pairs of English and French sentences: one a line, the languages parted by a tab.
+    """The pairs of English and French sentences: one a line, the languages separated by a tab.
 
     They are looked for in ../data and downloaded; as in `MTFraEng`, others may stand in.
     Book: 23.8.
@@ -238,9 +239,7 @@ def build_array_nmt(
 
     Book: 23.8.
     """
-    array = torch.tensor(
-        [truncate_pad([*vocab[line], vocab[EOS]], num_steps, vocab[PAD]) for line in lines]
-    )
+    array = pad([[*vocab[line], vocab[EOS]] for line in lines], num_steps, vocab[PAD])
     return array, (array != vocab[PAD]).sum(dim=1, dtype=torch.int32)
 
 

@@ -12,13 +12,13 @@ import torch
 from gradbook.checks import check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets.files import download_extract
-from gradbook.datasets.padding import first, pad
-from gradbook.datasets.text import Vocab
+from gradbook.datasets.padding import pad, valid_steps
+from gradbook.datasets.text import PAD, Vocab
 from gradbook.errors import DataError
 
 #: The share of words that are predicted.
 PREDICTED = 0.15
-_PAD, _MASK, _CLS, _SEP = "<pad>", "<mask>", "<cls>", "<sep>"
+MASK, CLS, SEP = "<mask>", "<cls>", "<sep>"
 #: Words that are less frequent are unknown.
 _MIN_FREQ = 5
 
@@ -60,7 +60,7 @@ def load_data_wiki(batch_size: int, max_len: int) -> tuple[TensorLoader, Vocab]:
     path = Path(download_extract("wikitext-2", "wikitext-2")) / "wiki.train.tokens"
     paragraphs = _read_paragraphs(path.read_text(encoding="utf-8"))
     sentences = list(chain.from_iterable(paragraphs))
-    vocab = Vocab(sentences, min_freq=_MIN_FREQ, reserved_tokens=[_PAD, _MASK, _CLS, _SEP])
+    vocab = Vocab(sentences, min_freq=_MIN_FREQ, reserved_tokens=[PAD, MASK, CLS, SEP])
     tokens, segments, lens, is_next = _pairs(
         [[vocab[sentence] for sentence in paragraph] for paragraph in paragraphs], vocab, max_len
     )
@@ -83,7 +83,7 @@ def _pairs(
     """Pairs of sentences: tokens, segments, lengths, and whether the second is the next one."""
     following = [pair for paragraph in paragraphs for pair in pairwise(paragraph)]
     draws = iter(torch.rand(len(following), 3).tolist())
-    cls, sep = vocab[[_CLS, _SEP]]
+    cls, sep = vocab[[CLS, SEP]]
     lines, first_lens, labels = [], [], []
     for (a, b), (u, v, w) in zip(following, draws, strict=True):
         if is_next := u < 0.5:
@@ -100,8 +100,8 @@ def _pairs(
             f"No pair of sentences has at most max_len={max_len} tokens. Choose a larger max_len."
         )
     lens = torch.tensor([len(line) for line in lines])
-    is_second = ~first(torch.tensor(first_lens), max_len) & first(lens, max_len)
-    return pad(lines, max_len, vocab[_PAD]), is_second.long(), lens, torch.tensor(labels).long()
+    is_second = ~valid_steps(torch.tensor(first_lens), max_len) & valid_steps(lens, max_len)
+    return pad(lines, max_len, vocab[PAD]), is_second.long(), lens, torch.tensor(labels).long()
 
 
 def _masked(
@@ -109,19 +109,19 @@ def _masked(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs with masked words; and the positions, weights and labels of the predictions."""
     n, max_len = tokens.shape
-    special = torch.tensor(vocab[[_CLS, _SEP]])
-    candidate = first(lens, max_len) & ~torch.isin(tokens, special)
+    special = torch.tensor(vocab[[CLS, SEP]])
+    candidate = valid_steps(lens, max_len) & ~torch.isin(tokens, special)
     num_predictions = (lens * PREDICTED).round().long().clamp(min=1)
     num_predictions = torch.minimum(num_predictions, candidate.sum(1))
     k = round(max_len * PREDICTED)
     # The candidates in a random order, before all others.
     order = (torch.rand(n, max_len) + ~candidate).argsort(1)[:, :k]
-    chosen = first(num_predictions, k)
+    chosen = valid_steps(num_predictions, k)
     # In the order of the text, those that are not needed last.
     positions = order.masked_fill(~chosen, max_len).sort(1).values.masked_fill(~chosen, 0)
     labels = tokens.gather(1, positions).masked_fill(~chosen, 0)
     u = torch.rand(n, k)
-    new = torch.where(u < 0.8, vocab[_MASK], labels)
+    new = torch.where(u < 0.8, vocab[MASK], labels)
     new = torch.where(u >= 0.9, torch.randint(len(vocab), (n, k)), new)
     inputs = tokens.clone()
     row = torch.arange(n).unsqueeze(1).expand(n, k)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from gradbook.checks import check_rate, check_whole_number, enough_memory
+from gradbook.checks import check_dropout, check_whole_number, enough_memory
 from gradbook.errors import ConfigError, ShapeError
 from gradbook.module import Module
 
@@ -251,7 +251,7 @@ class PositionalEncoding(nn.Module):
         super().__init__()
         check_whole_number(num_hiddens, "num_hiddens", at_least=1)
         check_whole_number(max_len, "max_len", at_least=1)
-        check_rate(dropout, "dropout")
+        check_dropout(dropout)
         self.dropout = nn.Dropout(dropout)
         with enough_memory(self):
             periods = torch.pow(10000, torch.arange(0, num_hiddens, 2) / num_hiddens)

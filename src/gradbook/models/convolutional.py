@@ -6,6 +6,7 @@ Book: chapter 7, 8.6 (sec_resnet), 13.6 (sec_multi_gpu_concise).
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.parameter import is_lazy
 
 from gradbook.checks import check_rate, check_whole_number
 from gradbook.errors import ConfigError, ShapeError
@@ -53,7 +54,7 @@ def init_cnn(module: nn.Module) -> None:
     Book: 7.6.1; Xavier's distribution 5.4.2.
     """
     if isinstance(module, nn.Linear | nn.Conv2d):
-        if not isinstance(module.weight, nn.UninitializedParameter):
+        if not is_lazy(module.weight):
             nn.init.xavier_uniform_(module.weight)
         elif type(module) in _LAZY:
             # PyTorch itself changes the class, too, once the layer knows its shape.

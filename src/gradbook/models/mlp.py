@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import check_rate, check_whole_number, enough_memory
+from gradbook.checks import check_dropout, check_rate, check_whole_number, enough_memory
 from gradbook.errors import ConfigError, did_you_mean
 from gradbook.module import Classifier
 
@@ -176,9 +176,7 @@ class MLP(Classifier):
         super().__init__()
         self.save_hyperparameters()
         check_whole_number(num_outputs, "num_outputs", at_least=1)
-        check_rate(dropout, "dropout")
-        if dropout >= 1:
-            raise ConfigError(f"dropout={dropout} leaves no unit: it must be below 1.")
+        check_dropout(dropout)
         layers: list[nn.Module] = [nn.Flatten()]
         for width in hidden_widths(num_hiddens):
             layers += [nn.LazyLinear(width), activation_layer(activation)]

@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import at_rest, check_choice, check_rate, check_whole_number, enough_memory
+from gradbook.checks import (
+    at_rest,
+    check_choice,
+    check_dropout,
+    check_rate,
+    check_whole_number,
+    enough_memory,
+)
 from gradbook.data import Batch
 from gradbook.devices import device_of
 from gradbook.errors import ConfigError
@@ -233,6 +240,7 @@ class GRU(RNN):
         check_whole_number(num_inputs, "num_inputs", at_least=1)
         check_whole_number(num_hiddens, "num_hiddens", at_least=1)
         check_whole_number(num_layers, "num_layers", at_least=1)
+        check_dropout(dropout)
         with enough_memory(self):
             self.rnn = nn.GRU(num_inputs, num_hiddens, num_layers, dropout=dropout)
 
@@ -309,9 +317,7 @@ class RecurrentLM(RNNLM):
         check_choice(cell, "cell", list(CELLS))
         check_whole_number(num_hiddens, "num_hiddens", at_least=1)
         check_whole_number(num_layers, "num_layers", at_least=1)
-        check_rate(dropout, "dropout")
-        if dropout >= 1:
-            raise ConfigError(f"dropout={dropout} leaves no unit: it must be below 1.")
+        check_dropout(dropout)
         check_whole_number(vocab_size, "vocab_size", at_least=1)
         with enough_memory(self):
             self.rnn = CELLS[cell](vocab_size, num_hiddens, num_layers, dropout=dropout)

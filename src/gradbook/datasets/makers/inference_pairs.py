@@ -114,7 +114,7 @@ def write_snli(path: Path) -> None:
 def _lines(rng: random.Random, num: int) -> Iterator[str]:
     yield "\t".join(_COLUMNS.split()) + "\n"
     for i in range(num):
-        relation = ("entailment", "contradiction", "neutral")[i % 3]
+        relation = list(_RULES)[i % 3]
         sentences = _pair(rng, relation)
         gold = relation if rng.random() < 0.98 else "-"  # the annotators did not agree
         caption = f"{i // 3:07d}.jpg#0"

@@ -6,11 +6,12 @@ They are in the public domain; `austen/README.md` tells where they come from.
 import bz2
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from gradbook.datasets.stand_ins import write_zip
+from gradbook.datasets.text import UNKNOWN
 
 FOLDER = Path(__file__).parent / "austen"
 #: The novels, by the name of the file.
@@ -25,9 +26,6 @@ _HEADING = re.compile(r"^chapter \d+$", re.IGNORECASE | re.MULTILINE)
 _TITLES = "Mr|Mrs|Dr|St|Esq|Messrs"
 #: Characters of The Time Machine, which its stand-in has, too, up to the end of a sentence.
 _TIME_MACHINE_LENGTH = 178_979
-_UNKNOWN = "<unk>"
-
-Splits = dict[str, list[str]]
 
 
 def read_novel(name: str) -> str:
@@ -52,18 +50,7 @@ def write_ptb(path: Path) -> None:
     A line is a sentence, without punctuation and in small letters; a number is N, and a word that
     occurs once is <unk>.
     """
-    sentences = {
-        split: [line for chapter in chapters for line in _sentences(chapter)]
-        for split, chapters in _splits().items()
-    }
-    known = _frequent(sentences["train"], at_least=2)
-    write_zip(
-        path,
-        (
-            (f"ptb/ptb.{split}.txt", _file(_without_rare(kept, known)))
-            for split, kept in sentences.items()
-        ),
-    )
+    _write(path, "ptb/ptb.{}.txt", _sentences, at_least=2)
 
 
 def write_wikitext(path: Path) -> None:
@@ -73,26 +60,41 @@ def write_wikitext(path: Path) -> None:
     paragraph, or empty. Words and punctuation stand apart, and a word that occurs less than three
     times is <unk>.
     """
-    paragraphs = {
-        split: [line for chapter in chapters for line in _paragraphs(chapter)]
+    _write(path, "wikitext-2/wiki.{}.tokens", _paragraphs, at_least=3)
+
+
+def _write(
+    path: Path, name: str, lines_of: Callable[[str], Iterator[list[str]]], at_least: int
+) -> None:
+    """Writes an archive with a file for each split; words rare in the training set are <unk>.
+
+    Args:
+        path: The archive.
+        name: The name of a file, with {} for the split.
+        lines_of: Gives the lines of a chapter, each as its words.
+        at_least: How often a word that is not rare occurs.
+    """
+    splits = {
+        split: list(chain.from_iterable(map(lines_of, chapters)))
         for split, chapters in _splits().items()
     }
-    known = _frequent(paragraphs["train"], at_least=3)
+    counts = Counter(chain.from_iterable(splits["train"]))
+    known = {word for word, count in counts.items() if count >= at_least}
     write_zip(
         path,
         (
-            (f"wikitext-2/wiki.{split}.tokens", _file(_without_rare(kept, known)))
-            for split, kept in paragraphs.items()
+            (name.format(split), _file(_without_rare(lines, known)))
+            for split, lines in splits.items()
         ),
     )
 
 
-def _splits() -> Splits:
+def _splits() -> dict[str, list[str]]:
     """The chapters of all novels: of each ten, one for validation and one to test.
 
     A chapter begins with its heading, and the first of a novel in a split with the novel's title.
     """
-    splits: Splits = {"train": [], "valid": [], "test": []}
+    splits: dict[str, list[str]] = {"train": [], "valid": [], "test": []}
     for name, title in NOVELS.items():
         chapters = _HEADING.split(read_novel(name))[1:]  # without the title page
         begun = set()
@@ -147,13 +149,7 @@ def _apart(text: str) -> str:
 def _without_rare(lines: Iterable[list[str]], known: set[str]) -> Iterator[str]:
     """The lines, each as one text, with <unk> for every word that is not known."""
     for line in lines:
-        yield " ".join(word if word in known else _UNKNOWN for word in line)
-
-
-def _frequent(lines: Iterable[list[str]], at_least: int) -> set[str]:
-    """The words that occur so often."""
-    counts = Counter(chain.from_iterable(lines))
-    return {word for word, count in counts.items() if count >= at_least}
+        yield " ".join(word if word in known else UNKNOWN for word in line)
 
 
 def _file(lines: Iterable[str]) -> bytes:

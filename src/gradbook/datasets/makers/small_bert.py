@@ -14,11 +14,11 @@ import torch
 
 from gradbook.datasets.makers.word_vectors import word_vectors
 from gradbook.datasets.stand_ins import write_zip
-from gradbook.datasets.text import Vocab
+from gradbook.datasets.text import PAD, Vocab
+from gradbook.datasets.wikitext import CLS, MASK, SEP
 
 #: Of the original, from which only the number of tokens differs.
 NUM_HIDDENS, FFN_NUM_HIDDENS, NUM_BLKS, MAX_LEN = 256, 512, 2, 512
-_RESERVED = ("<pad>", "<mask>", "<cls>", "<sep>")
 #: The made vectors are about so long; those of an embedding that is drawn, the root of its width.
 _SCALE = NUM_HIDDENS**0.5 / 2
 #: Positions are drawn this much smaller, so that the words are told apart first.
@@ -28,7 +28,7 @@ _POSITIONS_SCALE = 0.1
 def write_bert_small(path: Path) -> None:
     """Writes an archive of parameters and vocabulary in the form of the book's bert.small."""
     words, vectors = word_vectors(NUM_HIDDENS)
-    vocab = Vocab([*words, *".,"], reserved_tokens=_RESERVED)
+    vocab = Vocab([*words, *".,"], reserved_tokens=[PAD, MASK, CLS, SEP])
     generator = np.random.RandomState(0)
     embedding = generator.standard_normal((len(vocab), NUM_HIDDENS))
     embedding[vocab[words]] = vectors * _SCALE
