@@ -29,10 +29,10 @@ def test_a_batch_is_split_into_equal_parts_in_order():
     assert torch.equal(torch.cat(y_parts), y)
 
 
-def test_the_parts_are_those_of_pytorchs_scatter():
+def test_the_last_part_is_the_smallest_and_a_device_may_get_none():
     X = torch.arange(10)
-    X_parts, _ = split_batch(X, X, ["cpu"] * 4)
-    assert [part.tolist() for part in X_parts] == [part.tolist() for part in X.chunk(4)]
+    assert [len(part) for part in split_batch(X, X, ["cpu"] * 4)[0]] == [3, 3, 3, 1]
+    assert [len(part) for part in split_batch(X[:5], X[:5], ["cpu"] * 4)[0]] == [2, 2, 1]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def voc_dir(folder):
         classes = np.zeros(shape, dtype=np.uint8)
         classes[2:6, 3:9], classes[2:6, 2] = 20, 255
         label = Image.fromarray(classes)
-        label.putpalette(drawn_images.voc_palette())
+        label.putpalette(drawn_images._VOC_PALETTE)
         label.save(folder / "SegmentationClass" / f"{name}.png")
         Image.fromarray(np.stack([classes] * 3, -1)).save(folder / "JPEGImages" / f"{name}.jpg")
     return folder

@@ -142,7 +142,7 @@ class SuccessiveHalvingScheduler(HPOScheduler):
         eta: How many times fewer there are at the next rung, an integer of at least 2.
         r_min: The epochs of the first rung.
         r_max: The epochs of the last rung.
-        prefact: How many rounds' configurations a round has.
+        prefact: Multiplies the number of configurations at each rung.
 
     Attributes:
         K: The number of rungs above the first.

@@ -5,7 +5,7 @@ Book: 15.3 (sec_word2vec_data).
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,7 @@ def subsample(
     num_tokens = counter.total()
     kept = {token: math.sqrt(THRESHOLD * num_tokens / count) for token, count in counter.items()}
     draws = iter(torch.rand(num_tokens).tolist())
-    # `zip` asks for the words first, so that no draw is lost at the end of a line.
-    subsampled = [[token for token, u in zip(line, draws) if u < kept[token]] for line in lines]  # noqa: B905
+    subsampled = [[token for token in line if next(draws) < kept[token]] for line in lines]
     return subsampled, counter
 
 
@@ -93,13 +92,13 @@ def get_centers_and_contexts(
     contexts = [
         line[max(i - window, 0) : i] + line[i + 1 : i + 1 + window]
         for line in lines
-        for i, window in zip(range(len(line)), windows)  # noqa: B905
+        for i, window in enumerate(islice(windows, len(line)))
     ]
     return centers, contexts
 
 
 class RandomGenerator:
-    """Draws whole numbers from 1 to n, each with a probability that goes with its weight.
+    """Draws whole numbers from 1 to n, each with a probability proportional to its weight.
 
     Args:
         sampling_weights: n weights of at least 0.
@@ -127,7 +126,7 @@ class RandomGenerator:
                 "sampling_weights must be numbers of at least 0, of which one is above 0."
             )
         self._bounds = weights.cumsum(0)
-        self._drawn = iter([0][:0])
+        self._drawn: Iterator[int] = iter(())
 
     def draw(self) -> int:
         """The next number."""
@@ -143,7 +142,7 @@ class RandomGenerator:
         u = torch.rand(num, dtype=torch.float64) * total
         # `right`, as a number without weight has the same bound as the one before it.
         drawn = torch.searchsorted(self._bounds, u, right=True).tolist()
-        return [self.population[i] for i in drawn]  # these numbers are in memory once
+        return [self.population[i] for i in drawn]  # the same objects each time, which saves memory
 
 
 def get_negatives(
@@ -151,7 +150,7 @@ def get_negatives(
 ) -> list[list[int]]:
     """The noise words of each center: `K` for each of its context words, and none of them.
 
-    A word is drawn with a probability that goes with its frequency to the power of 0.75; the first
+    A word is drawn with a probability proportional to its frequency to the power of 0.75; the first
     of the vocabulary, "<unk>", never is.
 
     Args:

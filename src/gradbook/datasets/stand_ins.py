@@ -4,7 +4,8 @@
 the format of the file that it replaces, it is the same on every machine, and it lies in a folder of
 its own in the user's cache: never where the true file would be. Whoever gets one is told.
 
-To add one, write a function that makes the file, and its line in `STAND_INS`:
+To add one, write a function that makes the file in a module of `makers`, and its line in
+`STAND_INS`:
 
     def write_fra_eng(path: Path) -> None:
         write_zip(path, [("fra-eng/fra.txt", text.encode())])
@@ -308,8 +309,12 @@ def _folders(make: bool = True) -> Iterable[Path]:
 
 
 def _edition(home: str) -> str:
-    """A few letters that change with the module that makes a stand-in, so that none is outdated."""
+    """A few letters that change with the makers, so that no stand-in is outdated.
+
+    All modules beside `home` count, because it may use them.
+    """
     spec = find_spec(home)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"there is no module {home}", name=home)
-    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()[:8]
+    sources = sorted(Path(spec.origin).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]

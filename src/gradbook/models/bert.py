@@ -40,13 +40,13 @@ class BERTEncoder(nn.Module):
     """The encoder of BERT: embeddings of tokens, segments and positions, then blocks.
 
     Args:
-        vocab_size: Tokens in the vocabulary.
-        num_hiddens: The width of the representation of a token.
-        ffn_num_hiddens: The width of the hidden layer in each block's feed-forward network.
-        num_heads: The heads of attention, a divisor of `num_hiddens`.
+        vocab_size: The number of tokens.
+        num_hiddens: The number of features of each position.
+        ffn_num_hiddens: The number of hidden units of the positionwise networks.
+        num_heads: The number of heads, a divisor of `num_hiddens`.
         num_blks: The number of blocks.
         dropout: The probability with which a unit is set to zero in training.
-        max_len: The longest sequence, in tokens.
+        max_len: The length of the longest sequence.
         **kwargs: Have no effect; taken because the book's code may give some.
 
     Attributes:
@@ -89,12 +89,12 @@ class BERTEncoder(nn.Module):
         segments: torch.Tensor,
         valid_lens: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """The representation of each token: float32 (n, steps, num_hiddens).
+        """The representation of each token: float32 (batch, num_steps, num_hiddens).
 
         Args:
-            tokens: Token numbers, int64 (n, steps).
-            segments: The segment of each token, 0 or 1, int64 (n, steps).
-            valid_lens: How many tokens of each sequence are no padding, (n,); None for all.
+            tokens: Token numbers, int64 (batch, num_steps).
+            segments: The segment of each token, 0 or 1, int64 (batch, num_steps).
+            valid_lens: How many tokens of each sequence are no padding, (batch,); None for all.
 
         Raises:
             ShapeError: If a sequence is longer than `max_len`.
@@ -116,8 +116,8 @@ class MaskLM(nn.Module):
     """Predicts the tokens at given positions from the representations of BERT.
 
     Args:
-        vocab_size: Tokens in the vocabulary.
-        num_hiddens: The width of the hidden layer.
+        vocab_size: The number of tokens.
+        num_hiddens: The number of hidden units.
         **kwargs: Have no effect.
 
     Attributes:
@@ -136,11 +136,11 @@ class MaskLM(nn.Module):
         )
 
     def forward(self, X: torch.Tensor, pred_positions: torch.Tensor) -> torch.Tensor:
-        """Scores of all tokens: float32 (n, k, vocab_size).
+        """Scores of all tokens: float32 (batch, k, vocab_size).
 
         Args:
-            X: The representations, (n, steps, width).
-            pred_positions: The positions to predict, int64 (n, k).
+            X: The representations, (batch, num_steps, num_features).
+            pred_positions: The positions to predict, int64 (batch, k).
         """
         index = pred_positions.unsqueeze(-1).expand(-1, -1, X.shape[-1])
         out: torch.Tensor = self.mlp(X.gather(1, index))
@@ -148,7 +148,7 @@ class MaskLM(nn.Module):
 
 
 class NextSentencePred(nn.Module):
-    """Predicts whether the second sentence follows the first: scores (n, 2) of X (n, width).
+    """Predicts whether the second sentence follows the first.
 
     Args:
         **kwargs: Have no effect.
@@ -164,7 +164,7 @@ class NextSentencePred(nn.Module):
         self.output = nn.LazyLinear(2)
 
     def forward(self, X: torch.Tensor) -> torch.Tensor:
-        """The scores (n, 2) of the representations (n, width)."""
+        """The scores (batch, 2) of the representations (batch, num_features)."""
         out: torch.Tensor = self.output(X)
         return out
 
@@ -173,13 +173,13 @@ class BERTModel(nn.Module):
     """BERT, with what it is pretrained by: predicting masked tokens, and the next sentence.
 
     Args:
-        vocab_size: Tokens in the vocabulary.
-        num_hiddens: The width of the representation of a token.
-        ffn_num_hiddens: The width of the hidden layer in each block's feed-forward network.
-        num_heads: The heads of attention, a divisor of `num_hiddens`.
+        vocab_size: The number of tokens.
+        num_hiddens: The number of features of each position.
+        ffn_num_hiddens: The number of hidden units of the positionwise networks.
+        num_heads: The number of heads, a divisor of `num_hiddens`.
         num_blks: The number of blocks.
         dropout: The probability with which a unit is set to zero in training.
-        max_len: The longest sequence, in tokens.
+        max_len: The length of the longest sequence.
 
     Attributes:
         encoder: The `BERTEncoder`.
@@ -218,14 +218,14 @@ class BERTModel(nn.Module):
         """The representations, the scores of masked tokens, and those of the next sentence.
 
         Args:
-            tokens: Token numbers, int64 (n, steps).
-            segments: The segment of each token, 0 or 1, int64 (n, steps).
-            valid_lens: How many tokens of each sequence are no padding, (n,); None for all.
-            pred_positions: The positions to predict, int64 (n, k); None for no such prediction.
+            tokens: Token numbers, int64 (batch, num_steps).
+            segments: The segment of each token, 0 or 1, int64 (batch, num_steps).
+            valid_lens: How many tokens of each sequence are no padding, (batch,); None for all.
+            pred_positions: The positions to predict, int64 (batch, k); None for no such prediction.
 
         Returns:
-            Float32 tensors (n, steps, num_hiddens), (n, k, vocab_size) and (n, 2); the second is
-            None without positions.
+            Float32 tensors (batch, num_steps, num_hiddens), (batch, k, vocab_size) and (batch, 2);
+            the second is None without positions.
         """
         encoded_X = self.encoder(tokens, segments, valid_lens)
         mlm_Y_hat = None if pred_positions is None else self.mlm(encoded_X, pred_positions)

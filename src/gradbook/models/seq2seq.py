@@ -258,7 +258,7 @@ class Seq2Seq(EncoderDecoder):
 
 
 def bleu(pred_seq: str, label_seq: str, k: int) -> float:
-    """How much a translation has in common with the right one, from 0 to 1, which is the same.
+    """How much of a translation is in the right one, too: from 0, nothing, to 1, all of it.
 
     It is exp(min(0, 1 - len_label / len_pred)) times the product of p_n^(1/2^n) over n from 1 to k,
     where p_n is the fraction of the prediction's n-grams that are in the label, too.
@@ -266,7 +266,7 @@ def bleu(pred_seq: str, label_seq: str, k: int) -> float:
     Args:
         pred_seq: The translation, its tokens separated by spaces.
         label_seq: The right translation, likewise.
-        k: The length of the longest n-grams; no longer than the translation is.
+        k: The length of the longest n-grams; those longer than the translation are left out.
 
     Returns:
         0 if there is no translation.

@@ -91,14 +91,10 @@ def test_outlines_are_photographs_and_palettes_as_in_pascal_voc(folder, few):
     label = image(files[f"{base}/SegmentationClass/{names[0]}.png"])
     assert (picture.format, picture.size) == ("JPEG", (500, 375))
     assert (label.format, label.mode, label.size) == ("PNG", "P", (500, 375))
+    assert label.getpalette()[3:6] == VOC_COLORMAP[1]
+    assert label.getpalette()[-3:] == [224, 224, 192]  # the border's, as the original has it
     # Section 14.9 looks at these pixels: the background, a border, an aeroplane.
     assert set(np.array(label)[105:115, 130:140].flat) == {0, 1, 255}
-
-
-def test_the_palette_is_that_of_pascal_voc():
-    palette = np.array(drawn_images.voc_palette()).reshape(256, 3)
-    assert palette[:21].tolist() == VOC_COLORMAP
-    assert palette[255].tolist() == [224, 224, 192]
 
 
 def test_hot_dogs_lie_in_a_folder_for_each_class(folder, few):

@@ -15,6 +15,7 @@ import functools
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from gradbook.datasets.stand_ins import write_tar, write_zip
+from gradbook.datasets.voc import VOC_COLORMAP
 
 Array = Any  # a NumPy array: what NumPy's functions give differs between its versions
 #: The distance of each point to a shape's outline, for coordinates around the shape's middle.
@@ -164,7 +166,7 @@ class Picture:
         """The picture as a file's content, "png" or "jpeg"."""
         from PIL import Image
 
-        return _encoded(Image.fromarray(self.pixels.round().clip(0, 255).astype(np.uint8)), kind)
+        return encoded(Image.fromarray(self.pixels.round().clip(0, 255).astype(np.uint8)), kind)
 
 
 @functools.cache
@@ -174,7 +176,8 @@ def _between(length: int) -> Array:
     return np.stack([np.interp(places, range(4), row) for row in np.eye(4)], 1).astype(np.float32)
 
 
-def _encoded(image: Any, kind: str) -> bytes:
+def encoded(image: Any, kind: str = "png") -> bytes:
+    """A PIL image as a file's content, "png" or "jpeg"."""
     file = io.BytesIO()
     # Compressing took most of the time that it takes to make an archive.
     image.save(file, format=kind, **({"compress_level": 1} if kind == "png" else {}))
@@ -255,6 +258,8 @@ _VOC_OBJECTS: tuple[tuple[int, Shape, Color], ...] = (
     (20, functools.partial(box, height=0.7), (25, 25, 30)),
 )
 _BORDER = 255
+#: Red, green and blue of the 256 numbers in a picture of labels: the classes and the border.
+_VOC_PALETTE = [*chain(*VOC_COLORMAP), *[0] * (3 * 234), *(224, 224, 192)]
 
 
 def outlines(
@@ -304,26 +309,13 @@ def write_voc2012(path: Path) -> None:
                 names.append(f"2012_{i:06}")
                 i += 1
                 label = Image.fromarray(classes)
-                label.putpalette(voc_palette())
+                label.putpalette(_VOC_PALETTE)
                 yield f"{folder}/JPEGImages/{names[-1]}.jpg", picture.encoded("jpeg")
-                yield f"{folder}/SegmentationClass/{names[-1]}.png", _encoded(label, "png")
+                yield f"{folder}/SegmentationClass/{names[-1]}.png", encoded(label)
             lines = "".join(f"{name}\n" for name in names)
             yield f"{folder}/ImageSets/Segmentation/{split}.txt", lines.encode()
 
     write_tar(path, members())
-
-
-def voc_palette() -> list[int]:
-    """Red, green and blue of the 256 colours that Pascal VOC has for its classes.
-
-    The bits of a number, from the lowest, are in turn those of red, green and blue, from the
-    highest.
-    """
-    return [
-        sum(((number >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3))
-        for number in range(256)
-        for channel in range(3)
-    ]
 
 
 # One thing a picture, for classification ----------------------------------------------------------
