@@ -228,10 +228,7 @@ def train_ch6(
     """
     check_rate(lr)
     check_whole_number(num_epochs, "num_epochs", at_least=1)
-    num_batches = len(train_iter)
-    _check_any(num_batches)
-    from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
-
+    _check_any(len(train_iter))
     net.to(device)
     if any(is_lazy(param) for param in net.parameters()):
         with at_rest(net):
@@ -242,34 +239,74 @@ def train_ch6(
     print(f"training on {device}")
     optimizer = torch.optim.SGD(net.parameters(), lr=lr)
     loss = nn.CrossEntropyLoss()
+
+    def step(X: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        optimizer.zero_grad()
+        X, y = X.to(device), y.to(device)
+        y_hat = net(X)
+        value = loss(y_hat, y)
+        value.backward()
+        optimizer.step()
+        with torch.no_grad():
+            return value * len(y), accuracy_sum(y_hat, y)
+
+    draw_training(net, step, train_iter, test_iter, num_epochs, device, str(device))
+
+
+def draw_training(
+    net: nn.Module,
+    step: Callable[[Any, torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+    train_iter: Any,
+    test_iter: Any,
+    num_epochs: int,
+    device: torch.device | str,
+    where: str,
+    ylim: Sequence[float] | None = None,
+) -> None:
+    """Trains a classifier step by step, draws its loss and accuracies and prints the result.
+
+    Args:
+        net: The classifier.
+        step: Trains with a batch (X, y); returns the sum of its losses and the number of right
+            predictions, tensors on `device`.
+        train_iter: Training batches (X, y), with a length.
+        test_iter: Test batches.
+        num_epochs: Passes over the training batches.
+        device: Where the network is.
+        where: How the printed line names that.
+        ylim: The smallest and the largest value of the y axis.
+    """
+    check_whole_number(num_epochs, "num_epochs", at_least=1)
+    num_batches = len(train_iter)
+    _check_any(num_batches)
+    from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
+
     animator = Animator(
-        xlabel="epoch", xlim=[1, num_epochs], legend=["train loss", "train acc", "test acc"]
+        xlabel="epoch",
+        xlim=[1, num_epochs],
+        ylim=ylim,
+        legend=["train loss", "train acc", "test acc"],
     )
     timer, num_examples = Timer(), 0
     for epoch in range(num_epochs):
         # The sum of losses, and the number of right predictions: on the device until drawn.
-        sums, count = torch.zeros(2, device=device), 0
+        sums, count, num_labels = torch.zeros(2, device=device), 0, 0
         net.train()
         for i, (X, y) in enumerate(train_iter):
             timer.start()
-            optimizer.zero_grad()
-            X, y = X.to(device), y.to(device)
-            y_hat = net(X)
-            value = loss(y_hat, y)
-            value.backward()
-            optimizer.step()
-            with torch.no_grad():
-                sums += torch.stack([value * len(y), accuracy_sum(y_hat, y).to(value.dtype)])
-            count += len(y)
+            total, num_right = step(X, y)
+            sums += torch.stack([total.to(sums.dtype), num_right.to(sums.dtype)])
+            count, num_labels = count + len(y), num_labels + y.numel()
             timer.stop()
             if (i + 1) % max(num_batches // 5, 1) == 0 or i == num_batches - 1:
-                train_loss, train_acc = (sums / count).tolist()
+                loss_sum, num_correct = sums.tolist()
+                train_loss, train_acc = loss_sum / count, num_correct / num_labels
                 animator.add(epoch + (i + 1) / num_batches, (train_loss, train_acc, None))
         num_examples += count
         test_acc = evaluate_accuracy_gpu(net, test_iter, device)
         animator.add(epoch + 1, (None, None, test_acc))
     print(f"loss {train_loss:.3f}, train acc {train_acc:.3f}, test acc {test_acc:.3f}")
-    print(f"{num_examples / timer.sum():.1f} examples/sec on {device}")
+    print(f"{num_examples / timer.sum():.1f} examples/sec on {where}")
 
 
 @torch.no_grad()

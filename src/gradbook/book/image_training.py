@@ -9,11 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.book.classic import accuracy_sum, evaluate_accuracy_gpu
-from gradbook.checks import check_whole_number
+from gradbook.book.classic import accuracy_sum, draw_training
 from gradbook.devices import try_all_gpus
-from gradbook.errors import DataError
-from gradbook.timing import Timer
 
 Device = torch.device | str
 
@@ -83,35 +80,12 @@ def train_ch13(
 
     Book: 14.1.2.
     """
-    check_whole_number(num_epochs, "num_epochs", at_least=1)
-    num_batches = len(train_iter)
-    if num_batches == 0:
-        raise DataError("The data set is empty: it has no batch.")
-    from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
-
     places = [torch.device(device) for device in devices or try_all_gpus()]
     net = net.to(places[0])
     parallel: nn.Module = nn.DataParallel(net, places) if len(places) > 1 else net
-    animator = Animator(
-        xlabel="epoch",
-        xlim=[1, num_epochs],
-        ylim=[0, 1],
-        legend=["train loss", "train acc", "test acc"],
-    )
-    timer, num_examples = Timer(), 0
-    for epoch in range(num_epochs):
-        sums, count, num_labels = torch.zeros(2, device=places[0]), 0, 0
-        for i, (X, y) in enumerate(train_iter):
-            timer.start()
-            total, num_right = train_batch_ch13(parallel, X, y, loss, trainer, places)
-            sums += torch.stack([total.to(sums.dtype), num_right.to(sums.dtype)])
-            count, num_labels = count + len(y), num_labels + y.numel()
-            timer.stop()
-            if (i + 1) % max(num_batches // 5, 1) == 0 or i == num_batches - 1:
-                train_loss, train_acc = sums[0].item() / count, sums[1].item() / num_labels
-                animator.add(epoch + (i + 1) / num_batches, (train_loss, train_acc, None))
-        num_examples += count
-        test_acc = evaluate_accuracy_gpu(parallel, test_iter, places[0])
-        animator.add(epoch + 1, (None, None, test_acc))
-    print(f"loss {train_loss:.3f}, train acc {train_acc:.3f}, test acc {test_acc:.3f}")
-    print(f"{num_examples / timer.sum():.1f} examples/sec on {list(map(str, places))}")
+
+    def step(X: Any, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return train_batch_ch13(parallel, X, y, loss, trainer, places)
+
+    where = str(list(map(str, places)))
+    draw_training(parallel, step, train_iter, test_iter, num_epochs, places[0], where, ylim=[0, 1])
