@@ -103,20 +103,20 @@ def test_normalizing_takes_off_the_mean_and_divides_by_the_deviation():
 
 
 def test_a_folder_of_folders_is_a_data_set(tmp_path, image):
-    tmp_path = tmp_path / "classes"
+    root = tmp_path / "images"
     for name in ("dog/1.png", "cat/b.jpg", "cat/a.PNG"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        image.save(tmp_path / name)
-    (tmp_path / "cat" / "note.txt").write_text("no image")
-    data = parts.ImageFolder(tmp_path, transform=np.array, target_transform=str)
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(root / name)
+    (root / "cat" / "note.txt").write_text("no image")
+    data = parts.ImageFolder(root, transform=np.array, target_transform=str)
     assert data.classes == ["cat", "dog"]
     assert data.class_to_idx == {"cat": 0, "dog": 1}
     assert data.targets == [0, 0, 1]
     assert [path.rpartition("/")[2] for path, _ in data.imgs] == ["a.PNG", "b.jpg", "1.png"]
     assert (data[2][0].shape, data[2][1]) == ((30, 40, 3), "1")
-    (tmp_path / "empty").mkdir()
+    (root / "empty").mkdir()
     with pytest.raises(DataError, match="no folder with images"):
-        parts.ImageFolder(tmp_path / "empty")
+        parts.ImageFolder(root / "empty")
 
 
 def test_images_are_read_in_colour_if_asked(tmp_path):

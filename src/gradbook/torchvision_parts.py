@@ -115,15 +115,24 @@ def _height_and_width(img: Any) -> tuple[int, int]:
     return height, width
 
 
-def _pair(size: int | Sequence[int]) -> tuple[int, int]:
-    sizes = [size] * 2 if isinstance(size, int) else list(size)
-    for length in sizes:
-        check_whole_number(length, "size", at_least=1)
-    if len(sizes) == 1:
-        sizes *= 2
-    if len(sizes) != 2:
+def side_lengths(size: int | Sequence[int]) -> list[int]:
+    """A size of one number, or of (height, width), as a list.
+
+    Args:
+        size: What a transform was given.
+
+    Raises:
+        ConfigError: If it is neither.
+    """
+    lengths = [size] if isinstance(size, int) else list(size)
+    if len(lengths) not in (1, 2):
         raise ConfigError(f"size must be a number or (height, width), but it is {size!r}.")
-    return sizes[0], sizes[1]
+    return [check_whole_number(length, "size", at_least=1) for length in lengths]
+
+
+def _pair(size: int | Sequence[int]) -> tuple[int, int]:
+    lengths = side_lengths(size)
+    return lengths[0], lengths[-1]
 
 
 class Normalize:

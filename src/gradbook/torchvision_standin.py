@@ -20,10 +20,9 @@ from torch.utils.data import Dataset
 
 import gradbook_standin
 from gradbook import torchvision_parts as parts
-from gradbook.checks import check_whole_number
 from gradbook.datasets import FashionMNIST as Images
 from gradbook.datasets import text_labels
-from gradbook.errors import ConfigError, GradbookWarning
+from gradbook.errors import GradbookWarning
 
 _ADVICE = (
     "torchvision is not installed; this is gradbook's stand-in for it, which has only what "
@@ -104,12 +103,7 @@ class Resize:
     """
 
     def __init__(self, size: int | Sequence[int]) -> None:
-        sizes = list(size) if isinstance(size, Sequence) else [size]
-        for length in sizes:
-            check_whole_number(length, "size", at_least=1)
-        if len(sizes) not in (1, 2):
-            raise ConfigError(f"size must be a number or (height, width), but it is {size!r}.")
-        self.size = sizes
+        self.size = parts.side_lengths(size)
 
     def __call__(self, image: Any) -> Any:
         """The image in the new size."""

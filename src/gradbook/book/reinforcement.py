@@ -181,8 +181,12 @@ def _draw(ax: Any, lake: "np.ndarray[Any, Any]", V: Any, pi: Any) -> None:
             field = bytes(lake[y, x])
             is_end = field in _COLOURS
             ax.text(
-                *(x, y, field.decode()),
-                **{"ha": "center", "va": "center", "fontweight": "bold"},
+                x,
+                y,
+                field.decode(),
+                ha="center",
+                va="center",
+                fontweight="bold",
                 color=_COLOURS.get(field, "g"),
                 size=20 if is_end else 15,
             )

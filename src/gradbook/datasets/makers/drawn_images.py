@@ -110,7 +110,7 @@ class Picture:
     Args:
         height: In pixels.
         width: In pixels.
-        random: Draws the colours of the background.
+        rng: Draws the colours of the background.
         low: The darkest red, green and blue of the background.
         high: The brightest.
 
@@ -122,13 +122,11 @@ class Picture:
         self,
         height: int,
         width: int,
-        random: Random,
+        rng: Random,
         low: Color = (20, 20, 20),
         high: Color = (220, 220, 220),
     ) -> None:
-        coarse = [
-            [random.uniform(*ends) for _ in range(16)] for ends in zip(low, high, strict=True)
-        ]
+        coarse = [[rng.uniform(*ends) for _ in range(16)] for ends in zip(low, high, strict=True)]
         values = np.array(coarse, dtype=np.float32).reshape(3, 4, 4)
         self.pixels: Array = np.ascontiguousarray(
             np.moveaxis(_between(height) @ values @ _between(width).T, 0, -1)
@@ -200,27 +198,27 @@ def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
 NUM_BANANAS = {"train": 256, "val": 64}
 
 
-def banana(random: Random, edge: int = 256) -> tuple[Picture, list[int]]:
+def banana(rng: Random, edge: int = 256) -> tuple[Picture, list[int]]:
     """A yellow crescent before other shapes, and its box.
 
     Args:
-        random: Draws what the picture shows.
+        rng: Draws what the picture shows.
         edge: Height and width in pixels.
 
     Returns:
         The picture, and the box (left, top, right, bottom) in pixels.
     """
-    picture = Picture(edge, edge, random, low=(20, 20, 90), high=(190, 190, 230))
-    for _ in range(random.randrange(4)):
+    picture = Picture(edge, edge, rng, low=(20, 20, 90), high=(190, 190, 230))
+    for _ in range(rng.randrange(4)):
         shapes: list[Shape] = [disk, box, triangle, ring]
-        shape = random.choice(shapes)
-        x, y, size = (random.uniform(0, edge), random.uniform(0, edge), random.uniform(0.04, 0.14))
-        hue = random.uniform(0.3, 1.0)  # all but yellow
-        picture.add(shape, x, y, size * edge, _color(hue), random.uniform(0, math.tau))
-    size = random.uniform(0.11, 0.22) * edge
-    x, y = random.uniform(size, edge - size), random.uniform(size, edge - size)
-    color = _color(random.uniform(0.13, 0.17), 0.75, random.uniform(0.85, 1.0))
-    inside = picture.add(crescent, x, y, size, color, random.uniform(0, math.tau)) < 0
+        shape = rng.choice(shapes)
+        x, y, size = (rng.uniform(0, edge), rng.uniform(0, edge), rng.uniform(0.04, 0.14))
+        hue = rng.uniform(0.3, 1.0)  # all but yellow
+        picture.add(shape, x, y, size * edge, _color(hue), rng.uniform(0, math.tau))
+    size = rng.uniform(0.11, 0.22) * edge
+    x, y = rng.uniform(size, edge - size), rng.uniform(size, edge - size)
+    color = _color(rng.uniform(0.13, 0.17), 0.75, rng.uniform(0.85, 1.0))
+    inside = picture.add(crescent, x, y, size, color, rng.uniform(0, math.tau)) < 0
     rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
     ends = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
     return picture, [int(end) for end in ends]
@@ -230,12 +228,12 @@ def write_banana_detection(path: Path) -> None:
     """The stand-in for banana-detection.zip."""
 
     def members() -> Iterator[Member]:
-        random = Random(0)
+        rng = Random(0)
         for split, num_images in NUM_BANANAS.items():
             rows: list[list[Any]] = [["img_name", "label", "xmin", "ymin", "xmax", "ymax"]]
             folder = f"banana-detection/bananas_{split}"
             for i in range(num_images):
-                picture, ends = banana(random)
+                picture, ends = banana(rng)
                 rows.append([f"{i}.png", 0, *ends])
                 yield f"{folder}/images/{i}.png", picture.encoded()
             yield f"{folder}/label.csv", _csv(rows)
@@ -263,12 +261,12 @@ _VOC_PALETTE = [*chain(*VOC_COLORMAP), *[0] * (3 * 234), *(224, 224, 192)]
 
 
 def outlines(
-    random: Random, height: int = 375, width: int = 500, first: bool = False
+    rng: Random, height: int = 375, width: int = 500, first: bool = False
 ) -> tuple[Picture, Array]:
     """One to three objects of Pascal VOC's classes, and the class of each pixel.
 
     Args:
-        random: Draws what the picture shows.
+        rng: Draws what the picture shows.
         height: In pixels.
         width: In pixels.
         first: Whether it is the picture whose pixels section 14.9 looks at.
@@ -277,17 +275,17 @@ def outlines(
         The picture, and a uint8 array (height, width) of classes; 0 is the background, 255 an
         object's border.
     """
-    picture = Picture(height, width, random, low=(40, 60, 60), high=(150, 190, 190))
+    picture = Picture(height, width, rng, low=(40, 60, 60), high=(150, 190, 190))
     classes = np.zeros((height, width), dtype=np.uint8)
     short = min(height, width)
-    for number in range(1 if first else random.randrange(1, 4)):
-        label, shape, color = random.choice(_VOC_OBJECTS)
-        size, angle = random.uniform(0.16, 0.34) * short, random.uniform(-0.4, 0.4)
-        x, y = random.uniform(0.15, 0.85) * width, random.uniform(0.2, 0.8) * height
+    for number in range(1 if first else rng.randrange(1, 4)):
+        label, shape, color = rng.choice(_VOC_OBJECTS)
+        size, angle = rng.uniform(0.16, 0.34) * short, rng.uniform(-0.4, 0.4)
+        x, y = rng.uniform(0.15, 0.85) * width, rng.uniform(0.2, 0.8) * height
         if first:  # an aeroplane, whose nose lies in rows 105 to 115 and columns 130 to 140
             label, shape, color = _VOC_OBJECTS[number]
             size, angle, x, y = 115.0, 0.0, 250.0, 110.0
-        color = tuple(value + random.uniform(-18, 18) for value in color)  # type: ignore[assignment]
+        color = tuple(value + rng.uniform(-18, 18) for value in color)  # type: ignore[assignment]
         distance = picture.add(shape, x, y, size, color, angle)
         classes[distance < 2] = _BORDER
         classes[distance < -1] = label
@@ -299,13 +297,13 @@ def write_voc2012(path: Path) -> None:
     from PIL import Image
 
     def members() -> Iterator[Member]:
-        random = Random(1)
+        rng = Random(1)
         folder, i = "VOCdevkit/VOC2012", 0
         for split, num_images in NUM_VOC.items():
             names = []
             for number in range(num_images):
                 height, width = (500, 375) if number % 9 == 8 else (375, 500)
-                picture, classes = outlines(random, height, width, first=i == 0)
+                picture, classes = outlines(rng, height, width, first=i == 0)
                 names.append(f"2012_{i:06}")
                 i += 1
                 label = Image.fromarray(classes)
@@ -323,14 +321,14 @@ def write_voc2012(path: Path) -> None:
 NUM_HOTDOGS = {"train": 160, "test": 64}
 
 
-def hotdog(random: Random, is_hotdog: bool) -> Picture:
+def hotdog(rng: Random, is_hotdog: bool) -> Picture:
     """A sausage in a bun, or something else of such shapes and colours."""
-    height, width = random.randrange(140, 221), random.randrange(140, 221)
-    picture = Picture(height, width, random)
-    x, y = width * random.uniform(0.4, 0.6), height * random.uniform(0.4, 0.6)
-    size, angle = min(height, width) * random.uniform(0.3, 0.45), random.uniform(0, math.pi)
-    bun = _color(random.uniform(0.08, 0.1), 0.55, random.uniform(0.75, 0.95))
-    sausage = _color(random.uniform(0.0, 0.03), 0.8, random.uniform(0.55, 0.75))
+    height, width = rng.randrange(140, 221), rng.randrange(140, 221)
+    picture = Picture(height, width, rng)
+    x, y = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.4, 0.6)
+    size, angle = min(height, width) * rng.uniform(0.3, 0.45), rng.uniform(0, math.pi)
+    bun = _color(rng.uniform(0.08, 0.1), 0.55, rng.uniform(0.75, 0.95))
+    sausage = _color(rng.uniform(0.0, 0.03), 0.8, rng.uniform(0.55, 0.75))
     if is_hotdog:
         long = functools.partial(capsule, length=0.75, radius=0.42)
         picture.add(long, x, y, size, bun, angle)
@@ -338,9 +336,9 @@ def hotdog(random: Random, is_hotdog: bool) -> Picture:
         picture.add(functools.partial(capsule, radius=0.05), x, y, size, _color(0.14), angle)
     else:
         shapes: list[Shape] = [disk, ring, box, triangle, functools.partial(capsule, radius=0.42)]
-        colors = [bun, sausage, _color(random.random())]
-        picture.add(random.choice(shapes), x, y, size, random.choice(colors), angle)
-        picture.add(disk, x, y, size / 3, random.choice(colors))
+        colors = [bun, sausage, _color(rng.random())]
+        picture.add(rng.choice(shapes), x, y, size, rng.choice(colors), angle)
+        picture.add(disk, x, y, size / 3, rng.choice(colors))
     return picture
 
 
@@ -348,11 +346,11 @@ def write_hotdog(path: Path) -> None:
     """The stand-in for hotdog.zip."""
 
     def members() -> Iterator[Member]:
-        random = Random(2)
+        rng = Random(2)
         for split, num_images in NUM_HOTDOGS.items():
             for kind in ("hotdog", "not-hotdog"):
                 for i in range(num_images):
-                    picture = hotdog(random, is_hotdog=kind == "hotdog")
+                    picture = hotdog(rng, is_hotdog=kind == "hotdog")
                     yield f"hotdog/{split}/{kind}/{i}.png", picture.encoded()
 
     write_zip(path, members())
@@ -373,14 +371,14 @@ _CIFAR10: dict[str, Shape] = {
 }
 
 
-def thing(random: Random, label: str) -> Picture:
+def thing(rng: Random, label: str) -> Picture:
     """A shape of 32 x 32 pixels, whose form and hue tell which of CIFAR-10's classes it is."""
-    picture = Picture(32, 32, random)
-    hue = (list(_CIFAR10).index(label) + random.uniform(-0.4, 0.4)) / 10
-    x, y = random.uniform(12, 20), random.uniform(12, 20)
-    size, angle = random.uniform(8, 13), random.uniform(-0.3, 0.3)
-    value = random.uniform(0.6, 1.0)
-    picture.add(_CIFAR10[label], x, y, size, _color(hue, random.uniform(0.6, 1.0), value), angle)
+    picture = Picture(32, 32, rng)
+    hue = (list(_CIFAR10).index(label) + rng.uniform(-0.4, 0.4)) / 10
+    x, y = rng.uniform(12, 20), rng.uniform(12, 20)
+    size, angle = rng.uniform(8, 13), rng.uniform(-0.3, 0.3)
+    value = rng.uniform(0.6, 1.0)
+    picture.add(_CIFAR10[label], x, y, size, _color(hue, rng.uniform(0.6, 1.0), value), angle)
     return picture
 
 
@@ -388,15 +386,15 @@ def write_cifar10_tiny(path: Path) -> None:
     """The stand-in for kaggle_cifar10_tiny.zip."""
 
     def members() -> Iterator[Member]:
-        random = Random(3)
+        rng = Random(3)
         folder, rows = "kaggle_cifar10_tiny", [["id", "label"]]
         for i in range(1, 1001):
-            label = random.choice(list(_CIFAR10))
+            label = rng.choice(list(_CIFAR10))
             rows.append([str(i), label])
-            yield f"{folder}/train/{i}.png", thing(random, label).encoded()
+            yield f"{folder}/train/{i}.png", thing(rng, label).encoded()
         yield f"{folder}/trainLabels.csv", _csv(rows)
         for i in range(1, 6):
-            yield f"{folder}/test/{i}.png", thing(random, random.choice(list(_CIFAR10))).encoded()
+            yield f"{folder}/test/{i}.png", thing(rng, rng.choice(list(_CIFAR10))).encoded()
 
     write_zip(path, members())
 
@@ -438,20 +436,20 @@ def _coat(breed: int) -> _Coat:
     return _Coat(breed % 10 / 10, 0.4 + 0.25 * (breed // 10 % 3), breed // 30)
 
 
-def dog(random: Random, breed: int) -> Picture:
+def dog(rng: Random, breed: int) -> Picture:
     """A dog's head, whose coat tells the breed.
 
     Args:
-        random: Draws everything else.
+        rng: Draws everything else.
         breed: The breed's number, from 0 to 119.
     """
-    height, width = random.randrange(150, 211), random.randrange(150, 211)
-    picture = Picture(height, width, random)
+    height, width = rng.randrange(150, 211), rng.randrange(150, 211)
+    picture = Picture(height, width, rng)
     coat = _coat(breed)
-    hue, value = coat.hue + random.uniform(-0.02, 0.02), coat.value + random.uniform(-0.05, 0.05)
+    hue, value = coat.hue + rng.uniform(-0.02, 0.02), coat.value + rng.uniform(-0.05, 0.05)
     fur, light = _color(hue, 0.7, value), _color(hue, 0.15, 0.95)
-    size = min(height, width) * random.uniform(0.28, 0.4)
-    x, y = width * random.uniform(0.42, 0.58), height * random.uniform(0.42, 0.58)
+    size = min(height, width) * rng.uniform(0.28, 0.4)
+    x, y = width * rng.uniform(0.42, 0.58), height * rng.uniform(0.42, 0.58)
 
     def part(shape: Shape, right: float, down: float, scale: float, color: Color) -> None:
         picture.add(shape, x + right * size, y + down * size, scale * size, color)
@@ -473,14 +471,14 @@ def write_dog_tiny(path: Path) -> None:
     """The stand-in for kaggle_dog_tiny.zip."""
 
     def members() -> Iterator[Member]:
-        random = Random(4)
+        rng = Random(4)
         folder, rows = "kaggle_dog_tiny", [["id", "breed"]]
         for split, num_images in NUM_DOGS.items():
             for i in range(num_images):
-                name, breed = f"{random.getrandbits(128):032x}", i % len(_BREEDS)
+                name, breed = f"{rng.getrandbits(128):032x}", i % len(_BREEDS)
                 if split == "train":
                     rows.append([name, _BREEDS[breed]])
-                yield f"{folder}/{split}/{name}.jpg", dog(random, breed).encoded("jpeg")
+                yield f"{folder}/{split}/{name}.jpg", dog(rng, breed).encoded("jpeg")
         yield f"{folder}/labels.csv", _csv(rows)
 
     write_zip(path, members())
