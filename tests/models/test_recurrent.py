@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from gradbook import Trainer
 from gradbook.datasets.text import TimeMachine, Vocab
-from gradbook.errors import ConfigError
+from gradbook.errors import BatchError, ConfigError
 from gradbook.models.recurrent import (
     GRU,
     RNN,
@@ -196,6 +196,17 @@ def test_predicting_leaves_the_model_in_training_and_without_gradients():
     assert model.predict("a", 9, vocab) == model.predict("a", 9, vocab)
     assert model.training
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_tokens_of_a_larger_vocabulary_are_told_from_the_models():
+    model = RecurrentLM(num_hiddens=4, vocab_size=3)
+    with pytest.raises(BatchError, match="vocab_size=3 tokens, but a batch has tokens from 0 to 7"):
+        model(torch.tensor([[0, 7]]))
+
+
+def test_a_text_is_not_continued_by_a_negative_number_of_tokens():
+    with pytest.raises(ConfigError, match="num_preds"):
+        RecurrentLM(num_hiddens=4).predict("a", -1, Vocab("abc"))
 
 
 def test_nothing_cannot_be_continued():

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gradbook.checks import check_positive
 from gradbook.errors import ShapeError
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def rbfkernel(x1: Any, x2: Any, ls: float = 4.0) -> "np.ndarray[Any, np.dtype[np
     """
     import numpy as np
 
+    check_positive(ls, "ls")
     x1, x2 = np.asarray(x1, dtype=np.float64), np.asarray(x2, dtype=np.float64)
     for name, x in (("x1", x1), ("x2", x2)):
         if x.ndim != 1:

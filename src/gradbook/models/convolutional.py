@@ -132,6 +132,9 @@ class Residual(nn.Module):
             it, the input must have `num_channels` channels, and `strides` be 1.
         strides: The stride of the first convolution; 2 halves height and width.
 
+    Raises:
+        ConfigError: If an argument cannot be used.
+
     Book: 8.6.2 (sec_resnet).
 
     >>> Residual(6, use_1x1conv=True, strides=2)(torch.zeros(4, 3, 6, 6)).shape
@@ -141,6 +144,7 @@ class Residual(nn.Module):
     def __init__(self, num_channels: int, use_1x1conv: bool = False, strides: int = 1) -> None:
         super().__init__()
         check_whole_number(num_channels, "num_channels", at_least=1)
+        check_whole_number(strides, "strides", at_least=1)
         self.conv1 = nn.LazyConv2d(num_channels, kernel_size=3, padding=1, stride=strides)
         self.conv2 = nn.LazyConv2d(num_channels, kernel_size=3, padding=1)
         self.conv3 = (
@@ -169,7 +173,8 @@ class ResNeXtBlock(nn.Module):
         strides: The stride of the grouped convolution.
 
     Raises:
-        ConfigError: If the channels cannot be divided into such groups.
+        ConfigError: If an argument cannot be used, or the channels cannot be divided into such
+            groups.
 
     Book: 8.6.5 (subsec_resnext).
 
@@ -187,6 +192,7 @@ class ResNeXtBlock(nn.Module):
     ) -> None:
         super().__init__()
         check_whole_number(num_channels, "num_channels", at_least=1)
+        check_whole_number(strides, "strides", at_least=1)
         check_whole_number(groups, "groups", at_least=1)
         bot_channels = round(num_channels * bot_mul)
         if bot_channels < 1 or bot_channels % groups:

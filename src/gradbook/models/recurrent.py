@@ -19,7 +19,7 @@ from gradbook.checks import (
 )
 from gradbook.data import Batch
 from gradbook.devices import device_of
-from gradbook.errors import ConfigError
+from gradbook.errors import BatchError, ConfigError
 from gradbook.module import Classifier, Module
 
 
@@ -100,6 +100,7 @@ class RNNLMScratch(Classifier):
         super().__init__()
         self.save_hyperparameters()
         check_whole_number(vocab_size, "vocab_size", at_least=1)
+        check_rate(lr)
         self.init_params()
 
     def init_params(self) -> None:
@@ -124,7 +125,16 @@ class RNNLMScratch(Classifier):
         """Tokens (batch, num_steps) as vectors (num_steps, batch, vocab_size). Book: 9.5.2."""
         X = X.T.long().unsqueeze(-1)
         zeros = torch.zeros(*X.shape[:2], self.vocab_size, device=X.device)
-        return zeros.scatter_(2, X, 1.0)
+        try:
+            return zeros.scatter_(2, X, 1.0)
+        except RuntimeError as error:  # on the CPU, PyTorch itself looks at every token
+            if not X.numel() or 0 <= int(X.min()) <= int(X.max()) < self.vocab_size:
+                raise
+            raise BatchError(
+                f"The model was made for vocab_size={self.vocab_size} tokens, but a batch has "
+                f"tokens from {int(X.min())} to {int(X.max())}. Make it with the data's "
+                f"vocabulary: `vocab_size=len(data.vocab)`."
+            ) from error
 
     def output_layer(self, rnn_outputs: Any) -> torch.Tensor:
         """Logits (batch, num_steps, vocab_size) of states: a list of num_steps, or a tensor."""
@@ -157,10 +167,11 @@ class RNNLMScratch(Classifier):
             The beginning, as the vocabulary knows it, and what was added.
 
         Raises:
-            ConfigError: If the beginning is empty.
+            ConfigError: If the beginning is empty, or `num_preds` is no whole number.
 
         Book: 9.5.5.
         """
+        check_whole_number(num_preds, "num_preds", at_least=0)
         if len(prefix) == 0:
             raise ConfigError("prefix is empty: give at least one token, such as 'a'.")
         device = device_of(self) if device is None else device
