@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from gradbook.book.gaussian_processes import rbfkernel
-from gradbook.errors import ShapeError
+from gradbook.errors import ConfigError, ShapeError
 
 
 def test_the_kernel_is_the_formula_for_each_pair():
@@ -23,3 +23,9 @@ def test_the_kernel_of_points_with_themselves_is_a_covariance():
 def test_points_in_a_plane_are_refused():
     with pytest.raises(ShapeError, match=r"x2 .* \(3, 2\)"):
         rbfkernel(np.zeros(3), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("ls", [0, -1.0, np.nan])
+def test_a_length_scale_that_is_not_above_zero_is_refused(ls):
+    with pytest.raises(ConfigError, match="ls must be above 0"):
+        rbfkernel(np.zeros(3), np.zeros(2), ls)

@@ -98,6 +98,22 @@ def test_it_is_made_once_and_anew_when_its_maker_has_changed(folder, maker):
     assert stand_ins.stand_in(NAME) != first
 
 
+@pytest.mark.parametrize("damage", [b"", b"PK half of it"])
+def test_one_that_was_damaged_is_made_anew(folder, maker, damage):
+    path = stand_ins.stand_in(NAME)
+    path.write_bytes(damage)
+    assert zipfile.ZipFile(stand_ins.stand_in(NAME)).namelist() == ["fra-eng/fra.txt"]
+    stand_ins.stand_in(NAME)
+    assert maker.calls == 2
+
+
+def test_one_whose_checksum_is_gone_is_made_anew(folder, maker):
+    path = stand_ins.stand_in(NAME)
+    path.with_name("fra-eng.zip.sha1").unlink()
+    assert stand_ins.stand_in(NAME) == path
+    assert maker.calls == 2
+
+
 def test_what_fails_while_it_is_made_leaves_nothing(monkeypatch, maker, folder):
     monkeypatch.setattr(maker, "write", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):

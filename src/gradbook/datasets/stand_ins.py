@@ -183,7 +183,8 @@ def stand_in(name: str) -> Path:
     made = STAND_INS[name]
     for cache in _folders():
         path = cache / f"{name}-{_edition(made.home)}" / file_name(name)
-        if path.is_file():
+        checksum = path.with_name(f"{path.name}.sha1")
+        if _is_whole(path, checksum):
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -193,11 +194,26 @@ def stand_in(name: str) -> Path:
             continue  # a folder that cannot be written
         try:
             getattr(import_module(made.home), made.maker)(part)
+            # First, so that another process that meets the file can tell that it is whole.
+            checksum.write_text(_sha1(part), encoding="ascii")
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
         return path
     raise AssertionError("a temporary folder can be written")
+
+
+def _is_whole(path: Path, checksum: Path) -> bool:
+    """Whether a stand-in is there, and as it was made: one that is damaged is made anew."""
+    try:
+        return _sha1(path) == checksum.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return False
+
+
+def _sha1(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
 
 
 def replace(name: str, missing: str | os.PathLike[str], error: Exception) -> Path:
