@@ -117,8 +117,8 @@ class Vocab:
             return [self.to_tokens(index) for index in indices]
         if not (isinstance(indices, int) and 0 <= indices < len(self)):
             raise DataError(
-                f"The vocabulary has no token number {indices!r}: its {len(self):,} tokens have the "
-                f"numbers 0 to {len(self) - 1:,}."
+                f"The vocabulary has no token number {indices!r}: its {len(self):,} tokens have "
+                f"the numbers 0 to {len(self) - 1:,}."
             )
         return self.idx_to_token[indices]
 
