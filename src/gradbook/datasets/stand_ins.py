@@ -226,10 +226,14 @@ def replace(name: str, missing: str | os.PathLike[str], error: Exception) -> Pat
     """
     path, folder = stand_in(name), Path(missing).parent
     tell(name, Path(missing), error)
-    if (inner := STAND_INS[name].unpacked) and not os.path.lexists(folder / inner):
+    if inner := STAND_INS[name].unpacked:
         with suppress(OSError):  # where links or the folder cannot be made, such a cell fails
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / inner).symlink_to((path.parent / inner).absolute(), True)
+            target = (path.parent / inner).absolute()
+            if _is_own_link(folder / inner) and Path(os.readlink(folder / inner)) != target:
+                remove_link(name, folder)  # it leads to an earlier edition, or to another cache
+            if not os.path.lexists(folder / inner):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / inner).symlink_to(target, True)
     return path
 
 
@@ -237,8 +241,17 @@ def remove_link(name: str, folder: str | os.PathLike[str]) -> None:
     """Removes the link that `replace` has put into a folder, now that the true file is there."""
     inner = STAND_INS[name].unpacked
     link = Path(folder) / inner
-    if inner and link.is_symlink() and is_stand_in(os.readlink(link)):
+    if inner and _is_own_link(link):
         link.unlink()
+
+
+def _is_own_link(link: Path) -> bool:
+    """Whether `replace` put a link there: now, or when the cache was another folder."""
+    if not link.is_symlink():
+        return False
+    made = Path(os.readlink(link)).parent
+    known = any(made.name.startswith(f"{name}-") for name in STAND_INS)
+    return known and "stand-ins" in made.parent.name
 
 
 def tell(name: str, missing: Path, error: Exception) -> None:
