@@ -190,6 +190,12 @@ def test_nms_keeps_what_the_comparison_one_by_one_keeps(num_boxes, threshold):
     assert found.tolist() == kept_one_by_one(given, scores, threshold)
 
 
+@pytest.mark.parametrize("num_scores", [2, 4])
+def test_nms_needs_a_score_for_each_box(num_scores):
+    with pytest.raises(ShapeError, match=rf"\(3, 4\) and \({num_scores},\)"):
+        boxes.nms(random_boxes(3), torch.rand(num_scores), 0.5)
+
+
 def test_nms_of_a_chain_keeps_every_second_box():
     """Each box leaves out the next one only if it is not left out itself."""
     left = torch.arange(300.0)

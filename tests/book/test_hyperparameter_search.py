@@ -200,7 +200,9 @@ def test_configurations_without_a_number_are_the_last_to_go_on():
     assert scheduler.get_top_n_configurations(rung_level=1, n=2) == ["c", "b"]
 
 
-@pytest.mark.parametrize("settings", [(1, 1, 8), (2, 0, 8), (2, 4, 2)])
+@pytest.mark.parametrize(
+    "settings", [(1, 1, 8), (2, 0, 8), (2, 4, 2), (2, 1, 8, 0), (2, 1, 8, 0.5), (2, 1, 8, "1")]
+)
 def test_halving_that_cannot_be_is_refused(settings):
     with pytest.raises(ConfigError):
         SuccessiveHalvingScheduler(HPOSearcher(), *settings)

@@ -13,7 +13,7 @@ from gradbook.book.translation import (
 )
 from gradbook.data import TensorLoader
 from gradbook.datasets.text import Vocab
-from gradbook.errors import DataError
+from gradbook.errors import DataError, ShapeError
 from gradbook.models.seq2seq import EncoderDecoder, Seq2SeqEncoder
 from gradbook.models.transformer import TransformerEncoder
 
@@ -26,6 +26,15 @@ def test_what_is_beyond_the_valid_length_is_replaced_in_a_copy():
     assert masked[0].tolist() == [[1, 1], [-1, -1], [-1, -1]]
     assert torch.equal(masked[1], X[1])
     assert torch.equal(X, torch.ones(2, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "valid_len"),
+    [((3,), torch.tensor([1])), ((2, 3), torch.tensor([1, 2, 3])), ((2, 3), [1, 2])],
+)
+def test_lengths_that_fit_no_sequences_are_refused(shape, valid_len):
+    with pytest.raises(ShapeError, match="valid lengths"):
+        sequence_mask(torch.ones(shape), valid_len)
 
 
 def test_the_loss_is_that_of_the_valid_steps_divided_by_all():

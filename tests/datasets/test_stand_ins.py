@@ -98,6 +98,53 @@ def test_it_is_made_once_and_anew_when_its_maker_has_changed(folder, maker):
     assert stand_ins.stand_in(NAME) != first
 
 
+@pytest.mark.parametrize("damage", [b"", b"PK half of it"])
+def test_one_that_was_damaged_is_made_anew(folder, maker, damage):
+    path = stand_ins.stand_in(NAME)
+    path.write_bytes(damage)
+    assert zipfile.ZipFile(stand_ins.stand_in(NAME)).namelist() == ["fra-eng/fra.txt"]
+    stand_ins.stand_in(NAME)
+    assert maker.calls == 2
+
+
+def test_one_whose_checksum_is_gone_is_made_anew(folder, maker):
+    path = stand_ins.stand_in(NAME)
+    path.with_name("fra-eng.zip.sha1").unlink()
+    assert stand_ins.stand_in(NAME) == path
+    assert maker.calls == 2
+
+
+@pytest.fixture
+def linked(monkeypatch, maker):
+    """As above, with a link to what is unpacked from it."""
+    entry = stand_ins.STAND_INS[NAME]._replace(unpacked="fra-eng")
+    monkeypatch.setattr(stand_ins, "STAND_INS", {NAME: entry})
+
+
+@pytest.mark.parametrize("cache", ["cache/stand-ins", "gradbook-stand-ins-x"])
+def test_a_link_to_an_earlier_stand_in_is_renewed(folder, linked, cache, recwarn):
+    link = folder / "data" / "fra-eng"
+    link.parent.mkdir()
+    link.symlink_to(folder / cache / "fra-eng-0123abcd" / "fra-eng", True)
+    path = Path(download(NAME, folder / "data"))
+    assert link.readlink() == path.parent / "fra-eng"
+
+
+def test_a_link_to_another_cache_makes_place_for_the_true_file(folder, linked):
+    link = folder / "fra-eng"
+    link.symlink_to(folder / "old" / "stand-ins" / "fra-eng-0123abcd" / "fra-eng", True)
+    stand_ins.remove_link(NAME, folder)
+    assert not link.is_symlink()
+
+
+def test_a_link_that_the_user_has_made_stays(folder, linked, recwarn):
+    link = folder / "fra-eng"
+    link.symlink_to(folder / "mine" / "fra-eng", True)
+    download(NAME, folder)
+    stand_ins.remove_link(NAME, folder)
+    assert link.readlink() == folder / "mine" / "fra-eng"
+
+
 def test_what_fails_while_it_is_made_leaves_nothing(monkeypatch, maker, folder):
     monkeypatch.setattr(maker, "write", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):

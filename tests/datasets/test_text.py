@@ -58,6 +58,11 @@ def test_reserved_tokens_are_there_in_any_case():
     assert vocab.idx_to_token == ["<bos>", "<pad>", "<unk>"]
 
 
+def test_reserved_tokens_that_are_one_text_are_refused():
+    with pytest.raises(ConfigError, match=r"such as \['<pad>'\]"):
+        Vocab(["z"], reserved_tokens="<pad>")
+
+
 def test_an_empty_vocabulary_knows_the_unknown_token():
     assert Vocab().idx_to_token == ["<unk>"]
 
@@ -80,7 +85,7 @@ def test_one_number_gives_a_token_and_a_list_of_one_a_list():
     assert vocab.to_tokens([]) == []
 
 
-@pytest.mark.parametrize("index", [3, -1])
+@pytest.mark.parametrize("index", [3, -1, 1.0, "a"])
 def test_a_number_that_no_token_has_is_refused(index):
     with pytest.raises(DataError, match="numbers 0 to 2"):
         Vocab(["a", "b"]).to_tokens([index])

@@ -64,6 +64,11 @@ def test_lengths_that_fit_no_scores_are_explained():
         masked_softmax(torch.randn(2, 3, 4), torch.tensor([1, 2, 3]))
 
 
+def test_lengths_are_a_tensor():
+    with pytest.raises(ShapeError, match=r"must be a tensor, but it is \[1, 2\]"):
+        masked_softmax(torch.randn(2, 3, 4), [1, 2])
+
+
 @pytest.mark.parametrize("valid_lens", [None, torch.tensor([2, 0]), torch.tensor([[1, 3], [5, 0]])])
 def test_dot_product_attention_is_torch_s(valid_lens):
     Q, K, V = torch.randn(2, 2, 3), torch.randn(2, 5, 3), torch.randn(2, 5, 4)

@@ -321,8 +321,16 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float) -> torc
     Returns:
         The indices of the boxes that stay, int64, from the highest score to the lowest.
 
+    Raises:
+        ShapeError: If there is not one score for each box.
+
     Book: 14.4.4.
     """
+    if boxes.shape != (*scores.shape, 4) or scores.dim() != 1:
+        raise ShapeError(
+            f"nms needs boxes (n, 4) and their scores (n,), but their shapes are "
+            f"{tuple(boxes.shape)} and {tuple(scores.shape)}."
+        )
     left = torch.argsort(scores, descending=True, stable=True)
     kept = [left[:0]]
     while len(left):

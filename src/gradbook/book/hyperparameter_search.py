@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import at_rest, check_whole_number
+from gradbook.checks import at_rest, check_number, check_whole_number
 from gradbook.devices import num_gpus
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.hparams import HyperParameters
@@ -166,6 +166,9 @@ class SuccessiveHalvingScheduler(HPOScheduler):
         check_whole_number(eta, "eta", at_least=2)
         check_whole_number(r_min, "r_min", at_least=1)
         check_whole_number(r_max, "r_max", at_least=r_min)
+        check_number(prefact, "prefact")
+        if prefact < 1:  # nothing would reach the last rung, or none
+            raise ConfigError(f"prefact must be at least 1, but it is {prefact!r}.")
         self.rung_levels = [r_min]
         while self.rung_levels[-1] * eta <= r_max:
             self.rung_levels.append(self.rung_levels[-1] * eta)

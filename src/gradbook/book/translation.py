@@ -12,10 +12,15 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.book.classic import grad_clipping
 from gradbook.checks import at_rest, check_rate, check_whole_number
+<<<<<<< HEAD
 from gradbook.datasets.padding import valid_steps
 from gradbook.datasets.text import PAD
 from gradbook.datasets.translation import BOS, EOS, truncate_pad
 from gradbook.errors import DataError
+=======
+from gradbook.datasets.translation import BOS, EOS, PAD, truncate_pad
+from gradbook.errors import DataError, ShapeError, shown
+>>>>>>> attack
 from gradbook.models.seq2seq import init_seq2seq
 from gradbook.timing import Timer
 
@@ -28,13 +33,26 @@ def sequence_mask(X: torch.Tensor, valid_len: torch.Tensor, value: float = 0) ->
         valid_len: How many steps of each sequence count, (batch,).
         value: What the others get.
 
+    Raises:
+        ShapeError: If there is not one valid length for each sequence.
+
     >>> sequence_mask(torch.tensor([[1, 2, 3], [4, 5, 6]]), torch.tensor([1, 2]))
     tensor([[1, 0, 0],
             [4, 5, 0]])
 
     Book: 23.8.
     """
+<<<<<<< HEAD
     is_beyond = ~valid_steps(valid_len, X.shape[1])
+=======
+    if X.dim() < 2 or not isinstance(valid_len, torch.Tensor) or valid_len.shape != X.shape[:1]:
+        raise ShapeError(
+            f"sequence_mask needs sequences (batch, num_steps, ...) and a tensor of their valid "
+            f"lengths (batch,), but the sequences have the shape {tuple(X.shape)}, and valid_len "
+            f"is {shown(valid_len)}."
+        )
+    is_beyond = torch.arange(X.shape[1], device=X.device) >= valid_len[:, None]
+>>>>>>> attack
     return X.masked_fill(is_beyond.reshape(*X.shape[:2], *[1] * (X.dim() - 2)), value)
 
 

@@ -184,7 +184,8 @@ def stand_in(name: str) -> Path:
     made = STAND_INS[name]
     for cache in _folders():
         path = cache / f"{name}-{_edition(made.home)}" / file_name(name)
-        if path.is_file():
+        checksum = path.with_name(f"{path.name}.sha1")
+        if _is_whole(path, checksum):
             return path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -194,11 +195,26 @@ def stand_in(name: str) -> Path:
             continue  # a folder that cannot be written
         try:
             getattr(import_module(made.home), made.maker)(part)
+            # First, so that another process that meets the file can tell that it is whole.
+            checksum.write_text(_sha1(part), encoding="ascii")
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
         return path
     raise AssertionError("a temporary folder can be written")
+
+
+def _is_whole(path: Path, checksum: Path) -> bool:
+    """Whether a stand-in is there, and as it was made: one that is damaged is made anew."""
+    try:
+        return _sha1(path) == checksum.read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return False
+
+
+def _sha1(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha1").hexdigest()
 
 
 def replace(name: str, missing: str | os.PathLike[str], error: Exception) -> Path:
@@ -211,10 +227,14 @@ def replace(name: str, missing: str | os.PathLike[str], error: Exception) -> Pat
     """
     path, folder = stand_in(name), Path(missing).parent
     tell(name, Path(missing), error)
-    if (inner := STAND_INS[name].unpacked) and not os.path.lexists(folder / inner):
+    if inner := STAND_INS[name].unpacked:
         with suppress(OSError):  # where links or the folder cannot be made, such a cell fails
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / inner).symlink_to((path.parent / inner).absolute(), True)
+            target = (path.parent / inner).absolute()
+            if _is_own_link(folder / inner) and Path(os.readlink(folder / inner)) != target:
+                remove_link(name, folder)  # it leads to an earlier edition, or to another cache
+            if not os.path.lexists(folder / inner):
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / inner).symlink_to(target, True)
     return path
 
 
@@ -222,8 +242,17 @@ def remove_link(name: str, folder: str | os.PathLike[str]) -> None:
     """Removes the link that `replace` has put into a folder, now that the true file is there."""
     inner = STAND_INS[name].unpacked
     link = Path(folder) / inner
-    if inner and link.is_symlink() and is_stand_in(os.readlink(link)):
+    if inner and _is_own_link(link):
         link.unlink()
+
+
+def _is_own_link(link: Path) -> bool:
+    """Whether `replace` put a link there: now, or when the cache was another folder."""
+    if not link.is_symlink():
+        return False
+    made = Path(os.readlink(link)).parent
+    known = any(made.name.startswith(f"{name}-") for name in STAND_INS)
+    return known and "stand-ins" in made.parent.name
 
 
 def tell(name: str, missing: Path, error: Exception) -> None:

@@ -60,6 +60,9 @@ class Vocab:
         token_freqs: All tokens that were given, each with how often it occurs, as a list of pairs:
             the most frequent first, and among equals the one that came first.
 
+    Raises:
+        ConfigError: If `reserved_tokens` is one text.
+
     >>> vocab = Vocab(list("time traveller"), min_freq=2)
     >>> vocab.idx_to_token
     ['<unk>', 'e', 'l', 'r', 't']
@@ -75,6 +78,11 @@ class Vocab:
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
     ) -> None:
+        if isinstance(reserved_tokens, str):
+            raise ConfigError(
+                f"reserved_tokens must be a list of tokens, such as [{reserved_tokens!r}], but it "
+                f"is one text, of which each character would be a token."
+            )
         if len(tokens) and isinstance(tokens[0], list | tuple):
             tokens = list(chain.from_iterable(tokens))
         self.token_freqs: list[tuple[str, int]] = Counter(tokens).most_common()
@@ -108,10 +116,10 @@ class Vocab:
             indices = indices.tolist()
         if isinstance(indices, list | tuple):
             return [self.to_tokens(index) for index in indices]
-        if not 0 <= indices < len(self):
+        if not (isinstance(indices, int) and 0 <= indices < len(self)):
             raise DataError(
-                f"The vocabulary has no token number {indices}: its {len(self):,} tokens have the "
-                f"numbers 0 to {len(self) - 1:,}."
+                f"The vocabulary has no token number {indices!r}: its {len(self):,} tokens have "
+                f"the numbers 0 to {len(self) - 1:,}."
             )
         return self.idx_to_token[indices]
 

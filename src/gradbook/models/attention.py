@@ -11,8 +11,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+<<<<<<< HEAD
 from gradbook.checks import check_dropout, check_whole_number, enough_memory
 from gradbook.errors import ConfigError, ShapeError
+=======
+from gradbook.checks import check_rate, check_whole_number, enough_memory
+from gradbook.errors import ConfigError, ShapeError, shown
+>>>>>>> attack
 from gradbook.module import Module
 
 
@@ -42,6 +47,8 @@ def masked_softmax(X: torch.Tensor, valid_lens: torch.Tensor | None) -> torch.Te
     """
     if valid_lens is None:
         return F.softmax(X, dim=-1)
+    if not isinstance(valid_lens, torch.Tensor):
+        raise ShapeError(f"valid_lens must be a tensor, but it is {shown(valid_lens)}.")
     if valid_lens.shape not in (X.shape[:1], X.shape[:2]):
         raise ShapeError(
             f"For scores of shape {tuple(X.shape)}, valid_lens has the shape {tuple(X.shape[:1])} "
