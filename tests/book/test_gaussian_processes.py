@@ -25,13 +25,7 @@ def test_points_in_a_plane_are_refused():
         rbfkernel(np.zeros(3), np.zeros((3, 2)))
 
 
-<<<<<<< HEAD
-def test_a_length_scale_of_0_is_refused():
-    with pytest.raises(ConfigError, match="ls must be above 0"):
-        rbfkernel([0.0], [1.0], ls=0)
-=======
 @pytest.mark.parametrize("ls", [0, -1.0, np.nan])
 def test_a_length_scale_that_is_not_above_zero_is_refused(ls):
-    with pytest.raises(ConfigError, match="ls must be above 0"):
+    with pytest.raises(ConfigError, match="ls must be"):
         rbfkernel(np.zeros(3), np.zeros(2), ls)
->>>>>>> attack

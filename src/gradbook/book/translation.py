@@ -12,15 +12,10 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.book.classic import grad_clipping
 from gradbook.checks import at_rest, check_rate, check_whole_number
-<<<<<<< HEAD
 from gradbook.datasets.padding import valid_steps
 from gradbook.datasets.text import PAD
 from gradbook.datasets.translation import BOS, EOS, truncate_pad
-from gradbook.errors import DataError
-=======
-from gradbook.datasets.translation import BOS, EOS, PAD, truncate_pad
 from gradbook.errors import DataError, ShapeError, shown
->>>>>>> attack
 from gradbook.models.seq2seq import init_seq2seq
 from gradbook.timing import Timer
 
@@ -42,17 +37,13 @@ def sequence_mask(X: torch.Tensor, valid_len: torch.Tensor, value: float = 0) ->
 
     Book: 23.8.
     """
-<<<<<<< HEAD
-    is_beyond = ~valid_steps(valid_len, X.shape[1])
-=======
     if X.dim() < 2 or not isinstance(valid_len, torch.Tensor) or valid_len.shape != X.shape[:1]:
         raise ShapeError(
             f"sequence_mask needs sequences (batch, num_steps, ...) and a tensor of their valid "
             f"lengths (batch,), but the sequences have the shape {tuple(X.shape)}, and valid_len "
             f"is {shown(valid_len)}."
         )
-    is_beyond = torch.arange(X.shape[1], device=X.device) >= valid_len[:, None]
->>>>>>> attack
+    is_beyond = ~valid_steps(valid_len, X.shape[1])
     return X.masked_fill(is_beyond.reshape(*X.shape[:2], *[1] * (X.dim() - 2)), value)
 
 

@@ -11,13 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-<<<<<<< HEAD
 from gradbook.checks import check_dropout, check_whole_number, enough_memory
-from gradbook.errors import ConfigError, ShapeError
-=======
-from gradbook.checks import check_rate, check_whole_number, enough_memory
 from gradbook.errors import ConfigError, ShapeError, shown
->>>>>>> attack
 from gradbook.module import Module
 
 
