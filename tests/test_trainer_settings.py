@@ -254,7 +254,7 @@ def test_a_training_can_be_stopped_within_an_epoch_whose_validation_is_still_don
     assert trainer.num_train_batches == 3
 
 
-def test_a_stop_within_an_epoch_holds_for_a_loop_of_the_learner_s_own():
+def test_a_stop_within_an_epoch_holds_for_a_loop_of_the_learner_s_own(undo_patches):
     book_s_epoch()
     assert limited(4).num_steps == 4
 

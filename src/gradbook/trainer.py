@@ -269,11 +269,12 @@ class Trainer(Settings):
         else:
             torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 
-    def stop(self, reason: str = "it was stopped", within_epoch: bool = False) -> None:
+    def stop(self, reason: str = "", within_epoch: bool = False) -> None:
         """Ends the training after the running epoch, as patience does. A sink may ask for it.
 
         Args:
-            reason: Why, which one is told who resumes the training: nothing is left of it then.
+            reason: Why it is over for good, which one is told who resumes it. Without a reason it
+                can be resumed.
             within_epoch: Whether no further batch is trained on; the epoch's validation is done.
         """
         if self.training is not None:

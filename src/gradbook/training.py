@@ -89,6 +89,7 @@ class Training:
         self.history = History()
         self.status: str | None = "failed"  # until it has ended in another way
         self.stopped_early = False
+        self.is_stopping = False
         self.stop_reason = ""
         self.findings: Sequence[str] = []
         self.reports: dict[str, Any] = {}
@@ -165,8 +166,10 @@ class Training:
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
                     watchers: list[Sink] = above("watching").watchers(trainer.watch)
                     opened = [*trainer.sinks, ending, *recorder, *watchers, display]
-                    # A checkpoint has what the watchers saw: they come before who takes one.
-                    self.listeners = [*watchers, *trainer.sinks, ending, display, *recorder]
+                    # A checkpoint has what the watchers saw: they come before who takes one. The
+                    # first, which looks for a divergence, sees what the sinks have done.
+                    first, *named = watchers
+                    self.listeners = [*named, *trainer.sinks, first, ending, display, *recorder]
                     self.recorder = recorder
                     stack.enter_context(self._recording(opened))
                     yield
@@ -257,10 +260,10 @@ class Training:
         """Ends it after the running epoch, as a training that is resumed from there.
 
         Args:
-            reason: Why, for one who resumes it, as "max_steps is 100".
+            reason: Why it is over for good, for one who resumes it, as "max_steps is 100".
             within_epoch: Whether no further batch is trained on; the validation is still done.
         """
-        self.stop_reason = reason
+        self.is_stopping, self.stop_reason = True, reason
         self.position.is_cut = self.position.is_cut or within_epoch
 
     @property
@@ -268,11 +271,6 @@ class Training:
         """Whether it ends before `max_epochs` here, between two epochs."""
         is_within = self.position.resumed is not None  # an epoch that is to be finished
         return self.best.is_spent or (self.is_stopping and not is_within)
-
-    @property
-    def is_stopping(self) -> bool:
-        """Whether it is to end after the running epoch."""
-        return bool(self.stop_reason)
 
     def begin_epoch(self, epoch: int) -> None:
         """The next epoch begins; `epoch` counts from 0."""

@@ -36,7 +36,8 @@ class Net(LinearRegression):
 
 def words_after(name, said):
     """The words of a command that was printed beside a name, without `gradbook`."""
-    return shlex.split(re.search(rf"^ *{name}:? +gradbook (.*)$", said, re.MULTILINE)[1])
+    whole = re.sub(r"\\\n *", "", said)  # of lines that go on
+    return shlex.split(re.search(rf"^ *{name}:?\s+gradbook (.*)$", whole, re.MULTILINE)[1])
 
 
 @pytest.fixture

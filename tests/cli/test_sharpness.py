@@ -125,7 +125,7 @@ def test_a_model_without_a_rate_cannot_be_followed(capsys, write):
     ("arguments", "message"),
     [
         ([], "Name the model first"),
-        (["lenet"], "lenet"),
+        (["alexnet"], "alexnet"),
         (["mlp", "--output", "edge.gif"], "a picture ends in .svg or .png"),
         (["mlp", "--steps", "0"], "expected a whole number above 0"),
         (["mlp", "--num-example", "3"], "Did you mean '--num-examples'?"),

@@ -48,7 +48,8 @@ def server(request):
 
 def the_command_to_go_on(text):
     """The words after "gradbook" of the command that a summary names."""
-    return shlex.split(re.search(r"resume +gradbook (resume .*)", text)[1])
+    whole = re.sub(r"\\\n *", "", text)  # of lines that go on
+    return shlex.split(re.search(r"resume\s+gradbook (resume .*)", whole)[1])
 
 
 @pytest.mark.parametrize(("name", "code"), CODES)

@@ -107,6 +107,7 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
         training.best.load_state_dict(state["best"])
         training.best_model = state["best_model"]
         training.stop_reason = state.get("stopped", "")
+        training.is_stopping = bool(training.stop_reason)
         training.kept_reports = state.get("reports", {})
         _restore_position(state, training)
     except CheckpointError:
