@@ -168,8 +168,8 @@ class Training:
                     opened = [*trainer.sinks, ending, *recorder, *watchers, display]
                     # A checkpoint has what the watchers saw: they come before who takes one. The
                     # first, which looks for a divergence, sees what the sinks have done.
-                    first, *named = watchers
-                    self.listeners = [*named, *trainer.sinks, first, ending, display, *recorder]
+                    told = [*watchers[1:], *trainer.sinks, *watchers[:1]]
+                    self.listeners = [*told, ending, display, *recorder]
                     self.recorder = recorder
                     stack.enter_context(self._recording(opened))
                     yield

@@ -89,7 +89,7 @@ def test_a_sweep_in_such_a_folder_is_listed_and_shown(said):
     members = words_after("members", said(*words))
     assert len(re.findall(r"^ *member-", said(*members), re.MULTILINE)) == 2
     listed = said("runs", "--runs=-d")
-    show = shlex.split(re.search(r"\(gradbook (.*)\)", listed)[1])
+    show = shlex.split(re.search(r"\(`gradbook (.*)`\)", listed)[1])
     assert words_after("members", said(*show)) == members
 
 
