@@ -86,3 +86,10 @@ def test_a_text_that_is_not_there_has_a_stand_in_and_one_that_is_there_has_none(
     Path("mine/timemachine.txt").write_text("The Time Machine")
     main(["data", "--root", "mine"])
     assert "time-machine: found, in mine" in capsys.readouterr().out
+
+
+def test_sentences_that_are_not_there_have_a_stand_in(capsys):
+    main(["data"])
+    text = capsys.readouterr().out
+    assert "fra-eng: only a stand-in" in text
+    assert "put fra-eng.zip in ../data" in text

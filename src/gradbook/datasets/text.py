@@ -129,7 +129,53 @@ class Vocab:
         return self.token_to_idx[UNKNOWN]
 
 
-class TimeMachine(DataModule):
+class SequenceData(DataModule):
+    """The base class of sequences of tokens that are read from a file of the book.
+
+    A subclass keeps `batch_size`, `num_steps`, `num_train`, `num_val` and `root`, and names its
+    file.
+
+    Attributes:
+        book_files: The names in `DATA_HUB` of the files that are looked for.
+        source: The file that was read.
+        is_sample: Whether a stand-in was.
+    """
+
+    num_steps: int
+    num_train: int
+    num_val: int
+    book_files: tuple[str, ...]
+    source: Path | None = None
+    is_sample = False
+
+    def _check_sizes(self) -> None:
+        for name in ("batch_size", "num_steps", "num_train"):
+            check_whole_number(getattr(self, name), name, at_least=1)
+        check_whole_number(self.num_val, "num_val", at_least=0)
+
+    def _check_enough(self, num_examples: int, there_are: str) -> None:
+        if self.num_train + self.num_val > num_examples:
+            raise ConfigError(
+                f"num_train={self.num_train} and num_val={self.num_val} are too many: {there_are}."
+            )
+
+    def _fetch(self) -> Path:
+        """The file: found in `root`, downloaded into it, or a stand-in."""
+        url, checksum = BOOKS_FILES[self.book_files[0]]
+        path = Path(download(url, self.root, checksum))
+        self.source, self.is_sample = path, is_stand_in(path)
+        return path
+
+    def _loader(self, tensors: Sequence[torch.Tensor], train: bool) -> Any:
+        """Minibatches of the first examples, or of those that follow; None if there are none."""
+        if not train and self.num_val == 0:
+            return None
+        end = self.num_train + self.num_val
+        indices = slice(0, self.num_train) if train else slice(self.num_train, end)
+        return self.get_tensorloader(tensors, train, indices)
+
+
+class TimeMachine(SequenceData):
     """The Time Machine by H. G. Wells, character by character, for language models.
 
     The letters are made small, and whatever is no letter becomes one space. An example is a part of
@@ -161,12 +207,7 @@ class TimeMachine(DataModule):
     Book: 9.2 (sec_text-sequence), 9.3 (sec_language-model).
     """
 
-    num_steps: int
-    num_train: int
-    num_val: int
     book_files = ("time_machine",)
-    source: Path | None = None
-    is_sample = False
 
     def __init__(
         self,
@@ -178,30 +219,22 @@ class TimeMachine(DataModule):
         root: str = "../data",
     ) -> None:
         super().__init__(root)
-        check_whole_number(batch_size, "batch_size", at_least=1)
-        check_whole_number(num_steps, "num_steps", at_least=1)
-        check_whole_number(num_train, "num_train", at_least=1)
-        check_whole_number(num_val, "num_val", at_least=0)
         self.save_hyperparameters()
+        self._check_sizes()
         corpus, self.vocab = self.build(self._download())
         num_examples = len(corpus) - num_steps
-        if num_train + num_val > num_examples:
-            raise ConfigError(
-                f"num_train={num_train} and num_val={num_val} are too many: the text has "
-                f"{len(corpus):,} tokens, which make {max(num_examples, 0):,} examples of "
-                f"{num_steps}."
-            )
+        self._check_enough(
+            num_examples,
+            f"the text has {len(corpus):,} tokens, which make {max(num_examples, 0):,} examples of "
+            f"{num_steps}",
+        )
         # Every example as a view of the one sequence: copies would be num_steps times as much.
         windows = torch.tensor(corpus).unfold(0, num_steps + 1, 1)
         self.X, self.Y = windows[:, :-1], windows[:, 1:]
 
     def get_dataloader(self, train: bool) -> Any:
         """Minibatches of (X, Y), shuffled for training; None if `num_val` is 0. Book: 9.3.5."""
-        if not train and self.num_val == 0:
-            return None
-        end = self.num_train + self.num_val
-        indices = slice(0, self.num_train) if train else slice(self.num_train, end)
-        return self.get_tensorloader([self.X, self.Y], train, indices)
+        return self._loader([self.X, self.Y], train)
 
     def text_labels(self, indices: Any) -> list[str]:
         """The tokens of numbers, as an inspection shows them: a space is "space"."""
@@ -221,10 +254,7 @@ class TimeMachine(DataModule):
 
     def _download(self) -> str:
         """The text as it is in the file."""
-        url, checksum = BOOKS_FILES[self.book_files[0]]
-        path = Path(download(url, self.root, checksum))
-        self.source, self.is_sample = path, is_stand_in(path)
-        return path.read_text(encoding="utf-8")
+        return self._fetch().read_text(encoding="utf-8")
 
     def _preprocess(self, text: str) -> str:
         """Small letters, with a space for everything else."""

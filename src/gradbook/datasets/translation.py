@@ -10,15 +10,12 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_whole_number
-from gradbook.data import DataModule, TensorLoader
+from gradbook.data import TensorLoader
 from gradbook.datasets.archives import extract
-from gradbook.datasets.files import download, download_extract
-from gradbook.datasets.hub import BOOKS_FILES
+from gradbook.datasets.files import download_extract
 from gradbook.datasets.padding import pad
-from gradbook.datasets.stand_ins import is_stand_in
-from gradbook.datasets.text import PAD, Vocab
-from gradbook.errors import ConfigError, DataError
+from gradbook.datasets.text import PAD, SequenceData, Vocab
+from gradbook.errors import DataError
 
 #: The tokens that begin a sequence and end one.
 BOS, EOS = "<bos>", "<eos>"
@@ -26,7 +23,7 @@ BOS, EOS = "<bos>", "<eos>"
 Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 
-class MTFraEng(DataModule):
+class MTFraEng(SequenceData):
     """English sentences and their French translations, the shortest ones first.
 
     A sentence is a sequence of words and marks in small letters, ended by "<eos>", and cut, or
@@ -43,6 +40,7 @@ class MTFraEng(DataModule):
         root: The folder for data.
 
     Attributes:
+        book_files: The names in `DATA_HUB` of the files that are looked for.
         arrays: Sources (n, num_steps), decoder inputs (n, num_steps), which begin with "<bos>",
             how many tokens of each source are no padding (n,), and labels (n, num_steps), the
             decoder inputs one token on. int64, the lengths int32.
@@ -56,11 +54,7 @@ class MTFraEng(DataModule):
     Book: 10.5 (sec_machine_translation).
     """
 
-    num_steps: int
-    num_train: int
-    num_val: int
-    source: Path | None = None
-    is_sample = False
+    book_files = ("fra-eng",)
 
     def __init__(
         self,
@@ -72,28 +66,18 @@ class MTFraEng(DataModule):
         root: str = "../data",
     ) -> None:
         super().__init__(root)
-        check_whole_number(batch_size, "batch_size", at_least=1)
-        check_whole_number(num_steps, "num_steps", at_least=1)
-        check_whole_number(num_train, "num_train", at_least=1)
-        check_whole_number(num_val, "num_val", at_least=0)
         self.save_hyperparameters()
+        self._check_sizes()
         self.arrays, self.src_vocab, self.tgt_vocab = self._build_arrays(self._download())
         num_pairs = len(self.arrays[0])
-        if num_train + num_val > num_pairs:
-            raise ConfigError(
-                f"num_train={num_train} and num_val={num_val} are too many: there are only "
-                f"{num_pairs:,} pairs of sentences."
-            )
+        self._check_enough(num_pairs, f"there are only {num_pairs:,} pairs of sentences")
 
     def get_dataloader(self, train: bool) -> Any:
         """Minibatches of the four `arrays`, shuffled for training; None if `num_val` is 0.
 
         Book: 10.5.4.
         """
-        if not train and self.num_val == 0:
-            return None
-        indices = slice(0, self.num_train) if train else slice(self.num_train, None)
-        return self.get_tensorloader(self.arrays, train, indices)
+        return self._loader(self.arrays, train)
 
     def build(self, src_sentences: Sequence[str], tgt_sentences: Sequence[str]) -> Arrays:
         """What `arrays` holds, of other sentences, with these vocabularies.
@@ -118,10 +102,8 @@ class MTFraEng(DataModule):
 
     def _download(self) -> str:
         """The pairs as they are in the file: one a line, the languages separated by a tab."""
-        url, checksum = BOOKS_FILES["fra-eng"]
-        archive = Path(download(url, self.root, checksum))
+        archive = self._fetch()
         extract(archive)
-        self.source, self.is_sample = archive, is_stand_in(archive)
         return (archive.parent / "fra-eng" / "fra.txt").read_text(encoding="utf-8")
 
     def _preprocess(self, text: str) -> str:

@@ -56,76 +56,15 @@ def masked_softmax(X: torch.Tensor, valid_lens: torch.Tensor | None) -> torch.Te
     return weights.masked_fill(is_beyond, 0)
 
 
-class DotProductAttention(nn.Module):
-    """Scaled dot-product attention: softmax(Q K^T / sqrt(d)) V.
+class _Attention(nn.Module):
+    """The average of values by weights that a subclass scores."""
 
-    Args:
-        dropout: The probability with which each weight is set to zero in training.
-
-    Attributes:
-        attention_weights: The weights of the last call, before the dropout: (batch, num_queries,
-            num_keys), as values without a graph.
-
-    Book: 11.3.3.
-    """
-
+    dropout: nn.Dropout
     attention_weights: torch.Tensor
 
-    def __init__(self, dropout: float) -> None:
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(
-        self,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        valid_lens: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """The average of the values for each query, by its weights.
-
-        Args:
-            queries: A tensor (batch, num_queries, d).
-            keys: A tensor (batch, num_keys, d).
-            values: A tensor (batch, num_keys, num_values).
-            valid_lens: As `masked_softmax` takes them.
-
-        Returns:
-            A tensor (batch, num_queries, num_values).
-        """
-        scores = torch.bmm(queries, keys.transpose(1, 2)) / math.sqrt(queries.shape[-1])
-        weights = masked_softmax(scores, valid_lens)
-        # With its graph, it would keep the memory of a step until the next, and no copy of the
-        # model could be made.
-        self.attention_weights = weights.detach()
-        return torch.bmm(self.dropout(weights), values)
-
-
-class AdditiveAttention(nn.Module):
-    """Additive attention: the score of a query and a key is w_v^T tanh(W_q q + W_k k).
-
-    Args:
-        num_hiddens: The number of hidden units.
-        dropout: The probability with which each weight is set to zero in training.
-        **kwargs: Have no effect.
-
-    Attributes:
-        W_q, W_k, w_v: The layers, without biases; they take their shapes from the first call.
-        attention_weights: The weights of the last call, before the dropout: (batch, num_queries,
-            num_keys), as values without a graph.
-
-    Book: 11.3.4.
-    """
-
-    attention_weights: torch.Tensor
-
-    def __init__(self, num_hiddens: int, dropout: float, **kwargs: Any) -> None:
-        super().__init__()
-        check_whole_number(num_hiddens, "num_hiddens", at_least=1)
-        self.W_k = nn.LazyLinear(num_hiddens, bias=False)
-        self.W_q = nn.LazyLinear(num_hiddens, bias=False)
-        self.w_v = nn.LazyLinear(1, bias=False)
-        self.dropout = nn.Dropout(dropout)
+    def _scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        """How well each query and key fit: (batch, num_queries, num_keys)."""
+        raise NotImplementedError
 
     def forward(
         self,
@@ -145,11 +84,63 @@ class AdditiveAttention(nn.Module):
         Returns:
             A tensor (batch, num_queries, num_values).
         """
-        # Every query with every key: (batch, num_queries, num_keys, num_hiddens).
-        pairs = self.W_q(queries).unsqueeze(2) + self.W_k(keys).unsqueeze(1)
-        weights = masked_softmax(self.w_v(torch.tanh(pairs)).squeeze(-1), valid_lens)
+        weights = masked_softmax(self._scores(queries, keys), valid_lens)
+        # With its graph, it would keep the memory of a step until the next, and no copy of the
+        # model could be made.
         self.attention_weights = weights.detach()
         return torch.bmm(self.dropout(weights), values)
+
+
+class DotProductAttention(_Attention):
+    """Scaled dot-product attention: softmax(Q K^T / sqrt(d)) V, for queries and keys of one size d.
+
+    Args:
+        dropout: The probability with which each weight is set to zero in training.
+
+    Attributes:
+        attention_weights: The weights of the last call, before the dropout: (batch, num_queries,
+            num_keys), as values without a graph.
+
+    Book: 11.3.3.
+    """
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+
+    def _scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        return torch.bmm(queries, keys.transpose(1, 2)) / math.sqrt(queries.shape[-1])
+
+
+class AdditiveAttention(_Attention):
+    """Additive attention: the score of a query and a key is w_v^T tanh(W_q q + W_k k).
+
+    Args:
+        num_hiddens: The number of hidden units.
+        dropout: The probability with which each weight is set to zero in training.
+        **kwargs: Have no effect.
+
+    Attributes:
+        W_q, W_k, w_v: The layers, without biases; they take their shapes from the first call.
+        attention_weights: The weights of the last call, before the dropout: (batch, num_queries,
+            num_keys), as values without a graph.
+
+    Book: 11.3.4.
+    """
+
+    def __init__(self, num_hiddens: int, dropout: float, **kwargs: Any) -> None:
+        super().__init__()
+        check_whole_number(num_hiddens, "num_hiddens", at_least=1)
+        self.W_k = nn.LazyLinear(num_hiddens, bias=False)
+        self.W_q = nn.LazyLinear(num_hiddens, bias=False)
+        self.w_v = nn.LazyLinear(1, bias=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def _scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        # Every query with every key: (batch, num_queries, num_keys, num_hiddens).
+        pairs = self.W_q(queries).unsqueeze(2) + self.W_k(keys).unsqueeze(1)
+        scores: torch.Tensor = self.w_v(torch.tanh(pairs)).squeeze(-1)
+        return scores
 
 
 class MultiHeadAttention(Module):
