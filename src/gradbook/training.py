@@ -257,7 +257,7 @@ class Training:
         self.take_best()
 
     def stop(self, reason: str, within_epoch: bool = False) -> None:
-        """Ends it after the running epoch, as a training that is resumed from there.
+        """Ends it after the running epoch.
 
         Args:
             reason: Why it is over for good, for one who resumes it, as "max_steps is 100".
