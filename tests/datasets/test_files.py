@@ -152,16 +152,27 @@ def test_outside_a_terminal_a_download_prints_one_line(hub, folder, capsys):
     assert err.count("\n") == 1
 
 
-def test_on_a_terminal_a_bar_is_drawn(hub, folder, monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
+
+def test_on_a_terminal_a_bar_is_drawn(hub, folder, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     files.download("data", folder)
     assert "data.csv from 127.0.0.1" in terminal.getvalue()
     assert "512.0/512.0 kB" in terminal.getvalue()
+
+
+def test_of_a_download_that_fails_no_bar_stays(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with pytest.raises(OSError, match="gone"), files._progress("data.csv from a host"):
+        raise OSError("gone")
+    last_frame = terminal.getvalue().rpartition("\x1b[2K")[2]
+    assert "data.csv" in terminal.getvalue()
+    assert "data.csv" not in last_frame
 
 
 # fetch --------------------------------------------------------------------------------------------

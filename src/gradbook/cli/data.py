@@ -88,9 +88,10 @@ def describe(found: dict[str, Any]) -> str:
     fashion = found["fashion-mnist"]
     from gradbook.datasets.hub import is_offline
 
-    rest = "the rest is downloaded when it is first used"
-    if is_offline():
-        rest = "nothing is downloaded, because GRADBOOK_OFFLINE is set"
+    rest = whole = "nothing is downloaded, because GRADBOOK_OFFLINE is set"
+    if not is_offline():
+        rest = "the rest is downloaded when it is first used"
+        whole = "the true data are downloaded when they are first used"
     says = {
         "found": f"found, in {fashion['used']}",
         "sample": f"only the bundled sample; {rest}",
@@ -104,12 +105,14 @@ def describe(found: dict[str, Any]) -> str:
             lines.append(f"          to have it here: {place['advice']}")
     for name in DATA:
         places = found[name]["places"]
-        if name != "fashion-mnist" and not places:
+        if name == "fashion-mnist":
+            continue
+        if not places:
             lines += ["", f"{name}: made when it is used, nothing to find"]
-        elif name != "fashion-mnist" and found[name]["status"] == "found":
+        elif found[name]["status"] == "found":
             lines += ["", f"{name}: found, in {found[name]['used']}"]
-        elif name != "fashion-mnist":
-            lines += ["", f"{name}: only a stand-in; {rest}", ""]
+        else:
+            lines += ["", f"{name}: only a stand-in; {whole}", ""]
             for place in places:
                 lines += [f"  root    {place['folder']}", f"          {place['detail']}"]
                 lines += [f"          to have it here: {place['advice']}"]

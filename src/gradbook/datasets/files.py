@@ -234,7 +234,11 @@ def _progress(text: str) -> Iterator[Callable[[int, int | None], None]]:
         console=Console(stderr=True),
     ) as bar:
         task = bar.add_task(text, total=None)
-        yield lambda num_bytes, total: bar.update(task, completed=num_bytes, total=total)
+        try:
+            yield lambda num_bytes, total: bar.update(task, completed=num_bytes, total=total)
+        except BaseException:  # why it did not come is told, and no bar stays that stands still
+            bar.update(task, visible=False)
+            raise
 
 
 def _reason(error: Exception) -> str:
