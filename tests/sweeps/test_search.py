@@ -448,7 +448,7 @@ def test_a_lost_and_a_damaged_study_are_told(data):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "torn", [b"{", b'{"op_code":4,"worker_id":"a', b"\0" * 9000, b"\xff", b"x" * 5000]
+    "torn", [b"{", b'{"op_code":4,"worker_id":"not a worker', b"\0" * 9000, b"\xff", b"x" * 5000]
 )
 def test_a_study_whose_last_line_is_torn_goes_on(data, torn):
     whole = search(data, num_trials=3, name="whole")
