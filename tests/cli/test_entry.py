@@ -11,7 +11,7 @@ import pytest
 
 import gradbook
 from gradbook.cli import entry, main
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 
 pytestmark = pytest.mark.usefixtures("blank_figures")
 
@@ -243,8 +243,8 @@ def test_a_reader_that_goes_away_is_no_error(arguments):
 def test_what_the_terminal_cannot_show_is_escaped():
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     code = (
-        "from gradbook.cli import data, main, report; "
-        "data.run = lambda _: report.Outcome(text='\\u2014'); raise SystemExit(main(['data']))"
+        "from gradbook.cli import data, main, outcome; "
+        "data.run = lambda _: outcome.Outcome(text='\\u2014'); raise SystemExit(main(['data']))"
     )
     done = run_python("-c", code, env=environment)
     assert (done.returncode, done.stdout) == (0, "\\u2014\n")

@@ -21,8 +21,8 @@ from gradbook.cli.options import (
     options_of,
     show,
 )
+from gradbook.cli.outcome import HelpRequest, UsageError
 from gradbook.cli.reading import REQUIRED
-from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.models import MLP
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradbook.cli.report import HelpRequest, UsageError
+from gradbook.cli.outcome import HelpRequest, UsageError
 from gradbook.cli.subject import read_subject
 from gradbook.errors import ConfigError
 

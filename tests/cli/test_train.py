@@ -8,8 +8,8 @@ import pytest
 
 from gradbook.cli import main, subject
 from gradbook.cli.options import normalized
+from gradbook.cli.outcome import HelpRequest, UsageError
 from gradbook.cli.plan import Plan, read_plan
-from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.errors import ConfigError, GradbookWarning
 from gradbook.registry import DATA, MODELS
 

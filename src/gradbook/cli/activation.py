@@ -3,7 +3,7 @@
 import argparse
 
 from gradbook.cli.options import Parser, add_number, add_output_option, drawn
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 
 DESCRIPTION = """\
 Draws an activation function and its derivative, and the same for the function of the function: what

@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from gradbook.cli.options import Parser, add_output_option, add_runs_option, pictures
-from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table
 from gradbook.errors import GradbookError
 from gradbook.runs import comparison

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 from gradbook.registry import DATA
 from gradbook.wrapping import page
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradbook
 from gradbook.cli.options import Parser
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 from gradbook.wrapping import page
 
 #: What gradbook uses, needed or not. torchvision is listed because learners ask for it.

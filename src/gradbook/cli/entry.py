@@ -16,8 +16,18 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import gradbook
-from gradbook.cli import report
 from gradbook.cli.options import asks_for_help, normalized
+from gradbook.cli.outcome import (
+    HelpRequest,
+    Outcome,
+    UsageError,
+    describe,
+    ending,
+    exit_code,
+    plain_warnings,
+    print_json,
+    wants_traceback,
+)
 from gradbook.cli.waiting import told_while_waiting
 from gradbook.errors import did_you_mean
 from gradbook.escape import printable
@@ -74,18 +84,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     stdout = sys.stdout
     if isinstance(stdout, io.TextIOWrapper):
         stdout.reconfigure(errors="backslashreplace")  # as Python has stderr: anything can be said
-    outcome = report.Outcome()
+    outcome = Outcome()
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(_terminable())
-            stack.enter_context(report.plain_warnings(quiet="--quiet" in arguments))
+            stack.enter_context(plain_warnings(quiet="--quiet" in arguments))
             stack.enter_context(told_while_waiting(quiet="--quiet" in arguments))
             if as_json:
                 # Whatever is printed meanwhile, by a learner's code too, is not the result.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
             outcome = _run(arguments)
     except BaseException as error:  # a learner's code may raise anything
-        outcome.error = report.ending(error)
+        outcome.error = ending(error)
     try:
         return _report(outcome, arguments, stdout if as_json else None)
     except (BrokenPipeError, KeyboardInterrupt) as error:
@@ -97,52 +107,52 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _gone(outcome.error or error)
 
 
-def _run(arguments: list[str]) -> report.Outcome:
+def _run(arguments: list[str]) -> Outcome:
     if not arguments:
-        raise report.UsageError("Name a command.\n\n" + HELP.rstrip())
+        raise UsageError("Name a command.\n\n" + HELP.rstrip())
     command, *rest = arguments
     if command in ("-h", "--help"):
-        return report.Outcome(text=HELP.rstrip())
+        return Outcome(text=HELP.rstrip())
     if command == "--version":
-        return report.Outcome(text=f"gradbook {gradbook.__version__}")
+        return Outcome(text=f"gradbook {gradbook.__version__}")
     if command.startswith("-"):
-        raise report.UsageError(
+        raise UsageError(
             f"Name a command before the option {command!r}. There are {', '.join(COMMANDS)}."
         )
     if command not in COMMANDS:
-        raise report.UsageError(
+        raise UsageError(
             f"There is no command {command!r}.{did_you_mean(command, COMMANDS)} "
             f"There are {', '.join(COMMANDS)}."
         )
     # Imported now, not above: only what is used is waited for.
     run = importlib.import_module(f"gradbook.cli.{command.replace('-', '_')}").run
     try:
-        outcome: report.Outcome = run(rest)
-    except report.HelpRequest as request:
-        return report.Outcome(text=str(request))
+        outcome: Outcome = run(rest)
+    except HelpRequest as request:
+        return Outcome(text=str(request))
     return outcome
 
 
-def _report(outcome: report.Outcome, arguments: list[str], json_stream: Any) -> int:
+def _report(outcome: Outcome, arguments: list[str], json_stream: Any) -> int:
     error, quiet = outcome.error, "--quiet" in arguments
     if isinstance(error, BrokenPipeError):
         return _gone(error)
-    message = report.describe(error, arguments) if error is not None else ""
+    message = describe(error, arguments) if error is not None else ""
     has_text = bool(outcome.text) and json_stream is None and (bool(outcome.code) or not quiet)
     is_told = has_text and type(error) is KeyboardInterrupt  # the text says so
     if error is not None and not is_told and not (isinstance(error, Terminated) and error.hung_up):
         told = message if isinstance(error, KeyboardInterrupt) else f"error: {message}"
         told = wrapped(told, columns(sys.stderr))
-        if report.wants_traceback(arguments):
+        if wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()
         print(printable(told), file=sys.stderr)
-    code = outcome.code if error is None else report.exit_code(error)
+    code = outcome.code if error is None else exit_code(error)
     if json_stream is not None:
         facts = outcome.facts
         if error is not None:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             facts = {"status": status, **facts, "error": message}
-        report.print_json({**facts, "exit_code": code}, json_stream)
+        print_json({**facts, "exit_code": code}, json_stream)
     elif has_text:
         print(printable(outcome.text), flush=True)
     return code
@@ -157,7 +167,7 @@ def _gone(error: BaseException) -> int:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             # Python flushes it once more when it exits, and would complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    return report.exit_code(error)
+    return exit_code(error)
 
 
 def _terminable() -> contextlib.AbstractContextManager[None]:

@@ -8,8 +8,8 @@ import torch
 
 import gradbook
 from gradbook.cli.language import sample_of
+from gradbook.cli.outcome import Outcome, ending
 from gradbook.cli.plan import Plan
-from gradbook.cli.report import Outcome, ending
 from gradbook.cli.restored import run_command
 from gradbook.constructors import make
 from gradbook.display.choose import choose

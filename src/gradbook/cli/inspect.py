@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.display.file import PICTURE_KINDS, save_figure

@@ -3,7 +3,7 @@
 import argparse
 
 from gradbook.cli.options import add_number, add_output_option, add_quiet_option, drawn
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 from gradbook.cli.subject import read_subject
 
 SUMMARY = """\

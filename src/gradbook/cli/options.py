@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from gradbook.cli.outcome import HelpRequest, Outcome, UsageError
 from gradbook.cli.reading import (
     NO_ANNOTATION,
     REQUIRED,
@@ -26,7 +27,6 @@ from gradbook.cli.reading import (
     read_value,
     readable,
 )
-from gradbook.cli.report import HelpRequest, Outcome, UsageError
 from gradbook.constructors import constructor_of
 from gradbook.display.choose import NAMES
 from gradbook.display.file import PICTURE_KINDS

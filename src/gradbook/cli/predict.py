@@ -4,7 +4,7 @@ from typing import Any
 
 from gradbook.cli.language import LENGTH, continues_texts
 from gradbook.cli.options import Parser, add_number
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 from gradbook.cli.restored import add_run_options, checkpoint_facts, restore
 from gradbook.cli.texts import checkpoint_text
 from gradbook.errors import ConfigError, DataError, GradbookWarning, warn

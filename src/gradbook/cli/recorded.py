@@ -12,7 +12,7 @@ from pathlib import PurePath
 from typing import Any, NoReturn
 
 from gradbook.cli.options import Given, Option, Parser, Reader, add_options, with_value
-from gradbook.cli.report import UsageError
+from gradbook.cli.outcome import UsageError
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.untrusted import is_a_place
 

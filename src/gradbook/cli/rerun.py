@@ -1,7 +1,7 @@
 """`gradbook rerun`: trains once more what a run trained, in a new folder."""
 
 from gradbook.cli.options import Parser, add_common_options
-from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.restored import add_class_options, own_options, plan_of
 from gradbook.errors import GradbookError, GradbookWarning, warn
 from gradbook.wrapping import page

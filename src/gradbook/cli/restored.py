@@ -22,9 +22,9 @@ from gradbook.cli.options import (
     show,
     with_value,
 )
+from gradbook.cli.outcome import UsageError
 from gradbook.cli.plan import Plan, add_checkpoint_option, add_train_options, read_plan
 from gradbook.cli.recorded import Recorded, add_set_option
-from gradbook.cli.report import UsageError
 from gradbook.errors import ConfigError
 from gradbook.registry import DATA, MODELS, known_name
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE

@@ -10,7 +10,7 @@ from gradbook.cli.options import (
     give_flags,
     options_of,
 )
-from gradbook.cli.report import Outcome
+from gradbook.cli.outcome import Outcome
 from gradbook.cli.restored import add_class_options, plan_of
 
 

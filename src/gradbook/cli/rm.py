@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from gradbook.cli.options import Parser, add_runs_option
-from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.errors import ConfigError, CorruptFileError, GradbookError, StorageError
 from gradbook.escape import printable
 from gradbook.runs.format import FOLDERS, RUN_FILE, files_in, is_of_a_run, remove_files

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser, add_runs_option, show
-from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.texts import duration, rounded, shortened, table, when
 from gradbook.errors import CorruptFileError, did_you_mean
 from gradbook.labels import headline, higher_is_better

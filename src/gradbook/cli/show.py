@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradbook.cli.options import Parser, add_runs_option, add_yscale_option, show
-from gradbook.cli.report import Outcome, UsageError
+from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.restored import run_command
 from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
 from gradbook.display.words import CHART_AND_TABLE, bytes_text

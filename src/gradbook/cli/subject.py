@@ -19,9 +19,9 @@ from gradbook.cli.options import (
     unexpected,
     with_value,
 )
+from gradbook.cli.outcome import HelpRequest, UsageError
 from gradbook.cli.reading import REQUIRED
 from gradbook.cli.recorded import Recorded
-from gradbook.cli.report import HelpRequest, UsageError
 from gradbook.errors import GradbookWarning, warn
 from gradbook.registry import DATA, MODELS, WATCHERS
 from gradbook.runs.restored import Recipe

@@ -18,9 +18,9 @@ from gradbook.cli.options import (
     unexpected,
     with_value,
 )
+from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.plan import add_name_option
 from gradbook.cli.recorded import Recorded
-from gradbook.cli.report import Outcome, UsageError
 from gradbook.cli.restored import must_be_named
 from gradbook.cli.subject import Subject, read_subject
 from gradbook.cli.texts import sweep_lines

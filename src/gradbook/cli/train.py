@@ -1,7 +1,7 @@
 """`gradbook train`: trains a model, and keeps the run."""
 
+from gradbook.cli.outcome import Outcome
 from gradbook.cli.plan import read_plan
-from gradbook.cli.report import Outcome
 
 
 def run(arguments: list[str]) -> Outcome:
