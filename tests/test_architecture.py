@@ -38,7 +38,7 @@ FLOORS = {
     13: {"book", "torchvision_parts", "inspection", "experiments"},
     14: {"sweeps", "torchvision_standin"},
     15: {"cli"},
-    16: {"__main__"},
+    16: {"lab", "__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 

@@ -12,6 +12,7 @@ UPWARD = {
     "book.figures": ("datasets", "images show themselves with the book's function"),
     "display.choose": ("board", "a board opens its display when it draws its first point"),
     "display.epochs": ("history", "a history draws itself when it is asked to"),
+    "lab.server": ("cli", "the command starts the lab, which makes its controls of options"),
     "runs.ending": ("training", "how a training ended is told where its curves are drawn"),
     "runs.format": ("preparation", "how a run ended is asked when it is resumed"),
     "runs.recorder": ("training", "a training keeps a run when its trainer is given a folder"),

@@ -50,6 +50,7 @@ COMMANDS = {
     "graph": "a model's computation as a picture, forward and backward",
     "activation": "an activation function, its derivative, and how gradients shrink with depth",
     "export": "a trained model in another format",
+    "lab": "every run in the browser, live, and a playground",
     "rm": "remove runs",
     "data": "where each data set was looked for, and how to get it",
     "doctor": "what is installed here, and what is wrong with it",

@@ -265,7 +265,7 @@ class MetricsLog:
             StorageError: If it cannot be written. The file then ends with the line before.
         """
         label, x, y, kind = metric
-        self._append({"kind": kind, "label": label, "x": _number(x), "y": _number(y)})
+        self._append({"kind": kind, "label": label, "x": json_number(x), "y": json_number(y)})
 
     def sync(self) -> None:
         """Waits until everything has reached the disk, or raises StorageError."""
@@ -341,7 +341,8 @@ def _report_lost(path: Path, num_lines: int, expected: int) -> NoReturn:
     report_line(path, None, f"it ends after {num_lines} lines, and {expected} were written")
 
 
-def _number(value: float) -> float | str:
+def json_number(value: float) -> float | str:
+    """A value for JSON, which has words for NaN and infinities."""
     if math.isfinite(value):
         return value
     return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -102,11 +102,12 @@ class Values(Sequence[Metric]):
 class Lines:
     """The lines of a metrics.jsonl that have an end, after each was verified.
 
-    Raises:
-        CorruptFileError: If one is damaged; the message names the first.
+    Args:
+        path: The file, for messages.
+        content: Its first lines, as `add` takes them.
     """
 
-    def __init__(self, path: Path, content: bytes) -> None:
+    def __init__(self, path: Path, content: bytes = b"") -> None:
         self._path = path
         # Of each line: what is recorded, as its number in a list; the values; and its CRC.
         self._names: dict[tuple[Kind, str], int] = {}
@@ -114,6 +115,15 @@ class Lines:
         self._name, self._x, self._y = array("l"), array("d"), array("d")
         self._crc = array("L")
         self._events: dict[int, int] = {}
+        self.add(content)
+
+    def add(self, content: bytes) -> None:
+        """Verifies and adds the lines that follow, each with its end.
+
+        Raises:
+            CorruptFileError: If one is damaged; the message names the first. Those before it are
+                added.
+        """
         start = 0
         while start < len(content):
             end = content.rfind(b"\n", start, start + _CHUNK_BYTES) + 1
@@ -131,10 +141,19 @@ class Lines:
         """The CRC of the last of so many lines; an empty text for none."""
         return f"{self._crc[num_lines - 1]:08x}" if num_lines else ""
 
-    def values(self, num_lines: int) -> "Values":
-        """The values that count after so many lines."""
+    def is_superseded(self, num_lines: int) -> bool:
+        """Whether a later line says that a resumed training records some of these anew."""
+        return any(line >= num_lines for line in self._events)
+
+    def values(self, num_lines: int, first: int = 0) -> "Values":
+        """The values that count after so many lines.
+
+        Args:
+            num_lines: The number of lines.
+            first: Without so many first lines; no later one may supersede any.
+        """
         values = Values(list(self._names))
-        for part in self._kept(num_lines):
+        for part in self._kept(num_lines) if first == 0 else [slice(first, num_lines)]:
             values.name += self._name[part]
             values.x += self._x[part]
             values.y += self._y[part]

@@ -39,6 +39,7 @@ class StoredRun:
 
     Args:
         folder: The run's folder.
+        values: What metrics.jsonl holds, where it was read already.
 
     Attributes:
         folder: The same.
@@ -51,9 +52,11 @@ class StoredRun:
         CorruptFileError: If run.json is damaged.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, values: Values | None = None) -> None:
         self.folder = Path(folder)
         self.facts = read_run(folder)
+        if values is not None:
+            self._metrics = values
         self.status: str = self.facts["status"]
         if self.status == "running" and not is_being_trained(folder):
             # Read again: it may have ended properly between the two looks.
@@ -260,7 +263,7 @@ def find_runs(root: Path | str = "runs") -> list[StoredRun | DamagedRun]:
     """
     check_path(root, "The folder of the runs", "runs")
     runs: list[StoredRun | DamagedRun] = []
-    for folder in sorted(_folders(root), key=_in_natural_order):
+    for folder in sorted(_folders(root), key=natural_order):
         try:
             runs.append(StoredRun(folder))
         except CorruptFileError as error:
@@ -312,6 +315,7 @@ def _folders(root: Path | str) -> Iterator[Path]:
         ) from error
 
 
-def _in_natural_order(folder: Path) -> list[tuple[int, str]]:
+def natural_order(folder: Path) -> list[tuple[int, str]]:
+    """For sorting folders as a person counts: mlp-9 comes before mlp-10."""
     parts = re.split(r"(\d+)", folder.name)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

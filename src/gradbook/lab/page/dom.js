@@ -1,0 +1,39 @@
+// Making elements. Text is always text: names and labels come from strangers' folders.
+
+/**
+ * An element.
+ * @param {string} tag
+ * @param {object} attributes Attributes; a function under "onclick" or the like listens to the event;
+ *   undefined, null and false leave one out.
+ * @param {...(Node|string|number|null)} children
+ */
+export function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (typeof value === "function") node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : String(value));
+  }
+  node.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+/** Removes all children. */
+export function clear(node) {
+  node.replaceChildren();
+}
+
+/** Has a screen reader say a text. */
+export function announce(text) {
+  document.getElementById("announcement").textContent = text;
+}
+
+/** A table: `columns` are {title, isNumber, cell(row) -> Node|string}. */
+export function table(columns, rows, attributes = {}) {
+  const sided = (column) => (column.isNumber ? "number" : undefined);
+  return element("table", attributes,
+    element("thead", {}, element("tr", {}, ...columns.map((column) =>
+      element("th", { scope: "col", class: sided(column) }, column.title)))),
+    element("tbody", {}, ...rows.map((row) => element("tr", {}, ...columns.map((column) =>
+      element("td", { class: sided(column) }, column.cell(row)))))));
+}

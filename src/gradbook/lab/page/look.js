@@ -1,0 +1,5 @@
+// To be written.
+
+export function show(container) {
+  container.append("look");
+}
