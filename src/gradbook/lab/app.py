@@ -1,8 +1,7 @@
 """The application: which address has what, and how errors are answered."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from starlette.routing import BaseRoute, Route
 
 from gradbook.errors import ConfigError, GradbookError, text_of
 from gradbook.lab import look, playground, runs_api
-from gradbook.lab.catalogue import Catalogue
-from gradbook.lab.feed import MAX_CURVES, Feed
+from gradbook.lab.feed import MAX_CURVES
 from gradbook.lab.guard import App, Guard, TooLarge
+from gradbook.lab.state import Lab
 
 #: The files of the page, and how a browser is to take each.
 PAGE = Path(__file__).with_name("page")
@@ -26,30 +25,6 @@ _TYPES = {
     ".json": "application/json",
     ".svg": "image/svg+xml",
 }
-
-
-@dataclass
-class Lab:
-    """What the server knows.
-
-    Attributes:
-        root: The folder of the runs.
-        classes: The learner's own models and data sets as the command line named them, such as
-            "my_file.py:MyNet". Only these are ever loaded; no request names code.
-        catalogue: The runs.
-        feed: What is new for each page.
-        at_end: What is awaited when the server ends, as the end of its workers.
-    """
-
-    root: Path
-    classes: Sequence[str] = ()
-    catalogue: Catalogue = field(init=False)
-    feed: Feed = field(init=False)
-    at_end: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.catalogue = Catalogue(self.root)
-        self.feed = Feed(self.catalogue)
 
 
 def application(lab: Lab, secret: str) -> App:
@@ -79,12 +54,6 @@ def application(lab: Lab, secret: str) -> App:
     return Guard(app, secret)
 
 
-def lab_of(request: Request) -> Lab:
-    """What the server knows."""
-    lab: Lab = request.app.state.lab
-    return lab
-
-
 async def _page(request: Request) -> Response:
     name = request.path_params.get("name", "index.html")
     path = _files().get(name)
@@ -107,7 +76,8 @@ async def _events(request: Request) -> Response:
     if len(curves) > MAX_CURVES:
         raise ConfigError(f"A page can follow {MAX_CURVES} runs at a time, not {len(curves)}.")
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-    stream = lab_of(request).feed.events(curves, after)
+    lab: Lab = request.app.state.lab
+    stream = lab.feed.events(curves, after)
     return StreamingResponse(stream, media_type="text/event-stream")
 
 

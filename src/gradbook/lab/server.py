@@ -8,8 +8,9 @@ from pathlib import Path
 from platformdirs import user_state_path
 
 from gradbook.errors import ConfigError
-from gradbook.lab.app import Lab, application
+from gradbook.lab.app import application
 from gradbook.lab.guard import secret_of
+from gradbook.lab.state import Lab
 
 #: The port that is taken if it is free, or one of the next ones.
 PORT, _NUM_PORTS = 8517, 20
