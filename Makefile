@@ -19,9 +19,11 @@ quick: $(VENV)/.installed-dev
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# What CI runs.
+# What CI runs. The quick tests alone have to reach nearly every line: watching the slow ones, which
+# start a thousand processes, would take a quarter longer.
 check: lint types $(VENV)/.installed-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" --cov --cov-report=term --cov-fail-under=90
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow
 
 # Which tests of `make quick` take more than 0.3 s, and want to be made smaller or marked.
 durations: $(VENV)/.installed-dev
