@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradbook.checks import check_whole_number
 from gradbook.errors import ConfigError, MissingExtraError, ShapeError
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ def frozen_lake(seed: int) -> dict[str, Any]:
                 returns (state, reward, done, info). An episode ends after 100 steps at the latest.
 
     Raises:
+        ConfigError: If the seed is no whole number of at least 0.
         MissingExtraError: If gymnasium is not installed.
     """
+    seed = check_whole_number(seed, "seed", at_least=0)
     try:
         import gymnasium
     except ModuleNotFoundError as error:
