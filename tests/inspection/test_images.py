@@ -34,12 +34,12 @@ def test_dark_and_bright_exchanged():
     assert read_image(save([[0, 255]]), (1, 1, 2), invert=True).tolist() == [[[1, 0]]]
 
 
-def test_colours_become_grey():
+def test_colors_become_grey():
     X = read_image(save([[[255, 0, 0], [255, 255, 255]]]), (1, 1, 2))
     assert X.reshape(-1).tolist() == pytest.approx([0.299, 1], abs=0.005)
 
 
-def test_colours_are_kept_for_a_model_that_knows_them():
+def test_colors_are_kept_for_a_model_that_knows_them():
     X = read_image(save([[[255, 0, 51], [0, 0, 0]]]), (3, 1, 2))
     assert X[:, 0, 0].tolist() == pytest.approx([1, 0, 0.2])
 
@@ -49,7 +49,7 @@ def test_what_is_transparent_is_white():
     assert X.tolist() == [[[1, 0]]]
 
 
-def test_a_transparent_colour_of_a_palette():
+def test_a_transparent_color_of_a_palette():
     image = Image.new("P", (2, 1))
     image.putpalette([0, 0, 0, 0, 0, 0])
     image.putdata([0, 1])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Where the arrow of each action points: left, down, right, up. In an image, y grows downward.
 _ARROWS = ((-0.25, 0), (0, 0.25), (0.25, 0), (0, -0.25))
-_COLOURS = {b"H": "y", b"G": "w"}
+_COLORS = {b"H": "y", b"G": "w"}
 _COLUMNS = 4
 
 
@@ -182,7 +182,7 @@ def _draw(ax: Any, lake: "np.ndarray[Any, Any]", V: Any, pi: Any) -> None:
     for y in range(num_rows):
         for x in range(num_columns):
             field = bytes(lake[y, x])
-            is_end = field in _COLOURS
+            is_end = field in _COLORS
             ax.text(
                 x,
                 y,
@@ -190,7 +190,7 @@ def _draw(ax: Any, lake: "np.ndarray[Any, Any]", V: Any, pi: Any) -> None:
                 ha="center",
                 va="center",
                 fontweight="bold",
-                color=_COLOURS.get(field, "g"),
+                color=_COLORS.get(field, "g"),
                 size=20 if is_end else 15,
             )
             if not is_end:

@@ -43,7 +43,7 @@ def read_voc_images(
 
     Returns:
         features: uint8 tensors (3, H, W) of several sizes.
-        labels: uint8 tensors (3, H, W): each pixel has the colour of its class.
+        labels: uint8 tensors (3, H, W): each pixel has the color of its class.
 
     Raises:
         DataError: If the folder does not hold the data set.
@@ -76,10 +76,10 @@ def _read_pairs(
 
 
 def voc_colormap2label() -> torch.Tensor:
-    """The class of every colour, by its number (red * 256 + green) * 256 + blue.
+    """The class of every color, by its number (red * 256 + green) * 256 + blue.
 
     Returns:
-        An int64 tensor (256 ** 3,): 0, the background, for a colour that no class has.
+        An int64 tensor (256 ** 3,): 0, the background, for a color that no class has.
 
     Book: 14.9.2.
     """
@@ -118,7 +118,7 @@ def voc_label_indices(colormap: torch.Tensor, colormap2label: torch.Tensor) -> t
 
 
 def _number(colors: torch.Tensor) -> torch.Tensor:
-    """Colours (3, ...) as numbers."""
+    """Colors (3, ...) as numbers."""
     colors = colors.long()
     return (colors[0] * 256 + colors[1]) * 256 + colors[2]
 
