@@ -57,7 +57,7 @@ def first_images(data: Any) -> torch.Tensor:
     return X.float()
 
 
-def read_image(
+def read_as_input(
     path: str | os.PathLike[str], shape: tuple[int, int, int], invert: bool = False
 ) -> torch.Tensor:
     """An image file, PNG or JPEG, as a model's input: float32 (channels, height, width) in [0, 1].

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradbook import seed_everything
-from gradbook.book.translation import (
+from gradbook.book.seq2seq_training import (
     MaskedSoftmaxCELoss,
     predict_seq2seq,
     sequence_mask,
