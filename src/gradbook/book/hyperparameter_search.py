@@ -81,7 +81,8 @@ class RandomSearcher(HPOSearcher):
             if not hasattr(domain, "rvs"):
                 raise ConfigError(
                     f"config_space[{name!r}] is {domain!r}, which cannot draw values. It needs a "
-                    f"distribution with a method rvs(), such as scipy.stats.uniform(0, 1)."
+                    f"distribution with a method rvs(), such as scipy.stats.uniform(0, 1), which "
+                    f"`pip install scipy` brings."
                 )
 
     def sample_configuration(self) -> Config:
