@@ -182,6 +182,22 @@ def misfit(model, X):
             "X.long()",
         ),
         (
+            [nn.Embedding(5, 3)],
+            torch.tensor([[0, 7]]),
+            "Layer 'net.0' (Embedding",
+            "expected numbers from 0 to 4",
+            "received (1, 2) int64",
+            "These go from 0 to 7. Make the model with the vocabulary of its data",
+        ),
+        (
+            [nn.GRU(5, 3)],
+            torch.zeros(2, 4, 6),
+            "Layer 'net.0' (GRU",
+            "expected shape (num_steps, batch, 5)",
+            "received (2, 4, 6) float32",
+            "num_inputs=6",
+        ),
+        (
             [nn.Linear(1, 3)],
             torch.zeros(4),
             "Layer 'net.0' (Linear",

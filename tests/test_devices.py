@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from gradbook import devices
+from gradbook.errors import ConfigError
 
 
 @pytest.fixture
@@ -15,6 +16,17 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.accelerator, "device_count", lambda: count)
 
     return pretend
+
+
+@pytest.mark.parametrize("given", ["cpu", torch.device("cpu"), ["cpu"], (torch.device("cpu"),)])
+def test_one_device_is_a_list_of_one(given):
+    assert devices.as_devices(given) == [torch.device("cpu")]
+
+
+@pytest.mark.parametrize(("given", "told"), [([], "is empty"), ("gpu", "devices='gpu' cannot")])
+def test_what_is_no_device_is_refused(given, told):
+    with pytest.raises(ConfigError, match=told):
+        devices.as_devices(given)
 
 
 def test_cpu_is_the_cpu():

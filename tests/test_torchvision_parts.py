@@ -83,7 +83,7 @@ def test_resized_crops_have_the_size_that_was_asked_for(image):
     assert parts.RandomResizedCrop.get_params(image, (1, 1), (1, 1)) == (0, 5, 30, 30)
 
 
-def test_colours_that_may_not_change_stay(image):
+def test_colors_that_may_not_change_stay(image):
     assert parts.ColorJitter()(image) is image
     brighter = parts.ColorJitter(brightness=(2.0, 2.0))(image)
     assert pixels(brighter).equal((pixels(image).int() * 2).clamp(max=255).to(torch.uint8))
@@ -119,7 +119,7 @@ def test_a_folder_of_folders_is_a_data_set(tmp_path, image):
         parts.ImageFolder(root / "empty")
 
 
-def test_images_are_read_in_colour_if_asked(tmp_path):
+def test_images_are_read_in_color_if_asked(tmp_path):
     Image.new("L", (3, 2), 7).save(tmp_path / "a.png")
     path = str(tmp_path / "a.png")
     assert parts.read_image(path).shape == (1, 2, 3)

@@ -101,7 +101,7 @@ if TYPE_CHECKING:  # what a type checker and an editor see of the names below
     from gradbook.book.optimization import *
     from gradbook.book.performance import *
     from gradbook.book.reinforcement import *
-    from gradbook.book.translation import (
+    from gradbook.book.seq2seq_training import (
         MaskedSoftmaxCELoss,
         predict_seq2seq,
         sequence_mask,

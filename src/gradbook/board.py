@@ -34,7 +34,7 @@ class ProgressBoard(HyperParameters):
         xscale: "linear" or "log".
         yscale: "linear" or "log"; or "auto", which is "log" where losses span decades, and what a
             model's board has.
-        ls, colors: Line styles and colours, used in turn; there may be more curves than either.
+        ls, colors: Line styles and colors, used in turn; there may be more curves than either.
         fig, axes: A Matplotlib figure and axes to draw on instead of new ones.
         figsize: Width and height in inches.
         display: Where to draw: True or "auto" chooses; "notebook", "terminal" and "lines" are

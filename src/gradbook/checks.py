@@ -35,8 +35,15 @@ _MISFIT = re.compile(
     r"|same reduction dim|given groups|normalized_shape|not implemented for|vector \+ matrix"
     r"|expanded size|inconsistent tensor size|1D tensors expected|mat1 and mat2|running_mean"
     r"|should be the same|Kernel size can't be greater|Output size is too small"
-    r"|must be Tensor, not|Dimension out of range",
+    r"|must be Tensor, not|Dimension out of range|index out of range in self"
+    r"|must be equal to input_size|Expected hidden size",
     re.IGNORECASE,
+)
+
+
+#: What to do about tokens that a model does not know.
+_OWN_VOCABULARY = (
+    "Make the model with the vocabulary of its data, such as `vocab_size=len(data.vocab)`."
 )
 
 
@@ -348,6 +355,107 @@ def reshaped(shape: Sequence[int], name: str = "y") -> str:
     return f"Reshape them: `{name}.reshape({', '.join(map(str, (-1, *shape[1:])))})`."
 
 
+# What functions and layers are called with
+
+
+def check_tensor(X: Any, name: str, *axes: str | int) -> None:
+    """Raises ShapeError unless `X` is a tensor with such axes.
+
+    Args:
+        X: What was given.
+        name: What it is called.
+        axes: A word for each axis of any length, and a number for one of that length; "..." as the
+            first stands for any number of axes.
+    """
+    if isinstance(X, torch.Tensor):
+        lengths, last = X.shape, axes
+        if axes[0] == "...":
+            last = axes[1:]
+            lengths = lengths[max(len(lengths) - len(last), 0) :]
+        if len(lengths) == len(last):
+            for axis, length in zip(last, lengths, strict=True):
+                if axis != length and not isinstance(axis, str):
+                    break
+            else:
+                return
+    shape = ", ".join(map(str, axes)) + ("," if len(axes) == 1 else "")
+    advice = "" if isinstance(X, torch.Tensor) else " Convert it: `torch.as_tensor(...)`."
+    raise ShapeError(
+        f"{name} must be a tensor of shape ({shape}), but it is {describe(X)}.{advice}"
+    )
+
+
+def check_text(value: Any, name: str) -> None:
+    """Raises ConfigError unless `value` is one text."""
+    if not isinstance(value, str):
+        words = " Join a list of words: `" + '" ".join(words)`.' if _is_list(value) else ""
+        raise ConfigError(f"{name} must be one text, but it is {shown(value)}.{words}")
+
+
+def check_tokens(value: Any, name: str) -> None:
+    """Raises ConfigError unless `value` is a list of tokens: of a text, each character was one."""
+    if not _is_list(value):
+        split = f" Split it: `{name}.split()`." if isinstance(value, str) else ""
+        raise ConfigError(f"{name} must be a list of tokens, but it is {shown(value)}.{split}")
+
+
+def check_lines(value: Any, name: str, kind: str = "tokens") -> None:
+    """Raises ConfigError unless `value` is a list of lists: of tokens, or of another kind."""
+    wrong = value
+    if _is_list(value):
+        wrong = next((line for line in value if not _is_list(line)), ())
+        if _is_list(wrong):
+            return
+    found = "it is" if wrong is value else "it holds"
+    raise ConfigError(
+        f"{name} must be a list of lists of {kind}, such as one for each sentence, but {found} "
+        f"{shown(wrong)}."
+    )
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def embedded(
+    embedding: nn.Embedding, X: torch.Tensor, name: str = "tokens", advice: str = _OWN_VOCABULARY
+) -> torch.Tensor:
+    """The vectors of an embedding for whole numbers; those that it does not have are told.
+
+    Args:
+        embedding: The layer.
+        X: The numbers, integers of any shape.
+        name: What they are called.
+        advice: What to do about numbers that are too large.
+
+    Raises:
+        BatchError: If they are no integers, or one is none of the embedding's. On a GPU, PyTorch
+            itself stops there.
+    """
+    try:
+        out: torch.Tensor = embedding(X)
+    except (IndexError, RuntimeError, TypeError) as error:
+        check_numbers(X, embedding.num_embeddings, name, advice)
+        raise error
+    return out
+
+
+def check_numbers(
+    X: Any, how_many: int, name: str = "tokens", advice: str = _OWN_VOCABULARY
+) -> None:
+    """Raises BatchError unless `X` is a tensor of whole numbers from 0 to `how_many` - 1."""
+    if not isinstance(X, torch.Tensor) or X.is_floating_point():
+        raise BatchError(
+            f"{name} must be a tensor of integers, but got {describe(X)}. Convert them: "
+            f"`torch.as_tensor({name}).long()`."
+        )
+    if X.numel() and not 0 <= int(X.min()) <= int(X.max()) < how_many:
+        raise BatchError(
+            f"{name} must be numbers from 0 to {how_many - 1}, but those of a batch go from "
+            f"{int(X.min())} to {int(X.max())}. {advice}"
+        )
+
+
 # A batch
 
 
@@ -462,7 +570,8 @@ def _explain_inputs(
             )
     for X in inputs:
         kind = type(X).__name__
-        if not isinstance(X, torch.Tensor) and (_comes_from_torch(error) or kind in str(error)):
+        is_told = kind in str(error) or (X is not None and _comes_from_torch(error))
+        if not isinstance(X, torch.Tensor) and is_told:
             return BatchError(
                 f"The input of {name} must be a tensor, but it is {describe(X)}. Convert it in the "
                 f"data: `torch.as_tensor(X, dtype=torch.float32)`.\nPyTorch says: {error}"
@@ -489,6 +598,10 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
     if isinstance(layer, nn.Flatten) and X.dim() <= layer.start_dim:
         return "a batch", "If this is a single example, give it as a batch of one: `X[None]`."
     if isinstance(layer, nn.Embedding):
+        if X.dtype in (torch.int64, torch.int32) and X.numel():
+            expected = f"numbers from 0 to {layer.num_embeddings - 1}"
+            found = f"These go from {int(X.min())} to {int(X.max())}."
+            return expected, f"{found} {_OWN_VOCABULARY}"
         return "integers", "Convert the input: `X.long()`."
     if isinstance(weight, torch.Tensor) and X.dtype != weight.dtype:
         wanted = str(weight.dtype).removeprefix("torch.")
@@ -509,6 +622,11 @@ def _repair(layer: nn.Module, X: Any) -> tuple[str, str]:
             f"Set in_features={X.shape[-1]}, or use nn.LazyLinear, which takes the width of "
             f"the first batch and keeps it: make the model anew for another."
         )
+    if isinstance(layer, nn.RNNBase):
+        expected = f"shape (num_steps, batch, {layer.input_size})"
+        if X.dim() == 3 and X.shape[2] != layer.input_size:
+            return expected, f"Make the recurrent layer with num_inputs={X.shape[2]}."
+        return expected, "Compare it, and the state, with what the layer received."
     if isinstance(layer, nn.Conv2d):
         expected = f"shape (batch, {layer.in_channels}, height, width)"
         if X.dim() == 3:

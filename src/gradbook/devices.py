@@ -4,7 +4,11 @@ Book: 6.7 (sec_use_gpu). "GPU" means whatever accelerator this PyTorch supports:
 Apple's MPS or Intel's XPU.
 """
 
+from collections.abc import Iterable
+
 import torch
+
+from gradbook.errors import ConfigError, shown
 
 
 def cpu() -> torch.device:
@@ -41,6 +45,25 @@ def device_of(model: torch.nn.Module) -> torch.device:
     """Where a model's parameters are; the CPU if it has none."""
     parameter = next(model.parameters(), None)
     return cpu() if parameter is None else parameter.device
+
+
+def as_devices(devices: torch.device | str | Iterable[torch.device | str]) -> list[torch.device]:
+    """One device or several, as a list.
+
+    Raises:
+        ConfigError: If there is none, or one is no device that PyTorch knows.
+    """
+    given = [devices] if isinstance(devices, torch.device | str) else list(devices)
+    if not given:
+        raise ConfigError("devices is empty: give at least one, such as `d2l.try_all_gpus()`.")
+    try:
+        return [torch.device(device) for device in given]
+    except (RuntimeError, TypeError) as error:
+        told = str(error).splitlines()[0]
+        raise ConfigError(
+            f"devices={shown(devices)} cannot be used: {told}. Give devices such as 'cpu', or "
+            f"`d2l.try_all_gpus()`."
+        ) from None
 
 
 def try_all_gpus() -> list[torch.device]:

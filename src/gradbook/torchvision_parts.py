@@ -285,13 +285,13 @@ class RandomResizedCrop:
 
 
 class ColorJitter:
-    """A PIL image in other colours: brightness, contrast, saturation and hue, in random order.
+    """A PIL image in other colors: brightness, contrast, saturation and hue, in random order.
 
     Args:
         brightness: By how much the factor may differ from 1; or its smallest and largest value.
         contrast: Likewise.
         saturation: Likewise.
-        hue: By how much the hue may move, up to 0.5 of the colour circle; or from where to where.
+        hue: By how much the hue may move, up to 0.5 of the color circle; or from where to where.
     """
 
     def __init__(
@@ -309,7 +309,7 @@ class ColorJitter:
         ]
 
     def __call__(self, img: Any) -> Any:
-        """The image in other colours."""
+        """The image in other colors."""
         order = torch.randperm(4).tolist()
         factors = [
             None if ends is None else float(torch.empty(1).uniform_(*ends)) for ends in self._ranges

@@ -42,7 +42,7 @@ def test_center_and_corners_are_inverse_of_each_other():
 
 
 def test_what_is_no_box_is_refused():
-    with pytest.raises(ShapeError, match=r"four numbers, .* \(3, 5\)"):
+    with pytest.raises(ShapeError, match=r"shape \(\.\.\., 4\), but it is \(3, 5\)"):
         boxes.box_corner_to_center(torch.zeros(3, 5))
 
 
@@ -68,10 +68,25 @@ def test_an_anchor_of_ratio_one_is_a_square_in_pixels():
     torch.testing.assert_close(sizes, torch.full((1000, 2), 10.0))
 
 
-@pytest.mark.parametrize(("sizes", "ratios"), [([], [1]), ([0.5], []), ([0.5, 0], [1])])
-def test_anchors_need_sizes_and_ratios_above_zero(sizes, ratios):
-    with pytest.raises(ConfigError, match="need sizes and ratios above 0"):
+@pytest.mark.parametrize(
+    ("sizes", "ratios", "told"),
+    [
+        ([], [1], "list of sizes"),
+        ([0.5], [], "list of ratios"),
+        (0.5, [1], r"list of sizes, such as sizes=\[0\.5\], but it is 0\.5"),
+        ([0.5, 0], [1], "Each of sizes must be above 0"),
+        ([0.5], ["1"], "Each of ratios must be a finite number"),
+    ],
+)
+def test_anchors_need_lists_of_sizes_and_ratios_above_zero(sizes, ratios, told):
+    with pytest.raises(ConfigError, match=told):
         boxes.multibox_prior(torch.zeros(1, 1, 2, 2), sizes, ratios)
+
+
+def test_sizes_and_ratios_may_be_tensors():
+    data = torch.zeros(1, 1, 2, 2)
+    given = boxes.multibox_prior(data, torch.tensor([0.5, 0.2]), torch.tensor([1.0, 2.0]))
+    assert torch.equal(given, boxes.multibox_prior(data, [0.5, 0.2], [1, 2]))
 
 
 def test_iou_is_that_of_each_pair():
@@ -174,9 +189,9 @@ def test_an_image_without_objects_is_all_background(num_rows):
 
 
 def test_labels_and_anchors_of_another_shape_are_refused():
-    with pytest.raises(ShapeError, match=r"must be \(B, m, 5\)"):
+    with pytest.raises(ShapeError, match=r"labels must be a tensor of shape \(B, m, 5\)"):
         boxes.multibox_target(random_boxes(1, 6), torch.zeros(2, 4))
-    with pytest.raises(ShapeError, match="the same for every image"):
+    with pytest.raises(ShapeError, match=r"anchors must be a tensor of shape \(1, n, 4\)"):
         boxes.multibox_target(random_boxes(2, 6), torch.zeros(2, 1, 5))
 
 

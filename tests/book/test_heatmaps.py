@@ -6,7 +6,7 @@ from gradbook.book.figures import show_heatmaps, show_list_len_pair_hist
 from gradbook.errors import ConfigError
 
 
-def test_each_matrix_has_its_place_with_one_scale_of_colours():
+def test_each_matrix_has_its_place_with_one_scale_of_colors():
     matrices = torch.arange(24.0, requires_grad=True).reshape(2, 3, 2, 2)
     show_heatmaps(matrices, "keys", "queries", titles=["a", "b", "c"], cmap="Blues")
     *grid, _ = plt.gcf().axes
@@ -21,13 +21,13 @@ def test_each_matrix_has_its_place_with_one_scale_of_colours():
     assert [ax.get_ylabel() for ax in grid] == ["queries", "", ""] * 2
 
 
-def test_the_colours_have_a_legend_and_the_figure_its_size():
+def test_the_colors_have_a_legend_and_the_figure_its_size():
     show_heatmaps(torch.eye(3)[None, None], "x", "y", figsize=(3, 4))
     assert plt.gcf().get_size_inches().tolist() == [3, 4]
     assert len(plt.gcf().axes) == 2
 
 
-def test_what_is_no_number_leaves_the_colours_of_the_others_alone():
+def test_what_is_no_number_leaves_the_colors_of_the_others_alone():
     show_heatmaps(torch.tensor([[[[0.0, float("nan")], [float("inf"), 2.0]]]]), "x", "y")
     assert plt.gcf().axes[0].images[0].get_clim() == (0, 2)
 

@@ -18,14 +18,14 @@ def test_an_image_has_the_channels_of_its_file(folder, mode, channels):
     assert image.equal(torch.from_numpy(pixels).permute(2, 0, 1))
 
 
-def test_a_palette_becomes_its_colours(folder):
+def test_a_palette_becomes_its_colors(folder):
     image = Image.fromarray(np.array([[0, 1]], dtype=np.uint8))
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.save(folder / "a.png")
     assert read_image(folder / "a.png").tolist() == [[[10, 40]], [[20, 50]], [[30, 60]]]
 
 
-def test_a_grey_image_can_be_had_in_colour(folder):
+def test_a_grey_image_can_be_had_in_color(folder):
     Image.fromarray(np.array([[0, 7]], dtype=np.uint8)).save(folder / "a.png")
     assert read_image(folder / "a.png", is_rgb=True).tolist() == [[[0, 7]]] * 3
 

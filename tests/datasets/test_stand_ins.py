@@ -1,7 +1,9 @@
 import gzip
+import os
 import random
 import sys
 import tarfile
+import time
 import types
 import zipfile
 from pathlib import Path
@@ -96,6 +98,33 @@ def test_it_is_made_once_and_anew_when_its_maker_has_changed(folder, maker):
     assert maker.calls == 1
     (folder / "makes_a_stand_in.py").write_text("# the second edition")
     assert stand_ins.stand_in(NAME) != first
+
+
+def aged(path):
+    """The folder of a path, which was made two days ago."""
+    two_days_ago = time.time() - 2 * 24 * 60 * 60
+    os.utime(path.parent, (two_days_ago, two_days_ago))
+    return path.parent
+
+
+def test_a_new_edition_removes_the_old_one_and_nothing_else(folder):
+    old = aged(stand_ins.stand_in(NAME))
+    others = [old.with_name(name) for name in ("fra-eng-mine", "ptb-01234567", "fra-eng-0123456")]
+    link = old.with_name("fra-eng-01234567")
+    for other in others:
+        other.mkdir()
+        aged(other / "file")
+    link.symlink_to(folder, target_is_directory=True)
+    (folder / "makes_a_stand_in.py").write_text("# the second edition")
+    new = stand_ins.stand_in(NAME)
+    assert set(old.parent.iterdir()) == {new.parent, link, *others}
+
+
+def test_an_old_edition_of_today_stays_for_whoever_reads_it(folder):
+    old = stand_ins.stand_in(NAME)
+    (folder / "makes_a_stand_in.py").write_text("# the second edition")
+    stand_ins.stand_in(NAME)
+    assert old.is_file()
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK half of it"])

@@ -58,6 +58,10 @@ def test_reserved_tokens_are_there_in_any_case():
     assert vocab.idx_to_token == ["<bos>", "<pad>", "<unk>"]
 
 
+def test_tokens_may_come_one_by_one_or_as_one_text():
+    assert Vocab(iter("aab")).token_freqs == Vocab("aab").token_freqs == [("a", 2), ("b", 1)]
+
+
 def test_reserved_tokens_that_are_one_text_are_refused():
     with pytest.raises(ConfigError, match=r"such as \['<pad>'\]"):
         Vocab(["z"], reserved_tokens="<pad>")

@@ -56,6 +56,7 @@ def test_a_line_is_cut_or_padded():
     assert truncate_pad([1, 2, 3], 2, 0) == [1, 2]
     assert truncate_pad([1], 3, 0) == [1, 0, 0]
     assert truncate_pad([], 1, "<pad>") == ["<pad>"]
+    assert truncate_pad((1, 2), 3, 0) == [1, 2, 0]
 
 
 def test_labels_are_the_decoder_s_inputs_one_token_on(data):

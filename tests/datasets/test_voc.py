@@ -35,7 +35,7 @@ def test_every_image_comes_with_the_picture_of_its_labels(voc_dir):
     assert len(voc.read_voc_images(voc_dir, is_train=False)[0]) == 1
 
 
-def test_colours_become_classes_and_borders_background(voc_dir):
+def test_colors_become_classes_and_borders_background(voc_dir):
     _, labels = voc.read_voc_images(voc_dir)
     classes = voc.voc_label_indices(labels[0], voc.voc_colormap2label())
     assert classes.dtype == torch.int64
@@ -43,7 +43,7 @@ def test_colours_become_classes_and_borders_background(voc_dir):
     assert classes.count_nonzero() == 24
 
 
-def test_every_class_has_a_colour_and_a_name():
+def test_every_class_has_a_color_and_a_name():
     colors = torch.tensor(voc.VOC_COLORMAP).T[:, None]
     classes = voc.voc_label_indices(colors, voc.voc_colormap2label())
     assert classes.tolist() == [list(range(21))]

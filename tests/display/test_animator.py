@@ -47,7 +47,7 @@ def test_more_curves_than_formats_and_names():
     assert len(animator._board.data) == 9
 
 
-def test_the_formats_give_colours_and_styles():
+def test_the_formats_give_colors_and_styles():
     board = Animator(fmts=("-", "m--", "r:"))._board
     assert list(board.ls) == ["-", "--", ":"]
     assert board.colors[1:] == ["#bf00bf", "#ff0000"]

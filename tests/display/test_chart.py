@@ -56,7 +56,7 @@ def test_no_curve_gives_an_empty_frame():
     assert "epoch" in text
 
 
-def test_every_curve_has_its_colour_and_its_sign():
+def test_every_curve_has_its_color_and_its_sign():
     curves = [Curve.of(f"c{k}", X, X * k) for k in range(12)]
     lines = render(curves, 80, 40)
     legend = {span.curve: span.text for line in lines[-12:] for span in line if span.curve >= 0}

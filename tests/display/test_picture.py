@@ -42,7 +42,7 @@ def test_the_line_has_the_points(picture, point):
     assert (list(x), list(y)) == ([1, 2], [2, 3])
 
 
-def test_it_follows_the_book_in_size_colours_and_styles(picture, point):
+def test_it_follows_the_book_in_size_colors_and_styles(picture, point):
     for label in "abcd":
         point(0, 1, label)
         point(1, 2, label)

@@ -217,15 +217,15 @@ def test_without_utf8_all_is_ascii(make, point):
 def test_no_color_is_respected(make, point):
     point(1, 2)
     display = make(env={"NO_COLOR": "1"})
-    colours = re.findall(r"\x1b\[([\d;]*)m", display._console.file.getvalue())
-    assert not [code for code in colours if re.search(r"(^|;)(3\d|9\d|38)", code)]
+    colors = re.findall(r"\x1b\[([\d;]*)m", display._console.file.getvalue())
+    assert not [code for code in colors if re.search(r"(^|;)(3\d|9\d|38)", code)]
 
 
-def test_colours_tell_the_curves_apart(make, point):
+def test_colors_tell_the_curves_apart(make, point):
     point(1, 2, "a")
     point(1, 3, "b")
-    colours = set(re.findall(r"\x1b\[(\d+)m●|\x1b\[(\d+)m◆", make()._console.file.getvalue()))
-    assert len(colours) == 2
+    colors = set(re.findall(r"\x1b\[(\d+)m●|\x1b\[(\d+)m◆", make()._console.file.getvalue()))
+    assert len(colors) == 2
 
 
 def test_any_number_of_curves_and_nan(make, point):

@@ -104,7 +104,7 @@ def test_the_legend_gives_the_largest_slope():
     assert right.get_legend().get_texts()[0].get_text() == "sigmoid: max slope 0.25"
 
 
-def test_curves_differ_in_colour_and_in_line_style():
+def test_curves_differ_in_color_and_in_line_style():
     axes = activation("sigmoid", compose=10).figure().axes[0]
     assert len({to_hex(line.get_color()) for line in axes.lines}) == 4
     assert len({line.get_linestyle() for line in axes.lines}) == 4

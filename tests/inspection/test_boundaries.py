@@ -57,10 +57,10 @@ def test_a_regression_of_one_input_has_a_curve():
     assert [len(line.get_xdata()) for line in axes.lines] == [20, 10, 400]
 
 
-def test_a_regression_of_two_inputs_has_colours_of_values():
+def test_a_regression_of_two_inputs_has_colors_of_values():
     found = boundary(LinearRegression(), [(SQUARE, torch.zeros(4, 1))])
     assert found.grid.shape == (200, 200)
-    assert len(found.figure().axes) == 2  # the picture and the scale of its colours
+    assert len(found.figure().axes) == 2  # the picture and the scale of its colors
 
 
 @pytest.mark.slow

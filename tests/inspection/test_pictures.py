@@ -39,7 +39,7 @@ def test_the_counts_of_a_matrix_do_not_touch(k):
 
 
 @pytest.mark.slow
-def test_many_classes_have_colours_only():
+def test_many_classes_have_colors_only():
     figure = Figure()
     axes = draw_confusion(np.eye(60, dtype=int), [f"class {i}" for i in range(60)], figure)
     assert len(axes.texts) == 0

@@ -19,7 +19,7 @@ def test_the_weights_of_a_scratch_model(images):
     assert torch.equal(weights[2].reshape(-1), model.W[:, 2])
 
 
-def test_one_scale_of_colours_for_all_classes(images, linear):
+def test_one_scale_of_colors_for_all_classes(images, linear):
     axes = show_weights(linear, images)
     weights = linear.net[1].weight.detach()
     limit = float(weights.abs().max())
@@ -52,7 +52,7 @@ def test_a_model_that_was_not_trained_yet(images):
         weight_images(SoftmaxRegression(), images)
 
 
-def test_coloured_images(points):
+def test_colored_images(points):
     data = points(torch.rand(4, 3, 2, 2), torch.zeros(4), num_train=4)
     with pytest.raises(ModelError, match="images of 3 channels"):
         weight_images(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), data)

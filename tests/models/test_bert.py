@@ -44,7 +44,8 @@ def test_the_model_gives_representations_and_both_predictions():
 
 
 def test_embeddings_of_tokens_segments_and_positions_are_added():
-    encoder = BERTEncoder(20, 8, 16, 2, 0, 0.0, max_len=10)
+    encoder = BERTEncoder(20, 8, 16, 2, 1, 0.0, max_len=10)
+    encoder.blks = nn.Sequential()
     tokens, segments = inputs()
     expected = (
         encoder.token_embedding.weight[tokens]
@@ -81,7 +82,8 @@ def test_the_encoder_is_that_of_pytorch():
 
 
 def _without_blocks(encoder):
-    bare = BERTEncoder(20, 8, 16, 2, 0, 0.0)
+    bare = BERTEncoder(20, 8, 16, 2, 1, 0.0)
+    bare.blks = nn.Sequential()
     bare.token_embedding, bare.segment_embedding = (
         encoder.token_embedding,
         encoder.segment_embedding,

@@ -41,10 +41,9 @@ def test_corr2d_passes_gradients_to_input_and_kernel():
     assert torch.autograd.gradcheck(corr2d, (X, K))
 
 
-@pytest.mark.parametrize("shape", [(2,), (1, 2, 2), (5, 2)])
-def test_corr2d_refuses_a_kernel_that_does_not_fit(shape):
+def test_corr2d_refuses_a_kernel_that_does_not_fit():
     with pytest.raises(ShapeError, match=r"the input has the shape \(4, 4\) and the kernel"):
-        corr2d(torch.zeros(4, 4), torch.zeros(shape))
+        corr2d(torch.zeros(4, 4), torch.zeros(5, 2))
 
 
 def test_init_cnn_draws_from_xaviers_uniform_distribution():

@@ -200,7 +200,7 @@ def test_predicting_leaves_the_model_in_training_and_without_gradients():
 
 def test_tokens_of_a_larger_vocabulary_are_told_from_the_models():
     model = RecurrentLM(num_hiddens=4, vocab_size=3)
-    with pytest.raises(BatchError, match="vocab_size=3 tokens, but a batch has tokens from 0 to 7"):
+    with pytest.raises(BatchError, match="from 0 to 2, but those of a batch go from 0 to 7"):
         model(torch.tensor([[0, 7]]))
 
 

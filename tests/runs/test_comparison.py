@@ -78,7 +78,7 @@ def test_losses_have_one_panel_and_accuracies_another():
     assert [len(axes.lines) for axes in figure.axes] == [4, 2]
 
 
-def test_each_run_has_a_colour_and_each_split_a_line_style():
+def test_each_run_has_a_color_and_each_split_a_line_style():
     figure = overlay(runs(0.1, 0.3))
     lines = figure.axes[0].lines
     assert [to_hex(line.get_color()) for line in lines] == ["#1f77b4"] * 2 + ["#ff7f0e"] * 2
@@ -86,7 +86,7 @@ def test_each_run_has_a_colour_and_each_split_a_line_style():
 
 
 @pytest.mark.parametrize("count", [2, 8, 24])
-def test_every_run_has_its_own_colour(count):
+def test_every_run_has_its_own_color(count):
     found = runs(*(0.1 * i for i in range(1, count + 1)))
     lines = overlay(found).axes[1].lines
     assert len({to_hex(line.get_color()) for line in lines}) == count

@@ -15,7 +15,7 @@ from tests.runs.folders import facts_of, make_run, metrics_of
 from gradbook import checkpoint
 from gradbook.cli.entry import main
 from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
-from gradbook.inspection.images import read_image
+from gradbook.inspection.images import read_as_input
 from gradbook.record import Metric
 from gradbook.runs.stored import load
 from gradbook.sweeps.format import write_sweep
@@ -306,7 +306,7 @@ def test_a_member_s_folder_that_leads_out_is_refused(run_command, trained):
 def test_a_pipe_in_the_place_of_an_image_is_not_waited_for():
     os.mkfifo("image.png")
     with pytest.raises(CorruptFileError, match=r"image\.png is not a file, but a pipe"):
-        read_image("image.png", (1, 28, 28))
+        read_as_input("image.png", (1, 28, 28))
 
 
 # Hostile texts

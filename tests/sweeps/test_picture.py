@@ -62,7 +62,7 @@ def test_many_settings_leave_a_short_legend():
     assert len(sweep.figure().legends[0].get_texts()) == 14
 
 
-def test_two_swept_numbers_are_told_apart_by_colour_and_line():
+def test_two_swept_numbers_are_told_apart_by_color_and_line():
     sweep = make([({"lr": lr, "w": w}, losses(1, lr * w)) for lr in (0.1, 0.2) for w in (4, 8)])
     lines = [line for line in sweep.figure().axes[0].lines if len(line.get_xdata())]
     looks = {(str(line.get_color()), line.get_linestyle()) for line in lines}

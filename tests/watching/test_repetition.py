@@ -200,6 +200,11 @@ def test_an_error_of_the_repetition_is_told_and_not_raised(monkeypatch):
     assert "RuntimeError: no copy today" in found.reason
 
 
+def test_the_bytes_of_a_state_are_those_of_its_tensors():
+    state = {"model": {"w": torch.zeros(10)}, "loose": [torch.zeros(2, dtype=torch.float64)]}
+    assert repetition.num_bytes({**state, "best": None, "stopped": "why"}) == 40 + 16
+
+
 def test_layers_without_a_shape_at_the_beginning_are_no_error():
     class Own(SoftmaxRegression):
         def training_step(self, batch):

@@ -89,6 +89,13 @@ def test_trials_begin_where_there_is_time_for_it(monkeypatch):
     assert f"starting from the end of epoch {found.epoch - 1}:" in found.tried
 
 
+def test_of_large_states_the_last_alone_is_kept_and_trials_begin_there(monkeypatch):
+    monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(postmortem, "_MOST_BYTES", 0)
+    found = examined(Jumping(0.03), regression(), max_epochs=8)
+    assert f"starting from the end of epoch {found.epoch - 1}:" in found.tried
+
+
 def test_a_trial_begins_at_the_beginning_where_the_last_state_is_lost(monkeypatch):
     """A loss that has grown by many times leaves a state from which no setting looks good."""
     monkeypatch.setattr(postmortem, "_INTERVAL_SECONDS", 0.0)

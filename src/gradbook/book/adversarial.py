@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from gradbook.errors import ConfigError
+
 
 def update_D(
     X: torch.Tensor,
@@ -28,12 +30,16 @@ def update_D(
     Returns:
         The loss, the mean of that over the real and that over the generated examples.
         Book: 20.1.4.
+
+    Raises:
+        ConfigError: If `loss` gives more than one number.
     """
     trainer_D.zero_grad()
     with torch.no_grad():  # the generator is not trained here
         fake_X = net_G(Z)
     real_Y, fake_Y = net_D(X), net_D(fake_X)
     value = (loss(real_Y, torch.ones_like(real_Y)) + loss(fake_Y, torch.zeros_like(fake_Y))) / 2
+    _check_one(value)
     value.backward()  # type: ignore[no-untyped-call]
     trainer_D.step()
     return value
@@ -58,10 +64,22 @@ def update_G(
 
     Returns:
         The loss. Book: 20.1.4.
+
+    Raises:
+        ConfigError: If `loss` gives more than one number.
     """
     trainer_G.zero_grad()
     fake_Y = net_D(net_G(Z))
     value = loss(fake_Y, torch.ones_like(fake_Y))
+    _check_one(value)
     value.backward()  # type: ignore[no-untyped-call]
     trainer_G.step()
     return value
+
+
+def _check_one(value: torch.Tensor) -> None:
+    if value.numel() != 1:
+        raise ConfigError(
+            f"The loss of a step must be one number, but it has the shape {tuple(value.shape)}. "
+            f'Give the loss reduction="sum" or "mean".'
+        )

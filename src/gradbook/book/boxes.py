@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradbook.errors import ConfigError, ShapeError
+from gradbook.checks import check_positive, check_tensor
+from gradbook.errors import ConfigError, ShapeError, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,10 +52,7 @@ def box_center_to_corner(boxes: torch.Tensor) -> torch.Tensor:
 
 
 def _halves(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    if boxes.dim() == 0 or boxes.shape[-1] != 4:
-        raise ShapeError(
-            f"A box is four numbers, the last dimension, but the shape is {tuple(boxes.shape)}."
-        )
+    check_tensor(boxes, "boxes", "...", 4)
     return boxes[..., :2], boxes[..., 2:]
 
 
@@ -65,12 +63,18 @@ def bbox_to_rect(bbox: Any, color: str) -> "Rectangle":
         bbox: (left, top, right, bottom) in the axes' units: a list, an array or a tensor (4,).
         color: The color of its edge.
 
+    Raises:
+        ShapeError: If these are not four numbers.
+
     Book: 14.3.1.
     """
     from matplotlib.patches import Rectangle
 
     values = bbox.tolist() if hasattr(bbox, "tolist") else bbox  # a tensor may require a gradient
-    left, top, right, bottom = map(float, values)
+    try:
+        left, top, right, bottom = map(float, values)
+    except (TypeError, ValueError):
+        raise ShapeError(f"A box is four numbers, but this one is {shown(bbox)}.") from None
     return Rectangle(
         (left, top), right - left, bottom - top, fill=False, edgecolor=color, linewidth=2
     )
@@ -89,7 +93,15 @@ def show_bboxes(
         bboxes: Boxes (left, top, right, bottom) in pixels: a tensor (n, 4) or a list of boxes.
         labels: A text at the upper left corner of each box; there may be fewer.
         colors: One color for all, or several that are used in turn.
+
+    Raises:
+        ShapeError: If a box is not four numbers.
     """
+    if getattr(bboxes, "ndim", 2) != 2:
+        raise ShapeError(
+            f"Boxes have the shape (n, 4), but these have {tuple(bboxes.shape)}. Of one box make "
+            f"a list: `[bbox]`."
+        )
     labels = [labels] if isinstance(labels, str) else list(labels or [])
     colors = [colors] if isinstance(colors, str) else list(colors or "bgrmc")
     for i, bbox in enumerate(bboxes):
@@ -127,23 +139,40 @@ def multibox_prior(
         A float32 tensor (1, H * W * (len(sizes) + len(ratios) - 1), 4), row by row of the pixels.
 
     Raises:
-        ConfigError: If there is no size or ratio, or one is not above 0.
+        ConfigError: If these are no lists of sizes and ratios above 0.
+        ShapeError: If `data` has no height and width.
 
     Book: 14.4.1.
     """
-    if not (len(sizes) and len(ratios) and min(*sizes, *ratios) > 0):
-        raise ConfigError(
-            f"Anchors need sizes and ratios above 0, but sizes={sizes!r} and ratios={ratios!r}."
-        )
+    check_tensor(data, "data", "...", "height", "width")
+    for name, given in (("sizes", sizes), ("ratios", ratios)):
+        if not hasattr(given, "__len__") or not len(given):
+            raise ConfigError(
+                f"Anchors need a list of {name}, such as {name}=[0.5], but it is {shown(given)}."
+            )
+        for value in given:
+            check_positive(value, f"Each of {name}")
     height, width = data.shape[-2:]
     device = data.device
-    s, r = (torch.tensor(values, dtype=torch.float32, device=device) for values in (sizes, ratios))
+    s, r = (
+        torch.as_tensor(values, dtype=torch.float32, device=device) for values in (sizes, ratios)
+    )
     s, r = torch.cat([s, s[:1].expand(len(r) - 1)]), torch.cat([r[:1].expand(len(s)), r[1:]])
     half = torch.stack([s * r.sqrt() * height / width, s / r.sqrt()], 1) / 2
     y = (torch.arange(height, device=device) + 0.5) / height
     x = (torch.arange(width, device=device) + 0.5) / width
     center = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 1, 2)
     return torch.cat([center - half, center + half], -1).reshape(1, -1, 4)
+
+
+def _check_alike(a: torch.Tensor, b: torch.Tensor, what: str, up_to: int | None = None) -> None:
+    """Raises ShapeError unless the shapes, up to an axis, are the same, or one can be repeated."""
+    try:
+        torch.broadcast_shapes(a.shape[:up_to], b.shape[:up_to])  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        raise ShapeError(
+            f"The shapes of {what} do not fit together: {tuple(a.shape)} and {tuple(b.shape)}."
+        ) from None
 
 
 def box_iou(boxes1: torch.Tensor, boxes2: torch.Tensor) -> torch.Tensor:
@@ -156,11 +185,17 @@ def box_iou(boxes1: torch.Tensor, boxes2: torch.Tensor) -> torch.Tensor:
     Returns:
         A tensor (..., n, m) of values from 0 to 1; 0 where neither box has an area.
 
+    Raises:
+        ShapeError: If these are no lists of boxes, or of different batches.
+
     Book: 14.4.2.
 
     >>> box_iou(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[1.0, 0.0, 3.0, 2.0]]))
     tensor([[0.3333]])
     """
+    check_tensor(boxes1, "boxes1", "...", "n", 4)
+    check_tensor(boxes2, "boxes2", "...", "m", 4)
+    _check_alike(boxes1, boxes2, "batches of boxes", up_to=-2)
     (corner1, opposite1), (corner2, opposite2) = _halves(boxes1), _halves(boxes2)
     area1, area2 = (opposite1 - corner1).prod(-1), (opposite2 - corner2).prod(-1)
     corner = torch.maximum(corner1.unsqueeze(-2), corner2.unsqueeze(-3))
@@ -191,8 +226,13 @@ def assign_anchor_to_bbox(
     Returns:
         An int64 tensor (n,) of indices into `ground_truth`.
 
+    Raises:
+        ShapeError: If these are no boxes (m, 4) and (n, 4).
+
     Book: 14.4.3.
     """
+    check_tensor(ground_truth, "ground_truth", "m", 4)
+    check_tensor(anchors, "anchors", "n", 4)
     iou = box_iou(anchors, ground_truth)
     is_object = torch.ones(1, len(ground_truth), dtype=torch.bool, device=iou.device)
     return _assign(iou.unsqueeze(0), is_object, iou_threshold)[0].to(device)
@@ -232,8 +272,12 @@ def offset_boxes(
     Returns:
         A tensor (..., n, 4).
 
+    Raises:
+        ShapeError: If there is not one box for each anchor.
+
     Book: 14.4.3.
     """
+    _check_alike(anchors, assigned_bb, "anchors and their boxes")
     center, size = _halves(box_corner_to_center(anchors))
     true_center, true_size = _halves(box_corner_to_center(assigned_bb))
     xy = (true_center - center) / size / _SPREAD_XY
@@ -251,8 +295,13 @@ def offset_inverse(anchors: torch.Tensor, offset_preds: torch.Tensor) -> torch.T
     Returns:
         Boxes (..., n, 4).
 
+    Raises:
+        ShapeError: If there are not four offsets for each anchor.
+
     Book: 14.4.4.
     """
+    check_tensor(offset_preds, "offset_preds", "...", 4)
+    _check_alike(anchors, offset_preds, "anchors and their offsets")
     center, size = _halves(box_corner_to_center(anchors))
     xy, wh = _halves(offset_preds)
     moved = torch.cat([xy * _SPREAD_XY * size + center, torch.exp(wh * _SPREAD_WH) * size], -1)
@@ -275,14 +324,13 @@ def multibox_target(
         bbox_mask: 1 for the offsets that count, 0 for the background's, float32 (B, n * 4).
         class_labels: int64 (B, n): 0 for the background, otherwise the object's class plus 1.
 
+    Raises:
+        ShapeError: If labels or anchors have another shape.
+
     Book: 14.4.3.
     """
     anchors = _one_set(anchors)
-    if labels.dim() != 3 or labels.shape[-1] != 5:
-        raise ShapeError(
-            f"labels has the shape {tuple(labels.shape)}, but it must be (B, m, 5): for each of m "
-            f"objects its class and the four numbers of its box."
-        )
+    check_tensor(labels, "labels", "B", "m", 5)  # a class and a box for each of m objects
     classes, boxes = labels[..., 0], labels[..., 1:]
     assigned = _assign(box_iou(anchors, boxes), classes >= 0, iou_threshold=0.5)
     is_object = assigned >= 0
@@ -299,14 +347,11 @@ def multibox_target(
 
 
 def _one_set(anchors: torch.Tensor) -> torch.Tensor:
-    if anchors.dim() == 3 and len(anchors) == 1:
-        return anchors[0]
-    if anchors.dim() != 2:
-        raise ShapeError(
-            f"Anchors have the shape (1, n, 4), the same for every image, but these have "
-            f"{tuple(anchors.shape)}."
-        )
-    return anchors
+    """The anchors (n, 4) of (1, n, 4), which are the same for every image."""
+    if isinstance(anchors, torch.Tensor) and anchors.dim() == 2:
+        anchors = anchors.unsqueeze(0)
+    check_tensor(anchors, "anchors", 1, "n", 4)
+    return anchors[0]
 
 
 @torch.no_grad()
@@ -370,9 +415,20 @@ def multibox_detection(
         from the most probable on, then those that it leaves out. An object that became background
         has 1 minus its probability.
 
+    Raises:
+        ShapeError: If there are not one probability of each class and four offsets for each anchor.
+
     Book: 14.4.4.
     """
     anchors = _one_set(anchors)
+    num_anchors = len(anchors)
+    check_tensor(cls_probs, "cls_probs", "B", "1 + num_classes", num_anchors)
+    if cls_probs.shape[1] < 2:
+        raise ShapeError(
+            f"cls_probs has the shape {tuple(cls_probs.shape)}: the probability of the background "
+            f"alone. It needs one for each class besides."
+        )
+    check_tensor(offset_preds, "offset_preds", len(cls_probs), num_anchors * 4)
     confidence, classes = cls_probs[:, 1:].max(dim=1)
     boxes = offset_inverse(anchors, offset_preds.reshape(len(cls_probs), -1, 4))
     found = []

@@ -94,7 +94,7 @@ _LATER: dict[str, dict[str, str]] = {
         "gradbook.datasets.translation": (
             "read_data_nmt preprocess_nmt tokenize_nmt truncate_pad build_array_nmt load_data_nmt"
         ),
-        "gradbook.book.translation": (
+        "gradbook.book.seq2seq_training": (
             "sequence_mask MaskedSoftmaxCELoss train_seq2seq predict_seq2seq"
         ),
     },

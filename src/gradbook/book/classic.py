@@ -179,7 +179,7 @@ def evaluate_loss(
             weight = len(y) if value.numel() == 1 else 1
             total += value.sum().cpu() * weight
             count += value.numel() * weight
-    _check_any(count)
+    check_any(count)
     return float(total) / count
 
 
@@ -202,7 +202,7 @@ def evaluate_accuracy_gpu(
             y = y.to(device)
             num_correct += accuracy_sum(net(X), y)  # read once, at the end
             count += y.numel()
-    _check_any(count)
+    check_any(count)
     return num_correct.item() / count
 
 
@@ -228,7 +228,7 @@ def train_ch6(
     """
     check_rate(lr)
     check_whole_number(num_epochs, "num_epochs", at_least=1)
-    _check_any(len(train_iter))
+    check_any(len(train_iter))
     net.to(device)
     if any(is_lazy(param) for param in net.parameters()):
         with at_rest(net):
@@ -278,7 +278,7 @@ def draw_training(
     """
     check_whole_number(num_epochs, "num_epochs", at_least=1)
     num_batches = len(train_iter)
-    _check_any(num_batches)
+    check_any(num_batches)
     from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
 
     animator = Animator(
@@ -354,6 +354,7 @@ def accuracy_sum(y_hat: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (y_hat.reshape(-1).to(y.dtype) == y.reshape(-1)).sum()
 
 
-def _check_any(count: int) -> None:
+def check_any(count: int) -> None:
+    """Raises DataError if there are no batches, or no examples."""
     if count == 0:
         raise DataError("The data set is empty: it has no batch.")

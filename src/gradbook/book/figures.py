@@ -189,7 +189,7 @@ def show_images(
         imgs: Images as tensors or arrays of shape (H, W) or (H, W, 3), also (1, H, W) or
             (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out,
             with a warning.
-            A single image needs no list. In a grid of one place (3, H, W) is one in colour;
+            A single image needs no list. In a grid of one place (3, H, W) is one in color;
             in a larger one, three grey ones.
         num_rows: The rows of the grid.
         num_cols: The columns of the grid; None takes as many as the images need.
@@ -262,7 +262,7 @@ def show_heatmaps(
     figsize: Sequence[float] = (2.5, 2.5),
     cmap: str = "Reds",
 ) -> None:
-    """Draws matrices, such as attention weights, in a grid, with one scale of colours for all.
+    """Draws matrices, such as attention weights, in a grid, with one scale of colors for all.
 
     Args:
         matrices: A tensor or array (rows of the grid, columns of the grid, num_queries, num_keys).
@@ -270,7 +270,7 @@ def show_heatmaps(
         ylabel: Name of the y axes, beside the first column.
         titles: A title for each column.
         figsize: Width and height of the figure in inches.
-        cmap: Matplotlib's name of the colours.
+        cmap: Matplotlib's name of the colors.
 
     Raises:
         ConfigError: If `matrices` has another shape, or there are too few titles.

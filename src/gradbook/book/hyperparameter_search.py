@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import at_rest, check_number, check_whole_number
+from gradbook.checks import at_rest, check_number, check_whole_number, describe
 from gradbook.devices import num_gpus
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.hparams import HyperParameters
@@ -81,7 +81,8 @@ class RandomSearcher(HPOSearcher):
             if not hasattr(domain, "rvs"):
                 raise ConfigError(
                     f"config_space[{name!r}] is {domain!r}, which cannot draw values. It needs a "
-                    f"distribution with a method rvs(), such as scipy.stats.uniform(0, 1)."
+                    f"distribution with a method rvs(), such as scipy.stats.uniform(0, 1), which "
+                    f"`pip install scipy` brings."
                 )
 
     def sample_configuration(self) -> Config:
@@ -251,12 +252,16 @@ class HPOTuner(HyperParameters):
         self.records: list[dict[str, Any]] = []
 
     def run(self, number_of_trials: int) -> None:
-        """Tries so many configurations, and prints each with what came out."""
+        """Tries so many configurations, and prints each with what came out.
+
+        Raises:
+            ModelError: If the objective returns no number.
+        """
         for i in range(check_whole_number(number_of_trials, "number_of_trials", at_least=1)):
             began = time.perf_counter()
             config = self.scheduler.suggest()
             print(f"Trial {i}: config = {config}")
-            error = float(self.objective(**config))
+            error = _number(self.objective(**config))
             self.scheduler.update(config, error)
             runtime = time.perf_counter() - began
             self.bookkeeping(config, error, runtime)
@@ -278,6 +283,16 @@ class HPOTuner(HyperParameters):
         self.incumbent_trajectory.append(self.incumbent_error)
         self.current_runtime += runtime
         self.cumulative_runtime.append(self.current_runtime)
+
+
+def _number(error: Any) -> float:
+    try:
+        return float(error)
+    except (TypeError, ValueError, RuntimeError):
+        raise ModelError(
+            f"The objective must return the validation error, one number, but it returned "
+            f"{describe(error)}. End it with `return`, as in `return trainer.validation_error()`."
+        ) from None
 
 
 def hpo_objective_lenet(

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gradbook.book.classic import accuracy_sum, draw_training
-from gradbook.devices import try_all_gpus
+from gradbook.devices import as_devices, try_all_gpus
 
 Device = torch.device | str
 
@@ -21,7 +21,7 @@ def train_batch_ch13(
     y: torch.Tensor,
     loss: Callable[..., torch.Tensor],
     trainer: Any,
-    devices: Sequence[Device],
+    devices: Sequence[Device] | Device,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One step of training.
 
@@ -40,7 +40,7 @@ def train_batch_ch13(
 
     Book: 14.1.2.
     """
-    device = devices[0]
+    device = as_devices(devices)[0]
     X = [x.to(device) for x in X] if isinstance(X, list | tuple) else X.to(device)
     y = y.to(device)
     net.train()
@@ -61,7 +61,7 @@ def train_ch13(
     loss: Callable[..., torch.Tensor],
     trainer: Any,
     num_epochs: int,
-    devices: Sequence[Device] | None = None,
+    devices: Sequence[Device] | Device | None = None,
 ) -> None:
     """Trains a classifier, draws its curves and prints the result.
 
@@ -80,7 +80,7 @@ def train_ch13(
 
     Book: 14.1.2.
     """
-    places = [torch.device(device) for device in devices or try_all_gpus()]
+    places = try_all_gpus() if devices is None else as_devices(devices)
     net = net.to(places[0])
     parallel: nn.Module = nn.DataParallel(net, places) if len(places) > 1 else net
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import at_rest
+from gradbook.checks import at_rest, check_text, check_tokens
 from gradbook.datasets.snli import RELATIONS
 from gradbook.devices import device_of
 from gradbook.errors import DataError
@@ -26,10 +26,12 @@ def predict_sentiment(net: nn.Module, vocab: Any, sequence: str) -> str:
         sequence: The text, with spaces between its tokens.
 
     Raises:
+        ConfigError: If it is no text.
         DataError: If the text is empty.
 
     Book: 16.2.4.
     """
+    check_text(sequence, "sequence")
     (tokens,) = _numbers(net, vocab, sequence.split())
     with at_rest(net):
         label = int(net(tokens).argmax(dim=1))
@@ -51,10 +53,13 @@ def predict_snli(
         hypothesis: The tokens of the hypothesis, m.
 
     Raises:
+        ConfigError: If a sentence is no list of tokens.
         DataError: If a sentence is empty.
 
     Book: 16.5.2.
     """
+    check_tokens(premise, "premise")
+    check_tokens(hypothesis, "hypothesis")
     pair = _numbers(net, vocab, list(premise), list(hypothesis))
     with at_rest(net):
         return RELATIONS[int(net(pair).argmax(dim=1))]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gradbook.book.classic import evaluate_loss, linreg, load_array, squared_loss
+from gradbook.book.classic import check_any, evaluate_loss, linreg, load_array, squared_loss
 from gradbook.book.figures import set_figsize
 from gradbook.checks import check_whole_number
 from gradbook.datasets import download
@@ -122,7 +122,12 @@ def train_ch11(
     Returns:
         The seconds that training took up to each point of the curve, and the half mean squared
         error over all of `data_iter` there: a point about every 200 examples. Book: 12.5.4.
+
+    Raises:
+        ConfigError: If an argument cannot be used.
+        DataError: If there is no batch.
     """
+    check_whole_number(feature_dim, "feature_dim", at_least=1)
     w = (torch.randn(feature_dim, 1) * 0.01).requires_grad_()
     b = torch.zeros(1, requires_grad=True)
 
@@ -152,7 +157,12 @@ def train_concise_ch11(
         hyperparams: Its settings, such as {"lr": 0.05}.
         data_iter: Batches (X, y), with a length.
         num_epochs: Passes over the data.
+
+    Raises:
+        ConfigError: If `num_epochs` cannot be used.
+        DataError: If there is no batch.
     """
+    check_any(len(data_iter))
     X, _ = next(iter(data_iter))
     net = nn.Linear(X.shape[1], 1)
     nn.init.normal_(net.weight, std=0.01)
@@ -177,6 +187,7 @@ def _train(
     from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
 
     num_epochs = check_whole_number(num_epochs, "num_epochs", at_least=1)
+    check_any(len(data_iter))
     animator = Animator(xlabel="epoch", ylabel="loss", xlim=[0, num_epochs], ylim=[0.22, 0.35])
     timer, drawn = Timer(), 0
     for done, epochs, X, y in _batches(data_iter, num_epochs):

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from gradbook.errors import ConfigError, ShapeError
+from gradbook.devices import as_devices
+from gradbook.errors import ShapeError
 from gradbook.timing import Timer
 
 
@@ -34,7 +35,7 @@ class Benchmark:
 
 
 def split_batch(
-    X: torch.Tensor, y: torch.Tensor, devices: Sequence[torch.device | str]
+    X: torch.Tensor, y: torch.Tensor, devices: Sequence[torch.device | str] | torch.device | str
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     """Splits a batch into one part for each device, and moves each part there. Book: 13.5.4.
 
@@ -47,6 +48,10 @@ def split_batch(
         The parts of X and those of y, in the order of the devices. The last is the smallest if n
         is no multiple of their number; devices that get no example get no part.
 
+    Raises:
+        ShapeError: If X and y have different numbers of examples.
+        ConfigError: If there is no device, or one is unknown.
+
     Example:
         >>> X_parts, y_parts = split_batch(torch.zeros(5, 2), torch.arange(5), ["cpu", "cpu"])
         >>> [len(part) for part in X_parts], y_parts
@@ -54,11 +59,10 @@ def split_batch(
     """
     if len(X) != len(y):
         raise ShapeError(f"X has {len(X)} examples and y has {len(y)}, but each X needs its y.")
-    if not devices:
-        raise ConfigError("There is no device to move a part of the batch to: devices is empty.")
+    places = as_devices(devices)
 
     def parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        chunks: Any = tensor.chunk(len(devices))
-        return tuple(part.to(device) for part, device in zip(chunks, devices, strict=False))
+        chunks: Any = tensor.chunk(len(places))
+        return tuple(part.to(place) for part, place in zip(chunks, places, strict=False))
 
     return parts(X), parts(y)

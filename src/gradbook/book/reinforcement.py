@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from gradbook.checks import check_whole_number
 from gradbook.errors import ConfigError, MissingExtraError, ShapeError
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 #: Where the arrow of each action points: left, down, right, up. In an image, y grows downward.
 _ARROWS = ((-0.25, 0), (0, 0.25), (0.25, 0), (0, -0.25))
-_COLOURS = {b"H": "y", b"G": "w"}
+_COLORS = {b"H": "y", b"G": "w"}
 _COLUMNS = 4
 
 
@@ -89,8 +90,10 @@ def frozen_lake(seed: int) -> dict[str, Any]:
                 returns (state, reward, done, info). An episode ends after 100 steps at the latest.
 
     Raises:
+        ConfigError: If the seed is no whole number of at least 0.
         MissingExtraError: If gymnasium is not installed.
     """
+    seed = check_whole_number(seed, "seed", at_least=0)
     try:
         import gymnasium
     except ModuleNotFoundError as error:
@@ -179,7 +182,7 @@ def _draw(ax: Any, lake: "np.ndarray[Any, Any]", V: Any, pi: Any) -> None:
     for y in range(num_rows):
         for x in range(num_columns):
             field = bytes(lake[y, x])
-            is_end = field in _COLOURS
+            is_end = field in _COLORS
             ax.text(
                 x,
                 y,
@@ -187,7 +190,7 @@ def _draw(ax: Any, lake: "np.ndarray[Any, Any]", V: Any, pi: Any) -> None:
                 ha="center",
                 va="center",
                 fontweight="bold",
-                color=_COLOURS.get(field, "g"),
+                color=_COLORS.get(field, "g"),
                 size=20 if is_end else 15,
             )
             if not is_end:

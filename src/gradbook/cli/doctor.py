@@ -14,14 +14,15 @@ from gradbook.cli.options import Parser
 from gradbook.cli.outcome import Outcome
 from gradbook.wrapping import page
 
-#: What gradbook uses, needed or not. torchvision is listed because learners ask for it.
+#: What gradbook or the book's cells use. torchvision is listed because learners ask for it.
 NEEDED: tuple[str, ...] = (
     *("torch", "numpy", "matplotlib", "rich", "platformdirs", "filelock", "fastjsonschema"),
     *("joblib", "networkx", "pandas"),
 )
 PACKAGES = (
     *(*NEEDED, "ipython", "ipykernel", "safetensors", "onnx", "tensorboard", "wandb"),
-    *("mlflow-skinny", "optuna", "distributed", "ray", "gymnasium", "torchvision"),
+    *("mlflow-skinny", "optuna", "distributed", "ray", "gymnasium", "scipy", "gpytorch"),
+    "torchvision",
 )
 
 

@@ -82,7 +82,7 @@ def classify(restored: Restored, paths: list[str], invert: bool) -> list[dict[st
     results: list[dict[str, Any]] = []
     for path in paths:
         try:
-            X = images.read_image(path, shape, invert)
+            X = images.read_as_input(path, shape, invert)
         except DataError as error:
             results.append({"file": path, "error": str(error)})
             continue

@@ -11,7 +11,7 @@ import torch
 
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.text import UNKNOWN
-from gradbook.errors import DataError
+from gradbook.errors import ConfigError, DataError, shown
 
 
 class TokenEmbedding:
@@ -51,10 +51,19 @@ class TokenEmbedding:
         return len(self.idx_to_token)
 
     def __getitem__(self, tokens: str | Sequence[str]) -> torch.Tensor:
-        """The vectors (n, dimensions) of n tokens; of one token that is no list, (dimensions,)."""
+        """The vectors (n, dimensions) of n tokens; of one token that is no list, (dimensions,).
+
+        Raises:
+            ConfigError: If a token is no text.
+        """
         number, unknown = self.token_to_idx.get, self.unknown_idx
         if isinstance(tokens, str):
             return self.idx_to_vec[number(tokens, unknown)]
+        if not isinstance(tokens, Sequence) or not all(isinstance(t, str) for t in tokens):
+            raise ConfigError(
+                f"An embedding gives the vectors of a list of tokens, which are texts, but this is "
+                f"{shown(tokens)}. The vector of a number is `embedding.idx_to_vec[number]`."
+            )
         return self.idx_to_vec[[number(token, unknown) for token in tokens]]
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_lines, check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.padding import pad, valid_steps
 from gradbook.datasets.text import Vocab
-from gradbook.errors import ConfigError, DataError
+from gradbook.errors import ConfigError, DataError, shown
 
 #: A word that makes up this part of a text, or less, is never left out.
 THRESHOLD = 1e-4
@@ -51,8 +51,12 @@ def subsample(
     Returns:
         The sentences, and how often each known word occurred before any was left out.
 
+    Raises:
+        ConfigError: If `sentences` is no list of lists.
+
     Book: 15.3.2.
     """
+    check_lines(sentences, "sentences")
     unknown = vocab.unk
     distinct = set(chain.from_iterable(sentences))
     known = {token for token in distinct if vocab[token] != unknown}
@@ -81,11 +85,12 @@ def get_centers_and_contexts(
         The centers, and for each the list of its context words.
 
     Raises:
-        ConfigError: If `max_window_size` is not at least 1.
+        ConfigError: If `max_window_size` is not at least 1, or `corpus` is no list of lists.
 
     Book: 15.3.3.
     """
     check_whole_number(max_window_size, "max_window_size", at_least=1)
+    check_lines(corpus, "corpus", "numbers")
     lines = [list(line) for line in corpus if len(line) > 1]
     centers = list(chain.from_iterable(lines))
     windows = iter(torch.randint(1, max_window_size + 1, (len(centers),)).tolist())
@@ -118,13 +123,18 @@ class RandomGenerator:
     """
 
     def __init__(self, sampling_weights: Sequence[float]) -> None:
-        self.population = list(range(1, len(sampling_weights) + 1))
-        self.sampling_weights = sampling_weights
-        weights = torch.as_tensor(sampling_weights, dtype=torch.float64)
-        if not len(weights) or weights.min() < 0 or not 0 < float(weights.sum()) < math.inf:
+        try:
+            weights = torch.as_tensor(sampling_weights, dtype=torch.float64)
+        except (TypeError, ValueError):
+            weights = torch.empty(0)
+        is_list = weights.dim() == 1 and len(weights) > 0
+        if not is_list or weights.min() < 0 or not 0 < float(weights.sum()) < math.inf:
             raise ConfigError(
-                "sampling_weights must be numbers of at least 0, of which one is above 0."
+                f"sampling_weights must be numbers of at least 0, of which one is above 0, but "
+                f"it is {shown(sampling_weights)}."
             )
+        self.population = list(range(1, len(weights) + 1))
+        self.sampling_weights = sampling_weights
         self._bounds = weights.cumsum(0)
         self._drawn: Iterator[int] = iter(())
 
@@ -165,7 +175,9 @@ def get_negatives(
     Book: 15.3.4.
     """
     check_whole_number(K, "K", at_least=0)
-    weights = [counter[token] ** 0.75 for token in vocab.to_tokens(list(range(1, len(vocab))))]
+    weights = [
+        counter.get(token, 0) ** 0.75 for token in vocab.to_tokens(list(range(1, len(vocab))))
+    ]
     generator = RandomGenerator(weights)
     num_words = sum(weight > 0 for weight in weights)
     drawn = iter(generator.draw_many(K * sum(map(len, all_contexts))))
@@ -203,6 +215,9 @@ def batchify(
         the length L of the longest; the masks (n, L), 0 where filled up and 1 elsewhere; and the
         labels (n, L), 1 for context words and 0 elsewhere.
 
+    Raises:
+        DataError: If there is no example, or one has other parts.
+
     >>> for part in batchify([(1, [2, 2], [3, 3, 3, 3]), (1, [2, 2, 2], [3, 3])]):
     ...     print(part.tolist())
     [[1], [1]]
@@ -214,6 +229,12 @@ def batchify(
     """
     if not len(data):
         raise DataError("A minibatch needs at least one example, but data is empty.")
+    for example in data:
+        if len(example) != 3:
+            raise DataError(
+                f"An example is a center, its context words and its noise words, but this is "
+                f"{shown(example)}."
+            )
     return _batch(_packed(*zip(*data, strict=True)))
 
 

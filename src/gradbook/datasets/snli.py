@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_whole_number, describe
 from gradbook.data import TensorLoader
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.padding import pad
-from gradbook.datasets.text import PAD, Vocab, tokenize
+from gradbook.datasets.text import PAD, Vocab, check_holds, tokenize
 from gradbook.errors import DataError
 from gradbook.storage import check_path
 
@@ -87,6 +87,10 @@ class SNLIDataset(Dataset[tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]
         labels: Int64 (n,).
         vocab: The vocabulary.
 
+    Raises:
+        ConfigError: If the vocabulary lacks "<pad>".
+        DataError: If there are not as many hypotheses and labels as premises.
+
     Book: 16.4.3.
     """
 
@@ -97,9 +101,17 @@ class SNLIDataset(Dataset[tuple[tuple[torch.Tensor, torch.Tensor], torch.Tensor]
         vocab: Any = None,
     ) -> None:
         self.num_steps = check_whole_number(num_steps, "num_steps", at_least=1)
+        lengths = [len(part) for part in dataset] if isinstance(dataset, tuple | list) else []
+        if len(lengths) != 3 or len(set(lengths)) > 1:
+            of_each = f" with {lengths} items" if lengths else ""
+            raise DataError(
+                f"dataset must be premises, hypotheses and labels, as many of each, as read_snli "
+                f"returns them, but it is {describe(dataset)}{of_each}."
+            )
         premises, hypotheses = tokenize(dataset[0]), tokenize(dataset[1])
         if vocab is None:
             vocab = Vocab(premises + hypotheses, min_freq=5, reserved_tokens=[PAD])
+        check_holds(vocab, [PAD])
         self.vocab = vocab
         self.premises, self.hypotheses = (
             pad([vocab[line] for line in lines], num_steps, vocab[PAD])

@@ -18,8 +18,11 @@ import gzip
 import hashlib
 import io
 import os
+import re
+import shutil
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -159,6 +162,7 @@ STAND_INS: dict[str, StandIn] = {
     ),
 }
 
+_DAY_SECONDS = 24 * 60 * 60
 #: Of which stand-ins the user was told already.
 _told: set[str] = set()
 #: Where stand-ins are kept if the user's cache cannot be written.
@@ -200,8 +204,23 @@ def stand_in(name: str) -> Path:
             os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+        _remove_editions_before(path.parent, name)
         return path
     raise AssertionError("a temporary folder can be written")
+
+
+def _remove_editions_before(made: Path, name: str) -> None:
+    """Removes the folders of a stand-in's earlier editions, as nothing asks for them any more.
+
+    One of the last day stays: another installation of gradbook may be reading it.
+    """
+    editions = re.compile(rf"{re.escape(name)}-[0-9a-f]{{8}}")
+    for folder in made.parent.iterdir():
+        if folder == made or not editions.fullmatch(folder.name) or folder.is_symlink():
+            continue
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _DAY_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _is_whole(path: Path, checksum: Path) -> bool:

@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from gradbook.checks import check_choice, check_whole_number
+from gradbook.checks import check_choice, check_number, check_whole_number
 from gradbook.data import DataModule
 from gradbook.datasets.files import download
 from gradbook.datasets.hub import BOOKS_FILES
 from gradbook.datasets.stand_ins import is_stand_in
-from gradbook.errors import ConfigError, DataError
+from gradbook.errors import ConfigError, DataError, shown
 
 #: The token that stands for every token that a vocabulary does not hold, and the one that fills
 #: up sequences.
@@ -32,7 +32,7 @@ def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
         token: "word", to split at white space, or "char".
 
     Raises:
-        ConfigError: If `token` is neither.
+        ConfigError: If `token` is neither, or `lines` is no list of texts.
 
     >>> tokenize(["the time machine", "by"], "word")
     [['the', 'time', 'machine'], ['by']]
@@ -40,6 +40,9 @@ def tokenize(lines: Iterable[str], token: str = "word") -> list[list[str]]:
     Book: 9.2, and the utilities of the appendix.
     """
     check_choice(token, "token", ("word", "char"))
+    lines = _as_list(lines, "lines", "texts")
+    if not all(isinstance(line, str) for line in lines):
+        raise ConfigError(f"lines must be a list of texts, but it is {shown(lines)}.")
     return [line.split() if token == "word" else list(line) for line in lines]
 
 
@@ -50,7 +53,7 @@ class Vocab:
     get the same numbers. One that the vocabulary does not hold has the number of "<unk>".
 
     Args:
-        tokens: A list of tokens, or of lines that are lists of tokens.
+        tokens: Tokens, which are texts, or lines that are lists of tokens.
         min_freq: Tokens that are less frequent are left out.
         reserved_tokens: Tokens that the vocabulary holds in any case, such as "<pad>".
 
@@ -61,7 +64,7 @@ class Vocab:
             the most frequent first, and among equals the one that came first.
 
     Raises:
-        ConfigError: If `reserved_tokens` is one text.
+        ConfigError: If tokens are no texts, or `reserved_tokens` is one text.
 
     >>> vocab = Vocab(list("time traveller"), min_freq=2)
     >>> vocab.idx_to_token
@@ -74,17 +77,22 @@ class Vocab:
 
     def __init__(
         self,
-        tokens: Sequence[Any] = (),
+        tokens: Iterable[Any] = (),
         min_freq: int = 0,
         reserved_tokens: Iterable[str] = (),
     ) -> None:
-        if isinstance(reserved_tokens, str):
-            raise ConfigError(
-                f"reserved_tokens must be a list of tokens, such as [{reserved_tokens!r}], but it "
-                f"is one text, of which each character would be a token."
-            )
-        if len(tokens) and isinstance(tokens[0], list | tuple):
+        check_number(min_freq, "min_freq")
+        reserved_tokens = _as_list(reserved_tokens, "reserved_tokens")
+        # A text is taken as the list of its characters.
+        tokens = _as_list(list(tokens) if isinstance(tokens, str) else tokens, "tokens")
+        if tokens and isinstance(tokens[0], list | tuple):
             tokens = list(chain.from_iterable(tokens))
+        for token in chain(reserved_tokens, tokens):
+            if not isinstance(token, str):
+                raise ConfigError(
+                    f"A token must be a text, but one is {shown(token)}. A vocabulary is made of a "
+                    f"list of tokens, or of lines that are lists of tokens."
+                )
         self.token_freqs: list[tuple[str, int]] = Counter(tokens).most_common()
         frequent = (token for token, freq in self.token_freqs if freq >= min_freq)
         self.idx_to_token = sorted({UNKNOWN, *reserved_tokens, *frequent})
@@ -97,10 +105,20 @@ class Vocab:
         return f"Vocab: {len(self):,} tokens"
 
     def __getitem__(self, tokens: Any) -> Any:
-        """The number of a token; of a list or tuple of tokens, a list of numbers."""
+        """The number of a token; of a list or tuple of tokens, a list of numbers.
+
+        Raises:
+            ConfigError: If it is neither a text nor a list.
+        """
         number, unknown = self.token_to_idx.get, self.unk
-        if not isinstance(tokens, list | tuple):
+        if isinstance(tokens, str):
             return number(tokens, unknown)
+        if not isinstance(tokens, list | tuple):
+            raise ConfigError(
+                f"A vocabulary gives the number of a token, which is a text, or of a list of "
+                f"tokens, but this is {shown(tokens)}. The token of a number is "
+                f"`vocab.to_tokens(number)`."
+            )
         return [
             self[token] if isinstance(token, list | tuple) else number(token, unknown)
             for token in tokens
@@ -127,6 +145,30 @@ class Vocab:
     def unk(self) -> int:
         """The number of the unknown token."""
         return self.token_to_idx[UNKNOWN]
+
+
+def _as_list(values: Any, name: str, of: str = "tokens") -> list[Any]:
+    """The values as a list; of one text that would be its characters, which is refused."""
+    if isinstance(values, str):
+        raise ConfigError(
+            f"{name} must be a list of {of}, such as [{shown(values)}], but it is one text."
+        )
+    try:
+        return list(values)
+    except TypeError:
+        raise ConfigError(f"{name} must be a list of {of}, but it is {shown(values)}.") from None
+
+
+def check_holds(vocab: Any, tokens: Sequence[str]) -> None:
+    """Raises ConfigError unless a vocabulary holds tokens: else they would be unknown ones."""
+    if not hasattr(vocab, "__getitem__"):
+        raise ConfigError(f"A vocabulary is needed, such as a Vocab, but it is {shown(vocab)}.")
+    lacking = [token for token in tokens if vocab[token] == vocab[UNKNOWN]]
+    if lacking:
+        raise ConfigError(
+            f"The vocabulary lacks {', '.join(map(repr, lacking))}. Make it with "
+            f"`Vocab(..., reserved_tokens={list(tokens)!r})`."
+        )
 
 
 class SequenceData(DataModule):

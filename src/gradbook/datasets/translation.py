@@ -10,11 +10,12 @@ from typing import Any
 
 import torch
 
+from gradbook.checks import check_lines, check_text, check_tokens, check_whole_number
 from gradbook.data import TensorLoader
 from gradbook.datasets.archives import extract
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.padding import pad
-from gradbook.datasets.text import PAD, SequenceData, Vocab
+from gradbook.datasets.text import PAD, SequenceData, Vocab, check_holds
 from gradbook.errors import DataError
 
 #: The tokens that begin a sequence and end one.
@@ -167,6 +168,7 @@ def preprocess_nmt(text: str) -> str:
 
     Book: 23.8.
     """
+    check_text(text, "text")
     text = text.replace("\u202f", " ").replace("\xa0", " ").lower()
     return re.sub(r"[,.!?](?<=[^ ].)", r" \g<0>", text)  # what follows no space
 
@@ -180,11 +182,17 @@ def tokenize_nmt(
         text: Preprocessed pairs, one a line. A line that is no pair is left out.
         num_examples: How many pairs to take, from the first on; None for all.
 
+    Raises:
+        ConfigError: If an argument cannot be used.
+
     >>> tokenize_nmt("go .\tva !\nhi .\tsalut !")
     ([['go', '.'], ['hi', '.']], [['va', '!'], ['salut', '!']])
 
     Book: 23.8.
     """
+    check_text(text, "text")
+    if num_examples is not None:
+        check_whole_number(num_examples, "num_examples", at_least=1)
     pairs: list[list[str]] = []
     for line in text.split("\n"):
         if len(pairs) == num_examples:
@@ -198,12 +206,22 @@ def tokenize_nmt(
 def truncate_pad(line: list[Any], num_steps: int, padding_token: Any) -> list[Any]:
     """A sequence of exactly `num_steps` items: cut at its end, or padded there.
 
+    Args:
+        line: The items, as a list.
+        num_steps: How many there are to be.
+        padding_token: What fills up a shorter sequence.
+
+    Raises:
+        ConfigError: If `line` is no list, or `num_steps` no whole number of at least 0.
+
     >>> truncate_pad([1, 2], 4, 0), truncate_pad([1, 2, 3], 2, 0)
     ([1, 2, 0, 0], [1, 2])
 
     Book: 23.8.
     """
-    return line[:num_steps] + [padding_token] * (num_steps - len(line))
+    check_tokens(line, "line")
+    check_whole_number(num_steps, "num_steps", at_least=0)
+    return [*line[:num_steps], *[padding_token] * (num_steps - len(line))]
 
 
 def build_array_nmt(
@@ -219,8 +237,14 @@ def build_array_nmt(
     Returns:
         An int64 tensor (n, num_steps), and how many tokens are no padding, int32 (n,).
 
+    Raises:
+        ConfigError: If the vocabulary lacks these tokens, or another argument cannot be used.
+
     Book: 23.8.
     """
+    check_lines(lines, "lines")
+    check_whole_number(num_steps, "num_steps", at_least=1)
+    check_holds(vocab, [PAD, EOS])
     array = pad([[*vocab[line], vocab[EOS]] for line in lines], num_steps, vocab[PAD])
     return array, (array != vocab[PAD]).sum(dim=1, dtype=torch.int32)
 
@@ -239,8 +263,12 @@ def load_data_nmt(
         Batches of (sources (B, num_steps), their lengths (B,), targets (B, num_steps), their
         lengths (B,)), and the English and the French vocabulary.
 
+    Raises:
+        ConfigError: If an argument cannot be used.
+
     Book: 23.8.
     """
+    check_whole_number(num_steps, "num_steps", at_least=1)
     parts: list[torch.Tensor] = []
     vocabs = []
     for lines in tokenize_nmt(preprocess_nmt(read_data_nmt()), num_examples):

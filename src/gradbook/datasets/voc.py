@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_tensor, check_whole_number
 from gradbook.datasets.files import download_extract
 from gradbook.datasets.image_files import read_image
-from gradbook.errors import ConfigError, DataError
+from gradbook.errors import ConfigError, DataError, ShapeError, shown
+from gradbook.storage import check_path
 
 #: Red, green and blue of each class in a picture of labels.
 VOC_COLORMAP = [
@@ -42,7 +43,7 @@ def read_voc_images(
 
     Returns:
         features: uint8 tensors (3, H, W) of several sizes.
-        labels: uint8 tensors (3, H, W): each pixel has the colour of its class.
+        labels: uint8 tensors (3, H, W): each pixel has the color of its class.
 
     Raises:
         DataError: If the folder does not hold the data set.
@@ -56,6 +57,7 @@ def read_voc_images(
 def _read_pairs(
     voc_dir: str | os.PathLike[str], is_train: bool
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    check_path(voc_dir, "voc_dir", "../data/VOCdevkit/VOC2012")
     split = "train" if is_train else "val"
     path = os.path.join(voc_dir, "ImageSets", "Segmentation", f"{split}.txt")
     try:
@@ -74,10 +76,10 @@ def _read_pairs(
 
 
 def voc_colormap2label() -> torch.Tensor:
-    """The class of every colour, by its number (red * 256 + green) * 256 + blue.
+    """The class of every color, by its number (red * 256 + green) * 256 + blue.
 
     Returns:
-        An int64 tensor (256 ** 3,): 0, the background, for a colour that no class has.
+        An int64 tensor (256 ** 3,): 0, the background, for a color that no class has.
 
     Book: 14.9.2.
     """
@@ -96,17 +98,27 @@ def voc_label_indices(colormap: torch.Tensor, colormap2label: torch.Tensor) -> t
     Returns:
         A tensor (H, W) of the dtype of `colormap2label`.
 
+    Raises:
+        ShapeError: If `colormap` is no such picture, or `colormap2label` has another length.
+
     Book: 14.9.2.
 
     >>> colormap = torch.tensor([[[128, 0]], [[0, 64]], [[0, 128]]])
     >>> voc_label_indices(colormap, voc_colormap2label())
     tensor([[ 1, 20]])
     """
+    check_tensor(colormap, "colormap", 3, "H", "W")
+    check_tensor(colormap2label, "colormap2label", 256**3)
+    if colormap.is_floating_point():  # from 0 to 1, all would be background
+        raise ShapeError(
+            "colormap must have the dtype uint8, with values from 0 to 255, but it is "
+            f"{colormap.dtype}: read it with `torchvision.io.read_image`."
+        )
     return colormap2label[_number(colormap)]
 
 
 def _number(colors: torch.Tensor) -> torch.Tensor:
-    """Colours (3, ...) as numbers."""
+    """Colors (3, ...) as numbers."""
     colors = colors.long()
     return (colors[0] * 256 + colors[1]) * 256 + colors[2]
 
@@ -124,9 +136,13 @@ def voc_rand_crop(
 
     Raises:
         ConfigError: If the image is smaller than the part.
+        ShapeError: If image and label differ in height or width.
 
     Book: 14.9.2.
     """
+    height, width = _check_size((height, width))
+    check_tensor(feature, "feature", "...", "H", "W")
+    check_tensor(label, "label", "...", *feature.shape[-2:])
     room = [have - want for have, want in zip(feature.shape[-2:], (height, width), strict=True)]
     if min(room) < 0:
         raise ConfigError(
@@ -136,6 +152,20 @@ def voc_rand_crop(
     top, left = (int(torch.randint(pixels + 1, ())) for pixels in room)
     rows, columns = slice(top, top + height), slice(left, left + width)
     return feature[..., rows, columns], label[..., rows, columns]
+
+
+def _check_size(crop_size: Any) -> tuple[int, int]:
+    """The height and width, or ConfigError says what they must be."""
+    if not isinstance(crop_size, tuple | list) or len(crop_size) != 2:
+        raise ConfigError(
+            f"crop_size must be the height and the width of the crops, such as (320, 480), but it "
+            f"is {shown(crop_size)}."
+        )
+    height, width = crop_size
+    return (
+        check_whole_number(height, "The height of a crop", at_least=1),
+        check_whole_number(width, "The width of a crop", at_least=1),
+    )
 
 
 class VOCSegDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -154,6 +184,7 @@ class VOCSegDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         labels: uint8 tensors (H, W) of classes.
 
     Raises:
+        ConfigError: If `crop_size` is not two whole numbers.
         DataError: If no image is as large as the crops, or the folder does not hold the data set.
 
     Book: 14.9.2.
@@ -162,11 +193,7 @@ class VOCSegDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self, is_train: bool, crop_size: tuple[int, int], voc_dir: str | os.PathLike[str]
     ) -> None:
-        height, width = crop_size
-        self.crop_size = (
-            check_whole_number(height, "crop_size", at_least=1),
-            check_whole_number(width, "crop_size", at_least=1),
-        )
+        self.crop_size = height, width = _check_size(crop_size)
         self.features: list[torch.Tensor] = []
         self.labels: list[torch.Tensor] = []
         # Normalized and with labels as int64, all images would take 14 times the memory.
@@ -210,10 +237,13 @@ def load_data_voc(
         Two iterables of (float32 (B, 3, height, width), int64 (B, height, width)).
 
     Raises:
+        ConfigError: If an argument cannot be used.
         DataError: If there are fewer images than `batch_size`.
 
     Book: 14.9.2.
     """
+    check_whole_number(batch_size, "batch_size", at_least=1)
+    _check_size(crop_size)
     voc_dir = download_extract("voc2012", os.path.join("VOCdevkit", "VOC2012"))
     loaders = []
     for is_train in (True, False):

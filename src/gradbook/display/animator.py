@@ -17,7 +17,7 @@ class Animator:
         legend: The curves' names.
         xlim, ylim: Ranges as (low, high), or None to fit the data.
         xscale, yscale: "linear" or "log".
-        fmts: Matplotlib's line formats, used in turn. Their colour and line style are taken.
+        fmts: Matplotlib's line formats, used in turn. Their color and line style are taken.
         nrows, ncols: The grid of axes. The curves are drawn on the first; the others, in
             `axes`, are the caller's.
         figsize: Width and height in inches.

@@ -24,7 +24,7 @@ class Span(NamedTuple):
 
     Attributes:
         text: What is written.
-        curve: The number of the curve whose colour it has, or `FRAME`.
+        curve: The number of the curve whose color it has, or `FRAME`.
     """
 
     text: str
@@ -61,7 +61,7 @@ _BITS = np.array([[1, 8], [2, 16], [4, 32], [64, 128]], np.int64)
 #: From so many points for each column of dots, those that would not show are left out.
 _MANY_POINTS = 8
 
-#: Dots drawn and left out along a curve, so that curves differ without colour too.
+#: Dots drawn and left out along a curve, so that curves differ without color too.
 _DASHES = ((1, 0), (5, 3), (1, 2), (7, 2, 1, 2))
 
 
@@ -140,7 +140,7 @@ def render(
 
 
 def plain(lines: Sequence[Line]) -> str:
-    """The chart without colours, as one text."""
+    """The chart without colors, as one text."""
     return "\n".join("".join(span.text for span in line).rstrip() for line in lines)
 
 

@@ -43,7 +43,7 @@ _SIDE, _LINE = 200, 400
 _MAX_DRAWN = 500
 #: How far beyond the points is looked, as a part of their range.
 _MARGIN = 0.1
-#: Colours that colour-blind people tell apart (Okabe and Ito), and a marker for each besides.
+#: Colors that color-blind people tell apart (Okabe and Ito), and a marker for each besides.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#F0E442")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -136,7 +136,7 @@ class Boundary(Report):
         }
 
     def figure(self) -> "Figure":
-        """Draws regions of classes, colours of values, or a curve; points above it.
+        """Draws regions of classes, colors of values, or a curve; points above it.
 
         Points of the first set, that of training, are filled, those of the second hollow.
         """
@@ -201,7 +201,7 @@ class Boundary(Report):
         return axes.imshow(self.grid.numpy(), extent=(left, right, low, high), **look)
 
     def _legend(self, axes: "Axes", colors: list[str]) -> None:
-        """What colours, filled and hollow points stand for, beside the picture."""
+        """What colors, filled and hollow points stand for, beside the picture."""
         from matplotlib.lines import Line2D
 
         seen = {label for points in self.sets.values() for label in points.y.tolist()}
@@ -228,7 +228,7 @@ class Boundary(Report):
 def boundary(model: torch.nn.Module, data: Any) -> Boundary:
     """Draws what a model gives for every input, where its examples have one or two.
 
-    A classifier of two inputs has regions, one for each class; a regression of two has colours,
+    A classifier of two inputs has regions, one for each class; a regression of two has colors,
     and of one, a curve. Examples lie above: those of training filled, those of validation hollow.
     The model is looked at in evaluation mode, by way of a copy: nothing of it changes.
 

@@ -231,7 +231,7 @@ class ClassifierReport(Inspection):
         return Calibration(edges, counts, mean(self.confidence), mean(right))
 
     def plot_confusion(self, figure: "Figure | None" = None) -> "Axes":
-        """Draws the confusion matrix: counts, coloured by their part of the true class.
+        """Draws the confusion matrix: counts, colored by their part of the true class.
 
         Args:
             figure: A Matplotlib figure to draw on; without it, a new one of pyplot's.

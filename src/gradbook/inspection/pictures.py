@@ -33,7 +33,7 @@ def is_image(X: torch.Tensor | None) -> bool:
 def draw_confusion(
     confusion: "np.ndarray[Any, Any]", names: Sequence[str], figure: "Figure | None" = None
 ) -> "Axes":
-    """Draws a matrix of counts (k, k), rows true, coloured by the part of the row."""
+    """Draws a matrix of counts (k, k), rows true, colored by the part of the row."""
     import numpy as np
 
     k = len(names)
@@ -107,7 +107,7 @@ def draw_images(
 def draw_weights(
     images: "np.ndarray[Any, Any]", names: Sequence[str], figure: "Figure | None" = None
 ) -> "np.ndarray[Any, Any]":
-    """Draws weights (k, H, W) as images with one scale of colours, white at 0."""
+    """Draws weights (k, H, W) as images with one scale of colors, white at 0."""
     figure, axes = _grid(figure, len(images), min(5, len(images)), (1.4, 1.6), (0.9, 0))
     limit = abs(images).max() or 1.0
     for ax, image, name in zip(axes, images, names, strict=True):

@@ -60,7 +60,7 @@ def show_weights(
 ) -> "np.ndarray[Any, Any]":
     """Draws the weights of each class as an image: red speaks for the class, blue against it.
 
-    All images have one scale of colours, with white at 0.
+    All images have one scale of colors, with white at 0.
 
     Args:
         model: A model whose only weights lead from the pixels to the classes.

@@ -11,8 +11,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from gradbook.checks import check_dropout, check_whole_number, enough_memory
-from gradbook.errors import ConfigError, ShapeError, shown
+from gradbook.checks import (
+    check_dropout,
+    check_tensor,
+    check_whole_number,
+    describe,
+    enough_memory,
+)
+from gradbook.errors import BatchError, ConfigError, ShapeError, shown
 from gradbook.module import Module
 
 
@@ -31,7 +37,8 @@ def masked_softmax(X: torch.Tensor, valid_lens: torch.Tensor | None) -> torch.Te
         The weights, in the shape of `X`.
 
     Raises:
-        ShapeError: If `valid_lens` has another shape.
+        ShapeError: If `valid_lens` has another shape, or `X` is no tensor.
+        BatchError: If the scores are whole numbers.
 
     >>> masked_softmax(torch.zeros(2, 1, 4), torch.tensor([2, 4]))
     tensor([[[0.5000, 0.5000, 0.0000, 0.0000]],
@@ -40,20 +47,31 @@ def masked_softmax(X: torch.Tensor, valid_lens: torch.Tensor | None) -> torch.Te
 
     Book: 11.3.2.
     """
+    check_tensor(X, "X", "...", "num_keys")
+    if not X.is_floating_point():
+        raise BatchError(
+            f"The softmax needs floating-point scores, but got {describe(X)}. Convert them: "
+            f"`X.float()`."
+        )
     if valid_lens is None:
         return F.softmax(X, dim=-1)
-    if not isinstance(valid_lens, torch.Tensor):
-        raise ShapeError(f"valid_lens must be a tensor, but it is {shown(valid_lens)}.")
-    if valid_lens.shape not in (X.shape[:1], X.shape[:2]):
-        raise ShapeError(
-            f"For scores of shape {tuple(X.shape)}, valid_lens has the shape {tuple(X.shape[:1])} "
-            f"or {tuple(X.shape[:2])}, but it is {tuple(valid_lens.shape)}."
-        )
+    _check_lengths(valid_lens, X, "scores")
     lengths = valid_lens.reshape(*valid_lens.shape, *[1] * (X.dim() - valid_lens.dim()))
     is_beyond = torch.arange(X.shape[-1], device=X.device) >= lengths
     # Not with minus infinity: of a row that has nothing else it would make NaN on the way.
     weights = F.softmax(X.masked_fill(is_beyond, torch.finfo(X.dtype).min), dim=-1)
     return weights.masked_fill(is_beyond, 0)
+
+
+def _check_lengths(valid_lens: torch.Tensor, X: torch.Tensor, name: str) -> None:
+    """Raises ShapeError unless there is one for each example of X, or for each of its queries."""
+    if not isinstance(valid_lens, torch.Tensor):
+        raise ShapeError(f"valid_lens must be a tensor, but it is {shown(valid_lens)}.")
+    if valid_lens.shape not in (X.shape[:1], X.shape[:2]):
+        raise ShapeError(
+            f"For {name} of shape {tuple(X.shape)}, valid_lens has the shape {tuple(X.shape[:1])} "
+            f"or {tuple(X.shape[:2])}, but it is {tuple(valid_lens.shape)}."
+        )
 
 
 class _Attention(nn.Module):
@@ -83,12 +101,23 @@ class _Attention(nn.Module):
 
         Returns:
             A tensor (batch, num_queries, num_values).
+
+        Raises:
+            ShapeError: If these do not fit together.
         """
+        _check_attended(queries, keys, values)
         weights = masked_softmax(self._scores(queries, keys), valid_lens)
         # With its graph, it would keep the memory of a step until the next, and no copy of the
         # model could be made.
         self.attention_weights = weights.detach()
         return torch.bmm(self.dropout(weights), values)
+
+
+def _check_attended(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+    """Raises ShapeError unless there is a key for each value, and as many examples of all three."""
+    check_tensor(queries, "queries", "batch", "num_queries", "num_features")
+    check_tensor(keys, "keys", len(queries), "num_keys", "num_features")
+    check_tensor(values, "values", len(queries), keys.shape[1], "num_features")
 
 
 class DotProductAttention(_Attention):
@@ -106,9 +135,16 @@ class DotProductAttention(_Attention):
 
     def __init__(self, dropout: float) -> None:
         super().__init__()
+        check_dropout(dropout)
         self.dropout = nn.Dropout(dropout)
 
     def _scores(self, queries: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+        if queries.shape[-1] != keys.shape[-1]:
+            raise ShapeError(
+                f"The dot product needs queries and keys of one size, but they have "
+                f"{queries.shape[-1]} and {keys.shape[-1]} features. Bring them to one size with "
+                f"a linear layer, or use AdditiveAttention."
+            )
         return torch.bmm(queries, keys.transpose(1, 2)) / math.sqrt(queries.shape[-1])
 
 
@@ -131,6 +167,7 @@ class AdditiveAttention(_Attention):
     def __init__(self, num_hiddens: int, dropout: float, **kwargs: Any) -> None:
         super().__init__()
         check_whole_number(num_hiddens, "num_hiddens", at_least=1)
+        check_dropout(dropout)
         self.W_k = nn.LazyLinear(num_hiddens, bias=False)
         self.W_q = nn.LazyLinear(num_hiddens, bias=False)
         self.w_v = nn.LazyLinear(1, bias=False)
@@ -202,7 +239,13 @@ class MultiHeadAttention(Module):
 
         Returns:
             A tensor (batch, num_queries, num_hiddens).
+
+        Raises:
+            ShapeError: If these do not fit together.
         """
+        _check_attended(queries, keys, values)
+        if valid_lens is not None:
+            _check_lengths(valid_lens, queries, "queries")
         Q, K, V = (
             self.transpose_qkv(project(X))
             for project, X in ((self.W_q, queries), (self.W_k, keys), (self.W_v, values))
@@ -259,8 +302,9 @@ class PositionalEncoding(nn.Module):
         """The sum with the encoding, for X of shape (batch, num_steps, num_hiddens).
 
         Raises:
-            ShapeError: If the sequences are longer than `max_len`.
+            ShapeError: If the sequences are longer than `max_len`, or have another shape.
         """
+        check_tensor(X, "X", "batch", "num_steps", self.P.shape[2])
         if X.shape[1] > self.P.shape[1]:
             raise ShapeError(
                 f"A sequence has {X.shape[1]} positions, but this PositionalEncoding knows "

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import check_whole_number
+from gradbook.checks import check_tensor, check_tokens, check_whole_number, embedded
 from gradbook.errors import ShapeError
 from gradbook.models.transformer import TransformerEncoderBlock
 
@@ -23,17 +23,26 @@ def get_tokens_and_segments(
         tokens_a: The tokens of the first sentence.
         tokens_b: The tokens of the second, if there is one.
 
+    Raises:
+        ConfigError: If a sentence is one text, of which each character would be a token.
+
     >>> get_tokens_and_segments(["it", "rains"], ["so"])
     (['<cls>', 'it', 'rains', '<sep>', 'so', '<sep>'], [0, 0, 0, 0, 1, 1])
 
     Book: 15.8.4.
     """
+    check_tokens(tokens_a, "tokens_a")
+    if tokens_b is not None:
+        check_tokens(tokens_b, "tokens_b")
     tokens = ["<cls>", *tokens_a, "<sep>"]
     segments = [0] * len(tokens)
     if tokens_b is not None:
         tokens += [*tokens_b, "<sep>"]
         segments += [1] * (len(tokens_b) + 1)
     return tokens, segments
+
+
+_SEGMENTS = "Tokens of the first sentence have 0, and those of the second 1."
 
 
 class BERTEncoder(nn.Module):
@@ -71,7 +80,7 @@ class BERTEncoder(nn.Module):
         super().__init__()
         check_whole_number(vocab_size, "vocab_size", at_least=1)
         check_whole_number(num_hiddens, "num_hiddens", at_least=1)
-        check_whole_number(num_blks, "num_blks", at_least=0)
+        check_whole_number(num_blks, "num_blks", at_least=1)
         check_whole_number(max_len, "max_len", at_least=1)
         self.token_embedding = nn.Embedding(vocab_size, num_hiddens)
         self.segment_embedding = nn.Embedding(2, num_hiddens)
@@ -97,16 +106,19 @@ class BERTEncoder(nn.Module):
             valid_lens: How many tokens of each sequence are no padding, (batch,); None for all.
 
         Raises:
-            ShapeError: If a sequence is longer than `max_len`.
+            ShapeError: If a sequence is longer than `max_len`, or the segments have another shape.
+            BatchError: If a token is none of the `vocab_size`, or a segment neither 0 nor 1.
         """
+        check_tensor(tokens, "tokens", "batch", "num_steps")
+        check_tensor(segments, "segments", *tokens.shape)
         num_steps, max_len = tokens.shape[1], self.pos_embedding.shape[1]
         if num_steps > max_len:
             raise ShapeError(
                 f"The sequences have {num_steps} tokens, but this encoder has positions for "
                 f"max_len={max_len}. Cut them, or make the encoder with a larger max_len."
             )
-        X: torch.Tensor = self.token_embedding(tokens) + self.segment_embedding(segments)
-        X = X + self.pos_embedding[:, :num_steps]
+        of_segments = embedded(self.segment_embedding, segments, "segments", _SEGMENTS)
+        X = embedded(self.token_embedding, tokens) + of_segments + self.pos_embedding[:, :num_steps]
         for blk in self.blks:
             X = blk(X, valid_lens)
         return X
@@ -128,6 +140,8 @@ class MaskLM(nn.Module):
 
     def __init__(self, vocab_size: int, num_hiddens: int, **kwargs: Any) -> None:
         super().__init__()
+        check_whole_number(vocab_size, "vocab_size", at_least=1)
+        check_whole_number(num_hiddens, "num_hiddens", at_least=1)
         self.mlp = nn.Sequential(
             nn.LazyLinear(num_hiddens),
             nn.ReLU(),
@@ -141,7 +155,12 @@ class MaskLM(nn.Module):
         Args:
             X: The representations, (batch, num_steps, num_features).
             pred_positions: The positions to predict, int64 (batch, k).
+
+        Raises:
+            ShapeError: If there are not positions for each sequence.
         """
+        check_tensor(X, "X", "batch", "num_steps", "num_features")
+        check_tensor(pred_positions, "pred_positions", len(X), "k")
         index = pred_positions.unsqueeze(-1).expand(-1, -1, X.shape[-1])
         out: torch.Tensor = self.mlp(X.gather(1, index))
         return out

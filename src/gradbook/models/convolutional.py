@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.parameter import is_lazy
 
-from gradbook.checks import check_rate, check_whole_number
+from gradbook.checks import check_rate, check_tensor, check_whole_number
 from gradbook.errors import ConfigError, ShapeError
 from gradbook.module import Classifier
 
@@ -32,7 +32,9 @@ def corr2d(X: torch.Tensor, K: torch.Tensor) -> torch.Tensor:
     tensor([[19., 25.],
             [37., 43.]])
     """
-    if X.dim() != 2 or K.dim() != 2 or any(k > x for k, x in zip(K.shape, X.shape, strict=True)):
+    check_tensor(X, "X", "H", "W")
+    check_tensor(K, "K", "h", "w")
+    if any(k > x for k, x in zip(K.shape, X.shape, strict=True)):
         raise ShapeError(
             f"corr2d needs an input (H, W) and a kernel that is no larger, but the input has the "
             f"shape {tuple(X.shape)} and the kernel {tuple(K.shape)}."

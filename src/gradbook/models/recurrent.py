@@ -13,13 +13,15 @@ from gradbook.checks import (
     at_rest,
     check_choice,
     check_dropout,
+    check_numbers,
     check_rate,
+    check_tensor,
     check_whole_number,
     enough_memory,
 )
 from gradbook.data import Batch
 from gradbook.devices import device_of
-from gradbook.errors import BatchError, ConfigError
+from gradbook.errors import ConfigError, shown
 from gradbook.module import Classifier, Module
 
 
@@ -62,11 +64,16 @@ class RNNScratch(Module):
 
         Returns:
             The states as a list of num_steps tensors (batch, num_hiddens), and the last of them.
+
+        Raises:
+            ShapeError: If something has another shape.
         """
+        check_tensor(inputs, "inputs", "num_steps", "batch", len(self.W_xh))
         if isinstance(state, tuple | list):
             (state,) = state
         if state is None:
             state = inputs.new_zeros(inputs.shape[1], self.num_hiddens)
+        check_tensor(state, "state", inputs.shape[1], self.num_hiddens)
         outputs = []
         # What comes from the inputs does not wait for the states, so it is one product for all.
         for X in torch.matmul(inputs, self.W_xh) + self.b_h:
@@ -104,7 +111,17 @@ class RNNLMScratch(Classifier):
         self.init_params()
 
     def init_params(self) -> None:
-        """Makes the output layer."""
+        """Makes the output layer.
+
+        Raises:
+            ConfigError: If the recurrent layer does not say what it needs.
+        """
+        for name in ("num_hiddens", "sigma"):
+            if not hasattr(self.rnn, name):
+                raise ConfigError(
+                    f"The recurrent layer needs an attribute {name!r}, as RNNScratch has it, but "
+                    f"it is {shown(self.rnn)}. RNNLM takes any layer, also one of PyTorch."
+                )
         shape = self.rnn.num_hiddens, self.vocab_size
         with enough_memory(self):
             self.W_hq = nn.Parameter(torch.randn(shape) * self.rnn.sigma)
@@ -123,18 +140,14 @@ class RNNLMScratch(Classifier):
 
     def one_hot(self, X: torch.Tensor) -> torch.Tensor:
         """Tokens (batch, num_steps) as vectors (num_steps, batch, vocab_size). Book: 9.5.2."""
+        check_tensor(X, "A batch of tokens", "batch", "num_steps")
         X = X.T.long().unsqueeze(-1)
         zeros = torch.zeros(*X.shape[:2], self.vocab_size, device=X.device)
         try:
             return zeros.scatter_(2, X, 1.0)
         except RuntimeError as error:  # on the CPU, PyTorch itself looks at every token
-            if not X.numel() or 0 <= int(X.min()) <= int(X.max()) < self.vocab_size:
-                raise
-            raise BatchError(
-                f"The model was made for vocab_size={self.vocab_size} tokens, but a batch has "
-                f"tokens from {int(X.min())} to {int(X.max())}. Make it with the data's "
-                f"vocabulary: `vocab_size=len(data.vocab)`."
-            ) from error
+            check_numbers(X, self.vocab_size)
+            raise error
 
     def output_layer(self, rnn_outputs: Any) -> torch.Tensor:
         """Logits (batch, num_steps, vocab_size) of states: a list of num_steps, or a tensor."""

@@ -13,7 +13,15 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.parameter import is_lazy
 
-from gradbook.checks import at_rest, check_label_range, check_labels, check_whole_number
+from gradbook.checks import (
+    at_rest,
+    check_label_range,
+    check_labels,
+    check_rate,
+    check_text,
+    check_whole_number,
+    embedded,
+)
 from gradbook.data import Batch
 from gradbook.errors import ModelError
 from gradbook.models.recurrent import GRU
@@ -192,8 +200,11 @@ class Seq2SeqEncoder(Encoder):
         Returns:
             The last layer's states (num_steps, batch, num_hiddens), and each layer's last state
             (num_layers, batch, num_hiddens).
+
+        Raises:
+            BatchError: If a token is none of the `vocab_size`.
         """
-        states: tuple[torch.Tensor, torch.Tensor] = self.rnn(self.embedding(X.T.long()))
+        states: tuple[torch.Tensor, torch.Tensor] = self.rnn(embedded(self.embedding, X.T.long()))
         return states
 
 
@@ -217,6 +228,8 @@ class Seq2Seq(EncoderDecoder):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, tgt_pad: int, lr: float) -> None:
         super().__init__(encoder, decoder)
         self.save_hyperparameters()
+        check_whole_number(tgt_pad, "tgt_pad", at_least=0)
+        check_rate(lr)
 
     def validation_step(self, batch: Batch) -> None:
         """Draws the loss of one validation batch."""
@@ -271,6 +284,9 @@ def bleu(pred_seq: str, label_seq: str, k: int) -> float:
     Returns:
         0 if there is no translation.
 
+    Raises:
+        ConfigError: If these are no texts, or `k` is not at least 1.
+
     >>> bleu("il est calme .", "il est calme .", k=2)
     1.0
     >>> round(bleu("A B B C D", "A B C D E F", k=2), 3)
@@ -278,6 +294,8 @@ def bleu(pred_seq: str, label_seq: str, k: int) -> float:
 
     Book: 10.7.7.
     """
+    check_text(pred_seq, "pred_seq")
+    check_text(label_seq, "label_seq")
     check_whole_number(k, "k", at_least=1)
     pred, label = pred_seq.split(), label_seq.split()
     if not pred:

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradbook.checks import check_whole_number, enough_memory
+from gradbook.checks import check_dropout, check_whole_number, embedded, enough_memory
+from gradbook.errors import ShapeError
 from gradbook.models.attention import MultiHeadAttention, PositionalEncoding
 from gradbook.models.seq2seq import Encoder
 
@@ -52,16 +53,33 @@ class AddNorm(nn.Module):
     Attributes:
         ln: The `nn.LayerNorm`.
 
+    Raises:
+        ConfigError: If an argument cannot be used.
+
     Book: 11.7.3.
     """
 
     def __init__(self, norm_shape: Any, dropout: float) -> None:
         super().__init__()
+        for size in norm_shape if isinstance(norm_shape, tuple | list) else [norm_shape]:
+            check_whole_number(size, "norm_shape", at_least=1)
+        check_dropout(dropout)
         self.dropout = nn.Dropout(dropout)
         self.ln = nn.LayerNorm(norm_shape)
 
     def forward(self, X: torch.Tensor, Y: torch.Tensor) -> torch.Tensor:
-        """The normalized sum of what went into a layer, X, and what came out of it, Y."""
+        """The normalized sum of what went into a layer, X, and what came out of it, Y.
+
+        Raises:
+            ShapeError: If these have not the same shape, or another one than the normalization.
+        """
+        sizes = self.ln.normalized_shape
+        if X.shape != Y.shape or X.shape[-len(sizes) :] != sizes:  # PyTorch would broadcast
+            raise ShapeError(
+                f"AddNorm adds tensors of one shape (..., {', '.join(map(str, sizes))}), but those "
+                f"of X and Y are {tuple(X.shape)} and {tuple(Y.shape)}. norm_shape is the size "
+                f"of their last axes, and a layer between them keeps the shape of X."
+            )
         output: torch.Tensor = self.ln(self.dropout(Y) + X)
         return output
 
@@ -147,6 +165,7 @@ class TransformerEncoder(Encoder):
     ) -> None:
         super().__init__()
         check_whole_number(vocab_size, "vocab_size", at_least=1)
+        check_whole_number(num_hiddens, "num_hiddens", at_least=1)
         check_whole_number(num_blks, "num_blks", at_least=1)
         self.num_hiddens = num_hiddens
         with enough_memory(self):
@@ -166,9 +185,12 @@ class TransformerEncoder(Encoder):
             X: Tokens, an integer tensor (batch, num_steps).
             valid_lens: How many tokens of each sequence count, (batch,); None for all.
             *args: Have no effect.
+
+        Raises:
+            BatchError: If a token is none of the `vocab_size`.
         """
         # The encoding lies between -1 and 1; the embedding is made as large as that.
-        X = self.pos_encoding(self.embedding(X) * math.sqrt(self.num_hiddens))
+        X = self.pos_encoding(embedded(self.embedding, X) * math.sqrt(self.num_hiddens))
         self.attention_weights = []
         block: Any
         for block in self.blks:

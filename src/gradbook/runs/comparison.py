@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Settings by which a reader tells runs apart, the most telling first.
 PROMINENT = ("lr", "num_hiddens", "batch_size", "seed")
 
-#: More runs than Matplotlib has colours of its own get theirs from a colour map.
+#: More runs than Matplotlib has colors of its own get theirs from a color map.
 _NUM_COLORS = 10
 
 #: Line style and width by split.
@@ -172,7 +172,7 @@ def names_of(runs: Sequence[StoredRun]) -> list[str]:
 
 
 def overlay(runs: Sequence[StoredRun]) -> "Figure":
-    """The epoch means of several runs in one figure: a colour for each run.
+    """The epoch means of several runs in one figure: a color for each run.
 
     Losses have one panel and accuracies another. Training is dashed, validation is not. What
     cannot be drawn (NaN, infinity) is a gap.

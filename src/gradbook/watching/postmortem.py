@@ -28,7 +28,7 @@ from gradbook.resume.loader import Split
 from gradbook.schedules import learning_rate
 from gradbook.watching.diagnosis import Cause, Diagnosis, smaller_rate
 from gradbook.watching.observer import CodeLine
-from gradbook.watching.repetition import Phase, Repetition, Step, state_of, undisturbed
+from gradbook.watching.repetition import Phase, Repetition, Step, num_bytes, state_of, undisturbed
 from gradbook.watching.trials import Trials
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: A state is kept at most so often.
 _INTERVAL_SECONDS = 0.05
+#: Of states that are larger, the last one alone is kept.
+_MOST_BYTES = 128 * 2**20
 #: The causes as they are said.
 _SPOKEN: dict[Cause, str] = {
     "rate too high": "the learning rate is too high",
@@ -263,6 +265,8 @@ class DivergenceWatcher(Sink):
         if self._is_over:
             self._first = None
         elif not is_last and (is_due or self._kept is None):
+            if num_bytes(self._first) > _MOST_BYTES:
+                self._first = None
             self._keep(trainer)
             self._first = self._first or self._kept
 

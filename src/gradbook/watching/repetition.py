@@ -357,6 +357,14 @@ def state_of(trainer: "Trainer") -> dict[str, Any]:
     return state
 
 
+def num_bytes(state: Any) -> int:
+    """How much memory the tensors of a state take."""
+    if isinstance(state, torch.Tensor):
+        return state.nbytes
+    items = state.values() if isinstance(state, dict) else state
+    return sum(map(num_bytes, items)) if isinstance(state, dict | list | tuple) else 0
+
+
 def _copied(value: Any) -> Any:
     """A state whose tensors later steps do not change."""
     if isinstance(value, torch.Tensor):

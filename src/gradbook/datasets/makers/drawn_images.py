@@ -1,7 +1,7 @@
 """Images that stand in for photographs: shapes before smooth backgrounds, as the book's files.
 
 What a picture shows follows from its label alone, so that a model of the chapter can learn it: a
-detector finds the crescents, a segmenter the outlines, a classifier shape and colour.
+detector finds the crescents, a segmenter the outlines, a classifier shape and color.
 
 Shapes are drawn from distances: the number of pixels from a point to a shape's outline, negative
 within it. An outline is half covered, and so without steps.
@@ -110,7 +110,7 @@ class Picture:
     Args:
         height: In pixels.
         width: In pixels.
-        rng: Draws the colours of the background.
+        rng: Draws the colors of the background.
         low: The darkest red, green and blue of the background.
         high: The brightest.
 
@@ -245,7 +245,7 @@ def write_banana_detection(path: Path) -> None:
 
 #: One image in nine is upright, and so narrower than the crops of section 14.9.
 NUM_VOC = {"train": 144, "val": 72}
-#: Those of the 21 classes that are drawn: the number, the shape and its colour.
+#: Those of the 21 classes that are drawn: the number, the shape and its color.
 _VOC_OBJECTS: tuple[tuple[int, Shape, Color], ...] = (
     (1, plane, (228, 230, 236)),
     (3, crescent, (110, 70, 40)),
@@ -322,7 +322,7 @@ NUM_HOTDOGS = {"train": 160, "test": 64}
 
 
 def hotdog(rng: Random, is_hotdog: bool) -> Picture:
-    """A sausage in a bun, or something else of such shapes and colours."""
+    """A sausage in a bun, or something else of such shapes and colors."""
     height, width = rng.randrange(140, 221), rng.randrange(140, 221)
     picture = Picture(height, width, rng)
     x, y = width * rng.uniform(0.4, 0.6), height * rng.uniform(0.4, 0.6)

@@ -11,11 +11,20 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.parameter import is_lazy
 
 from gradbook.book.classic import grad_clipping
-from gradbook.checks import at_rest, check_rate, check_whole_number
+from gradbook.checks import (
+    at_rest,
+    check_label_range,
+    check_labels,
+    check_rate,
+    check_tensor,
+    check_text,
+    check_whole_number,
+    describe,
+)
 from gradbook.datasets.padding import valid_steps
-from gradbook.datasets.text import PAD
+from gradbook.datasets.text import PAD, check_holds
 from gradbook.datasets.translation import BOS, EOS, truncate_pad
-from gradbook.errors import DataError, ShapeError, shown
+from gradbook.errors import DataError, ShapeError
 from gradbook.models.seq2seq import init_seq2seq
 from gradbook.timing import Timer
 
@@ -37,12 +46,11 @@ def sequence_mask(X: torch.Tensor, valid_len: torch.Tensor, value: float = 0) ->
 
     Book: 23.8.
     """
-    if X.dim() < 2 or not isinstance(valid_len, torch.Tensor) or valid_len.shape != X.shape[:1]:
+    if not isinstance(X, torch.Tensor) or X.dim() < 2:
         raise ShapeError(
-            f"sequence_mask needs sequences (batch, num_steps, ...) and a tensor of their valid "
-            f"lengths (batch,), but the sequences have the shape {tuple(X.shape)}, and valid_len "
-            f"is {shown(valid_len)}."
+            f"sequence_mask needs sequences (batch, num_steps, ...), but X is {describe(X)}."
         )
+    check_tensor(valid_len, "valid_len", len(X))
     is_beyond = ~valid_steps(valid_len, X.shape[1])
     return X.masked_fill(is_beyond.reshape(*X.shape[:2], *[1] * (X.dim() - 2)), value)
 
@@ -71,15 +79,25 @@ class MaskedSoftmaxCELoss(nn.CrossEntropyLoss):
 
         Returns:
             A tensor (batch,).
+
+        Raises:
+            BatchError: If the labels do not fit the logits.
+            ShapeError: If the valid lengths do not fit the labels.
         """
-        losses = F.cross_entropy(
-            pred.transpose(1, 2),
-            label,
-            self.weight,
-            ignore_index=self.ignore_index,
-            reduction="none",
-            label_smoothing=self.label_smoothing,
-        )
+        check_tensor(pred, "pred", "batch", "num_steps", "vocab_size")
+        check_labels(pred, label)
+        try:
+            losses = F.cross_entropy(
+                pred.transpose(1, 2),
+                label,
+                self.weight,
+                ignore_index=self.ignore_index,
+                reduction="none",
+                label_smoothing=self.label_smoothing,
+            )
+        except IndexError as error:  # on the CPU, PyTorch itself looks at every label
+            check_label_range(label, pred.shape[-1])
+            raise error
         return sequence_mask(losses, valid_len).mean(dim=1)
 
 
@@ -107,12 +125,14 @@ def train_seq2seq(
         device: Where to train.
 
     Raises:
+        ConfigError: If an argument cannot be used, or the vocabulary lacks "<bos>".
         DataError: If there is no batch.
 
     Book: 23.8.
     """
     check_rate(lr)
     check_whole_number(num_epochs, "num_epochs", at_least=1)
+    check_holds(tgt_vocab, [BOS])
     from gradbook.display.animator import Animator  # loads Matplotlib, which is slow
 
     def logits(X: torch.Tensor, X_len: torch.Tensor, Y: torch.Tensor) -> Any:
@@ -174,8 +194,15 @@ def predict_seq2seq(
         The translation, and the decoder's `attention_weights` after each step, if they were asked
         for.
 
+    Raises:
+        ConfigError: If an argument cannot be used, or a vocabulary lacks what begins, ends or fills
+            up sequences.
+
     Book: 23.8.
     """
+    check_text(src_sentence, "src_sentence")
+    check_holds(src_vocab, [PAD, EOS])
+    check_holds(tgt_vocab, [BOS, EOS])
     check_whole_number(num_steps, "num_steps", at_least=1)
     tokens = [*src_vocab[src_sentence.lower().split()], src_vocab[EOS]]
     valid_len = torch.tensor([min(len(tokens), num_steps)], device=device)

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradbook import seed_everything
-from gradbook.book.translation import (
+from gradbook.book.seq2seq_training import (
     MaskedSoftmaxCELoss,
     predict_seq2seq,
     sequence_mask,
@@ -29,11 +29,15 @@ def test_what_is_beyond_the_valid_length_is_replaced_in_a_copy():
 
 
 @pytest.mark.parametrize(
-    ("shape", "valid_len"),
-    [((3,), torch.tensor([1])), ((2, 3), torch.tensor([1, 2, 3])), ((2, 3), [1, 2])],
+    ("shape", "valid_len", "told"),
+    [
+        ((3,), torch.tensor([1]), "num_steps"),
+        ((2, 3), torch.tensor([1, 2, 3]), "valid_len"),
+        ((2, 3), [1, 2], "valid_len"),
+    ],
 )
-def test_lengths_that_fit_no_sequences_are_refused(shape, valid_len):
-    with pytest.raises(ShapeError, match="valid lengths"):
+def test_lengths_that_fit_no_sequences_are_refused(shape, valid_len, told):
+    with pytest.raises(ShapeError, match=told):
         sequence_mask(torch.ones(shape), valid_len)
 
 
