@@ -3,7 +3,7 @@
 Section 4.2 of the book begins with `import torchvision`, uses three of its parts, and only then
 imports the book's library. gradbook does not need torchvision, so that line would be the only one
 to fail. This module appends a finder to `sys.meta_path` that answers it with a stand-in: what the
-sections 4.2 and 14 use of it, but for the models (`gradbook.torchvision_standin`), nothing else.
+book uses of it, but for the models (`gradbook.torchvision_standin`), nothing else.
 
 It stays out of everybody's way:
 

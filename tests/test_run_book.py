@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from gradbook import torchvision_standin
+
 _PATH = Path(__file__).parent.parent / "tools" / "run_book.py"
 _SPEC = importlib.util.spec_from_file_location("run_book", _PATH)
 run_book = importlib.util.module_from_spec(_SPEC)
@@ -128,6 +130,13 @@ def test_numbers_of_epochs_are_cut_wherever_they_are_written(tmp_path):
     assert all(cell["ok"] for cell in cells), cells
 
 
+def test_what_a_stand_in_lacks_needs_its_package():
+    with pytest.raises(AttributeError) as caught:
+        _ = torchvision_standin.StandIn("torchvision.datasets").CelebA
+
+    assert run_book._needs(caught.value, has_failed=False) == "the package torchvision"
+
+
 @pytest.mark.parametrize(
     ("error", "needs"),
     [
@@ -135,6 +144,7 @@ def test_numbers_of_epochs_are_cut_wherever_they_are_written(tmp_path):
         (RuntimeError("Cannot access accelerator device when none is available."), "a GPU"),
         (AssertionError("Torch not compiled with CUDA enabled"), "a GPU"),
         (ConnectionRefusedError("refused"), "the network"),
+        (RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nno"), "the network"),
         (FileNotFoundError(2, "No such file", "../img/catdog.jpg"), "the file catdog.jpg"),
         (ValueError("x"), "a look"),
     ],

@@ -129,3 +129,39 @@ def test_images_are_read_in_color_if_asked(tmp_path):
 def test_sizes_that_are_none_are_refused():
     with pytest.raises(ConfigError, match="size must be a number or"):
         parts.CenterCrop((1, 2, 3))
+
+
+def test_roi_pooling_gives_the_largest_value_of_each_part():
+    X = torch.arange(32.0).reshape(1, 2, 4, 4)
+    boxes = torch.tensor([[0, 0, 0, 20, 20], [0, 0, 10, 30, 30]])
+    pooled = parts.roi_pool(X, boxes.float(), output_size=(2, 2), spatial_scale=0.1)
+    assert pooled[:, 0].tolist() == [[[5, 6], [9, 10]], [[9, 11], [13, 15]]]
+    assert pooled[:, 1].equal(pooled[:, 0] + 16)
+
+
+def test_roi_pooling_takes_boxes_by_example_and_one_number_as_the_size():
+    X = torch.arange(32.0).reshape(2, 1, 4, 4)
+    pooled = parts.roi_pool(X, [torch.tensor([[0.0, 0, 1, 1]]), torch.tensor([[2.0, 2, 3, 3]])], 1)
+    assert pooled.flatten().tolist() == [5, 31]
+
+
+def test_roi_pooling_is_0_where_a_part_lies_beyond_the_map_and_has_gradients():
+    X = torch.ones(1, 1, 2, 2, requires_grad=True)
+    pooled = parts.roi_pool(X, torch.tensor([[0.0, 1, 0, 4, 0]]), (1, 4))
+    pooled.sum().backward()
+    assert pooled.flatten().tolist() == [1, 0, 0, 0]
+    assert X.grad.tolist() == [[[[0, 1], [0, 0]]]]
+
+
+def test_roi_pooling_refuses_boxes_of_another_form():
+    with pytest.raises(ConfigError, match=r"boxes must be .* not of shape \(3, 4\)"):
+        parts.roi_pool(torch.zeros(1, 1, 4, 4), torch.zeros(3, 4), 2)
+
+
+def test_roi_pooling_is_torchvisions():
+    torchvision = pytest.importorskip("torchvision")
+    for size, scale in (((2, 2), 0.1), ((3, 4), 0.05), (1, 0.25)):
+        X = torch.randn(2, 3, 7, 9)
+        boxes = torch.cat([torch.tensor([[0.0], [1]]), 140 * torch.rand(2, 4) - 20], 1)
+        ours = parts.roi_pool(X, boxes, size, scale)
+        assert ours.equal(torchvision.ops.roi_pool(X, boxes, size, scale))

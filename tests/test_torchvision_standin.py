@@ -12,7 +12,8 @@ from PIL import Image
 import gradbook
 import gradbook_standin
 from gradbook import torchvision_standin as standin
-from gradbook.datasets import fashion_mnist
+from gradbook.datasets import fashion_mnist, labelled_images
+from gradbook.datasets.makers import drawn_images
 from gradbook.errors import ConfigError
 
 SOURCE = Path(gradbook_standin.__file__).parent
@@ -176,6 +177,32 @@ def test_pixels_are_those_of_the_library(small_data):
     )
     difference = torch.stack([own[i][0] - pillow[i][0] for i in range(50)]).abs()
     assert difference.max() <= 1.01 / 255  # both round to whole grey values
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(labelled_images, "NUM_DIGITS", (20, 10))
+    monkeypatch.setattr(labelled_images, "NUM_THINGS", (20, 10))
+    monkeypatch.setattr(labelled_images, "_drawn_digits", labelled_images._drawn_digits.__wrapped__)
+    monkeypatch.setattr(labelled_images, "_drawn_things", labelled_images._drawn_things.__wrapped__)
+
+
+@pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
+def test_mnist_gives_grey_images_and_numbers(few):
+    data = standin.MNIST(root="./temp", train=True, transform=standin.ToTensor(), download=True)
+    image, label = data[3]
+    assert (image.shape, image.dtype, type(label)) == ((1, 28, 28), torch.float32, int)
+    assert (data.data.shape, data.targets.dtype, len(data)) == ((20, 28, 28), torch.int64, 20)
+    assert data.classes[label].startswith(f"{label} - ")
+
+
+@pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
+def test_cifar10_gives_coloured_images_and_numbers(few):
+    data = standin.CIFAR10(root="../data", train=False, download=True)
+    image, label = data[0]
+    assert (image.size, image.mode, type(label)) == ((32, 32), "RGB", int)
+    assert (data.data.shape, type(data.targets), len(data)) == ((10, 32, 32, 3), list, 10)
+    assert list(data.classes) == list(drawn_images._CIFAR10)
 
 
 @pytest.mark.parametrize(

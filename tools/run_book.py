@@ -179,7 +179,12 @@ def _needs(error: BaseException, has_failed: bool) -> str:
         return f"the package {str(error.name).partition('.')[0]}"  # type: ignore[attr-defined]
     if "MissingExtraError" in kinds:
         return "a package"
+    module = getattr(error, "obj", None)
+    if isinstance(module, types.ModuleType) and getattr(module, "__standin__", False):
+        return f"the package {module.__name__.partition('.')[0]}"  # it lacks what was asked of it
     if kinds & {"URLError", "ConnectionError", "DownloadError", "gaierror", "RequestException"}:
+        return "the network"
+    if text.startswith("Error downloading"):  # a RuntimeError of torchvision
         return "the network"
     if "NameError" in kinds and has_failed:
         return "an earlier cell"

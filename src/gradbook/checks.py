@@ -25,6 +25,7 @@ from gradbook.errors import (
     ModelError,
     ShapeError,
     did_you_mean,
+    module_of,
     shown,
 )
 
@@ -586,7 +587,7 @@ def _comes_from_torch(error: Exception) -> bool:
     frame = error.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
-    module = frame.tb_frame.f_globals.get("__name__", "") if frame is not None else ""
+    module = module_of(frame.tb_frame) if frame is not None else ""
     return module.partition(".")[0] == "torch"
 
 

@@ -20,7 +20,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from gradbook.checks import at_rest
-from gradbook.errors import GradbookWarning, warn
+from gradbook.errors import GradbookWarning, module_of, warn
 from gradbook.no_trace import untouched
 from gradbook.rehearsal import rehearsing
 from gradbook.tensors import copy_batch
@@ -187,7 +187,7 @@ def _place(frame: FrameType | None, model: nn.Module) -> Place | None:
     """The layer or the learner's line that called, nearest first."""
     names = {id(layer): name for name, layer in model.named_modules()}
     while frame is not None:
-        layer, module = frame.f_locals.get("self"), frame.f_globals.get("__name__", "")
+        layer, module = frame.f_locals.get("self"), module_of(frame)
         if module.startswith("torch.nn.modules.") and names.get(id(layer)):
             parts: Sequence[str] = names[id(layer)].split(".")
             text = "".join(f"[{p}]" if p.isdecimal() else f".{p}" for p in parts).lstrip(".")

@@ -29,6 +29,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from types import FrameType
 
 from gradbook.escape import printable
 from gradbook.lazy import listing
@@ -170,14 +171,29 @@ warnings.formatwarning = _formatted
 
 def warn(message: str, category: type[GradbookWarning]) -> None:
     """Warns, and names the line of the user's own code that led to it."""
-    level, frame = 1, sys._getframe()
-    while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
-        level, frame = level + 1, frame.f_back
-    warnings.warn(printable(message), category, stacklevel=level)
+    frame = sys._getframe()
+    while frame.f_back is not None and _is_ours(frame):
+        frame = frame.f_back
+    warnings.warn_explicit(
+        printable(message),
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module_of(frame) or "<unknown>",  # Python is silent about code without a module
+        frame.f_globals.setdefault("__warningregistry__", {}),
+    )
 
 
-def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in ("gradbook", "torch", "contextlib")
+def _is_ours(frame: FrameType) -> bool:
+    return module_of(frame).partition(".")[0] in ("gradbook", "torch", "contextlib")
+
+
+def module_of(frame: FrameType) -> str:
+    """The name of the module whose code runs; "" for code that is in none.
+
+    A function that was sent to another process, as a trial of a search is, may have None for it.
+    """
+    return frame.f_globals.get("__name__") or ""
 
 
 def text_of(value: object, text: Callable[[object], str] = str) -> str:

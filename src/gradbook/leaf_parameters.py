@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gradbook import checks
-from gradbook.errors import ModelError
+from gradbook.errors import ModelError, module_of
 
 
 class LeafParameters(nn.Module):
@@ -149,7 +149,7 @@ def _check_not_lost(module: nn.Module, place: str, value: torch.Tensor) -> None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals is globals():
         frame = frame.f_back
-    if frame is not None and frame.f_globals.get("__name__", "").startswith("torch."):
+    if frame is not None and module_of(frame).startswith("torch."):
         return  # as of `weight_norm`, which computes the tensor anew at each call
     shape = ", ".join(map(str, value.shape))
     raise ModelError(

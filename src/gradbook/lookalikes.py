@@ -147,5 +147,5 @@ def drop_hooks(model: Any) -> None:
     """
     for hooks in (hooks for layer in layers_of(model) for hooks in hooks_of(layer)):
         for key, hook in list(hooks.items()):
-            if not getattr(hook, "__module__", "").startswith("torch."):
+            if not (getattr(hook, "__module__", None) or "").startswith("torch."):
                 del hooks[key]

@@ -1,10 +1,10 @@
 """What chapter 14 of the book uses of torchvision, for machines without torchvision.
 
-Images from files and from folders, and the transforms of PIL images, with torchvision's signatures
-and results; random ones draw the same numbers in the same order. `torchvision_standin` gives them
-out.
+Images from files and from folders, the transforms of PIL images, and RoI pooling, with
+torchvision's signatures and results; random transforms draw the same numbers in the same order.
+`torchvision_standin` gives them out.
 
-Book: 14.1 (sec_image_augmentation), 14.9, 14.13.
+Book: 14.1 (sec_image_augmentation), 14.8, 14.9, 14.13.
 """
 
 import enum
@@ -106,6 +106,57 @@ def crop(img: Any, top: int, left: int, height: int, width: int) -> Any:
     inside = img[..., max(top, 0) : top + height, max(left, 0) : left + width]
     beyond = (-left, left + width - columns, -top, top + height - rows)
     return torch.nn.functional.pad(inside, [max(pixels, 0) for pixels in beyond])
+
+
+def roi_pool(
+    input: torch.Tensor,
+    boxes: torch.Tensor | Sequence[torch.Tensor],
+    output_size: int | Sequence[int],
+    spatial_scale: float = 1.0,
+) -> torch.Tensor:
+    """The largest values in the parts of boxes, each box divided into equally many parts.
+
+    Args:
+        input: Feature maps (B, channels, H, W).
+        boxes: (num_boxes, 5): the number of the example, then left, top, right, bottom; or for
+            each example its boxes, (num_boxes, 4).
+        output_size: The number of parts, down and across, or one number for both.
+        spatial_scale: By how much the boxes are multiplied to be in the maps' pixels.
+
+    Returns:
+        (num_boxes, channels, parts down, parts across); 0 where a part holds no pixel.
+
+    Book: 14.8 (sec_rcnn).
+    """
+    if not isinstance(boxes, torch.Tensor):
+        numbered = [torch.nn.functional.pad(own, (1, 0), value=i) for i, own in enumerate(boxes)]
+        boxes = torch.cat(numbered)
+    if boxes.dim() != 2 or boxes.shape[1] != 5:
+        raise ConfigError(
+            f"boxes must be a tensor (num_boxes, 5) or a list of (num_boxes, 4), not of shape "
+            f"{tuple(boxes.shape)}."
+        )
+    size = _pair(output_size)
+    output = input.new_zeros(len(boxes), input.shape[1], *size)
+    for number, (example, *box) in enumerate(boxes.tolist()):
+        edges = torch.tensor(box, dtype=boxes.dtype) * spatial_scale
+        edges = (edges.abs() + 0.5).floor() * edges.sign()  # rounded, halves away from 0
+        left, top, right, bottom = map(int, edges.tolist())
+        rows = _part_ends(top, bottom, size[0], input.shape[2])
+        columns = _part_ends(left, right, size[1], input.shape[3])
+        for i, (first, last) in enumerate(rows):
+            for j, (start, end) in enumerate(columns):
+                if first < last and start < end:
+                    part = input[int(example), :, first:last, start:end]
+                    output[number, :, i, j] = part.amax(dim=(1, 2))
+    return output
+
+
+def _part_ends(low: int, high: int, num_parts: int, length: int) -> list[tuple[int, int]]:
+    """Where each part of the pixels from low to high begins and ends, within 0 to length."""
+    part = max(high - low + 1, 1) / num_parts
+    ends = [(low + math.floor(i * part), low + math.ceil((i + 1) * part)) for i in range(num_parts)]
+    return [(min(max(begin, 0), length), min(max(end, 0), length)) for begin, end in ends]
 
 
 def _height_and_width(img: Any) -> tuple[int, int]:

@@ -1,10 +1,10 @@
 """What the book uses of torchvision, but for its models, for machines without torchvision.
 
-`datasets.FashionMNIST` and `transforms.Compose`, `Resize` and `ToTensor`, with torchvision's
-signatures, results and layout of files; `torchvision_parts` has what chapter 14 adds.
-`gradbook_standin` says when they are given out.
+The data sets, and `transforms.Compose`, `Resize` and `ToTensor`, with torchvision's signatures and
+results; `torchvision_parts` has what chapter 14 adds. `gradbook_standin` says when they are given
+out.
 
-Book: 4.2.1 (sec_fashion_mnist), chapter 14.
+Book: 4.2.1 (sec_fashion_mnist), chapter 14, 22.9 (sec_naive_bayes).
 """
 
 import warnings
@@ -21,18 +21,53 @@ from torch.utils.data import Dataset
 import gradbook_standin
 from gradbook import torchvision_parts as parts
 from gradbook.datasets import FashionMNIST as Images
-from gradbook.datasets import text_labels
+from gradbook.datasets import labelled_images, text_labels
 from gradbook.errors import GradbookWarning
 
 _ADVICE = (
     "torchvision is not installed; this is gradbook's stand-in for it, which has only what "
-    "section 4.2 and chapter 14 of the book use: datasets.FashionMNIST and ImageFolder, "
-    "io.read_image, and the transforms of those sections, but no models. For the real one: "
+    "the book uses of it: the data sets FashionMNIST, MNIST, CIFAR10 and ImageFolder, "
+    "io.read_image, ops.roi_pool and the transforms, but no models. For the real one: "
     "pip install torchvision, from the same index as torch."
 )
 
 
-class FashionMNIST(Dataset[tuple[Any, Any]]):
+class _Images(Dataset[tuple[Any, Any]]):
+    """Images and classes in memory, as pairs of a PIL image and an int, each transformed."""
+
+    data: Any
+    targets: Any
+
+    def __init__(
+        self,
+        root: str = "../data",
+        train: bool = True,
+        transform: Callable[[Any], Any] | None = None,
+        target_transform: Callable[[Any], Any] | None = None,
+        download: bool = False,
+    ) -> None:
+        self.root, self.train = root, train
+        self.transform, self.target_transform = transform, target_transform
+        self.data, self.targets = self._found()
+
+    def _found(self) -> tuple[Any, Any]:
+        """What `data` and `targets` are."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        image: Any = Image.fromarray(np.asarray(self.data[index]))
+        target: Any = int(self.targets[index])
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            target = self.target_transform(target)
+        return image, target
+
+
+class FashionMNIST(_Images):
     """Fashion-MNIST as torchvision gives it: pairs of a grey PIL image, 28 x 28, and an int.
 
     Args:
@@ -50,31 +85,65 @@ class FashionMNIST(Dataset[tuple[Any, Any]]):
 
     classes = ("T-shirt/top", *(name.capitalize() for name in text_labels(range(1, 10))))
 
-    def __init__(
-        self,
-        root: str = "../data",
-        train: bool = True,
-        transform: Callable[[Any], Any] | None = None,
-        target_transform: Callable[[Any], Any] | None = None,
-        download: bool = False,
-    ) -> None:
-        self.root, self.train = root, train
-        self.transform, self.target_transform = transform, target_transform
-        images = Images(root=root)
-        source = images.train if train else images.val
-        self.data, self.targets = source.data, source.targets
+    def _found(self) -> tuple[Any, Any]:
+        images = Images(root=self.root)
+        source = images.train if self.train else images.val
+        return source.data, source.targets
 
-    def __len__(self) -> int:
-        return len(self.targets)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        image: Any = Image.fromarray(self.data[index].numpy())
-        target: Any = int(self.targets[index])
-        if self.transform is not None:
-            image = self.transform(image)
-        if self.target_transform is not None:
-            target = self.target_transform(target)
-        return image, target
+class MNIST(_Images):
+    """MNIST as torchvision gives it: pairs of a grey PIL image, 28 x 28, and an int.
+
+    Args:
+        root: The folder for data; see `gradbook.datasets.labelled_images.mnist`.
+        train: Whether to take the training images.
+        transform: Called with each image.
+        target_transform: Called with each label.
+        download: Kept for the signature: gradbook fetches the files whenever they are nowhere.
+
+    Attributes:
+        data: uint8 tensor (N, 28, 28).
+        targets: int64 tensor (N,).
+        classes: The names of the ten classes.
+
+    Book: 22.9.
+    """
+
+    classes = (
+        *("0 - zero", "1 - one", "2 - two", "3 - three", "4 - four"),
+        *("5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine"),
+    )
+
+    def _found(self) -> tuple[Any, Any]:
+        return labelled_images.mnist(self.root, self.train)
+
+
+class CIFAR10(_Images):
+    """CIFAR-10 as torchvision gives it: pairs of a coloured PIL image, 32 x 32, and an int.
+
+    Args:
+        root: The folder for data; see `gradbook.datasets.labelled_images.cifar10`.
+        train: Whether to take the training images.
+        transform: Called with each image.
+        target_transform: Called with each label.
+        download: Kept for the signature: gradbook fetches the files whenever they are nowhere.
+
+    Attributes:
+        data: uint8 array (N, 32, 32, 3).
+        targets: A list of N ints.
+        classes: The names of the ten classes.
+
+    Book: 14.1.
+    """
+
+    classes = (
+        *("airplane", "automobile", "bird", "cat", "deer"),
+        *("dog", "frog", "horse", "ship", "truck"),
+    )
+
+    def _found(self) -> tuple[Any, Any]:
+        images = labelled_images.cifar10(self.root, self.train)
+        return images.data.numpy(), images.targets.tolist()
 
 
 class Compose:
@@ -138,7 +207,8 @@ class StandIn(ModuleType):
     __standin__ = True
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"{self.__name__} has no {name!r} here: {_ADVICE}", name=name)
+        text = f"{self.__name__} has no {name!r} here: {_ADVICE}"
+        raise AttributeError(text, name=name, obj=self)
 
 
 class _Loader:
@@ -196,10 +266,16 @@ def _parts() -> Iterator[ModuleType]:
     image = _module("torchvision.io.image", _ADVICE, **reading)
     io = _module("torchvision.io", _ADVICE, image=image, **reading)
     datasets = _module(
-        "torchvision.datasets", _ADVICE, FashionMNIST=FashionMNIST, ImageFolder=parts.ImageFolder
+        "torchvision.datasets",
+        _ADVICE,
+        FashionMNIST=FashionMNIST,
+        MNIST=MNIST,
+        CIFAR10=CIFAR10,
+        ImageFolder=parts.ImageFolder,
     )
-    yield from (functional, transforms, image, io, datasets)
-    yield _module("torchvision", _ADVICE, datasets=datasets, transforms=transforms, io=io)
+    ops = _module("torchvision.ops", _ADVICE, roi_pool=parts.roi_pool)
+    yield from (functional, transforms, image, io, datasets, ops)
+    yield _module("torchvision", _ADVICE, datasets=datasets, transforms=transforms, io=io, ops=ops)
 
 
 _MODULES = {module.__name__: module for module in _parts()}

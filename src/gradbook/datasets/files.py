@@ -282,13 +282,24 @@ def _sha1_check(expected: Any) -> Verify:
         raise ConfigError(
             f"sha1_hash must be a SHA-1 checksum of 40 hexadecimal digits, not {expected!r}."
         )
+    return has_checksum("sha1", expected)
+
+
+def has_checksum(kind: str, expected: str) -> Verify:
+    """What `fetch` verifies a file with whose checksum is known.
+
+    Args:
+        kind: How it is computed, as `hashlib` names it: "sha1", "md5".
+        expected: The checksum in hexadecimal digits.
+    """
 
     def verify(path: Path) -> None:
         with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha1").hexdigest()
+            found = hashlib.file_digest(file, kind).hexdigest()
         if found != expected.lower():
+            name = {"sha1": "SHA-1", "md5": "MD5"}[kind]
             raise CorruptFileError(
-                f"the checksum of {path} does not match: expected SHA-1 {expected}, got {found}"
+                f"the checksum of {path} does not match: expected {name} {expected}, got {found}"
             )
 
     return verify

@@ -276,17 +276,32 @@ def _is_own_link(link: Path) -> bool:
 
 def tell(name: str, missing: Path, error: Exception) -> None:
     """Warns that a stand-in is used; once for each in a process."""
-    if name in _told:
-        return
-    _told.add(name)
     where = f"The true file was not found in {missing.parent}"
     if missing.is_file():
         where = f"{missing} is not the true file, for its checksum is another"
+    way = f"put {missing.name} in {missing.parent}"
+    tell_of(name, missing.name, STAND_INS[name].text, where, way, error)
+
+
+def tell_of(name: str, title: str, text: str, where: str, way: str, error: Exception) -> None:
+    """Warns that something stands in for data; once for each name in a process.
+
+    Args:
+        name: What it is known by here.
+        title: What it stands in for.
+        text: What it is, and how much of it there is.
+        where: Where the true data are not, a sentence without its full stop.
+        way: What gets them besides a network.
+        error: Why they could not be fetched.
+    """
+    if name in _told:
+        return
+    _told.add(name)
     warn(
-        f"A stand-in for {missing.name} is used: {STAND_INS[name].text}, so that results differ "
-        f"from those of the book. {where}:\n{error}\n"
+        f"A stand-in for {title} is used: {text}, so that results differ from those of the book. "
+        f"{where}:\n{error}\n"
         f"Each of these gets it:\n"
-        f"  put {missing.name} in {missing.parent}\n"
+        f"  {way}\n"
         f"  run again with a network{', without GRADBOOK_OFFLINE' if is_offline() else ''}",
         SampleDataWarning,
     )

@@ -336,7 +336,7 @@ class _Rows:
         inner = dict.fromkeys(self._within(layer)) if is_folded else ()
         within = [layer, *(each for each in inner if each not in self.layers)]
         self.layers |= dict.fromkeys(within, path)
-        is_layer = bool(path) or type(layer).__module__.startswith("torch.")
+        is_layer = bool(path) or (type(layer).__module__ or "").startswith("torch.")
         listed = {} if is_folded or (is_layer and not children) else own_parameters(layer)
         owners: list[Owner] = [
             (each, name)

@@ -144,7 +144,7 @@ def _made_from(value: Any, name: str | None) -> dict[str, Any]:
     """A class and its arguments; one of gradbook's is called as the command calls it."""
     Class = type(value)
     written = qualified_name(Class)
-    if not name and Class.__module__.startswith("gradbook."):
+    if not name and (Class.__module__ or "").startswith("gradbook."):
         name = known_name(written, MODELS | DATA) or kebab_case(Class.__name__)
         name = name.removesuffix("-data")
     settings = plain(getattr(value, "hparams", {}))

@@ -219,7 +219,7 @@ def _arguments_of(Class: type, group: str, run: StoredRun, trusted: Trusted) -> 
             f"and train again."
         )
     unkept = [name for name in constructor.parameters if name not in kept]
-    if unkept and not Class.__module__.startswith("gradbook."):
+    if unkept and not (Class.__module__ or "").startswith("gradbook."):
         warn(
             f"{file} does not keep {', '.join(unkept)} of {Class.__name__}: the default "
             f"is taken, whatever it was trained with. Call save_hyperparameters() in "

@@ -95,7 +95,7 @@ def _layer_of(frame: FrameType) -> str | None:
     layer = frame.f_locals.get("self")
     if frame.f_code.co_name != "forward" or not isinstance(layer, torch.nn.Module):
         return None
-    is_torchs = type(layer).__module__.startswith("torch.nn.modules.")
+    is_torchs = (type(layer).__module__ or "").startswith("torch.nn.modules.")
     is_container = isinstance(layer, torch.nn.Sequential)
     return f"nn.{type(layer).__name__}" if is_torchs and not is_container else None
 

@@ -130,7 +130,7 @@ def is_swept(value: Any) -> bool:
     """Whether an argument names several values. What can be iterated over may yet be one value."""
     if isinstance(value, str | bytes):
         return False
-    is_array = type(value).__module__.partition(".")[0] in ("numpy", "pandas") and bool(
+    is_array = (type(value).__module__ or "").partition(".")[0] in ("numpy", "pandas") and bool(
         getattr(value, "shape", ())
     )
     return is_array or isinstance(value, Range | Sequence | Set | MappingView | Iterator)

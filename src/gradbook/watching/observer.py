@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode, resolve_name
 
+from gradbook.errors import module_of
 from gradbook.untrained import place_of, tensors_in
 
 #: How the folders are called in which the kernels of notebooks say that their cells lie.
@@ -285,7 +286,7 @@ def _calling_line(outermost: CodeType, with_ours: bool) -> CodeLine | None:
     frame: FrameType | None = sys._getframe(1)
     ours: FrameType | None = None
     while frame is not None and frame.f_code is not outermost:
-        module = frame.f_globals.get("__name__", "")
+        module = module_of(frame)
         top = module.partition(".")[0]
         if module.startswith(("torch.optim.", "gradbook.optim")):
             return None

@@ -163,6 +163,16 @@ class SmallSSD(Module):
         return rows[:, 0, 2:]
 
 
+def test_things_in_memory_are_those_of_their_classes_and_always_the_same():
+    images, targets = drawn_images.things(0, 6)
+    again, same = drawn_images.things(0, 6)
+    assert (images.shape, images.dtype, targets.dtype) == ((6, 32, 32, 3), np.uint8, np.int64)
+    assert np.array_equal(images, again)
+    assert np.array_equal(targets, same)
+    assert not np.array_equal(images, drawn_images.things(1, 6)[0])
+    assert set(targets) <= set(range(10))
+
+
 @pytest.mark.slow
 def test_a_detector_finds_the_bananas():
     source, edge = random.Random(0), 32

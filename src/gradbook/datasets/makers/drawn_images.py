@@ -160,11 +160,15 @@ class Picture:
         self.paint(distance, color)
         return distance
 
+    def rounded(self) -> Array:
+        """The pixels as whole numbers, uint8 (height, width, 3)."""
+        return self.pixels.round().clip(0, 255).astype(np.uint8)
+
     def encoded(self, kind: str = "png") -> bytes:
         """The picture as a file's content, "png" or "jpeg"."""
         from PIL import Image
 
-        return encoded(Image.fromarray(self.pixels.round().clip(0, 255).astype(np.uint8)), kind)
+        return encoded(Image.fromarray(self.rounded()), kind)
 
 
 @functools.cache
@@ -356,7 +360,7 @@ def write_hotdog(path: Path) -> None:
     write_zip(path, members())
 
 
-#: The classes of CIFAR-10, each with its shape.
+#: The classes of CIFAR-10 in their order, each with its shape.
 _CIFAR10: dict[str, Shape] = {
     "airplane": plane,
     "automobile": functools.partial(box, height=0.5),
@@ -380,6 +384,22 @@ def thing(rng: Random, label: str) -> Picture:
     value = rng.uniform(0.6, 1.0)
     picture.add(_CIFAR10[label], x, y, size, _color(hue, rng.uniform(0.6, 1.0), value), angle)
     return picture
+
+
+def things(seed: int, num_images: int) -> tuple[Array, Array]:
+    """Pictures of things in random order, as images in memory.
+
+    Args:
+        seed: The same seed gives the same images.
+        num_images: How many.
+
+    Returns:
+        The images, uint8 (num_images, 32, 32, 3), and their classes, int64 (num_images,).
+    """
+    rng, labels = Random(f"things {seed}"), list(_CIFAR10)
+    targets = [rng.randrange(len(labels)) for _ in range(num_images)]
+    images = [thing(rng, labels[target]).rounded() for target in targets]
+    return np.stack(images), np.array(targets, dtype=np.int64)
 
 
 def write_cifar10_tiny(path: Path) -> None:

@@ -105,7 +105,7 @@ def check_engine(on: Any) -> None:
 def _parsed(on: Any) -> tuple[str, Any]:
     """The engine's name, and the address after it; None if there is none."""
     if not isinstance(on, str):
-        if type(on).__module__.partition(".")[0] == "distributed":
+        if (type(on).__module__ or "").partition(".")[0] == "distributed":
             return "dask", on
         raise ConfigError(
             f"on must be one of {', '.join(ENGINES)}, or a Client of Dask's, but it is {on!r}."
