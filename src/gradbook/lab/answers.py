@@ -51,6 +51,6 @@ def picture(folder: Path | str, name: str) -> Response:
         raise ConfigError(f"{name!r:.200} is no picture: its name ends in none of .svg and .png.")
     try:
         content = read_file(inside(folder, name), MAX_PICTURE_BYTES)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise ConfigError(f"There is no picture {name!r:.200} of this run.") from None
     return Response(content, media_type=kind, headers={"content-security-policy": _POLICY})
