@@ -254,10 +254,13 @@ class Catalogue:
         with self._knowing:
             tail = self._tails.pop(item_id, None) or Tail(folder)
             self._tails[item_id] = tail  # the last that was asked for stands last
-            free = [name for name in self._tails if not (self._is_open(name) or name == item_id)]
+            free = [
+                name
+                for name in self._tails
+                if name != item_id and name not in self._followed and not self._is_open(name)
+            ]
             for name in free[: max(len(self._tails) - _NUM_TAILS, 0)]:
-                if name not in self._followed:
-                    del self._tails[name]
+                del self._tails[name]
             return tail
 
     def _is_open(self, item_id: str) -> bool:
@@ -265,13 +268,14 @@ class Catalogue:
         return item is not None and item.is_open
 
     def _look(self, folder: str, sweep: str | None, found: dict[str, Item]) -> str | None:
-        """Puts what lies in a folder into `found`. Returns why that cannot be done."""
+        """Puts what lies in a folder into `found`. Returns what is wrong with it."""
         try:
             places = self._folders(folder, sweep)
         except FileNotFoundError:
             return None
         except OSError as error:
             return f"The folder {folder!r} cannot be read: {error.strerror or error}."
+        wrong = None
         for place in places:
             if len(found) >= MAX_ITEMS:
                 break
@@ -282,10 +286,10 @@ class Catalogue:
                 continue
             found[place.id] = item
             if item.kind == "sweep":
-                self._look(place.path, place.id, found)
+                wrong = self._look(place.path, place.id, found) or wrong
             if time.monotonic() > self._part_at:
                 self._tell_part(found)
-        return None
+        return wrong
 
     def _tell_part(self, found: dict[str, Item]) -> None:
         if self._part_told is not None and found.keys() - self.items.keys():
