@@ -117,15 +117,16 @@ def measure_list(root: Path, num: int, seconds: float) -> None:
     show(f"another look at {num} runs", f"{statistics.median(looks) * 1e3:.1f} ms of CPU")
     with lab(root) as (process, port, cookie):
         listen(port, cookie, "", has_listed(num))
-        times = []
-        for _ in range(9):
+        times, begin_cpu = [], cpu_seconds(process.pid)
+        for _ in range(15):
             begin = time.perf_counter()
             listen(port, cookie, "", has_listed(num))
             times.append(time.perf_counter() - begin)
+        took = (cpu_seconds(process.pid) - begin_cpu) / len(times)
         show(
             f"list of {num} runs, from the request to the last of them",
             f"{statistics.median(times) * 1e3:.0f} ms ({min(times) * 1e3:.0f} to "
-            f"{max(times) * 1e3:.0f}, median of 9)",
+            f"{max(times) * 1e3:.0f}, median of {len(times)}), {took * 1e3:.0f} ms of CPU",
         )
         with page(port, cookie, ""):
             share = busy(process.pid, seconds)
@@ -137,10 +138,14 @@ def measure_list(root: Path, num: int, seconds: float) -> None:
 
 def busy(pid: int, seconds: float) -> float:
     """Which part of a processor a process uses during the next seconds."""
-    process = psutil.Process(pid)
-    before = sum(process.cpu_times()[:2])
+    before = cpu_seconds(pid)
     time.sleep(seconds)
-    return (sum(process.cpu_times()[:2]) - before) / seconds
+    return (cpu_seconds(pid) - before) / seconds
+
+
+def cpu_seconds(pid: int) -> float:
+    """The processor time that a process has used."""
+    return sum(psutil.Process(pid).cpu_times()[:2])
 
 
 def measure_curve(folder: Path, num: int = 100_000) -> None:
@@ -151,16 +156,21 @@ def measure_curve(folder: Path, num: int = 100_000) -> None:
         log.append(Metric("train_loss", step / 100, 1 / (1 + step % 997)))
     log.close()
     tail = Tail(folder)
-    begin = time.perf_counter()
+    begin_cpu = time.process_time()
     while tail.read() or tail.is_behind:
         pass
-    show(f"{num:,} values read and verified, once", f"{(time.perf_counter() - begin) * 1e3:.0f} ms")
-    times = []
-    for _ in range(9):
+    took = time.process_time() - begin_cpu
+    show(f"{num:,} values read and verified, once", f"{took * 1e3:.0f} ms of CPU")
+    times, begin_cpu = [], time.process_time()
+    for _ in range(15):
         begin = time.perf_counter()
         text = written(curves_of(tail.since().values))
         times.append(time.perf_counter() - begin)
-    took = f"{statistics.median(times) * 1e3:.1f} ms, {len(text) / 1e3:.0f} kB"
+    took = (time.process_time() - begin_cpu) / len(times)
+    took = (
+        f"{statistics.median(times) * 1e3:.1f} ms, {took * 1e3:.1f} ms of CPU, "
+        f"{len(text) / 1e3:.0f} kB"
+    )
     show(f"a curve of {num:,} points, thinned and written", took)
 
 
@@ -177,14 +187,17 @@ def measure_training(root: Path, rounds: int, epochs: int) -> None:
         shutil.rmtree(next(root.iterdir()))
         return clock.end - clock.begin
 
-    ratios, alone = [], []
-    with lab(root) as (_, port, cookie):
+    ratios, alone, shares = [], [], []
+    with lab(root) as (process, port, cookie):
         for number in range(rounds + 1):
             seconds = {}
             for is_watched in (True, False) if number % 2 else (False, True):
                 if is_watched:
                     with page(port, cookie, "curves=softmax-regression-scratch-1"):
+                        begin, begin_cpu = time.perf_counter(), cpu_seconds(process.pid)
                         seconds[True] = train()
+                        used = cpu_seconds(process.pid) - begin_cpu
+                        shares.append(used / (time.perf_counter() - begin))
                 else:
                     time.sleep(1)  # nobody listens any more, and nothing is looked at
                     seconds[False] = train()
@@ -196,6 +209,7 @@ def measure_training(root: Path, rounds: int, epochs: int) -> None:
         f"{statistics.median(ratios):.3f} times ({min(ratios):.3f} to {max(ratios):.3f}, "
         f"{rounds} rounds of {statistics.median(alone):.2f} s)",
     )
+    show("the server meanwhile", f"{statistics.median(shares):.2%} of a processor")
 
 
 def show(what: str, figure: str) -> None:

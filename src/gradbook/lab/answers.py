@@ -13,6 +13,9 @@ from gradbook.untrusted import inside, read_file
 #: A picture that is larger is not shown, in bytes.
 MAX_PICTURE_BYTES = 1 << 24
 
+# Made once, because json.dumps() would make one for each value.
+_encoded = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
 _PICTURES = {".svg": "image/svg+xml", ".png": "image/png"}
 
 #: A picture that is opened by itself may do nothing. Matplotlib's have styles and images within.
@@ -25,9 +28,9 @@ def written(value: Any) -> str:
     NaN and infinities become null.
     """
     try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+        return _encoded(value)
     except ValueError:
-        return json.dumps(finite(value), separators=(",", ":"))
+        return _encoded(finite(value))
 
 
 def as_json(value: Any, code: int = 200) -> Response:
