@@ -287,10 +287,10 @@ def test_the_values_of_a_run_are_those_of_its_file(runs):
 def test_only_runs_that_are_followed_are_read_by_a_look(runs):
     make_run()
     runs.refresh()
-    assert runs.news("mlp-1", reads=False) is None
+    assert runs.news_found("mlp-1") is None
     runs.follow(["mlp-1", "mlp-2"])
     assert runs.refresh()
-    assert len(runs.news("mlp-1", reads=False)[0].values) == len(metrics_of())
+    assert len(runs.news_found("mlp-1")[0].values) == len(metrics_of())
     assert not runs.refresh()
     assert runs.is_live
     runs.forget(["mlp-1", "mlp-2"])
@@ -303,7 +303,7 @@ def test_two_pages_may_follow_the_same_run(runs):
     runs.follow(["mlp-1"])
     runs.forget(["mlp-1"])
     runs.refresh()
-    assert runs.news("mlp-1", reads=False) is not None
+    assert runs.news_found("mlp-1") is not None
 
 
 def test_a_finished_run_that_lacks_values_is_told(runs):

@@ -42,6 +42,13 @@ def no_thread_left():
     await_true(lambda: not [t for t in threading.enumerate() if t.name == "lab-looking"])
 
 
+def appear(name, *arguments, **changes):
+    """Makes a run that is there from one moment to the next, as one that holds its lock."""
+    Path("runs").mkdir(exist_ok=True)
+    make_run(f"../made/{name}", *arguments, **changes)
+    Path("made", name).rename(Path("runs", name))
+
+
 async def listen(feed, page, until, curves=()):
     """Has a page listen until a condition holds."""
     async with asyncio.timeout(LONGEST), aclosing(feed.events(list(curves), page.last)) as stream:
@@ -87,11 +94,11 @@ def test_a_page_that_comes_later_gets_a_list_that_is_new(feed, page):
 
 def test_what_appears_changes_and_vanishes_is_told(feed, page):
     async def check():
-        make_run("mlp-1")
+        appear("mlp-1")
         listening = asyncio.create_task(listen(feed, page, lambda: "end" in page.runs))
         while "mlp-1" not in page.runs:
             await asyncio.sleep(0.01)
-        make_run("mlp-2")
+        appear("mlp-2")
         while "mlp-2" not in page.runs:
             await asyncio.sleep(0.01)
         Path("runs/mlp-1/run.json").write_text("{")
@@ -100,11 +107,11 @@ def test_what_appears_changes_and_vanishes_is_told(feed, page):
         shutil.rmtree("runs/mlp-1")
         while "mlp-1" in page.runs:
             await asyncio.sleep(0.01)
-        make_run("mlp-1", seed=7)
+        appear("mlp-1", seed=7)
         while "mlp-1" not in page.runs:
             await asyncio.sleep(0.01)
         assert page.runs["mlp-1"]["hyperparameters"]["seed"] == 7
-        make_run("end")
+        appear("end")
         await listening
 
     asyncio.run(check())
@@ -190,7 +197,7 @@ def test_an_event_says_what_a_page_knows_by_then(feed, page):
 
 def test_a_run_that_is_replaced_has_only_the_new_ones_values(feed, page):
     async def check():
-        make_run("mlp-1")
+        appear("mlp-1")
         run = []
         listening = asyncio.create_task(
             listen(feed, page, lambda: page.curves.get("mlp-1") == run, ["mlp-1"])
@@ -200,7 +207,7 @@ def test_a_run_that_is_replaced_has_only_the_new_ones_values(feed, page):
         shutil.rmtree("runs/mlp-1")
         metrics = metrics_of(2, rate=0.7)
         run = curves_in(metrics)
-        make_run("mlp-1", metrics)
+        appear("mlp-1", metrics)
         await listening
         assert page.curves["mlp-1"] == curves_in(metrics)
 
@@ -276,7 +283,7 @@ def test_when_nothing_happens_a_line_tells_that_the_server_is_there(feed, monkey
 
 def test_two_pages_listen_at_once(feed):
     async def check():
-        make_run("mlp-1")
+        appear("mlp-1")
         pages = [Page(), Page()]
 
         tasks = [
@@ -289,7 +296,7 @@ def test_two_pages_listen_at_once(feed):
         ]
         while not all(page.curves for page in pages):
             await asyncio.sleep(0.01)
-        make_run("mlp-2")
+        appear("mlp-2")
         await asyncio.gather(*tasks)
         assert pages[0].runs == pages[1].runs
         assert pages[0].curves == pages[1].curves

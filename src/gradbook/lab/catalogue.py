@@ -146,16 +146,14 @@ class Catalogue:
             raise ConfigError(f"There is no {kind} {item_id!r:.200} in this folder any more.")
         return item
 
-    def news(
-        self, item_id: str, position: str = "", reads: bool = True
-    ) -> tuple[News, str | None] | None:
+    def news(self, item_id: str, position: str = "") -> tuple[News, str | None]:
         """What a run has recorded after a position, and what is wrong with its file, if anything.
+
+        Its file is read now.
 
         Args:
             item_id: The run.
             position: Where the last news ended; empty for all.
-            reads: Whether its file is looked at now. Otherwise the news are what the last look has
-                found, and None for a run that is not followed, or not yet.
 
         Raises:
             ConfigError: If there is no such run.
@@ -163,14 +161,22 @@ class Catalogue:
         item = self._item_of(item_id)
         with self._knowing:
             tail = self._tails.get(item_id)
-        if reads:
-            tail = tail or self._tail(item_id, Path(item.folder))
+        tail = tail or self._tail(item_id, item.folder)
+        tail.read()
+        while tail.is_behind:
             tail.read()
-            while tail.is_behind:
-                tail.read()
-        if tail is None:
-            return None
         return tail.since(position), tail.fault(item.closed)
+
+    def news_found(self, item_id: str, position: str = "") -> tuple[News, str | None] | None:
+        """The same as the last look has found it; None of a run that is not followed, or not yet.
+
+        Raises:
+            ConfigError: If there is no such run.
+        """
+        item = self._item_of(item_id)
+        with self._knowing:
+            tail = self._tails.get(item_id)
+        return None if tail is None else (tail.since(position), tail.fault(item.closed))
 
     def follow(self, item_ids: Iterable[str]) -> None:
         """Has looks read the values of runs, until `forget` as often. A run may not exist yet."""

@@ -123,7 +123,7 @@ class Feed:
         for run in known.curves:
             position = known.positions.get(run, "")
             try:
-                found = self.catalogue.news(run, position, reads=False)
+                found = self.catalogue.news_found(run, position)
             except ConfigError:  # it is gone, which the list says
                 known.positions.pop(run, None)
                 continue
