@@ -17,7 +17,7 @@ from gradbook.wrapping import page
 #: What gradbook or the book's cells use. torchvision is listed because learners ask for it.
 NEEDED: tuple[str, ...] = (
     *("torch", "numpy", "matplotlib", "rich", "platformdirs", "filelock", "fastjsonschema"),
-    *("joblib", "networkx", "pandas"),
+    *("joblib", "networkx", "pandas", "starlette", "uvicorn", "jinja2"),
 )
 PACKAGES = (
     *(*NEEDED, "ipython", "ipykernel", "safetensors", "onnx", "tensorboard", "wandb"),
