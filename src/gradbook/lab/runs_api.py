@@ -40,8 +40,11 @@ def routes(lab: Lab) -> list[Route]:
         num_points = int(_number(request, "points") or 2000)
         if not 1 <= num_points <= MAX_POINTS:
             raise ConfigError(f"points must be from 1 to {MAX_POINTS:,}, but it is {num_points:,}.")
+        weight = _number(request, "smooth") or 0
+        if not 0 <= weight < 1:
+            raise ConfigError(f"smooth must be at least 0 and below 1, but it is {weight:g}.")
         run, kind, label = (_asked(request, name) for name in ("run", "kind", "label"))
-        return _json(curve_view(lab.catalogue, run, kind, label, limits, num_points))
+        return _json(curve_view(lab.catalogue, run, kind, label, limits, num_points, weight))
 
     def compare(request: Request) -> Response:
         ids = list(filter(None, _asked(request, "runs").split(",")))
