@@ -14,8 +14,9 @@ const VIEWS = {
   look: () => import("./look.js"),
 };
 
-// The views that the header leads to.
+// The views that the header leads to, and under which of them the others stand.
 const IN_HEADER = ["runs", "playground"];
+const UNDER = { run: "runs", compare: "runs", sweep: "runs", look: "runs" };
 
 let endView = null;
 let numShown = 0;
@@ -35,8 +36,8 @@ async function showView() {
   endView = null;
   clear(container);
   for (const link of document.querySelectorAll("#nav a")) {
-    const isCurrent = link.dataset.view === view;
-    if (isCurrent) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    else if (link.dataset.view === UNDER[view]) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
   const load = Object.hasOwn(VIEWS, view) ? VIEWS[view] : null;
@@ -93,7 +94,12 @@ async function begin() {
   select.addEventListener("change", () => setLanguage(select.value));
   document.getElementById("theme").addEventListener("click", () =>
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-  window.addEventListener("hashchange", showView);
+  window.addEventListener("hashchange", async () => {
+    await showView();
+    // As a browser does with a new page: read from its top.
+    window.scrollTo(0, 0);
+    document.getElementById("view").focus({ preventScroll: true });
+  });
   feed.onConnection((isConnected) => {
     const text = isConnected ? "" : t("disconnected");
     document.getElementById("connection").textContent = text;

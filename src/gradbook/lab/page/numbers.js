@@ -13,7 +13,10 @@ export function short(value) {
 
 /** A number with as few digits as tell it from others: 0.1, 300, 1e+6. */
 export function plain(value) {
-  return typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
+  if (typeof value !== "number") return String(value);
+  const size = Math.abs(value);
+  const rounded = Number(value.toPrecision(6));
+  return size >= 1e6 || (size > 0 && size < 1e-4) ? rounded.toExponential().replace("e+", "e") : String(rounded);
 }
 
 /** A number exactly, as it was recorded. */

@@ -10,9 +10,9 @@ import { t } from "./words.js";
 
 const CHUNK = 100; // rows that are made at a time
 const MOST_SETTINGS = 6; // columns for settings that differ
-const OTHERS = 940; // how wide the other columns are together, in pixels
-const COLUMN = 105; // how wide a column for a setting is
-const PROMINENT = ["lr", "num_hiddens", "batch_size", "seed"];
+const OTHERS = 1000; // how wide the other columns are together, in pixels
+const COLUMN = 115; // how wide a column for a setting is
+const PROMINENT = ["lr", "num_hiddens", "batch_size"];
 const MOST_COMPARED = 64;
 
 export function show(container, { query }) {
@@ -169,9 +169,11 @@ class List {
         }
       }
     }
-    const rank = (name) => (PROMINENT.indexOf(name) + PROMINENT.length + 1) % (PROMINENT.length + 1);
+    // A seed that was drawn always differs, and says least.
+    const order = [...PROMINENT, "", "seed"];
+    const rank = (name) => (order.includes(name) ? order.indexOf(name) : PROMINENT.length);
     return [...seen].filter(([name, { values, num }]) => name !== "max_epochs" && (values.size > 1 || num < numRuns))
-      .sort(([a, one], [b, other]) => (PROMINENT.includes(b) - PROMINENT.includes(a)) || other.num - one.num || rank(a) - rank(b))
+      .sort(([a, one], [b, other]) => rank(a) - rank(b) || other.num - one.num)
       .slice(0, this.numSettings()).map(([name]) => name);
   }
 

@@ -26,7 +26,7 @@ export function show(container, { id, query }) {
   };
   const draw = {
     head: whenChanged(places.head, showHead),
-    figure: whenChanged(places.figure, ({ sweep, label }) => showFigures(sweep, label, choose)),
+    figure: whenChanged(places.figure, ({ sweep, label, width }) => showFigures(sweep, label, width, choose)),
     words: whenChanged(places.words, (findings) => (findings.length
       ? section(t("sweep.findings"), ...findings.map((text) => element("p", {}, text))) : [])),
     table: whenChanged(places.table, showTable),
@@ -36,7 +36,8 @@ export function show(container, { id, query }) {
     title.textContent = sweep.name;
     document.title = `${sweep.name} – gradbook lab`;
     draw.head({ settings: sweep.settings });
-    draw.figure({ sweep, label: sweep.labels.includes(asked) ? asked : sweep.loss_label ?? sweep.label });
+    const width = Math.min(Math.max(container.clientWidth - 32, 280), WIDEST);
+    draw.figure({ width, theme: document.documentElement.dataset.theme, sweep, label: sweep.labels.includes(asked) ? asked : sweep.loss_label ?? sweep.label });
     draw.words(sweep.findings);
     draw.table({ table: sweep.table, settings: sweep.settings });
   }
@@ -58,8 +59,14 @@ export function show(container, { id, query }) {
     summaries = now;
   });
   refresh();
+  const redraw = paced(() => latest && drawAll(), 100);
+  window.addEventListener("resize", redraw);
+  window.addEventListener("themechange", redraw);
   return () => {
     isEnded = true;
+    redraw.end();
+    window.removeEventListener("resize", redraw);
+    window.removeEventListener("themechange", redraw);
     refresh.end();
     endRuns();
     document.title = "gradbook lab";
@@ -79,13 +86,13 @@ function showHead({ settings }) {
       ? element("a", { class: "button", href: `#/compare?${new URLSearchParams({ runs: ids.join(",") })}` }, t("sweep.compare")) : null);
 }
 
-function showFigures(sweep, label, choose) {
+function showFigures(sweep, label, width, choose) {
   if (!label) return element("p", { class: "muted" }, t("sweep.nothing"));
   const choice = sweep.labels.length > 1 ? element("label", { class: "row" }, t("sweep.value"), element("select", {
     onchange: (event) => choose(event.target.value),
   }, ...sweep.labels.map((name) => element("option", { value: name, selected: name === label }, name)))) : null;
   const axis = sweep.axis ?? sweep.swept[0];
-  const parts = [section(t("sweep.figure", { label }), choice, axis ? finals(sweep, label, axis) : null)];
+  const parts = [section(t("sweep.figure", { label }), choice, axis ? finals(sweep, label, axis, width) : null)];
   if (sweep.swept.length === 2) parts.push(heat(sweep, label));
   return parts;
 }
@@ -118,7 +125,8 @@ function heat(sweep, label) {
 
 // The figure
 
-const SIZE = { width: 720, height: 360, left: 64, right: 16, top: 26, bottom: 44 };
+const SIZE = { height: 360, left: 64, right: 16, top: 26, bottom: 44 };
+const WIDEST = 900;
 
 function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
@@ -128,7 +136,7 @@ function svg(tag, attributes = {}, ...children) {
 }
 
 /** The final value of each training against a swept setting: seeds as points, their means as a line. */
-function finals(sweep, label, axis) {
+function finals(sweep, label, axis, width) {
   const isNumber = sweep.settings.every((setting) => typeof setting.values[axis] === "number");
   const kinds = new Map();
   for (const setting of sweep.settings) {
@@ -147,7 +155,7 @@ function finals(sweep, label, axis) {
   const isXLog = isNumber && places[0] > 0 && places[places.length - 1] >= MANY_TIMES * places[0];
   const position = (value) => (!isNumber ? places.indexOf(value) : isXLog ? Math.log(value) : value);
   const [first, last] = [position(places[0]), position(places[places.length - 1])];
-  const inner = { width: SIZE.width - SIZE.left - SIZE.right, height: SIZE.height - SIZE.top - SIZE.bottom };
+  const inner = { width: width - SIZE.left - SIZE.right, height: SIZE.height - SIZE.top - SIZE.bottom };
   const inset = 18;
   const x = (value) => SIZE.left + inset + (last > first ? (position(value) - first) / (last - first) : 0.5) * (inner.width - 2 * inset);
 
@@ -161,27 +169,27 @@ function finals(sweep, label, axis) {
   const y = (value) => SIZE.top + (1 - (scale(value) - low) / (high - low)) * inner.height;
 
   const bottom = SIZE.height - SIZE.bottom;
-  const image = svg("svg", { viewBox: `0 0 ${SIZE.width} ${SIZE.height}`, class: "finals", role: "group", "aria-label": t("sweep.figure", { label }) });
+  const image = svg("svg", { width, height: SIZE.height, viewBox: `0 0 ${width} ${SIZE.height}`, class: "finals", role: "group", "aria-label": t("sweep.figure", { label }) });
   const usable = sweep.usable_range;
   if (usable && axis === sweep.axis && label === sweep.loss_label && usable[0] < usable[1]) {
     image.append(svg("rect", { x: x(usable[0]), y: SIZE.top, width: x(usable[1]) - x(usable[0]), height: inner.height, class: "usable" }));
   }
   for (const tick of ticksOf(low, high, isYLog)) {
-    image.append(svg("line", { x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(tick), y2: y(tick), class: "grid" }),
+    image.append(svg("line", { x1: SIZE.left, x2: width - SIZE.right, y1: y(tick), y2: y(tick), class: "grid" }),
       svg("text", { x: SIZE.left - 8, y: y(tick) + 4, "text-anchor": "end" }, plain(tick)));
   }
   let lastAt = -Infinity;
   for (const value of places) {
-    if (x(value) - lastAt < (isNumber ? 44 : 80)) continue;
+    if (x(value) - lastAt < (isNumber ? 52 : 80)) continue;
     lastAt = x(value);
     image.append(svg("line", { x1: lastAt, x2: lastAt, y1: bottom, y2: bottom + 5, class: "grid" }),
       svg("text", { x: lastAt, y: bottom + 18, "text-anchor": "middle" }, plain(value)));
   }
-  image.append(svg("line", { x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: bottom, y2: bottom, class: "axis" }),
+  image.append(svg("line", { x1: SIZE.left, x2: width - SIZE.right, y1: bottom, y2: bottom, class: "axis" }),
     svg("text", { x: SIZE.left + inner.width / 2, y: SIZE.height - 6, "text-anchor": "middle", class: "label" }, axis),
     svg("text", { x: 14, y: SIZE.top + inner.height / 2, "text-anchor": "middle", class: "label", transform: `rotate(-90 14 ${SIZE.top + inner.height / 2})` }, label));
   if (label === sweep.loss_label && isShown(sweep.usable_loss) && scale(sweep.usable_loss) > low && scale(sweep.usable_loss) < high) {
-    image.append(svg("line", { x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(sweep.usable_loss), y2: y(sweep.usable_loss), class: "limit" }));
+    image.append(svg("line", { x1: SIZE.left, x2: width - SIZE.right, y1: y(sweep.usable_loss), y2: y(sweep.usable_loss), class: "limit" }));
   }
   const listed = [];
   groups.forEach((group, number) => {
