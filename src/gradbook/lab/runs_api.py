@@ -15,6 +15,9 @@ from gradbook.lab.run_view import picture, run_view
 from gradbook.lab.state import Lab
 from gradbook.lab.sweep_view import sweep_view
 
+#: To so many points a curve is thinned if the page does not say to how many.
+_NUM_POINTS = 2000
+
 #: A picture may do nothing: an SVG file is a document, and comes from a stranger's folder.
 _PICTURE_HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
@@ -37,7 +40,8 @@ def routes(lab: Lab) -> list[Route]:
 
     def curve(request: Request) -> Response:
         limits = _number(request, "from"), _number(request, "to")
-        num_points = int(_number(request, "points") or 2000)
+        asked = _number(request, "points")
+        num_points = _NUM_POINTS if asked is None else int(asked)
         if not 1 <= num_points <= MAX_POINTS:
             raise ConfigError(f"points must be from 1 to {MAX_POINTS:,}, but it is {num_points:,}.")
         weight = _number(request, "smooth") or 0

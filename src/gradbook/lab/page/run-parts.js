@@ -76,7 +76,7 @@ export function heatTable({ caption, corner, columns, rows, values, isLog, cell,
 /** The files of a run with their sizes. */
 export function fileList(files, numFiles) {
   const more = numFiles - files.length;
-  return element("ul", { class: "files" }, ...files.map(({ name, bytes: size }) =>
+  return element("ul", { class: "file-list" }, ...files.map(({ name, bytes: size }) =>
     element("li", {}, element("span", {}, name), " ", element("span", { class: "muted" }, bytes(size)))),
   more > 0 ? element("li", { class: "muted" }, t("run.more_files", { count: more })) : null);
 }
