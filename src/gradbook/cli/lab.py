@@ -2,10 +2,12 @@
 
 import os
 import sys
+import threading
 import webbrowser
 
 from gradbook.cli.options import Parser, add_runs_option, unexpected
 from gradbook.cli.outcome import Outcome
+from gradbook.interrupts import Terminated
 from gradbook.upward import above
 
 
@@ -33,10 +35,13 @@ def run(arguments: list[str]) -> Outcome:
         print(f"The lab shows the runs in {asked.runs!r}. Open\n\n  {address}\n", flush=True)
         print("Ctrl-C stops it.", flush=True)
         if not asked.no_browser and _has_window():
-            webbrowser.open(address)
+            # Some browsers are waited for, and the server has yet to begin.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     try:
         above("lab.server").serve(asked.runs, asked.classes, asked.port, told)
+    except Terminated:
+        raise
     except KeyboardInterrupt:  # which is how it is meant to end
         return Outcome(text="Stopped.")
     return Outcome()

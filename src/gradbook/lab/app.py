@@ -1,19 +1,23 @@
 """The application: which address has what, and how errors are answered."""
 
+import sys
+import traceback
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from gradbook.errors import ConfigError, GradbookError, text_of
+from gradbook.errors import ConfigError, GradbookError, text_of, told
 from gradbook.lab import look, playground, runs_api
+from gradbook.lab.answers import as_json
 from gradbook.lab.feed import MAX_CURVES
-from gradbook.lab.guard import App, Guard, TooLarge
+from gradbook.lab.guard import App, Guard, Send, TooLarge, TooSlow
 from gradbook.lab.state import Lab
 
 #: The files of the page, and how a browser is to take each.
@@ -30,9 +34,9 @@ _TYPES = {
 def application(lab: Lab, secret: str) -> App:
     """The application for a server, behind its guard."""
     routes: list[BaseRoute] = [
-        Route("/", _page),
-        Route("/page/{name:path}", _page),
-        Route("/api/events", _events),
+        Route("/", _page, methods=["GET"]),
+        Route("/page/{name:path}", _page, methods=["GET"]),
+        Route("/api/events", _events, methods=["GET"]),
         *runs_api.routes(lab),
         *playground.routes(lab),
         *look.routes(lab),
@@ -40,16 +44,21 @@ def application(lab: Lab, secret: str) -> App:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        yield
-        for end in lab.at_end:
-            await end()
+        try:
+            yield
+        finally:
+            for end in lab.at_end:
+                await end()
 
     handlers: Any = {
         GradbookError: _tell_error,
         TooLarge: _tell_too_large,
-        ClientDisconnect: _tell_error,
+        TooSlow: _tell_too_slow,
+        ClientDisconnect: _tell_too_slow,
+        Exception: _tell_fault,
     }
     app = Starlette(routes=routes, exception_handlers=handlers, lifespan=lifespan)
+    app.router.redirect_slashes = False
     app.state.lab = lab
     return Guard(app, secret)
 
@@ -58,10 +67,11 @@ async def _page(request: Request) -> Response:
     name = request.path_params.get("name", "index.html")
     path = _files().get(name)
     if path is None:
-        return JSONResponse({"error": "There is no such page."}, 404)
+        return as_json({"error": "There is no such page."}, 404)
     return FileResponse(path, media_type=_TYPES[path.suffix], headers={"cache-control": "no-cache"})
 
 
+@cache
 def _files() -> dict[str, Path]:
     """The page's files by the names that addresses have for them: nothing else can be asked for."""
     return {
@@ -71,20 +81,38 @@ def _files() -> dict[str, Path]:
     }
 
 
+class _Stream(StreamingResponse):
+    """A stream that is closed at once when nobody listens any more."""
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends what there is until there is no more."""
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().stream_response(send)
+
+
 async def _events(request: Request) -> Response:
-    curves = [run for run in request.query_params.get("curves", "").split(",") if run]
+    curves = dict.fromkeys(run for run in request.query_params.get("curves", "").split(",") if run)
     if len(curves) > MAX_CURVES:
         raise ConfigError(f"A page can follow {MAX_CURVES} runs at a time, not {len(curves)}.")
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
     lab: Lab = request.app.state.lab
-    stream = lab.feed.events(curves, after)
-    return StreamingResponse(stream, media_type="text/event-stream")
+    return _Stream(lab.feed.events(list(curves), after), media_type="text/event-stream")
 
 
 async def _tell_error(request: Request, error: Exception) -> Response:
-    code = 400 if isinstance(error, ConfigError) else 422
-    return JSONResponse({"error": text_of(error)}, code)
+    return as_json({"error": text_of(error)}, 400 if isinstance(error, ConfigError) else 422)
 
 
 async def _tell_too_large(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "The request is too large."}, 413)
+    return as_json({"error": "The request is too large."}, 413)
+
+
+async def _tell_too_slow(request: Request, error: Exception) -> Response:
+    return as_json({"error": "The request did not come to its end."}, 408)
+
+
+async def _tell_fault(request: Request, error: Exception) -> Response:
+    """Answers a fault of the server's own, and has the terminal show where it is."""
+    print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    what = f"The lab has failed at this: {told(error)}. The terminal shows where."
+    return as_json({"error": what}, 500)

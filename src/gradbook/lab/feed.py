@@ -8,26 +8,33 @@ anew, because ids speak of the files' contents.
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from gradbook.errors import ConfigError
+from gradbook.lab.answers import written
 from gradbook.lab.catalogue import Catalogue
+from gradbook.lab.looking import Looking
 from gradbook.lab.thinning import thinned
 from gradbook.runs.format import json_number
 from gradbook.runs.lines import Values
-
-#: The seconds between two looks at the folder while a page listens.
-_INTERVAL_SECONDS = 0.25
 
 #: After so many seconds without news a line is sent, which tells that the server is there.
 _SILENCE_SECONDS = 10.0
 
 #: The most curves that one page may follow.
 MAX_CURVES = 64
+
+#: A list of runs is sent in parts of about so many bytes.
+_PART_BYTES = 1 << 18
+
+#: Of a run that has recorded more labels, or longer ones, only these are sent.
+MAX_LABELS, _MAX_LABEL = 100, 200
+
+#: The most points that one event has, of all curves together, and of one of few curves.
+_MAX_POINTS, _CURVE_POINTS = 100_000, 2000
 
 
 class Feed:
@@ -41,8 +48,9 @@ class Feed:
         self.catalogue = catalogue
         self._server = secrets.token_hex(4)
         self._num_listeners = 0
-        self._looking: asyncio.Task[None] | None = None
-        self._looked = asyncio.Condition()
+        self._looking: Looking | None = None
+        self._looked = asyncio.Event()
+        self._num_looks = self._num_changes = 0
 
     async def events(self, curves: Sequence[str], after: str) -> AsyncIterator[bytes]:
         """The events for a page, as the bytes of a stream of server-sent events.
@@ -51,119 +59,156 @@ class Feed:
             curves: The ids of the runs whose values it wants, at most `MAX_CURVES`.
             after: The id of the last event that it has; empty for none.
         """
-        known = _Known.read(after, self._server)
-        silent = 0.0
-        self._begin()
+        known = _Known.read(after, self._server, curves)
+        looking = self._begin(curves)
         try:
             yield b"retry: 1000\n\n"
+            # What was known before may be old, unless this look takes long.
+            number, changes = looking.ask(), self._num_changes
+            while not await self._wait_for(number, changes):
+                yield b": still here\n\n"
             while True:
-                is_silent = True
-                for name, data in await asyncio.to_thread(self._news, known, curves):
-                    is_silent = False
-                    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-                    yield f"id: {known.written()}\nevent: {name}\ndata: {text}\n\n".encode()
-                silent = silent + _INTERVAL_SECONDS if is_silent else 0.0
-                if silent >= _SILENCE_SECONDS:
-                    silent = 0.0
+                changes = self._num_changes
+                for make in (self._list_events, self._curve_events):
+                    events = make(known)
+                    while (event := await asyncio.to_thread(next, events, None)) is not None:
+                        yield event
+                while not await self._wait_for(None, changes):
                     yield b": still here\n\n"
-                async with self._looked:
-                    await self._looked.wait()
         finally:
-            self._end()
+            self._end(curves)
 
-    def _news(self, known: "_Known", curves: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-        """What a page lacks, which it is taken to know from now on."""
-        found: list[tuple[str, dict[str, Any]]] = []
+    async def _wait_for(self, number: int | None, changes: int) -> bool:
+        """Waits until a look has ended, or has changed something. Returns whether it has."""
+
+        def is_there() -> bool:
+            is_over = number is not None and self._num_looks >= number
+            return is_over or self._num_changes != changes
+
+        try:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                while not is_there():
+                    await self._looked.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _list_events(self, known: "_Known") -> Iterator[bytes]:
+        """The list of the runs, as far as it is news, in parts.
+
+        A page that has not got all of them has got none: it is sent them again.
+        """
         catalogue = self.catalogue
         version = catalogue.version
-        if known.version != version:
-            changed, gone = catalogue.changed_since(known.version)
-            starts_anew = known.version < 0
-            told = {"starts_anew": starts_anew, "runs": changed, "gone": gone}
-            found.append(("runs", {**told, "error": catalogue.error}))
-            known.version = version
-        for run in curves:
+        if known.version == version:
+            return
+        starts_anew = known.version < catalogue.oldest
+        changed, gone = catalogue.changed_since(-1 if starts_anew else known.version)
+        runs = [written(summary) for summary in changed]
+        while True:
+            size, num = 0, 0
+            while num < len(runs) and size < _PART_BYTES:
+                size, num = size + len(runs[num]), num + 1
+            part, runs = runs[:num], runs[num:]
+            if not runs:
+                known.version = version
+            told = written({"starts_anew": starts_anew, "gone": gone, "error": catalogue.error})
+            yield known.event("runs", f'{told[:-1]},"runs":[{",".join(part)}]}}')
+            if not runs:
+                return
+            starts_anew, gone = False, []
+
+    def _curve_events(self, known: "_Known") -> Iterator[bytes]:
+        """The values of each run that the page follows, as far as they are news."""
+        for run in known.curves:
             position = known.positions.get(run, "")
             try:
-                news, damage = catalogue.news(run, position)
+                found = self.catalogue.news(run, position, reads=False)
             except ConfigError:  # it is gone, which the list says
                 known.positions.pop(run, None)
                 continue
-            if news.position == position and (damage is None or run in known.damaged):
+            if found is None:
                 continue
-            known.positions[run] = news.position
-            if damage is not None:
-                known.damaged.add(run)
+            news, damage = found
+            if news.position == position and damage == known.damages.get(run):
+                continue
+            known.positions[run], known.damages[run] = news.position, damage
             curve = {"run": run, "starts_anew": news.starts_anew, "damage": damage}
-            found.append(("curve", {**curve, **curves_of(news.values)}))
-        return found
+            yield known.event("curve", written({**curve, **curves_of(news.values)}))
 
-    def _begin(self) -> None:
+    def _begin(self, curves: Sequence[str]) -> Looking:
+        self.catalogue.follow(curves)
         self._num_listeners += 1
         if self._looking is None:
-            self._looking = asyncio.create_task(self._look())
+            self._looking = Looking(self.catalogue, self._tell)
+        return self._looking
 
-    def _end(self) -> None:
+    def _end(self, curves: Sequence[str]) -> None:
+        self.catalogue.forget(curves)
         self._num_listeners -= 1
         if self._num_listeners == 0 and self._looking is not None:
-            self._looking.cancel()
+            self._looking.end()
             self._looking = None
 
-    async def _look(self) -> None:
-        while True:
-            await asyncio.to_thread(self.catalogue.refresh)
-            async with self._looked:
-                self._looked.notify_all()
-            await asyncio.sleep(_INTERVAL_SECONDS)
+    def _tell(self, number: int, has_changed: bool) -> None:
+        self._num_looks = max(self._num_looks, number)
+        self._num_changes += has_changed
+        self._looked.set()
+        self._looked = asyncio.Event()
 
 
 class _Known:
     """What a page knows: the list's version, and where it stands in each run's values."""
 
-    def __init__(self, server: str) -> None:
-        self.server = server
+    def __init__(self, server: str, curves: Sequence[str]) -> None:
+        self.server, self.curves = server, curves
         self.version = -1
         self.positions: dict[str, str] = {}
-        self.damaged: set[str] = set()
+        self.damages: dict[str, str | None] = {}
 
     @classmethod
-    def read(cls, after: str, server: str) -> "_Known":
+    def read(cls, after: str, server: str, curves: Sequence[str]) -> "_Known":
         """From the id of an event; of one that cannot be read, nothing is known."""
-        known = cls(server)
-        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        known = cls(server, curves)
+        try:
             told = json.loads(after)
-            known.positions = {
-                str(run): position
-                for run, position in told["curves"].items()
-                if isinstance(position, str)
-            }
-            if told["server"] == server:
-                known.version = int(told["version"])
+        except (ValueError, RecursionError):
+            return known
+        told = told if isinstance(told, dict) else {}
+        positions, version = told.get("curves"), told.get("version")
+        if isinstance(positions, dict):
+            pairs = ((run, positions.get(run)) for run in curves)
+            known.positions = {run: at for run, at in pairs if isinstance(at, str)}
+        if told.get("server") == server and isinstance(version, int):
+            known.version = version
         return known
 
-    def written(self) -> str:
+    def event(self, name: str, data: str) -> bytes:
+        """An event after which the page knows what this says now."""
         told = {"server": self.server, "version": self.version, "curves": self.positions}
-        return json.dumps(told, separators=(",", ":"))
+        return f"id: {written(told)}\nevent: {name}\ndata: {data}\n\n".encode()
 
 
-def curves_of(values: Values, num_points: int = 2000) -> dict[str, Any]:
+def curves_of(values: Values) -> dict[str, Any]:
     """Recorded values as JSON: under "point" and "epoch" for each label its x and its y.
 
-    Args:
-        values: The values.
-        num_points: A curve of more points is thinned to about so many; its "num" tells how many
-            there are.
+    A curve of very many points is thinned; its "num" tells how many there are. "omitted" is the
+    number of labels that are left out because there are too many, or because they are too long.
     """
-    told: dict[str, Any] = {"point": {}, "epoch": {}}
+    told: dict[str, Any] = {"point": {}, "epoch": {}, "omitted": 0}
     name, x, y = (np.asarray(part) for part in (values.name, values.x, values.y))
-    for number, (kind, label) in enumerate(values.names):
-        chosen = name == number
-        if not chosen.any():
+    present = np.unique(name).tolist()
+    num_points = min(_CURVE_POINTS, _MAX_POINTS // max(min(len(present), MAX_LABELS), 1))
+    for number in present:
+        kind, label = values.names[number]
+        if number >= MAX_LABELS or len(label) > _MAX_LABEL:
+            told["omitted"] += 1
             continue
+        chosen = name == number
         xs, ys = x[chosen], y[chosen]
         kept = thinned(xs, ys, num_points)
         told[kind][label] = {
-            "x": xs[kept].tolist(),
+            "x": [json_number(value) for value in xs[kept].tolist()],
             "y": [json_number(value) for value in ys[kept].tolist()],
             "num": len(ys),
         }

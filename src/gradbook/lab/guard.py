@@ -6,17 +6,14 @@ its host (against names that are made to lead here), come from the page itself w
 something (against other sites' pages), and carry the secret (against everybody else).
 """
 
+import asyncio
 import hashlib
 import hmac
-import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
-from http.cookies import CookieError, SimpleCookie
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from gradbook.storage import write_atomically
-from gradbook.untrusted import read_file
+from gradbook.lab.peers import is_of_another_user
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,10 +22,15 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: The names of this machine, from itself.
-_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+_HOSTS = {"127.0.0.1", "localhost"}
 
-#: The longest body of a request, in bytes.
+#: What a request has once or not at all, as two could be read in two ways.
+_ONCE = {"host", "origin", "cookie", "content-length", "transfer-encoding"}
+_ONCE |= {"sec-fetch-site", "sec-fetch-mode"}
+
+#: The longest body of a request, in bytes, and the seconds that any part of it may take to come.
 MAX_BODY_BYTES = 1 << 16
+BODY_SECONDS = 10.0
 
 #: The most requests that are answered at a time, streams included.
 MAX_REQUESTS = 64
@@ -43,35 +45,26 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
 }
 
 _REFUSED = {
     400: "This request cannot be read.",
     401: "Open the address that `gradbook lab` has printed in the terminal: it has the token.",
     403: "This request does not come from the lab's own page.",
+    405: "The lab is asked by GET and POST only.",
     413: f"A request may have at most {MAX_BODY_BYTES:,} bytes.",
     421: "The lab answers under the names localhost and 127.0.0.1 only.",
     503: "Too many requests at a time. Close some of the lab's pages.",
 }
 
 
-def secret_of(path: Path) -> str:
-    """The secret in a file that only its owner can read; made there if there is none.
+class TooLarge(Exception):  # noqa: N818 - no error of ours: it ends one request
+    """A body goes on beyond what is taken."""
 
-    It stays the same from one start of the server to the next, so that a page finds the server
-    again when this was started anew.
-    """
-    try:
-        secret = read_file(path, 1 << 10).decode("ascii").strip()
-        if len(secret) >= 32 and path.stat().st_mode & 0o077 == 0:
-            return secret
-    except (FileNotFoundError, UnicodeDecodeError):
-        pass
-    secret = secrets.token_urlsafe(32)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomically(path, secret.encode())
-    path.chmod(0o600)
-    return secret
+
+class TooSlow(Exception):  # noqa: N818 - the same
+    """A body does not come."""
 
 
 class Guard:
@@ -84,7 +77,7 @@ class Guard:
 
     def __init__(self, app: App, secret: str) -> None:
         self._app, self._secret = app, secret
-        # Cookies are shared by all servers of this machine: each lab has a name of its own.
+        # Cookies are shared by all servers of this machine: each user's lab has a name of its own.
         self.cookie = f"gradbook-lab-{_digest(secret)[:12]}"
         self._value = _digest("cookie" + secret)
         self._num_requests = 0
@@ -95,20 +88,21 @@ class Guard:
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":  # a web socket, which the lab has not
+            await send({"type": "websocket.close", "code": 1008})
             return
-        headers: dict[str, str] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
-        code = self._refusal(scope, headers)
-        if code == 401 and scope["method"] == "GET" and scope["path"] == "/":
-            query = parse_qs(scope["query_string"].decode("latin-1"))
-            if _same(query.get("token", [""])[0], self._secret):
+        headers = _headers(scope)
+        code = 400 if headers is None else _refusal(scope, headers)
+        if headers is not None and code is None:
+            if self._has_token(scope):
                 await self._admit(send)
                 return
-        if code is None and self._num_requests >= MAX_REQUESTS:
-            code = 503
+            if not self._has_cookie(headers):
+                code = 401
+            elif self._num_requests >= MAX_REQUESTS:
+                code = 503
         if code is not None:
-            await _answer(send, code, _REFUSED[code].encode(), {})
+            # A stranger gets one answer for each connection, and keeps none open.
+            await _answer(send, code, _REFUSED[code].encode(), {"connection": "close"})
             return
         self._num_requests += 1
         try:
@@ -116,59 +110,92 @@ class Guard:
         finally:
             self._num_requests -= 1
 
-    def _refusal(self, scope: Scope, headers: dict[str, str]) -> int | None:
-        """The status of a request that is refused; None if it is not."""
-        names = [name.lower() for name, _ in scope["headers"]]
-        if names.count(b"host") != 1 or names.count(b"origin") > 1:
-            return 400
-        host = headers["host"].lower()
-        name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
-        if (name if colon else host) not in _HOSTS or (colon and not port.isdecimal()):
-            return 421
-        origin = headers.get("origin")
-        changes = scope["method"] not in ("GET", "HEAD")
-        if origin is not None and origin.lower() != f"http://{host}":
-            return 403
-        site = headers.get("sec-fetch-site", "same-origin" if origin else "none")
-        if changes and (origin is None or site != "same-origin"):
-            return 403
-        is_navigation = headers.get("sec-fetch-mode") == "navigate"
-        if site not in ("same-origin", "none") and not (is_navigation and scope["path"] == "/"):
-            return 403
-        length = headers.get("content-length", "0")
-        if not length.isdecimal():
-            return 400
-        if len(length) > 9 or int(length) > MAX_BODY_BYTES:
-            return 413
-        return None if _same(self._given(headers), self._value) else 401
-
-    def _given(self, headers: dict[str, str]) -> str:
+    def _has_token(self, scope: Scope) -> bool:
+        """Whether this is the first visit, by the address that the terminal shows."""
+        if scope["method"] != "GET" or scope["path"] != "/":
+            return False
         try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return ""
-        return cookies[self.cookie].value if self.cookie in cookies else ""
+            query = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=9)
+        except ValueError:
+            return False
+        return _same(query.get("token", [""])[0], self._secret)
+
+    def _has_cookie(self, headers: dict[str, str]) -> bool:
+        """Whether one of the cookies is ours. Others, of any form, are of other servers here."""
+        pairs = (pair.strip().partition("=") for pair in headers.get("cookie", "").split(";"))
+        return any(name == self.cookie and _same(value, self._value) for name, _, value in pairs)
 
     async def _admit(self, send: Send) -> None:
-        """Exchanges the token in the address for a cookie, and takes it out of the address."""
+        """Exchanges the token in the address for a cookie, and takes it out of the address.
+
+        A cookie that is `Strict` would not be sent on the way back when the address was followed
+        from another page, as a terminal in a browser is one.
+        """
         cookie = f"{self.cookie}={self._value}; HttpOnly; SameSite=Lax; Path=/"
         await _answer(send, 303, b"", {"location": "/", "set-cookie": cookie})
 
 
-class TooLarge(Exception):  # noqa: N818 - no error of ours: it ends one request
-    """A body goes on beyond what is taken."""
+def _headers(scope: Scope) -> dict[str, str] | None:
+    """The headers by name; None if one is there twice that must not be."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        text = name.decode("latin-1").lower()
+        if text in found and text in _ONCE:
+            return None
+        found.setdefault(text, value.decode("latin-1"))
+    return found
+
+
+def _refusal(scope: Scope, headers: dict[str, str]) -> int | None:
+    """The status of a request that is refused whoever has sent it; None if it is not."""
+    if "host" not in headers:
+        return 400
+    host = headers["host"].lower()
+    name, colon, port = host.partition(":")
+    if name not in _HOSTS or (colon and not port.isdecimal()):
+        return 421
+    if is_of_another_user(scope.get("client"), scope.get("server")):
+        return 403
+    if scope["method"] not in ("GET", "POST"):
+        return 405
+    changes = scope["method"] == "POST"
+    origin = headers.get("origin")
+    if origin is not None and origin.lower() != f"http://{host}":
+        return 403
+    # Old browsers do not tell the site. Then the origin decides, which each sends with a POST.
+    site = headers.get("sec-fetch-site", "none" if origin is None else "same-origin")
+    if changes and (origin is None or site != "same-origin"):
+        return 403
+    # A link on another page may lead to the front door, and no further.
+    is_link = headers.get("sec-fetch-mode") == "navigate" and scope["path"] == "/"
+    if site not in ("same-origin", "none") and not is_link:
+        return 403
+    length = headers.get("content-length", "0")
+    if not length.isdecimal() or not (changes or _has_no_body(headers)):
+        return 400
+    return 413 if len(length) > 9 or int(length) > MAX_BODY_BYTES else None
+
+
+def _has_no_body(headers: dict[str, str]) -> bool:
+    return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
 
 def _bounded(receive: Receive) -> Receive:
-    """The same, but a body of any length that was not announced ends in an error."""
-    left = MAX_BODY_BYTES
+    """The same, but a body that is too long, or does not come, ends in an error."""
+    left, is_whole = MAX_BODY_BYTES, False
 
     async def received() -> Message:
-        nonlocal left
-        message = await receive()
+        nonlocal left, is_whole
+        if is_whole:  # what is waited for now is that the client goes
+            return await receive()
+        try:
+            message = await asyncio.wait_for(receive(), BODY_SECONDS)
+        except TimeoutError:
+            raise TooSlow from None
         left -= len(message.get("body", b""))
         if left < 0:
             raise TooLarge
+        is_whole = not message.get("more_body", False)
         return message
 
     return received
@@ -179,21 +206,20 @@ def _with_headers(send: Send) -> Send:
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = _completed(message.get("headers", []))
+            headers = _completed(message.get("headers", []))
+            if message["status"] in (408, 413):  # what still comes of the body is not waited for
+                headers.append((b"connection", b"close"))
+            message = {**message, "headers": headers}
         await send(message)
 
     return sent
 
 
 def _completed(headers: Any) -> list[tuple[bytes, bytes]]:
-    given = [(name.lower(), value) for name, value in headers]
+    given = [(bytes(name).lower(), bytes(value)) for name, value in headers]
     names = {name for name, _ in given}
-    usual = {**HEADERS, "cache-control": "no-store"}
-    return given + [
-        (name.encode(), value.encode())
-        for name, value in usual.items()
-        if name.encode() not in names
-    ]
+    usual = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+    return given + [(name, value) for name, value in usual if name not in names]
 
 
 async def _answer(send: Send, code: int, body: bytes, headers: dict[str, str]) -> None:

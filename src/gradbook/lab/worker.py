@@ -8,6 +8,8 @@ learner's code prints goes to the server's standard error.
 import asyncio
 import json
 import os
+import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -29,9 +31,18 @@ run(sys.argv[1])
 #: A worker that is told to end, and does not within so many seconds, is killed.
 _GRACE_SECONDS = 3.0
 
+#: So many messages may wait for a worker. One that takes none for so long is stuck, and killed.
+_MAX_WAITING = 1000
+
+#: The longest message of a worker, in bytes.
+_MAX_LINE_BYTES = 1 << 26
+
 
 class Worker:
     """A process that runs `main(channel)` of a module.
+
+    A worker that sends faster than the server takes has to wait, and the server never waits for a
+    worker.
 
     Args:
         module: The module, such as "gradbook.lab.playground.training".
@@ -56,14 +67,17 @@ class Worker:
             env={**os.environ, **limit},
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._waiting: queue.Queue[bytes | None] = queue.Queue(_MAX_WAITING)
+        for work in (self._write, self._listen):
+            threading.Thread(target=work, name="lab-worker", daemon=True).start()
 
     def send(self, message: dict[str, Any]) -> None:
         """Sends a message. A process that has ended does not get it."""
-        assert self._process.stdin is not None
-        with suppress(OSError, ValueError):
-            self._process.stdin.write(_line(message))
-            self._process.stdin.flush()
+        line = _line(message)
+        try:
+            self._waiting.put_nowait(line)
+        except queue.Full:
+            self._kill()
 
     @property
     def is_alive(self) -> bool:
@@ -72,23 +86,58 @@ class Worker:
 
     async def end(self) -> None:
         """Ends the process: asks it first, and kills it when it does not come to its end."""
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
         try:
+            self._waiting.put_nowait(None)
             await asyncio.to_thread(self._process.wait, _GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+        except (queue.Full, subprocess.TimeoutExpired):
+            self._kill()
             await asyncio.to_thread(self._process.wait)
+
+    def _kill(self) -> None:
+        """Kills the process, and what it has started, as the workers of a loader."""
+        if not self.is_alive:
+            return
+        with suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+
+    def _write(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError), self._process.stdin as sink:
+            while (line := self._waiting.get()) is not None:
+                sink.write(line)
+                sink.flush()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        with suppress(RuntimeError):  # the loop is closed: the server ends
-            for line in self._process.stdout:
-                with suppress(ValueError):
-                    self._loop.call_soon_threadsafe(self._told, json.loads(line))
+        with suppress(RuntimeError), self._process.stdout as source:  # if the loop is closed
+            while line := source.readline(_MAX_LINE_BYTES):
+                try:
+                    message = json.loads(line)
+                except (ValueError, RecursionError):  # a line that is cut off, or not a worker's
+                    continue
+                if isinstance(message, dict):
+                    self._tell(message)
             self._process.wait()
-            self._loop.call_soon_threadsafe(self._told, None)
+            with suppress(queue.Full):  # of which the first is in vain, and the last
+                self._waiting.put_nowait(None)
+            self._tell(None)
+
+    def _tell(self, message: dict[str, Any] | None) -> None:
+        """Has a message taken by the event loop, and waits for that."""
+        is_taken = threading.Event()
+
+        def take() -> None:
+            try:
+                self._told(message)
+            finally:
+                is_taken.set()
+
+        self._loop.call_soon_threadsafe(take)
+        while not (is_taken.wait(1) or self._loop.is_closed()):
+            pass
 
 
 class Channel:

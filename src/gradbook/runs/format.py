@@ -10,6 +10,7 @@ import math
 import os
 import re
 import shlex
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -322,13 +323,24 @@ def read_metrics(folder: Path | str, facts: dict[str, Any]) -> Values:
     if torn and status not in _CUT_SHORT:
         report_line(path, num_lines + 1, "the line has no end")
     if closed is not None:
-        if num_lines < closed["lines"]:
-            _report_lost(path, num_lines, closed["lines"])
-        if closed["lines"] and lines.crc(closed["lines"]) != closed["crc"]:
-            report_line(path, closed["lines"], f"{RUN_FILE} was written for another line")
+        check_closed(path, lines, closed)
         if status != "running":
             num_lines = closed["lines"]
     return lines.values(num_lines)
+
+
+def check_closed(path: Path, lines: Lines, closed: Mapping[str, Any]) -> None:
+    """Raises CorruptFileError unless lines are those of which run.json says when they ended.
+
+    Args:
+        path: The file, for messages.
+        lines: All that it has.
+        closed: The number of "lines", and the "crc" of the last.
+    """
+    if len(lines) < closed["lines"]:
+        _report_lost(path, len(lines), closed["lines"])
+    if closed["lines"] and lines.crc(closed["lines"]) != closed["crc"]:
+        report_line(path, closed["lines"], f"{RUN_FILE} was written for another line")
 
 
 def _split(content: bytes) -> tuple[bytes, bytes]:

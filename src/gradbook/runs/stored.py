@@ -3,7 +3,7 @@
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +39,7 @@ class StoredRun:
 
     Args:
         folder: The run's folder.
-        values: What metrics.jsonl holds, where it was read already.
+        values: Gives what metrics.jsonl holds, where somebody has read it already.
 
     Attributes:
         folder: The same.
@@ -52,11 +52,10 @@ class StoredRun:
         CorruptFileError: If run.json is damaged.
     """
 
-    def __init__(self, folder: Path | str, values: Values | None = None) -> None:
+    def __init__(self, folder: Path | str, values: Callable[[], Values] | None = None) -> None:
         self.folder = Path(folder)
         self.facts = read_run(folder)
-        if values is not None:
-            self._metrics = values
+        self._values = values
         self.status: str = self.facts["status"]
         if self.status == "running" and not is_being_trained(folder):
             # Read again: it may have ended properly between the two looks.
@@ -193,7 +192,7 @@ class StoredRun:
 
     @cached_property
     def _metrics(self) -> Values:
-        return read_metrics(self.folder, self.facts)
+        return read_metrics(self.folder, self.facts) if self._values is None else self._values()
 
     @property
     def _is_open(self) -> bool:
