@@ -41,8 +41,9 @@ def curve_view(
     Raises:
         ConfigError: If there is no such run or curve.
     """
-    news, damage = catalogue.news(run)
-    values = news.values
+    found = catalogue.news(run)
+    assert found is not None  # as it is read now
+    (_, _, values), damage = found
     numbers = {(str(kind), label): number for number, (kind, label) in enumerate(values.names)}
     number = numbers.get((kind, label))
     if number is None:

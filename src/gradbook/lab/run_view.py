@@ -9,20 +9,19 @@ from typing import Any
 from gradbook.cli.options import show
 from gradbook.cli.restored import run_command
 from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.lab.answers import MAX_PICTURE_BYTES
 from gradbook.lab.catalogue import Catalogue
 from gradbook.runs.format import CHECKPOINT_FILES, FILES, json_number
 from gradbook.runs.overview import overview
 from gradbook.runs.stored import StoredRun
 from gradbook.storage import finite
 from gradbook.sweeps.format import PICTURE_FILES
-from gradbook.untrusted import inside, read_file
 from gradbook.watching.gradient_report import GradientReport
 
-#: What a picture is to a browser, by its name's end.
-_KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
+#: How the names of pictures end.
+_KINDS = (".svg", ".png")
 
-#: The largest picture that is shown, in bytes; a PNG file is shown if the SVG file is larger.
-_MAX_PICTURE_BYTES = 1 << 25
+#: Of an SVG file that is larger, in bytes, the PNG file is shown.
 _MAX_SVG_BYTES = 1 << 22
 
 #: So much of a stranger's folder is told: files, settings of one kind, characters of a value, and
@@ -89,24 +88,18 @@ def run_view(catalogue: Catalogue, run: str) -> dict[str, Any]:
     return told
 
 
-def picture(catalogue: Catalogue, item: str, name: str) -> tuple[str, bytes]:
-    """What kind of picture a run or a sweep has under a name, and its content.
+def folder_of_picture(catalogue: Catalogue, item: str, name: str) -> Path:
+    """The folder of a run or a sweep that may have a picture of this name.
 
     Raises:
-        ConfigError: If there is no such run, or it has no such picture.
-        CorruptFileError: If it is no file, or too large, or leads out of the folder.
+        ConfigError: If there is no such run, or it can have no such picture.
     """
-    kind = _KINDS.get(os.path.splitext(name)[1])
-    if kind is not None and name in PICTURE_FILES:
-        folder = catalogue.folder(item, "sweep")
-    elif kind is not None and name in FILES:
-        folder = catalogue.folder(item)
-    else:
-        raise ConfigError(f"A run has no picture {name!r:.60}.")
-    try:
-        return kind, read_file(inside(folder, name), _MAX_PICTURE_BYTES)
-    except FileNotFoundError:
-        raise ConfigError(f"{folder.name} has no {name} any more.") from None
+    is_picture = os.path.splitext(name)[1] in _KINDS
+    if is_picture and name in PICTURE_FILES:
+        return catalogue.folder(item, "sweep")
+    if is_picture and name in FILES:
+        return catalogue.folder(item)
+    raise ConfigError(f"A run has no picture {name!r:.60}.")
 
 
 def _settings(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -193,7 +186,7 @@ def _pictures(sizes: Mapping[str, int]) -> list[str]:
     found: dict[str, str] = {}
     for name in FILES:
         base, kind = os.path.splitext(name)
-        is_shown = kind in _KINDS and 0 < sizes.get(name, 0) <= _MAX_PICTURE_BYTES
+        is_shown = kind in _KINDS and 0 < sizes.get(name, 0) <= MAX_PICTURE_BYTES
         if is_shown and (base not in found or sizes[found[base]] > _MAX_SVG_BYTES):
             found[base] = name
     return list(found.values())
