@@ -93,18 +93,40 @@ export function whenChanged(place, render) {
   };
 }
 
-/** Calls a function soon, and not more often than every so many milliseconds. */
+/**
+ * Calls a function soon, not more often than every so many milliseconds, and never while an earlier call
+ * still waits for its answer.
+ */
 export function paced(call, milliseconds) {
   let timer = null;
+  let isBusy = false;
+  let isWanted = false;
+  let isOver = false;
   let last = -Infinity;
-  const paced = () => {
-    if (timer !== null) return;
-    timer = setTimeout(() => {
+  const ask = () => {
+    if (isOver) return;
+    if (timer !== null || isBusy) {
+      isWanted = isBusy;
+      return;
+    }
+    timer = setTimeout(async () => {
       timer = null;
+      isBusy = true;
       last = performance.now();
-      call();
+      try {
+        await call();
+      } finally {
+        isBusy = false;
+      }
+      if (isWanted) {
+        isWanted = false;
+        ask();
+      }
     }, Math.max(0, last + milliseconds - performance.now()));
   };
-  paced.end = () => clearTimeout(timer);
-  return paced;
+  ask.end = () => {
+    isOver = true;
+    clearTimeout(timer);
+  };
+  return ask;
 }
