@@ -1,5 +1,6 @@
 """What a report says of several runs together: what differs, what each reached, what that shows."""
 
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -203,7 +204,7 @@ def _of_groups(groups: Sequence[_Group], label: str) -> list[Block]:
             best, group, label, paired=_paired(best, group), names=(best_name, name)
         )
         reason = found.reason
-        blocks.append(Text(f"{reason[:1].upper()}{reason[1:]}"))
+        blocks.append(Text(re.sub("^cannot", "Cannot", reason)))
     return blocks
 
 
