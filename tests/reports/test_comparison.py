@@ -69,21 +69,13 @@ def test_one_seed_of_each_setting_proves_nothing():
 
 
 def test_several_seeds_are_compared_as_pairs():
-    for number, (lr, seed, acc) in enumerate(
-        [
-            (0.1, 1, 0.8),
-            (0.1, 2, 0.81),
-            (0.1, 3, 0.79),
-            (0.3, 1, 0.9),
-            (0.3, 2, 0.92),
-            (0.3, 3, 0.89),
-        ],
-        start=1,
-    ):
-        make(f"mlp-{number}", lr, seed, acc)
+    reached = {0.1: [0.8, 0.81, 0.79], 0.3: [0.9, 0.92, 0.89]}
+    for place, (lr, accuracies) in enumerate(reached.items()):
+        for seed, acc in enumerate(accuracies, start=1):
+            make(f"mlp-{3 * place + seed}", lr, seed, acc)
     told = conclusion(written(*(f"mlp-{n}" for n in range(1, 7))))
     expected = gradbook.compare_settings(
-        [0.9, 0.92, 0.89], [0.8, 0.81, 0.79], "val_acc", paired=True, names=("lr 0.3", "lr 0.1")
+        reached[0.3], reached[0.1], "val_acc", paired=True, names=("lr 0.3", "lr 0.1")
     )
     assert expected.better == "a"
     assert expected.reason in told

@@ -11,7 +11,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import BaseRoute, Route
 
 from gradbook.errors import ConfigError, GradbookError, text_of
-from gradbook.lab import look, playground, runs_api
+from gradbook.lab import look, playground, report_api, runs_api
 from gradbook.lab.feed import MAX_CURVES
 from gradbook.lab.guard import App, Guard, TooLarge
 from gradbook.lab.state import Lab
@@ -36,6 +36,7 @@ def application(lab: Lab, secret: str) -> App:
         *runs_api.routes(lab),
         *playground.routes(lab),
         *look.routes(lab),
+        *report_api.routes(lab),
     ]
 
     @asynccontextmanager
