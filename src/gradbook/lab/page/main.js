@@ -19,6 +19,7 @@ const IN_HEADER = ["runs", "playground"];
 
 let endView = null;
 let numShown = 0;
+let isFocusDue = false; // whether the heading of the view that is coming is to have the focus
 
 /** The view and what it is of: "#/run/mlp-1?tab=x" gives {view, id, query}. */
 export function parseAddress(hash) {
@@ -41,7 +42,7 @@ async function showView() {
   }
   const load = Object.hasOwn(VIEWS, view) ? VIEWS[view] : null;
   if (!load) {
-    container.append(element("p", {}, t("no_view")));
+    container.append(element("h1", {}, t("no_view")));
     return;
   }
   try {
@@ -53,6 +54,16 @@ async function showView() {
   } catch (error) {
     container.append(element("p", { class: "problem", role: "alert" }, String(error.message || error)));
   }
+}
+
+/** Names the page as its view is headed; whoever has followed a link is led there. */
+function nameView() {
+  const heading = document.querySelector("#view h1");
+  document.title = [heading?.textContent, "gradbook lab"].filter(Boolean).join(" - ");
+  if (!heading || !isFocusDue) return;
+  isFocusDue = false;
+  heading.tabIndex = -1;
+  heading.focus();
 }
 
 function setTheme(theme) {
@@ -69,6 +80,9 @@ function setUpHeader() {
   nav.append(...IN_HEADER.map((view) =>
     element("a", { href: `#/${view}`, "data-view": view }, t(`nav.${view}`))));
   for (const node of document.querySelectorAll("[data-words]")) node.textContent = t(node.dataset.words);
+  for (const node of document.querySelectorAll("[data-words-label]")) {
+    node.setAttribute("aria-label", t(node.dataset.wordsLabel));
+  }
 }
 
 async function setLanguage(language) {
@@ -93,7 +107,18 @@ async function begin() {
   select.addEventListener("change", () => setLanguage(select.value));
   document.getElementById("theme").addEventListener("click", () =>
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-  window.addEventListener("hashchange", showView);
+  window.addEventListener("hashchange", () => {
+    isFocusDue = true;
+    showView();
+  });
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address is that of the view
+    document.getElementById("view").focus();
+  });
+  // A view may learn later what it is headed.
+  new MutationObserver(nameView).observe(document.getElementById("view"), {
+    childList: true, subtree: true, characterData: true,
+  });
   feed.onConnection((isConnected) => {
     const text = isConnected ? "" : t("disconnected");
     document.getElementById("connection").textContent = text;
