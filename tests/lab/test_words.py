@@ -20,7 +20,7 @@ DYNAMIC = ("nav.",)
 
 #: What looks like a text for a reader, and is none: keys of the keyboard, and the like.
 NO_TEXTS = {"Enter", "Escape", "Home", "End", "PageUp", "PageDown", "Tab", "Space", "Backspace"}
-NO_TEXTS |= {"Delete", "Shift", "POST", "GET", "gradbook lab"}
+NO_TEXTS |= {"Delete", "Shift", "POST", "GET"}
 
 
 def words(language, part):
@@ -107,9 +107,12 @@ def test_the_page_knows_its_languages_and_parts():
 
 def is_a_text(literal):
     """Whether a text in the code is one for a reader, as far as its look tells."""
-    text, before = literal.text.replace("${}", " "), literal.before
-    if text.strip() in NO_TEXTS or text.strip().startswith(("#", "/", ".", "--", "&", "?")):
-        return False
+    text, before = literal.text.replace("${}", " ").strip(), literal.before
+    if text in NO_TEXTS or text.startswith(("#", "/", ".", "--", "&", "?", "gradbook ")):
+        return False  # addresses, and commands, which are the same in each language
+    if re.search(r"\d+px |[\w\]]:\w|^[a-z]+(, [a-z]+)+$", text):
+        return False  # fonts and selectors
+    text = text.replace("gradbook lab", "")
     if re.search(r"(class: |className = |import |from |Error\(|[Tt]ype: |font = )[^,]*$", before):
         return False  # names of classes, of files, what a developer is told, a font
     if re.search(r"(querySelector(All)?|matchMedia|matches|closest|observe)\($", before):

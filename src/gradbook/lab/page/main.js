@@ -62,8 +62,9 @@ function nameView() {
   document.title = [heading?.textContent, "gradbook lab"].filter(Boolean).join(" - ");
   if (!heading || !isFocusDue) return;
   isFocusDue = false;
+  window.scrollTo(0, 0);
   heading.tabIndex = -1;
-  heading.focus();
+  heading.focus({ preventScroll: true });
 }
 
 function setTheme(theme) {
