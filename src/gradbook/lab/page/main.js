@@ -59,7 +59,7 @@ async function showView() {
 /** Names the page as its view is headed; whoever has followed a link is led there. */
 function nameView() {
   const heading = document.querySelector("#view h1");
-  document.title = [heading?.textContent, "gradbook lab"].filter(Boolean).join(" - ");
+  document.title = [heading?.textContent, "gradbook lab"].filter(Boolean).join(" – ");
   if (!heading || !isFocusDue) return;
   isFocusDue = false;
   window.scrollTo(0, 0);
