@@ -75,10 +75,26 @@ FOCUSED = """() => {
   const node = document.activeElement;
   if (!node || node === document.body || node.dataset.walked) return null;
   node.dataset.walked = "yes";
-  const {outlineStyle, outlineWidth, boxShadow} = getComputedStyle(node);
-  const isSeen = (outlineStyle !== "none" && parseFloat(outlineWidth) > 0) || boxShadow !== "none";
+  const look = () => [node, ...node.children].map((each) => {
+    const {outlineStyle, outlineWidth, boxShadow, stroke, strokeWidth} = getComputedStyle(each);
+    return [outlineStyle, outlineWidth, boxShadow, stroke, strokeWidth].join();
+  }).join();
+  const focused = look();
+  node.blur();
+  const isSeen = look() !== focused;
+  node.focus({preventScroll: true});
   return {isSeen, html: node.outerHTML.slice(0, 200)};
 }"""
+
+
+def is_there(name):
+    """Whether a view has been written: another branch may lack it."""
+    module = VIEWS[name].removeprefix("#/").partition("/")[0].partition("?")[0]
+    path = PAGE / f"{module}.js"
+    return not path.exists() or "// To be written." not in path.read_text(encoding="utf-8")
+
+
+WRITTEN = [name for name in VIEWS if is_there(name)]
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +122,8 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def view(lab, browser):
-    """Opens a view, and waits until it stands; an error on the page fails the test."""
+def opened(lab, browser):
+    """Opens a view anew, as one does from a link that somebody has sent."""
     problems, contexts = [], []
 
     def open_view(name, viewport=(1280, 800), **options):
@@ -115,9 +131,9 @@ def view(lab, browser):
         options = {"locale": "en-US", "viewport": {"width": width, "height": height}, **options}
         context = browser.new_context(**options)
         contexts.append(context)
+        context.new_page().goto(lab.opening)  # which gives it the cookie
         page = context.new_page()
         page.on("pageerror", lambda error: problems.append(str(error)))
-        page.goto(lab.opening)
         page.goto(f"{lab.address}/{VIEWS[name]}")
         page.locator("#view h1").first.wait_for()
         page.evaluate(SETTLED)
@@ -129,32 +145,68 @@ def view(lab, browser):
     assert problems == []
 
 
+@pytest.fixture(scope="module")
+def pages_by_look():
+    """The pages that are open, by how they are looked at: opening one takes a while."""
+    pages = {}
+    yield pages
+    for page in pages.values():
+        page.context.close()
+
+
+@pytest.fixture
+def led(lab, browser, pages_by_look):
+    """Follows a link to a view, on a page that shows another one."""
+
+    def lead(name, look="light"):
+        page = pages_by_look.get(look)
+        if page is None:
+            options = {"locale": "en-US", "viewport": (1280, 800), **LOOKS[look]}
+            width, height = options.pop("viewport")
+            viewport = {"width": width, "height": height}
+            context = browser.new_context(viewport=viewport, **options)
+            page = pages_by_look[look] = context.new_page()
+            page.problems = []
+            page.on("pageerror", lambda error: page.problems.append(str(error)))
+            page.goto(lab.opening)
+        page.evaluate("() => (location.hash = '#/nowhere')")
+        page.evaluate(SETTLED)
+        page.evaluate("(hash) => (location.hash = hash)", VIEWS[name])
+        page.wait_for_function("document.activeElement?.matches('#view h1')")
+        page.evaluate(SETTLED)
+        return page
+
+    yield lead
+    assert [problem for page in pages_by_look.values() for problem in page.problems] == []
+
+
 @pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("name", VIEWS)
-def test_no_rule_of_axe_is_violated(view, name, look):
-    page = view(name, **LOOKS[look])
-    found = Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-
-
-@pytest.mark.parametrize("name", VIEWS)
-def test_what_is_folded_violates_no_rule_either(view, name):
-    page = view(name)
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_rule_of_axe_is_violated(led, name, look):
+    page = led(name, look)
     page.evaluate("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     page.evaluate(SETTLED)
     found = Axe().run(page)
     assert found.violations_count == 0, found.generate_report()
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_a_phone_need_not_be_moved_sideways(view, name):
-    page = view(name, viewport=(390, 844))
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_phone_need_not_be_moved_sideways(led, name):
+    assert led(name, "phone").evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_a_keyboard_reaches_everything_and_shows_where_it_is(view, name):
-    page = view(name)
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_link_leads_to_the_heading_after_which_the_page_is_named(led, name):
+    page = led(name)
+    assert page.evaluate("document.activeElement.matches('#view h1')")
+    headings = page.locator("#view h1").all_text_contents()
+    assert len(headings) == 1
+    assert page.title() == f"{headings[0]} – gradbook lab"
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_keyboard_reaches_everything_and_shows_where_it_is(opened, name):
+    page = opened(name)
     hidden = []
     for _ in range(400):
         page.keyboard.press("Tab")
@@ -166,26 +218,8 @@ def test_a_keyboard_reaches_everything_and_shows_where_it_is(view, name):
     assert page.evaluate(REACHABLE) == []
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_the_page_is_named_and_headed_as_its_view(view, name):
-    page = view(name)
-    headings = page.locator("#view h1").all_text_contents()
-    assert len(headings) == 1
-    assert page.title() == f"{headings[0]} – gradbook lab"
-
-
-@pytest.mark.parametrize("name", VIEWS)
-def test_whoever_follows_a_link_is_led_to_the_heading(view, name):
-    page = view("lost" if name != "lost" else "runs")
-    page.evaluate("(hash) => (location.hash = hash)", VIEWS[name])
-    page.wait_for_function("document.activeElement?.matches('#view h1')")
-    page.evaluate(SETTLED)
-    assert page.evaluate("document.activeElement.matches('#view h1')")
-    assert page.evaluate("document.activeElement.textContent") in page.title()
-
-
-def test_the_first_key_leads_past_the_header(view):
-    page = view("runs")
+def test_the_first_key_leads_past_the_header(opened):
+    page = opened("runs")
     address = page.url
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "skip"
@@ -199,13 +233,14 @@ def test_the_first_key_leads_past_the_header(view):
 @pytest.mark.parametrize(
     ("locale", "language"), [("en-US", "en"), ("ko-KR", "ko"), ("fr-FR", "en")]
 )
-def test_the_page_says_in_which_language_it_is(view, locale, language):
-    page = view("runs", locale=locale)
+def test_the_page_says_in_which_language_it_is(opened, locale, language):
+    page = opened("runs", locale=locale)
     assert page.evaluate("document.documentElement.lang") == language
 
 
-def test_another_language_stays_where_one_is(view):
-    page = view("runs")
+def test_another_language_stays_where_one_is(opened):
+    page = opened("runs")
+    page.get_by_label("Language").focus()
     page.get_by_label("Language").select_option("ko")
     page.get_by_role("heading", name="실행 기록").wait_for()
     assert page.evaluate("document.documentElement.lang") == "ko"
@@ -215,8 +250,8 @@ def test_another_language_stays_where_one_is(view):
     page.get_by_role("heading", name="실행 기록").wait_for()
 
 
-def test_the_theme_follows_the_machine_until_it_is_chosen(view):
-    page = view("runs", color_scheme="dark")
+def test_the_theme_follows_the_machine_until_it_is_chosen(opened):
+    page = opened("runs", color_scheme="dark")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     page.get_by_role("button", name="Light theme").click()
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
