@@ -6,6 +6,7 @@ import { CurveControls, CurvePanels, parseLabel, pieceOf, setQuery } from "./cur
 import { feed } from "./feed.js";
 import { short } from "./numbers.js";
 import { seriesColor } from "./palette.js";
+import { reportButton } from "./report-button.js";
 import { badge, paced, section, whenChanged } from "./run-parts.js";
 import { swatch } from "./chart.js";
 import { t } from "./words.js";
@@ -14,7 +15,8 @@ const MOST = 64;
 
 export function show(container, { query }) {
   let ids = [...new Set((query.get("runs") ?? "").split(",").filter(Boolean))];
-  container.append(element("h1", {}, t("compare.title")));
+  const heading = element("div", { class: "row heading" }, element("h1", {}, t("compare.title")));
+  container.append(heading);
   if (!ids.length) {
     container.append(element("p", {}, t("compare.none")), element("a", { href: "#/runs" }, t("compare.choose")));
     return null;
@@ -27,6 +29,7 @@ export function show(container, { query }) {
   const waiting = element("p", { class: "muted" }, t("compare.no_curve"));
   const reached = element("div");
   const differing = element("div");
+  heading.append(element("div", { class: "row actions" }, reportButton(() => ids)));
   container.append(controls.node, waiting, panels.node, reached, differing);
 
   const curves = new Map();

@@ -5,6 +5,7 @@ import { clear, element } from "./dom.js";
 import { CurveControls, CurvePanels, countsOf, curvesOfRun } from "./curves.js";
 import { feed } from "./feed.js";
 import { duration, short, when } from "./numbers.js";
+import { reportButton } from "./report-button.js";
 import { badge, command, fileList, heatTable, pairs, paced, section, whenChanged } from "./run-parts.js";
 import { t } from "./words.js";
 
@@ -13,7 +14,10 @@ export function show(container, { id, query }) {
   const places = Object.fromEntries(
     ["head", "problems", "verdict", "curves", "results", "gradients", "pictures", "settings", "commands", "files"]
       .map((name) => [name, element("div", { class: `part ${name}` })]));
-  container.append(element("div", { class: "run" }, title, ...Object.values(places)));
+  const actions = element("div", { class: "row actions" },
+    element("a", { class: "button", href: `#/look/${id}` }, t("run.look")), reportButton(() => [id]));
+  container.append(element("div", { class: "run" },
+    element("div", { class: "row heading" }, title, actions), ...Object.values(places)));
 
   // Curves come with the stream, all else with an answer.
   const controls = new CurveControls(query, (state) => panels.set(state));
@@ -51,7 +55,6 @@ export function show(container, { id, query }) {
     }
     if (isEnded) return;
     title.textContent = run.name;
-    document.title = `${run.name} – gradbook lab`;
     parts.head(pick(run, "id", "status", "epochs", "max_epochs", "seconds", "started", "sweep"));
     parts.problems(pick(run, "error", "damage", "diverged", "findings", "verdict"));
     parts.verdict(pick(run, "verdict", "status"));
@@ -75,7 +78,6 @@ export function show(container, { id, query }) {
     endRuns();
     endCurves();
     panels.destroy();
-    document.title = "gradbook lab";
   };
 }
 
@@ -94,10 +96,7 @@ function showHead(run) {
       ? element("progress", { max: run.max_epochs, value: run.epochs ?? 0, "aria-label": t("runs.epochs") }) : null,
     run.seconds === null ? null : element("span", {}, duration(run.seconds)),
     element("span", { class: "muted" }, t("run.started", { when: when(run.started) })),
-    element("span", { class: "spacer" }),
-    run.sweep ? element("a", { href: `#/sweep/${run.sweep}` }, t("run.of_sweep")) : null,
-    element("a", { class: "button", href: `#/look/${run.id}` }, t("run.look")),
-    element("span", { class: "actions", "data-run": run.id }));
+    run.sweep ? element("a", { href: `#/sweep/${run.sweep}` }, t("run.of_sweep")) : null);
 }
 
 function showProblems(run) {
@@ -122,7 +121,7 @@ function showResults({ final, best }) {
   const labels = Object.keys(final);
   if (!labels.length) return [];
   return section(t("run.results"), element("div", { class: "scroll" }, element("table", {},
-    element("thead", {}, element("tr", {}, element("th", { scope: "col" }, ""),
+    element("thead", {}, element("tr", {}, element("td"),
       ...[t("run.final"), t("run.best"), t("run.best_epoch")].map((title) =>
         element("th", { scope: "col", class: "number" }, title)))),
     element("tbody", {}, ...labels.map((label) => element("tr", {},

@@ -5,6 +5,7 @@ import { element } from "./dom.js";
 import { feed } from "./feed.js";
 import { plain, short } from "./numbers.js";
 import { seriesColor } from "./palette.js";
+import { reportButton } from "./report-button.js";
 import { badge, heatTable, paced, section, whenChanged } from "./run-parts.js";
 import { setQuery } from "./curves.js";
 import { t } from "./words.js";
@@ -16,7 +17,9 @@ const CEILING = 10; // losses are drawn up to so many times that with which trai
 export function show(container, { id, query }) {
   const title = element("h1", {}, decodeURIComponent(id));
   const places = Object.fromEntries(["head", "figure", "words", "table"].map((name) => [name, element("div", { class: `part ${name}` })]));
-  container.append(title, ...Object.values(places));
+  const compare = element("span");
+  const actions = element("div", { class: "row actions" }, compare, reportButton(() => [id]));
+  container.append(element("div", { class: "row heading" }, title, actions), ...Object.values(places));
   let asked = query.get("value");
   let latest = null;
   const choose = (label) => {
@@ -26,6 +29,7 @@ export function show(container, { id, query }) {
   };
   const draw = {
     head: whenChanged(places.head, showHead),
+    compare: whenChanged(compare, showCompare),
     figure: whenChanged(places.figure, ({ sweep, label, width }) => showFigures(sweep, label, width, choose)),
     words: whenChanged(places.words, (findings) => (findings.length
       ? section(t("sweep.findings"), ...findings.map((text) => element("p", {}, text))) : [])),
@@ -34,8 +38,8 @@ export function show(container, { id, query }) {
   function drawAll() {
     const sweep = latest;
     title.textContent = sweep.name;
-    document.title = `${sweep.name} – gradbook lab`;
     draw.head({ settings: sweep.settings });
+    draw.compare({ settings: sweep.settings });
     const width = Math.min(Math.max(container.clientWidth - 32, 280), WIDEST);
     draw.figure({ width, theme: document.documentElement.dataset.theme, sweep, label: sweep.labels.includes(asked) ? asked : sweep.loss_label ?? sweep.label });
     draw.words(sweep.findings);
@@ -69,7 +73,6 @@ export function show(container, { id, query }) {
     window.removeEventListener("themechange", redraw);
     refresh.end();
     endRuns();
-    document.title = "gradbook lab";
   };
 }
 
@@ -77,13 +80,15 @@ function showHead({ settings }) {
   const members = settings.flatMap((setting) => setting.members);
   const counts = new Map();
   for (const { status } of members) counts.set(status, (counts.get(status) ?? 0) + 1);
-  const ids = members.map((member) => member.id).filter(Boolean);
   return element("div", { class: "row head-row" },
     element("span", {}, t("sweep.members", { count: members.length })),
-    ...[...counts].map(([status, count]) => element("span", { class: "row" }, badge(status), String(count))),
-    element("span", { class: "spacer" }),
-    ids.length > 1 && ids.length <= MOST_COMPARED
-      ? element("a", { class: "button", href: `#/compare?${new URLSearchParams({ runs: ids.join(",") })}` }, t("sweep.compare")) : null);
+    ...[...counts].map(([status, count]) => element("span", { class: "row" }, badge(status), String(count))));
+}
+
+function showCompare({ settings }) {
+  const ids = settings.flatMap((setting) => setting.members).map((member) => member.id).filter(Boolean);
+  if (ids.length < 2 || ids.length > MOST_COMPARED) return [];
+  return element("a", { class: "button", href: `#/compare?${new URLSearchParams({ runs: ids.join(",") })}` }, t("sweep.compare"));
 }
 
 function showFigures(sweep, label, width, choose) {
