@@ -11,6 +11,9 @@ import { t } from "./words.js";
 
 const HEIGHT = 280;
 const TABLE_ROWS = 500;
+// Between the ticks of the horizontal axis; epochs are whole numbers, unless the eye is close to them.
+const STEPS = [...[-4, -3, -2, -1].flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`))),
+  ...[0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power))];
 const FAINT = 0.3;
 const MARK_DISTANCE = 8; // pixels between two marks of values that are not finite
 
@@ -245,7 +248,7 @@ export class Chart {
         y: { distr: isYLog ? 3 : 1, range: (u, low, high) => yRange(low, high, isYLog) },
       },
       axes: [
-        { ...axis(this.xLabel, ticks), size: 34 },
+        { ...axis(this.xLabel, ticks), size: 34, incrs: (u, number, min, max) => STEPS.filter((step) => step >= 1 || max - min < 2) },
         { ...axis(this.yLabel, ticks), size: (u, values) => 14 + 7.2 * Math.max(3, ...(values ?? []).map((v) => v.length)) },
       ],
       cursor: {

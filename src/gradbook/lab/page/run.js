@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { clear, element } from "./dom.js";
 import { CurveControls, CurvePanels, countsOf, curvesOfRun } from "./curves.js";
 import { feed } from "./feed.js";
-import { duration, short, when } from "./numbers.js";
+import { duration, plain, short, when } from "./numbers.js";
 import { reportButton } from "./report-button.js";
 import { badge, command, fileList, heatTable, pairs, paced, section, whenChanged } from "./run-parts.js";
 import { t } from "./words.js";
@@ -37,7 +37,7 @@ export function show(container, { id, query }) {
     problems: whenChanged(places.problems, showProblems),
     verdict: whenChanged(places.verdict, showVerdict),
     results: whenChanged(places.results, showResults),
-    gradients: whenChanged(places.gradients, (run) => showGradients(run.gradients)),
+    gradients: whenChanged(places.gradients, (run) => showGradients(run.gradients, run.findings)),
     pictures: whenChanged(places.pictures, (run) => showPictures(run)),
     settings: whenChanged(places.settings, showSettings),
     commands: whenChanged(places.commands, showCommands),
@@ -59,7 +59,7 @@ export function show(container, { id, query }) {
     parts.problems(pick(run, "error", "damage", "diverged", "findings", "verdict"));
     parts.verdict(pick(run, "verdict", "status"));
     parts.results(pick(run, "final", "best"));
-    parts.gradients(pick(run, "gradients"));
+    parts.gradients(pick(run, "gradients", "findings"));
     parts.pictures({ ...pick(run, "id", "pictures"), version: run.files.map((file) => file.bytes).join() });
     parts.settings(pick(run, "settings"));
     parts.commands(pick(run, "command", "resume"));
@@ -131,9 +131,14 @@ function showResults({ final, best }) {
       element("td", { class: "number" }, best[label] ? String(best[label].epoch) : "–")))))));
 }
 
+/** A number in two digits. */
+function brief(value) {
+  return value === 0 || Math.abs(value) >= 1e-3 ? plain(Number(value.toPrecision(2))) : value.toExponential(0);
+}
+
 const MEASURES = ["gradient", "update", "activation", "dead", "saturated"];
 
-function showGradients(gradients) {
+function showGradients(gradients, noticed) {
   if (!gradients) return [];
   if (gradients.damage) return section(t("run.gradients"), element("p", { class: "problem" }, gradients.damage));
   const place = element("div");
@@ -143,15 +148,16 @@ function showGradients(gradients) {
     columns: gradients.epochs.map(String), rows: gradients.layers, values: gradients.measures[name],
     isLog: !["dead", "saturated"].includes(name),
     told: (value) => (typeof value !== "number" ? value : ["dead", "saturated"].includes(name)
-      ? `${Math.round(100 * value)}%` : Number(value.toPrecision(2)).toString()),
+      ? `${Math.round(100 * value)}%` : brief(value)),
   }));
   const names = MEASURES.filter(has);
   if (names.length) draw(names[0]);
   const few = gradients.epochs.length < gradients.num_epochs
     ? element("p", { class: "muted" }, t("gradients.some", { shown: gradients.epochs.length, count: gradients.num_epochs })) : null;
   return section(t("run.gradients"),
-    ...(gradients.findings.length ? gradients.findings.map((text) => element("p", { class: "panel warn" }, text))
-      : [element("p", {}, t("gradients.fine"))]),
+    // What was noticed of the run stands above already.
+    ...gradients.findings.filter((text) => !noticed.includes(text)).map((text) => element("p", { class: "panel warn" }, text)),
+    gradients.findings.length ? null : element("p", {}, t("gradients.fine")),
     element("label", { class: "row" }, t("gradients.measure"), element("select", {
       onchange: (event) => draw(event.target.value),
     }, ...names.map((name) => element("option", { value: name }, t(`gradients.${name}`))))),
