@@ -9,6 +9,16 @@ from contextlib import contextmanager
 
 import pytest
 
+#: Runs the command as another user, who may not be able to read this Python.
+_AS_USER = """
+import os, sys
+import anyio._backends._asyncio, uvicorn.lifespan.on, uvicorn.loops.asyncio
+import gradbook.cli, gradbook.cli.lab, gradbook.lab.server
+os.setgid({user})
+os.setuid({user})
+sys.exit(gradbook.cli.main())
+"""
+
 
 class RunningLab:
     """A `gradbook lab` in a process of its own.
@@ -18,20 +28,25 @@ class RunningLab:
         opening: The address that it prints, with the token.
     """
 
-    def __init__(self, root, state, *words, port=0):
+    def __init__(self, root, state, *words, port=0, user=None):
         # The state folder has the secret: one of a test's own, which it may share between starts.
         environment = {**os.environ, "XDG_STATE_HOME": str(state), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "gradbook", "lab", *words, "--runs", str(root)]
+        program = ["-m", "gradbook"] if user is None else ["-c", _AS_USER.format(user=user)]
+        command = [sys.executable, *program, "lab", *words, "--runs", str(root)]
         command += ["--no-browser", "--port", str(port)]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         for line in self.process.stdout:
             if line.strip().startswith("http://"):
                 self.opening = line.strip()
                 break
         else:
-            raise AssertionError(self.process.stderr.read())
+            raise AssertionError(self.process.communicate()[1])
         self.address = self.opening.partition("/?")[0]
         self.port = int(self.address.rpartition(":")[2])
         self.token = self.opening.partition("token=")[2]
@@ -54,11 +69,14 @@ class RunningLab:
 
 @pytest.fixture
 def labs(tmp_path):
-    """Starts labs: `labs(root, *words, port=0)`. They are ended with the test."""
+    """Starts labs: `labs(root, *words, port=0)`, perhaps as another `user`.
+
+    They are ended with the test.
+    """
     started = []
 
-    def start(root, *words, port=0):
-        lab = RunningLab(root, tmp_path / "state", *words, port=port)
+    def start(root, *words, port=0, user=None):
+        lab = RunningLab(root, tmp_path / "state", *words, port=port, user=user)
         started.append(lab)
         return lab
 

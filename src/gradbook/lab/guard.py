@@ -106,7 +106,8 @@ class Guard:
             return
         self._num_requests += 1
         try:
-            await self._app(scope, _bounded(receive), _with_headers(send))
+            body = _Body(receive, is_whole=scope["method"] == "GET")
+            await self._app(scope, body.receive, _with_headers(send, body))
         finally:
             self._num_requests -= 1
 
@@ -180,34 +181,40 @@ def _has_no_body(headers: dict[str, str]) -> bool:
     return headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
 
 
-def _bounded(receive: Receive) -> Receive:
-    """The same, but a body that is too long, or does not come, ends in an error."""
-    left, is_whole = MAX_BODY_BYTES, False
+class _Body:
+    """The body of a request. One that is too long, or does not come, ends in an error.
 
-    async def received() -> Message:
-        nonlocal left, is_whole
-        if is_whole:  # what is waited for now is that the client goes
-            return await receive()
+    Args:
+        receive: Gives the next part of it.
+        is_whole: Whether there is no more of it. What is received then is that the client goes.
+    """
+
+    def __init__(self, receive: Receive, is_whole: bool) -> None:
+        self._receive, self._left = receive, MAX_BODY_BYTES
+        self.is_whole = is_whole
+
+    async def receive(self) -> Message:
+        """The next message."""
+        if self.is_whole:
+            return await self._receive()
         try:
-            message = await asyncio.wait_for(receive(), BODY_SECONDS)
+            message = await asyncio.wait_for(self._receive(), BODY_SECONDS)
         except TimeoutError:
             raise TooSlow from None
-        left -= len(message.get("body", b""))
-        if left < 0:
+        self._left -= len(message.get("body", b""))
+        if self._left < 0:
             raise TooLarge
-        is_whole = not message.get("more_body", False)
+        self.is_whole = not message.get("more_body", False)
         return message
 
-    return received
 
-
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, body: _Body) -> Send:
     """The same, but each answer has the headers that it does not set itself."""
 
     async def sent(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = _completed(message.get("headers", []))
-            if message["status"] in (408, 413):  # what still comes of the body is not waited for
+            if not body.is_whole:  # what still comes of it is not waited for
                 headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
         await send(message)
