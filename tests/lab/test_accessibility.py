@@ -172,7 +172,7 @@ def led(lab, browser, pages_by_look):
         page.evaluate("() => (location.hash = '#/nowhere')")
         page.evaluate(SETTLED)
         page.evaluate("(hash) => (location.hash = hash)", VIEWS[name])
-        page.wait_for_function("document.activeElement?.matches('#view h1')")
+        page.locator("#view h1:focus").wait_for()
         page.evaluate(SETTLED)
         return page
 
