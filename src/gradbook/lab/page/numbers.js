@@ -33,11 +33,19 @@ export function duration(seconds) {
   return t("time.hours", { hours: Math.floor(whole / 3600), minutes: Math.floor((whole % 3600) / 60) });
 }
 
+let clock = null; // kept: making one takes longer than using it
+let clockLanguage = "";
+
 /** A time of run.json as the clock here showed it. */
 export function when(text) {
   const time = new Date(text);
   if (Number.isNaN(time.getTime())) return String(text ?? "–");
-  return time.toLocaleString(document.documentElement.lang, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  const { lang } = document.documentElement;
+  if (lang !== clockLanguage) {
+    clockLanguage = lang;
+    clock = new Intl.DateTimeFormat(lang, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+  }
+  return clock.format(time);
 }
 
 /** A number of bytes, such as "803 kB". */

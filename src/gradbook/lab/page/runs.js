@@ -14,6 +14,7 @@ const OTHERS = 1000; // how wide the other columns are together, in pixels
 const COLUMN = 115; // how wide a column for a setting is
 const PROMINENT = ["lr", "num_hiddens", "batch_size"];
 const MOST_COMPARED = 64;
+const COLLATOR = new Intl.Collator(undefined, { numeric: true });
 
 export function show(container, { query }) {
   return new List(container, query).end;
@@ -144,7 +145,7 @@ class List {
     const sign = this.isDown ? -1 : 1;
     if (typeof one === "number" && typeof other === "number") return sign * (one - other);
     if (typeof one !== typeof other) return typeof one === "number" ? -1 : 1;
-    return sign * String(one).localeCompare(String(other), undefined, { numeric: true });
+    return sign * COLLATOR.compare(String(one), String(other));
   }
 
   sortValue(run) {
@@ -162,17 +163,17 @@ class List {
         if (!run.hyperparameters) continue;
         numRuns += 1;
         for (const [name, value] of Object.entries(run.hyperparameters)) {
-          if (!seen.has(name)) seen.set(name, { values: new Set(), num: 0 });
+          if (!seen.has(name)) seen.set(name, { first: value, differs: false, num: 0 });
           const one = seen.get(name);
           one.num += 1;
-          if (one.values.size < 2) one.values.add(JSON.stringify(value));
+          one.differs ||= value !== one.first && JSON.stringify(value) !== JSON.stringify(one.first);
         }
       }
     }
     // A seed that was drawn always differs, and says least.
     const order = [...PROMINENT, "", "seed"];
     const rank = (name) => (order.includes(name) ? order.indexOf(name) : PROMINENT.length);
-    return [...seen].filter(([name, { values, num }]) => name !== "max_epochs" && (values.size > 1 || num < numRuns))
+    return [...seen].filter(([name, { differs, num }]) => name !== "max_epochs" && (differs || num < numRuns))
       .sort(([a, one], [b, other]) => rank(a) - rank(b) || other.num - one.num)
       .slice(0, this.numSettings()).map(([name]) => name);
   }
@@ -227,13 +228,13 @@ class List {
     this.drawBar();
   }
 
-  /** Puts rows into the table; those that stay in their place are not touched. */
+  /** Puts rows into the table, unless they are there. */
   place(drawn) {
-    const wanted = new Set(drawn);
-    for (const row of [...this.body.children]) if (!wanted.has(row)) row.remove();
-    drawn.forEach((row, i) => {
-      if (this.body.children[i] !== row) this.body.insertBefore(row, this.body.children[i] ?? null);
-    });
+    const before = [...this.body.children];
+    if (before.length === drawn.length && before.every((row, i) => row === drawn[i])) return;
+    const focused = this.body.contains(document.activeElement) ? document.activeElement : null;
+    this.body.replaceChildren(...drawn);
+    if (focused?.isConnected) focused.focus({ preventScroll: true });
   }
 
   isOpen({ item }) {
@@ -264,6 +265,7 @@ class List {
   sortBy(name) {
     this.isDown = name === this.sort ? !this.isDown : ["best", "started"].includes(name);
     this.sort = name;
+    this.numRows = CHUNK;
     setQuery({ sort: name, order: this.isDown ? "down" : "up" });
     this.drawNow();
     const title = this.head.querySelector(`[data-key="${CSS.escape(name)}"] span`).textContent;
