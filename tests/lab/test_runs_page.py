@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 import re
 import shutil
 from pathlib import Path
@@ -307,6 +308,16 @@ def test_damaged_values_are_explained(labs, pages):
     page = pages(labs(Path("runs")), "#/run/mlp-1")
     expect(page.locator(".curves .problem")).to_contain_text("metrics.jsonl")
     expect(page.locator(".settings")).to_contain_text("num_hiddens")
+
+
+@pytest.mark.parametrize("name", [b"net-\xff", "신경망 #1?".encode(), b"100%"])
+def test_a_folder_may_have_any_name(labs, pages, name):
+    make_run(os.fsdecode(name))
+    page = pages(labs(Path("runs")), "#/runs")
+    page.locator("td.name a").click()
+    expect(page.locator(".settings")).to_contain_text("num_hiddens")
+    page.locator("figure.chart canvas").first.wait_for()
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_a_run_that_is_gone_is_told(labs, pages):

@@ -43,8 +43,12 @@ class Filtering:
         conditions, words = _read(text)
         items = [item for item in list(self._catalogue.items.values()) if item.kind == "run"]
         values = {item.summary["id"]: self._values(item) for item in items}
+        readable = [each for each in values.values() if "model" in each]
         for condition in conditions:
-            check_key(condition.key, [each for each in values.values() if "model" in each])
+            try:
+                check_key(condition.key, readable)
+            except ConfigError as error:  # all the names would fill the page
+                raise ConfigError(str(error).partition(" There are ")[0]) from None
         return [
             run
             for run, each in values.items()

@@ -7,7 +7,7 @@ import { feed } from "./feed.js";
 import { short } from "./numbers.js";
 import { seriesColor } from "./palette.js";
 import { reportButton } from "./report-button.js";
-import { badge, paced, section, whenChanged } from "./run-parts.js";
+import { badge, nameFrom, paced, section, whenChanged } from "./run-parts.js";
 import { swatch } from "./chart.js";
 import { t } from "./words.js";
 
@@ -89,14 +89,6 @@ export function show(container, { query }) {
     for (const end of ends) end();
     panels.destroy();
   };
-}
-
-function nameFrom(id) {
-  try {
-    return decodeURIComponent(id);
-  } catch {
-    return id;
-  }
 }
 
 function reachedTable(runs, colorOf, remove) {

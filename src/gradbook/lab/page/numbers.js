@@ -43,7 +43,7 @@ export function when(text) {
   const { lang } = document.documentElement;
   if (lang !== clockLanguage) {
     clockLanguage = lang;
-    clock = new Intl.DateTimeFormat(lang, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+    clock = new Intl.DateTimeFormat(lang, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   }
   return clock.format(time);
 }

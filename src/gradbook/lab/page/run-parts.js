@@ -5,6 +5,15 @@ import { bytes, plain } from "./numbers.js";
 import { cellColors } from "./palette.js";
 import { t } from "./words.js";
 
+/** The folder that an id stands for. A name that is no text stays as addresses have it. */
+export function nameFrom(id) {
+  try {
+    return decodeURIComponent(id);
+  } catch {
+    return id;
+  }
+}
+
 /** How a training stands, as a dot and a word. */
 export function badge(status) {
   return element("span", { class: `badge ${status}` }, t(`status.${status}`));

@@ -6,11 +6,11 @@ import { CurveControls, CurvePanels, countsOf, curvesOfRun } from "./curves.js";
 import { feed } from "./feed.js";
 import { duration, plain, short, when } from "./numbers.js";
 import { reportButton } from "./report-button.js";
-import { badge, command, fileList, heatTable, pairs, paced, section, whenChanged } from "./run-parts.js";
+import { badge, command, fileList, heatTable, nameFrom, pairs, paced, section, whenChanged } from "./run-parts.js";
 import { t } from "./words.js";
 
 export function show(container, { id, query }) {
-  const title = element("h1", {}, decodeURIComponent(id));
+  const title = element("h1", {}, nameFrom(id));
   const places = Object.fromEntries(
     ["head", "problems", "verdict", "curves", "results", "gradients", "pictures", "settings", "commands", "files"]
       .map((name) => [name, element("div", { class: `part ${name}` })]));

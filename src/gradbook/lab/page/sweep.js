@@ -6,7 +6,7 @@ import { feed } from "./feed.js";
 import { plain, short } from "./numbers.js";
 import { seriesColor } from "./palette.js";
 import { reportButton } from "./report-button.js";
-import { badge, heatTable, paced, section, whenChanged } from "./run-parts.js";
+import { badge, heatTable, nameFrom, paced, section, whenChanged } from "./run-parts.js";
 import { setQuery } from "./curves.js";
 import { t } from "./words.js";
 
@@ -15,7 +15,7 @@ const MANY_TIMES = 8; // axes are logarithmic where values differ by more
 const CEILING = 10; // losses are drawn up to so many times that with which training began
 
 export function show(container, { id, query }) {
-  const title = element("h1", {}, decodeURIComponent(id));
+  const title = element("h1", {}, nameFrom(id));
   const places = Object.fromEntries(["head", "figure", "words", "table"].map((name) => [name, element("div", { class: `part ${name}` })]));
   const compare = element("span");
   const actions = element("div", { class: "row actions" }, compare, reportButton(() => [id]));
