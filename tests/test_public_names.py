@@ -16,7 +16,7 @@ NAMES = {
     "SoftmaxRegressionScratch", "SyntheticRegressionData", "TensorLoader", "Trainer",
     "__version__", "add_to_class", "checkpoint", "cpu", "errors", "gpu", "inspection", "load_model",
     "num_gpus",
-    "runs", "save_model", "seed_everything", "trackers", "try_all_gpus", "try_gpu",
+    "report", "runs", "save_model", "seed_everything", "trackers", "try_all_gpus", "try_gpu",
     "activation", "compare_models", "compare_settings", "edge_of_stability", "graph", "lr_range",
     "memory", "sharpness", "summary", "sweep", "sweeps", "vectorization", "verdict", "verdicts",
     "watching",

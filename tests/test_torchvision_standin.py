@@ -197,7 +197,7 @@ def test_mnist_gives_grey_images_and_numbers(few):
 
 
 @pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
-def test_cifar10_gives_coloured_images_and_numbers(few):
+def test_cifar10_gives_colored_images_and_numbers(few):
     data = standin.CIFAR10(root="../data", train=False, download=True)
     image, label = data[0]
     assert (image.size, image.mode, type(label)) == ((32, 32), "RGB", int)

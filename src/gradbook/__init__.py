@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from gradbook.optim import SGD as SGD
     from gradbook.record import Metric as Metric
     from gradbook.record import Sink as Sink
+    from gradbook.reports import report as report
     from gradbook.seeds import seed_everything as seed_everything
     from gradbook.sweeps import sweep as sweep
     from gradbook.trainer import Trainer as Trainer
@@ -90,6 +91,7 @@ _HOMES = {
     "optim": ("SGD",),
     "history": ("History",),
     "record": ("Metric", "Sink"),
+    "reports": ("report",),
     "seeds": ("seed_everything",),
     "sweeps": ("sweep",),
     "trainer": ("Trainer",),

@@ -48,9 +48,13 @@ class Table:
         body = "\n".join(line("td", row) for row in self.rows)
         return f"<table><thead>{line('th', self.heading)}</thead>\n<tbody>{body}</tbody></table>"
 
+    def is_numeric(self, column: int) -> bool:
+        """Whether all cells of a column, given by its place, are numbers."""
+        return all(_NUMBER.match(row[column]) for row in self.rows)
+
     def _sides(self) -> list[str]:
-        columns = zip(self.heading, *self.rows, strict=True)
-        return ["right" if all(map(_NUMBER.match, cells)) else "left" for _, *cells in columns]
+        places = range(len(self.heading))
+        return ["right" if self.is_numeric(place) else "left" for place in places]
 
 
 def data_frame(

@@ -119,7 +119,7 @@ class MNIST(_Images):
 
 
 class CIFAR10(_Images):
-    """CIFAR-10 as torchvision gives it: pairs of a coloured PIL image, 32 x 32, and an int.
+    """CIFAR-10 as torchvision gives it: pairs of a colored PIL image, 32 x 32, and an int.
 
     Args:
         root: The folder for data; see `gradbook.datasets.labelled_images.cifar10`.

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from gradbook.board import ProgressBoard
+from gradbook.display.palette import COLORS
 from gradbook.display.picture import Picture
 
 
@@ -48,7 +49,7 @@ def test_it_follows_the_book_in_size_colors_and_styles(picture, point):
         point(1, 2, label)
     picture.update()
     lines = picture.axes.lines[::3]
-    assert [line.get_color() for line in lines] == ["C0", "C1", "C2", "C3"]
+    assert [line.get_color() for line in lines] == list(COLORS[:4])
     assert [line.get_linestyle() for line in lines] == ["-", "--", "-.", ":"]
     assert tuple(picture.figure.get_size_inches()) == (3.5, 2.5)
     assert picture.axes.get_xlim() == (0, 4)

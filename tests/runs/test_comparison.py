@@ -5,6 +5,7 @@ import pytest
 from matplotlib.colors import to_hex
 from tests.runs.folders import facts_of, make_run, metrics_of
 
+from gradbook.display.palette import COLORS
 from gradbook.errors import ConfigError
 from gradbook.record import Metric
 from gradbook.runs.comparison import (
@@ -81,7 +82,8 @@ def test_losses_have_one_panel_and_accuracies_another():
 def test_each_run_has_a_color_and_each_split_a_line_style():
     figure = overlay(runs(0.1, 0.3))
     lines = figure.axes[0].lines
-    assert [to_hex(line.get_color()) for line in lines] == ["#1f77b4"] * 2 + ["#ff7f0e"] * 2
+    one, other = (color.lower() for color in COLORS[:2])
+    assert [to_hex(line.get_color()) for line in lines] == [one] * 2 + [other] * 2
     assert [line.get_linestyle() for line in lines] == ["--", "-"] * 2
 
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "runs": "list the runs",
     "show": "one run: its settings, curve and figures",
     "compare": "several runs: what differs, and their curves in one picture",
+    "report": "runs and sweeps as one page to hand in",
     "inspect": "what a trained model gets right and wrong",
     "predict": "classify images, or continue texts, with a trained model",
     "sweep": "train with many settings, and compare what they reach",

@@ -108,7 +108,7 @@ def run(arguments: list[str]) -> Outcome:
         except CorruptFileError as error:
             damaged.append(DamagedRun(found.folder, str(error)))
     for key in [*(each.key for each in asked.filter), *filter(None, [asked.sort])]:
-        _check_key(key, [values for _, values in rows])
+        check_key(key, [values for _, values in rows])
     num_runs = len(rows)
     rows = [row for row in rows if all(each.admits(row[1]) for each in asked.filter)]
     if asked.sort:
@@ -154,21 +154,27 @@ def _no_runs(root: str) -> str:
 
 def values_of(stored: StoredRun) -> dict[str, Any]:
     """What --filter and --sort may name."""
-    best = {label: each["value"] for label, each in stored.best.items()}
-    label = headline(stored.final) or ""
-    told = comparison.summary_of(stored)
+    return values_from(comparison.summary_of(stored), comparison.settings_of(stored))
+
+
+def values_from(summary: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The same, from what a list says of a run and from its settings."""
+    final = summary["final"]
+    best = {label: each["value"] for label, each in summary["best"].items()}
+    label = headline(final) or ""
     return {
-        **stored.final,
+        **final,
         **{f"best_{label}": value for label, value in best.items()},
         # After the figures: "lr" is the setting, also where a schedule changes it.
-        **comparison.settings_of(stored),
+        **settings,
         "best": best.get(label),
-        "last": stored.final.get(label),
-        **{key: value for key, value in told.items() if not isinstance(value, dict)},
+        "last": final.get(label),
+        **{key: value for key, value in summary.items() if not isinstance(value, dict)},
     }
 
 
-def _check_key(key: str, values: Sequence[dict[str, Any]]) -> None:
+def check_key(key: str, values: Sequence[dict[str, Any]]) -> None:
+    """Raises UsageError if none of the runs has a value of this name."""
     known = dict.fromkeys(name for each in values for name in each)
     if known and key not in known:
         raise UsageError(

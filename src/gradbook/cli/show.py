@@ -13,11 +13,11 @@ from gradbook.cli.restored import run_command
 from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
 from gradbook.display.words import CHART_AND_TABLE, bytes_text
 from gradbook.errors import CorruptFileError
-from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, files_in
+from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
+from gradbook.runs.overview import overview
 from gradbook.runs.stored import StoredRun, load
 from gradbook.sweeps.format import SWEEP_FILE
 from gradbook.untrusted import inside
-from gradbook.verdicts import verdict
 from gradbook.wrapping import USUAL_WIDTH, broken_at_words, columns, wrapped
 
 #: Of more epochs than this, only the first and the last are listed.
@@ -47,33 +47,13 @@ def run(arguments: list[str]) -> Outcome:
     if any((folder / SWEEP_FILE).is_file() for folder in folders):
         return _sweep(asked.run, asked.runs)
     stored = load(asked.run, asked.runs)
-    sizes = files_in(stored.folder)
-    facts: dict[str, Any] = {
-        **stored.facts,
-        "name": stored.name,
-        "folder": str(stored.folder),
-        "status": stored.status,
-        "seconds": stored.seconds,
-        "files": sizes,
-    }
-    error, judged = None, None
-    try:
-        facts |= {"epochs": stored.epochs, "final": stored.final, "best": stored.best}
-        facts["history"] = stored.history.rows
-        stored.check_results()
-        judged = verdict(stored)
-        facts["verdict"] = {"label": judged.label, "reason": judged.reason, "text": judged.sentence}
-    except CorruptFileError as raised:  # the settings are worth having all the same
-        error = raised
-        for key in ("epochs", "final", "best"):
-            del facts[key]
+    told = overview(stored)
+    facts, judged, error = told.facts, told.verdict, told.error
+    sizes = facts["files"]
     lines = [f"{stored.name}: {_status(stored, facts.get('epochs'))}", ""]
     diverged, judgement = stored.facts["diverged"], []
     if judged is not None:  # what was noticed tells what became NaN
-        is_told = diverged and any(
-            "became NaN" in told for told in stored.facts.get("findings", ())
-        )
-        judgement = [("verdict", [judged.label if is_told else judged.sentence])]
+        judgement = [("verdict", [judged.label if told.is_told else judged.sentence])]
     elif diverged:
         judgement = [("diverged", [diverged])]
     lines += [*_texts([*judgement, *_settings(stored)]), ""]

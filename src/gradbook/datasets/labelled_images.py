@@ -100,7 +100,7 @@ def _drawn_digits(train: bool) -> LabelledImages:
 
 
 def cifar10(root: str | os.PathLike[str] = "../data", train: bool = True) -> LabelledImages:
-    """CIFAR-10: coloured images, 32 x 32, of ten kinds of animals and vehicles.
+    """CIFAR-10: colored images, 32 x 32, of ten kinds of animals and vehicles.
 
     Its folder cifar-10-batches-bin is looked for in `root` and in the user's cache, to which the
     archive is fetched. Where it cannot be had, drawings of ten shapes stand in, with a warning.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gradbook.display.curves import Curve, check_scale, vertical_scale
+from gradbook.display.palette import color_of
 from gradbook.escape import on_one_line
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ def draw_history(
     if is_new or yscale != "auto":
         axes.set_yscale(vertical_scale(yscale, curves))
     is_log = axes.get_yscale() == "log"
-    for curve in curves:
+    for index, curve in enumerate(curves):
+        look: dict[str, Any] = {"color": color_of(f"C{index}")} if is_new else {}
         shown, name = curve.drawable(is_log), on_one_line(curve.label)
         if is_log and len(curve.low(is_log)):
             name = f"{name} ({curve.trouble('epoch', is_log)})"
-        axes.plot(curve.x, np.where(shown, curve.y, np.nan), label=name, marker=".")
+        axes.plot(curve.x, np.where(shown, curve.y, np.nan), label=name, marker=".", **look)
     axes.set_xlabel("epoch")
     if is_new:
         from gradbook.display.ticks import plain_ticks

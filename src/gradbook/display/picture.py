@@ -11,6 +11,7 @@ import numpy as np
 
 from gradbook.display.curves import combination, curves_of, limits, short, vertical_scale
 from gradbook.display.images import DPI
+from gradbook.display.palette import color_of
 from gradbook.display.ticks import plain_ticks
 from gradbook.escape import on_one_line
 
@@ -151,7 +152,7 @@ class Picture:
         board, axes = self._board, self.axes
         style: Any  # Matplotlib's stubs list the styles one by one
         which_color, which_style = combination(index, len(board.colors), len(board.ls))
-        color, style = board.colors[which_color], board.ls[which_style]
+        color, style = color_of(board.colors[which_color]), board.ls[which_style]
         line = Line2D([], [], color=color, linestyle=style, markersize=4)
         high, low = (
             Line2D([], [], color=color, linestyle="", marker="x", markersize=5, zorder=3)

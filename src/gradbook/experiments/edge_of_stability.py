@@ -16,6 +16,7 @@ from gradbook.board import ProgressBoard
 from gradbook.checks import check_positive, check_rate, check_whole_number
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
+from gradbook.display.palette import COLORS
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
@@ -130,11 +131,11 @@ class EdgeOfStability(Finding):
         figure = new_figure(5.6, 4.8)
         upper, lower = figure.subplots(2, 1, sharex=True)
         losses = np.array(self.losses)
-        upper.plot(np.where(np.isfinite(losses), losses, np.nan), color="C0")
+        upper.plot(np.where(np.isfinite(losses), losses, np.nan), color=COLORS[0])
         upper.set(ylabel="training loss")
-        lower.plot(self.steps, self.sharpness, color="C0", marker=".", label="sharpness")
+        lower.plot(self.steps, self.sharpness, color=COLORS[0], marker=".", label="sharpness")
         label = f"2 / lr = {self.edge:.3g}"
-        lower.axhline(self.edge, color="C1", linestyle="--", label=label)
+        lower.axhline(self.edge, color=COLORS[1], linestyle="--", label=label)
         lower.set(xlabel="step of full-batch gradient descent", ylabel="sharpness")
         lower.set_ylim(bottom=min(0, *self.sharpness))
         lower.legend(fontsize="small")

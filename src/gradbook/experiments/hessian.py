@@ -19,6 +19,7 @@ import torch
 from gradbook.checks import check_positive, check_whole_number
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
+from gradbook.display.palette import COLORS
 from gradbook.errors import GradbookError, ModelError
 from gradbook.experiments.lanczos import largest_eigenpair
 from gradbook.experiments.landscape import Landscape, examples_text, no_second_derivative
@@ -205,7 +206,11 @@ class Sharpness(Finding):
         left, right = figure.subplots(1, 2)
         self._draw_profile(left)
         steps = np.arange(13)
-        for part, style, color in ((0.5, ":", "C0"), (0.95, "--", "C1"), (1.05, "-", "C3")):
+        for part, style, color in (
+            (0.5, ":", COLORS[0]),
+            (0.95, "--", COLORS[1]),
+            (1.05, "-", COLORS[3]),
+        ):
             rate = part * self.critical_lr
             label = f"lr = {rate:.3g}, {part:g} times the critical rate"
             place = (1 - rate * self.eigenvalue) ** steps
@@ -223,8 +228,10 @@ class Sharpness(Finding):
 
         t = np.array(self.distances)
         parabola = self.loss + self.slope * t + self.eigenvalue / 2 * t**2
-        axes.plot(t, self.losses, color="C0", label="training loss")
-        axes.plot(t, parabola, "--", color="C1", label="parabola of the same slope and curvature")
+        axes.plot(t, self.losses, color=COLORS[0], label="training loss")
+        axes.plot(
+            t, parabola, "--", color=COLORS[1], label="parabola of the same slope and curvature"
+        )
         axes.plot([0], [self.loss], "o", color="black", label="the model's weights")
         drawn = np.concatenate([parabola, self.losses])
         lowest, top = drawn[np.isfinite(drawn)].min(), max(parabola.max(), self.loss)

@@ -19,6 +19,7 @@ from gradbook.checks import check_positive, check_rate, check_whole_number
 from gradbook.devices import device_of
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
+from gradbook.display.palette import COLORS
 from gradbook.errors import ConfigError, DataError, ModelError
 from gradbook.experiments.trial import copy_to_try, is_interrupted, measuring
 from gradbook.interrupts import Interrupts, interruptible
@@ -112,11 +113,11 @@ class RateRange(Finding):
         losses = np.array(self.losses)
         losses = np.where(np.isfinite(losses), losses, np.nan)
         axes.plot(self.rates, losses, ".", color="silver", label="a minibatch")
-        axes.plot(self.rates, self.smoothed, color="C0", label="smoothed")
+        axes.plot(self.rates, self.smoothed, color=COLORS[0], label="smoothed")
         marks = (
-            ("fell fastest", self.steepest, "C1", ":"),
-            ("suggestion", self.suggestion, "C2", "-"),
-            ("lowest", self.largest, "C3", "--"),
+            ("fell fastest", self.steepest, COLORS[1], ":"),
+            ("suggestion", self.suggestion, COLORS[2], "-"),
+            ("lowest", self.largest, COLORS[3], "--"),
         )
         for name, rate, color, style in marks:
             if rate is not None:

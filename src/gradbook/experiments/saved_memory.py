@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
+from gradbook.display.palette import COLORS
 from gradbook.display.words import bytes_text, bytes_unit, counted
 from gradbook.experiments.recording import Recorder, Row, storage_bytes, storage_of
 from gradbook.experiments.trial import batch_size_of, trial_of
@@ -209,9 +210,9 @@ class Memory(Finding):
         unit, size = bytes_unit(max(*so_far.values(), self.prediction_peak_bytes))
         places = range(len(shown))
         kept = [operation.new_bytes / size for operation in shown]
-        axes.barh(places, kept, color="C0", label="kept by this operation")
+        axes.barh(places, kept, color=COLORS[0], label="kept by this operation")
         kept = [so_far[operation.name] / size for operation in shown]
-        axes.plot(kept, places, color="C1", marker=".", label="kept by all operations so far")
+        axes.plot(kept, places, color=COLORS[1], marker=".", label="kept by all operations so far")
         peak = self.prediction_peak_bytes / size
         axes.axvline(peak, color="black", linestyle="--", label="prediction, at its peak")
         labels = [f"{o.name} ({o.layer})" if o.layer else o.name for o in shown]
@@ -232,7 +233,7 @@ class Memory(Finding):
         for number, name in enumerate(names):
             widths = [parts.get(name, 0) / size for parts in rows.values()]
             if any(widths):
-                look: dict[str, Any] = {"color": f"C{number}", "hatch": hatches[number]}
+                look: dict[str, Any] = {"color": COLORS[number], "hatch": hatches[number]}
                 axes.barh(list(rows), widths, left=starts, edgecolor="white", label=name, **look)
             starts = [start + width for start, width in zip(starts, widths, strict=True)]
         axes.invert_yaxis()
@@ -243,8 +244,8 @@ class Memory(Finding):
         unit, size = bytes_unit(max(point.training_peak_bytes for point in self.growth))
         sizes = [point.batch_size for point in self.growth]
         for style, color, name, label in (
-            ("^-", "C1", "training_peak_bytes", "training, at its peak"),
-            ("o:", "C0", "activation_bytes", "of that, kept for the backward pass"),
+            ("^-", COLORS[1], "training_peak_bytes", "training, at its peak"),
+            ("o:", COLORS[0], "activation_bytes", "of that, kept for the backward pass"),
             ("s--", "black", "prediction_peak_bytes", "prediction, at its peak"),
         ):
             heights = [getattr(point, name) / size for point in self.growth]

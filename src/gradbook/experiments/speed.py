@@ -14,6 +14,7 @@ import torch
 from gradbook.checks import check_positive, check_whole_number
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Finding
+from gradbook.display.palette import COLORS
 from gradbook.display.words import bytes_text
 from gradbook.errors import ConfigError
 from gradbook.interrupts import interruptible
@@ -94,13 +95,17 @@ class Vectorization(Finding):
 
         figure = new_figure(5.2, 3.6)
         axes = figure.subplots()
-        axes.plot(self.sizes, self.loop_seconds, "o-", color="C0", label="loop: c[i] = a[i] + b[i]")
+        axes.plot(
+            self.sizes, self.loop_seconds, "o-", color=COLORS[0], label="loop: c[i] = a[i] + b[i]"
+        )
         pairs = zip(self.sizes, self.loop_elements, self.loop_seconds, strict=True)
         scaled = [(n, seconds) for n, elements, seconds in pairs if elements < n]
         if scaled:
             label = "extrapolated from a part of the elements"
-            axes.plot(*zip(*scaled, strict=True), "o", mfc="white", color="C0", label=label)
-        axes.plot(self.sizes, self.vector_seconds, "s--", color="C1", label="one call: c = a + b")
+            axes.plot(*zip(*scaled, strict=True), "o", mfc="white", color=COLORS[0], label=label)
+        axes.plot(
+            self.sizes, self.vector_seconds, "s--", color=COLORS[1], label="one call: c = a + b"
+        )
         axes.set(xscale="log", yscale="log", xlabel="length n of the vectors", ylabel="time [s]")
         axes.set_title(f"n = {self.sizes[-1]:,}: {_times(self.ratio[-1])}", fontsize="medium")
         plain_ticks(axes)

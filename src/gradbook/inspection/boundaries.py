@@ -18,6 +18,7 @@ from gradbook.devices import device_of
 from gradbook.display.choose import place
 from gradbook.display.finding import Report
 from gradbook.display.images import bundle_of_figure
+from gradbook.display.palette import COLORS
 from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError, told, warn
 from gradbook.evaluation import batches_of
 from gradbook.inspection.classification import class_names, classifies
@@ -43,8 +44,7 @@ _SIDE, _LINE = 200, 400
 _MAX_DRAWN = 500
 #: How far beyond the points is looked, as a part of their range.
 _MARGIN = 0.1
-#: Colors that color-blind people tell apart (Okabe and Ito), and a marker for each besides.
-_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999", "#F0E442")
+#: A marker for each of the colors besides.
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
@@ -157,9 +157,9 @@ class Boundary(Report):
         for (name, points), hollow in zip(self.sets.items(), (False, True), strict=False):
             fill: dict[str, Any] = {"mfc": "none"} if hollow else {}
             X, y = points.X[:_MAX_DRAWN, 0].numpy(), points.y[:_MAX_DRAWN].numpy()
-            axes.plot(X, y, "o", ms=3.5, color=_COLORS[0], alpha=0.6, label=name, **fill)
+            axes.plot(X, y, "o", ms=3.5, color=COLORS[0], alpha=0.6, label=name, **fill)
         axes.plot(
-            self.axes[0].numpy(), self.grid.numpy(), color=_COLORS[1], linewidth=2, label="model"
+            self.axes[0].numpy(), self.grid.numpy(), color=COLORS[1], linewidth=2, label="model"
         )
         axes.set(xlabel="x", ylabel="y")
         axes.legend(fontsize="small")
@@ -169,7 +169,7 @@ class Boundary(Report):
         from matplotlib.colors import ListedColormap
 
         k = len(self.names)
-        colors = [_COLORS[i % len(_COLORS)] for i in range(k)]
+        colors = [COLORS[i % len(COLORS)] for i in range(k)]
         look: dict[str, Any] = {"cmap": ListedColormap(colors), "vmin": -0.5, "vmax": k - 0.5}
         self._draw_grid(axes, alpha=0.25, **look)
         for points, hollow in zip(self.sets.values(), (False, True), strict=False):

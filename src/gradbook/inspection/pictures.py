@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradbook.display.palette import COLORS
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.axes import Axes
@@ -78,7 +80,7 @@ def draw_calibration(
     bins: dict[str, Any] = {"align": "edge", "edgecolor": "white"}
     upper.bar(left, np.nan_to_num(accuracy), widths, alpha=0.7, label="right predictions", **bins)
     upper.plot([0, 1], [0, 1], "--", color="black", linewidth=1, label="perfectly calibrated")
-    upper.plot(confidence, accuracy, "o", color="C1", markersize=4, label="mean of a bin")
+    upper.plot(confidence, accuracy, "o", color=COLORS[1], markersize=4, label="mean of a bin")
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     upper.set_title(f"expected calibration error {calibration.error:.3f}", fontsize="medium")
     upper.legend(fontsize="small", loc="upper left")

@@ -14,7 +14,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
 from gradbook.errors import ConfigError, GradbookError, text_of, told
-from gradbook.lab import look, playground, runs_api
+from gradbook.lab import look, playground, report_api, runs_api
 from gradbook.lab.answers import as_json
 from gradbook.lab.feed import MAX_CURVES
 from gradbook.lab.guard import App, Guard, Send, TooLarge, TooSlow
@@ -40,6 +40,7 @@ def application(lab: Lab, secret: str) -> App:
         *runs_api.routes(lab),
         *playground.routes(lab),
         *look.routes(lab),
+        *report_api.routes(lab),
     ]
 
     @asynccontextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.file import check_picture_names, save_figure
+from gradbook.display.palette import COLORS, color_of
 from gradbook.display.words import settings_text, value_text
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 #: Settings by which a reader tells runs apart, the most telling first.
 PROMINENT = ("lr", "num_hiddens", "batch_size", "seed")
 
-#: More runs than Matplotlib has colors of its own get theirs from a color map.
-_NUM_COLORS = 10
+#: More runs than there are colors get theirs from a color map.
+_NUM_COLORS = len(COLORS)
 
 #: Line style and width by split.
 _STYLES: dict[str, tuple[Any, float]] = {"val": ("-", 1.6), "train": ((0, (4, 2)), 1.0)}
@@ -285,7 +286,7 @@ def _legend_texts(runs: Sequence[StoredRun]) -> list[str]:
 
 def _colors(count: int) -> list[Any]:
     if count <= _NUM_COLORS:
-        return [f"C{index}" for index in range(count)]
+        return [color_of(f"C{index}") for index in range(count)]
     import matplotlib as mpl
 
     colors = mpl.colormaps["turbo"]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradbook.display.palette import color_of
 from gradbook.errors import ConfigError
 from gradbook.escape import printable
 from gradbook.labels import higher_is_better
@@ -84,7 +85,7 @@ def _looks(settings: Sequence["SettingResult"], axis: str | None) -> list[_Look]
     import matplotlib as mpl
 
     if axis is None:
-        return [_Look(f"C{i % 10}") for i in range(len(settings))]
+        return [_Look(color_of(f"C{i}")) for i in range(len(settings))]
     values = sorted({setting.values[axis] for setting in settings})
     places = {value: i / max(1, len(values) - 1) for i, value in enumerate(values)}
     colors = mpl.colormaps["viridis"]

@@ -6,8 +6,6 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from gradbook.display.finding import Report
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.table import Table, data_frame
@@ -115,6 +113,8 @@ class GradientReport(Report):
 
     def state_dict(self) -> dict[str, Any]:
         """All that was seen, by columns: numbers are tensors, which cost a checkpoint the least."""
+        import torch
+
         rows = {each.name: [getattr(row, each.name) for row in self.rows] for each in _COLUMNS}
         numbers = {
             each.name: torch.tensor(rows[each.name], dtype=torch.float64)

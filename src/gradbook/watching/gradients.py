@@ -10,8 +10,8 @@ from gradbook.checks import check_whole_number
 from gradbook.errors import ConfigError, GradbookWarning, IgnoredSettingWarning, warn
 from gradbook.record import Sink
 from gradbook.resume.loader import batch_sizes
+from gradbook.watching.gradient_means import summarize
 from gradbook.watching.gradient_report import GradientReport
-from gradbook.watching.gradient_rows import summarize
 from gradbook.watching.layers import layers_of, modules_held
 from gradbook.watching.sampled_step import SampledStep
 

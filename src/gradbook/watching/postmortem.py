@@ -19,6 +19,7 @@ from torch.nn.parameter import is_lazy
 
 from gradbook.board import ProgressBoard
 from gradbook.display.finding import Finding
+from gradbook.display.palette import COLORS
 from gradbook.display.words import listed
 from gradbook.errors import DivergenceWarning, told, warn
 from gradbook.labels import is_loss
@@ -151,12 +152,14 @@ class PostMortem(Finding):
 
         figure = Figure(figsize=(5, 4), layout="constrained")
         axes = figure.subplots(2, 1, sharex=True)
-        shown, names, styles = self._shown(), ("loss", "gradient_norm"), ("C0-", "C1--")
-        for panel, name, style in zip(axes, names, styles, strict=True):
+        shown, names, styles = self._shown(), ("loss", "gradient_norm"), ("-", "--")
+        for panel, name, style, color in zip(axes, names, styles, COLORS, strict=False):
             values = [(step.step, getattr(step, name)) for step in shown]
             finite = [(x, y) for x, y in values if math.isfinite(y)]
             marker = "." if len(finite) <= _NUM_MARKED else ""
-            panel.plot([x for x, _ in finite], [y for _, y in finite], style, marker=marker)
+            panel.plot(
+                [x for x, _ in finite], [y for _, y in finite], style, color=color, marker=marker
+            )
             if any(y > 0 for _, y in finite):
                 panel.set_yscale("log")
             plain_ticks(panel)

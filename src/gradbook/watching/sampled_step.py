@@ -9,12 +9,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.overrides import TorchFunctionMode
 
 from gradbook.untrained import tensors_in
+from gradbook.watching.gradient_rows import FLAT
 from gradbook.watching.layers import Layer
-
-#: A sigmoid or tanh is saturated where its slope is below this part of its largest.
-FLAT = 0.05
-#: The functions whose units are called saturated where they are flat; others are called dead.
-SATURATING = ("sigmoid", "tanh", "hardtanh")
 
 #: Between which outputs a function is not flat, if that is all there is to it.
 _Interval = tuple[float, float] | None

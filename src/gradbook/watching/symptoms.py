@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from gradbook.watching.gradient_rows import LayerRow
-from gradbook.watching.sampled_step import FLAT
+from gradbook.watching.gradient_rows import FLAT, LayerRow
 
 VANISHED = 1e-3  # the first layer's gradient, as a part of the last one's
 EXPLODED = 10.0  # the same, as a multiple

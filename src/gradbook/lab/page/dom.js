@@ -6,6 +6,7 @@
  * @param {object} attributes Attributes; a function under "onclick" or the like listens to the event;
  *   undefined, null and false leave one out.
  * @param {...(Node|string|number|null)} children
+ * What may be too wide for its place can have the focus, so that a keyboard moves it, too.
  */
 export function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -14,6 +15,7 @@ export function element(tag, attributes = {}, ...children) {
     if (typeof value === "function") node.addEventListener(name.slice(2), value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
+  if (node.classList.contains("scroll") && !node.hasAttribute("tabindex")) node.tabIndex = 0;
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
@@ -33,7 +35,9 @@ export function table(columns, rows, attributes = {}) {
   const sided = (column) => (column.isNumber ? "number" : undefined);
   return element("table", attributes,
     element("thead", {}, element("tr", {}, ...columns.map((column) =>
-      element("th", { scope: "col", class: sided(column) }, column.title)))),
+      column.title // a column of buttons may have none, and then no heading either
+        ? element("th", { scope: "col", class: sided(column) }, column.title)
+        : element("td", {})))),
     element("tbody", {}, ...rows.map((row) => element("tr", {}, ...columns.map((column) =>
       element("td", { class: sided(column) }, column.cell(row)))))));
 }

@@ -14,11 +14,13 @@ const VIEWS = {
   look: () => import("./look.js"),
 };
 
-// The views that the header leads to.
+// The views that the header leads to, and under which of them the others stand.
 const IN_HEADER = ["runs", "playground"];
+const UNDER = { run: "runs", compare: "runs", sweep: "runs", look: "runs" };
 
 let endView = null;
 let numShown = 0;
+let isFocusDue = false; // whether the heading of the view that is coming is to have the focus
 
 /** The view and what it is of: "#/run/mlp-1?tab=x" gives {view, id, query}. */
 export function parseAddress(hash) {
@@ -35,13 +37,13 @@ async function showView() {
   endView = null;
   clear(container);
   for (const link of document.querySelectorAll("#nav a")) {
-    const isCurrent = link.dataset.view === view;
-    if (isCurrent) link.setAttribute("aria-current", "page");
+    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
+    else if (link.dataset.view === UNDER[view]) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
   const load = Object.hasOwn(VIEWS, view) ? VIEWS[view] : null;
   if (!load) {
-    container.append(element("p", {}, t("no_view")));
+    container.append(element("h1", {}, t("no_view")));
     return;
   }
   try {
@@ -53,6 +55,17 @@ async function showView() {
   } catch (error) {
     container.append(element("p", { class: "problem", role: "alert" }, String(error.message || error)));
   }
+}
+
+/** Names the page as its view is headed; whoever has followed a link is led there. */
+function nameView() {
+  const heading = document.querySelector("#view h1");
+  document.title = [heading?.textContent, "gradbook lab"].filter(Boolean).join(" – ");
+  if (!heading || !isFocusDue) return;
+  isFocusDue = false;
+  window.scrollTo(0, 0);
+  heading.tabIndex = -1;
+  heading.focus({ preventScroll: true });
 }
 
 function setTheme(theme) {
@@ -69,6 +82,9 @@ function setUpHeader() {
   nav.append(...IN_HEADER.map((view) =>
     element("a", { href: `#/${view}`, "data-view": view }, t(`nav.${view}`))));
   for (const node of document.querySelectorAll("[data-words]")) node.textContent = t(node.dataset.words);
+  for (const node of document.querySelectorAll("[data-words-label]")) {
+    node.setAttribute("aria-label", t(node.dataset.wordsLabel));
+  }
 }
 
 async function setLanguage(language) {
@@ -93,7 +109,18 @@ async function begin() {
   select.addEventListener("change", () => setLanguage(select.value));
   document.getElementById("theme").addEventListener("click", () =>
     setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
-  window.addEventListener("hashchange", showView);
+  window.addEventListener("hashchange", () => {
+    isFocusDue = true;
+    showView();
+  });
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault(); // the address is that of the view
+    document.getElementById("view").focus();
+  });
+  // A view may learn later what it is headed.
+  new MutationObserver(nameView).observe(document.getElementById("view"), {
+    childList: true, subtree: true, characterData: true,
+  });
   feed.onConnection((isConnected) => {
     const text = isConnected ? "" : t("disconnected");
     document.getElementById("connection").textContent = text;
