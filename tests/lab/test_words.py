@@ -105,6 +105,34 @@ def test_the_page_knows_its_languages_and_parts():
     assert sorted(re.findall(r'"(\w+)"', parts)) == PARTS
 
 
+#: Words that mean the same as one that the page says already; docs/lab.md has them all.
+_SECOND_WORDS = {
+    "훈련": "학습",
+    "최적화 알고리즘": "옵티마이저",
+    "에포크": "에폭",
+    "매개변수": "파라미터",
+    "학습율": "학습률",
+    "라벨": "레이블",
+    "그래디언트": "기울기",
+    "그레이디언트": "기울기",
+    "숨은 층": "은닉층",
+    "비용": "손실",
+    "데이터 세트": "데이터셋",
+    "최고값": "가장 좋은 값",  # the best loss is the lowest
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_one_thing_has_one_word_in_korean(part):
+    found = {
+        key: word
+        for key, text in words("ko", part).items()
+        for word in _SECOND_WORDS
+        if word in text
+    }
+    assert found == {}
+
+
 def is_a_text(literal):
     """Whether a text in the code is one for a reader, as far as its look tells."""
     text, before = literal.text.replace("${}", " ").strip(), literal.before

@@ -112,9 +112,9 @@ def test_what_is_not_finished_is_named():
 def test_a_setting_that_was_lost_is_named():
     make("mlp-1", 0.1, 1, 0.8)
     make("mlp-2", 0.3, 1, float("nan"))
-    assert "Of lr 0.3 a training ended with no finite val_acc" in conclusion(
-        written("mlp-1", "mlp-2")
-    )
+    told = conclusion(written("mlp-1", "mlp-2"))
+    assert "Of lr 0.3 a training ended with no finite val_acc" in told
+    assert "That leaves lr 0.1 alone." in told
 
 
 def test_runs_with_nothing_in_common_are_told_so():

@@ -61,7 +61,7 @@ def test_of_several_parts_there_is_a_list():
 def test_a_sweep_stands_beside_a_run():
     make_run()
     sweep = make_rates()
-    assert written("mlp-1", sweep.folder).headings[0] == "Report on 2 trainings"
+    assert written("mlp-1", sweep.folder).headings[0] == "Report on 1 sweep and 1 run"
 
 
 def test_the_same_runs_give_the_same_bytes(monkeypatch):

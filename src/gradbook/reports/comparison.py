@@ -187,7 +187,7 @@ def _of_groups(groups: Sequence[_Group], label: str) -> list[Block]:
     if lost:
         blocks.append(Text(f"Of {listed(lost)} a training ended with no finite {label}."))
     if len(able) < 2:
-        return blocks
+        return [*blocks, *(Text(f"That leaves {name} alone.") for name, _ in able)]
     able.sort(key=lambda pair: _mean(pair[1], label) or 0.0, reverse=rises)
     best_name, best = able[0]
     if all(len(group) == 1 for _, group in able):

@@ -10,7 +10,7 @@ import struct
 import warnings
 from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gradbook.errors import CorruptFileError
 from gradbook.reports.blocks import Image
@@ -41,7 +41,7 @@ def image_of(figure: "Figure") -> Image:
 
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     # Letters stay letters, which is small, and lets the reader's machine write in any script.
-    look = {"svg.fonttype": "none", "svg.hashsalt": "gradbook"}
+    look: Any = {"svg.fonttype": "none", "svg.hashsalt": "gradbook"}
     with mpl.rc_context(look), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.draw_without_rendering()

@@ -138,7 +138,7 @@ def _curves(run: StoredRun, tables: list[Rows]) -> Figure:
     from gradbook.display.picture import Picture
 
     board = ProgressBoard(xlabel="epoch", yscale="auto", figsize=(6.4, 3.6), display=False)
-    board.data.update(run.points)
+    board.data.update({label: list(points) for label, points in run.points.items()})
     picture = Picture(board)
     picture.update()
     told = []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import gradbook
-from gradbook.display.words import counted
+from gradbook.display.words import counted, listed
 from gradbook.errors import ConfigError, CorruptFileError, GradbookWarning, warn
 from gradbook.escape import printable
 from gradbook.registry import DATA, MODELS, known_name
@@ -160,8 +160,15 @@ def page_of(
             sections.append(section_of_sweep(subject, name))
         else:
             sections.append(section_of_run(subject, name, rebuild))
-    one = names[0] if len(names) == 1 else counted(len(names), "training")
-    return _rendered(sections, title or f"Report on {one}", author)
+    what = names[0] if len(names) == 1 else _counted(subjects)
+    return _rendered(sections, title or f"Report on {what}", author)
+
+
+def _counted(subjects: Sequence[Subject]) -> str:
+    """How many runs and sweeps there are, in words."""
+    num_sweeps = sum(isinstance(subject, Sweep) for subject in subjects)
+    counts = ((num_sweeps, "sweep"), (len(subjects) - num_sweeps, "run"))
+    return listed([counted(number, noun) for number, noun in counts if number])
 
 
 def _names_of(subjects: Sequence[Subject]) -> list[str]:
