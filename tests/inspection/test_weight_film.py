@@ -72,6 +72,18 @@ def test_a_matrix_that_takes_no_image_is_one_image():
     assert torch.equal(found.images[0], model.w.detach())
 
 
+def test_units_that_are_the_classes_have_their_names():
+    class Named(Data):
+        def text_labels(self, indices):
+            return [("cat", "dog", "emu")[int(i)] for i in indices]
+
+    data = Named(torch.rand(8, 1, 4, 4), torch.arange(8) % 3)
+    report = fit(gradbook.SoftmaxRegression(3, 0.1), data, 1, watch="weights").reports["weights"]
+    assert report.film.names == ("cat", "dog", "emu")
+    report = fit(gradbook.MLP(3, 4), data, 1, watch="weights").reports["weights"]
+    assert report.film.names == ()
+
+
 def test_large_images_are_made_smaller_and_fewer():
     found = first_layer_images(Net(nn.Flatten(), nn.Linear(96 * 96, 70)), (1, 96, 96))
 
@@ -167,7 +179,17 @@ def test_watching_changes_no_bit_of_the_training():
 
 def test_a_loader_that_gives_its_batches_once_loses_none():
     X, y = torch.rand(8, 1, 4, 4), torch.arange(8) % 3
-    batches = iter([(X[:4], y[:4]), (X[4:], y[4:])])
+
+    class Once:
+        batches = iter([(X[:4], y[:4]), (X[4:], y[4:])])
+
+        def __iter__(self):
+            return self.batches
+
+        def __len__(self):
+            return 2
+
+    batches = Once()
     trainer = fit(mlp(), Given(batches), 1, watch="weights", display="off")
 
     assert trainer.num_steps == 2
@@ -260,6 +282,8 @@ def test_a_run_without_a_film_says_how_to_get_one(tmp_path):
         {"layer": 5},
         {"has_units": 1},
         {"frames": None},
+        {"names": ["a"]},
+        {"names": [1, 2, 3, 4, 5]},
     ],
     ids=lambda harm: next(iter(harm)),
 )

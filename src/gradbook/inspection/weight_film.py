@@ -15,6 +15,7 @@ from gradbook.data import inmost
 from gradbook.display.file import new_figure
 from gradbook.display.finding import Report
 from gradbook.errors import ConfigError, GradbookWarning, ModelError, told, warn
+from gradbook.inspection.classification import class_names
 from gradbook.lookalikes import parameters_of
 from gradbook.record import Sink
 from gradbook.rehearsal import begins_again, first_batch
@@ -43,6 +44,7 @@ class LayerImages(NamedTuple):
         num_units: The units that the layer has, of which the first ones are here.
         full_shape: The height and width of the weights of a unit before they were made smaller.
         images: The images, float32 (n, height, width) on the CPU. Channels stand side by side.
+        names: What the units are called, where they are the classes.
     """
 
     layer: str
@@ -50,9 +52,12 @@ class LayerImages(NamedTuple):
     num_units: int
     full_shape: tuple[int, int]
     images: torch.Tensor
+    names: tuple[str, ...] = ()
 
 
-def first_layer_images(model: Any, input_shape: tuple[int, ...] | None = None) -> LayerImages:
+def first_layer_images(
+    model: Any, input_shape: tuple[int, ...] | None = None, data: Any = None
+) -> LayerImages:
     """The weights of a model's first layer as images, at most 64 of them.
 
     Of a convolution, each unit has its kernel. Of a matrix that takes all pixels of an image, each
@@ -62,19 +67,19 @@ def first_layer_images(model: Any, input_shape: tuple[int, ...] | None = None) -
     Args:
         model: The model.
         input_shape: The shape of one input, without the batch; None if it is not known.
+        data: The data, whose `text_labels` name the units where these are the classes.
 
     Raises:
         ModelError: If the model has no weights of two or more dimensions.
     """
     named = parameters_of(model).items()
-    found = ((name, W) for name, W in named if not is_lazy(W) and W.dim() >= 2 and W.numel())
-    name, W = next(found, ("", None))
-    if W is None:
+    matrices = [(name, W) for name, W in named if not is_lazy(W) and W.dim() >= 2 and W.numel()]
+    if not matrices:
         raise ModelError(
             f"{type(model).__name__} has no weights that could be shown as images: none of its "
             f"parameters has two or more dimensions."
         )
-    W = W.detach()
+    name, W = matrices[0][0], matrices[0][1].detach()
     channels = _channels(input_shape)
     if W.dim() == 4:
         return _of_units(name, W)
@@ -82,7 +87,11 @@ def first_layer_images(model: Any, input_shape: tuple[int, ...] | None = None) -
         num_pixels = math.prod(channels)
         is_rows = W.shape[1] == num_pixels and (W.shape[0] != num_pixels or _is_linear(model, name))
         rows = W if is_rows else W.t()
-        return _of_units(name, rows.reshape(-1, *channels))
+        found = _of_units(name, rows.reshape(-1, *channels))
+        if len(matrices) == 1 and hasattr(data, "text_labels"):
+            names = class_names(data, found.num_units)
+            found = found._replace(names=tuple(names[: len(found.images)]))
+        return found
     rows = W.reshape(len(W), -1)[None].float()
     return LayerImages(name, False, len(W), tuple(rows.shape[1:]), _shrunk(rows, _MATRIX_SIDE))
 
@@ -135,6 +144,7 @@ def film_of(found: LayerImages, frames: list[tuple[int, torch.Tensor]]) -> Film:
         tuple(epoch for epoch, _ in frames),
         tuple(limits),
         tuple(bytes_of),
+        found.names,
     )
 
 
@@ -161,6 +171,7 @@ class WeightReport(Report):
         self.epochs: list[int] = []
         self.limits: list[float] = []
         self.frames = torch.zeros(0, 0, 0, 0, dtype=torch.uint8)
+        self.names: list[str] = []
 
     def __bool__(self) -> bool:
         return bool(self.epochs)
@@ -173,6 +184,7 @@ class WeightReport(Report):
             self.frames = torch.zeros(0, *coded.shape, dtype=torch.uint8)
         self.layer, self.has_units = found.layer, found.has_units
         self.num_units, self.full_shape = found.num_units, list(found.full_shape)
+        self.names = list(found.names)
         self._keep([e < epoch and e % self.every == 0 for e in self.epochs])
         self.epochs, self.limits = [*self.epochs, epoch], [*self.limits, limit]
         self.frames = torch.cat([self.frames, coded[None]])
@@ -201,6 +213,7 @@ class WeightReport(Report):
             tuple(self.epochs),
             tuple(self.limits),
             tuple(frame.numpy().tobytes() for frame in self.frames),
+            tuple(self.names),
         )
 
     def facts(self) -> dict[str, Any]:
@@ -288,7 +301,9 @@ class WeightWatcher(Sink):
 
     def _look(self, trainer: "Trainer", epoch: int) -> None:
         try:
-            self.report.add(epoch, first_layer_images(trainer.model, self._input_shape))
+            self.report.add(
+                epoch, first_layer_images(trainer.model, self._input_shape, trainer.data)
+            )
         except Exception as error:
             # Hours of training are worth more than images.
             self._trainer = None

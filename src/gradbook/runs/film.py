@@ -20,7 +20,8 @@ FILM_FILE = "weights.json"
 #: numbers in a frame.
 MOST_UNITS, MOST_FRAMES, MOST_NUMBERS = 64, 60, 1 << 16
 
-#: A frame has a byte for each weight: 1 to 255 stand for -limit to limit, and 0 for NaN or infinity.
+#: A frame has a byte for each weight: 1 to 255 stand for -limit to limit, and 0 for what is NaN or
+#: infinite.
 MIDDLE, REACH = 128, 127
 
 #: As base64 text, with room for what else is said.
@@ -42,6 +43,7 @@ class Film:
         epochs: When each frame was taken, in epochs gone by; 0 is before the training.
         limits: For each frame, the largest size of a weight in it.
         frames: For each frame, a byte for each pixel of each image: see `MIDDLE` and `REACH`.
+        names: What the units are called, where they are the classes.
     """
 
     layer: str
@@ -52,6 +54,7 @@ class Film:
     epochs: tuple[int, ...]
     limits: tuple[float, ...]
     frames: tuple[bytes, ...]
+    names: tuple[str, ...] = ()
 
     def values(self, frame: int) -> list[float]:
         """The weights of a frame, image by image and row by row, each exact to limit / 254."""
@@ -70,6 +73,7 @@ class Film:
             "shape": list(self.shape),
             "epochs": list(self.epochs),
             "limits": list(self.limits),
+            "names": list(self.names),
             "frames": [base64.b64encode(frame).decode() for frame in self.frames],
         }
 
@@ -116,6 +120,9 @@ def _film(facts: Mapping[str, Any]) -> Film:
     layer, has_units = facts["layer"], facts["has_units"]
     if not isinstance(layer, str) or not isinstance(has_units, bool):
         raise TypeError("the layer has no name")
+    names = facts["names"]
+    if len(names) not in (0, shape[0]) or not all(isinstance(name, str) for name in names):
+        raise ValueError("the names are not those of the units")
     return Film(
         layer,
         has_units,
@@ -125,6 +132,7 @@ def _film(facts: Mapping[str, Any]) -> Film:
         tuple(epochs),
         tuple(map(float, limits)),
         bytes_of,
+        tuple(names),
     )
 
 
