@@ -93,7 +93,8 @@ def first_layer_images(
             found = found._replace(names=tuple(names[: len(found.images)]))
         return found
     rows = W.reshape(len(W), -1)[None].float()
-    return LayerImages(name, False, len(W), tuple(rows.shape[1:]), _shrunk(rows, _MATRIX_SIDE))
+    full_shape = (rows.shape[1], rows.shape[2])
+    return LayerImages(name, False, len(W), full_shape, _shrunk(rows, _MATRIX_SIDE))
 
 
 def _of_units(name: str, W: torch.Tensor) -> LayerImages:
@@ -130,6 +131,7 @@ def _is_linear(model: Any, name: str) -> bool:
 
 def film_of(found: LayerImages, frames: list[tuple[int, torch.Tensor]]) -> Film:
     """The film of a layer, from the epoch and the images of each frame."""
+    num_images, height, width = found.images.shape
     bytes_of, limits = [], []
     for _, images in frames:
         coded, limit = _coded(images)
@@ -140,7 +142,7 @@ def film_of(found: LayerImages, frames: list[tuple[int, torch.Tensor]]) -> Film:
         found.has_units,
         found.num_units,
         found.full_shape,
-        tuple(found.images.shape),
+        (num_images, height, width),
         tuple(epoch for epoch, _ in frames),
         tuple(limits),
         tuple(bytes_of),
