@@ -83,7 +83,7 @@ class Worker:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        with suppress(RuntimeError):  # the loop is closed: the server ends
+        with suppress(RuntimeError), self._process.stdout:  # the loop is closed: the server ends
             for line in self._process.stdout:
                 with suppress(ValueError):
                     self._loop.call_soon_threadsafe(self._told, json.loads(line))
