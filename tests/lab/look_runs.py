@@ -1,4 +1,4 @@
-"""Runs to look at, of pictures in three classes and of a plane, and what a person wrote for them."""
+"""Runs to look at: of pictures in three classes, and of a plane; and a learner's own file."""
 
 from pathlib import Path
 

@@ -46,7 +46,7 @@ export function show(panel, context) {
     const [low, high] = positive.length ? [Math.max(1e-30, Math.min(...positive, 0.5)), Math.max(...positive, 2)] : [0.1, 10];
     fates.update({
       label: t("look.fate_label", { depth: state.depth, largest: number(largest.at(-1)) }),
-      xLabel: t("look.depth"), yLabel: t("look.factor"), isLogY: true, xRange: [0.8, state.depth + 0.2],
+      xLabel: t("look.depth"), yLabel: t("look.factor"), isLogY: true, isWholeX: true, xRange: [0.8, state.depth + 0.2],
       yRange: [low / 1.5, high * 1.5],
       series: [
         { name: t("look.largest_slope"), kind: "line", points: largest.map((value, layer) => [layer + 1, value]) },

@@ -54,7 +54,7 @@ const MARGIN = { left: 62, right: 14, top: 12, bottom: 42 };
 
 /**
  * A figure with axes, as wide as its place.
- * @param {object} spec {label, xLabel, yLabel, xRange, yRange, isLogX, isLogY, height, series}; each series is
+ * @param {object} spec {label, xLabel, yLabel, xRange, yRange, isLogX, isLogY, isWholeX, height, series}; each series is
  *   {name, points: [[x, y], ...], kind: "line" | "dots" | "bars", width (of bars), color: 1 to 4, dash}.
  * @returns {{node: Element, update: function, toPlace: function}} `update(spec)` draws again.
  */
@@ -103,7 +103,8 @@ function drawn(spec, width) {
   const clip = `clip-${Math.random().toString(36).slice(2)}`;
   root.append(svg("clipPath", { id: clip },
     svg("rect", { x: MARGIN.left, y: MARGIN.top, width: inner.width, height: inner.height })));
-  const xTicks = spec.isLogX ? logTicks(xLow, xHigh) : ticks(xLow, xHigh, Math.max(2, Math.floor(inner.width / 75)));
+  const isWhole = (places) => (spec.isWholeX ? [...new Set(places.map(Math.round))] : places);
+  const xTicks = spec.isLogX ? logTicks(xLow, xHigh) : isWhole(ticks(xLow, xHigh, Math.max(2, Math.floor(inner.width / 75))));
   const yTicks = spec.isLogY ? logTicks(yLow, yHigh) : ticks(yLow, yHigh, 5);
   const axes = svg("g", { class: "look-axes" });
   for (const place of xTicks) {

@@ -211,7 +211,7 @@ function regression(answer) {
     label: t("look.residual_label", { mae: number(answer.mae) }), xLabel: t("look.predicted"), yLabel: t("look.residual"),
     xRange: rangeOf(residuals.map(([x]) => x)), yRange: rangeOf(residuals.map(([, y]) => y)),
     series: [{ kind: "dots", radius: 2.5, points: residuals },
-      { kind: "line", color: 4, dash: "5 4", points: [[-1e30, 0], [1e30, 0]].map(([x, y]) => [Math.max(ends[0] - 1e3, Math.min(ends[1] + 1e3, x)), y]) }],
+      { kind: "line", color: 4, dash: "5 4", points: rangeOf(residuals.map(([x]) => x)).map((x) => [x, 0]) }],
   });
   const bars = histogram.counts.map((count, place) => [histogram.edges[place], count]);
   const spread = figure({
@@ -231,7 +231,7 @@ function regression(answer) {
   ], histogram.counts.map((count, place) => ({ count, low: histogram.edges[place], high: histogram.edges[place + 1] })));
   return [
     element("p", { class: "look-summary" }, t("look.regression", { mse: number(answer.mse), mae: number(answer.mae),
-      r2: number(answer.r2), count: answer.num_examples.toLocaleString() })),
+      r2: number(answer.r2, 6), count: answer.num_examples.toLocaleString() })),
     element("p", { class: "muted" }, some),
     element("div", { class: "columns" },
       element("section", {}, element("h2", {}, t("look.predicted_true")), predicted.node, worst),

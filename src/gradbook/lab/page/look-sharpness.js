@@ -55,7 +55,8 @@ function draw(place, found) {
     ...(found.optimizer_critical_lr !== null && hasEdge && Math.abs(critical / found.critical_lr - 1) > 1e-9
       ? fact(t("look.sharpness.own_critical", { optimizer: found.optimizer }), number(critical)) : []),
     ...fact(t("look.sharpness.lr"), found.lr === null ? t("look.sharpness.no_lr") : number(found.lr)),
-    ...fact(t("look.sharpness.ratio"), found.lr === null || !hasEdge ? "–" : t("look.sharpness.times", { ratio: number(found.lr / critical, 3) }))));
+    ...fact(t("look.sharpness.ratio"), found.lr === null || !hasEdge ? "–" : t("look.sharpness.times", { ratio: number(found.lr / critical, 3) })),
+    ...(found.lr === null ? [] : fact(t("look.sharpness.actual"), t("look.sharpness.actual_text", { distance: number(-found.lr * slope, 3) })))));
   const picture = figure({
     label: t("look.sharpness.label", { sharpness: number(eigenvalue) }), height: 320,
     xLabel: t("look.sharpness.distance"), yLabel: t("look.sharpness.loss"), xRange: [-reach, reach], yRange: range, series: [] });
