@@ -4,6 +4,8 @@ import base64
 import json
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -224,6 +226,21 @@ def test_the_film_of_a_run_is_told_as_it_was_kept(folder):
     assert found["source"] == "film"
     assert found["epochs"] == [0, 1, 2, 3]
     assert found["frames"] == film.facts()["frames"]
+
+
+@pytest.mark.slow
+def test_a_film_is_told_without_pytorch(folder):
+    program = (
+        "import sys; from pathlib import Path; from gradbook.lab.look.looking import answer;"
+        "from gradbook.lab.look.subject import Subject; folder = Path(sys.argv[1]);"
+        "found = answer(Subject(('', '', None), folder, ()), 'weights', {});"
+        "said = answer(Subject(('', '', None), folder, ()), 'graph', {})['error'];"
+        "print(found['result']['source'], 'Pictures' in said, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["film", "True", "False"]
 
 
 def test_a_run_without_a_film_has_the_weights_of_its_checkpoints(tmp_path, path, blank_figures):

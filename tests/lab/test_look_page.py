@@ -24,6 +24,13 @@ pytestmark = pytest.mark.slow
 PATIENT = 90_000
 
 
+@pytest.fixture(autouse=True)
+def patience():
+    expect.set_options(timeout=PATIENT)
+    yield
+    expect.set_options(timeout=5000)
+
+
 @pytest.fixture
 def path(tmp_path):
     return write_file(tmp_path)
@@ -265,6 +272,7 @@ def test_activations_need_no_run_and_a_link_leads_to_the_same(labs, pages, tmp_p
     page.get_by_role("slider", name="Weight").fill("3")
     said = page.locator(".look-summary").inner_text()
     assert "it explodes" in said
+    page.wait_for_url("**depth=10**")
     address = page.evaluate("location.hash")
 
     assert pages(lab, address).locator(".look-summary").inner_text() == said

@@ -138,7 +138,7 @@ def _facts(item: Operation | Variable) -> dict[str, Any]:
 
 
 def _sized(key: str, inputs: list[str], facts: dict[str, Any]) -> _Node:
-    shape = " x ".join(map(str, facts["shape"])) or "one number"
+    shape = " × ".join(map(str, facts["shape"])) or "one number"
     lines = [facts["title"], *([facts["detail"]] if facts["detail"] else []), shape]
     facts["inputs"], facts["lines"] = inputs, lines
     longest = min(MOST_LETTERS, max(map(len, lines)))

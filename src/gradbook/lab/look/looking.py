@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ def answer(subject: Subject, what: str, options: Mapping[str, Any]) -> dict[str,
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            result = _looks()[what](subject, options)
+            if what != "weights":  # which may need no model
+                subject.check()
+            result = _look(what)(subject, options)
         texts = [text_of(w.message) for w in caught if issubclass(w.category, GradbookWarning)]
         subject.warnings = list(dict.fromkeys([*subject.warnings, *texts]))
         return {"result": finite({**result, "warnings": subject.warnings})}
@@ -42,16 +45,21 @@ def answer(subject: Subject, what: str, options: Mapping[str, Any]) -> dict[str,
         return {"error": f"{told(error)[:2000]}"}
 
 
-def _looks() -> dict[str, Callable[[Subject, Mapping[str, Any]], dict[str, Any]]]:
-    from gradbook.lab.look import curvature, examples, graphs, weights
+#: What computes each look. Each is loaded when it is first asked for, and PyTorch with most of them.
+_LOOKS = {
+    "mistakes": ("examples", "inspected"),
+    "cell": ("examples", "of_cell"),
+    "weights": ("weights", "film"),
+    "graph": ("graphs", "graph_of"),
+    "sharpness": ("curvature", "sharpness_of"),
+}
 
-    return {
-        "mistakes": examples.inspected,
-        "cell": examples.of_cell,
-        "weights": weights.film,
-        "graph": graphs.graph_of,
-        "sharpness": curvature.sharpness_of,
-    }
+
+def _look(what: str) -> Callable[[Subject, Mapping[str, Any]], dict[str, Any]]:
+    module, name = _LOOKS[what]
+    found: Callable[[Subject, Mapping[str, Any]], dict[str, Any]]
+    found = getattr(import_module(f"gradbook.lab.look.{module}"), name)
+    return found
 
 
 def _be_the_first_to_go() -> None:

@@ -88,10 +88,15 @@ class Subject:
             self._reports[train] = inspect(restored.model, restored.data, train)
         return self._reports[train]
 
-    def _rebuilt(self, with_data: bool) -> Restored:
+    def check(self, with_data: bool = True) -> None:
+        """Says what is missing before any code is loaded, PyTorch included: it takes seconds.
+
+        Raises:
+            ConfigError: If there is no checkpoint, or a class that the lab cannot have.
+        """
         run = self.run
         try:
-            checkpoint_of(run, self.checkpoint)  # what is not there is said before code is loaded
+            checkpoint_of(run, self.checkpoint)
         except ConfigError:
             if run.status == "running":
                 raise ConfigError(
@@ -99,6 +104,24 @@ class Subject:
                     f"again then."
                 ) from None
             raise
+        for kind in ("model", "data") if with_data else ("model",):
+            if not known_name(run.facts[kind]["class"], _KINDS[kind].known):
+                self._check_own_class(kind)
+
+    def _check_own_class(self, kind: str) -> None:
+        """An error where a class that is not ours cannot be among those that the lab was given."""
+        if self.run.facts[kind]["class"] == GIVEN:
+            raise ConfigError(
+                f"{self.run.name} {GIVEN_TEXT}. Write a class that makes these data "
+                f"(docs/own-data.md), and look at them in a terminal: "
+                f"{run_command('inspect', self.run)}"
+            )
+        if not self._given:
+            raise ConfigError(self._must_be_given())
+
+    def _rebuilt(self, with_data: bool) -> Restored:
+        self.check(with_data)
+        run = self.run
         model = self._class("model")
         data = self._class("data") if with_data else None
         arguments = arguments_of(run, model, data, self._trusted)
@@ -111,12 +134,7 @@ class Subject:
         name = known_name(written, _KINDS[kind].known)
         if name:
             return _KINDS[kind].known[name].load()
-        if written == GIVEN:
-            raise ConfigError(
-                f"{self.run.name} {GIVEN_TEXT}. Write a class that makes these data "
-                f"(docs/own-data.md), and look at them in a terminal: "
-                f"{run_command('inspect', self.run)}"
-            )
+        self._check_own_class(kind)
         found = [Class for text in self._given if (Class := _found(text, _KINDS[kind])) is not None]
         whole = [C for C in found if f"{C.__module__}.{C.__qualname__}" == written]
         alike = [C for C in found if C.__name__ == written.rpartition(".")[2]]

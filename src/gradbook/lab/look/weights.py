@@ -3,19 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from gradbook import checkpoint
 from gradbook.errors import ConfigError, GradbookError
-from gradbook.inspection.weight_film import (
-    LayerImages,
-    film_of,
-    first_layer_images,
-    input_shape_of,
-)
 from gradbook.lab.look.subject import Subject
-from gradbook.rehearsal import first_batch
-from gradbook.resume.snapshot import load_parameters
 from gradbook.runs.film import Film
 
 
@@ -30,6 +19,12 @@ def film(subject: Subject, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_checkpoints(subject: Subject) -> dict[str, Any]:
     """The film of the best and the last epoch, in their order."""
+    from gradbook import checkpoint
+    from gradbook.inspection.weight_film import film_of, first_layer_images, input_shape_of
+    from gradbook.rehearsal import first_batch
+    from gradbook.resume.snapshot import load_parameters
+
+    subject.check(with_data=False)
     try:
         restored, data = subject.restored, subject.restored.data
     except ConfigError:  # its data are not to be had, and only the shape of an input is missed
@@ -37,7 +32,7 @@ def _of_checkpoints(subject: Subject) -> dict[str, Any]:
     shape = None
     if data is not None:
         shape = input_shape_of(first_batch(data.train_dataloader(), [data]))
-    frames: list[tuple[int, str, LayerImages]] = []
+    frames = []
     kept = {name: value.clone() for name, value in restored.model.state_dict().items()}
     try:
         for which in ("best", "last"):
@@ -49,7 +44,7 @@ def _of_checkpoints(subject: Subject) -> dict[str, Any]:
                 continue
             epoch = subject.run.checkpoint_epoch(which) or 0
             images = first_layer_images(restored.model, shape, data)
-            copied = images._replace(images=torch.clone(images.images))
+            copied = images._replace(images=images.images.clone())
             frames.append((epoch, which, copied))
     finally:
         restored.model.load_state_dict(kept)

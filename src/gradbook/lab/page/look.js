@@ -12,13 +12,18 @@ import * as sharpness from "./look-sharpness.js";
 // Each part is a module with `show(panel, context)`, which may return a function that ends it.
 const PARTS = { mistakes, weights, activations, graph, sharpness };
 
+// So long after the last change, the address follows.
+const ADDRESS_MILLISECONDS = 300;
+
 export async function show(container, { id, query }) {
   if (!id) {
     container.append(
       element("h1", {}, t("look.activations")), element("p", { class: "muted" }, t("look.no_run")));
     const panel = element("div", { class: "look-panel" });
     container.append(panel);
-    return activations.show(panel, contextOf("", query, null)) ?? undefined;
+    const alone = contextOf("", query, null);
+    activations.show(panel, alone);
+    return alone.end;
   }
   const about = await get("/api/look/about", { run: id });
   const context = contextOf(id, query, about);
@@ -63,7 +68,7 @@ export async function show(container, { id, query }) {
   const wanted = query.get("part");
   select(Object.hasOwn(PARTS, wanted ?? "") ? wanted : "mistakes");
   return () => {
-    context.abort();
+    context.end();
     if (end) end();
   };
 }
@@ -92,13 +97,17 @@ function checkpointChoice(about, context, changed) {
 
 /** What all parts share: the run, the address's query, and the requests that are under way. */
 function contextOf(id, query, about) {
-  let controller = new AbortController();
+  let controller = new AbortController(), timer = null;
   return {
     id, about, query,
     get signal() { return controller.signal; },
     abort() {
       controller.abort();
       controller = new AbortController();
+    },
+    end() {
+      clearTimeout(timer); // the address is another view's by now
+      controller.abort();
     },
     get checkpoint() {
       const asked = query.get("checkpoint");
@@ -111,8 +120,12 @@ function contextOf(id, query, about) {
         if (value === null || value === undefined) query.delete(name);
         else query.set(name, String(value));
       }
-      const search = query.toString();
-      history.replaceState(null, "", `#/look${id ? `/${id}` : ""}${search ? `?${search}` : ""}`);
+      // Not at each move of a slider: browsers refuse to change an address that often.
+      clearTimeout(timer);
+      timer = setTimeout(() => {
+        const search = query.toString();
+        history.replaceState(null, "", `#/look${id ? `/${id}` : ""}${search ? `?${search}` : ""}`);
+      }, ADDRESS_MILLISECONDS);
     },
   };
 }
