@@ -45,7 +45,7 @@ def answer(subject: Subject, what: str, options: Mapping[str, Any]) -> dict[str,
         return {"error": f"{told(error)[:2000]}"}
 
 
-#: What computes each look. Each is loaded when it is first asked for, and PyTorch with most of them.
+#: What computes each look: loaded when it is first asked for, and PyTorch with most of them.
 _LOOKS = {
     "mistakes": ("examples", "inspected"),
     "cell": ("examples", "of_cell"),

@@ -141,14 +141,15 @@ function showExamples(place, title, examples, names) {
   }
   const name = (index) => names[index] ?? String(index);
   if (examples.some(({ image }) => image)) {
-    place.append(element("ul", { class: "look-gallery" }, ...examples.map((one) => {
+    const pictures = element("ul", { class: "look-gallery" }, ...examples.map((one) => {
       const values = { true: name(one.true), predicted: name(one.predicted), probability: number(one.probability, 3), example: one.example };
       return element("li", {}, one.image ? pictureCanvas(one.image, t("look.example_label", values)) : null,
         element("span", { class: "look-true" }, values.true),
         element("span", { class: one.true === one.predicted ? "look-right" : "look-wrong" },
           `${one.true === one.predicted ? "✓" : "→"} ${values.predicted} `,
           element("span", { class: "number" }, Number(one.probability).toFixed(2))));
-    })));
+    }));
+    place.append(element("div", { class: "look-gallery-scroll", tabindex: 0, role: "region", "aria-label": title }, pictures));
   }
   const tableOf = [
     { title: t("look.true"), cell: (one) => name(one.true) },
