@@ -1434,7 +1434,7 @@ def test_fit_says_where_a_setting_belongs(name, told):
         ({"run": True}, r"run must be a text or a path, such as 'runs', but it is True"),
         ({"run": 3}, "run must be a text or a path"),
         ({"run": "a\0b"}, "run must be a text or a path"),
-        ({"watch": True}, "watch is one of gradients, boundary, but it is True"),
+        ({"watch": True}, "watch is one of gradients, boundary, weights, but it is True"),
         ({"sinks": True}, "sinks must be a list of Sink objects, but holds True"),
         ({"device": "gpu"}, "called 'num_gpus' here. Write num_gpus=1"),
     ],

@@ -123,6 +123,11 @@ WATCHERS = {
         "BoundaryWatcher",
         "the decision boundary, or the fitted curve, of one or two inputs",
     ),
+    "weights": Entry(
+        "gradbook.inspection.weight_film",
+        "WeightWatcher",
+        "the first layer's weights as images, epoch by epoch, to be replayed in the lab",
+    ),
 }
 
 

@@ -91,7 +91,8 @@ class Trainer(Settings):
             checkpoints and curves in a new folder there. None writes nothing.
         watch: "gradients" also samples the gradients, weights and activations of each layer, and
             warns when gradients vanish or explode, or units die or saturate; "boundary" draws what
-            the model makes of every input, where there are one or two. A list asks for both.
+            the model makes of every input, where there are one or two; "weights" keeps the first
+            layer's weights as images, epoch by epoch. A list asks for several.
 
     Attributes:
         model, optim: What is being trained, and its optimizer.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from tests.experiments.nets import Residual
-from tests.small import Net
+from tests.small import Net, Scratch
 from torch import nn
 
 from gradbook import (
@@ -211,7 +211,7 @@ def test_values_and_loss_are_those_of_numpy():
     y_hat = X.numpy() @ model.w.detach().numpy() + model.b.detach().numpy()
     squares = (y_hat - y.numpy()) ** 2
     values = by_name(found)["pow"].values
-    expected = (squares.min(), squares.mean(), squares.max())
+    expected = (squares.min(), squares.mean(), squares.max(), np.linalg.norm(squares))
     assert values == pytest.approx(expected, rel=1e-5)
     assert found.loss == pytest.approx(squares.mean() / 2, rel=1e-5)
 
@@ -223,6 +223,8 @@ def test_gradient_norms_are_those_of_the_formula():
     error = X.numpy() @ model.w.detach().numpy() - y.numpy()
     operations = by_name(found)
     assert operations["add"].gradient_norm == pytest.approx(np.linalg.norm(error / 5), rel=1e-5)
+    assert operations["add"].gradient.norm == pytest.approx(operations["add"].gradient_norm)
+    assert operations["add"].gradient.max == pytest.approx((error / 5).max(), rel=1e-5)
     norms = {variable.name: variable.gradient_norm for variable in found.variables}
     assert norms["w"] == pytest.approx(np.linalg.norm(X.numpy().T @ error / 5), rel=1e-5)
     assert norms["b"] == pytest.approx(abs(error.mean()), rel=1e-5)
@@ -252,3 +254,18 @@ def test_a_loss_without_a_gradient_is_refused(features):
 
     with pytest.raises(ModelError, match="does not depend on a parameter"):
         graph(Detached(nn.Linear(4, 3)), features)
+
+
+def test_a_sparse_gradient_is_summed_up_with_its_zeros():
+    class Model(Scratch):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(4, 2, sparse=True)
+
+        def forward(self, X):
+            return self.embedding(X).sum(dim=1, keepdim=True)
+
+    found = graph(Model(), (torch.tensor([1, 1]), torch.zeros(2, 1)), gradients=True)
+    (weight,) = (v for v in found.variables if v.name == "embedding.weight")
+    assert weight.gradient.norm == pytest.approx(weight.gradient_norm)
+    assert 0 in (weight.gradient.min, weight.gradient.max)

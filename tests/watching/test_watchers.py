@@ -83,7 +83,7 @@ def test_the_run_keeps_what_a_watcher_saw(steps_can_be_watched, tmp_path):
 def test_the_files_of_every_watcher_belong_to_a_run():
     kinds = ("svg", "png", "json")
     names = tuple(registry.WATCHERS)
-    assert {"gradients", "boundary"} <= {*names}  # of which runs have files
+    assert {"gradients", "boundary", "weights"} <= {*names}  # of which runs have files
     assert tuple(f"{name}.{kind}" for name in names for kind in kinds) == REPORT_FILES
 
 

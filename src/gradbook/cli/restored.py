@@ -145,7 +145,7 @@ def run_command(command: str, run: StoredRun) -> str:
     words = ["gradbook", command, as_word(run.folder)]
     for kind, known in _KNOWN.items():
         if not known_name(run.facts[kind]["class"], known):
-            words += with_value(f"--{kind}", _as_written(run.facts[kind]["name"]))
+            words += with_value(f"--{kind}", as_written(run.facts[kind]["name"]))
         for name, value in run.facts[kind]["hyperparameters"].items():
             if is_a_place(name, value) and _was_given(run, kind, name, value):
                 words += ["--set", f"{name}={show(value)}"]
@@ -169,7 +169,7 @@ def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
     own = [(kind, where) for kind, where, _ in classes if where != GIVEN]
     told = " and ".join(f"its {kind} is {where}, a class of your own" for kind, where in own)
     flags = shlex.join(
-        word for kind, _, named in classes for word in with_value(f"--{kind}", _as_written(named))
+        word for kind, _, named in classes for word in with_value(f"--{kind}", as_written(named))
     )
     given = ""
     if len(own) < len(classes):
@@ -183,7 +183,8 @@ def must_be_named(name: str, classes: Sequence[tuple[str, str, str]]) -> str:
     )
 
 
-def _as_written(name: str) -> str:
+def as_written(name: str) -> str:
+    """A class as a person names it, where run.json has only its own name."""
     if name in ("given", "GivenData"):  # a run's and a sweep's name for data that had no class
         name = "MyData"
     return name if ":" in name else f"my_file.py:{name}"

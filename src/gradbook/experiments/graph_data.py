@@ -30,6 +30,7 @@ class Operation:
         values: A summary of the result's values, if it was asked for.
         gradient_norm: The norm of the loss's gradient with respect to its result, if it was asked
             for; None where no gradient comes.
+        gradient: A summary of that gradient.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Operation:
     saved_bytes: int
     values: Values | None = None
     gradient_norm: float | None = None
+    gradient: Values | None = None
 
     @property
     def layer(self) -> str:

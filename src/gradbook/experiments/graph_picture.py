@@ -185,7 +185,7 @@ def _legend(graph: GraphData) -> list[_Block]:
 def _cells(graph: GraphData) -> list[_Cell]:
     """A cell for each operation or module, and for each variable that stands alone."""
     variables = {variable.name: variable for variable in graph.variables}
-    groups = _groups(graph)
+    groups = groups_of(graph)
     cell_of = {o.name: key for key, group in groups.items() for o in group}
     buffers = {variable.name for variable in graph.variables if variable.kind == "buffer"}
     users: dict[str, list[str]] = {}
@@ -214,7 +214,7 @@ def _cells(graph: GraphData) -> list[_Cell]:
     return list(cells.values())
 
 
-def _groups(graph: GraphData) -> dict[str, list[Operation]]:
+def groups_of(graph: GraphData) -> dict[str, list[Operation]]:
     """The operations of each box, by a name of its own."""
     operations = graph.operations
     grouped = {operation.name: [operation] for operation in operations}

@@ -92,7 +92,7 @@ class ComputationGraph(GraphData, Finding):
         rows = []
         for operation in self.operations:
             row = {**_plain(operation), "layer": operation.layer}
-            del row["layers"], row["values"]
+            del row["layers"], row["values"], row["gradient"]
             rows.append({**row, **(operation.values._asdict() if operation.values else {})})
         return data_frame(rows, "name")
 
@@ -134,8 +134,8 @@ def graph(
         group: What the figure has a box for: "operations", or "modules", which are the calls of
             layers, the outer ones if there are too many of the inner. "auto" draws up to 40
             operations, and then modules.
-        values: Whether to keep the smallest, mean and largest value of every result.
-        gradients: Whether to compute the norm of the gradient with respect to every result and
+        values: Whether to keep the smallest, mean and largest value of every result, and its norm.
+        gradients: Whether to compute the same of the gradient with respect to every result and
             parameter.
 
     Returns:
@@ -171,6 +171,7 @@ def graph(
                 saved_bytes=row.new_bytes,
                 values=row.values,
                 gradient_norm=row.gradient_norm,
+                gradient=row.gradient,
             )
             for row in rows
         ),
@@ -182,5 +183,7 @@ def graph(
 
 def _plain(item: Operation | Variable) -> dict[str, Any]:
     plain = asdict(item)
-    plain["values"] = None if item.values is None else item.values._asdict()
+    for name in ("values", "gradient"):
+        summary = getattr(item, name)
+        plain[name] = None if summary is None else summary._asdict()
     return plain

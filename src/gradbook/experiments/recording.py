@@ -49,11 +49,17 @@ class LayerCall(NamedTuple):
 
 
 class Values(NamedTuple):
-    """A summary of a tensor's elements; of a single one, all three are its value."""
+    """A summary of a tensor's elements; of a single one, the first three are its value.
+
+    Attributes:
+        min, mean, max: The smallest element, their mean, and the largest.
+        norm: The Euclidean norm of all.
+    """
 
     min: float
     mean: float
     max: float
+    norm: float
 
     def __str__(self) -> str:
         if self.min == self.max:
@@ -75,6 +81,7 @@ class Variable:
         num_bytes: The size of its elements.
         values: A summary of its values, if it was asked for.
         gradient_norm: The norm of the loss's gradient with respect to it, if it was asked for.
+        gradient: A summary of that gradient.
     """
 
     name: str
@@ -85,6 +92,7 @@ class Variable:
     num_bytes: int
     values: Values | None = None
     gradient_norm: float | None = None
+    gradient: Values | None = None
 
 
 @dataclass(eq=False)
@@ -119,6 +127,7 @@ class Row:
     kept: tuple[str, ...] = ()
     new_bytes: int = 0
     gradient_norm: float | None = None
+    gradient: Values | None = None
 
     @property
     def ends(self) -> list[Any]:
@@ -127,9 +136,11 @@ class Row:
         ends = self.after or [tensor.grad_fn for tensor in self.outputs]
         return [node for node in ends if node is not None]
 
-    def note_norm(self, gradients: Sequence[torch.Tensor | None]) -> None:
-        """Notes the norm of the gradient that comes to its node."""
-        self.gradient_norm = _norm(gradients[self.output_nr])
+    def note_gradient(self, gradients: Sequence[torch.Tensor | None]) -> None:
+        """Notes what is to be said of the gradient that comes to its node."""
+        gradient = gradients[self.output_nr]
+        self.gradient_norm = _norm(gradient)
+        self.gradient = None if gradient is None else _summary(gradient)
 
 
 class Recorder(TorchFunctionMode):
@@ -177,18 +188,21 @@ class Recorder(TorchFunctionMode):
         return loss, rows
 
     def _measure_gradients(self, loss: torch.Tensor) -> None:
-        """Notes the norm of the loss's gradient with respect to each result and variable."""
+        """Notes the loss's gradient with respect to each result and variable."""
         known = [tensor for tensor in self._alive if tensor.requires_grad and tensor.is_leaf]
         leaves = {self._names[id(tensor)]: tensor for tensor in known}
         with ExitStack() as hooks:
             for row in self._rows.values():
                 if row.ends:  # the tensor itself may have been changed in place since
-                    hooks.enter_context(row.ends[0].register_prehook(row.note_norm))
+                    hooks.enter_context(row.ends[0].register_prehook(row.note_gradient))
             found = torch.autograd.grad(
                 loss, list(leaves.values()), retain_graph=True, allow_unused=True
             )
         for name, gradient in zip(leaves, found, strict=True):
-            self.variables[name] = replace(self.variables[name], gradient_norm=_norm(gradient))
+            summary = None if gradient is None else _summary(gradient)
+            self.variables[name] = replace(
+                self.variables[name], gradient_norm=_norm(gradient), gradient=summary
+            )
 
     def _rows_behind(self, loss: torch.Tensor) -> list[Row]:
         """The calls that the loss depends on, with their final names.
@@ -389,4 +403,7 @@ def _summary(tensor: torch.Tensor) -> Values | None:
         return None
     with torch.no_grad():
         numbers = tensor.detach().double()
-        return Values(numbers.min().item(), numbers.mean().item(), numbers.max().item())
+        if numbers.layout is not torch.strided:
+            numbers = numbers.to_dense()
+        ends = numbers.min().item(), numbers.max().item()
+        return Values(ends[0], numbers.mean().item(), ends[1], numbers.norm().item())

@@ -1,10 +1,85 @@
-"""Looks at trained models, for the page: computed in a process of its own."""
+"""Looks at trained models, for the page: computed in a process of its own.
 
+`desk.py` has the processes, and `looking.py` is what they run; `subject.py` rebuilds a run there,
+and each further file computes one thing to look at. The server itself loads none of them.
+"""
+
+import asyncio
+from collections import OrderedDict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from gradbook.errors import ConfigError
+from gradbook.lab.look.asked import Asked, about, read_asked
+from gradbook.lab.look.desk import Desks
 from gradbook.lab.state import Lab
+
+#: How many bytes of answers are kept, to be given again while nothing of the run has changed.
+_KEPT_BYTES = 1 << 26
+
+#: So often is looked whether the page still waits, in seconds.
+_WAITING_SECONDS = 0.25
 
 
 def routes(lab: Lab) -> list[Route]:
     """The addresses of looks."""
-    return []
+    looks = _Looks(lab)
+    lab.at_end.append(looks.desks.end)
+    return [
+        Route("/api/look", looks.answer, methods=["POST"]),
+        Route("/api/look/about", looks.about),
+    ]
+
+
+class _Looks:
+    """Answers what a page asks of a run's model."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.desks = Desks(lab.classes)
+        self._kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
+
+    async def about(self, request: Request) -> Response:
+        """What there is to look at of a run; needs no model."""
+        folder = await self._folder(request.query_params.get("run", ""))
+        return JSONResponse(await asyncio.to_thread(about, folder))
+
+    async def answer(self, request: Request) -> Response:
+        """What was asked for, from memory or from a process; nothing where nobody waits longer."""
+        asked = read_asked(await request.body())
+        asked.folder = await self._folder(asked.run)
+        key = asked.key(self._lab.classes)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return Response(self._kept[key], media_type="application/json")
+        content = await self._computed(request, asked)
+        if content is None:
+            return Response(status_code=204)
+        self._keep(key, content)
+        return Response(content, media_type="application/json")
+
+    async def _computed(self, request: Request, asked: Asked) -> bytes | None:
+        working = asyncio.ensure_future(self.desks.compute(asked))
+        try:
+            while not working.done():
+                await asyncio.wait({working}, timeout=_WAITING_SECONDS)
+                if not working.done() and await request.is_disconnected():
+                    return None
+            return working.result()
+        finally:
+            working.cancel()
+
+    def _keep(self, key: tuple[Any, ...], content: bytes) -> None:
+        self._kept[key] = content
+        while sum(map(len, self._kept.values())) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+
+    async def _folder(self, run: str) -> Any:
+        try:
+            return self._lab.catalogue.folder(run)
+        except ConfigError:  # it may be new, and nobody has looked since
+            await asyncio.to_thread(self._lab.catalogue.refresh)
+            return self._lab.catalogue.folder(run)
