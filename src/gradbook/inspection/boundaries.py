@@ -6,7 +6,8 @@ below a notebook's cell while the model trains.
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,7 +21,7 @@ from gradbook.display.finding import Report
 from gradbook.display.images import bundle_of_figure
 from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError, told, warn
 from gradbook.evaluation import batches_of
-from gradbook.inspection.classification import class_names, classifies
+from gradbook.inspection.classification import class_names, classifies, gives_probabilities
 from gradbook.interrupts import interruptible
 from gradbook.lookalikes import copied_model
 from gradbook.no_trace import untouched
@@ -258,16 +259,13 @@ def boundary(model: torch.nn.Module, data: Any) -> Boundary:
 def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"A model is needed, an instance of Module, but got {model!r:.60}.")
-    shared = [value for name in ("trainer", "board") if (value := vars(model).get(name))]
-    shared += generators_in(model.modules())
-    copied = copied_model(model, {id(value): value for value in shared})
-    with untouched_generators(), at_rest(copied):
+    with resting_copy(model) as copied:
         batches = {name: _batches(loader) for name, loader in loaders.items() if loader is not None}
         batches = {name: found for name, found in batches.items() if found}
         if not batches:
             raise DataError(f"{type(data).__name__} has no examples to look at.")
         first = next(iter(batches.values()))[0]
-        run = _Run(copied, type(data).__name__, first)
+        run = Answers(copied, type(data).__name__, first)
         sets = {
             name: Points(
                 torch.cat([X for X, _ in found]).float().cpu(),
@@ -294,6 +292,16 @@ def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
     return Boundary(title, sets, names, axes, grid)
 
 
+@contextmanager
+def resting_copy(model: torch.nn.Module) -> Iterator[Any]:
+    """A copy of a model to look at, in evaluation mode: nothing of the model itself changes."""
+    shared = [value for name in ("trainer", "board") if (value := vars(model).get(name))]
+    shared += generators_in(model.modules())
+    copied = copied_model(model, {id(value): value for value in shared})
+    with untouched_generators(), at_rest(copied):
+        yield copied
+
+
 def _batches(loader: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """All inputs and labels of a loader, in their own order where that is known."""
     with untouched(parts_of(loader)):
@@ -312,7 +320,7 @@ def _batches(loader: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return found
 
 
-class _Run:
+class Answers:
     """A model that gives a class or a value for each of its inputs.
 
     Args:
@@ -354,6 +362,21 @@ class _Run:
         if not self.is_classifier:
             return values
         return (values > (0.5 if self._is_probability else 0)).long()
+
+    def with_certainty(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and the probability that the model gives each class; of a value it is 1."""
+        output = self._output(X)
+        if self._is_column:
+            values = output.reshape(-1).float().cpu()
+            if not self.is_classifier:
+                return values, torch.ones_like(values)
+            P = values if self._is_probability else values.sigmoid()
+            return (P > 0.5).long(), torch.where(P > 0.5, P, 1 - P)
+        P = output.float().cpu()
+        if not gives_probabilities(P):
+            P = P.softmax(dim=-1)
+        certainty, classes = P.max(dim=-1)
+        return classes, certainty
 
     def label(self, y: torch.Tensor) -> torch.Tensor:
         """Labels as `__call__` gives classes or values; -1 of a pair (-1, 1) is class 0."""
