@@ -6,7 +6,7 @@ below a notebook's cell while the model trains.
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -293,10 +293,16 @@ def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
 
 
 @contextmanager
-def resting_copy(model: torch.nn.Module) -> Iterator[Any]:
-    """A copy of a model to look at, in evaluation mode: nothing of the model itself changes."""
+def resting_copy(model: torch.nn.Module, generators: Sequence[Any] | None = None) -> Iterator[Any]:
+    """A copy of a model to look at, in evaluation mode: nothing of the model itself changes.
+
+    Args:
+        model: The model.
+        generators: The random generators that its layers hold; None looks for them, which takes
+            longer than the copy of a small model.
+    """
     shared = [value for name in ("trainer", "board") if (value := vars(model).get(name))]
-    shared += generators_in(model.modules())
+    shared += generators_in(model.modules()) if generators is None else generators
     copied = copied_model(model, {id(value): value for value in shared})
     with untouched_generators(), at_rest(copied):
         yield copied

@@ -251,8 +251,10 @@ def fitted(data: Any, names: Collection[str]) -> dict[str, int]:
         return {}
     loader = inmost(data.train_dataloader())
     tensors = getattr(loader, "tensors", None)
-    X, y = (tensors[0], tensors[-1]) if tensors else (lambda batch: (batch[0], batch[-1]))(
-        next(iter(loader))
+    X, y = (
+        (tensors[0], tensors[-1])
+        if tensors
+        else (lambda batch: (batch[0], batch[-1]))(next(iter(loader)))
     )
     if not isinstance(X, torch.Tensor) or not isinstance(y, torch.Tensor) or not len(X):
         return {}

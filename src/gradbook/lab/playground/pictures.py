@@ -6,7 +6,7 @@ model is looked at by way of a copy at rest, so that the training is not changed
 
 import base64
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ from gradbook.models.mlp import ACTIVATIONS
 from gradbook.no_trace import untouched
 from gradbook.rehearsal import begins_again
 from gradbook.resume.loader import always_the_same, parts_of
-from gradbook.seeds import untouched_generators
+from gradbook.seeds import generators_in, untouched_generators
 
 #: So many examples of each set are drawn, and so many samples shown.
 _MAX_DRAWN, _NUM_SAMPLES = 500, 12
@@ -43,14 +43,16 @@ class Picture:
 
     Attributes:
         fixed: What stays the same, for JSON.
+        generators: The random generators that the model's layers hold.
     """
 
     fixed: dict[str, Any]
+    generators: Sequence[Any] | None = None
 
     def frame(self, model: Any) -> dict[str, Any] | None:
         """What the model gives now, for JSON; None where it gives no finite numbers."""
         try:
-            with resting_copy(model) as copied:
+            with resting_copy(model, self.generators) as copied:
                 return self._frame(copied)
         except GradbookError:
             return None
@@ -68,12 +70,13 @@ def picture_of(trainer: Any) -> Picture | None:
             continue
         with untouched_generators(), untouched(parts_of(loader)):
             size = max(getattr(loader, "batch_size", 1) or 1, 1)
-            batch = next(iter(always_the_same(loader, -(-_MAX_DRAWN // size))), None)
             batches = list(always_the_same(loader, -(-_MAX_DRAWN // size)))
-        if not isinstance(batch, list | tuple) or len(batch) != 2:
-            return None
-        if not all(isinstance(part, torch.Tensor) for part in batch):
-            return None
+        for batch in batches:
+            is_pair = isinstance(batch, list | tuple) and len(batch) == 2
+            if not is_pair or not all(isinstance(part, torch.Tensor) for part in batch):
+                return None
+        if not batches:
+            continue
         sets[name] = tuple(torch.cat(parts)[:_MAX_DRAWN] for parts in zip(*batches, strict=True))
     if "train" not in sets:
         return None
@@ -89,6 +92,7 @@ def picture_of(trainer: Any) -> Picture | None:
         try:
             with resting_copy(trainer.model) as copied:
                 made: Picture = Kind(copied, trainer.data, sets)
+            made.generators = generators_in(trainer.model.modules())
             return made
         except GradbookError:
             continue

@@ -35,7 +35,12 @@ from gradbook.lab.playground.pictures import Picture, picture_of
 from gradbook.lab.worker import Channel
 from gradbook.record import Metric, Sink
 from gradbook.schedules import learning_rate
-from gradbook.seeds import seed_everything, untouched_generators
+from gradbook.seeds import (
+    random_state,
+    same_random_state,
+    seed_everything,
+    untouched_generators,
+)
 from gradbook.storage import finite
 from gradbook.trainer import Trainer
 
@@ -71,6 +76,7 @@ class Player:
         self._number = 0
         self._own: dict[str, list[classes.Found]] | None = None
         self._unloaded: list[str] = []
+        self._drawn_with: int | None = None  # the seed with which a learner's file drew numbers
         self._last: Played | None = None
 
     def play(self) -> None:
@@ -127,19 +133,26 @@ class Player:
 
     def _load_own(self, order: dict[str, Any]) -> None:
         """Loads the learner's own classes, as the command line named them."""
+        seed = _seed(order["settings"].get("seed", "1"))
         if self._own is not None:
+            if self._drawn_with not in (None, seed):
+                self.tell(again=True)  # what it drew is of another seed: only a new process helps
+                raise Replaced
             self.tell(own=self._told_own(), unloaded=self._unloaded)
             return
         self._own = {"model": [], "data": []}
         for text in order["classes"]:
             errors = []
             # What a file draws while it is loaded is repeated, as in `gradbook train`.
-            seed_everything(_seed(order["settings"].get("seed", "1")))
+            seed_everything(seed)
+            before = random_state()
             for group, kind in (("model", classes.MODEL), ("data", classes.DATA_SET)):
                 try:
                     self._own[group].append(classes.find(text, kind))
                 except BaseException as error:
                     errors.append(error)
+            if not same_random_state(before, random_state()):
+                self._drawn_with = seed
             if len(errors) == 2:
                 self._unloaded.append(f"{text} cannot be used. {_text_of(errors[0])}")
         self.tell(own=self._told_own(), unloaded=self._unloaded)
@@ -256,7 +269,7 @@ class Played(Sink):
             data_name=plan.data.name,
             pictures=False,
         )
-        sinks = {"display": "off", "sinks": [self], "run": self._run}
+        sinks: dict[str, Any] = {"display": "off", "sinks": [self], "run": self._run}
         trainer = Trainer(**plan.arguments["trainer"], **sinks)
         trainer.fit(model, data)
         self._status = trainer.status
@@ -402,8 +415,8 @@ class Played(Sink):
                 return
             self._check_rate(lr)
             before = learning_rate(self._trainer.optim)
-            groups = getattr(self._trainer.optim, "param_groups", None)
-            for group in groups or ():
+            groups = getattr(self._trainer.optim, "param_groups", ())
+            for group in groups:
                 # Where groups have rates of their own, these keep their proportions.
                 group["lr"] = lr * (group["lr"] / before) if before and len(groups) > 1 else lr
             if not groups:
@@ -423,13 +436,14 @@ class Played(Sink):
         num = trainer.num_train_batches
         x = trainer.train_batch_idx / num
         board = getattr(model, "board", None)
-        if rate is not None and hasattr(board, "draw"):
+        if rate is not None and board is not None:
             board.draw(x, rate, "lr", every_n=int(num / model.plot_train_per_epoch))
 
     # What the page sees
 
     def _show(self) -> None:
         """Sends the points since the last time, and a frame if a step was taken since."""
+        self._shown_at = time.perf_counter()
         parts: dict[str, Any] = {"state": self._state()}
         if self._points:
             parts["points"], self._points = self._points, []
@@ -439,7 +453,6 @@ class Played(Sink):
             if frame is not None:
                 parts["frame"] = {**frame, "step": self._step}
         self._player.tell(**parts)
-        self._shown_at = time.perf_counter()
 
     def _state(self) -> dict[str, Any]:
         name = self._status or ("running" if self._is_running else "paused")
