@@ -70,7 +70,8 @@ function numberField(control, id, value, change) {
 }
 
 function choiceField(control, id, value, change) {
-  const shown = (choice) => (choice === "none" ? t("playground.none") : choice);
+  const key = control.name === "optimizer" ? "playground.none.optimizer" : "playground.none";
+  const shown = (choice) => (choice === "none" ? t(key) : choice);
   const select = element("select", { id, "aria-describedby": describedBy(control, id) },
     ...control.choices.map((choice) =>
       element("option", { value: choice, selected: choice === value }, shown(choice))));
@@ -167,10 +168,13 @@ export class Controls {
     this._fields = {};
     clear(this._container);
     const sections = { data: t("playground.data"), model: t("playground.model"), trainer: t("playground.training") };
+    const sectionOf = (control) => (control.name === "lr" || control.group === "run" ? "trainer" : control.group);
+    const order = ["lr", "optimizer"];
+    const placeIn = (control) => (order.includes(control.name) ? order.indexOf(control.name) : order.length);
     const folded = [];
     for (const [group, title] of Object.entries(sections)) {
-      const members = chosen.controls.filter((control) =>
-        control.group === group || (group === "trainer" && control.group === "run"));
+      const members = chosen.controls.filter((control) => sectionOf(control) === group)
+        .sort((one, other) => placeIn(one) - placeIn(other));
       const nodes = [];
       for (const control of members) {
         const id = `setting-${control.name}`;

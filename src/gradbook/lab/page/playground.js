@@ -93,8 +93,8 @@ class View {
     this._rows.addEventListener("toggle", () => this._drawTable());
     container.append(
       element("h1", {}, t("nav.playground")),
-      element("div", { class: "playground" }, bar,
-        element("div", { class: "tell" }, this._problem, this._notes), controls, picture, curves),
+      element("div", { class: "playground" },
+        element("div", { class: "top" }, bar, this._problem, this._notes), controls, picture, curves),
       element("p", { class: "muted help" }, t("playground.keys")));
 
     this._controls = new Controls(settings, (name, text) => this._set(name, text));

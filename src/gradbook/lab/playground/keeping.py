@@ -50,6 +50,7 @@ class KeepableRun(Run):
         self.changes: list[str] = []
         self._memory = _Memory()
         self._contents: dict[str, bytes] = {}
+        self._has_begun = False
         self._ended: str | None = None
 
     @property
@@ -63,6 +64,7 @@ class KeepableRun(Run):
         self._board, self._trainer, self._num_provisional = board, trainer, 0
         self._begin, self._seconds_before = time.perf_counter(), 0.0
         self._facts = first_facts(trainer, "", self._command, self._model_name, self._data_name)
+        self._has_begun = True
         self._log = cast(MetricsLog, self._memory)
         assert trainer.training is not None
         _ = trainer.training.setup  # which a checkpoint describes as it is before the first step
@@ -79,7 +81,7 @@ class KeepableRun(Run):
         """
         if self.is_kept:
             raise ConfigError("This training is kept already.")
-        if self._trainer.num_steps == 0:
+        if not self._has_begun or self._trainer.num_steps == 0:
             raise ConfigError("There is nothing to keep before the first step.")
         status = self._ended
         if status is not None:

@@ -170,15 +170,16 @@ class Plane(Picture):
             self._place = min(self._place + 1, len(self._sides) - 1)
 
     def _units(self, model: Any) -> list[dict[str, Any]]:
-        """Each hidden unit's output over the plane, layer by layer, 128 standing for 0."""
+        """Each hidden unit's output over the plane, layer by layer; 128 is 0, 255 its largest."""
         with _outputs_of(model, _ACTIVATIONS) as outputs:
             model(self._grid(_TILE))
         layers = []
         for output in outputs[:_MOST_LAYERS]:
             if output.dim() != 2 or len(output) != _TILE**2:
                 continue
-            size = output.abs().max().clamp_min(1e-12)
-            tiles = (output[:, :_MOST_UNITS].T / size * 127 + 128).round()
+            shown = output[:, :_MOST_UNITS]
+            size = shown.abs().amax(dim=0).clamp_min(1e-6)
+            tiles = (shown / size * 127 + 128).round().T
             layers.append({"num": output.shape[1], "side": _TILE, "tiles": _bytes(tiles)})
         return layers
 
