@@ -327,7 +327,7 @@ def test_only_classes_that_were_named_are_loaded(talked, start, tmp_path):
 def test_a_divergence_is_told_with_its_cause(talked, start):
     talk = talked(to_the_end(start(settings={**SMALL, "lr": "1e5", "max_epochs": "20"})))
     assert talk.all_of("state")[-1]["name"] == "diverged"
-    assert "became NaN or infinite" in talk.all_of("problem")[0]
+    assert "NaN or infinity" in talk.all_of("problem")[0]
     assert "the learning rate is too high" in talk.all_of("postmortem")[0]
 
 

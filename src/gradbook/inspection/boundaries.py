@@ -265,7 +265,12 @@ def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
         if not batches:
             raise DataError(f"{type(data).__name__} has no examples to look at.")
         first = next(iter(batches.values()))[0]
-        run = Answers(copied, type(data).__name__, first)
+        run = Answers(copied, first)
+        if run.is_classifier and first[0].shape[1] == 1:
+            raise DataError(
+                f"{type(data).__name__} has one input and classes: the picture of a boundary "
+                f"takes two inputs."
+            )
         sets = {
             name: Points(
                 torch.cat([X for X, _ in found]).float().cpu(),
@@ -331,11 +336,10 @@ class Answers:
 
     Args:
         model: The model, at rest.
-        name: That of the data.
         first: A batch, from which is known whether it classifies.
     """
 
-    def __init__(self, model: Any, name: str, first: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def __init__(self, model: Any, first: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._model, self._device = model, device_of(model)
         X, y = first
         output = self._output(X)
@@ -347,10 +351,6 @@ class Answers:
                 f"{type(model).__name__} gives outputs of shape {tuple(output.shape)} for labels "
                 f"of shape {tuple(y.shape)}. A picture takes one value, or one row of scores, for "
                 f"each example."
-            )
-        if self.is_classifier and X.shape[1] == 1:
-            raise DataError(
-                f"{name} has one input and classes: the picture of a boundary takes two inputs."
             )
 
     def _output(self, X: torch.Tensor) -> torch.Tensor:

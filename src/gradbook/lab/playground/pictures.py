@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from gradbook.data import inmost
-from gradbook.errors import GradbookError
+from gradbook.errors import DataError, GradbookError
 from gradbook.inspection.boundaries import Answers, resting_copy
 from gradbook.inspection.classification import class_names
 from gradbook.models.mlp import ACTIVATIONS
@@ -107,9 +107,9 @@ class Plane(Picture):
 
     def __init__(self, model: Any, data: Any, sets: _Sets) -> None:
         X, y = sets["train"]
-        run = Answers(model, type(data).__name__, (X, y))
+        run = Answers(model, (X, y))
         self._example = X, y
-        self._name, self.is_classifier = type(data).__name__, run.is_classifier
+        self.is_classifier = run.is_classifier
         every = torch.cat([X for X, _ in sets.values()])
         low, high = every.min(dim=0).values, every.max(dim=0).values
         margin = (_MARGIN * (high - low)).clamp_min(1e-3)
@@ -138,7 +138,7 @@ class Plane(Picture):
     def _frame(self, model: Any) -> dict[str, Any]:
         begin = time.perf_counter()
         side = self._sides[self._place]
-        run = Answers(model, self._name, self._example)
+        run = Answers(model, self._example)
         answers, certainty = run.with_certainty(self._grid(side))
         told: dict[str, Any] = {"side": side}
         if self.is_classifier:
@@ -189,8 +189,9 @@ class Line(Picture):
 
     def __init__(self, model: Any, data: Any, sets: _Sets) -> None:
         X, y = sets["train"]
-        self._name, self._example = type(data).__name__, (X, y)
-        Answers(model, self._name, self._example)
+        self._example = X, y
+        if Answers(model, self._example).is_classifier:
+            raise DataError("A line is fitted to values, and these are classes.")
         every = torch.cat([X for X, _ in sets.values()])
         low, high = float(every.min()), float(every.max())
         margin = _MARGIN * (high - low) or 1.0
@@ -205,7 +206,7 @@ class Line(Picture):
         }
 
     def _frame(self, model: Any) -> dict[str, Any]:
-        run = Answers(model, self._name, self._example)
+        run = Answers(model, self._example)
         return {"y": _rounded(run(self._x[:, None]))}
 
 
@@ -214,8 +215,8 @@ class Samples(Picture):
 
     def __init__(self, model: Any, data: Any, sets: _Sets) -> None:
         X, y = (part[:_NUM_SAMPLES] for part in sets.get("val", sets["train"]))
-        self._name, self._example = type(data).__name__, (X, y)
-        Answers(model, self._name, self._example)
+        self._example = X, y
+        Answers(model, self._example)
         gray = X.float().mean(dim=1).cpu()
         low, high = gray.amin(dim=(1, 2), keepdim=True), gray.amax(dim=(1, 2), keepdim=True)
         gray = (gray - low) / (high - low).clamp_min(1e-12) * 255
@@ -230,7 +231,7 @@ class Samples(Picture):
         }
 
     def _frame(self, model: Any) -> dict[str, Any]:
-        run = Answers(model, self._name, self._example)
+        run = Answers(model, self._example)
         classes, certainty = run.with_certainty(self._example[0])
         return {"predicted": classes.tolist(), "certainty": _rounded(certainty)}
 

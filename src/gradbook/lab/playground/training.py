@@ -304,15 +304,19 @@ class Played(Sink):
         if self._rate_per_second:
             now = time.perf_counter()
             self._next_step_at = max(self._next_step_at, now - 0.1) + 1 / self._rate_per_second
-        if trainer.history.diverged and not self._is_told_diverged:
-            self._is_told_diverged = True
-            self._player.tell(problem=f"{trainer.history.diverged} became NaN or infinite.")
-            trainer.stop(within_epoch=True)
+        self._stop_if_diverged()
 
     def end_epoch(self, trainer: Any) -> None:
         """An epoch is over."""
-        if trainer.history.diverged:
-            trainer.stop()
+        self._stop_if_diverged()
+
+    def _stop_if_diverged(self) -> None:
+        """What has become NaN stays so: it is told at once, and its cause is looked for."""
+        diverged = self._trainer.history.diverged
+        if diverged and not self._is_told_diverged:
+            self._is_told_diverged = True
+            self._player.tell(problem=f"NaN or infinity: {diverged}.")
+            self._trainer.stop(within_epoch=True)
 
     # What the page asks for
 
