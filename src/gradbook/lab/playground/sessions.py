@@ -73,19 +73,25 @@ class Order:
         for name, text in settings.items():
             if not isinstance(text, str) or max(len(name), len(text)) > _LONGEST_TEXT:
                 raise ConfigError(f"The setting {name!r:.80} is no text, or is too long.")
-        is_list = isinstance(changes, list) and len(changes) <= _MAX_SETTINGS
-        for change in changes if is_list else [None]:
-            is_pair = isinstance(change, list) and len(change) == 2
-            if not is_pair or not all(_is_number(item) and 0 <= item <= 1e9 for item in change):
-                raise ConfigError(
-                    f"A change of the learning rate is [step, rate], at most {_MAX_SETTINGS} of "
-                    f"them, but one is {change!r:.80}."
-                )
-        names = [told.get(name, "") for name in ("model", "data")]
-        if not all(isinstance(name, str) and len(name) <= 1000 for name in names):
+        if not isinstance(changes, list) or not all(map(_is_change, changes[:_MAX_SETTINGS])):
+            raise ConfigError(
+                f"Changes of the learning rate are a list of [step, rate], but these are "
+                f"{changes!r:.80}."
+            )
+        if len(changes) > _MAX_SETTINGS:
+            raise ConfigError(f"The learning rate is changed at most {_MAX_SETTINGS} times.")
+        model, data = told.get("model", ""), told.get("data", "")
+        if not all(isinstance(name, str) and len(name) <= 1000 for name in (model, data)):
             raise ConfigError("The names of a model and of data are texts.")
-        speed = _speed(told.get("speed"))
-        return cls(*names, settings, changes, told.get("running") is True, speed)
+        is_running = told.get("running") is True
+        return cls(model, data, settings, changes, is_running, _speed(told.get("speed")))
+
+
+def _is_change(value: Any) -> bool:
+    """Whether it is [step, rate]."""
+    if not isinstance(value, list) or len(value) != 2 or not all(map(_is_number, value)):
+        return False
+    return isinstance(value[0], int) and 0 <= value[0] <= 1e9 and 0 <= value[1] <= 1e6
 
 
 def _is_number(value: Any) -> bool:
