@@ -6,8 +6,11 @@ import { t } from "./words.js";
 
 /* global uPlot */
 
-const COLORS = { train_loss: "#0072b2", val_loss: "#d55e00", val_acc: "#009e73", lr: "#999999" };
-const OTHERS = ["#cc79a7", "#e69f00", "#56b4e9"];
+// On light and on dark; colours that colour-blind people tell apart, as in the library's figures.
+const COLORS = {
+  train_loss: ["#0072b2", "#5fb0e5"], val_loss: ["#d55e00", "#f0904a"], val_acc: ["#009e73", "#45cfa5"],
+};
+const OTHERS = [["#a8578a", "#cc79a7"], ["#9a6a00", "#e69f00"], ["#2f7fae", "#56b4e9"]];
 const MOST_POINTS = 1200;
 
 /** Fewer points that look the same: of each part the lowest and the highest. */
@@ -75,6 +78,7 @@ export class Curves {
   _made(labels) {
     const style = getComputedStyle(document.documentElement);
     const [muted, line] = ["--muted", "--line"].map((name) => style.getPropertyValue(name).trim());
+    const shade = document.documentElement.dataset.theme === "dark" ? 1 : 0;
     const font = `12px ${getComputedStyle(document.body).fontFamily}`;
     const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
     return new uPlot({
@@ -85,7 +89,7 @@ export class Curves {
       cursor: { drag: { x: false, y: false } },
       series: [{}, ...labels.map((label, index) => ({
         label,
-        stroke: COLORS[label] ?? OTHERS[index % OTHERS.length],
+        stroke: (COLORS[label] ?? OTHERS[index % OTHERS.length])[shade],
         width: 2,
         dash: label.startsWith("val_") ? [6, 4] : undefined,
         points: { show: false },

@@ -13,6 +13,7 @@ function rgb(color) {
 }
 
 const RGB = COLORS.map(rgb);
+const WHITE = [255, 255, 255];
 const VIRIDIS = ["#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39", "#fde725"].map(rgb);
 
 function decode(text) {
@@ -21,6 +22,12 @@ function decode(text) {
 
 function styleOf(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** The colour of a class for lines and markers: lighter on a dark page. */
+function markColor(index) {
+  const isDark = document.documentElement.dataset.theme === "dark";
+  return `rgb(${mixed(RGB[index % RGB.length], WHITE, isDark ? 0.35 : 0).map(Math.round).join()})`;
 }
 
 const mixed = (one, other, part) => one.map((value, index) => value + (other[index] - value) * part);
@@ -204,7 +211,7 @@ export class Picture {
         const [x, y] = place(point);
         const label = set.y[index];
         const color = classes.length
-          ? COLORS[label % COLORS.length]
+          ? markColor(label)
           : `rgb(${viridis(this._share(label)).map(Math.round).join()})`;
         context.beginPath();
         MARKERS[classes.length ? label % MARKERS.length : 0](context, x, y, radius);
@@ -257,7 +264,7 @@ export class Picture {
     clear(this._legend);
     classes.slice(0, 12).forEach((name, index) => {
       const sign = element("span", { "aria-hidden": "true" }, signs[index % signs.length]);
-      sign.style.color = COLORS[index % COLORS.length];
+      sign.style.color = markColor(index);
       this._legend.append(element("span", { class: "key" }, sign, ` ${t("playground.class", { name })}`));
     });
     this._legend.append(element("span", { class: "key" }, t("playground.filled")));
@@ -274,10 +281,11 @@ export class Picture {
         this._units.append(row);
       }
       const [text, canvas] = row.children;
-      text.textContent = t("playground.units", { number: place + 1, count: layer.num });
       const tiles = decode(layer.tiles);
       const size = layer.side;
       const shown = tiles.length / (size * size);
+      const key = shown < layer.num ? "playground.some_units" : "playground.units";
+      text.textContent = t(key, { number: place + 1, count: layer.num, shown });
       const box = Math.min(44, Math.floor((this._container.clientWidth - 4 * shown) / Math.max(shown, 1)));
       canvas.style.width = `${shown * (box + 4)}px`;
       canvas.style.height = `${box}px`;
@@ -321,7 +329,7 @@ export class Picture {
         context.beginPath();
         MARKERS[0](context, ...place([a, sets[name].y[index]]), 3.5);
         context.globalAlpha = 0.75;
-        context.strokeStyle = context.fillStyle = COLORS[0];
+        context.strokeStyle = context.fillStyle = markColor(0);
         if (name === "train") context.fill();
         else context.stroke();
         context.globalAlpha = 1;
@@ -330,7 +338,7 @@ export class Picture {
     if (this._frame) {
       context.beginPath();
       this._frame.y.forEach((b, index) => context.lineTo(...place([x[index], b])));
-      context.strokeStyle = COLORS[1];
+      context.strokeStyle = markColor(1);
       context.lineWidth = 3;
       context.stroke();
     }

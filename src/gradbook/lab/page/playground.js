@@ -267,7 +267,8 @@ class View {
       this._writeAddress();
     }
     if ("problem" in news || "postmortem" in news || "refused" in news || "unloaded" in news) {
-      this._tellProblem(parts.problem, parts.postmortem, parts.refused, ...(parts.unloaded ?? []));
+      // The post-mortem says all that the first word of a divergence does.
+      this._tellProblem(parts.postmortem ?? parts.problem, parts.refused, ...(parts.unloaded ?? []));
     }
     if ("notes" in news) {
       clear(this._notes);

@@ -239,6 +239,8 @@ class Played(Sink):
         plan: What is to be trained.
     """
 
+    tells_divergence = True  # the page does
+
     def __init__(self, player: Player, order: dict[str, Any], plan: Plan) -> None:
         self._player, self._plan = player, plan
         self._root = order["root"]
