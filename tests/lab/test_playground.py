@@ -201,7 +201,7 @@ def test_a_step_without_an_end_does_not_hold_the_page_or_the_server(opened, tmp_
     file.write_text(ENDLESS)
     play = opened("#/playground", f"{file}:Net")
     before = workers_of(opened.lab)
-    play.press("Start")
+    play.press("Start").wait("Training · step 2,")
     play.page.get_by_label("Model").first.select_option("mlp")
     play.wait(r"Paused · step 0, .* 114 parameters").press("Step").wait("step 1,")
     assert workers_of(opened.lab) != before
@@ -225,7 +225,7 @@ def test_the_server_ends_its_processes(opened):
     for worker in workers:
         with pytest.raises(ProcessLookupError):
             os.kill(worker, 0)
-    play.page.get_by_text("The server does not answer").wait_for()
+    play.page.locator("#connection", has_text="The server does not answer").wait_for()
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(labs, pages, tmp_path):
@@ -238,5 +238,5 @@ def test_a_phone_shows_it_without_scrolling_sideways(labs, pages, tmp_path):
 def test_a_table_stands_beside_the_curves(opened):
     play = opened().steps_to(2)
     play.page.get_by_text("The values as a table").click()
-    play.page.get_by_role("cell", name="2", exact=True).wait_for()
+    play.page.get_by_role("cell", name="1", exact=True).wait_for()
     play.page.get_by_role("columnheader", name="train_loss").wait_for()

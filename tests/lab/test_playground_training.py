@@ -325,7 +325,11 @@ def test_only_classes_that_were_named_are_loaded(talked, start, tmp_path):
 
 
 def test_a_divergence_is_told_with_its_cause(talked, start):
-    talk = talked(to_the_end(start(settings={**SMALL, "lr": "1e5", "max_epochs": "20"})))
+    def script(talk):
+        yield start(settings={**SMALL, "lr": "1e5", "max_epochs": "20"})
+        talk.wait(postmortem=lambda text: True)
+
+    talk = talked(script)
     assert talk.all_of("state")[-1]["name"] == "diverged"
     assert "NaN or infinity" in talk.all_of("problem")[0]
     assert "the learning rate is too high" in talk.all_of("postmortem")[0]

@@ -98,9 +98,10 @@ export class Picture {
     this._units = element("div", { class: "units" });
     this._legend = element("p", { class: "legend muted" });
     this._empty = element("p", { class: "muted" }, t("playground.no_picture"));
+    for (const part of [this._canvas, this._samples, this._units, this._empty]) part.hidden = true;
     container.append(this._canvas, this._samples, this._legend, this._units, this._empty);
     this._container = container;
-    this._fixed = this._frame = null;
+    this._fixed = this._frame = undefined;
     this._layer = null;
     this._isWanted = false;
     this._observer = new ResizeObserver(() => this.redraw());
@@ -135,7 +136,7 @@ export class Picture {
   redraw() {
     this._layer = null;
     this._samplesOf = null;
-    if (this._container.isConnected) this.show(this._fixed, this._frame, this._training);
+    if (this._container.isConnected && this._fixed !== undefined) this.show(this._fixed, this._frame, this._training);
   }
 
   _draw() {

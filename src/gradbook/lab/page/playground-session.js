@@ -88,25 +88,32 @@ class Session {
 
   /**
    * Begins a training. While one is on its way, only the last of further ones is sent: a slider that
-   * is moved asks for many.
+   * is moved asks for many. Returns the number of the training; null if a later one is on its way.
    */
   async start(order) {
     this._pending = order;
-    if (this._isSending) return;
+    if (this._isSending) return null;
     this._isSending = true;
+    let begun = null;
     try {
       while (this._pending) {
         const next = this._pending;
         this._pending = null;
         await this.open();
-        await post(`/api/playground/${this._id}`, { command: "start", ...next });
+        begun = await post(`/api/playground/${this._id}`, { command: "start", ...next });
       }
+      return begun.training;
     } catch (error) {
       if (error.status === 404) this._forget();
       throw error;
     } finally {
       this._isSending = false;
     }
+  }
+
+  /** Whether a training is on its way, so that what is told may be of the one before. */
+  get isBusy() {
+    return this._isSending;
   }
 
   /** Tells the training something: "run", "pause", "step", "speed", "lr", "keep". */

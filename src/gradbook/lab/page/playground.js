@@ -151,7 +151,9 @@ class View {
     this._isRunning = isRunning;
     const { model, data, settings, lr_at } = this._wanted;
     try {
-      await session.start({ model, data, settings, lr_at, running: isRunning, speed: SPEEDS[this._speed.value] });
+      const speed = SPEEDS[this._speed.value];
+      const begun = await session.start({ model, data, settings, lr_at, running: isRunning, speed });
+      if (begun === session.training && session.parts.chosen) this._takeChosen(session.parts);
     } catch (error) {
       this._tellProblem(error.message);
       return;
@@ -284,7 +286,8 @@ class View {
       this._losses.show(session.curves.point);
       this._others.show(session.curves.point);
     }
-    this._picture.show(parts.picture ?? null, parts.frame ?? null, session.training);
+    // Until the next picture is there, the last one stays.
+    if ("picture" in parts) this._picture.show(parts.picture, parts.frame ?? null, session.training);
     this._describe();
   }
 
@@ -294,6 +297,8 @@ class View {
     const own = parts.own ?? { model: [], data: [] };
     this._fill(this._model, own.model, session.models, model);
     this._fill(this._data, own.data, session.data, data);
+    // While a further training is on its way, what a person has set since is not of this one.
+    if (session.isBusy) return;
     this._wanted = { ...this._wanted, model, data, settings: { ...settings } };
     this._controls.show(parts.chosen, { model: own.model.includes(model), data: own.data.includes(data) });
     this._writeAddress();

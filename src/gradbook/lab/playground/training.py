@@ -316,8 +316,11 @@ class Played(Sink):
         """What has become NaN stays so: it is told at once, and its cause is looked for."""
         diverged = self._trainer.history.diverged
         if diverged and not self._is_told_diverged:
-            self._is_told_diverged = True
-            self._player.tell(problem=f"NaN or infinity: {diverged}.")
+            self._is_told_diverged, self._status = True, "diverged"
+            self._player.tell(
+                problem=f"NaN or infinity: {diverged}. Its cause is being looked for.",
+                state=self._state(),
+            )
             self._trainer.stop(within_epoch=True)
 
     # What the page asks for
