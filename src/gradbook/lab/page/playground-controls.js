@@ -183,7 +183,7 @@ export class Controls {
         const isInSight = IN_SIGHT.has(control.name) || (isOwn[group] ?? false);
         (isInSight ? nodes : folded).push(made.node);
       }
-      if (nodes.length) this._container.append(element("h3", {}, title), ...nodes);
+      if (nodes.length) this._container.append(element("h2", {}, title), ...nodes);
     }
     if (folded.length) {
       this._container.append(element("details", {}, element("summary", {}, t("playground.more")), ...folded));

@@ -36,8 +36,8 @@ export function thinned(x, y) {
 export class Curves {
   constructor(container, title, takes) {
     this._box = element("div", { class: "curves" });
-    this._title = title;
-    container.append(element("h3", {}, title), this._box);
+    this._section = element("div", { hidden: true }, element("h2", {}, title), this._box);
+    container.append(this._section);
     this._takes = takes;
     this._chart = null;
     this._labels = "";
@@ -67,6 +67,7 @@ export class Curves {
     const labels = Object.keys(curves).filter(this._takes);
     if (labels.join() !== this._labels) {
       this._labels = labels.join();
+      this._section.hidden = !labels.length;
       this._chart?.destroy();
       this._chart = labels.length ? this._made(labels) : null;
     }

@@ -100,7 +100,8 @@ class View {
     this._controls = new Controls(settings, (name, text) => this._set(name, text));
     this._picture = new Picture(picture);
     this._losses = new Curves(curves, t("playground.loss"), (label) => label.endsWith("_loss"));
-    this._others = new Curves(curves, t("playground.accuracy"), (label) => label.endsWith("_acc"));
+    this._others = new Curves(curves, t("playground.accuracy"),
+      (label) => !label.endsWith("_loss") && label !== "lr");
     this._repeat = element("p", { class: "muted repeat" });
     curves.append(this._rows, this._repeat);
     this._onKey = (event) => this._key(event);
