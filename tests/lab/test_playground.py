@@ -201,6 +201,7 @@ def test_a_step_without_an_end_does_not_hold_the_page_or_the_server(opened, tmp_
     file.write_text(ENDLESS)
     play = opened("#/playground", f"{file}:Net")
     before = workers_of(opened.lab)
+    play.page.locator("#speed").select_option("slow")  # so that each step is seen
     play.press("Start").wait("Training · step 2,")
     play.page.get_by_label("Model").first.select_option("mlp")
     play.wait(r"Paused · step 0, .* 114 parameters").press("Step").wait("step 1,")

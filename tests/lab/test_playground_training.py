@@ -109,6 +109,7 @@ def to_the_end(order):
     return script
 
 
+@pytest.mark.slow
 def test_it_tells_controls_picture_and_points_and_comes_to_an_end(talked, start):
     talk = talked(to_the_end(start()))
     chosen = talk.all_of("chosen")[-1]
@@ -125,6 +126,7 @@ def test_it_tells_controls_picture_and_points_and_comes_to_an_end(talked, start)
     assert talk.all_of("repeat")[0].startswith("gradbook train mlp --data moons")
 
 
+@pytest.mark.slow
 def test_it_trains_what_the_command_trains_to_the_last_bit(talked, start, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "_FRAME_SECONDS", 0.0)  # a look after every step
     talk = talked(to_the_end(start(settings={**SMALL, "activation": "tanh", "dropout": "0.5"})))
@@ -170,6 +172,37 @@ def test_a_changed_rate_is_repeated_by_what_is_told_of_it(talked, start):
     assert [y for label, _, y in talk.points(1) if label == "lr"] == [0.01, 0.01]
 
 
+@pytest.mark.parametrize(
+    ("model", "data"),
+    [
+        ("linear-regression-scratch", "synthetic-regression"),
+        ("linear-regression-scratch", "sine"),
+        ("softmax-regression-scratch", "xor"),
+        ("softmax-regression", "blobs"),
+        ("mlp-scratch", "spirals"),
+        ("mlp", "circles"),
+    ],
+)
+def test_the_book_s_models_train_on_toy_data_as_they_come(talked, start, model, data):
+    small = {"num_train": "32", "num_val": "16", "max_epochs": "1"}
+    talk = talked(to_the_end(start(model=model, data=data, settings=small)))
+    assert talk.all_of("problem") == []
+    assert talk.all_of("state")[-1]["name"] == "finished"
+    assert talk.all_of("frame")
+
+
+def test_what_follows_from_the_data_follows_when_these_change(talked, start):
+    def script(talk):
+        for number, num_classes in ((1, "2"), (2, "5")):
+            settings = {**SMALL, "num_classes": num_classes}
+            yield start(number, data="spirals", settings=settings)
+            ended(talk, number)
+
+    talk = talked(script)
+    assert "--num-outputs 2" in talk.all_of("repeat", 1)[0]
+    assert "--num-outputs 5" in talk.all_of("repeat", 2)[0]
+
+
 def test_steps_are_taken_one_by_one(talked, start):
     def script(talk):
         yield start(running=False)
@@ -194,6 +227,7 @@ def test_a_training_is_replaced_in_the_middle(talked, start):
     assert "problem" not in talk.told[-1]
 
 
+@pytest.mark.slow
 def test_a_slow_training_takes_no_more_steps_than_it_may(talked, start):
     def script(talk):
         yield start(speed=5.0)
@@ -238,6 +272,7 @@ def test_a_training_is_kept_while_it_goes_on(talked, start, tmp_path):
     assert (run.folder / "checkpoints" / "best.pt").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_is_over_is_kept_as_the_command_would_have(talked, start, tmp_path):
     def script(talk):
         yield start()
@@ -258,6 +293,7 @@ def test_a_training_that_is_over_is_kept_as_the_command_would_have(talked, start
     assert {name: run.facts[name] for name in same} == {name: other.facts[name] for name in same}
 
 
+@pytest.mark.slow
 def test_a_kept_training_that_was_left_is_resumed_to_the_same_end(talked, start, tmp_path):
     def script(talk):
         yield start(running=False)

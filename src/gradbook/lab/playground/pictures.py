@@ -88,11 +88,12 @@ def picture_of(trainer: Any) -> Picture | None:
         kinds = [Line]
     elif X.dim() == 4 and y.dim() == 1 and not y.is_floating_point():
         kinds = [Samples]
+    generators = generators_in(trainer.model.modules()) if kinds else []
     for Kind in kinds:
         try:
-            with resting_copy(trainer.model) as copied:
+            with resting_copy(trainer.model, generators) as copied:
                 made: Picture = Kind(copied, trainer.data, sets)
-            made.generators = generators_in(trainer.model.modules())
+            made.generators = generators
             return made
         except GradbookError:
             continue

@@ -78,6 +78,9 @@ class Player:
         self._unloaded: list[str] = []
         self._drawn_with: int | None = None  # the seed with which a learner's file drew numbers
         self._last: Played | None = None
+        # What the trainings before have found out: a slider that is moved asks for many.
+        self._controls: dict[tuple[classes.Found, classes.Found], list[Control]] = {}
+        self._fitted: dict[str, dict[str, int]] = {}
 
     def play(self) -> None:
         """Takes order after order."""
@@ -180,12 +183,14 @@ class Player:
         model = self._found(names["model"], classes.MODEL, "model")
         names["data"] = names["data"] or _USUAL_DATA.get(model.name, "moons")
         data = self._found(names["data"], classes.DATA_SET, "data")
-        controls = controls_of(model, data)
+        controls = self._controls.get((model, data)) or controls_of(model, data)
+        self._controls[model, data] = controls
         taken = {name: names[name] for name in ("model", "data")}
         taken |= {"controls": [c.plain for c in controls if c.name not in FITTED]}
         self.tell(chosen={**taken, "settings": order["settings"]})
         settings = completed(controls, order["settings"])
-        plan, made = _planned(model, data, controls, settings)
+        plan, made = _planned(model, data, controls, settings, self._fitted.get(data.name, {}))
+        self._fitted[data.name] = made.arguments
         missing = [name for name in FITTED if name not in made.arguments]
         taken["controls"] = [c.plain for c in controls if c.name not in FITTED or c.name in missing]
         self.tell(chosen={**taken, "settings": settings}, repeat=plan.repeat)
@@ -214,19 +219,29 @@ def _planned(
     data: classes.Found,
     controls: list[Control],
     settings: dict[str, str],
+    guessed: dict[str, int],
 ) -> tuple[Plan, _Made]:
-    """The plan of a training, and its data; the random generators are as after making these."""
-    words = words_of(model.name, data.name, controls, settings)
-    plan = read_plan([*words, "--quiet"])
+    """The plan of a training, and its data; the random generators are as after making these.
+
+    What follows from the data may be `guessed`: a right guess saves reading the plan twice.
+    """
+    of_model = {c.option.name: c for c in controls if c.group == "model" and c.option is not None}
+    names = [name for name in FITTED if name in of_model and of_model[name].name not in settings]
+
+    def plan_with(found: dict[str, int]) -> Plan:
+        more = {of_model[name].name: str(found[name]) for name in names if name in found}
+        words = words_of(model.name, data.name, controls, {**settings, **more})
+        return read_plan([*words, "--quiet"])
+
+    required = {name: 1 for name in names if of_model[name].default is None}
+    guessed = required | {name: guessed[name] for name in names if name in guessed}
+    plan = plan_with(guessed)
     seed_everything(plan.seed)
     made = make(plan.data.Class, plan.arguments["data"])
-    names = {c.option.name: c for c in controls if c.group == "model" and c.option is not None}
     with untouched_generators():
-        found = fitted(made, [name for name in names if names[name].name not in settings])
-        if found:
-            more = {names[name].name: str(value) for name, value in found.items()}
-            words = words_of(model.name, data.name, controls, {**settings, **more})
-            plan = read_plan([*words, "--quiet"])
+        found = fitted(made, names)
+        if found != guessed:
+            plan = plan_with(found)
     return plan, _Made(made, found)
 
 
