@@ -203,6 +203,7 @@ def test_a_step_without_an_end_does_not_hold_the_page_or_the_server(opened, tmp_
     before = workers_of(opened.lab)
     play.page.locator("#speed").select_option("slow")  # so that each step is seen
     play.press("Start").wait("Training · step 2,")
+    play.page.wait_for_timeout(2000)  # now it is within the third
     play.page.get_by_label("Model").first.select_option("mlp")
     play.wait(r"Paused · step 0, .* 114 parameters").press("Step").wait("step 1,")
     assert workers_of(opened.lab) != before
@@ -240,4 +241,4 @@ def test_a_table_stands_beside_the_curves(opened):
     play = opened().steps_to(2)
     play.page.get_by_text("The values as a table").click()
     play.page.get_by_role("cell", name="1", exact=True).wait_for()
-    play.page.get_by_role("columnheader", name="train_loss").wait_for()
+    play.page.locator("thead").get_by_role("columnheader", name="train_loss").wait_for()
