@@ -212,6 +212,26 @@ def test_a_step_without_an_end_does_not_hold_the_page_or_the_server(opened, tmp_
     assert "a step" in err  # what a learner's code prints goes to the terminal of the lab
 
 
+def test_a_step_without_an_end_does_not_outlive_a_server_that_was_killed(opened, tmp_path):
+    file = tmp_path / "endless.py"
+    file.write_text(ENDLESS)
+    play = opened("#/playground", f"{file}:Net")
+    [worker] = workers_of(opened.lab)
+    play.page.locator("#speed").select_option("slow")
+    play.press("Start").wait("Training · step 2,")
+    play.page.wait_for_timeout(2000)
+    opened.lab.kill()
+    for _ in range(600):
+        try:
+            os.kill(worker, 0)
+        except ProcessLookupError:
+            break
+        play.page.wait_for_timeout(100)
+    else:
+        os.kill(worker, signal.SIGKILL)
+        raise AssertionError("it has outlived the server")
+
+
 def test_code_that_asks_for_input_is_told_that_there_is_none(opened, tmp_path):
     file = tmp_path / "asking.py"
     file.write_text(ENDLESS)

@@ -71,11 +71,12 @@ def is_state(name):
 def talked(tmp_path, monkeypatch):
     """Runs the process with a script of orders: `talked(script)`; `start(...)` makes an order."""
     threads = torch.get_num_threads()
-    monkeypatch.setattr(interrupts, "is_announced", interrupts.is_announced)
+    torch.set_num_threads(1)
+    monkeypatch.setattr(interrupts, "is_announced", False)
 
     def run(script):
         talk = Talk(script)
-        training.main(talk)
+        training.Player(talk).play()
         if talk.error is not None:
             raise talk.error
         return talk
