@@ -6,7 +6,8 @@ below a notebook's cell while the model trains.
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ from gradbook.display.images import bundle_of_figure
 from gradbook.display.palette import COLORS
 from gradbook.errors import ConfigError, DataError, GradbookWarning, ModelError, told, warn
 from gradbook.evaluation import batches_of
-from gradbook.inspection.classification import class_names, classifies
+from gradbook.inspection.classification import class_names, classifies, gives_probabilities
 from gradbook.interrupts import interruptible
 from gradbook.lookalikes import copied_model
 from gradbook.no_trace import untouched
@@ -258,16 +259,18 @@ def boundary(model: torch.nn.Module, data: Any) -> Boundary:
 def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
     if not isinstance(model, torch.nn.Module):
         raise ModelError(f"A model is needed, an instance of Module, but got {model!r:.60}.")
-    shared = [value for name in ("trainer", "board") if (value := vars(model).get(name))]
-    shared += generators_in(model.modules())
-    copied = copied_model(model, {id(value): value for value in shared})
-    with untouched_generators(), at_rest(copied):
+    with resting_copy(model) as copied:
         batches = {name: _batches(loader) for name, loader in loaders.items() if loader is not None}
         batches = {name: found for name, found in batches.items() if found}
         if not batches:
             raise DataError(f"{type(data).__name__} has no examples to look at.")
         first = next(iter(batches.values()))[0]
-        run = _Run(copied, type(data).__name__, first)
+        run = Answers(copied, first)
+        if run.is_classifier and first[0].shape[1] == 1:
+            raise DataError(
+                f"{type(data).__name__} has one input and classes: the picture of a boundary "
+                f"takes two inputs."
+            )
         sets = {
             name: Points(
                 torch.cat([X for X, _ in found]).float().cpu(),
@@ -294,6 +297,22 @@ def _look(model: Any, data: Any, loaders: dict[str, Any]) -> Boundary:
     return Boundary(title, sets, names, axes, grid)
 
 
+@contextmanager
+def resting_copy(model: torch.nn.Module, generators: Sequence[Any] | None = None) -> Iterator[Any]:
+    """A copy of a model to look at, in evaluation mode: nothing of the model itself changes.
+
+    Args:
+        model: The model.
+        generators: The random generators that its layers hold; None looks for them, which takes
+            longer than the copy of a small model.
+    """
+    shared = [value for name in ("trainer", "board") if (value := vars(model).get(name))]
+    shared += generators_in(model.modules()) if generators is None else generators
+    copied = copied_model(model, {id(value): value for value in shared})
+    with untouched_generators(), at_rest(copied):
+        yield copied
+
+
 def _batches(loader: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """All inputs and labels of a loader, in their own order where that is known."""
     with untouched(parts_of(loader)):
@@ -312,16 +331,15 @@ def _batches(loader: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
     return found
 
 
-class _Run:
+class Answers:
     """A model that gives a class or a value for each of its inputs.
 
     Args:
         model: The model, at rest.
-        name: That of the data.
         first: A batch, from which is known whether it classifies.
     """
 
-    def __init__(self, model: Any, name: str, first: tuple[torch.Tensor, torch.Tensor]) -> None:
+    def __init__(self, model: Any, first: tuple[torch.Tensor, torch.Tensor]) -> None:
         self._model, self._device = model, device_of(model)
         X, y = first
         output = self._output(X)
@@ -333,10 +351,6 @@ class _Run:
                 f"{type(model).__name__} gives outputs of shape {tuple(output.shape)} for labels "
                 f"of shape {tuple(y.shape)}. A picture takes one value, or one row of scores, for "
                 f"each example."
-            )
-        if self.is_classifier and X.shape[1] == 1:
-            raise DataError(
-                f"{name} has one input and classes: the picture of a boundary takes two inputs."
             )
 
     def _output(self, X: torch.Tensor) -> torch.Tensor:
@@ -354,6 +368,21 @@ class _Run:
         if not self.is_classifier:
             return values
         return (values > (0.5 if self._is_probability else 0)).long()
+
+    def with_certainty(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same, and the probability that the model gives each class; of a value it is 1."""
+        output = self._output(X)
+        if self._is_column:
+            values = output.reshape(-1).float().cpu()
+            if not self.is_classifier:
+                return values, torch.ones_like(values)
+            P = values if self._is_probability else values.sigmoid()
+            return (P > 0.5).long(), torch.where(P > 0.5, P, 1 - P)
+        P = output.float().cpu()
+        if not gives_probabilities(P):
+            P = P.softmax(dim=-1)
+        certainty, classes = P.max(dim=-1)
+        return classes, certainty
 
     def label(self, y: torch.Tensor) -> torch.Tensor:
         """Labels as `__call__` gives classes or values; -1 of a pair (-1, 1) is class 0."""

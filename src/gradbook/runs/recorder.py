@@ -138,6 +138,15 @@ class Run(Sink):
             self._place = resumption.place
         elif not self._is_claimed:
             self.claim(kebab_case(type(trainer.model).__name__))
+        folder = self._hold()
+        self._begin = time.perf_counter()
+        if resumption is not None and resumption.place is not None:
+            self._go_on(resumption, folder)
+        else:
+            self._start(folder)
+
+    def _hold(self) -> Path:
+        """Takes the folder that was made for this training alone, until `close`."""
         self._is_claimed = False
         assert self._place is not None
         folder = self._place.shown
@@ -146,17 +155,13 @@ class Run(Sink):
         if lock is not None:
             self._at_end.callback(lock.release)
         self._place.hold()
-        loaders = (trainer.train_dataloader, trainer.val_dataloader)
+        loaders = (self._trainer.train_dataloader, self._trainer.val_dataloader)
         # Loaders fork their worker processes, which is safe only while no other thread runs.
         self._has_workers = any(getattr(loader, "num_workers", 0) for loader in loaders)
-        self._begin = time.perf_counter()
         self._writer, self._writing = ThreadPoolExecutor(1, thread_name_prefix="gradbook"), None
         self._at_end.callback(delattr, self, "_writer")  # a thread cannot be copied with the run
         self._at_end.callback(self._writer.shutdown)
-        if resumption is not None and resumption.place is not None:
-            self._go_on(resumption, folder)
-        else:
-            self._start(folder)
+        return folder
 
     def _start(self, folder: Path) -> None:
         self._facts = first_facts(
@@ -248,19 +253,24 @@ class Run(Sink):
     def _save_checkpoint(self, *names: str) -> None:
         log = self._log
         assert log is not None
+        content = self._state(*names)
+        self._wait()
+        self._writing = self._writer.submit(self._write_checkpoints, log, content, names)
+        if self._has_workers:
+            self._wait()
+
+    def _state(self, *names: str) -> bytes:
+        """The content of the checkpoint for these files, as the training is now."""
+        assert self._log is not None
         state = {
             **snapshot.take(self._trainer.training),
-            "recorded_lines": log.lines - self._num_provisional,
+            "recorded_lines": self._log.lines - self._num_provisional,
             "recorded_seconds": self._seconds(),
             "run": self._facts.get("id"),
         }
         if names == ("failed",):
             state["is_exact"] = False  # the step that failed may have drawn random numbers
-        content = checkpoint.encode(state)
-        self._wait()
-        self._writing = self._writer.submit(self._write_checkpoints, log, content, names)
-        if self._has_workers:
-            self._wait()
+        return checkpoint.encode(state)
 
     def _write_checkpoints(self, log: MetricsLog, content: bytes, names: Sequence[str]) -> None:
         log.sync()  # the values that the checkpoint counts on come before it
