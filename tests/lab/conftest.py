@@ -85,9 +85,10 @@ def labs(tmp_path):
         lab.kill()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, without a window."""
+    """Chromium, without a window. While it is there, its thread has an event loop that runs, so that
+    it must not outlive a file's tests."""
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser")

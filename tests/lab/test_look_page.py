@@ -195,7 +195,7 @@ def test_what_a_stranger_s_folder_says_is_shown_as_text(labs, pages, folder):
     page.locator("canvas.look-weight").first.wait_for()
     expect(page.locator(".look-weights")).to_contain_text(hostile)
     assert page.locator("#view img").count() == 0
-    assert page.title() == "gradbook lab"
+    expect(page).to_have_title("Look at mlp-1 – gradbook lab")
 
 
 def test_a_run_that_is_not_there_is_told(labs, pages, folder):

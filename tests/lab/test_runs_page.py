@@ -227,6 +227,10 @@ def test_all_views_show_the_same_points(labs, pages, monkeypatch, blank_figures)
     trainer.fit(MLP(num_outputs=3, num_hiddens=4, lr=0.1), Blobs(content=0))
     expect(page.locator(".head .badge")).to_have_text("finished")
     page.locator("figure.chart:has-text('12 epochs')").first.wait_for()
+    for chart_of in ("loss", "accuracy"):
+        table_of(page, chart_of)  # which opens it
+    lasts = page.locator("figure.chart table tbody tr:last-child td:first-child")
+    expect(lasts).to_have_text(["12", "12"])
     on_page = {**table_of(page, "loss"), **table_of(page, "accuracy")}
 
     run = load("mlp-1")

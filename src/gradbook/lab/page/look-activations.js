@@ -60,7 +60,7 @@ export function show(panel, context) {
       { count: state.depth, f: state.f, weight: number(state.weight, 3), largest: number(last, 3) });
     const isOpen = tables.querySelector("details")?.open ?? false;
     tables.replaceChildren(
-      element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("look.by_depth") }, table([
+      element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": t("look.by_depth") }, table([
         { title: t("look.depth"), isNumber: true, cell: (row) => row.depth },
         { title: t("look.value_at", { x: number(state.x, 3) }), isNumber: true, cell: (row) => number(row.value) },
         { title: t("look.slope_at", { x: number(state.x, 3) }), isNumber: true, cell: (row) => number(row.slope) },

@@ -172,7 +172,7 @@ export function rangeOf(values, room = 0.05) {
 /** A table that is shown when it is asked for, beside a figure. */
 export function dataTable(title, columns, rows) {
   return element("details", { class: "look-data" }, element("summary", {}, title),
-    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title },
+    element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": title },
       table(columns, rows, { "aria-label": title })));
 }
 

@@ -82,7 +82,7 @@ function draw(place, graph) {
     legendOf(graph),
     element("p", { class: "muted" }, t("look.graph.how")),
     element("div", { class: "look-graph-columns" },
-      element("div", { class: "scroll look-graph-scroll", tabindex: 0, role: "region", "aria-label": t("look.graph") }, root), details),
+      element("div", { class: "scroll look-graph-scroll", tabindex: 0, role: "group", "aria-label": t("look.graph") }, root), details),
     element("h2", {}, t("look.graph.table")), tableOf(graph));
 }
 
@@ -137,7 +137,7 @@ function legendOf(graph) {
 
 function tableOf(graph) {
   const value = (group, name) => ({ title: t(`look.graph.${group}_${name}`), isNumber: true, cell: (node) => number(node[group]?.[name], 3) });
-  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("look.graph.table") }, table([
+  return element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": t("look.graph.table") }, table([
     { title: t("look.graph.node"), cell: (node) => node.title },
     { title: t("look.kind"), cell: (node) => t(`look.kind.${node.kind}`) },
     { title: t("look.shape"), cell: (node) => shapeText(node.shape) },

@@ -149,7 +149,7 @@ function showExamples(place, title, examples, names) {
           `${one.true === one.predicted ? "✓" : "→"} ${values.predicted} `,
           element("span", { class: "number" }, Number(one.probability).toFixed(2))));
     }));
-    place.append(element("div", { class: "look-gallery-scroll", tabindex: 0, role: "region", "aria-label": title }, pictures));
+    place.append(element("div", { class: "look-gallery-scroll", tabindex: 0, role: "group", "aria-label": title }, pictures));
   }
   const tableOf = [
     { title: t("look.true"), cell: (one) => name(one.true) },
@@ -188,7 +188,7 @@ function calibrationOf({ error, edges, counts, confidence, accuracy }) {
 function classesOf(answer) {
   const rows = answer.classes.map((one, place) => ({ ...one, name: nameOf(answer, place) }));
   const column = (key) => ({ title: t(`look.${key}`), isNumber: true, cell: (one) => (one[key] === null ? "–" : one[key].toFixed(3)) });
-  return element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("look.per_class") }, table([
+  return element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": t("look.per_class") }, table([
     { title: t("look.class"), cell: (one) => one.name }, column("precision"), column("recall"), column("f1"),
     { title: t("look.support"), isNumber: true, cell: (one) => one.support.toLocaleString() },
   ], rows, { "aria-label": t("look.per_class") }));
@@ -245,7 +245,7 @@ function parametersOf(answer) {
   if (!answer.parameters.length) return [];
   return [element("section", {}, element("h2", {}, t("look.parameters")),
     element("p", {}, t("look.distance", { distance: number(answer.distance) })),
-    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("look.parameters") }, table([
+    element("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": t("look.parameters") }, table([
       { title: t("look.parameter"), cell: (one) => one.name },
       { title: t("look.true"), isNumber: true, cell: (one) => number(one.true) },
       { title: t("look.learned"), isNumber: true, cell: (one) => number(one.learned) },
