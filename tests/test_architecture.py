@@ -23,7 +23,17 @@ FLOORS = {
     0: {"constructors"},
     1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices", "tensors"}
     | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
-    2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
+    2: {
+        "history",
+        "board",
+        "distributed",
+        "data",
+        "optim",
+        "checkpoint",
+        "schedules",
+        "stopping",
+        "execution",
+    }
     | {"verdicts", "alone", "lookalikes", "near_misses", "leaf_parameters"},
     3: {"settings", "module", "no_trace"},
     4: {"resume"},

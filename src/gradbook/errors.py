@@ -14,6 +14,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
     ├── StorageError       (OSError)              a file that cannot be written
     ├── DownloadError      (OSError)              no source could deliver a file
     ├── MissingExtraError  (ImportError)          an optional package is not installed
+    ├── RankLostError      (ConnectionError)      another process of a training has ended
     ├── NotCarriedError    (AttributeError)       a name of an earlier edition of the book
     └── NotTrainedError    (AttributeError)       what is only known once a training has begun
 
@@ -49,6 +50,7 @@ __all__ = [
     "ModelError",
     "NotCarriedError",
     "NotTrainedError",
+    "RankLostError",
     "SampleDataWarning",
     "ShapeError",
     "StorageError",
@@ -121,6 +123,10 @@ class MissingExtraError(GradbookError, ImportError):
             f"{purpose} needs the package {package!r}, which is not installed. "
             f"Install it with: pip install {' '.join(n[0] for n in names if n) or package}"
         )
+
+
+class RankLostError(GradbookError, ConnectionError):
+    """Another process that trains together with this one has ended, or cannot be reached."""
 
 
 class NotCarriedError(GradbookError, AttributeError):

@@ -45,13 +45,17 @@ class Interrupts:
             without a word, because there is something to be saved first. The process then ends
             by the same signal when this is left.
         unit: What is finished before the training stops, for the message.
+        is_patient: Whether a second signal waits as well: an agent passes each on that came to
+            all, so that it comes twice.
 
     Attributes:
         is_held: Whether a signal is to wait even if it is asked for.
     """
 
-    def __init__(self, terminations: bool = False, unit: str = "step") -> None:
-        self._terminations, self._unit = terminations, unit
+    def __init__(
+        self, terminations: bool = False, unit: str = "step", is_patient: bool = False
+    ) -> None:
+        self._terminations, self._unit, self._is_patient = terminations, unit, is_patient
         self.is_held = False
         self._before: dict[int, Any] = {}
         self._pending: int | None = None
@@ -80,18 +84,29 @@ class Interrupts:
         if late is not None:
             raise late
 
-    def raise_pending(self) -> None:
-        """Raises KeyboardInterrupt or Terminated if a signal has come."""
-        if self._pending is None or self.is_held:
-            return
-        number, self._pending = self._pending, None
-        raise _exception(number)
+    @property
+    def pending(self) -> int | None:
+        """The number of the signal that waits; None if none does, or it is held."""
+        return None if self.is_held else self._pending
+
+    def raise_pending(self, number: int | None = None) -> None:
+        """Raises KeyboardInterrupt or Terminated if a signal has come.
+
+        Args:
+            number: That of a signal which has come to another process, and acts here, too.
+        """
+        number = self.pending if number is None else number
+        if number is not None:
+            self._pending = None
+            raise _exception(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         handler = self._before[number]
         if os.getpid() != self._process:  # a loader's worker has inherited this, and is to end
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+            return
+        if self._pending is not None and self._is_patient:
             return
         if self._pending is not None:  # the second one: whatever runs is left at once
             self._restore()

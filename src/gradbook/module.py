@@ -90,6 +90,21 @@ class Module(LeafParameters, HyperParameters):
         """The loss of predictions `y_hat` for the labels `y`, a tensor with one element."""
         raise ModelError(checks.missing_loss(self))
 
+    def loss_weight(self, batch: Any) -> float:
+        """How much a batch counts, where several processes each train on a part of one.
+
+        The loss of a batch has to be the mean of the parts' losses with these weights. That is so
+        of a mean over examples. Override it where `loss` is the mean over something else, as over
+        the tokens that are no padding.
+
+        Args:
+            batch: A batch, or a part of one, as the data give it.
+
+        Returns:
+            The number of examples: the rows of the labels, which come last.
+        """
+        return float(len(batch[-1]))
+
     def plot(self, key: str, value: torch.Tensor | float, train: bool) -> None:
         """Adds a value to the curve "train_KEY" or "val_KEY"; x counts epochs.
 

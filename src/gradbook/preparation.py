@@ -141,6 +141,8 @@ def check_left_to_do(training: "Training") -> None:
     trainer, done, resumed = training.trainer, training.position.epoch, training.resumption
     if done < trainer.max_epochs and not training.is_over:
         return
+    if training.group.num_restarts:  # a script that is run again comes by what was finished
+        return
     if resumed is not None and resumed.folder is not None:
         read_run = above("runs.format").read_run
         with suppress(GradbookError):

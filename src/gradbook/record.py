@@ -7,7 +7,7 @@ read, because whoever looks at finished runs needs none of it.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -64,12 +64,27 @@ class Sink:
         """All is over. `status` is "finished", "interrupted", "diverged" or "failed"."""
 
 
+class Joining(Protocol):
+    """How the values become one that several processes have of a batch."""
+
+    def part_of(self, value: "torch.Tensor | float") -> "torch.Tensor | float":
+        """What this process adds to a value that it has of its part of a batch."""
+
+    def sum(self, values: "torch.Tensor") -> "torch.Tensor":
+        """The sum over all processes of such values."""
+
+
+#: Set while several processes train together: each has its part of every value.
+joining: Joining | None = None
+
+
 class Meter:
     """Values that wait, on their device, to be averaged together."""
 
     def __init__(self) -> None:
         self.xs: list[float] = []
         self.values: list[torch.Tensor | float] = []
+        self._num_whole = 0  # the first values, which are no parts
 
     def __len__(self) -> int:
         return len(self.values)
@@ -77,7 +92,7 @@ class Meter:
     def add(self, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one value, a number or a 0-d tensor, without looking at it."""
         self.xs.append(x)
-        self.values.append(value)
+        self.values.append(value if joining is None else joining.part_of(value))
 
     def extend(self, xs: Sequence[float], values: "Sequence[torch.Tensor | float]") -> None:
         """Keeps many values."""
@@ -88,11 +103,23 @@ class Meter:
         """Takes the first `size` values out, and returns them."""
         first = Meter()
         first.extend(self.xs[:size], self.values[:size])
+        first._num_whole = min(size, self._num_whole)
+        self._num_whole -= first._num_whole
         del self.xs[:size], self.values[:size]
         return first
 
     def read(self) -> "torch.Tensor":
-        """All values as a float64 tensor on the CPU: the one synchronisation."""
+        """All values as a float64 tensor on the CPU: the one synchronisation.
+
+        While several processes train together, all of them have to read the same values.
+        """
+        values = self._read()
+        if joining is not None and self._num_whole < len(values):
+            values[self._num_whole :] = joining.sum(values[self._num_whole :])
+            self.values, self._num_whole = values.tolist(), len(values)
+        return values
+
+    def _read(self) -> "torch.Tensor":
         import torch
 
         values = self.values

@@ -14,6 +14,7 @@ import torch
 from gradbook import checkpoint, checks, devices, evaluation, model_files
 from gradbook.asked import AskedOf
 from gradbook.data import Batch, TensorLoader
+from gradbook.distributed import group
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
 from gradbook.history import History
@@ -144,7 +145,7 @@ class Trainer(Settings):
 
     def _settled(self) -> None:
         super()._settled()
-        self.gpus = [devices.gpu()] if self.num_gpus and devices.num_gpus() else []
+        self.gpus = [group().device()] if self.num_gpus and devices.num_gpus() else []
         if self.num_gpus > len(self.gpus):
             offered = f"this machine offers {devices.num_gpus()} to PyTorch"
             limit = "a Trainer uses one" if self.gpus else offered
