@@ -47,11 +47,12 @@ class Group:
         is_broken: Whether an error has parted the ranks, so that none can ask the others.
         launch: What tells this start of all ranks from others; it stays when they are restarted.
         num_restarts: How often all ranks were started again, because one was lost.
+        seed: What the ranks' own random numbers depend on, beside the rank and the step.
     """
 
     rank, size, speaks, is_broken = 0, 1, True, False
     launch: str | None = None
-    num_restarts = 0
+    num_restarts = seed = 0
 
     def device(self) -> torch.device:
         """The accelerator that this process is to use."""
@@ -141,7 +142,6 @@ class Ranks(Group):
     Attributes:
         share: How much of the running step's batch this rank has, from 0 to 1; None where none
             runs, or this process computes alone.
-        seed: What the ranks' own random numbers depend on.
     """
 
     def __init__(self) -> None:
@@ -153,7 +153,6 @@ class Ranks(Group):
         self.num_restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         self._num_trainings = 0
         self.share: float | None = None
-        self.seed = 0
         self._parameters: list[torch.Tensor] = []
         self._is_queued = False
         self._asked, self._agreed = [False] * NUM_REQUESTS, [False] * NUM_REQUESTS
@@ -176,7 +175,6 @@ class Ranks(Group):
             for kind in sorted(kinds, key=lambda kind: kind[0] != torch.float32)
         ]
         self._asked, self._agreed = [False] * NUM_REQUESTS, [False] * NUM_REQUESTS
-        self.seed = self.shared(torch.initial_seed())
         hooks = [self._hooked(each) for each in self._parameters]
         record.joining = self
         try:

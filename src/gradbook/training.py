@@ -259,6 +259,7 @@ class Training:
             described = {n: v for n, v in self.setup.items() if n not in ("place", "code")}
             self.group.check_same(described)
             self.group.align(model_tensors(self.trainer.model).values())
+            self.group.seed = self.group.shared(torch.initial_seed())
 
     def settle(self) -> None:
         """Makes whole what the ranks have in parts; all of them have to be here."""
