@@ -12,7 +12,6 @@ its `Group`, and a single process is one, too.
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -22,9 +21,12 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from gradbook import devices, record
-from gradbook.errors import ConfigError, GradbookWarning, RankLostError, told
+from gradbook import devices, launched, record
+from gradbook.errors import ConfigError, GradbookWarning, ModelError, RankLostError, told, warn
 from gradbook.interrupts import SIGNALS, Interrupts
+from gradbook.lookalikes import layers_of
+from gradbook.record import Meter
+from gradbook.seeds import other_numbers
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
 #: the environment that says otherwise. What the first rank does alone, as to look for the cause of
@@ -35,6 +37,12 @@ TIMEOUT_SECONDS, TIMEOUT_VARIABLE = 600, "GRADBOOK_TIMEOUT_SECONDS"
 _REQUESTS = {number: request for request, number in enumerate(SIGNALS)}
 CUT = len(_REQUESTS)
 NUM_REQUESTS = CUT + 1
+
+#: So many recorded values go with the gradients of a step; more go by themselves.
+MOST_VALUES = 16
+
+#: A signal is heeded in a validation after so many batches, where no gradients carry the word.
+BATCHES_BETWEEN_WORDS = 16
 
 
 class Group:
@@ -59,30 +67,46 @@ class Group:
         return devices.gpu()
 
     @contextmanager
-    def training(
-        self, parameters: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]
-    ) -> Iterator[None]:
+    def normalizing(self, model: Any, together: bool, device: torch.device) -> Iterator[None]:
+        """While it lasts, BatchNorm layers may normalize the rows of all ranks together.
+
+        Args:
+            model: The model.
+            together: Whether they are to.
+            device: Where the model is.
+
+        Raises:
+            ConfigError: If they cannot.
+        """
+        yield
+
+    @contextmanager
+    def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
         """While it lasts, gradients and recorded values are those of all ranks.
 
         Args:
             parameters: What is trained.
-            buffers: What layers count and average besides, as a BatchNorm does.
+            model: The model, whose layers may count and average besides, as a BatchNorm does.
         """
         yield
 
     def settle(self) -> None:
-        """Gives buffers the mean of what the ranks have, as validation and checkpoints need it."""
+        """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
 
     @contextmanager
     def stepping(
-        self, whole: Any, num_examples: int, weigh: Callable[[Any], float], number: tuple[int, ...]
+        self,
+        whole: Any,
+        num_examples: int,
+        weigh: Callable[[Any], float | None] | None,
+        number: tuple[int, ...],
     ) -> Iterator[Any]:
         """While it lasts, this rank trains on its part of a batch, which it is given.
 
         Args:
             whole: The batch.
             num_examples: How many examples it has; 0 where that cannot be told.
-            weigh: Says how much a batch counts: see `Module.loss_weight`.
+            weigh: Says how much a batch counts, if the model does: see `Module.loss_weight`.
             number: What tells the step from all others of the training.
         """
         yield whole
@@ -114,22 +138,22 @@ class Group:
         """
         position.is_cut = True
 
-    def heed(self, interrupts: Interrupts, training: Any, at_once: bool = False) -> None:
+    def complete(self) -> None:
+        """Makes whole what was recorded since the last gradients."""
+
+    def heed(self, interrupts: Interrupts, training: Any, is_epoch_over: bool = False) -> None:
         """Raises what a signal stands for that has come to any rank, on all after the same step.
 
         Args:
             interrupts: What keeps the signals of this rank waiting.
             training: The training; before all ranks stop, its `settle()` is called.
-            at_once: Whether all ranks are here, so that nothing has to wait for the next step.
+            is_epoch_over: Whether an epoch is, so that there is nothing of it left to cut.
         """
         interrupts.raise_pending()
 
     def first_of(self, value: Any) -> Any:
         """The value of the first rank that has one which is not None, on all ranks."""
         return value
-
-    def wait(self) -> None:
-        """Waits until all ranks have come here."""
 
     def next_launch(self) -> str | None:
         """What tells the training that begins from all others; None in a single process."""
@@ -140,8 +164,8 @@ class Ranks(Group):
     """Several processes that `torch.distributed` has joined.
 
     Attributes:
-        share: How much of the running step's batch this rank has, from 0 to 1; None where none
-            runs, or this process computes alone.
+        share: How much of the running step's batch this rank has, from 0 to 1. Outside of steps,
+            all have the same of everything.
     """
 
     def __init__(self) -> None:
@@ -152,78 +176,132 @@ class Ranks(Group):
             self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
         self.num_restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
         self._num_trainings = 0
-        self.share: float | None = None
-        self._parameters: list[torch.Tensor] = []
-        self._is_queued = False
+        self._model: Any = None
+        self._settle_down([])
+
+    def _settle_down(self, parameters: Sequence[torch.Tensor]) -> None:
+        """No step runs, and nothing is asked for."""
+        self.share, self.is_broken = 1 / self.size, False
+        self._in_step = self._is_queued = self._is_agreed = self._has_cut = False
         self._asked, self._agreed = [False] * NUM_REQUESTS, [False] * NUM_REQUESTS
+        self._parameters = list(parameters)
+        self._noted: list[Meter] = []
 
     def device(self) -> torch.device:
         """The accelerator that this process is to use: each on a machine has one of its own."""
-        return devices.gpu(int(os.environ.get("LOCAL_RANK", self.rank)))
+        return devices.gpu(launched.local_rank())
 
     @contextmanager
-    def training(
-        self, parameters: Sequence[torch.Tensor], buffers: Sequence[torch.Tensor]
-    ) -> Iterator[None]:
-        """While it lasts, gradients and recorded values are those of all ranks."""
-        self._parameters = list(parameters)
-        self._buffers = [each for each in buffers if each.is_floating_point()]
-        self.is_broken = False
-        kinds = dict.fromkeys((each.dtype, each.device) for each in parameters)
-        self._kinds = [
-            [each for each in parameters if (each.dtype, each.device) == kind]
-            for kind in sorted(kinds, key=lambda kind: kind[0] != torch.float32)
+    def normalizing(self, model: Any, together: bool, device: torch.device) -> Iterator[None]:
+        """While it lasts, BatchNorm layers may normalize the rows of all ranks together."""
+        places = [
+            (layer._modules, name, child)
+            for layer in (model.modules() if isinstance(model, torch.nn.Module) else ())
+            for name, child in layer._modules.items()
+            if isinstance(child, _BatchNorm) and not isinstance(child, torch.nn.SyncBatchNorm)
         ]
-        self._asked, self._agreed = [False] * NUM_REQUESTS, [False] * NUM_REQUESTS
+        if places and not together:
+            warn(
+                f"{type(model).__name__} has BatchNorm layers, and each of the {self.size} "
+                f"processes normalizes its own rows of a batch. So the numbers are not those of "
+                f"one process, but of batches that are {self.size} times smaller. On accelerators, "
+                f"Trainer(sync_batchnorm=True) normalizes the rows of all processes together.",
+                GradbookWarning,
+            )
+        if together and device.type == "cpu":
+            raise ConfigError(
+                "sync_batchnorm=True needs an accelerator: PyTorch's SyncBatchNorm does not work "
+                "on the CPU. Leave it out, and each process normalizes its own rows of a batch; or "
+                "train in one process."
+            )
+        for children, name, child in places if together else ():
+            children[name] = torch.nn.SyncBatchNorm.convert_sync_batchnorm(child)
+        try:
+            yield
+        finally:
+            for children, name, child in places:  # whose tensors the others have shared
+                children[name] = child
+
+    @contextmanager
+    def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
+        """While it lasts, gradients and recorded values are those of all ranks."""
+        self._settle_down(parameters)
+        self._model = model
+        self._message = _Message(self._parameters, _running_means(model))
         hooks = [self._hooked(each) for each in self._parameters]
         record.joining = self
         try:
             yield
-        except Exception:
-            self.is_broken = True  # the others are elsewhere: nothing can be asked of them
+        except BaseException:
+            self.is_broken = not self._is_agreed  # the others are elsewhere, and cannot be asked
             raise
         finally:
-            record.joining, self._parameters, self._buffers = None, [], []
+            record.joining, self._model = None, None
+            del self._message
             for hook in hooks:
                 hook.remove()
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """While it lasts, this process computes alone, whatever it computes."""
-        before = record.joining, self.share
-        record.joining = self.share = None
+        before = record.joining, self._in_step
+        record.joining, self._in_step = None, False
         try:
             yield
         finally:
-            record.joining, self.share = before
+            record.joining, self._in_step = before
 
     # Batches
 
     @contextmanager
     def stepping(
-        self, whole: Any, num_examples: int, weigh: Callable[[Any], float], number: tuple[int, ...]
+        self,
+        whole: Any,
+        num_examples: int,
+        weigh: Callable[[Any], float | None] | None,
+        number: tuple[int, ...],
     ) -> Iterator[Any]:
         """While it lasts, this rank trains on its part of a batch, which it is given.
 
-        Where there are fewer rows than ranks, some have the first one, which counts for nothing
-        there. A batch of which nobody knows how many examples it has is trained on by all ranks.
+        All ranks train on the whole of a batch that cannot be cut: one of which nobody knows how
+        many examples it has, or that has not two for each rank, as a BatchNorm needs them.
 
         Random numbers that are drawn meanwhile, as by dropout, are the rank's own, and depend on
         nothing but the number of the step. Afterwards those go on that all ranks have in common.
         """
-        part, self.share = whole, 1 / self.size
-        begin = num_examples * self.rank // self.size
-        end = num_examples * (self.rank + 1) // self.size
-        if num_examples:
-            part = _cut(whole, num_examples, begin, max(end, begin + 1))
-            self.share = weigh(part) / (weigh(whole) or 1) if end > begin else 0.0
-        state = torch.get_rng_state()
-        torch.manual_seed(hash((self.seed, self.rank, *number)) % 2**63)
+        part = whole
+        can_be_cut = num_examples >= 2 * self.size and _has_rows(whole, num_examples)
+        if not can_be_cut and not self._has_cut:
+            self._tell_of_uncut(num_examples)
+        self._has_cut = True  # or it was said
+        if can_be_cut:
+            begin = num_examples * self.rank // self.size
+            end = num_examples * (self.rank + 1) // self.size
+            part, self.share = _cut(whole, begin, end), (end - begin) / num_examples
+            of_all = None if weigh is None else weigh(whole)
+            if weigh is not None and of_all is not None:
+                mine = weigh(part) if of_all else None
+                if mine is None:  # of a batch that counts for nothing, no part does
+                    part, self.share = whole, 1 / self.size
+                else:
+                    self.share = mine / of_all
+        self._in_step = True
         try:
-            yield part
+            with other_numbers(hash((self.seed, self.rank, *number)) % 2**63):
+                yield part
         finally:
-            torch.set_rng_state(state)
-            self.share = None
+            self._in_step, self.share = False, 1 / self.size
+
+    def _tell_of_uncut(self, num_examples: int) -> None:
+        """Says that the first batch of a training cannot be cut, as then most of them cannot."""
+        why = "they are not tensors that all have a row for each example"
+        if 0 < num_examples < 2 * self.size:
+            why = f"{num_examples} examples are not two for each"
+        warn(
+            f"These batches cannot be cut among {self.size} processes: {why}. So each process "
+            f"trains on whole batches. The result is right, but takes as long as in one process.",
+            GradbookWarning,
+        )
 
     # Gradients and recorded values
 
@@ -232,7 +310,7 @@ class Ranks(Group):
 
     def _arm(self, parameter: torch.Tensor) -> None:
         """A gradient is there: at the end of this backward pass, all of them are reduced."""
-        if self.share is not None and not self._is_queued:
+        if self._in_step and not self._is_queued:
             self._is_queued = True
             # Where DistributedDataParallel, too, says what follows a backward pass.
             torch.autograd.Variable._execution_engine.queue_callback(self._reduce)
@@ -245,40 +323,37 @@ class Ranks(Group):
         are 1. So gradients may be accumulated over several passes, by whatever loop.
         """
         self._is_queued = False
-        if self.share is None:
-            return
-        has_any = [float(each.grad is not None) for each in self._parameters]
-        told = torch.tensor([*map(float, self._asked), *has_any])
-        with torch.no_grad():
-            for i, of_kind in enumerate(self._kinds):
-                parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in of_kind]
-                flat = torch.cat([part.reshape(-1) for part in parts]).mul_(self.share)
-                if i == 0:  # in one message with what else is to be known
-                    message = torch.cat([flat, told.to(flat)])
-                    self._sum(message)
-                    flat, told = message[: len(flat)], message[len(flat) :].cpu()
-                    self._agreed = (told[:NUM_REQUESTS] > 0).tolist()
-                    has_any = told[NUM_REQUESTS:].tolist()
-                else:
-                    self._sum(flat)
-                sizes = [parameter.numel() for parameter in of_kind]
-                for parameter, part in zip(of_kind, torch.split(flat, sizes), strict=True):
-                    if parameter.grad is None:
-                        parameter.grad = part.view_as(parameter).clone()
-                    else:
-                        parameter.grad.copy_(part.view_as(parameter))
-            for parameter, count in zip(self._parameters, has_any, strict=True):
-                if not count:  # on no rank
-                    parameter.grad = None
+        shares, asked = self._message.exchange(
+            self.share, self._asked, self._noted_meters(), self._sum
+        )
+        self._agreed = [count > 0 for count in asked]
+        if abs(shares - 1) > 0.01:
+            raise ModelError(
+                f"The parts of a batch count {shares:.3g} times as much as the whole batch, so "
+                f"that its gradient is not the sum of theirs. {type(self._model).__name__}."
+                f"loss_weight(batch) has to give a number that adds up, as the number of labels "
+                f"does over which its loss is the mean."
+            )
 
-    def part_of(self, value: torch.Tensor | float) -> torch.Tensor | float:
-        """What this rank adds to a value that is recorded; what is not of a batch, all have."""
-        return value * (1 / self.size if self.share is None else self.share)
+    def note(self, meter: Meter) -> None:
+        """A meter has got a part of a value, which the next message makes whole."""
+        self._noted.append(meter)
 
-    def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over all ranks of values, each of which is its rank's part of one."""
-        self._sum(values)
-        return values
+    def _noted_meters(self) -> list[Meter]:
+        noted, self._noted = self._noted, []
+        return [meter for meter in dict.fromkeys(noted) if meter.parts]
+
+    def join(self, meters: Sequence[Meter]) -> None:
+        """Makes whole what these have parts of."""
+        parts = [float(part) for meter in meters for part in meter.parts]
+        sums = torch.tensor(parts, dtype=torch.float64)
+        self._sum(sums)
+        _give(meters, sums)
+
+    def complete(self) -> None:
+        """Makes whole what was recorded since the last gradients."""
+        if meters := self._noted_meters():
+            self.join(meters)
 
     def _sum(self, tensor: torch.Tensor) -> None:
         with _together():
@@ -297,13 +372,22 @@ class Ranks(Group):
         """Gives tensors the first rank's values."""
         with torch.no_grad(), _together():
             for tensor in tensors:
-                dist.broadcast(tensor.detach(), 0)
+                if tensor.layout == torch.strided:
+                    sent = tensor.detach().contiguous()
+                    dist.broadcast(sent, 0)
+                    tensor.copy_(sent)
 
     def settle(self) -> None:
-        """Gives buffers the mean of what the ranks have, as validation and checkpoints need it."""
+        """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
         with torch.no_grad():
-            for buffer in self._buffers:
-                self._sum(buffer.div_(self.size))
+            for tensor in _averages(self._model):
+                first = tensor.contiguous().clone()
+                with _together():
+                    dist.broadcast(first, 0)
+                # What is the same on all ranks stays so to the last bit.
+                difference = (tensor - first) / self.size
+                self._sum(difference)
+                tensor.copy_(first + difference)
 
     def check_same(self, described: Mapping[str, Any]) -> None:
         """Raises ConfigError, on all ranks, unless this is the same on all."""
@@ -322,14 +406,17 @@ class Ranks(Group):
         """Has the running epoch end for all ranks after the same step."""
         self._asked[CUT] = True
 
-    def heed(self, interrupts: Interrupts, training: Any, at_once: bool = False) -> None:
+    def heed(self, interrupts: Interrupts, training: Any, is_epoch_over: bool = False) -> None:
         """Raises what a signal stands for that has come to any rank, on all after the same step.
 
-        What is asked for becomes known to all ranks with the gradients of the next step.
+        What is asked for becomes known to all ranks with the gradients of the next step. Where none
+        follows soon, as in a validation, the ranks ask each other now and then.
         """
         if interrupts.pending is not None:
             self._asked[_REQUESTS[interrupts.pending]] = True
-        if at_once:
+        position = training.position
+        is_validating = position.split == "val" and not is_epoch_over
+        if is_epoch_over or (is_validating and position.batches % BATCHES_BETWEEN_WORDS == 0):
             asked = torch.tensor([float(asked) for asked in self._asked])
             self._sum(asked)
             self._agreed = (asked > 0).tolist()
@@ -337,11 +424,11 @@ class Ranks(Group):
             return
         agreed, self._agreed = self._agreed, [False] * NUM_REQUESTS
         self._asked = [False] * NUM_REQUESTS
-        if agreed[CUT]:
-            training.position.is_cut = True
+        position.is_cut |= agreed[CUT] and not is_epoch_over
         for number, request in _REQUESTS.items():
             if agreed[request]:
                 training.settle()
+                self._is_agreed = True
                 interrupts.raise_pending(number)
 
     def first_of(self, value: Any) -> Any:
@@ -359,35 +446,243 @@ class Ranks(Group):
         self._num_trainings += 1
         return f"{self.launch}/{self._num_trainings}"
 
-    def wait(self) -> None:
-        """Waits until all ranks have come here."""
-        with _together():
-            dist.barrier()
+
+class _Message:
+    """What the ranks tell each other after a backward pass, in memory that is kept.
+
+    For each dtype and device there is one tensor: the gradients, one after the other, and the
+    running means. A float32 one has room for the values that were recorded meanwhile and, on the
+    CPU, for what the next step depends on. Where there is none, these have tensors of their own: so
+    no step has to wait for an accelerator.
+
+    Args:
+        parameters: Whose gradients these are.
+        means: What layers average.
+    """
+
+    def __init__(self, parameters: Sequence[torch.Tensor], means: Sequence[torch.Tensor]) -> None:
+        self._parameters = parameters
+        num_told = NUM_REQUESTS + 1 + len(parameters)
+        told = values = None
+        self._parts: list[_Part] = []
+        for kind in dict.fromkeys((each.dtype, each.device) for each in (*parameters, *means)):
+            dtype, device = kind
+            room = [0, 0]
+            if dtype == torch.float32:
+                room[0] = num_told if told is None and device.type == "cpu" else 0
+                room[1] = MOST_VALUES if values is None else 0
+            part = _Part(
+                [each for each in parameters if (each.dtype, each.device) == kind],
+                [each for each in means if (each.dtype, each.device) == kind],
+                room,
+            )
+            told, values = part.room[0] if room[0] else told, part.room[1] if room[1] else values
+            self._parts.append(part)
+        self._told = torch.zeros(num_told) if told is None else told
+        self._values = torch.zeros(MOST_VALUES) if values is None else values
+        self._sent = [part.sent for part in self._parts]
+        self._sent += [] if told is not None else [self._told]
+        self._sent += [] if values is not None else [self._values]
+
+    @torch.no_grad()
+    def exchange(
+        self,
+        share: float,
+        asked: Sequence[bool],
+        meters: Sequence[Meter],
+        add: Callable[[torch.Tensor], None],
+    ) -> tuple[float, list[float]]:
+        """Gives gradients, means and values the sum of what the ranks have.
+
+        Args:
+            share: That of this rank, by which its gradients and means count.
+            asked: What it asks for.
+            meters: What has parts of values.
+            add: Gives a tensor the sum of all ranks' tensors.
+
+        Returns:
+            All shares together, and how many ranks ask for each thing.
+        """
+        for parameter in self._parameters:
+            if parameter.grad is not None and parameter.grad.layout != torch.strided:
+                parameter.grad = parameter.grad.to_dense()
+        lacking = [i for i, each in enumerate(self._parameters) if each.grad is None]
+        has_any = [1.0] * len(self._parameters)
+        for i in lacking:
+            has_any[i] = 0.0
+        for part in self._parts:
+            part.gather(share)
+        self._told.copy_(torch.tensor([*map(float, asked), share, *has_any]))
+        parts = [part for meter in meters for part in meter.parts]
+        values = (
+            self._values[: len(parts)] if len(parts) <= MOST_VALUES else torch.zeros(len(parts))
+        )
+        if parts:
+            values.copy_(_stacked(parts))
+        for sent in self._sent:
+            add(sent)
+        if len(parts) > MOST_VALUES:
+            add(values)
+        for part in self._parts:
+            part.spread()
+        _give(meters, values.clone())
+        shares_and_asked = self._told[: NUM_REQUESTS + 1].tolist()
+        if lacking:
+            counts = self._told[NUM_REQUESTS + 1 :].tolist()
+            for i in lacking:
+                if not counts[i]:  # on no rank
+                    self._parameters[i].grad = None
+        return shares_and_asked[NUM_REQUESTS], shares_and_asked[:NUM_REQUESTS]
 
 
-def _cut(batch: Any, num_examples: int, begin: int, end: int) -> Any:
-    """The rows of whatever has a row for each example; the rest as it is."""
-    if isinstance(batch, torch.Tensor):
-        is_of_rows = batch.dim() > 0 and len(batch) == num_examples
-        return batch[begin:end] if is_of_rows else batch
-    if isinstance(batch, Mapping):
-        return {name: _cut(value, num_examples, begin, end) for name, value in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(_cut(part, num_examples, begin, end) for part in batch))
-    if isinstance(batch, list | tuple):
-        is_of_rows = len(batch) == num_examples and not isinstance(batch[0], torch.Tensor)
-        if is_of_rows and not isinstance(batch[0], list | tuple | Mapping):  # texts, numbers
-            return batch[begin:end]
-        return type(batch)(_cut(part, num_examples, begin, end) for part in batch)
-    return batch
+def _stacked(parts: Sequence[torch.Tensor | float]) -> torch.Tensor:
+    """Values as one tensor, on their device if they all have one."""
+    if all(isinstance(part, torch.Tensor) for part in parts):
+        return torch.stack([part.reshape(()) for part in parts])  # type: ignore[union-attr]
+    return torch.tensor([float(part) for part in parts])
+
+
+def _give(meters: Sequence[Meter], sums: torch.Tensor) -> None:
+    """Gives meters the sums of all ranks' parts, one after the other."""
+    begin = 0
+    for meter in meters:
+        end = begin + len(meter.parts)
+        meter.take_whole(sums[begin:end])
+        begin = end
+
+
+class _Part:
+    """The gradients and running means of one dtype and device, as one tensor to be sent.
+
+    Args:
+        parameters: Whose gradients these are.
+        means: What layers average.
+        room: How many further numbers each of `Attributes.room` is to have.
+
+    Attributes:
+        sent: The tensor.
+        room: Places in it for something else.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[torch.Tensor],
+        means: Sequence[torch.Tensor],
+        room: Sequence[int],
+    ) -> None:
+        self._parameters, self._means = parameters, means
+        every = [*parameters, *means]
+        sizes = [each.numel() for each in every]
+        n = len(every)
+        self.sent = torch.zeros(
+            sum(sizes) + sum(room), dtype=every[0].dtype, device=every[0].device
+        )
+        views = torch.split(self.sent, [*sizes, *room])
+        self.room = views[n:]
+        shaped = [view.view(each.shape) for view, each in zip(views[:n], every, strict=True)]
+        self._own = self.sent[: sum(sizes)]
+        self._views, self._mean_views = shaped[: len(parameters)], shaped[len(parameters) :]
+        self._known = [mean.clone() for mean in means]
+
+    def gather(self, share: float) -> None:
+        """Takes this rank's part; where it counts for nothing, nothing, whatever it is."""
+        if not share:
+            self._own.zero_()
+            return
+        views, gradients = [], []
+        for view, parameter in zip(self._views, self._parameters, strict=True):
+            if parameter.grad is None:
+                view.zero_()
+            else:
+                views.append(view)
+                gradients.append(parameter.grad)
+        if views:
+            torch._foreach_copy_(views, gradients)
+        for view, mean, known in zip(self._mean_views, self._means, self._known, strict=True):
+            torch.sub(mean, known, out=view)
+        self._own.mul_(share)
+
+    def spread(self) -> None:
+        """Gives gradients and means what was sent, which is the sum by now."""
+        views, gradients = [], []
+        for view, parameter in zip(self._views, self._parameters, strict=True):
+            if parameter.grad is None:
+                parameter.grad = view.clone()
+            else:
+                views.append(view)
+                gradients.append(parameter.grad)
+        if views:
+            torch._foreach_copy_(gradients, views)
+        for view, mean, known in zip(self._mean_views, self._means, self._known, strict=True):
+            # What no rank has changed stays as it is to the last bit.
+            mean.copy_(known.add_(view))
+
+
+def _running_means(model: Any) -> list[torch.Tensor]:
+    """What the BatchNorm layers of PyTorch average, which is sent with every step's gradients."""
+    layers = [each for each in layers_of(model) if isinstance(each, _Normalizing)]
+    found = [mean for each in layers for mean in (each.running_mean, each.running_var)]
+    return [mean for mean in found if mean is not None]
+
+
+_BatchNorm = torch.nn.modules.batchnorm._BatchNorm
+_Normalizing = torch.nn.modules.batchnorm._NormBase
+
+
+def _averages(model: Any) -> list[torch.Tensor]:
+    """What else layers may average: buffers and plain attributes that are not trained."""
+    known = set(map(id, _running_means(model)))
+    found: dict[int, torch.Tensor] = {}
+    for layer in layers_of(model):
+        for value in (*getattr(layer, "_buffers", {}).values(), *vars(layer).values()):
+            if isinstance(value, torch.Tensor) and not value.requires_grad:
+                found[id(value)] = value
+    return [
+        each
+        for each in found.values()
+        if each.is_floating_point() and each.layout == torch.strided and id(each) not in known
+    ]
+
+
+def _has_rows(part: Any, num_examples: int) -> bool:
+    """Whether a batch can be cut: all of it has a row for each example, or is one number for all.
+
+    What is neither a tensor nor a number, a text or a collection of these, nobody can cut.
+    """
+    if isinstance(part, torch.Tensor):
+        is_dense = part.layout == torch.strided
+        return is_dense and (part.dim() == 0 or len(part) == num_examples)
+    if isinstance(part, Mapping):
+        return all(_has_rows(value, num_examples) for value in part.values())
+    if isinstance(part, list | tuple):
+        if _are_plain(part):
+            return len(part) == num_examples
+        return all(_has_rows(value, num_examples) for value in part)
+    return part is None or isinstance(part, _PLAIN)
+
+
+def _cut(part: Any, begin: int, end: int) -> Any:
+    """The rows from `begin` to `end` of what `_has_rows`."""
+    if isinstance(part, torch.Tensor):
+        return part[begin:end] if part.dim() else part
+    if isinstance(part, Mapping):
+        return {name: _cut(value, begin, end) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        if _are_plain(part):
+            return part[begin:end]
+        values = [_cut(value, begin, end) for value in part]
+        return type(part)(*values) if hasattr(part, "_fields") else type(part)(values)
+    return part
+
+
+_PLAIN = (str, bytes, int, float, bool)
+
+
+def _are_plain(values: Sequence[Any]) -> bool:
+    return bool(values) and all(isinstance(value, _PLAIN) for value in values)
 
 
 # Joining
-
-
-def is_launched() -> bool:
-    """Whether this process is one of several that were started together, as by torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1") or 1) > 1 and "RANK" in os.environ
 
 
 @contextmanager
@@ -403,31 +698,68 @@ def _together() -> Iterator[None]:
 
 
 @cache
-def _joined() -> Group:
+def _joined() -> Ranks:
     if not dist.is_initialized():
         accelerator = torch.accelerator.current_accelerator() if devices.num_gpus() else None
         backend = "cpu:gloo"
         if accelerator is not None:
             backend += f",{accelerator.type}:{dist.get_default_backend_for_device(accelerator)}"
-        seconds = float(os.environ.get(TIMEOUT_VARIABLE, TIMEOUT_SECONDS))
         with _together():
-            dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
-    group = Ranks()
-    if not group.speaks:  # what is to be said is said once
-        warnings.filterwarnings("ignore", category=GradbookWarning)
-    sys.excepthook = partial(_tell_error, group.rank, sys.excepthook)
-    return group
+            dist.init_process_group(backend, timeout=timedelta(seconds=_timeout_seconds()))
+    sys.excepthook = partial(_tell_error, sys.excepthook)
+    return Ranks()
 
 
-def _tell_error(rank: int, before: Any, kind: type, error: BaseException, trace: Any) -> None:
-    """Shows an error once: where it was made, and not on all who have lost that rank."""
-    if isinstance(error, RankLostError) or (isinstance(error, KeyboardInterrupt) and rank):
+def _timeout_seconds() -> float:
+    given = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise ConfigError(
+            f"{TIMEOUT_VARIABLE} is {given!r}, but has to be a number of seconds above 0: as long "
+            f"as a process waits for the others before it takes them for lost."
+        )
+    return seconds
+
+
+def _tell_error(before: Any, kind: type, error: BaseException, trace: Any) -> None:
+    """Shows an error once, with its rank."""
+    if not tells(error):
+        return
+    rank = os.environ.get("RANK")
+    if isinstance(error, RankLostError):
+        print(f"Rank {rank} stops: {error}", file=sys.stderr, flush=True)
         return
     if not isinstance(error, KeyboardInterrupt):
         print(f"Rank {rank} has failed:", file=sys.stderr, flush=True)
     before(kind, error, trace)
 
 
+def tells(error: BaseException) -> bool:
+    """Whether this process is the one to show an error.
+
+    That others were lost, and an interrupt, the first one on each machine tells. What several
+    ranks have come by, as a setting that cannot be used, tells the first to come by it.
+    """
+    if not launched.is_launched():
+        return True
+    if isinstance(error, RankLostError | KeyboardInterrupt):
+        return launched.local_rank() == 0
+    try:
+        store = dist.TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=2),
+        )
+        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        return bool(store.add(f"gradbook/{restarts}/{told(error)}", 1) == 1)
+    except (RuntimeError, ValueError, KeyError):  # who keeps the store may have ended
+        return True
+
+
 def group() -> Group:
     """The processes that this one trains with; joins them when it is first asked for."""
-    return _joined() if is_launched() else Group()
+    return _joined() if launched.is_launched() else Group()

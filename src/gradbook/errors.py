@@ -32,6 +32,7 @@ import warnings
 from collections.abc import Callable, Iterable
 
 from gradbook.escape import printable
+from gradbook.launched import speaks
 from gradbook.lazy import listing
 from gradbook.wrapping import columns, wrapped
 
@@ -175,7 +176,12 @@ warnings.formatwarning = _formatted
 
 
 def warn(message: str, category: type[GradbookWarning]) -> None:
-    """Warns, and names the line of the user's own code that led to it."""
+    """Warns, and names the line of the user's own code that led to it.
+
+    Of several processes that run the same script, the first does so for all.
+    """
+    if not speaks():
+        return
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and _is_ours(frame.f_globals.get("__name__", "")):
         level, frame = level + 1, frame.f_back

@@ -11,6 +11,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from gradbook.launched import speaks
+
 #: What asks a process to end. A terminal that is closed sends SIGHUP, which not every system has.
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -114,10 +116,12 @@ class Interrupts:
                 handler(number, frame)
             raise _exception(number)
         self._pending = number
-        # The parent of a worker process tells it for all.
-        if number == signal.SIGINT and is_announced and multiprocessing.parent_process() is None:
+        # The parent of a worker process tells it for all, and so does the first of several.
+        is_heard = is_announced and speaks() and multiprocessing.parent_process() is None
+        if number == signal.SIGINT and is_heard:
+            again = "" if self._is_patient else "; Ctrl-C again stops at once"
             # print() is not safe in a handler that may have interrupted a print().
-            tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
+            tell(f"\nStopping after this {self._unit}{again}.\n")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -51,16 +51,18 @@ def owners_of(trainer: "Trainer") -> list[Any]:
 def configured(trainer: "Trainer") -> tuple[Any, Any]:
     """What `configure_optimizers` gives, after a rehearsal before any long work.
 
-    A run needs layers that have a shape, and so do some optimizers, as Adagrad.
+    A run needs layers that have a shape, and so do several processes that train together, and some
+    optimizers, as Adagrad.
 
     Returns:
         It, and the first pass over the training set where the rehearsal has begun it.
     """
     model: Any = trainer.model
-    needs_shapes = trainer.run is not None or trainer.compile
+    must_be_shaped = trainer.run is not None or trainer.training.group.size > 1
+    needs_shapes = must_be_shaped or trainer.compile
     begun = rehearsal.rehearse(trainer, owners_of(trainer), needs_shapes)
     unshaped = rehearsal.unshaped_layers(model)
-    if unshaped and trainer.run is not None:
+    if unshaped and must_be_shaped:
         raise ModelError(checks.missing_shapes(model, unshaped))
     if isinstance(model, torch.nn.Module):
         adopt_late(model)

@@ -28,7 +28,7 @@ from gradbook.interrupts import Interrupts, interruptible
 from gradbook.labels import is_loss
 from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
-from gradbook.record import Sink
+from gradbook.record import Sink, tell
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of
 from gradbook.resume.setup import begun_from, describe_beginning, describe_setup
@@ -169,6 +169,8 @@ class Training:
                     stack.enter_context(self._passing())
                     self._align()
                     self._take_up(recorder)
+                    together, device = trainer.sync_batchnorm, trainer.device
+                    stack.enter_context(self.group.normalizing(model, together, device))
                     stack.enter_context(preparation.computed_as_set(trainer))
                     stack.enter_context(untrained.told(model, trainer.optim, double_softmax.tell))
                     if self._has_own_interrupts:
@@ -185,9 +187,8 @@ class Training:
                     self.listeners = [*told, ending, display, *recorder] if opened else []
                     self.recorder = recorder
                     stack.enter_context(self._recording(opened))
-                    parameters = trained_tensors(model, trainer.optim).values()
-                    buffers = model.buffers() if isinstance(model, torch.nn.Module) else ()
-                    stack.enter_context(self.group.training(list(parameters), list(buffers)))
+                    parameters = list(trained_tensors(model, trainer.optim).values())
+                    stack.enter_context(self.group.training(parameters, model))
                     yield
             except KeyboardInterrupt:
                 if self.status == "failed":  # and had not come to its end just before
@@ -352,6 +353,8 @@ class Training:
         self._between_steps(self.told_of_steps)
 
     def _between_steps(self, told: Sequence[Sink] = ()) -> None:
+        if self.position.split == "train":  # others go on to the end of their pass
+            self.group.complete()
         self.position.between_steps = True
         if told:
             with self.group.aside():
@@ -385,8 +388,7 @@ class Training:
         if self.best.update(seen) and trainer.keep_best:
             self.best_model = _copied(model_tensors(trainer.model))
         for metric in metrics:
-            for sink in self.listeners:
-                sink.write(metric)
+            tell(self.listeners, metric)
         self.position.end_epoch()
         self.settle()
         with self.group.aside():
@@ -395,7 +397,7 @@ class Training:
         reason = self.group.first_of(self.stop_reason if self.is_stopping else None)
         self.is_stopping, self.stop_reason = reason is not None, reason or ""
         if epoch < trainer.max_epochs:  # otherwise it finishes, and then passes it on
-            self.group.heed(self.interrupts, self, at_once=True)
+            self.group.heed(self.interrupts, self, is_epoch_over=True)
 
     def _what_broke(self, row: Mapping[str, float]) -> str | None:
         """What is NaN or infinite at the end of an epoch of finite training losses, or None."""

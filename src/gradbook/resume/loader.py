@@ -78,7 +78,7 @@ class Position:
     is_cut: bool = False
     told: list[Split] = field(default_factory=list)
     group: Group = field(default_factory=Group)
-    weigh: Callable[[Any], float] | None = None
+    weigh: Callable[[Any], float | None] | None = None
     _again: int = 0  # of `earlier`, those that a resumed training has come to once more
 
     @cached_property
@@ -269,7 +269,9 @@ class ResumableLoader(AroundLoader):
                     position.labels = _checksum(batch, position.labels)
                 size = self._note(batch, own=True)
                 number = (position.epoch, self._split == "val", position.batches)
-                with position.group.stepping(batch, size, self._weigh, number) as part:
+                if isinstance(self._batch_size, int) and size > self._batch_size:
+                    size = 0  # its first dimension counts something else
+                with position.group.stepping(batch, size, position.weigh, number) as part:
                     yield part
                 if position.running is not me:  # it was kept from an epoch that is over
                     yield from rest
@@ -307,10 +309,6 @@ class ResumableLoader(AroundLoader):
         size = num_examples(batch, self._batch_size)
         self._position.sizes[self._split].append((size, own))
         return size
-
-    def _weigh(self, batch: Any) -> float:
-        weigh = self._position.weigh
-        return num_examples(batch, self._batch_size) if weigh is None else weigh(batch)
 
     def _ended(self, given: int) -> None:
         """A pass has come to its end."""
