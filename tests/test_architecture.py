@@ -22,8 +22,18 @@ FLOORS = {
     -1: {"errors", "libraries", "table"},
     0: {"constructors", "labels"},
     1: {"hparams", "record", "checks", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
+    | {
+        "storage",
+        "untrusted",
+        "interrupts",
+        "untrained",
+        "attributes",
+        "asked",
+        "registry",
+        "rows",
+    },
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
+    | {"message"}
     | {"verdicts", "alone", "lookalikes", "near_misses", "leaf_parameters"},
     3: {"settings", "module", "no_trace", "distributed"},
     4: {"resume"},

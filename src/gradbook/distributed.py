@@ -25,7 +25,9 @@ from gradbook import devices, launched, record
 from gradbook.errors import ConfigError, GradbookWarning, ModelError, RankLostError, told, warn
 from gradbook.interrupts import SIGNALS, Interrupts
 from gradbook.lookalikes import layers_of
+from gradbook.message import Message, give
 from gradbook.record import Meter
+from gradbook.rows import cut, has_rows
 from gradbook.seeds import other_numbers
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
@@ -37,9 +39,6 @@ TIMEOUT_SECONDS, TIMEOUT_VARIABLE = 600, "GRADBOOK_TIMEOUT_SECONDS"
 _REQUESTS = {number: request for request, number in enumerate(SIGNALS)}
 CUT = len(_REQUESTS)
 NUM_REQUESTS = CUT + 1
-
-#: So many recorded values go with the gradients of a step; more go by themselves.
-MOST_VALUES = 16
 
 #: A signal is heeded in a validation after so many batches, where no gradients carry the word.
 BATCHES_BETWEEN_WORDS = 16
@@ -215,7 +214,7 @@ class Ranks(Group):
                 "train in one process."
             )
         for children, name, child in places if together else ():
-            children[name] = torch.nn.SyncBatchNorm.convert_sync_batchnorm(child)
+            children[name] = torch.nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
         try:
             yield
         finally:
@@ -227,7 +226,7 @@ class Ranks(Group):
         """While it lasts, gradients and recorded values are those of all ranks."""
         self._settle_down(parameters)
         self._model = model
-        self._message = _Message(self._parameters, _running_means(model))
+        self._message = Message(self._parameters, _running_means(model), NUM_REQUESTS)
         hooks = [self._hooked(each) for each in self._parameters]
         record.joining = self
         try:
@@ -270,14 +269,14 @@ class Ranks(Group):
         nothing but the number of the step. Afterwards those go on that all ranks have in common.
         """
         part = whole
-        can_be_cut = num_examples >= 2 * self.size and _has_rows(whole, num_examples)
+        can_be_cut = num_examples >= 2 * self.size and has_rows(whole, num_examples)
         if not can_be_cut and not self._has_cut:
             self._tell_of_uncut(num_examples)
         self._has_cut = True  # or it was said
         if can_be_cut:
             begin = num_examples * self.rank // self.size
             end = num_examples * (self.rank + 1) // self.size
-            part, self.share = _cut(whole, begin, end), (end - begin) / num_examples
+            part, self.share = cut(whole, begin, end), (end - begin) / num_examples
             of_all = None if weigh is None else weigh(whole)
             if weigh is not None and of_all is not None:
                 mine = weigh(part) if of_all else None
@@ -348,7 +347,7 @@ class Ranks(Group):
         parts = [float(part) for meter in meters for part in meter.parts]
         sums = torch.tensor(parts, dtype=torch.float64)
         self._sum(sums)
-        _give(meters, sums)
+        give(meters, sums)
 
     def complete(self) -> None:
         """Makes whole what was recorded since the last gradients."""
@@ -447,177 +446,6 @@ class Ranks(Group):
         return f"{self.launch}/{self._num_trainings}"
 
 
-class _Message:
-    """What the ranks tell each other after a backward pass, in memory that is kept.
-
-    For each dtype and device there is one tensor: the gradients, one after the other, and the
-    running means. A float32 one has room for the values that were recorded meanwhile and, on the
-    CPU, for what the next step depends on. Where there is none, these have tensors of their own: so
-    no step has to wait for an accelerator.
-
-    Args:
-        parameters: Whose gradients these are.
-        means: What layers average.
-    """
-
-    def __init__(self, parameters: Sequence[torch.Tensor], means: Sequence[torch.Tensor]) -> None:
-        self._parameters = parameters
-        num_told = NUM_REQUESTS + 1 + len(parameters)
-        told = values = None
-        self._parts: list[_Part] = []
-        for kind in dict.fromkeys((each.dtype, each.device) for each in (*parameters, *means)):
-            dtype, device = kind
-            room = [0, 0]
-            if dtype == torch.float32:
-                room[0] = num_told if told is None and device.type == "cpu" else 0
-                room[1] = MOST_VALUES if values is None else 0
-            part = _Part(
-                [each for each in parameters if (each.dtype, each.device) == kind],
-                [each for each in means if (each.dtype, each.device) == kind],
-                room,
-            )
-            told, values = part.room[0] if room[0] else told, part.room[1] if room[1] else values
-            self._parts.append(part)
-        self._told = torch.zeros(num_told) if told is None else told
-        self._values = torch.zeros(MOST_VALUES) if values is None else values
-        self._sent = [part.sent for part in self._parts]
-        self._sent += [] if told is not None else [self._told]
-        self._sent += [] if values is not None else [self._values]
-
-    @torch.no_grad()
-    def exchange(
-        self,
-        share: float,
-        asked: Sequence[bool],
-        meters: Sequence[Meter],
-        add: Callable[[torch.Tensor], None],
-    ) -> tuple[float, list[float]]:
-        """Gives gradients, means and values the sum of what the ranks have.
-
-        Args:
-            share: That of this rank, by which its gradients and means count.
-            asked: What it asks for.
-            meters: What has parts of values.
-            add: Gives a tensor the sum of all ranks' tensors.
-
-        Returns:
-            All shares together, and how many ranks ask for each thing.
-        """
-        for parameter in self._parameters:
-            if parameter.grad is not None and parameter.grad.layout != torch.strided:
-                parameter.grad = parameter.grad.to_dense()
-        lacking = [i for i, each in enumerate(self._parameters) if each.grad is None]
-        has_any = [1.0] * len(self._parameters)
-        for i in lacking:
-            has_any[i] = 0.0
-        for part in self._parts:
-            part.gather(share)
-        self._told.copy_(torch.tensor([*map(float, asked), share, *has_any]))
-        parts = [part for meter in meters for part in meter.parts]
-        values = (
-            self._values[: len(parts)] if len(parts) <= MOST_VALUES else torch.zeros(len(parts))
-        )
-        if parts:
-            values.copy_(_stacked(parts))
-        for sent in self._sent:
-            add(sent)
-        if len(parts) > MOST_VALUES:
-            add(values)
-        for part in self._parts:
-            part.spread()
-        _give(meters, values.clone())
-        shares_and_asked = self._told[: NUM_REQUESTS + 1].tolist()
-        if lacking:
-            counts = self._told[NUM_REQUESTS + 1 :].tolist()
-            for i in lacking:
-                if not counts[i]:  # on no rank
-                    self._parameters[i].grad = None
-        return shares_and_asked[NUM_REQUESTS], shares_and_asked[:NUM_REQUESTS]
-
-
-def _stacked(parts: Sequence[torch.Tensor | float]) -> torch.Tensor:
-    """Values as one tensor, on their device if they all have one."""
-    if all(isinstance(part, torch.Tensor) for part in parts):
-        return torch.stack([part.reshape(()) for part in parts])  # type: ignore[union-attr]
-    return torch.tensor([float(part) for part in parts])
-
-
-def _give(meters: Sequence[Meter], sums: torch.Tensor) -> None:
-    """Gives meters the sums of all ranks' parts, one after the other."""
-    begin = 0
-    for meter in meters:
-        end = begin + len(meter.parts)
-        meter.take_whole(sums[begin:end])
-        begin = end
-
-
-class _Part:
-    """The gradients and running means of one dtype and device, as one tensor to be sent.
-
-    Args:
-        parameters: Whose gradients these are.
-        means: What layers average.
-        room: How many further numbers each of `Attributes.room` is to have.
-
-    Attributes:
-        sent: The tensor.
-        room: Places in it for something else.
-    """
-
-    def __init__(
-        self,
-        parameters: Sequence[torch.Tensor],
-        means: Sequence[torch.Tensor],
-        room: Sequence[int],
-    ) -> None:
-        self._parameters, self._means = parameters, means
-        every = [*parameters, *means]
-        sizes = [each.numel() for each in every]
-        n = len(every)
-        self.sent = torch.zeros(
-            sum(sizes) + sum(room), dtype=every[0].dtype, device=every[0].device
-        )
-        views = torch.split(self.sent, [*sizes, *room])
-        self.room = views[n:]
-        shaped = [view.view(each.shape) for view, each in zip(views[:n], every, strict=True)]
-        self._own = self.sent[: sum(sizes)]
-        self._views, self._mean_views = shaped[: len(parameters)], shaped[len(parameters) :]
-        self._known = [mean.clone() for mean in means]
-
-    def gather(self, share: float) -> None:
-        """Takes this rank's part; where it counts for nothing, nothing, whatever it is."""
-        if not share:
-            self._own.zero_()
-            return
-        views, gradients = [], []
-        for view, parameter in zip(self._views, self._parameters, strict=True):
-            if parameter.grad is None:
-                view.zero_()
-            else:
-                views.append(view)
-                gradients.append(parameter.grad)
-        if views:
-            torch._foreach_copy_(views, gradients)
-        for view, mean, known in zip(self._mean_views, self._means, self._known, strict=True):
-            torch.sub(mean, known, out=view)
-        self._own.mul_(share)
-
-    def spread(self) -> None:
-        """Gives gradients and means what was sent, which is the sum by now."""
-        views, gradients = [], []
-        for view, parameter in zip(self._views, self._parameters, strict=True):
-            if parameter.grad is None:
-                parameter.grad = view.clone()
-            else:
-                views.append(view)
-                gradients.append(parameter.grad)
-        if views:
-            torch._foreach_copy_(gradients, views)
-        for view, mean, known in zip(self._mean_views, self._means, self._known, strict=True):
-            # What no rank has changed stays as it is to the last bit.
-            mean.copy_(known.add_(view))
-
-
 def _running_means(model: Any) -> list[torch.Tensor]:
     """What the BatchNorm layers of PyTorch average, which is sent with every step's gradients."""
     layers = [each for each in layers_of(model) if isinstance(each, _Normalizing)]
@@ -642,44 +470,6 @@ def _averages(model: Any) -> list[torch.Tensor]:
         for each in found.values()
         if each.is_floating_point() and each.layout == torch.strided and id(each) not in known
     ]
-
-
-def _has_rows(part: Any, num_examples: int) -> bool:
-    """Whether a batch can be cut: all of it has a row for each example, or is one number for all.
-
-    What is neither a tensor nor a number, a text or a collection of these, nobody can cut.
-    """
-    if isinstance(part, torch.Tensor):
-        is_dense = part.layout == torch.strided
-        return is_dense and (part.dim() == 0 or len(part) == num_examples)
-    if isinstance(part, Mapping):
-        return all(_has_rows(value, num_examples) for value in part.values())
-    if isinstance(part, list | tuple):
-        if _are_plain(part):
-            return len(part) == num_examples
-        return all(_has_rows(value, num_examples) for value in part)
-    return part is None or isinstance(part, _PLAIN)
-
-
-def _cut(part: Any, begin: int, end: int) -> Any:
-    """The rows from `begin` to `end` of what `_has_rows`."""
-    if isinstance(part, torch.Tensor):
-        return part[begin:end] if part.dim() else part
-    if isinstance(part, Mapping):
-        return {name: _cut(value, begin, end) for name, value in part.items()}
-    if isinstance(part, list | tuple):
-        if _are_plain(part):
-            return part[begin:end]
-        values = [_cut(value, begin, end) for value in part]
-        return type(part)(*values) if hasattr(part, "_fields") else type(part)(values)
-    return part
-
-
-_PLAIN = (str, bytes, int, float, bool)
-
-
-def _are_plain(values: Sequence[Any]) -> bool:
-    return bool(values) and all(isinstance(value, _PLAIN) for value in values)
 
 
 # Joining
@@ -748,7 +538,7 @@ def tells(error: BaseException) -> bool:
     if isinstance(error, RankLostError | KeyboardInterrupt):
         return launched.local_rank() == 0
     try:
-        store = dist.TCPStore(
+        store = dist.TCPStore(  # type: ignore[attr-defined]
             os.environ["MASTER_ADDR"],
             int(os.environ["MASTER_PORT"]),
             is_master=False,

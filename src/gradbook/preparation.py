@@ -9,6 +9,7 @@ import torch
 
 from gradbook import checks, execution, rehearsal
 from gradbook.data import inmost
+from gradbook.distributed import group
 from gradbook.errors import (
     ConfigError,
     GradbookError,
@@ -58,7 +59,7 @@ def configured(trainer: "Trainer") -> tuple[Any, Any]:
         It, and the first pass over the training set where the rehearsal has begun it.
     """
     model: Any = trainer.model
-    must_be_shaped = trainer.run is not None or trainer.training.group.size > 1
+    must_be_shaped = trainer.run is not None or group().size > 1
     needs_shapes = must_be_shaped or trainer.compile
     begun = rehearsal.rehearse(trainer, owners_of(trainer), needs_shapes)
     unshaped = rehearsal.unshaped_layers(model)
