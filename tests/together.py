@@ -305,7 +305,9 @@ def train(make):
     ]
     return {
         "rows": trainer.history.rows,
-        "points": {label: list(map(tuple, points)) for label, points in model.board.data.items()},
+        "points": {
+            label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()
+        },
         "parameters": [each.detach() for each in parameters],
         "status": trainer.status,
         "best": trainer.best.epoch,
@@ -358,7 +360,7 @@ def go_on(folder, sinks=(), resume=None, run=None, max_epochs=3):
     trainer = gradbook.Trainer(max_epochs, display="off", sinks=list(sinks), run=run)
     trainer.fit(model, data, resume=resume)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    points = {label: list(map(tuple, points)) for label, points in model.board.data.items()}
+    points = {label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()}
     return {"rows": trainer.history.rows, "points": points, "tensors": tensors}
 
 
@@ -368,7 +370,7 @@ def go_on_plainly(sinks=(), resume=None):
     model, data = Net(nn.Linear(4, 3)), blobs(42, 9)
     trainer = gradbook.Trainer(3, display="off", sinks=list(sinks))
     trainer.fit(model, data, resume=resume)
-    points = {label: list(map(tuple, points)) for label, points in model.board.data.items()}
+    points = {label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()}
     return {"rows": trainer.history.rows, "points": points}
 
 
