@@ -276,3 +276,100 @@ def test_however_many_values_go_with_the_gradients(num_values, monkeypatch):
     exchanged([ours], 0.5, [False], [meter])
     assert meter.parts == []
     assert meter.read().tolist() == list(range(num_values))
+
+
+# Faults
+
+SCRIPT = """
+import os, sys, time
+import torch, gradbook
+from tests.small import Blobs
+from torch import nn
+
+rank, restarts = os.environ.get("RANK", "0"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+fault = sys.argv[1]
+
+class Net(gradbook.Classifier):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Dropout(0.5), nn.LazyLinear(3))
+
+    def training_step(self, batch):
+        steps = self.trainer.num_steps
+        if steps == 3 and rank == "0":
+            print("in the middle", flush=True)
+        if fault == "waits":
+            time.sleep(0.05)
+        if fault == "raises" and steps == 7 and rank != restarts:  # first on rank 1, then on 0
+            raise ValueError(f"odd on {rank}")
+        if fault == "is killed" and steps == 8 and (rank, restarts) == ("1", "0"):
+            os.kill(os.getpid(), 9)
+        return super().training_step(batch)
+
+gradbook.seed_everything(1)
+data, model = Blobs(42, 9), Net()
+run = gradbook.runs.Run("runs", every_n_steps=2)
+trainer = gradbook.Trainer(40 if fault == "waits" else 3, run=run)
+trainer.fit(model, data)
+if rank == "0":
+    print("at the end", trainer.history.rows[-1], [p.sum().item() for p in model.parameters()])
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def only_run():
+    from gradbook.runs import load
+
+    (folder,) = Path("runs").iterdir()
+    return load(folder)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script):
+    whole = launched(2, script, "goes well")
+    assert whole.returncode == 0, whole.stderr
+    run = only_run()
+    Path("runs").rename("before")
+    again = launched(2, "--max-restarts", "1", script, "is killed")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]  # to the last bit
+    ours = only_run()
+    assert ours.facts["status"] == "finished"
+    assert len(ours.facts["sessions"]) == 2
+    assert list(ours.history) == list(run.history)
+
+
+@pytest.mark.slow
+def test_a_rank_that_raises_is_told_once_and_nobody_hangs(script):
+    done = launched(2, "--max-restarts", "1", script, "raises")
+    assert done.returncode == 1
+    for rank in (0, 1):
+        assert done.stderr.count(f"Rank {rank} has failed:") == 1, done.stderr
+        assert done.stderr.count(f"ValueError: odd on {rank}") == 1, done.stderr
+    assert only_run().facts["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_sigterm_ends_all_ranks_after_the_same_step_with_a_checkpoint(script):
+    with subprocess.Popen(
+        torchrun(2, script, "waits"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "in the middle\n"
+        process.terminate()
+        process.communicate(timeout=LONGEST)
+    run = only_run()
+    assert run.facts["status"] == "interrupted"
+    state = torch.load(run.folder / "checkpoints" / "last.pt", weights_only=False)
+    assert state["position"]["steps"] == run.facts["steps"] > 3
+    assert state["is_exact"]

@@ -10,10 +10,11 @@ This is the only file that knows of `torch.distributed`. Whatever else takes par
 its `Group`, and a single process is one, too.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -173,7 +174,7 @@ class Ranks(Group):
         self.launch = os.environ.get("TORCHELASTIC_RUN_ID", "none")
         if self.launch == "none":  # by no agent, or by one that was given no name
             self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
-        self.num_restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+        self.num_restarts = _num_restarts()
         self._num_trainings = 0
         self._model: Any = None
         self._settle_down([])
@@ -494,10 +495,32 @@ def _joined() -> Ranks:
         backend = "cpu:gloo"
         if accelerator is not None:
             backend += f",{accelerator.type}:{dist.get_default_backend_for_device(accelerator)}"
+        timeout = timedelta(seconds=_timeout_seconds())
         with _together():
-            dist.init_process_group(backend, timeout=timedelta(seconds=_timeout_seconds()))
+            store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+            # An agent that starts all again keeps the store, and in it where the lost ones were.
+            ours = dist.PrefixStore(  # type: ignore[attr-defined]
+                f"gradbook/{_num_restarts()}", store
+            )
+            dist.init_process_group(
+                backend, store=ours, rank=rank, world_size=size, timeout=timeout
+            )
     sys.excepthook = partial(_tell_error, sys.excepthook)
-    return Ranks()
+    joined = Ranks()
+    atexit.register(_part, joined)
+    return joined
+
+
+def _part(joined: Ranks) -> None:
+    """Leaves the others at the end of the program; its threads would not end otherwise."""
+    # An accelerator's collective that waits for a lost rank cannot be left.
+    if dist.is_initialized() and not (joined.is_broken and devices.num_gpus()):
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def _num_restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _timeout_seconds() -> float:
@@ -544,8 +567,7 @@ def tells(error: BaseException) -> bool:
             is_master=False,
             timeout=timedelta(seconds=2),
         )
-        restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
-        return bool(store.add(f"gradbook/{restarts}/{told(error)}", 1) == 1)
+        return bool(store.add(f"gradbook/told/{_num_restarts()}/{told(error)}", 1) == 1)
     except (RuntimeError, ValueError, KeyError):  # who keeps the store may have ended
         return True
 
