@@ -10,8 +10,13 @@ import pytest
 import torch
 from tests import together
 from tests.patience import LONGEST
+from tests.small import Blobs, Net, fit
+from torch import nn
 
-from gradbook import record
+import gradbook
+from gradbook import errors, record
+from gradbook.distributed import Group, Ranks, _timeout_seconds
+from gradbook.errors import ConfigError
 from gradbook.message import MOST_VALUES, Message
 from gradbook.record import Meter, Meters
 from gradbook.rows import cut, has_rows
@@ -151,7 +156,59 @@ def test_weights_that_do_not_add_up_are_refused(two):
         assert "parts of a batch count 2 times as much as the whole batch" in rank["weights"]
 
 
+@pytest.mark.slow
+def test_rows_cannot_be_normalized_together_on_the_cpu(two):
+    for rank in two[0]:
+        assert "sync_batchnorm=True needs an accelerator" in rank["sync_batchnorm"]
+
+
 # Parts of it, in this process
+
+
+def test_batchnorm_layers_are_synchronized_while_a_training_lasts():
+    ranks, net = Ranks.__new__(Ranks), Net(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    before = net.net[1]
+    with ranks.normalizing(net, True, torch.device("cuda")):
+        assert isinstance(net.net[1], nn.SyncBatchNorm)
+        assert net.net[1].weight is before.weight
+        assert net.net[1].running_mean is before.running_mean
+    assert net.net[1] is before
+
+
+def test_one_process_needs_nothing_to_normalize_its_rows_together():
+    net = Net(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    assert fit(net, Blobs(), sync_batchnorm=True).status == "finished"
+
+
+@pytest.fixture
+def first_of_four(monkeypatch):
+    names = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("gradbook.trainer.group", Group)
+
+
+def test_more_processes_than_gpus_are_refused(first_of_four, monkeypatch):
+    monkeypatch.setattr("gradbook.devices.num_gpus", lambda: 2)
+    with pytest.raises(ConfigError, match="4 processes were started on this machine.* offers 2"):
+        gradbook.Trainer(1, num_gpus=4)
+
+
+def test_as_many_gpus_as_processes_are_what_was_asked_for(first_of_four, monkeypatch):
+    monkeypatch.setattr("gradbook.devices.num_gpus", lambda: 4)
+    assert len(gradbook.Trainer(1, num_gpus=4).gpus) == 1
+
+
+def test_only_the_first_process_warns(first_of_four, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    errors.warn("nothing", errors.GradbookWarning)
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan"])
+def test_a_timeout_that_is_no_time_is_refused(given, monkeypatch):
+    monkeypatch.setenv("GRADBOOK_TIMEOUT_SECONDS", given)
+    with pytest.raises(ConfigError, match="GRADBOOK_TIMEOUT_SECONDS"):
+        _timeout_seconds()
 
 
 def test_rows_are_cut_of_whatever_has_one_for_each_example():
@@ -335,7 +392,7 @@ def only_run():
 def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script):
     whole = launched(2, script, "goes well")
     assert whole.returncode == 0, whole.stderr
-    run = only_run()
+    history = list(only_run().history)
     Path("runs").rename("before")
     again = launched(2, "--max-restarts", "1", script, "is killed")
     assert again.returncode == 0, again.stderr
@@ -343,7 +400,7 @@ def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script)
     ours = only_run()
     assert ours.facts["status"] == "finished"
     assert len(ours.facts["sessions"]) == 2
-    assert list(ours.history) == list(run.history)
+    assert list(ours.history) == history
 
 
 @pytest.mark.slow

@@ -92,7 +92,9 @@ def language_model_scratch():
 
 @case
 def gru():
-    return recurrent.RNNLM(recurrent.GRU(6, 5), 6, lr=0.5), tokens(), {"gradient_clip_val": 1}
+    model = recurrent.RNNLM(recurrent.GRU(6, 5), 6, lr=0.5)
+    model(torch.zeros(1, 1))  # its lazy layer's numbers are drawn now
+    return model, tokens(), {"gradient_clip_val": 1}
 
 
 class GRUDecoder(translation.Decoder):
@@ -354,10 +356,10 @@ def with_numbers_of_their_own():
     return Net(*layers), blobs(42, 9)
 
 
-def go_on(folder, sinks=(), resume=None, run=None, max_epochs=3):
+def go_on(folder, sinks=(), resume=None, run=None, max_epochs=3, **settings):
     """Trains such a model, perhaps from a checkpoint on."""
     model, data = with_numbers_of_their_own()
-    trainer = gradbook.Trainer(max_epochs, display="off", sinks=list(sinks), run=run)
+    trainer = gradbook.Trainer(max_epochs, display="off", sinks=list(sinks), run=run, **settings)
     trainer.fit(model, data, resume=resume)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     points = {label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()}
@@ -391,6 +393,11 @@ def main(folder):
     model = Net(nn.Linear(4, 3), OwnNorm())
     gradbook.Trainer(1, display="off").fit(model, blobs(24, 8))
     out["moving_mean"] = model.net[1].moving_mean
+
+    try:
+        go_on(folder, sync_batchnorm=True)
+    except gradbook.errors.ConfigError as error:
+        out["sync_batchnorm"] = str(error)
 
     gradbook.seed_everything(1 + rank)
     try:
