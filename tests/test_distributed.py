@@ -190,7 +190,7 @@ def first_of_four(monkeypatch):
 
 def test_more_processes_than_gpus_are_refused(first_of_four, monkeypatch):
     monkeypatch.setattr("gradbook.devices.num_gpus", lambda: 2)
-    with pytest.raises(ConfigError, match="4 processes were started on this machine.* offers 2"):
+    with pytest.raises(ConfigError, match=r"4 processes were started on this machine.* offers 2"):
         gradbook.Trainer(1, num_gpus=4)
 
 
