@@ -497,7 +497,8 @@ def _joined() -> Ranks:
             backend += f",{accelerator.type}:{dist.get_default_backend_for_device(accelerator)}"
         timeout = timedelta(seconds=_timeout_seconds())
         with _together():
-            store, rank, size = next(dist.rendezvous("env://", timeout=timeout))
+            rendezvous = dist.rendezvous  # type: ignore[attr-defined]
+            store, rank, size = next(rendezvous("env://", timeout=timeout))
             # An agent that starts all again keeps the store, and in it where the lost ones were.
             ours = dist.PrefixStore(  # type: ignore[attr-defined]
                 f"gradbook/{_num_restarts()}", store
