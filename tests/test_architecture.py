@@ -18,14 +18,24 @@ SOURCE = Path(gradbook.__file__).parent
 
 #: A file may import from lower floors only; a package may also import within itself.
 FLOORS = {
-    -2: {"escape", "lazy", "upward", "wrapping"},
+    -2: {"escape", "launched", "lazy", "upward", "wrapping"},
     -1: {"errors", "libraries", "table"},
-    0: {"constructors"},
-    1: {"hparams", "record", "labels", "checks", "timing", "seeds", "devices", "tensors"}
-    | {"storage", "untrusted", "interrupts", "untrained", "attributes", "asked", "registry"},
+    0: {"constructors", "labels"},
+    1: {"hparams", "record", "checks", "timing", "seeds", "devices", "tensors"}
+    | {
+        "storage",
+        "untrusted",
+        "interrupts",
+        "untrained",
+        "attributes",
+        "asked",
+        "registry",
+        "rows",
+    },
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
+    | {"message"}
     | {"verdicts", "alone", "lookalikes", "near_misses", "leaf_parameters"},
-    3: {"settings", "module", "no_trace"},
+    3: {"settings", "module", "no_trace", "distributed"},
     4: {"resume"},
     5: {"evaluation", "model_files"},
     6: {"rehearsal", "steps"},

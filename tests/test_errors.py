@@ -18,6 +18,7 @@ ERRORS = {
     "StorageError": OSError,
     "DownloadError": OSError,
     "MissingExtraError": ImportError,
+    "RankLostError": ConnectionError,
     "NotCarriedError": AttributeError,
     "NotTrainedError": AttributeError,
 }

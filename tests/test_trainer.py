@@ -210,9 +210,12 @@ def test_gpus_that_are_not_there_are_reported(monkeypatch):
         assert list(Trainer(1, num_gpus=2).gpus) == []
 
 
-def test_a_second_gpu_is_not_used_and_that_is_said(monkeypatch):
-    monkeypatch.setattr(gradbook.devices, "num_gpus", lambda: 1)
-    with pytest.warns(IgnoredSettingWarning, match="a Trainer uses one. Training on cuda:0"):
+def test_a_second_gpu_needs_a_second_process_and_that_is_said(monkeypatch):
+    monkeypatch.setattr(gradbook.devices, "num_gpus", lambda: 2)
+    monkeypatch.setattr("sys.argv", ["mine.py"])
+    told = r"a process trains on one. Training on cuda:0. To train on several, start it with "
+    told += "`torchrun --standalone --nproc-per-node 2 mine.py`"
+    with pytest.warns(IgnoredSettingWarning, match=told):
         assert Trainer(1, num_gpus=2).gpus == [gradbook.gpu(0)]
 
 

@@ -5,7 +5,6 @@ Book: 3.2.2 (oo-design-models).
 
 import math
 import sys
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,15 @@ import torch
 from gradbook.errors import ConfigError, shown
 from gradbook.escape import printable
 from gradbook.hparams import HyperParameters
-from gradbook.record import Meter, Metric, Sink, meters_from_plain, meters_to_plain
+from gradbook.record import (
+    Meter,
+    Meters,
+    Metric,
+    Sink,
+    meters_from_plain,
+    meters_to_plain,
+    tell,
+)
 from gradbook.upward import above
 
 if TYPE_CHECKING:
@@ -82,7 +89,7 @@ class ProgressBoard(HyperParameters):
         self.sinks: list[Sink] | None = None
         self.history: History | None = None
         self.trained = False
-        self.windows: defaultdict[str, Meter] = defaultdict(Meter)
+        self.windows = Meters()
         #: The labels of the points that `flush` made, each the last of its curve.
         self.provisional: list[str] = []
         self.is_flushing = False
@@ -225,8 +232,7 @@ class ProgressBoard(HyperParameters):
         if self.sinks is None:  # drawn on outside any training
             self.sinks = [self.choose_display()]
             self.sinks[0].open(self)
-        for sink in self.sinks:
-            sink.write(point)
+        tell(self.sinks, point)
 
 
 def _points_to_plain(points: Iterable[Metric]) -> dict[str, Any]:

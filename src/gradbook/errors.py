@@ -14,6 +14,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
     ├── StorageError       (OSError)              a file that cannot be written
     ├── DownloadError      (OSError)              no source could deliver a file
     ├── MissingExtraError  (ImportError)          an optional package is not installed
+    ├── RankLostError      (ConnectionError)      another process of a training has ended
     ├── NotCarriedError    (AttributeError)       a name of an earlier edition of the book
     └── NotTrainedError    (AttributeError)       what is only known once a training has begun
 
@@ -32,6 +33,7 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 
 from gradbook.escape import printable
+from gradbook.launched import speaks
 from gradbook.lazy import listing
 from gradbook.wrapping import columns, wrapped
 
@@ -50,6 +52,7 @@ __all__ = [
     "ModelError",
     "NotCarriedError",
     "NotTrainedError",
+    "RankLostError",
     "SampleDataWarning",
     "ShapeError",
     "StorageError",
@@ -124,6 +127,10 @@ class MissingExtraError(GradbookError, ImportError):
         )
 
 
+class RankLostError(GradbookError, ConnectionError):
+    """Another process that trains together with this one has ended, or cannot be reached."""
+
+
 class NotCarriedError(GradbookError, AttributeError):
     """A name of an earlier edition of the book, which this one does not have."""
 
@@ -170,7 +177,12 @@ warnings.formatwarning = _formatted
 
 
 def warn(message: str, category: type[GradbookWarning]) -> None:
-    """Warns, and names the line of the user's own code that led to it."""
+    """Warns, and names the line of the user's own code that led to it.
+
+    Of several processes that run the same script, the first does so for all.
+    """
+    if not speaks():
+        return
     frame = sys._getframe()
     while frame.f_back is not None and _is_ours(frame):
         frame = frame.f_back

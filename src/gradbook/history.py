@@ -1,14 +1,13 @@
 """The exact means of a training's epochs, and where it first went wrong."""
 
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gradbook.errors import ConfigError, GradbookWarning, did_you_mean, warn
 from gradbook.labels import higher_is_better, is_loss
 from gradbook.record import (
-    Meter,
+    Meters,
     Metric,
     Sink,
     YScale,
@@ -58,7 +57,7 @@ class History(Sink):
         self.rows: list[dict[str, float]] = [dict(row) for row in rows]
         self.diverged: str | None = None
         self.undefined: dict[str, str] = {}
-        self.meters: defaultdict[str, Meter] = defaultdict(Meter)
+        self.meters = Meters()
         self.steps_per_epoch = self._num_val_batches = 0
         self.num_classes: int | None = None
         self.lr: float | None = None

@@ -11,6 +11,8 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from gradbook.launched import speaks
+
 #: What asks a process to end. A terminal that is closed sends SIGHUP, which not every system has.
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -45,13 +47,17 @@ class Interrupts:
             without a word, because there is something to be saved first. The process then ends
             by the same signal when this is left.
         unit: What is finished before the training stops, for the message.
+        is_patient: Whether a second signal waits as well: an agent passes each on that came to
+            all, so that it comes twice.
 
     Attributes:
         is_held: Whether a signal is to wait even if it is asked for.
     """
 
-    def __init__(self, terminations: bool = False, unit: str = "step") -> None:
-        self._terminations, self._unit = terminations, unit
+    def __init__(
+        self, terminations: bool = False, unit: str = "step", is_patient: bool = False
+    ) -> None:
+        self._terminations, self._unit, self._is_patient = terminations, unit, is_patient
         self.is_held = False
         self._before: dict[int, Any] = {}
         self._pending: int | None = None
@@ -80,12 +86,21 @@ class Interrupts:
         if late is not None:
             raise late
 
-    def raise_pending(self) -> None:
-        """Raises KeyboardInterrupt or Terminated if a signal has come."""
-        if self._pending is None or self.is_held:
-            return
-        number, self._pending = self._pending, None
-        raise _exception(number)
+    @property
+    def pending(self) -> int | None:
+        """The number of the signal that waits; None if none does, or it is held."""
+        return None if self.is_held else self._pending
+
+    def raise_pending(self, number: int | None = None) -> None:
+        """Raises KeyboardInterrupt or Terminated if a signal has come.
+
+        Args:
+            number: That of a signal which has come to another process, and acts here, too.
+        """
+        number = self.pending if number is None else number
+        if number is not None:
+            self._pending = None
+            raise _exception(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         handler = self._before[number]
@@ -93,16 +108,20 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return
+        if self._pending is not None and self._is_patient:
+            return
         if self._pending is not None:  # the second one: whatever runs is left at once
             self._restore()
             if callable(handler):
                 handler(number, frame)
             raise _exception(number)
         self._pending = number
-        # The parent of a worker process tells it for all.
-        if number == signal.SIGINT and is_announced and multiprocessing.parent_process() is None:
+        # The parent of a worker process tells it for all, and so does the first of several.
+        is_heard = is_announced and speaks() and multiprocessing.parent_process() is None
+        if number == signal.SIGINT and is_heard:
+            again = "" if self._is_patient else "; Ctrl-C again stops at once"
             # print() is not safe in a handler that may have interrupted a print().
-            tell(f"\nStopping after this {self._unit}; Ctrl-C again stops at once.\n")
+            tell(f"\nStopping after this {self._unit}{again}.\n")
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

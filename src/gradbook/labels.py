@@ -26,6 +26,11 @@ def is_loss(label: str) -> bool:
     return higher_is_better(label) is False
 
 
+def is_perplexity(label: str) -> bool:
+    """Whether a value of `label` is `exp` of a mean, by its name."""
+    return label.rpartition("_")[2].lower() in ("ppl", "perplexity")
+
+
 def headline(labels: Iterable[str]) -> str | None:
     """The label by which a training is judged, if nobody names another.
 

@@ -3,7 +3,7 @@
 Book: 3.2.2 (oo-design-models) for `Module`, 4.3 (sec_classification) for `Classifier`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +17,7 @@ from gradbook.errors import BatchError, ModelError
 from gradbook.hparams import HyperParameters
 from gradbook.leaf_parameters import LeafParameters
 from gradbook.optim import as_set
+from gradbook.record import counts_elsewhere
 
 if TYPE_CHECKING:
     from gradbook.trainer import Trainer
@@ -89,6 +90,21 @@ class Module(LeafParameters, HyperParameters):
     def loss(self, y_hat: Any, y: Any) -> torch.Tensor:
         """The loss of predictions `y_hat` for the labels `y`, a tensor with one element."""
         raise ModelError(checks.missing_loss(self))
+
+    def loss_weight(self, batch: Any) -> float | None:
+        """How much a batch counts, where several processes each train on a part of one.
+
+        The loss of a batch has to be the mean of the parts' losses with these weights. Override it
+        where `loss` is the mean over something else than examples, as over the tokens that are no
+        padding.
+
+        Args:
+            batch: A batch, or a part of one, as the data give it.
+
+        Returns:
+            A number that adds up over the parts of a batch; None counts examples.
+        """
+        return None
 
     def plot(self, key: str, value: torch.Tensor | float, train: bool) -> None:
         """Adds a value to the curve "train_KEY" or "val_KEY"; x counts epochs.
@@ -167,8 +183,16 @@ class Classifier(Module):
         Y_hat = self(*batch[:-1])
         self.plot("loss", self.loss(Y_hat, batch[-1]), train=False)
         accuracy = self.accuracy(Y_hat, batch[-1])
-        if accuracy == accuracy:  # no label of the batch counts where it is not
+        # No label of the batch counts where it is not itself.
+        if accuracy == accuracy or counts_elsewhere():
             self.plot("acc", accuracy, train=False)
+
+    def loss_weight(self, batch: Batch) -> float | None:
+        """The number of labels that count, over which loss and accuracy are means."""
+        Y = batch[-1] if isinstance(batch, Sequence) else None
+        if not isinstance(Y, torch.Tensor) or Y.is_floating_point():
+            return None
+        return float((~checks.is_one_of(Y, self.ignored_labels())).sum())
 
     def accuracy(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
         """How many predictions are right, of the labels that count: see `ignored_labels`.

@@ -9,6 +9,7 @@ import torch
 
 from gradbook import checks, execution, rehearsal
 from gradbook.data import inmost
+from gradbook.distributed import group
 from gradbook.errors import (
     ConfigError,
     GradbookError,
@@ -51,16 +52,18 @@ def owners_of(trainer: "Trainer") -> list[Any]:
 def configured(trainer: "Trainer") -> tuple[Any, Any]:
     """What `configure_optimizers` gives, after a rehearsal before any long work.
 
-    A run needs layers that have a shape, and so do some optimizers, as Adagrad.
+    A run needs layers that have a shape, and so do several processes that train together, and some
+    optimizers, as Adagrad.
 
     Returns:
         It, and the first pass over the training set where the rehearsal has begun it.
     """
     model: Any = trainer.model
-    needs_shapes = trainer.run is not None or trainer.compile
+    must_be_shaped = trainer.run is not None or group().size > 1
+    needs_shapes = must_be_shaped or trainer.compile
     begun = rehearsal.rehearse(trainer, owners_of(trainer), needs_shapes)
     unshaped = rehearsal.unshaped_layers(model)
-    if unshaped and trainer.run is not None:
+    if unshaped and must_be_shaped:
         raise ModelError(checks.missing_shapes(model, unshaped))
     if isinstance(model, torch.nn.Module):
         adopt_late(model)
@@ -140,6 +143,8 @@ def check_left_to_do(training: "Training") -> None:
     """Raises ConfigError if a resumed training has come to its end already."""
     trainer, done, resumed = training.trainer, training.position.epoch, training.resumption
     if done < trainer.max_epochs and not training.is_over:
+        return
+    if training.group.num_restarts:  # a script that is run again comes by what was finished
         return
     if resumed is not None and resumed.folder is not None:
         read_run = above("runs.format").read_run

@@ -6,8 +6,11 @@ read, because whoever looks at finished runs needs none of it.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from gradbook.labels import is_perplexity
 
 if TYPE_CHECKING:
     import torch
@@ -64,37 +67,115 @@ class Sink:
         """All is over. `status` is "finished", "interrupted", "diverged" or "failed"."""
 
 
-class Meter:
-    """Values that wait, on their device, to be averaged together."""
+class Joining(Protocol):
+    """How the values become one that several processes have of a batch.
 
-    def __init__(self) -> None:
+    Attributes:
+        share: How much of the batch this process has, from 0 to 1.
+    """
+
+    share: float
+
+    def note(self, meter: "Meter") -> None:
+        """A meter has got a part of a value."""
+
+    def join(self, meters: "Sequence[Meter]") -> None:
+        """Makes whole what these have parts of; all processes have to call it."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """While it lasts, this process computes alone."""
+
+
+#: Set while several processes train together: each has its part of every value.
+joining: Joining | None = None
+
+
+def counts_elsewhere() -> bool:
+    """Whether what this process has of a batch counts for nothing, and what others have does."""
+    return joining is not None and joining.share == 0
+
+
+def tell(sinks: Iterable[Sink], metric: Metric) -> None:
+    """Tells sinks a value. What they compute with it concerns this process alone."""
+    with nullcontext() if joining is None else joining.aside():
+        for sink in sinks:
+            sink.write(metric)
+
+
+class Meter:
+    """Values that wait, on their device, to be averaged together.
+
+    While several processes train together, each keeps its part of a value: the value that it has
+    of its part of the batch, times its share. Their sum is the mean of the parts' values. Of a
+    perplexity, which is `exp` of a mean, it is that of the logarithms.
+
+    Args:
+        is_geometric: Whether the values are perplexities.
+    """
+
+    def __init__(self, is_geometric: bool = False) -> None:
         self.xs: list[float] = []
         self.values: list[torch.Tensor | float] = []
+        self._is_geometric = is_geometric
+        self._num_whole = 0  # the first values, which are no parts
 
     def __len__(self) -> int:
         return len(self.values)
 
     def add(self, x: float, value: "torch.Tensor | float") -> None:
         """Keeps one value, a number or a 0-d tensor, without looking at it."""
-        self.xs.append(x)
-        self.values.append(value)
+        if joining is not None:
+            self.xs.append(x)
+            self.values.append(self._part(value, joining.share))
+            joining.note(self)
+        else:
+            self.extend([x], [value])
+
+    def _part(self, value: "torch.Tensor | float", share: float) -> "torch.Tensor | float":
+        if not share:
+            return 0.0  # whatever it is, as NaN where no label of the part counts
+        if self._is_geometric:
+            import torch
+
+            value = torch.as_tensor(value).log()
+        return value * share
 
     def extend(self, xs: Sequence[float], values: "Sequence[torch.Tensor | float]") -> None:
-        """Keeps many values."""
+        """Keeps many values, which are whole."""
+        if not self.parts:
+            self._num_whole += len(values)
         self.xs += xs
         self.values += values
 
+    @property
+    def parts(self) -> "list[torch.Tensor | float]":
+        """What this process has of the last values, where others have the rest."""
+        return self.values[self._num_whole :]
+
+    def take_whole(self, sums: "torch.Tensor") -> None:
+        """Takes the sums of all processes' parts in the place of `parts`."""
+        sums = sums.exp() if self._is_geometric else sums
+        is_here = sums.device.type == "cpu"
+        self.values[self._num_whole :] = sums.tolist() if is_here else sums.unbind()
+        self._num_whole = len(self.values)
+
     def split(self, size: int) -> "Meter":
         """Takes the first `size` values out, and returns them."""
-        first = Meter()
+        first = Meter(self._is_geometric)
         first.extend(self.xs[:size], self.values[:size])
+        self._num_whole -= size
         del self.xs[:size], self.values[:size]
         return first
 
     def read(self) -> "torch.Tensor":
-        """All values as a float64 tensor on the CPU: the one synchronisation."""
+        """All values as a float64 tensor on the CPU: the one synchronisation.
+
+        While several processes train together, all of them have to read the same values.
+        """
         import torch
 
+        if joining is not None and self.parts:
+            joining.join([self])
         values = self.values
         if all(isinstance(value, torch.Tensor) for value in values):
             # Each may be of shape () or (1,), as backward() accepts both for a loss.
@@ -121,6 +202,14 @@ class Meter:
         return self.xs[int(wrong[0])] if len(wrong) else None
 
 
+class Meters(defaultdict[str, Meter]):
+    """The meters of curves by their labels; a new label has an empty one."""
+
+    def __missing__(self, label: str) -> Meter:
+        self[label] = meter = Meter(is_perplexity(label))
+        return meter
+
+
 def meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
     """Values that wait, as plain values for a checkpoint."""
     import torch
@@ -132,9 +221,9 @@ def meters_to_plain(meters: Mapping[str, Meter]) -> dict[str, Any]:
     }
 
 
-def meters_from_plain(plain: Mapping[str, "Mapping[str, torch.Tensor]"]) -> defaultdict[str, Meter]:
-    """What `meters_to_plain` was given; a new label has an empty meter."""
-    meters: defaultdict[str, Meter] = defaultdict(Meter)
+def meters_from_plain(plain: Mapping[str, "Mapping[str, torch.Tensor]"]) -> Meters:
+    """What `meters_to_plain` was given."""
+    meters = Meters()
     for label, values in plain.items():
         meters[label].extend(values["x"].tolist(), values["y"].tolist())
     return meters

@@ -253,6 +253,9 @@ class Settings(HyperParameters):
         changes_result=False,
         stacked=(False,),
     )
+    sync_batchnorm: bool = setting(
+        default=False, check=checks.check_switch, read_by=("fit",), stacked=(False,)
+    )
     limit_batches: int | float | None = setting(
         default=None, check=_check_limit, read_by=("fit",), stacked=ANY
     )

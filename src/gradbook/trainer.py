@@ -14,9 +14,11 @@ import torch
 from gradbook import checkpoint, checks, devices, evaluation, model_files
 from gradbook.asked import AskedOf
 from gradbook.data import Batch, TensorLoader
+from gradbook.distributed import group
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
 from gradbook.history import History
+from gradbook.launched import is_launched, local_size, start_command
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position
 from gradbook.resume.start import Resumption
@@ -49,7 +51,9 @@ class Trainer(Settings):
 
     Args:
         max_epochs: Passes over the training set, at least 1.
-        num_gpus: Whether to use the accelerator (1) or the CPU (0). Book: 6.7.
+        num_gpus: Whether to use accelerators (1 or more) or the CPU (0). A process uses one; to
+            use several, start as many with `torchrun`, or with the command, whose option
+            `--num-gpus` takes their number. Book: 6.7, 13.5.
         gradient_clip_val: The largest norm of all gradients together, or, with the algorithm
             "value", the largest size of each element; 0 does not clip. Book: 5.3, 9.5.
         gradient_clip_algorithm: What is clipped: "norm" or "value".
@@ -68,6 +72,8 @@ class Trainer(Settings):
         deterministic: Whether to use only algorithms that give the same numbers every time.
             On the CPU a seed is enough.
         compile: Whether to compile the network with `torch.compile`, which pays in long runs.
+        sync_batchnorm: Whether BatchNorm layers normalize the rows of all processes together,
+            where several train on a batch. Only accelerators can.
         limit_batches: The number of batches in an epoch, such as 10, or the fraction of them, such
             as 0.1, for a quick look; None takes all.
         overfit_batches: The number of batches of the training set to train and validate on, the
@@ -145,17 +151,40 @@ class Trainer(Settings):
 
     def _settled(self) -> None:
         super()._settled()
-        self.gpus = [devices.gpu()] if self.num_gpus and devices.num_gpus() else []
-        if self.num_gpus > len(self.gpus):
-            offered = f"this machine offers {devices.num_gpus()} to PyTorch"
-            limit = "a Trainer uses one" if self.gpus else offered
+        self.gpus = [group().device()] if self.num_gpus and devices.num_gpus() else []
+        if is_launched():
+            self._check_one_for_each()
+        elif self.num_gpus > len(self.gpus):
+            if devices.num_gpus() >= self.num_gpus:
+                reason = "a process trains on one"
+            else:
+                reason = f"this machine offers {devices.num_gpus()} to PyTorch"
             instead = self.gpus[0] if self.gpus else "the CPU"
+            command = ""
+            if devices.num_gpus() > 1:
+                command = f" To train on several, {start_command(devices.num_gpus())}."
             warn(
-                f"num_gpus={self.num_gpus}, but {limit}. Training on {instead}.",
+                f"num_gpus={self.num_gpus}, but {reason}. Training on {instead}.{command}",
                 IgnoredSettingWarning,
             )
         if Trainer.fit is not _OWN_FIT:
             warn_of_ignored(self, "fit")
+
+    def _check_one_for_each(self) -> None:
+        """Looks, in one of several processes, whether there are as many accelerators."""
+        needed, offered = local_size(), devices.num_gpus()
+        if self.num_gpus and not offered:
+            warn(
+                f"num_gpus={self.num_gpus}, but this machine offers 0 to PyTorch. Training on the "
+                f"CPU.",
+                IgnoredSettingWarning,
+            )
+        elif self.num_gpus and needed > offered:
+            raise ConfigError(
+                f"{needed} processes were started on this machine, which offers {offered} GPUs to "
+                f"PyTorch, and each needs one of its own. Start as many as there are, or train on "
+                f"the CPU with num_gpus=0."
+            )
 
     def __repr__(self) -> str:
         name, training = type(self).__name__, self.training

@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from gradbook import checkpoint, checks, counting, double_softmax, preparation, 
 from gradbook.alone import alone
 from gradbook.board import ProgressBoard, draws_on_ours
 from gradbook.data import as_data, giving_copies, inmost
+from gradbook.distributed import Group, group
 from gradbook.errors import ConfigError, IgnoredSettingWarning, warn
 from gradbook.escape import printable
 from gradbook.execution import Precision
@@ -26,12 +28,13 @@ from gradbook.interrupts import Interrupts, interruptible
 from gradbook.labels import is_loss
 from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
-from gradbook.record import Sink
+from gradbook.record import Sink, tell
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of
 from gradbook.resume.setup import begun_from, describe_beginning, describe_setup
 from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
+from gradbook.seeds import random_state, restore_random_state
 from gradbook.settings import warn_of_ignored
 from gradbook.stopping import BestSoFar
 from gradbook.untrusted import inside
@@ -63,6 +66,8 @@ class Training:
         schedules: The learning-rate schedules.
         stepper: What takes the steps of the library's own loop.
         resumption: Where it goes on from, if it does.
+        group: The processes that train together.
+        launch: What tells it from all others, also when all of these are started again.
         begun_from: A checksum of what it began with, where a run is kept; or "a checkpoint".
         listeners: The sinks that are told what happens, while it runs.
         recorder: That of them which keeps a run, if any, also afterwards.
@@ -85,7 +90,10 @@ class Training:
     ) -> None:
         self.trainer, self.model, self.data = trainer, model, data
         self._resume, self._has_own_interrupts = resume, interrupts is None
-        self.interrupts = interrupts or Interrupts(terminations=trainer.run is not None)
+        self.group: Group = group()
+        self.interrupts = interrupts or Interrupts(
+            terminations=trainer.run is not None, is_patient=self.group.size > 1
+        )
         self.history = History()
         self.status: str | None = "failed"  # until it has ended in another way
         self.stopped_early = False
@@ -96,6 +104,7 @@ class Training:
         self.kept_reports: Mapping[str, Any] = {}
         self.postmortem: Any = None
         self.resumption: Resumption | None = None
+        self.launch: str | None = None
         self.begun_from: str | None = None
         self.position = Position()
         self.stepper = trainer.stepper_class(trainer, Precision("32", trainer.device))
@@ -140,12 +149,11 @@ class Training:
                 check_signatures(model, self.data, trainer)
                 warn_of_near_misses(model, self.data, trainer)
                 is_drawn = draws_on_ours(model)
-                display = model.board.choose_display(trainer.display) if is_drawn else Sink()
+                is_shown = is_drawn and self.group.speaks
+                display = model.board.choose_display(trainer.display) if is_shown else Sink()
                 recorder = self._recorder()
-                if self._resume is not None:
-                    place: Any = getattr(trainer.run, "root", trainer.run)
-                    runs = None if place is None else Path(place)
-                    self.resumption = Resumption.of(self._resume, runs)
+                self.launch = self.group.next_launch()
+                self.resumption = self._resumed(recorder)
                 if is_drawn and model.board.trained:
                     model.board.clear()  # a new curve, not a line back to zero
                 if is_drawn and trainer.yscale is not None:
@@ -153,11 +161,16 @@ class Training:
                 if recorder:
                     is_new = self.resumption is None
                     self.begun_from = begun_from(model) if is_new else "a checkpoint"
+                if self.group.size > 1:
+                    restore_random_state(self.group.shared(random_state()))
                 self._prepare()
                 preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
                 with ExitStack() as stack:
                     stack.enter_context(self._passing())
+                    self._align()
                     self._take_up(recorder)
+                    together, device = trainer.sync_batchnorm, trainer.device
+                    stack.enter_context(self.group.normalizing(model, together, device))
                     stack.enter_context(preparation.computed_as_set(trainer))
                     stack.enter_context(untrained.told(model, trainer.optim, double_softmax.tell))
                     if self._has_own_interrupts:
@@ -166,12 +179,16 @@ class Training:
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
                     watchers: list[Sink] = above("watching").watchers(trainer.watch)
                     opened = [*trainer.sinks, ending, *recorder, *watchers, display]
+                    if not self.group.speaks:
+                        opened, watchers = [], []
                     # A checkpoint has what the watchers saw: they come before who takes one. The
                     # first, which looks for a divergence, sees what the sinks have done.
                     told = [*watchers[1:], *trainer.sinks, *watchers[:1]]
-                    self.listeners = [*told, ending, display, *recorder]
+                    self.listeners = [*told, ending, display, *recorder] if opened else []
                     self.recorder = recorder
                     stack.enter_context(self._recording(opened))
+                    parameters = list(trained_tensors(model, trainer.optim).values())
+                    stack.enter_context(self.group.training(parameters, model))
                     yield
             except KeyboardInterrupt:
                 if self.status == "failed":  # and had not come to its end just before
@@ -203,6 +220,8 @@ class Training:
         steppers = trainer.optim, *(schedule.scheduler for schedule in self.schedules)
         # Running until the first epoch begins.
         self.position = Position(owners, running=self, elsewhere=steppers)
+        self.position.group = self.group
+        self.position.weigh = getattr(trainer.model, "loss_weight", None)
         self.position.counted = {"train": trainer.num_train_batches, "val": trainer.num_val_batches}
         begun, self._begun = self._begun, None
         first = train if begun is None else begun
@@ -219,6 +238,40 @@ class Training:
         if limit is not None:  # also where the loader says that it has fewer
             limit = num_batches if limit < 1 else int(limit)
         return ResumableLoader(giving_copies(loader), split, self.position, limit, self.end_batch)
+
+    def _resumed(self, recorder: Sequence[Sink]) -> Resumption | None:
+        """Where it goes on from, if it does: the first rank reads it for all.
+
+        All ranks start anew when one was lost, and go on with the run that they had begun.
+        """
+        resume, found = self._resume, None
+        if self.group.num_restarts and recorder:
+            begun = above("runs.recorder").begun_by(recorder[0], self.launch)
+            resume = resume if begun is None else begun
+        if resume is not None and self.group.speaks:
+            place: Any = getattr(self.trainer.run, "root", self.trainer.run)
+            found = Resumption.of(resume, None if place is None else Path(place))
+        state = self.group.shared(None if found is None else found.state)
+        return Resumption(state) if found is None and state is not None else found
+
+    def _align(self) -> None:
+        """Gives all ranks the first one's beginning, where they have the same model and data."""
+        if self.group.size > 1:
+            described = {n: v for n, v in self.setup.items() if n not in ("place", "code")}
+            self.group.check_same(described)
+            self.group.align(model_tensors(self.trainer.model).values())
+            self.group.seed = self.group.shared(torch.initial_seed())
+
+    def settle(self) -> None:
+        """Makes whole what the ranks have in parts; all of them have to be here."""
+        if self.group.size == 1:
+            return
+        self.group.settle()
+        meters = [self.history.meters]
+        if draws_on_ours(self.trainer.model):
+            meters.append(self.trainer.model.board.windows)
+        for meter in chain.from_iterable(kept.values() for kept in meters):
+            meter.read()
 
     def _take_up(self, recorder: Sequence[Sink]) -> None:
         """Goes on from where it is to be resumed, and looks at what is to come."""
@@ -264,7 +317,8 @@ class Training:
             within_epoch: Whether no further batch is trained on; the validation is still done.
         """
         self.is_stopping, self.stop_reason = True, reason
-        self.position.is_cut = self.position.is_cut or within_epoch
+        if within_epoch:
+            self.group.ask_to_cut(self.position)
 
     @property
     def is_over(self) -> bool:
@@ -299,10 +353,14 @@ class Training:
         self._between_steps(self.told_of_steps)
 
     def _between_steps(self, told: Sequence[Sink] = ()) -> None:
+        if self.position.split == "train":  # others go on to the end of their pass
+            self.group.complete()
         self.position.between_steps = True
-        for sink in told:
-            sink.end_step(self.trainer)
-        self.interrupts.raise_pending()
+        if told:
+            with self.group.aside():
+                for sink in told:
+                    sink.end_step(self.trainer)
+        self.group.heed(self.interrupts, self)
         self.position.between_steps = False
 
     def end_epoch(self) -> None:
@@ -330,13 +388,16 @@ class Training:
         if self.best.update(seen) and trainer.keep_best:
             self.best_model = _copied(model_tensors(trainer.model))
         for metric in metrics:
-            for sink in self.listeners:
-                sink.write(metric)
+            tell(self.listeners, metric)
         self.position.end_epoch()
-        for sink in self.listeners:
-            sink.end_epoch(trainer)
+        self.settle()
+        with self.group.aside():
+            for sink in self.listeners:
+                sink.end_epoch(trainer)
+        reason = self.group.first_of(self.stop_reason if self.is_stopping else None)
+        self.is_stopping, self.stop_reason = reason is not None, reason or ""
         if epoch < trainer.max_epochs:  # otherwise it finishes, and then passes it on
-            self.interrupts.raise_pending()
+            self.group.heed(self.interrupts, self, is_epoch_over=True)
 
     def _what_broke(self, row: Mapping[str, float]) -> str | None:
         """What is NaN or infinite at the end of an epoch of finite training losses, or None."""
@@ -437,6 +498,7 @@ class Training:
         fork.trainer, fork.position = copied, Position(owners)
         fork.history, fork.best = History(), copy.deepcopy(self.best)
         fork.listeners = fork.told_of_steps = []
+        fork.group = Group()
         arithmetic = self.stepper.arithmetic
         if arithmetic.scaler is not None:
             arithmetic = Precision(trainer.precision, trainer.device)
@@ -456,7 +518,7 @@ class Training:
     def _recorder(self) -> list[Sink]:
         """The sink that keeps a run, if one is wanted."""
         run = self.trainer.run
-        if run is None:
+        if run is None or not self.group.speaks:
             return []
         return [run if isinstance(run, Sink) else above("runs.recorder").Run(run)]
 
@@ -476,7 +538,8 @@ class Training:
                     # Unwound from the last: every sink is closed, even when the one before it
                     # fails, or Ctrl-C comes while it opens.
                     closing.callback(self._close, sink)
-                    sink.open(board, trainer)
+                    with self.group.aside():
+                        sink.open(board, trainer)
                 snapshot.put_reports_back(self)
                 yield
                 self.status = "diverged" if self.history.diverged else "finished"
@@ -488,7 +551,7 @@ class Training:
                 self.listeners = self.told_of_steps = []
                 if draws_on_ours(model):
                     try:
-                        if self.status in ("interrupted", "failed"):
+                        if self.status in ("interrupted", "failed") and not self.group.is_broken:
                             board.flush()  # what came since the last point is not lost
                     finally:
                         board.history = board.sinks = None

@@ -484,3 +484,10 @@ def test_a_folder_that_is_no_path_is_refused(given):
 def test_the_command_s_name_of_an_argument_leads_to_it():
     with pytest.raises(ConfigError, match="Did you mean 'num_workers'"):
         gradbook.sweep(gradbook.MLP, gradbook.SyntheticRegressionData(), lr=[0.1, 0.2], workers=2)
+
+
+def test_a_sweep_that_several_processes_would_train_is_refused(monkeypatch):
+    for name, value in {"WORLD_SIZE": "3", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"started in 3 processes.*Start it once"):
+        sweep(gradbook.MLP, gradbook.Moons(), num_outputs=2, num_hiddens=4, lr=[0.1, 0.2])

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import gradbook
+from gradbook import launched
 from gradbook.cli.options import asks_for_help, normalized
 from gradbook.cli.outcome import (
     HelpRequest,
@@ -92,6 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stack.enter_context(_terminable())
             stack.enter_context(plain_warnings(quiet="--quiet" in arguments))
             stack.enter_context(told_while_waiting(quiet="--quiet" in arguments))
+            if not launched.speaks():  # the first process shows what happens
+                nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+                stack.enter_context(contextlib.redirect_stdout(nowhere))
+                stack.enter_context(contextlib.redirect_stderr(nowhere))
             if as_json:
                 # Whatever is printed meanwhile, by a learner's code too, is not the result.
                 stack.enter_context(contextlib.redirect_stdout(sys.stderr))
@@ -137,6 +142,8 @@ def _run(arguments: list[str]) -> Outcome:
 
 def _report(outcome: Outcome, arguments: list[str], json_stream: Any) -> int:
     error, quiet = outcome.error, "--quiet" in arguments
+    if outcome.is_told or not _speaks(error):
+        return 0 if error is None and not outcome.is_told else _code_of(outcome)
     if isinstance(error, BrokenPipeError):
         return _gone(error)
     message = describe(error, arguments) if error is not None else ""
@@ -148,7 +155,7 @@ def _report(outcome: Outcome, arguments: list[str], json_stream: Any) -> int:
         if wants_traceback(arguments):
             told = "".join(traceback.format_exception(error)).rstrip()
         print(printable(told), file=sys.stderr)
-    code = outcome.code if error is None else exit_code(error)
+    code = _code_of(outcome)
     if json_stream is not None:
         facts = outcome.facts
         if error is not None:
@@ -158,6 +165,19 @@ def _report(outcome: Outcome, arguments: list[str], json_stream: Any) -> int:
     elif has_text:
         print(printable(outcome.text), flush=True)
     return code
+
+
+def _code_of(outcome: Outcome) -> int:
+    return outcome.code if outcome.error is None else exit_code(outcome.error)
+
+
+def _speaks(error: BaseException | None) -> bool:
+    """Whether this process is the one to say how a command has ended, of several that train."""
+    if error is None or not launched.is_launched():
+        return launched.speaks()
+    from gradbook.distributed import tells
+
+    return tells(error)
 
 
 def _gone(error: BaseException) -> int:

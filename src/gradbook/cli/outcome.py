@@ -41,12 +41,14 @@ class Outcome:
         text: For a person.
         code: The exit code, if there is no error.
         error: What ended it early.
+        is_told: Whether all has been said, by processes that it has started.
     """
 
     facts: dict[str, Any] = field(default_factory=dict)
     text: str = ""
     code: int = 0
     error: BaseException | None = None
+    is_told: bool = False
 
 
 def print_json(value: dict[str, Any], stream: TextIO) -> None:

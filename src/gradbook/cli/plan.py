@@ -25,6 +25,7 @@ class Plan(Chosen):
         display: Where the curves are drawn.
         yscale: The scale of their vertical axis.
         checkpoint_steps: The steps between two checkpoints within an epoch; None takes none.
+        num_processes: How many processes train together; None if the command does not say.
         words: The command that repeats it, without its first word, which is `gradbook`; None if
             there is none.
     """
@@ -34,6 +35,7 @@ class Plan(Chosen):
     display: str = "auto"
     yscale: YScale = "auto"
     checkpoint_steps: int | None = None
+    num_processes: int | None = None
     words: list[str] | None = None
 
     @property
@@ -55,6 +57,8 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
         repeat += with_value("--name", name)
     if own.checkpoint_steps is not None:
         repeat += ["--checkpoint-steps", str(own.checkpoint_steps)]
+    if own.num_processes is not None:
+        repeat += ["--num-processes", str(own.num_processes)]
     return Plan(
         model,
         subject.data,
@@ -66,6 +70,7 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
         display="off" if own.quiet else own.display,
         yscale=own.yscale,
         checkpoint_steps=own.checkpoint_steps,
+        num_processes=own.num_processes,
         words=[*repeat, "--seed", str(subject.seed)],
     )
 
@@ -74,7 +79,7 @@ def add_train_options(group: argparse._ActionsContainer) -> None:
     """Adds what `gradbook train` takes beside the settings of model, data and trainer."""
     add_runs_option(group)
     add_name_option(group, "name of the run's folder (default: the model's)")
-    add_checkpoint_option(group)
+    add_recorded_options(group)
     add_display_options(group)
 
 
@@ -82,6 +87,18 @@ def add_checkpoint_option(group: argparse._ActionsContainer) -> None:
     """Adds how often a checkpoint is taken."""
     told = "also save a checkpoint every so many steps, not only after each epoch"
     add_number(group, "--checkpoint-steps", int, told)
+
+
+def add_recorded_options(group: argparse._ActionsContainer) -> None:
+    """Adds what a run's command says besides the settings of model, data and trainer."""
+    add_checkpoint_option(group)
+    add_processes_option(group)
+
+
+def add_processes_option(group: argparse._ActionsContainer) -> None:
+    """Adds how many processes train together."""
+    told = "train in so many processes, each on a part of every batch (docs/several-devices.md)"
+    add_number(group, "--num-processes", int, told)
 
 
 def add_name_option(group: argparse._ActionsContainer, told: str) -> None:

@@ -3,7 +3,9 @@
 from gradbook.cli.options import Parser, add_common_options
 from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.restored import add_class_options, own_options, plan_of
+from gradbook.cli.several import launch, num_processes_of
 from gradbook.errors import GradbookError, GradbookWarning, warn
+from gradbook.launched import is_launched
 from gradbook.wrapping import page
 
 HELP = """\
@@ -33,6 +35,10 @@ def run(arguments: list[str]) -> Outcome:
             f"gradbook.seed_everything(1) was called before its data and model were made.",
             GradbookWarning,
         )
+    before = 1 if run.facts["command"] else run.facts.get("num_processes", 1)
+    num_processes = num_processes_of(plan, before)
+    if num_processes > 1 and not is_launched():
+        return launch(["rerun", *arguments], num_processes)
     from gradbook.cli.fit import fit
 
     outcome = fit(plan, repeated=None if own_options(options)[1] else run)

@@ -23,7 +23,7 @@ from gradbook.cli.options import (
     with_value,
 )
 from gradbook.cli.outcome import UsageError
-from gradbook.cli.plan import Plan, add_checkpoint_option, add_train_options, read_plan
+from gradbook.cli.plan import Plan, add_recorded_options, add_train_options, read_plan
 from gradbook.cli.recorded import Recorded, add_set_option
 from gradbook.errors import ConfigError
 from gradbook.registry import DATA, MODELS, known_name
@@ -106,7 +106,7 @@ def plan_of(
         raise UsageError(must_be_named(run.name, told))
     words = facts["command"]
     recorded = Recorded(
-        run.folder / RUN_FILE, (words or ())[2:], add_checkpoint_option, dict(asked.set)
+        run.folder / RUN_FILE, (words or ())[2:], add_recorded_options, dict(asked.set)
     )
     if words is None:
         own, others = own_options(options)
@@ -231,4 +231,5 @@ def _plan_of_a_script(
         display="off" if own.quiet else own.display,
         yscale=own.yscale,
         checkpoint_steps=own.checkpoint_steps,
+        num_processes=own.num_processes,
     )

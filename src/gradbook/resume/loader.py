@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subse
 
 from gradbook.attributes import Keeper
 from gradbook.data import AroundLoader, Batch, KeptBatches, TensorLoader
+from gradbook.distributed import Group
 from gradbook.errors import DataError, GradbookWarning, warn
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
@@ -53,6 +54,8 @@ class Position:
         counted: For each set, the batches by which epochs are counted.
         is_cut: Whether the running epoch trains on no further batch.
         told: The sets of which was said that they give another number, each time it was.
+        group: The processes that train together, each on its part of the epoch's batches.
+        weigh: How much a batch counts; None counts its examples.
     """
 
     owners: Sequence[Any] = ()
@@ -74,6 +77,8 @@ class Position:
     counted: dict[Split, int] = field(default_factory=dict)
     is_cut: bool = False
     told: list[Split] = field(default_factory=list)
+    group: Group = field(default_factory=Group)
+    weigh: Callable[[Any], float | None] | None = None
     _again: int = 0  # of `earlier`, those that a resumed training has come to once more
 
     @cached_property
@@ -245,6 +250,8 @@ class ResumableLoader(AroundLoader):
         position, me = self._position, object()
         position.running, position.between_steps = me, False
         try:
+            if self._split == "val":
+                position.group.settle()
             if position.resumed is None:
                 position.begin_pass(self._split)
                 batches = iter(self.loader)
@@ -260,8 +267,12 @@ class ResumableLoader(AroundLoader):
             for batch in rest:
                 if self._is_foreign:
                     position.labels = _checksum(batch, position.labels)
-                self._note(batch, own=True)
-                yield batch
+                size = self._note(batch, own=True)
+                number = (position.epoch, self._split == "val", position.batches)
+                if isinstance(self._batch_size, int) and size > self._batch_size:
+                    size = 0  # its first dimension counts something else
+                with position.group.stepping(batch, size, position.weigh, number) as part:
+                    yield part
                 if position.running is not me:  # it was kept from an epoch that is over
                     yield from rest
                     return
@@ -293,10 +304,11 @@ class ResumableLoader(AroundLoader):
         finally:
             position.inner -= 1
 
-    def _note(self, batch: Any, own: bool) -> None:
-        """Notes how many examples a batch has."""
+    def _note(self, batch: Any, own: bool) -> int:
+        """Notes how many examples a batch has, and returns it."""
         size = num_examples(batch, self._batch_size)
         self._position.sizes[self._split].append((size, own))
+        return size
 
     def _ended(self, given: int) -> None:
         """A pass has come to its end."""

@@ -60,6 +60,7 @@ def describe_setup(
             "device": trainer.device.type,
             "torch": str(torch.__version__),
             "number of threads": torch.get_num_threads(),
+            "number of processes": trainer.training.group.size,
             "compile": bool(trainer.compile),
             "deterministic": bool(trainer.deterministic),
         },

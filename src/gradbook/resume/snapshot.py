@@ -54,6 +54,7 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         },
         "history": training.history.state_dict(),
         "board": model.board.state_dict() if draws_on_ours(model) else None,
+        "ranks_seed": training.group.seed,
         "best": training.best.state_dict(),
         "best_model": training.best_model,
         "stopped": training.stop_reason,
@@ -109,6 +110,7 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
         training.stop_reason = state.get("stopped", "")
         training.is_stopping = bool(training.stop_reason)
         training.kept_reports = state.get("reports", {})
+        training.group.seed = state.get("ranks_seed", 0)
         _restore_position(state, training)
     except CheckpointError:
         raise

@@ -70,6 +70,8 @@ def first_facts(
         "optimizer": describe_optimizer(trainer.optim),
         "seed": last_seed(),
         "begun_from": None if trainer.training is None else trainer.training.begun_from,
+        "launch": None if trainer.training is None else trainer.training.launch,
+        "num_processes": 1 if trainer.training is None else trainer.training.group.size,
         "device": described(parameters[0].device) if parameters else None,
         "versions": {
             "python": platform.python_version(),

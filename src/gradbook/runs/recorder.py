@@ -31,6 +31,7 @@ from gradbook.runs.format import (
     results_of,
     write_run,
 )
+from gradbook.runs.stored import StoredRun, find_runs
 from gradbook.storage import (
     Place,
     check_path,
@@ -335,6 +336,19 @@ class Run(Sink):
         for report in self._trainer.reports.values():
             if report:
                 report.keep(self._held)
+
+
+def begun_by(run: Run, launch: str | None) -> Path | None:
+    """The folder that a training had begun before all its processes were started again, if any.
+
+    Args:
+        run: The run that is to be kept.
+        launch: What tells the training from others.
+    """
+    for found in reversed(find_runs(run.root)):
+        if isinstance(found, StoredRun) and found.facts.get("launch") == launch is not None:
+            return found.folder if (found.folder / CHECKPOINT_FILES["last"]).exists() else None
+    return None
 
 
 class _Lock(FileLock):

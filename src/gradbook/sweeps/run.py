@@ -10,6 +10,7 @@ from typing import Any
 from gradbook.errors import ConfigError, GradbookWarning, warn
 from gradbook.hparams import plain
 from gradbook.interrupts import show_instead
+from gradbook.launched import is_launched, size
 from gradbook.runs.recorder import locked
 from gradbook.storage import check_folder_name, check_path, claim_folder, kebab_case
 from gradbook.sweeps.engines import Done, check_engine, run_all
@@ -135,6 +136,11 @@ def run_sweep(
     is_told_after: bool = False,
 ) -> Sweep:
     """Trains what a plan names. See `sweep`; `is_told_after` if its caller shows the table."""
+    if is_launched():
+        raise ConfigError(
+            f"This sweep was started in {size()} processes, which would each train all of it. "
+            f"Start it once: it uses the processors by itself, or a cluster's (docs/engines.md)."
+        )
     if level is not None and not (isinstance(level, int | float) and math.isfinite(level)):
         raise ConfigError(f"level must be a finite number, but it is {level!r}.")
     if resume is not None and not str(resume):

@@ -1,0 +1,578 @@
+"""One training in several processes, each with a part of every batch.
+
+Started by `torchrun`, each process runs the same script. The processes are called ranks. All have
+the whole model and come by the same batches; of each batch every rank takes its own rows, and at
+the end of the backward pass the gradients of all become those of the whole batch. So each rank
+takes the same step, and the numbers are those of one process, but for the last digits: sums are
+added up in another order.
+
+This is the only file that knows of `torch.distributed`. Whatever else takes part in a training asks
+its `Group`, and a single process is one, too.
+"""
+
+import atexit
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cache, partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from gradbook import devices, launched, record
+from gradbook.errors import ConfigError, GradbookWarning, ModelError, RankLostError, told, warn
+from gradbook.interrupts import SIGNALS, Interrupts
+from gradbook.lookalikes import layers_of
+from gradbook.message import Message, give
+from gradbook.record import Meter
+from gradbook.rows import cut, has_rows
+from gradbook.seeds import other_numbers
+
+#: How many seconds a rank waits for the others before it takes them for lost, and the variable of
+#: the environment that says otherwise. What the first rank does alone, as to look for the cause of
+#: a divergence, has to be done by then.
+TIMEOUT_SECONDS, TIMEOUT_VARIABLE = 600, "GRADBOOK_TIMEOUT_SECONDS"
+
+#: What any rank may ask of all: to stop, as one of the signals does, or to end the epoch.
+_REQUESTS = {number: request for request, number in enumerate(SIGNALS)}
+CUT = len(_REQUESTS)
+NUM_REQUESTS = CUT + 1
+
+#: A signal is heeded in a validation after so many batches, where no gradients carry the word.
+BATCHES_BETWEEN_WORDS = 16
+
+
+class Group:
+    """The processes of one training; this class is that of a single one.
+
+    Attributes:
+        rank: The number of this process, from 0.
+        size: How many there are.
+        speaks: Whether this is the process that shows and keeps what happens: the first.
+        is_broken: Whether an error has parted the ranks, so that none can ask the others.
+        launch: What tells this start of all ranks from others; it stays when they are restarted.
+        num_restarts: How often all ranks were started again, because one was lost.
+        seed: What the ranks' own random numbers depend on, beside the rank and the step.
+    """
+
+    rank, size, speaks, is_broken = 0, 1, True, False
+    launch: str | None = None
+    num_restarts = seed = 0
+
+    def device(self) -> torch.device:
+        """The accelerator that this process is to use."""
+        return devices.gpu()
+
+    @contextmanager
+    def normalizing(self, model: Any, together: bool, device: torch.device) -> Iterator[None]:
+        """While it lasts, BatchNorm layers may normalize the rows of all ranks together.
+
+        Args:
+            model: The model.
+            together: Whether they are to.
+            device: Where the model is.
+
+        Raises:
+            ConfigError: If they cannot.
+        """
+        yield
+
+    @contextmanager
+    def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
+        """While it lasts, gradients and recorded values are those of all ranks.
+
+        Args:
+            parameters: What is trained.
+            model: The model, whose layers may count and average besides, as a BatchNorm does.
+        """
+        yield
+
+    def settle(self) -> None:
+        """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
+
+    @contextmanager
+    def stepping(
+        self,
+        whole: Any,
+        num_examples: int,
+        weigh: Callable[[Any], float | None] | None,
+        number: tuple[int, ...],
+    ) -> Iterator[Any]:
+        """While it lasts, this rank trains on its part of a batch, which it is given.
+
+        Args:
+            whole: The batch.
+            num_examples: How many examples it has; 0 where that cannot be told.
+            weigh: Says how much a batch counts, if the model does: see `Module.loss_weight`.
+            number: What tells the step from all others of the training.
+        """
+        yield whole
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """While it lasts, this process computes alone, whatever it computes."""
+        yield
+
+    def shared(self, value: Any) -> Any:
+        """The first rank's value, on all ranks. Others need not have it."""
+        return value
+
+    def align(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Gives tensors the first rank's values."""
+
+    def check_same(self, described: Mapping[str, Any]) -> None:
+        """Raises ConfigError, on all ranks, unless this is the same on all.
+
+        Args:
+            described: What is compared, each with its name.
+        """
+
+    def ask_to_cut(self, position: Any) -> None:
+        """Has the running epoch end for all ranks after the same step.
+
+        Args:
+            position: The `Position` of the training, whose `is_cut` is set when all know.
+        """
+        position.is_cut = True
+
+    def complete(self) -> None:
+        """Makes whole what was recorded since the last gradients."""
+
+    def heed(self, interrupts: Interrupts, training: Any, is_epoch_over: bool = False) -> None:
+        """Raises what a signal stands for that has come to any rank, on all after the same step.
+
+        Args:
+            interrupts: What keeps the signals of this rank waiting.
+            training: The training; before all ranks stop, its `settle()` is called.
+            is_epoch_over: Whether an epoch is, so that there is nothing of it left to cut.
+        """
+        interrupts.raise_pending()
+
+    def first_of(self, value: Any) -> Any:
+        """The value of the first rank that has one which is not None, on all ranks."""
+        return value
+
+    def next_launch(self) -> str | None:
+        """What tells the training that begins from all others; None in a single process."""
+        return None
+
+
+class Ranks(Group):
+    """Several processes that `torch.distributed` has joined.
+
+    Attributes:
+        share: How much of the running step's batch this rank has, from 0 to 1. Outside of steps,
+            all have the same of everything.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self.speaks = self.rank == 0
+        self.launch = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+        if self.launch == "none":  # by no agent, or by one that was given no name
+            self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
+        self.num_restarts = _num_restarts()
+        self._num_trainings = 0
+        self._model: Any = None
+        self._settle_down([])
+
+    def _settle_down(self, parameters: Sequence[torch.Tensor]) -> None:
+        """No step runs, and nothing is asked for."""
+        self.share, self.is_broken = 1 / self.size, False
+        self._in_step = self._is_queued = self._is_agreed = self._has_cut = False
+        self._asked, self._agreed = [False] * NUM_REQUESTS, [False] * NUM_REQUESTS
+        self._parameters = list(parameters)
+        self._noted: list[Meter] = []
+
+    def device(self) -> torch.device:
+        """The accelerator that this process is to use: each on a machine has one of its own."""
+        return devices.gpu(launched.local_rank())
+
+    @contextmanager
+    def normalizing(self, model: Any, together: bool, device: torch.device) -> Iterator[None]:
+        """While it lasts, BatchNorm layers may normalize the rows of all ranks together."""
+        places = [
+            (layer._modules, name, child)
+            for layer in (model.modules() if isinstance(model, torch.nn.Module) else ())
+            for name, child in layer._modules.items()
+            if isinstance(child, _BatchNorm) and not isinstance(child, torch.nn.SyncBatchNorm)
+        ]
+        if places and not together:
+            warn(
+                f"{type(model).__name__} has BatchNorm layers, and each of the {self.size} "
+                f"processes normalizes its own rows of a batch. So the numbers are not those of "
+                f"one process, but of batches that are {self.size} times smaller. On accelerators, "
+                f"Trainer(sync_batchnorm=True) normalizes the rows of all processes together.",
+                GradbookWarning,
+            )
+        if together and device.type == "cpu":
+            raise ConfigError(
+                "sync_batchnorm=True needs an accelerator: PyTorch's SyncBatchNorm does not work "
+                "on the CPU. Leave it out, and each process normalizes its own rows of a batch; or "
+                "train in one process."
+            )
+        for children, name, child in places if together else ():
+            children[name] = torch.nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
+        try:
+            yield
+        finally:
+            for children, name, child in places:  # whose tensors the others have shared
+                children[name] = child
+
+    @contextmanager
+    def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
+        """While it lasts, gradients and recorded values are those of all ranks."""
+        self._settle_down(parameters)
+        self._model = model
+        self._message = Message(self._parameters, _running_means(model), NUM_REQUESTS)
+        hooks = [self._hooked(each) for each in self._parameters]
+        record.joining = self
+        try:
+            yield
+        except BaseException:
+            self.is_broken = not self._is_agreed  # the others are elsewhere, and cannot be asked
+            raise
+        finally:
+            record.joining, self._model = None, None
+            del self._message
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """While it lasts, this process computes alone, whatever it computes."""
+        before = record.joining, self._in_step
+        record.joining, self._in_step = None, False
+        try:
+            yield
+        finally:
+            record.joining, self._in_step = before
+
+    # Batches
+
+    @contextmanager
+    def stepping(
+        self,
+        whole: Any,
+        num_examples: int,
+        weigh: Callable[[Any], float | None] | None,
+        number: tuple[int, ...],
+    ) -> Iterator[Any]:
+        """While it lasts, this rank trains on its part of a batch, which it is given.
+
+        All ranks train on the whole of a batch that cannot be cut: one of which nobody knows how
+        many examples it has, or that has not two for each rank, as a BatchNorm needs them.
+
+        Random numbers that are drawn meanwhile, as by dropout, are the rank's own, and depend on
+        nothing but the number of the step. Afterwards those go on that all ranks have in common.
+        """
+        part = whole
+        can_be_cut = num_examples >= 2 * self.size and has_rows(whole, num_examples)
+        if not can_be_cut and not self._has_cut:
+            self._tell_of_uncut(num_examples)
+        self._has_cut = True  # or it was said
+        if can_be_cut:
+            begin = num_examples * self.rank // self.size
+            end = num_examples * (self.rank + 1) // self.size
+            part, self.share = cut(whole, begin, end), (end - begin) / num_examples
+            of_all = None if weigh is None else weigh(whole)
+            if weigh is not None and of_all is not None:
+                mine = weigh(part) if of_all else None
+                if mine is None:  # of a batch that counts for nothing, no part does
+                    part, self.share = whole, 1 / self.size
+                else:
+                    self.share = mine / of_all
+        self._in_step = True
+        try:
+            with other_numbers(hash((self.seed, self.rank, *number)) % 2**63):
+                yield part
+        finally:
+            self._in_step, self.share = False, 1 / self.size
+
+    def _tell_of_uncut(self, num_examples: int) -> None:
+        """Says that the first batch of a training cannot be cut, as then most of them cannot."""
+        why = "they are not tensors that all have a row for each example"
+        if 0 < num_examples < 2 * self.size:
+            why = f"{num_examples} examples are not two for each"
+        warn(
+            f"These batches cannot be cut among {self.size} processes: {why}. So each process "
+            f"trains on whole batches. The result is right, but takes as long as in one process.",
+            GradbookWarning,
+        )
+
+    # Gradients and recorded values
+
+    def _hooked(self, parameter: Any) -> Any:
+        return parameter.register_post_accumulate_grad_hook(self._arm)
+
+    def _arm(self, parameter: torch.Tensor) -> None:
+        """A gradient is there: at the end of this backward pass, all of them are reduced."""
+        if self._in_step and not self._is_queued:
+            self._is_queued = True
+            # Where DistributedDataParallel, too, says what follows a backward pass.
+            torch.autograd.Variable._execution_engine.queue_callback(self._reduce)
+
+    def _reduce(self) -> None:
+        """Makes this rank's gradients those of the whole batch.
+
+        They become the sum of what the ranks have, each times its share. What an earlier pass has
+        left in them is the same on all ranks and comes out as it is, because all shares together
+        are 1. So gradients may be accumulated over several passes, by whatever loop.
+        """
+        self._is_queued = False
+        shares, asked = self._message.exchange(
+            self.share, self._asked, self._noted_meters(), self._sum
+        )
+        self._agreed = [count > 0 for count in asked]
+        if abs(shares - 1) > 0.01:
+            raise ModelError(
+                f"The parts of a batch count {shares:.3g} times as much as the whole batch, so "
+                f"that its gradient is not the sum of theirs. {type(self._model).__name__}."
+                f"loss_weight(batch) has to give a number that adds up, as the number of labels "
+                f"does over which its loss is the mean."
+            )
+
+    def note(self, meter: Meter) -> None:
+        """A meter has got a part of a value, which the next message makes whole."""
+        self._noted.append(meter)
+
+    def _noted_meters(self) -> list[Meter]:
+        noted, self._noted = self._noted, []
+        return [meter for meter in dict.fromkeys(noted) if meter.parts]
+
+    def join(self, meters: Sequence[Meter]) -> None:
+        """Makes whole what these have parts of."""
+        parts = [float(part) for meter in meters for part in meter.parts]
+        sums = torch.tensor(parts, dtype=torch.float64)
+        self._sum(sums)
+        give(meters, sums)
+
+    def complete(self) -> None:
+        """Makes whole what was recorded since the last gradients."""
+        if meters := self._noted_meters():
+            self.join(meters)
+
+    def _sum(self, tensor: torch.Tensor) -> None:
+        with _together():
+            dist.all_reduce(tensor)
+
+    # What all ranks are to know
+
+    def shared(self, value: Any) -> Any:
+        """The first rank's value, on all ranks. Others need not have it."""
+        held = [value if self.speaks else None]
+        with _together():
+            dist.broadcast_object_list(held)
+        return held[0]
+
+    def align(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Gives tensors the first rank's values."""
+        with torch.no_grad(), _together():
+            for tensor in tensors:
+                if tensor.layout == torch.strided:
+                    sent = tensor.detach().contiguous()
+                    dist.broadcast(sent, 0)
+                    tensor.copy_(sent)
+
+    def settle(self) -> None:
+        """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
+        with torch.no_grad():
+            for tensor in _averages(self._model):
+                first = tensor.contiguous().clone()
+                with _together():
+                    dist.broadcast(first, 0)
+                # What is the same on all ranks stays so to the last bit.
+                difference = (tensor - first) / self.size
+                self._sum(difference)
+                tensor.copy_(first + difference)
+
+    def check_same(self, described: Mapping[str, Any]) -> None:
+        """Raises ConfigError, on all ranks, unless this is the same on all."""
+        every = self._gathered(dict(described))
+        for rank, other in enumerate(every[1:], start=1):
+            differing = [name for name in every[0] if other.get(name) != every[0][name]]
+            if differing:
+                raise ConfigError(
+                    f"The processes do not train the same: {' and '.join(differing)} of rank "
+                    f"{rank} differ from rank 0's. All run one script, and have to come by the "
+                    f"same model and data: call gradbook.seed_everything(1) at its beginning, and "
+                    f"let nothing depend on the process."
+                )
+
+    def ask_to_cut(self, position: Any) -> None:
+        """Has the running epoch end for all ranks after the same step."""
+        self._asked[CUT] = True
+
+    def heed(self, interrupts: Interrupts, training: Any, is_epoch_over: bool = False) -> None:
+        """Raises what a signal stands for that has come to any rank, on all after the same step.
+
+        What is asked for becomes known to all ranks with the gradients of the next step. Where none
+        follows soon, as in a validation, the ranks ask each other now and then.
+        """
+        if interrupts.pending is not None:
+            self._asked[_REQUESTS[interrupts.pending]] = True
+        position = training.position
+        is_validating = position.split == "val" and not is_epoch_over
+        if is_epoch_over or (is_validating and position.batches % BATCHES_BETWEEN_WORDS == 0):
+            asked = torch.tensor([float(asked) for asked in self._asked])
+            self._sum(asked)
+            self._agreed = (asked > 0).tolist()
+        if not any(self._agreed):
+            return
+        agreed, self._agreed = self._agreed, [False] * NUM_REQUESTS
+        self._asked = [False] * NUM_REQUESTS
+        position.is_cut |= agreed[CUT] and not is_epoch_over
+        for number, request in _REQUESTS.items():
+            if agreed[request]:
+                training.settle()
+                self._is_agreed = True
+                interrupts.raise_pending(number)
+
+    def first_of(self, value: Any) -> Any:
+        """The value of the first rank that has one which is not None, on all ranks."""
+        return next((each for each in self._gathered(value) if each is not None), None)
+
+    def _gathered(self, value: Any) -> list[Any]:
+        every: list[Any] = [None] * self.size
+        with _together():
+            dist.all_gather_object(every, value)
+        return every
+
+    def next_launch(self) -> str | None:
+        """What tells the training that begins from all others, also after a restart."""
+        self._num_trainings += 1
+        return f"{self.launch}/{self._num_trainings}"
+
+
+def _running_means(model: Any) -> list[torch.Tensor]:
+    """What the BatchNorm layers of PyTorch average, which is sent with every step's gradients."""
+    layers = [each for each in layers_of(model) if isinstance(each, _Normalizing)]
+    found = [mean for each in layers for mean in (each.running_mean, each.running_var)]
+    return [mean for mean in found if mean is not None]
+
+
+_BatchNorm = torch.nn.modules.batchnorm._BatchNorm
+_Normalizing = torch.nn.modules.batchnorm._NormBase
+
+
+def _averages(model: Any) -> list[torch.Tensor]:
+    """What else layers may average: buffers and plain attributes that are not trained."""
+    known = set(map(id, _running_means(model)))
+    found: dict[int, torch.Tensor] = {}
+    for layer in layers_of(model):
+        for value in (*getattr(layer, "_buffers", {}).values(), *vars(layer).values()):
+            if isinstance(value, torch.Tensor) and not value.requires_grad:
+                found[id(value)] = value
+    return [
+        each
+        for each in found.values()
+        if each.is_floating_point() and each.layout == torch.strided and id(each) not in known
+    ]
+
+
+# Joining
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """What all ranks do together; a rank that is lost meanwhile is told as that."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLostError(
+            f"Another process of this training has ended or cannot be reached ({told(error)}). "
+            f"What was reached is in the last checkpoint of its run, if it keeps one."
+        ) from error
+
+
+@cache
+def _joined() -> Ranks:
+    if not dist.is_initialized():
+        accelerator = torch.accelerator.current_accelerator() if devices.num_gpus() else None
+        backend = "cpu:gloo"
+        if accelerator is not None:
+            backend += f",{accelerator.type}:{dist.get_default_backend_for_device(accelerator)}"
+        timeout = timedelta(seconds=_timeout_seconds())
+        with _together():
+            rendezvous = dist.rendezvous  # type: ignore[attr-defined]
+            store, rank, size = next(rendezvous("env://", timeout=timeout))
+            # An agent that starts all again keeps the store, and in it where the lost ones were.
+            ours = dist.PrefixStore(  # type: ignore[attr-defined]
+                f"gradbook/{_num_restarts()}", store
+            )
+            dist.init_process_group(
+                backend, store=ours, rank=rank, world_size=size, timeout=timeout
+            )
+    sys.excepthook = partial(_tell_error, sys.excepthook)
+    joined = Ranks()
+    atexit.register(_part, joined)
+    return joined
+
+
+def _part(joined: Ranks) -> None:
+    """Leaves the others at the end of the program; its threads would not end otherwise."""
+    # An accelerator's collective that waits for a lost rank cannot be left.
+    if dist.is_initialized() and not (joined.is_broken and devices.num_gpus()):
+        with suppress(RuntimeError):
+            dist.destroy_process_group()
+
+
+def _num_restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def _timeout_seconds() -> float:
+    given = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise ConfigError(
+            f"{TIMEOUT_VARIABLE} is {given!r}, but has to be a number of seconds above 0: as long "
+            f"as a process waits for the others before it takes them for lost."
+        )
+    return seconds
+
+
+def _tell_error(before: Any, kind: type, error: BaseException, trace: Any) -> None:
+    """Shows an error once, with its rank."""
+    if not tells(error):
+        return
+    rank = os.environ.get("RANK")
+    if isinstance(error, RankLostError):
+        print(f"Rank {rank} stops: {error}", file=sys.stderr, flush=True)
+        return
+    if not isinstance(error, KeyboardInterrupt):
+        print(f"Rank {rank} has failed:", file=sys.stderr, flush=True)
+    before(kind, error, trace)
+
+
+def tells(error: BaseException) -> bool:
+    """Whether this process is the one to show an error.
+
+    That others were lost, and an interrupt, the first one on each machine tells. What several
+    ranks have come by, as a setting that cannot be used, tells the first to come by it.
+    """
+    if not launched.is_launched():
+        return True
+    if isinstance(error, RankLostError | KeyboardInterrupt):
+        return launched.local_rank() == 0
+    try:
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=timedelta(seconds=2),
+        )
+        return bool(store.add(f"gradbook/told/{_num_restarts()}/{told(error)}", 1) == 1)
+    except (RuntimeError, ValueError, KeyError):  # who keeps the store may have ended
+        return True
+
+
+def group() -> Group:
+    """The processes that this one trains with; joins them when it is first asked for."""
+    return _joined() if launched.is_launched() else Group()

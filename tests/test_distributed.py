@@ -1,0 +1,432 @@
+"""Several processes train as one: see `tests/together.py` for what they train."""
+
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests import together
+from tests.patience import LONGEST
+from tests.small import Blobs, Net, fit
+from torch import nn
+
+import gradbook
+from gradbook import errors, record
+from gradbook.distributed import Group, Ranks, _timeout_seconds
+from gradbook.errors import ConfigError
+from gradbook.message import MOST_VALUES, Message
+from gradbook.record import Meter, Meters
+from gradbook.rows import cut, has_rows
+
+ROOT = Path(__file__).parent.parent
+
+
+def environment(**more):
+    """Of the programs that are started: they find the tests, and are quick."""
+    own = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GRADBOOK_OFFLINE": "1"}
+    return {
+        **os.environ,
+        **own,
+        "GRADBOOK_DISPLAY": "off",
+        "GRADBOOK_TIMEOUT_SECONDS": "60",
+        **more,
+    }
+
+
+def torchrun(num_processes, *words):
+    """The command that starts a script in several processes."""
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*run, "--nproc-per-node", str(num_processes), *map(str, words)]
+
+
+def launched(num_processes, *words, **more):
+    """Starts it, waits for its end, and returns what it has said and how it has ended."""
+    return subprocess.run(
+        torchrun(num_processes, *words),
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """What two processes come to, each, and what they have said and left."""
+    folder = tmp_path_factory.mktemp("two")
+    done = launched(2, ROOT / "tests" / "together.py", folder)
+    assert done.returncode == 0, done.stderr
+    ranks = [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(2)]
+    return ranks, done, folder
+
+
+def assert_close(ours, theirs):
+    """Numbers that are the same but for the last digits."""
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::gradbook.errors.GradbookWarning")
+@pytest.mark.parametrize("name", together.CASES)
+def test_two_processes_come_to_what_one_comes_to(two, name):
+    one, (ours, other) = together.train(together.CASES[name]), (r["cases"][name] for r in two[0])
+    for mine, others in zip(ours["parameters"], other["parameters"], strict=True):
+        assert torch.equal(mine, others) or mine.isnan().any()
+    if name != "diverging":
+        assert_close(ours["parameters"], one["parameters"])
+        assert_close(ours["rows"], one["rows"])
+        assert_close(ours["points"], one["points"])
+        assert_close(other["points"], one["points"])
+    for what in ("status", "best", "postmortem", "reports"):
+        assert ours[what] == one[what]
+    assert other["status"] == one["status"]
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_to_the_last_bit_in_as_many_processes(two):
+    for rank in two[0]:
+        whole, resumed = rank["whole"], rank["resumed"]
+        assert resumed["rows"] == whole["rows"]
+        assert resumed["points"] == whole["points"]
+        for name, tensor in whole["tensors"].items():
+            assert torch.equal(resumed["tensors"][name], tensor), name
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on_and_says_that_digits_may_differ(two, tmp_path):
+    path = two[2] / "steps-of-a-plain-model.ckpt"
+    with pytest.warns(UserWarning, match=r"number of processes.*2.*1"):
+        resumed = together.go_on_plainly(resume=path)
+    assert_close(resumed["rows"], two[0][0]["plain"]["rows"])
+    assert_close(resumed["points"], two[0][0]["plain"]["points"])
+
+
+@pytest.mark.slow
+def test_one_run_is_kept_and_says_how_many_trained_it(two):
+    from gradbook.runs import load
+
+    (folder,) = (two[2] / "runs").iterdir()
+    run = load(folder)
+    assert run.facts["num_processes"] == 2
+    assert run.facts["status"] == "finished"
+    assert list(run.history) == two[0][0]["whole"]["rows"]
+
+
+@pytest.mark.slow
+def test_what_is_to_be_said_is_said_once(two):
+    told = two[1].stderr
+    for text, count in (
+        ("has BatchNorm layers, and each of the 2 processes normalizes its own rows", 3),
+        ("3 examples are not two for each", 1),
+        ("DivergenceWarning", 1),
+    ):
+        assert told.count(text) == count, told
+
+
+@pytest.mark.slow
+def test_a_sink_cuts_the_epoch_one_step_later_for_all(two):
+    for rank in two[0]:
+        rows, num_points = rank["cut"]
+        assert len(rows) == 1
+        assert num_points == two[0][0]["cut"][1]
+    state = torch.load(two[2] / "cut.ckpt", weights_only=False)
+    assert state["position"]["steps"] == 2
+
+
+@pytest.mark.slow
+def test_what_a_layer_of_a_learner_s_own_averages_is_the_same_on_all_ranks(two):
+    ours, other = (rank["moving_mean"] for rank in two[0])
+    assert torch.equal(ours, other)
+    assert ours.abs().sum() > 0
+
+
+@pytest.mark.slow
+def test_data_that_differ_between_the_ranks_are_refused(two):
+    for rank in two[0]:
+        assert "do not train the same: data of rank 1 differ from rank 0's" in rank["other data"]
+
+
+@pytest.mark.slow
+def test_weights_that_do_not_add_up_are_refused(two):
+    for rank in two[0]:
+        assert "parts of a batch count 2 times as much as the whole batch" in rank["weights"]
+
+
+@pytest.mark.slow
+def test_rows_cannot_be_normalized_together_on_the_cpu(two):
+    for rank in two[0]:
+        assert "sync_batchnorm=True needs an accelerator" in rank["sync_batchnorm"]
+
+
+# Parts of it, in this process
+
+
+def test_batchnorm_layers_are_synchronized_while_a_training_lasts():
+    ranks, net = Ranks.__new__(Ranks), Net(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    before = net.net[1]
+    with ranks.normalizing(net, True, torch.device("cuda")):
+        assert isinstance(net.net[1], nn.SyncBatchNorm)
+        assert net.net[1].weight is before.weight
+        assert net.net[1].running_mean is before.running_mean
+    assert net.net[1] is before
+
+
+def test_one_process_needs_nothing_to_normalize_its_rows_together():
+    net = Net(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    assert fit(net, Blobs(), sync_batchnorm=True).status == "finished"
+
+
+@pytest.fixture
+def first_of_four(monkeypatch):
+    names = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "4"}
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("gradbook.trainer.group", Group)
+
+
+def test_more_processes_than_gpus_are_refused(first_of_four, monkeypatch):
+    monkeypatch.setattr("gradbook.devices.num_gpus", lambda: 2)
+    with pytest.raises(ConfigError, match=r"4 processes were started on this machine.* offers 2"):
+        gradbook.Trainer(1, num_gpus=4)
+
+
+def test_as_many_gpus_as_processes_are_what_was_asked_for(first_of_four, monkeypatch):
+    monkeypatch.setattr("gradbook.devices.num_gpus", lambda: 4)
+    assert len(gradbook.Trainer(1, num_gpus=4).gpus) == 1
+
+
+def test_only_the_first_process_warns(first_of_four, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    errors.warn("nothing", errors.GradbookWarning)
+
+
+@pytest.mark.parametrize("given", ["soon", "0", "-1", "nan"])
+def test_a_timeout_that_is_no_time_is_refused(given, monkeypatch):
+    monkeypatch.setenv("GRADBOOK_TIMEOUT_SECONDS", given)
+    with pytest.raises(ConfigError, match="GRADBOOK_TIMEOUT_SECONDS"):
+        _timeout_seconds()
+
+
+def test_rows_are_cut_of_whatever_has_one_for_each_example():
+    X, y = torch.arange(8).reshape(4, 2), torch.arange(4)
+    batch = {"X": (X, [X]), "text": ["a", "b", "c", "d"], "scale": torch.tensor(2.0), "unit": "m"}
+    assert has_rows((batch, y), 4)
+    part, labels = cut((batch, y), 1, 3)
+    assert labels.tolist() == [1, 2]
+    assert part["X"][0].tolist() == part["X"][1][0].tolist() == [[2, 3], [4, 5]]
+    assert part["text"] == ["b", "c"]
+    assert part["scale"] == 2
+    assert part["unit"] == "m"
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        (torch.zeros(5, 4), torch.zeros(4)),  # steps first
+        ([torch.zeros(3), torch.zeros(2)], torch.zeros(4)),  # a list of what differs in size
+        (object(), torch.zeros(4)),
+        (torch.zeros(4, 2).to_sparse(), torch.zeros(4)),
+    ],
+)
+def test_what_has_not_a_row_for_each_example_is_not_cut(batch):
+    assert not has_rows(batch, 4)
+
+
+class Two:
+    """Stands for two processes that record the same, of which the other has 3/4 of each batch."""
+
+    share = 0.25
+
+    def __init__(self, others):
+        self.others = others  # the other's values, in the order in which they are joined
+
+    def note(self, meter):
+        pass
+
+    def join(self, meters):
+        for meter in meters:
+            mine = torch.tensor([float(part) for part in meter.parts], dtype=torch.float64)
+            theirs = [self.others.pop(0) for _ in meter.parts]
+            meter.take_whole(mine + torch.tensor(theirs, dtype=torch.float64))
+
+
+def test_the_parts_of_a_value_become_its_mean(monkeypatch):
+    meter = Meter()
+    meter.add(0, 4.0)
+    monkeypatch.setattr(record, "joining", Two([0.75 * 8]))
+    meter.add(1, torch.tensor(4.0))
+    assert meter.read().tolist() == [4, 7]
+    assert meter.read().tolist() == [4, 7]  # once more, without the other
+
+
+def test_a_perplexity_is_that_of_the_mean_loss(monkeypatch):
+    monkeypatch.setattr(record, "joining", Two([0.75 * 2.0]))
+    meter = Meters()["train_ppl"]
+    meter.add(0, torch.tensor(1.0).exp())
+    assert meter.read().item() == pytest.approx(math.exp(0.25 * 1 + 0.75 * 2))
+
+
+def test_a_part_that_counts_for_nothing_may_be_no_number(monkeypatch):
+    joining = Two([5.0])
+    joining.share = 0
+    monkeypatch.setattr(record, "joining", joining)
+    meter = Meter()
+    meter.add(0, torch.tensor(math.nan))
+    assert meter.read().item() == 5
+
+
+def parameters_with_gradients(*gradients, dtype=torch.float32):
+    made = [torch.zeros(2, dtype=dtype, requires_grad=True) for _ in gradients]
+    for parameter, gradient in zip(made, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = torch.tensor(gradient, dtype=dtype)
+    return made
+
+
+def exchanged(parameters, share, asked, meters=()):
+    """Exchanges with another process that has the same."""
+    message = Message(parameters, [], len(asked))
+    return message.exchange(share, asked, meters, lambda sent: sent.mul_(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradients_become_the_sum_of_the_shares(dtype):
+    ours = parameters_with_gradients([2.0, 4.0], None, dtype=dtype)
+    shares, asked = exchanged(ours, 0.5, [True, False])
+    assert ours[0].grad.tolist() == [2, 4]
+    assert ours[1].grad is None  # on no rank
+    assert shares == 1
+    assert asked == [2, 0]
+
+
+def test_a_gradient_that_counts_for_nothing_may_be_no_number():
+    (ours,) = parameters_with_gradients([math.nan, 1.0])
+    exchanged([ours], 0.0, [False])
+    assert ours.grad.tolist() == [0, 0]
+
+
+def test_means_that_nobody_changes_stay_as_they_are():
+    (ours,) = parameters_with_gradients([1.0, 1.0])
+    mean = torch.tensor([0.1, 0.7])
+    before = mean.clone()
+    message = Message([ours], [mean], 1)
+    for _ in range(3):
+        message.exchange(1 / 3, [False], [], lambda sent: sent.mul_(3))
+    assert torch.equal(mean, before)
+    mean += 1
+    message.exchange(1 / 3, [False], [], lambda sent: sent.mul_(3))
+    torch.testing.assert_close(mean, before + 1)
+
+
+@pytest.mark.parametrize("num_values", [1, MOST_VALUES, MOST_VALUES + 5])
+def test_however_many_values_go_with_the_gradients(num_values, monkeypatch):
+    (ours,) = parameters_with_gradients([1.0, 1.0])
+    monkeypatch.setattr(record, "joining", joining := Two([]))
+    joining.share = 0.5
+    meter = Meter()
+    for i in range(num_values):
+        meter.add(i, torch.tensor(float(i)))
+    exchanged([ours], 0.5, [False], [meter])
+    assert meter.parts == []
+    assert meter.read().tolist() == list(range(num_values))
+
+
+# Faults
+
+SCRIPT = """
+import os, sys, time
+import torch, gradbook
+from tests.small import Blobs
+from torch import nn
+
+rank, restarts = os.environ.get("RANK", "0"), os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+fault = sys.argv[1]
+
+class Net(gradbook.Classifier):
+    def __init__(self, lr=0.1):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = nn.Sequential(nn.LazyLinear(8), nn.ReLU(), nn.Dropout(0.5), nn.LazyLinear(3))
+
+    def training_step(self, batch):
+        steps = self.trainer.num_steps
+        if steps == 3 and rank == "0":
+            print("in the middle", flush=True)
+        if fault == "waits":
+            time.sleep(0.05)
+        if fault == "raises" and steps == 7 and rank != restarts:  # first on rank 1, then on 0
+            raise ValueError(f"odd on {rank}")
+        if fault == "is killed" and steps == 8 and (rank, restarts) == ("1", "0"):
+            os.kill(os.getpid(), 9)
+        return super().training_step(batch)
+
+gradbook.seed_everything(1)
+data, model = Blobs(42, 9), Net()
+run = gradbook.runs.Run("runs", every_n_steps=2)
+trainer = gradbook.Trainer(40 if fault == "waits" else 3, run=run)
+trainer.fit(model, data)
+if rank == "0":
+    print("at the end", trainer.history.rows[-1], [p.sum().item() for p in model.parameters()])
+"""
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def only_run():
+    from gradbook.runs import load
+
+    (folder,) = Path("runs").iterdir()
+    return load(folder)
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script):
+    whole = launched(2, script, "goes well")
+    assert whole.returncode == 0, whole.stderr
+    history = list(only_run().history)
+    Path("runs").rename("before")
+    again = launched(2, "--max-restarts", "1", script, "is killed")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]  # to the last bit
+    ours = only_run()
+    assert ours.facts["status"] == "finished"
+    assert len(ours.facts["sessions"]) == 2
+    assert list(ours.history) == history
+
+
+@pytest.mark.slow
+def test_a_rank_that_raises_is_told_once_and_nobody_hangs(script):
+    done = launched(2, "--max-restarts", "1", script, "raises")
+    assert done.returncode == 1
+    for rank in (0, 1):
+        assert done.stderr.count(f"Rank {rank} has failed:") == 1, done.stderr
+        assert done.stderr.count(f"ValueError: odd on {rank}") == 1, done.stderr
+    assert only_run().facts["status"] == "failed"
+
+
+@pytest.mark.slow
+def test_sigterm_ends_all_ranks_after_the_same_step_with_a_checkpoint(script):
+    with subprocess.Popen(
+        torchrun(2, script, "waits"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "in the middle\n"
+        process.terminate()
+        process.communicate(timeout=LONGEST)
+    run = only_run()
+    assert run.facts["status"] == "interrupted"
+    state = torch.load(run.folder / "checkpoints" / "last.pt", weights_only=False)
+    assert state["position"]["steps"] == run.facts["steps"] > 3
+    assert state["is_exact"]
