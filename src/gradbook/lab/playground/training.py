@@ -515,9 +515,9 @@ class _Between(interrupts.Interrupts):
         super().__init__()
         self._played, self._before_it = played, before
 
-    def raise_pending(self) -> None:
+    def raise_pending(self, number: int | None = None) -> None:
         """Lets a signal act that came meanwhile, and then the page's orders."""
-        self._before_it.raise_pending()
+        self._before_it.raise_pending(number)
         self._played.between()
 
 
