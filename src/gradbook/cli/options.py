@@ -412,7 +412,7 @@ class _ListAction(argparse.Action):
     A value that holds from before, as that of a run which is trained again, may be replaced.
     """
 
-    _read: Given | None = None
+    _read: Any = None
 
     def __call__(
         self, parser: Any, namespace: argparse.Namespace, values: Any, flag: str | None = None
