@@ -417,8 +417,9 @@ class _ListAction(argparse.Action):
     def __call__(
         self, parser: Any, namespace: argparse.Namespace, values: Any, flag: str | None = None
     ) -> None:
-        if self._read is not None and getattr(namespace, self.dest, None) is self._read:
-            both = f"{flag} {self._read.text},{values.text}"
+        read: Any = getattr(namespace, self.dest, None)
+        if read is not None and read is self._read:
+            both = f"{flag} {read.text},{values.text}"
             raise argparse.ArgumentError(self, f"given twice; several values are one list: {both}")
         setattr(namespace, self.dest, values)
         self._read = values if isinstance(values, Given) else None
