@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 
 import gradbook
 from gradbook import checkpoint, runs
@@ -112,6 +113,16 @@ def test_a_finished_run_has_nothing_left(failed):
     code, message = failed("resume", "linear-regression-1")
     assert code == 2
     assert "There is nothing left to do: the checkpoint has 1 finished epochs" in message
+
+
+def test_of_a_run_that_another_process_trains_nothing_else_is_said(capsys):
+    train(*FAST, "--max-epochs", "1")
+    with FileLock("runs/linear-regression-1/lock"):
+        assert main(["resume", "linear-regression-1", "--max-epochs", "2"]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "is being trained by another process" in told.err
+    assert "press Reset or close the page" in told.err
 
 
 def test_a_run_that_does_not_exist_is_told(failed):

@@ -160,6 +160,11 @@ def test_a_value_that_does_not_fit_names_its_option():
     assert usage_error("mlp", "--lr", "fast") == "--lr: expected a number, but got 'fast'"
 
 
+def test_a_list_that_is_given_in_two_parts_is_refused():
+    with pytest.raises(UsageError, match="are one list: --watch gradients,weights"):
+        plan("mlp", "--watch", "gradients", "--watch", "weights")
+
+
 def test_a_second_model_is_refused():
     assert "'softmax' is neither an option" in usage_error("mlp", "softmax")
 

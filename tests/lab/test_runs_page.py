@@ -436,6 +436,32 @@ def test_compared_runs_are_overlaid_and_one_can_be_left_out(labs, pages):
     assert "mlp-2" not in page.url
 
 
+def test_compared_losses_that_differ_much_are_drawn_on_a_logarithmic_axis(labs, pages):
+    make_run("near", [Metric("val_loss", x, y, "epoch") for x, y in ((1, 0.5), (2, 0.25))])
+    make_run("far", [Metric("val_loss", x, y, "epoch") for x, y in ((1, 1e4), (2, 1e13))])
+    page = pages(labs(Path("runs")), "#/compare?runs=near,far")
+    page.get_by_role("button", name=re.compile("^far val")).wait_for()
+    wait_until(page, "document.querySelector('figure.chart').chart.isYLog")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "lines"),
+    [
+        pytest.param(1e12, 3e31, [1e12, 1e16, 1e20, 1e24, 1e28], id="nineteen powers"),
+        pytest.param(0.02, 150, [0.1, 1, 10, 100], id="four powers"),
+        pytest.param(0.3, 6, [0.5, 1, 2, 5], id="one power"),
+        pytest.param(0.31, 0.64, [0.4, 0.5, 0.6], id="digits"),
+        pytest.param(1.01, 1.09, [1.02, 1.04, 1.06, 1.08], id="less than a digit"),
+    ],
+)
+def test_a_logarithmic_axis_has_a_few_lines_however_wide_it_is(labs, pages, low, high, lines):
+    page = pages(labs(Path("runs")))
+    made = page.evaluate(
+        f"async () => (await import('/page/chart.js')).logTicks({low!r}, {high!r})"
+    )
+    assert made == pytest.approx(lines)
+
+
 # A sweep
 
 

@@ -646,6 +646,13 @@ def test_one_spike_is_named_and_is_not_oscillating(num_epochs):
     assert found.reason.endswith("val_loss has a spike of 5 in epoch 8, and is judged without it.")
 
 
+def test_many_spikes_are_counted_and_not_named():
+    places = (35, 41, 47, 53)
+    val_loss = [2.0, *[5 if epoch in places else 0.5 for epoch in range(2, 61)]]
+    found = verdict({"train_loss": [2.0, *[0.4] * 59], "val_loss": val_loss})
+    assert "val_loss has 4 spikes from epoch 35 to epoch 53, and is judged" in found.reason
+
+
 def test_a_jump_in_the_last_epoch_leaves_open_what_follows():
     found = verdict(both([2.0, *[0.5] * 8, 5.0]))
     assert found.label == "cannot tell"

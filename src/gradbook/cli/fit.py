@@ -21,7 +21,7 @@ from gradbook.record import Sink
 from gradbook.resume.setup import begun_from
 from gradbook.runs.ending import Summary, curve_of, reports_of
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES, results_of
-from gradbook.runs.recorder import Run
+from gradbook.runs.recorder import Run, locked
 from gradbook.runs.stored import StoredRun
 from gradbook.seeds import seed_everything
 from gradbook.timing import Timer
@@ -67,6 +67,8 @@ def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = Non
     try:
         if resume is None:
             recorder.claim(plan.name)  # a folder that cannot be written costs no work
+        elif (lock := locked(resume)) is not None:
+            lock.release()  # nor does a run that another process trains
         seed_everything(plan.seed)
         data = make(plan.data.Class, plan.arguments["data"])
         model = make(plan.model.Class, plan.arguments["model"])

@@ -401,7 +401,28 @@ def _add_option(
         return
     if option.kind is bool:  # one of several values, or both
         known |= {"nargs": "?", "const": Given("true", True)}
+    if option.metavar.endswith(",..."):
+        known["action"] = _ListAction
     group.add_argument(*flags, type=partial(read, option), metavar=option.metavar, **known)
+
+
+class _ListAction(argparse.Action):
+    """An option that takes a list: given twice, the first value would be lost without a word.
+
+    A value that holds from before, as that of a run which is trained again, may be replaced.
+    """
+
+    _read: Any = None
+
+    def __call__(
+        self, parser: Any, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        read: Any = getattr(namespace, self.dest, None)
+        if read is not None and read is self._read:
+            both = f"{flag} {read.text},{values.text}"
+            raise argparse.ArgumentError(self, f"given twice; several values are one list: {both}")
+        setattr(namespace, self.dest, values)
+        self._read = values if isinstance(values, Given) else None
 
 
 def with_value(flag: str, text: str) -> list[str]:

@@ -377,7 +377,8 @@ def locked(folder: Path) -> FileLock | None:
         lock.acquire()
     except Timeout:
         raise ConfigError(
-            f"{folder} is being trained by another process. Wait until it has ended."
+            f"{folder} is being trained by another process. Wait until it has ended; in the "
+            f"playground of a lab, press Reset or close the page."
         ) from None
     except NotImplementedError:
         return None

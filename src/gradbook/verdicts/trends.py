@@ -29,6 +29,8 @@ _LEAVES = 0.01
 #: A spike rises so far above both its neighbours: as a part of the level, and as a multiple of the
 #: noise of the other values. There is at most one in so many epochs; more are swings.
 _SPIKE, _SPIKE_IN_NOISE, _EPOCHS_A_SPIKE = 0.5, 8, 6
+#: So many spikes are named one by one.
+_SPIKES_NAMED = 3
 #: A curve may have left its best if its last three values are worse by the first part of the
 #: level, or its last one by the second, and by so many times the noise. Where there are few
 #: values the best is one of few, and their noise is hardly known: of n, n / 6 times, too.
@@ -373,6 +375,12 @@ class Trend:
     @property
     def spiked(self) -> str:
         """Which values were left out, as a sentence."""
+        if len(self.spikes) > _SPIKES_NAMED:
+            first, last = (f"{self.spikes[place][0]:g}" for place in (0, -1))
+            return (
+                f"{self.curve.label} has {len(self.spikes)} spikes from epoch {first} to epoch "
+                f"{last}, and is judged without them."
+            )
         values = " and ".join(f"{y:.4g} in epoch {x:g}" for x, y in self.spikes)
         has, it = ("spikes", "them") if len(self.spikes) > 1 else ("a spike", "it")
         return f"{self.curve.label} has {has} of {values}, and is judged without {it}."

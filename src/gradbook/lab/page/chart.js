@@ -1,8 +1,8 @@
 // Curves: drawn by uPlot, read with the mouse, the keyboard, or in a table.
 //
-// A curve is {key, label, color, isDashed, isDots, x, y, num, piece}: `y` as it was recorded, which may be
-// "NaN"; `num` is how many points there are where the server has thinned them; `piece(from, to, smoothing)`
-// asks it for a part of them.
+// A curve is {key, label, recorded, color, isDashed, isDots, x, y, num, piece}: `recorded` is the label in
+// the run, `y` as it was recorded, which may be "NaN"; `num` is how many points there are where the server
+// has thinned them; `piece(from, to, smoothing)` asks it for a part of them.
 
 import { announce, clear, element } from "./dom.js";
 import { exact, plain, short } from "./numbers.js";
@@ -14,6 +14,7 @@ const TABLE_ROWS = 500;
 // Between the ticks of the horizontal axis; epochs are whole numbers, unless the eye is close to them.
 const STEPS = [...[-4, -3, -2, -1].flatMap((power) => [1, 2, 5].map((digit) => Number(`${digit}e${power}`))),
   ...[0, 1, 2, 3, 4, 5, 6, 7].flatMap((power) => [1, 2, 5].map((digit) => digit * 10 ** power))];
+const MOST_TICKS = 6; // of a logarithmic axis
 const FAINT = 0.3;
 const MARK_DISTANCE = 8; // pixels between two marks of values that are not finite
 
@@ -63,8 +64,8 @@ export function aligned(curves) {
 function automatic(curves) {
   let low = Infinity;
   let high = 0;
-  for (const { label, y } of curves) {
-    if (!/(^|_)(loss|error|err|mse|mae|rmse|nll|perplexity|ppl)\b/i.test(label)) continue;
+  for (const { label, recorded = label, y } of curves) {
+    if (!/(^|_)(loss|error|err|mse|mae|rmse|nll|perplexity|ppl)\b/i.test(recorded)) continue;
     for (const value of y) {
       if (typeof value !== "number") continue;
       if (value <= 0) return "linear";
@@ -239,6 +240,8 @@ export class Chart {
       label: label || undefined, labelSize: 18, values,
     });
     const ticks = (u, places) => places.map((value) => (value === null ? "" : plain(value)));
+    // uPlot's own has nine lines for each power of ten: of thirty powers, a gray area.
+    const logarithmic = { splits: (u, axisIdx, low, high) => logTicks(low, high), filter: (u, places) => places };
     const options = {
       width: Math.max(this._area.clientWidth, 120),
       height: this.height,
@@ -249,7 +252,7 @@ export class Chart {
       },
       axes: [
         { ...axis(this.xLabel, ticks), size: 34, incrs: (u, number, min, max) => STEPS.filter((step) => step >= 1 || max - min < 2) },
-        { ...axis(this.yLabel, ticks), size: (u, values) => 14 + 7.2 * Math.max(3, ...(values ?? []).map((v) => v.length)) },
+        { ...axis(this.yLabel, ticks), ...(isYLog ? logarithmic : {}), size: (u, values) => 14 + 7.2 * Math.max(3, ...(values ?? []).map((v) => v.length)) },
       ],
       cursor: {
         drag: { x: true, y: false, setScale: false },
@@ -531,6 +534,28 @@ export class Chart {
         element("button", { type: "button", onclick: turn(TABLE_ROWS), disabled: this._row + TABLE_ROWS >= rows.length }, t("chart.after"))));
     }
   }
+}
+
+/** Where a logarithmic axis has its lines: at powers of ten, and between them where there are few. */
+export function logTicks(low, high) {
+  const [first, last] = [Math.ceil(Math.log10(low)), Math.floor(Math.log10(high))];
+  const step = Math.max(1, Math.ceil((last - first + 1) / MOST_TICKS));
+  const powers = [];
+  for (let power = first; power <= last; power += step) powers.push(Number(`1e${power}`));
+  if (powers.length > 2) return powers;
+  const within = (digits) => {
+    const found = [];
+    for (let power = first - 1; power <= last; power++) {
+      for (const digit of digits) found.push(Number(`${digit}e${power}`));
+    }
+    return found.filter((value) => value >= low && value <= high);
+  };
+  const found = [[1, 2, 5], [1, 2, 3, 4, 5, 6, 7, 8, 9]].map(within).find(({ length }) => length > 2);
+  if (found) return found;
+  const size = STEPS.find((one) => (high - low) / one <= MOST_TICKS) ?? high - low;
+  const even = [];
+  for (let count = Math.ceil(low / size); count * size <= high; count++) even.push(count * size);
+  return even;
 }
 
 function yRange(low, high, isLog) {

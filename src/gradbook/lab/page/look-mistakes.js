@@ -32,7 +32,7 @@ export function show(panel, context) {
 
 function classification(answer, context, split) {
   const gallery = element("section", { class: "look-gallery-section", "aria-label": t("look.examples") });
-  const showMost = () => showExamples(gallery, t("look.surest", { count: answer.mistakes.length, total: answer.num_mistakes }),
+  const showMost = () => showExamples(gallery, t("look.surest", { count: answer.mistakes.length, total: answer.num_mistakes.toLocaleString() }),
     answer.mistakes, answer.names);
   const openCell = async (row, column) => {
     const again = () => openCell(row, column);

@@ -91,8 +91,8 @@ export class Curves {
       series: [{}, ...labels.map((label, index) => ({
         label,
         stroke: (COLORS[label] ?? OTHERS[index % OTHERS.length])[shade],
-        width: 2,
-        dash: label.startsWith("val_") ? [6, 4] : undefined,
+        width: label.startsWith("train_") ? 1.5 : 2,
+        dash: label.startsWith("train_") ? [6, 4] : undefined,
         points: { show: false },
       }))],
     }, [[], ...labels.map(() => [])], this._box);

@@ -82,7 +82,7 @@ class View {
     this._model.addEventListener("change", () => this._choose("model", this._model.value));
     this._data.addEventListener("change", () => this._choose("data", this._data.value));
     const settings = element("div", {});
-    const choices = element("div", { class: "chosen" },
+    const choices = element("div", { class: "subject" },
       element("div", { class: "control" }, element("label", { for: "playground-model" }, t("playground.model")), this._model),
       element("div", { class: "control" }, element("label", { for: "playground-data" }, t("playground.data")), this._data));
     const controls = element("section", { class: "panel settings", "aria-label": t("playground.settings") }, choices, settings);
@@ -103,7 +103,9 @@ class View {
     this._others = new Curves(curves, t("playground.accuracy"),
       (label) => !label.endsWith("_loss") && label !== "lr");
     this._repeat = element("p", { class: "muted repeat" });
-    curves.append(this._rows, this._repeat);
+    this._changed = element("p", { class: "muted repeat" }, t("playground.changed"));
+    this._changed.hidden = true;
+    curves.append(element("p", { class: "muted help" }, t("curves.key")), this._rows, this._repeat, this._changed);
     this._onKey = (event) => this._key(event);
     document.addEventListener("keydown", this._onKey);
     this._container = container;
@@ -282,6 +284,7 @@ class View {
       clear(this._repeat);
       this._repeat.append(t("playground.repeat"), " ", element("code", {}, news.repeat));
     }
+    this._changed.hidden = !parts.lr_at?.length;
     if ("state" in news) this._showState(news.state);
     if (news.points?.length || news.starts_anew) {
       this._losses.show(session.curves.point);
@@ -333,7 +336,8 @@ class View {
   _tellKept(kept) {
     this._keep.hidden = true;
     clear(this._kept);
-    this._kept.append(`${t("playground.kept")} `, element("a", { href: `#/run/${kept.id}` }, kept.name));
+    this._kept.append(`${t("playground.kept")} `, element("a", { href: `#/run/${kept.id}` }, kept.name),
+      element("span", { class: "muted" }, ` ${t("playground.kept_on")}`));
     announce(`${t("playground.kept")} ${kept.name}`);
   }
 
