@@ -25,6 +25,12 @@ def main(channel):
         elif what == "child":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"])
             channel.send({"child": child.pid})
+        elif what == "fork":
+            child = os.fork()
+            if child == 0:  # it holds the pipe of the worker
+                time.sleep(1000)
+            channel.send({"child": child})
+            os._exit(0)
         elif what == "threads":
             channel.send({"threads": os.environ.get("OMP_NUM_THREADS"), "group": os.getpgrp()})
         elif what == "torch":

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
 from urllib.parse import unquote
 
 import pytest
 from starlette.routing import Route
 from tests.lab.asking import asked, asking
+from tests.runs.folders import make_run
 
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.lab import app as app_module
@@ -173,3 +175,11 @@ def test_a_stranger_gets_nothing_of_any_address(tmp_path):
                 b"terminal: it has the token."  # fmt: skip
 
     asyncio.run(check())
+
+
+def test_a_run_whose_folder_s_name_is_no_text_can_be_asked_about(ask):
+    folder = make_run("mlp-1")
+    ask.lab.catalogue.root = folder.parent
+    folder.rename(folder.with_name(os.fsdecode(b"\xff")))
+    answer = ask("/api/look/about", query="run=%25FF")
+    assert json.loads(answer.body)["name"] == "\udcff"

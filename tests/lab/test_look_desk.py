@@ -178,6 +178,19 @@ def test_a_further_page_takes_the_place_of_the_one_that_has_idled_longest():
     assert trying(attempt)
 
 
+def test_pages_that_ask_at_once_have_no_more_processes_than_there_may_be():
+    async def attempt(desks):
+        for page in ("one", "two", "three"):
+            await desks.compute(asked(page=page))
+        await asyncio.gather(
+            *(desks.compute(asked(page=f"new-{number}")) for number in range(6)),
+            return_exceptions=True,
+        )
+        return len(desks._desks)
+
+    assert trying(attempt) == desk_module.MOST_DESKS
+
+
 def test_too_many_pages_at_work_are_refused():
     async def attempt(desks):
         waiting = [asyncio.ensure_future(desks.compute(asked("sharpness", page=p))) for p in "abc"]

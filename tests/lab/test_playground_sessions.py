@@ -209,6 +209,29 @@ def test_there_are_so_many_sessions_and_one_that_nobody_reads_makes_room(lab):
     asyncio.run(talk())
 
 
+def test_a_session_waits_for_the_end_of_many_others(lab, processes, monkeypatch):
+    async def act():
+        may_end, every = asyncio.Event(), Sessions(lab)
+
+        async def end(process):
+            await may_end.wait()
+
+        monkeypatch.setattr(Process, "end", end)
+        for _ in range(2 * sessions.MAX_SESSIONS):
+            await every.wait_for_room()
+            every.new().start(order())
+        waiting = asyncio.create_task(every.wait_for_room())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        is_waiting = not waiting.done()
+        may_end.set()
+        await waiting
+        await every.end()
+        return is_waiting
+
+    assert asyncio.run(act())
+
+
 def test_a_session_that_nobody_reads_ends(lab, processes, monkeypatch):
     monkeypatch.setattr(sessions, "_IDLE_SECONDS", 0.1)
 

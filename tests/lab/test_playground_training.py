@@ -11,9 +11,12 @@ import torch
 from gradbook import interrupts
 from gradbook.cli.fit import fit
 from gradbook.cli.plan import read_plan
+from gradbook.errors import StorageError
 from gradbook.lab.playground import training
+from gradbook.runs import recorder
 from gradbook.runs.format import read_metrics
 from gradbook.runs.stored import StoredRun
+from gradbook.storage import write_atomically
 
 SMALL = {"num_hiddens": "4", "num_train": "32", "num_val": "16", "max_epochs": "3"}
 
@@ -271,6 +274,39 @@ def test_a_training_is_kept_while_it_goes_on(talked, start, tmp_path):
     )
     assert (run.folder / "checkpoints" / "last.pt").exists()
     assert (run.folder / "checkpoints" / "best.pt").exists()
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_run_that_cannot_be_kept_leaves_nothing_and_can_be_kept_later(
+    talked, start, tmp_path, monkeypatch, is_over
+):
+    def fail(path, content):
+        if path.name == "last.pt":
+            raise StorageError("No space left.")
+        write_atomically(path, content)
+
+    def script(talk):
+        yield start(running=is_over)
+        if is_over:
+            ended(talk)
+        else:
+            yield {"command": "step"}
+            talk.wait(state=lambda state: state["name"] == "paused" and state["step"] == 1)
+        with monkeypatch.context() as full:
+            full.setattr(recorder, "write_atomically", fail)
+            yield {"command": "keep"}
+            talk.wait(refused="No space left.")
+        assert list((tmp_path / "runs").iterdir()) == []
+        yield {"command": "keep"}
+        talk.wait(kept={"name": "mlp-1", "id": "mlp-1"})
+        yield {"command": "run"}
+        ended(talk)
+
+    talk = talked(script)
+    run = StoredRun(tmp_path / "runs" / "mlp-1")
+    assert run.status == "finished"
+    assert [(m.label, m.x, m.y) for m in values_of(run) if m.kind == "point"] == talk.points()
+    run.check_results()
 
 
 @pytest.mark.slow

@@ -545,6 +545,18 @@ def test_markup_in_a_strangers_folder_is_text(labs, pages):
     assert dialogs == []
 
 
+@pytest.mark.parametrize("label", ["__proto__", "constructor", "toString"])
+def test_a_curve_may_have_the_name_of_what_each_object_of_the_page_has(labs, pages, label):
+    metrics = [Metric(label, epoch, 0.5, kind) for epoch in (1, 2) for kind in ("point", "epoch")]
+    make_run("mlp-1", [*metrics_of(2), *metrics])
+    make_run("mlp-2", metrics_of(2))
+    lab = labs(Path("runs"))
+    page = pages(lab, "#/run/mlp-1")
+    assert table_of(page, label)[label] == {1.0: 0.5, 2.0: 0.5}
+    page.goto(f"{lab.address}/#/compare?runs=mlp-1,mlp-2")
+    expect(page.locator("main th", has_text=label).first).to_be_visible()
+
+
 def test_theme_and_language_are_kept(labs, pages):
     make_run()
     page = pages(labs(Path("runs")), "#/run/mlp-1")

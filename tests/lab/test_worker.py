@@ -108,14 +108,25 @@ def test_what_a_worker_has_started_is_killed_with_it(monkeypatch):
         return told[0]["child"]
 
     child = working(act)
+    await_true(lambda: has_ended(child))
 
-    def has_ended():
-        try:
-            return psutil.Process(child).status() == psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return True
 
-    await_true(has_ended)
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_what_a_worker_has_forked_hides_its_end_from_nobody_and_ends_with_it():
+    async def act(worker, told):
+        worker.send({"what": "fork"})
+        await until(lambda: told and told[-1] is None)
+        return told[0]["child"]
+
+    child = working(act)
+    await_true(lambda: has_ended(child))
+
+
+def has_ended(process):
+    try:
+        return psutil.Process(process).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def test_a_worker_that_takes_no_messages_is_never_waited_for(monkeypatch):

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -30,6 +31,9 @@ run(sys.argv[1])
 
 #: A worker that is told to end, and does not within so many seconds, is killed.
 _GRACE_SECONDS = 3.0
+
+#: So often is looked whether a worker has ended without a word, in seconds.
+_LOOK_SECONDS = 0.5
 
 #: So many messages may wait for a worker. One that takes none for so long is stuck, and killed.
 _MAX_WAITING = 1000
@@ -68,7 +72,8 @@ class Worker:
             start_new_session=True,  # Ctrl-C is for the server, which ends its workers
         )
         self._waiting: queue.Queue[bytes | None] = queue.Queue(_MAX_WAITING)
-        for work in (self._write, self._listen):
+        self._ending, self._has_ended = threading.Lock(), False
+        for work in (self._write, self._listen, self._see_its_end):
             threading.Thread(target=work, name="lab-worker", daemon=True).start()
 
     def send(self, message: dict[str, Any]) -> None:
@@ -92,16 +97,33 @@ class Worker:
         except (queue.Full, subprocess.TimeoutExpired):
             self._kill()
             await asyncio.to_thread(self._process.wait)
+        self._kill_rest()
 
     def _kill(self) -> None:
         """Kills the process, and what it has started, as the workers of a loader."""
-        if not self.is_alive:
-            return
-        with suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
+        if self.is_alive:
+            with suppress(OSError):
+                self._kill_group()
+
+    def _kill_group(self) -> None:
+        if hasattr(os, "killpg"):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        else:
+            self._process.kill()
+
+    def _see_its_end(self) -> None:
+        """Waits until the process has ended, whoever else still holds its end of the pipe."""
+        while self.is_alive:
+            time.sleep(_LOOK_SECONDS)
+        self._kill_rest()
+
+    def _kill_rest(self) -> None:
+        """Kills, once, what an ended process has left: what it has forked would go on for ever."""
+        with self._ending:
+            if not self._has_ended:  # later, the number of the group may be another's
+                self._has_ended = True
+                with suppress(OSError):
+                    self._kill_group()
 
     def _write(self) -> None:
         assert self._process.stdin is not None

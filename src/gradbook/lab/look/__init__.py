@@ -9,10 +9,11 @@ from collections import OrderedDict
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gradbook.errors import ConfigError
+from gradbook.lab.answers import as_json
 from gradbook.lab.look.asked import Asked, about, read_asked
 from gradbook.lab.look.desk import Desks
 from gradbook.lab.state import Lab
@@ -45,7 +46,7 @@ class _Looks:
     async def about(self, request: Request) -> Response:
         """What there is to look at of a run; needs no model."""
         folder = await self._folder(request.query_params.get("run", ""))
-        return JSONResponse(await asyncio.to_thread(about, folder))
+        return as_json(await asyncio.to_thread(about, folder))
 
     async def answer(self, request: Request) -> Response:
         """What was asked for, from memory or from a process; nothing where nobody waits longer."""

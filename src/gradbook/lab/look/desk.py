@@ -37,6 +37,7 @@ class Desks:
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
         self._desks: dict[str, Desk] = {}
+        self._choosing = asyncio.Lock()
 
     async def compute(self, asked: Asked) -> bytes:
         """The answer to a page, as JSON.
@@ -45,9 +46,15 @@ class Desks:
             ConfigError: If too many pages look at models, or what was asked for is not there.
             LookError: If it took too long, or the process died.
         """
-        desk = self._desks.pop(asked.page, None) or await self._new_desk()
-        self._desks[asked.page] = desk  # the last that was used stands last
-        return await desk.compute(asked)
+        async with self._choosing:  # while a desk is ended for another, nobody takes its place
+            desk = self._desks.pop(asked.page, None) or await self._new_desk()
+            self._desks[asked.page] = desk  # the last that was used stands last
+            working = asyncio.ensure_future(desk.compute(asked))
+            await asyncio.sleep(0)  # it has begun, and so is busy
+        try:
+            return await working
+        finally:
+            working.cancel()
 
     async def _new_desk(self) -> "Desk":
         if len(self._desks) >= MOST_DESKS:

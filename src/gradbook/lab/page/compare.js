@@ -96,6 +96,7 @@ function reachedTable(runs, colorOf, remove) {
   const head = [t("runs.name"), t("runs.status"), t("runs.epochs"),
     ...labels.flatMap((label) => [t("compare.final", { label }), t("compare.best", { label })]), t("run.verdict"), ""];
   const value = (number) => element("td", { class: "number" }, number === undefined ? "–" : short(number));
+  const found = (values, label) => (Object.hasOwn(values, label) ? values[label] : undefined);
   return section(t("compare.reached"), element("div", { class: "scroll" }, element("table", {},
     element("thead", {}, element("tr", {}, ...head.map((title, i) =>
       element("th", { scope: "col", class: i > 1 && i < head.length - 2 ? "number" : undefined },
@@ -109,7 +110,7 @@ function reachedTable(runs, colorOf, remove) {
       if (run.reason) return element("tr", {}, name, element("td", { class: "problem", colspan: head.length - 2 }, run.reason), drop);
       return element("tr", {}, name, element("td", {}, badge(run.status)),
         element("td", { class: "number" }, run.epochs === null ? "–" : `${run.epochs}/${run.max_epochs}`),
-        ...labels.flatMap((label) => [value(run.final[label]), value(run.best[label]?.value)]),
+        ...labels.flatMap((label) => [value(found(run.final, label)), value(found(run.best, label)?.value)]),
         element("td", { class: "sentence" }, run.damage ?? run.verdict?.text ?? ""), drop);
     })))));
 }

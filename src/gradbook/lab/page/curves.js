@@ -21,7 +21,8 @@ export function quantities(labels) {
 }
 
 function nameOf(quantity) {
-  return { loss: t("quantity.loss"), acc: t("quantity.acc") }[quantity] ?? quantity;
+  const known = new Map([["loss", t("quantity.loss")], ["acc", t("quantity.acc")]]);
+  return known.get(quantity) ?? quantity;
 }
 
 /** What a chart asks the server for: a piece of a curve, as finely as it can be drawn. */

@@ -5,8 +5,9 @@
 // after it.
 
 /** The values of one run: for each kind ("point", "epoch") and label, arrays x and y. */
-function emptyCurve() {
-  return { point: {}, epoch: {}, damage: null };
+/** Labels may be any texts: without a prototype, "constructor" is one as others are. */
+export function emptyCurve() {
+  return { point: Object.create(null), epoch: Object.create(null), damage: null };
 }
 
 class Feed {

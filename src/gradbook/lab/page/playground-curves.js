@@ -90,7 +90,7 @@ export class Curves {
       cursor: { drag: { x: false, y: false } },
       series: [{}, ...labels.map((label, index) => ({
         label,
-        stroke: (COLORS[label] ?? OTHERS[index % OTHERS.length])[shade],
+        stroke: (Object.hasOwn(COLORS, label) ? COLORS[label] : OTHERS[index % OTHERS.length])[shade],
         width: label.startsWith("train_") ? 1.5 : 2,
         dash: label.startsWith("train_") ? [6, 4] : undefined,
         points: { show: false },

@@ -1,6 +1,7 @@
 // The connection with the process that trains: what it has told, and what it is told.
 
 import { post } from "./api.js";
+import { emptyCurve } from "./feed.js";
 
 /**
  * What is known of the present training. `parts` are the newest of each kind that the process has
@@ -9,7 +10,7 @@ import { post } from "./api.js";
 class Session {
   constructor() {
     this.parts = {};
-    this.curves = { point: {}, epoch: {} };
+    this.curves = emptyCurve();
     this.training = -1;
     this.models = {};
     this.data = {};
@@ -73,7 +74,7 @@ class Session {
     this._last = event.lastEventId;
     if (news.starts_anew) {
       this.parts = {};
-      this.curves = { point: {}, epoch: {} };
+      this.curves = emptyCurve();
     }
     const { points, starts_anew, training, ...parts } = news;
     this.training = training;

@@ -127,8 +127,8 @@ function showResults({ final, best }) {
     element("tbody", {}, ...labels.map((label) => element("tr", {},
       element("th", { scope: "row" }, label),
       element("td", { class: "number" }, short(final[label])),
-      element("td", { class: "number" }, best[label] ? short(best[label].value) : "–"),
-      element("td", { class: "number" }, best[label] ? String(best[label].epoch) : "–")))))));
+      element("td", { class: "number" }, Object.hasOwn(best, label) ? short(best[label].value) : "–"),
+      element("td", { class: "number" }, Object.hasOwn(best, label) ? String(best[label].epoch) : "–")))))));
 }
 
 /** A number in two digits. */

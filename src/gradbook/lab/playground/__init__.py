@@ -23,6 +23,7 @@ def routes(lab: Lab) -> list[Route]:
     async def begin(request: Request) -> Response:
         """POST: begins a session."""
         await _object(request)
+        await sessions.wait_for_room()
         return JSONResponse({"session": sessions.new().id, **finished_ones()})
 
     async def order(request: Request) -> Response:

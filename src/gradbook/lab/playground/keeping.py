@@ -1,13 +1,14 @@
 """A run that lies in memory until somebody wants to keep it."""
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from gradbook.board import ProgressBoard
-from gradbook.errors import ConfigError
+from gradbook.errors import ConfigError, StorageError
 from gradbook.record import Metric
 from gradbook.runs.facts import first_facts
-from gradbook.runs.format import MetricsLog, write_run
+from gradbook.runs.format import MetricsLog, remove_files, write_run
 from gradbook.runs.recorder import Run
 from gradbook.storage import kebab_case
 
@@ -77,7 +78,8 @@ class KeepableRun(Run):
 
         Raises:
             ConfigError: If it is kept already, or has not begun.
-            StorageError: If it cannot be written.
+            StorageError: If it cannot be written. Nothing is left of it then, and the training can
+                go on, and be kept later.
         """
         if self.is_kept:
             raise ConfigError("This training is kept already.")
@@ -87,21 +89,38 @@ class KeepableRun(Run):
         if status is not None:
             self._begin = time.perf_counter()  # the time since its end was no training
         folder = self.claim(kebab_case(type(self._trainer.model).__name__))
-        self._hold()
-        self._facts |= {"name": folder.name, "findings": list(self.changes)}
-        write_run(folder, self._facts)
-        log = MetricsLog(folder, held=self._held)
-        for metric in self._memory.metrics:
-            log.append(metric)
-        self._log = log
-        contents, self._contents = self._contents, {}
-        for name, content in contents.items():
-            self._write_checkpoints(log, content, [name])
-        if status is None:
-            self._save_checkpoint("last")
-        else:
-            self.close(status)
+        before = self._log
+        try:
+            self._hold()
+            self._facts |= {"name": folder.name, "findings": list(self.changes)}
+            write_run(folder, self._facts)
+            log = self._log = MetricsLog(folder, held=self._held)
+            for metric in self._memory.metrics:
+                log.append(metric)
+            for name, content in self._contents.items():
+                self._write_checkpoints(log, content, [name])
+            if status is None:
+                self._save_checkpoint("last")
+                self._wait()  # where there is no room for it, the training goes on without
+            else:
+                self.close(status)
+        except BaseException:
+            self._take_back(before)
+            raise
+        self._contents = {}
         return folder
+
+    def _take_back(self, log: MetricsLog | None) -> None:
+        """Removes what was written of a run that could not be kept; it can be tried once more."""
+        assert self._place is not None
+        if self._log is not None and self._log is not log:
+            with suppress(StorageError):
+                self._log.close()
+        self._at_end.close()
+        with suppress(StorageError, OSError):
+            remove_files(self._place.path)
+            self._place.path.rmdir()
+        self._place, self._log = None, log
 
     def note(self, change: str) -> None:
         """Notes a change that the settings do not say."""

@@ -324,6 +324,15 @@ class Sessions:
         self._tidying: asyncio.Task[None] | None = None
         lab.at_end.append(self.end)
 
+    async def wait_for_room(self) -> None:
+        """Waits while too many processes are on their way to their end.
+
+        A page that is loaded again and again would otherwise fill the memory with them.
+        """
+        while len(_ENDING) >= MAX_SESSIONS:
+            await asyncio.wait(_ENDING, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)  # what has ended is taken out
+
     def new(self) -> Session:
         """A new session.
 
