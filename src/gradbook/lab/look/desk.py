@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from gradbook.errors import ConfigError, GradbookError
-from gradbook.lab.look.asked import SECONDS, Asked, code_signature
+from gradbook.lab.look.asked import SECONDS, Asked
+from gradbook.lab.signatures import code_signature
 from gradbook.lab.worker import Worker
 
 #: The most pages that look at models at the same time, each with PyTorch and a data set in memory.
@@ -37,6 +38,7 @@ class Desks:
     def __init__(self, classes: Sequence[str]) -> None:
         self._classes = tuple(classes)
         self._desks: dict[str, Desk] = {}
+        self._choosing = asyncio.Lock()
 
     async def compute(self, asked: Asked) -> bytes:
         """The answer to a page, as JSON.
@@ -45,8 +47,9 @@ class Desks:
             ConfigError: If too many pages look at models, or what was asked for is not there.
             LookError: If it took too long, or the process died.
         """
-        desk = self._desks.pop(asked.page, None) or await self._new_desk()
-        self._desks[asked.page] = desk  # the last that was used stands last
+        async with self._choosing:  # a page that asks twice at once has one desk all the same
+            desk = self._desks.pop(asked.page, None) or await self._new_desk()
+            self._desks[asked.page] = desk  # the last that was used stands last
         return await desk.compute(asked)
 
     async def _new_desk(self) -> "Desk":
@@ -110,7 +113,7 @@ class Desk:
         }
         seconds = SECONDS[asked.what]
         try:
-            await asyncio.to_thread(worker.send, message)
+            worker.send(message)
             answer = await asyncio.wait_for(self._answer, seconds)
         except TimeoutError:
             self._dismiss()
