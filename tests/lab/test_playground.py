@@ -259,6 +259,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(labs, pages, tmp_path):
 
 def test_a_table_stands_beside_the_curves(opened):
     play = opened().steps_to(2)
-    play.page.get_by_text("The values as a table").click()
-    play.page.get_by_role("cell", name="1", exact=True).wait_for()
-    play.page.locator("thead").get_by_role("columnheader", name="train_loss").wait_for()
+    chart = play.page.get_by_role("figure").filter(has_text="loss")
+    chart.get_by_text("Data as a table").click()
+    chart.get_by_role("cell", name="1", exact=True).wait_for()
+    chart.get_by_role("columnheader", name="train_loss, means of epochs").wait_for()
