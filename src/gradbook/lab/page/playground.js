@@ -41,9 +41,9 @@ const number = (value, digits = 4) => {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(digits)));
 };
 
-export async function show(container, { query }) {
+export function show(container, { query }) {
   const view = new View(container);
-  await view.begin(read(query), query.size > 0);
+  view.begin(read(query), query.size > 0); // what is wrong is told in the view
   return () => view.end();
 }
 
@@ -108,10 +108,10 @@ class View {
 
   end() {
     document.removeEventListener("keydown", this._onKey);
-    this._unwatch?.();
+    this._unwatch();
+    this._isEnded = true;
     this._picture.end();
     this._panels.destroy();
-    session.close();
   }
 
   // From begin to end
@@ -121,7 +121,13 @@ class View {
     this._showState({ name: "preparing" });
     const isSame = session.training >= 0 && session.parts.chosen
       && (!isAsked || written(this._chosen()) === written(wanted));
-    await session.open();
+    try {
+      await session.open();
+    } catch (error) {
+      this._tellProblem(error.message);
+      return;
+    }
+    if (this._isEnded) return;
     if (isSame) {
       this._take({ ...session.parts, starts_anew: true });
     } else {
