@@ -3,7 +3,7 @@
 import pytest
 from tests.runs.folders import make_run
 
-from gradbook.cli.texts import checkpoint_text, duration, rounded, shortened, table, when
+from gradbook.cli.texts import checkpoint_text, rounded, shortened, table
 from gradbook.runs.stored import StoredRun
 
 CHOSEN = {"label": "val_acc", "epoch": 2, "value": 0.8}
@@ -30,29 +30,8 @@ def test_a_value_that_is_not_there_is_a_dash():
     assert rounded({}, "a") == "-"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(None, "-"), (1.234, "1.23"), (12345.6, "12346")]
-)
-def test_seconds_are_short(seconds, expected):
-    assert duration(seconds) == expected
-
-
 def test_a_long_value_is_shortened():
     assert shortened([256] * 9) == "256,256,256,256,2..."
-
-
-def test_a_time_is_shown_as_the_clock_here_shows_it(monkeypatch):
-    import time
-
-    monkeypatch.setenv("TZ", "UTC-2")
-    time.tzset()
-    assert when("2025-03-01T12:00:00+00:00") == "2025-03-01 14:00"
-    monkeypatch.delenv("TZ")
-    time.tzset()
-
-
-def test_a_text_that_is_no_time_is_shown_as_it_is():
-    assert when("yesterday") == "yesterday"
 
 
 def test_the_best_checkpoint_says_its_epoch_and_why_it_is_the_best():

@@ -6,7 +6,9 @@ from gradbook.display.words import (
     bytes_text,
     bytes_unit,
     counted,
+    seconds_text,
     settings_text,
+    time_text,
     value_text,
 )
 
@@ -46,3 +48,24 @@ def test_settings_are_told_by_name():
 def test_a_long_value_is_cut():
     assert value_text("x" * 24) == "x" * 24
     assert value_text("x" * 25) == "x" * 21 + "..."
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(None, "-"), (1.234, "1.23"), (12345.6, "12346")]
+)
+def test_seconds_are_short(seconds, expected):
+    assert seconds_text(seconds) == expected
+
+
+def test_a_time_is_shown_as_the_clock_here_shows_it(monkeypatch):
+    import time
+
+    monkeypatch.setenv("TZ", "UTC-2")
+    time.tzset()
+    assert time_text("2025-03-01T12:00:00+00:00") == "2025-03-01 14:00"
+    monkeypatch.delenv("TZ")
+    time.tzset()
+
+
+def test_a_text_that_is_no_time_is_shown_as_it_is():
+    assert time_text("yesterday") == "yesterday"

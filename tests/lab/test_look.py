@@ -381,33 +381,32 @@ def test_about_a_run_says_what_there_is_without_its_model(folder):
 @pytest.mark.parametrize(
     "body",
     [
-        b"",
-        b"[]",
-        b"{",
-        b'{"run": 5, "what": "graph"}',
-        b'{"run": "a", "what": "code"}',
-        b'{"run": "a", "what": ["graph"]}',
-        b'{"run": "a", "what": "graph", "page": "../x"}',
-        b'{"run": "a", "what": "graph", "page": 5}',
-        b'{"run": "a", "what": "graph", "options": []}',
-        b'{"run": "a", "what": "graph", "options": {"class": "os:system"}}',
-        b'{"run": "a", "what": "graph", "options": {"checkpoint": "../best"}}',
-        b'{"run": "a", "what": "graph", "options": {"checkpoint": []}}',
-        b'{"run": "a", "what": "mistakes", "options": {"split": 1}}',
-        b'{"run": "a", "what": "sharpness", "options": {"num_examples": 1000000}}',
-        b'{"run": "a", "what": "sharpness", "options": {"num_examples": 1000.0}}',
-        b'{"run": "a", "what": "cell", "options": {}}',
-        b'{"run": "a", "what": "cell", "options": {"true": -1, "predicted": 0}}',
-        b'{"run": "a", "what": "cell", "options": {"true": true, "predicted": 0}}',
+        '{"run": 5, "what": "graph"}',
+        '{"run": "a", "what": "code"}',
+        '{"run": "a", "what": ["graph"]}',
+        '{"run": "a", "what": "graph", "page": "../x"}',
+        '{"run": "a", "what": "graph", "page": 5}',
+        '{"run": "a", "what": "graph", "options": []}',
+        '{"run": "a", "what": "graph", "options": {"class": "os:system"}}',
+        '{"run": "a", "what": "graph", "options": {"checkpoint": "../best"}}',
+        '{"run": "a", "what": "graph", "options": {"checkpoint": []}}',
+        '{"run": "a", "what": "mistakes", "options": {"split": 1}}',
+        '{"run": "a", "what": "sharpness", "options": {"num_examples": 1000000}}',
+        '{"run": "a", "what": "sharpness", "options": {"num_examples": 1000.0}}',
+        '{"run": "a", "what": "cell", "options": {}}',
+        '{"run": "a", "what": "cell", "options": {"true": -1, "predicted": 0}}',
+        '{"run": "a", "what": "cell", "options": {"true": true, "predicted": 0}}',
     ],
 )
 def test_what_cannot_be_asked_for_is_refused(body):
     with pytest.raises(ConfigError):
-        read_asked(body)
+        read_asked(json.loads(body))
 
 
 def test_a_question_is_read():
-    asked = read_asked(b'{"run": "a/b", "what": "cell", "options": {"true": 1, "predicted": 0}}')
+    asked = read_asked(
+        json.loads('{"run": "a/b", "what": "cell", "options": {"true": 1, "predicted": 0}}')
+    )
     assert (asked.run, asked.what, asked.options) == ("a/b", "cell", {"true": 1, "predicted": 0})
 
 

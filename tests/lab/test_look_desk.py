@@ -75,6 +75,16 @@ def test_each_page_has_a_process_of_its_own():
     assert len(trying(attempt)) == 2
 
 
+def test_a_page_that_asks_twice_while_another_makes_room_for_it_has_one_process():
+    async def attempt(desks):
+        for page in "abc":
+            await desks.compute(asked(page=page))
+        answers = await asyncio.gather(*(desks.compute(asked(page="d")) for _ in range(2)))
+        return {process_of(content) for content in answers}
+
+    assert len(trying(attempt)) == 1
+
+
 def test_questions_of_a_page_are_answered_in_turn():
     async def attempt(desks):
         answers = await asyncio.gather(*(desks.compute(asked()) for _ in range(5)))

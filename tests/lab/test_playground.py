@@ -282,6 +282,21 @@ def test_a_phone_shows_it_without_scrolling_sideways(labs, pages, tmp_path):
 
 def test_a_table_stands_beside_the_curves(opened):
     play = opened().steps_to(2)
-    play.page.get_by_text("The values as a table").click()
-    play.page.get_by_role("cell", name="1", exact=True).wait_for()
-    play.page.locator("thead").get_by_role("columnheader", name="train_loss").wait_for()
+    chart = play.page.get_by_role("figure").filter(has_text="loss")
+    chart.get_by_text("Data as a table").click()
+    chart.get_by_role("cell", name="1", exact=True).wait_for()
+    chart.get_by_role("columnheader", name="train_loss, means of epochs").wait_for()
+
+
+def test_a_playground_that_is_left_and_entered_again_at_once_trains_on(opened):
+    play = opened()
+    play.page.evaluate(
+        """async () => {
+          for (const hash of ["#/runs", "#/playground", "#/runs", "#/playground?model=mlp"]) {
+            location.hash = hash;
+            await new Promise((resolve) => setTimeout(resolve, 10));
+          }
+        }"""
+    )
+    play.wait("step 0").press("Start").wait(r"Training · step [1-9]")
+    assert play.page.get_by_role("heading", level=1).count() == 1

@@ -121,7 +121,7 @@ def test_the_lab_makes_a_report(asking):
     ("body", "told"),
     [
         ("[]", "a JSON object"),
-        ("{", "a JSON object"),
+        ("{", "not JSON"),
         ('{"runs": []}', "a list of runs"),
         ('{"runs": [1]}', "a list of runs"),
         ('{"runs": ["../../etc"]}', "There is no run"),

@@ -129,15 +129,13 @@ def has_ended(process):
         return True
 
 
-def test_a_worker_that_takes_no_messages_is_never_waited_for(monkeypatch):
-    monkeypatch.setattr(worker_module, "_MAX_WAITING", 10)
-
+def test_a_worker_that_takes_no_messages_is_never_waited_for():
     async def act(worker, told):
         worker.send({"what": "sleep"})
         await until(lambda: told)
-        for _ in range(30):
-            worker.send({"what": "echo", "value": "x" * 100_000})
-        await until(lambda: told[-1] is None)
+        while told[-1] is not None:
+            worker.send({"what": "echo", "value": 1})
+            await asyncio.sleep(0)
         return worker.is_alive
 
     assert working(act) is False
@@ -194,12 +192,18 @@ def test_pytorch_is_loaded_only_where_it_is_used():
     assert working(act) is False
 
 
-def test_workers_end_when_the_server_is_killed(tmp_path):
+@pytest.mark.parametrize("doing", ["nothing", "sleep"])
+def test_workers_end_when_the_server_is_killed_whatever_they_do(doing):
     code = (
-        "import asyncio, sys, os, time\n"
+        "import asyncio\n"
         "from gradbook.lab.worker import Worker\n"
         "async def go():\n"
-        "    worker = Worker('echoing', print)\n"
+        "    is_asleep = asyncio.Event()\n"
+        "    worker = Worker('echoing', lambda message: is_asleep.set())\n"
+        "    worker.send({'what': 'hurry'})\n"
+        f"    worker.send({{'what': {doing!r}}})\n"
+        f"    if {doing!r} == 'sleep':\n"
+        "        await is_asleep.wait()\n"
         "    print(worker._process.pid, flush=True)\n"
         "    await asyncio.sleep(1000)\n"
         "asyncio.run(go())\n"

@@ -9,7 +9,8 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_output_option, add_runs_option, pictures
 from gradbook.cli.outcome import Outcome, UsageError
-from gradbook.cli.texts import duration, rounded, shortened, table
+from gradbook.cli.texts import rounded, shortened, table
+from gradbook.display.words import seconds_text
 from gradbook.errors import GradbookError
 from gradbook.runs import comparison
 from gradbook.runs.format import SPLITS
@@ -83,7 +84,7 @@ def _results(names: Sequence[str], runs: Sequence[StoredRun]) -> list[str]:
         "": list(names),
         "status": [stored.status for stored in runs],
         "epochs": [f"{stored.epochs}/{stored.facts['max_epochs']}" for stored in runs],
-        "seconds": [duration(stored.seconds) for stored in runs],
+        "seconds": [seconds_text(stored.seconds) for stored in runs],
         "verdict": [verdict(stored).label for stored in runs],
     }
     labels = dict.fromkeys(chain.from_iterable(stored.final for stored in runs))

@@ -13,7 +13,8 @@ from typing import Any
 
 from gradbook.cli.options import Parser, add_runs_option, show
 from gradbook.cli.outcome import Outcome, UsageError
-from gradbook.cli.texts import duration, rounded, shortened, table, when
+from gradbook.cli.texts import rounded, shortened, table
+from gradbook.display.words import seconds_text, time_text
 from gradbook.errors import CorruptFileError, did_you_mean
 from gradbook.labels import headline, higher_is_better
 from gradbook.runs import comparison
@@ -223,9 +224,9 @@ def _listing(
         if len(kinds) > 1:  # one name does not fit the whole column
             cells = [f"{cell} {label or ''}" for cell, label in zip(cells, labels, strict=True)]
         columns[" ".join([key, *kinds]) if len(kinds) == 1 else key] = cells
-    columns["seconds"] = [duration(values["seconds"]) for _, values in rows]
+    columns["seconds"] = [seconds_text(values["seconds"]) for _, values in rows]
     columns["status"] = [stored.status for stored, _ in rows]
-    columns["started"] = [when(values["started"]) for _, values in rows]
+    columns["started"] = [time_text(values["started"]) for _, values in rows]
     for each in damaged:
         told = {"name": each.name, "status": "damaged"}
         for name, cells in columns.items():

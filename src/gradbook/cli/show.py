@@ -10,8 +10,8 @@ from typing import Any
 from gradbook.cli.options import Parser, add_runs_option, add_yscale_option, show
 from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.cli.restored import run_command
-from gradbook.cli.texts import duration, rounded, sweep_lines, table, when
-from gradbook.display.words import CHART_AND_TABLE, bytes_text
+from gradbook.cli.texts import rounded, sweep_lines, table
+from gradbook.display.words import CHART_AND_TABLE, bytes_text, seconds_text, time_text
 from gradbook.errors import CorruptFileError
 from gradbook.runs.format import CHECKPOINT_FILES, CURVE_FILES
 from gradbook.runs.overview import overview
@@ -111,13 +111,13 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
         changed = ["with changes that were not committed"] * bool(facts["git"]["dirty"])
         rows.append(("git", [facts["git"]["commit"], *changed]))
     again = [
-        f"again after epoch {session['first_epoch']} on {when(session['started'])}"
+        f"again after epoch {session['first_epoch']} on {time_text(session['started'])}"
         for session in facts["sessions"][1:]
     ]
     rows += [
         ("versions", _pairs(facts["versions"])),
         ("system", [facts["platform"]]),
-        ("started", [when(facts["started"]), *again]),
+        ("started", [time_text(facts["started"]), *again]),
     ]
     return rows
 
@@ -127,7 +127,7 @@ def _status(stored: StoredRun, epochs: int | None) -> str:
     if epochs is not None:
         parts.append(f"{epochs} of {stored.facts['max_epochs']} epochs")
     if stored.seconds is not None:
-        parts.append(f"{duration(stored.seconds)} seconds")
+        parts.append(f"{seconds_text(stored.seconds)} seconds")
     return ", ".join(parts)
 
 

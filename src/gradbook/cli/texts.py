@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from gradbook.cli.options import show
@@ -44,22 +43,7 @@ def rounded(values: Mapping[str, Any], key: str) -> str:
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds; "-" if they are not known."""
-    if seconds is None:
-        return "-"
-    return f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}"
-
-
 def shortened(value: Any, widest: int = 20) -> str:
     """A setting in at most `widest` characters."""
     text = show(value)
     return text if len(text) <= widest else f"{text[: widest - 3]}..."
-
-
-def when(text: str) -> str:
-    """A time of run.json as the clock here showed it, to the minute."""
-    try:
-        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError, OSError):  # run.json may hold any text
-        return text

@@ -1,6 +1,7 @@
-"""Numbers and settings in words: how many, how much memory, and what each training was given."""
+"""Numbers, times and settings in words: how many, how long, and what each training was given."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 #: Said where a chart and a table of epochs stand side by side: their last values differ.
@@ -27,6 +28,21 @@ def bytes_unit(num_bytes: float) -> tuple[str, float]:
     """The unit in which a number of bytes is written, and its size in bytes."""
     units = (("GB", 1e9), ("MB", 1e6), ("kB", 1e3))
     return next((unit for unit in units if num_bytes >= unit[1]), ("bytes", 1.0))
+
+
+def seconds_text(seconds: float | None) -> str:
+    """A duration in seconds, without the unit; "-" if it is not known."""
+    if seconds is None:
+        return "-"
+    return f"{seconds:.3g}" if seconds < 1000 else f"{seconds:.0f}"
+
+
+def time_text(text: str) -> str:
+    """A time of run.json as the clock here showed it, to the minute."""
+    try:
+        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError, OSError):  # run.json may hold any text
+        return text
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

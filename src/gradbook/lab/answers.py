@@ -1,12 +1,15 @@
 """Answers that are safe to give, whatever the names, values and files in them are."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path, PurePath
 from typing import Any
 
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 
 from gradbook.errors import ConfigError
+from gradbook.lab.guard import Send
 from gradbook.storage import finite
 from gradbook.untrusted import inside, read_file
 
@@ -36,6 +39,20 @@ def written(value: Any) -> str:
 def as_json(value: Any, code: int = 200) -> Response:
     """An answer of JSON, with a status."""
     return Response(written(value), code, media_type="application/json")
+
+
+class EventStream(StreamingResponse):
+    """A stream of server-sent events, which is closed at once when nobody listens any more."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        super().__init__(events)
+
+    async def stream_response(self, send: Send) -> None:
+        """Sends what there is until there is no more."""
+        async with aclosing(self.body_iterator):  # type: ignore[type-var]
+            await super().stream_response(send)
 
 
 def picture(folder: Path | str, name: str) -> Response:

@@ -3,21 +3,21 @@
 import sys
 import traceback
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from gradbook.errors import ConfigError, GradbookError, text_of, told
 from gradbook.lab import look, playground, report_api, runs_api
-from gradbook.lab.answers import as_json
+from gradbook.lab.answers import EventStream, as_json
 from gradbook.lab.feed import MAX_CURVES
-from gradbook.lab.guard import App, Guard, Send, TooLarge, TooSlow
+from gradbook.lab.guard import App, Guard, TooLarge, TooSlow
 from gradbook.lab.state import Lab
 
 #: The files of the page, and how a browser is to take each.
@@ -82,22 +82,13 @@ def _files() -> dict[str, Path]:
     }
 
 
-class _Stream(StreamingResponse):
-    """A stream that is closed at once when nobody listens any more."""
-
-    async def stream_response(self, send: Send) -> None:
-        """Sends what there is until there is no more."""
-        async with aclosing(self.body_iterator):  # type: ignore[type-var]
-            await super().stream_response(send)
-
-
 async def _events(request: Request) -> Response:
     curves = dict.fromkeys(run for run in request.query_params.get("curves", "").split(",") if run)
     if len(curves) > MAX_CURVES:
         raise ConfigError(f"A page can follow {MAX_CURVES} runs at a time, not {len(curves)}.")
     after = request.headers.get("last-event-id") or request.query_params.get("after", "")
     lab: Lab = request.app.state.lab
-    return _Stream(lab.feed.events(list(curves), after), media_type="text/event-stream")
+    return EventStream(lab.feed.events(list(curves), after))
 
 
 async def _tell_error(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,6 +139,17 @@ class Catalogue:
         if not Path(real).is_relative_to(os.path.realpath(self.root)):
             raise ConfigError(f"The {kind} {item_id!r:.200} is a link that leads out of the runs.")
         return item.folder
+
+    def folder_now(self, item_id: str, kinds: Sequence[str] = ("run",)) -> Path:
+        """The same of a run or a sweep that may be new: if need be, the whole folder is looked at.
+
+        Raises:
+            ConfigError: If there is none of these kinds, as of `folder`.
+        """
+        if item_id not in self.items:
+            self.refresh()
+        item = self.items.get(item_id)
+        return self.folder(item_id, item.kind if item and item.kind in kinds else kinds[0])
 
     def _item_of(self, item_id: str, kind: str = "run") -> Item:
         item = self.items.get(item_id)

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gradbook.errors import ConfigError, GradbookError
+from gradbook.lab.requests import object_of, while_awaited
 from gradbook.lab.state import Lab
 from gradbook.lab.worker import Worker
 
@@ -40,17 +41,22 @@ class Reports:
             ConfigError: If the request is none, or names a run that is not there.
             GradbookError: If the report cannot be made.
         """
-        asked = await _read(request)
-        folders = [str(self._folder(item_id).absolute()) for item_id in asked["runs"]]
-        async with self._turn:
-            made = await self._made({**asked, "folders": folders})
+        asked = _checked(await object_of(request))
+        made = await while_awaited(request, self._made_in_turn(asked))
+        if made is None:
+            return Response(status_code=204)
         if "error" in made:
             raise GradbookError(made["error"])
         return Response(made["html"], media_type="text/html", headers=_HEADERS)
 
-    def _folder(self, item_id: str) -> Any:
-        item = self._lab.catalogue.items.get(item_id)
-        return self._lab.catalogue.folder(item_id, "run" if item is None else item.kind)
+    async def _made_in_turn(self, asked: dict[str, Any]) -> dict[str, Any]:
+        folders = await asyncio.to_thread(self._folders, asked["runs"])
+        async with self._turn:
+            return await self._made({**asked, "folders": folders})
+
+    def _folders(self, item_ids: list[str]) -> list[str]:
+        find = self._lab.catalogue.folder_now
+        return [str(find(item_id, ("run", "sweep")).absolute()) for item_id in item_ids]
 
     async def _made(self, asked: dict[str, Any]) -> dict[str, Any]:
         answered: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
@@ -81,14 +87,12 @@ def routes(lab: Lab) -> list[Route]:
     return [Route("/api/report", Reports(lab).answer, methods=["POST"])]
 
 
-async def _read(request: Request) -> dict[str, Any]:
-    """What a request asks for, checked."""
-    try:
-        asked = await request.json()
-    except (ValueError, RecursionError):
-        asked = None
-    if not isinstance(asked, dict):
-        raise ConfigError("A report is asked for with a JSON object.")
+def _checked(asked: dict[str, Any]) -> dict[str, Any]:
+    """What a request asks for.
+
+    Raises:
+        ConfigError: If it asks for what there is not.
+    """
     runs = asked.get("runs")
     if not isinstance(runs, list) or not all(isinstance(run, str) for run in runs) or not runs:
         raise ConfigError("A report is asked for with a list of runs.")

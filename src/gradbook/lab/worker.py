@@ -35,7 +35,11 @@ _GRACE_SECONDS = 3.0
 #: So often is looked whether a worker has ended without a word, in seconds.
 _LOOK_SECONDS = 0.5
 
-#: So many messages may wait for a worker. One that takes none for so long is stuck, and killed.
+#: A worker whose server has gone has so many seconds to come to its end, as to write what it keeps.
+_LAST_SECONDS = 10.0
+
+#: So many messages may wait for a worker, on each side. One that takes none for so long is stuck,
+#: and ended.
 _MAX_WAITING = 1000
 
 #: The longest message of a worker, in bytes.
@@ -163,11 +167,17 @@ class Worker:
 
 
 class Channel:
-    """A worker's connection with the server."""
+    """A worker's connection with the server, which is listened to whatever the worker does.
+
+    A worker whose server has no more messages, or is gone, comes to its end by itself, or is ended
+    some seconds later: a computation without an end does not outlive the page that it was for.
+    """
 
     def __init__(self, source: IO[bytes], sink: IO[bytes]) -> None:
         self._source, self._sink = source, sink
         self._lock = threading.Lock()
+        self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(_MAX_WAITING)
+        threading.Thread(target=self._listen, name="lab-channel", daemon=True).start()
 
     def send(self, message: dict[str, Any]) -> None:
         """Sends a message. Where nobody listens any more, the process is to end, and does."""
@@ -180,8 +190,17 @@ class Channel:
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """The server's messages, until it has no more or has ended."""
-        for line in self._source:
-            yield json.loads(line)
+        while (message := self._waiting.get()) is not None:
+            yield message
+
+    def _listen(self) -> None:
+        with suppress(queue.Full):
+            with suppress(ValueError):  # a line that is cut off: the server was killed
+                for line in self._source:
+                    self._waiting.put_nowait(json.loads(line))
+            self._waiting.put_nowait(None)
+            time.sleep(_LAST_SECONDS)
+        os._exit(1)
 
 
 def run(module: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
-from gradbook.display.words import listed
+from gradbook.display.words import listed, seconds_text
 from gradbook.labels import headline, higher_is_better
 from gradbook.reports import texts
 from gradbook.reports.blocks import Block, Figure, Rows, Section, Text
@@ -60,7 +60,7 @@ def _results(names: Sequence[str], runs: Sequence[StoredRun]) -> Rows:
             name,
             run.status,
             f"{run.epochs}/{run.facts['max_epochs']}",
-            texts.seconds(run.seconds),
+            seconds_text(run.seconds),
             verdict(run).label,
         ]
         for name, run in zip(names, runs, strict=True)

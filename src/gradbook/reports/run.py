@@ -7,16 +7,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from gradbook.display.words import CHART_AND_TABLE, counted, listed
+from gradbook.display.words import CHART_AND_TABLE, counted, listed, seconds_text, time_text
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.reports import texts
 from gradbook.reports.blocks import Block, Figure, Pairs, Rows, Section, Text
 from gradbook.reports.images import image_of
 from gradbook.reports.inspected import inspected
+from gradbook.runs.overview import overview
 from gradbook.runs.restored import Restored
 from gradbook.runs.stored import DamagedRun, StoredRun
 from gradbook.untrusted import inside, read_file
-from gradbook.verdicts import verdict
+from gradbook.verdicts import Verdict
 
 #: Rebuilds what a run trained.
 Rebuild = Callable[[StoredRun], Restored]
@@ -38,18 +39,16 @@ def section_of_run(run: StoredRun, title: str, rebuild: Rebuild | None) -> Secti
         rebuild: Gives its model and data to be looked at; None if they are not to be.
     """
     section = Section(title, [Text(_status(run))])
-    damage = None
-    try:
-        run.check_results()
-        section.blocks += _judgement(run)
+    view = overview(run)
+    if view.verdict is None:  # the settings are worth having all the same
+        section.blocks.append(Text(f"This run is damaged: {view.error}", "problem"))
+    else:
+        section.blocks += _judgement(run, view.verdict)
         section.parts.append(_results(run))
-    except CorruptFileError as error:  # the settings are worth having all the same
-        damage = str(error)
-        section.blocks.append(Text(f"This run is damaged: {error}", "problem"))
     notes = _notes(run)
     if notes is not None:
         section.parts.append(Section("Notes", [notes]))
-    if damage is None and run.epochs:
+    if view.verdict is not None and run.epochs:
         section.parts += _gradients(run)
         section.parts.append(inspected(run, rebuild))
     section.parts.append(Section("Configuration", configuration(run)))
@@ -76,15 +75,15 @@ def _status(run: StoredRun) -> str:
     with suppress(CorruptFileError):
         parts.append(f"{run.epochs} of {run.facts['max_epochs']} epochs")
     if run.seconds is not None:
-        parts.append(f"{texts.seconds(run.seconds)} seconds")
+        parts.append(f"{seconds_text(run.seconds)} seconds")
     if run.status == "running":
         parts.append("still being trained when this report was made")
     return ", ".join(parts)
 
 
-def _judgement(run: StoredRun) -> list[Block]:
+def _judgement(run: StoredRun, verdict: Verdict) -> list[Block]:
     """The verdict, and what was noticed while it trained."""
-    blocks: list[Block] = [Text(f"Verdict: {verdict(run).sentence}", "verdict")]
+    blocks: list[Block] = [Text(f"Verdict: {verdict.sentence}", "verdict")]
     if run.facts["error"]:
         blocks.append(Text(f"It ended in an error: {run.facts['error']}", "problem"))
     for finding in run.facts.get("findings", ()):
@@ -272,10 +271,10 @@ def configuration(run: StoredRun) -> list[Block]:
 
 def _started(facts: dict[str, Any]) -> str:
     again = [
-        f"again after epoch {session['first_epoch']} on {texts.when(session['started'])}"
+        f"again after epoch {session['first_epoch']} on {time_text(session['started'])}"
         for session in facts["sessions"][1:]
     ]
-    return ", ".join([texts.when(facts["started"]), *again])
+    return ", ".join([time_text(facts["started"]), *again])
 
 
 def _repeat(run: StoredRun) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from gradbook.table import Table
@@ -36,19 +35,6 @@ def setting(given: Any) -> str:
 def settings(given: Mapping[str, Any]) -> str:
     """Settings by name, on one line."""
     return ", ".join(f"{name} {setting(each)}" for name, each in given.items())
-
-
-def seconds(number: float | None) -> str:
-    """A duration; "-" where it is not known."""
-    return "-" if number is None else f"{number:.3g}" if number < 1000 else f"{number:.0f}"
-
-
-def when(text: str) -> str:
-    """A time of run.json as the clock here showed it, to the minute."""
-    try:
-        return f"{datetime.fromisoformat(text).astimezone():%Y-%m-%d %H:%M}"
-    except (ValueError, OverflowError, OSError):  # run.json may hold any text
-        return text
 
 
 def some_of(rows: Sequence[Any]) -> tuple[list[Any], str]:

@@ -1,4 +1,4 @@
-"""Everything that is said of one run: by `gradbook show`, and by the page of the lab."""
+"""Everything that is said of one run: by `gradbook show`, by the page of the lab and by reports."""
 
 from dataclasses import dataclass
 from typing import Any

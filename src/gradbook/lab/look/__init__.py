@@ -12,17 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gradbook.errors import ConfigError
 from gradbook.lab.answers import as_json
-from gradbook.lab.look.asked import Asked, about, read_asked
+from gradbook.lab.look.asked import about, read_asked
 from gradbook.lab.look.desk import Desks
+from gradbook.lab.requests import object_of, while_awaited
 from gradbook.lab.state import Lab
 
 #: How many bytes of answers are kept, to be given again while nothing of the run has changed.
 _KEPT_BYTES = 1 << 26
-
-#: So often is looked whether the page still waits, in seconds.
-_WAITING_SECONDS = 0.25
 
 
 def routes(lab: Lab) -> list[Route]:
@@ -43,44 +40,26 @@ class _Looks:
         self.desks = Desks(lab.classes)
         self._kept: OrderedDict[tuple[Any, ...], bytes] = OrderedDict()
 
-    async def about(self, request: Request) -> Response:
+    def about(self, request: Request) -> Response:
         """What there is to look at of a run; needs no model."""
-        folder = await self._folder(request.query_params.get("run", ""))
-        return as_json(await asyncio.to_thread(about, folder))
+        run = request.query_params.get("run", "")
+        return as_json(about(self._lab.catalogue.folder_now(run)))
 
     async def answer(self, request: Request) -> Response:
         """What was asked for, from memory or from a process; nothing where nobody waits longer."""
-        asked = read_asked(await request.body())
-        asked.folder = await self._folder(asked.run)
-        key = asked.key(self._lab.classes)
+        asked = read_asked(await object_of(request))
+        asked.folder = await asyncio.to_thread(self._lab.catalogue.folder_now, asked.run)
+        key = await asyncio.to_thread(asked.key, self._lab.classes)
         if key in self._kept:
             self._kept.move_to_end(key)
             return Response(self._kept[key], media_type="application/json")
-        content = await self._computed(request, asked)
+        content = await while_awaited(request, self.desks.compute(asked))
         if content is None:
             return Response(status_code=204)
         self._keep(key, content)
         return Response(content, media_type="application/json")
 
-    async def _computed(self, request: Request, asked: Asked) -> bytes | None:
-        working = asyncio.ensure_future(self.desks.compute(asked))
-        try:
-            while not working.done():
-                await asyncio.wait({working}, timeout=_WAITING_SECONDS)
-                if not working.done() and await request.is_disconnected():
-                    return None
-            return working.result()
-        finally:
-            working.cancel()
-
     def _keep(self, key: tuple[Any, ...], content: bytes) -> None:
         self._kept[key] = content
         while sum(map(len, self._kept.values())) > _KEPT_BYTES:
             self._kept.popitem(last=False)
-
-    async def _folder(self, run: str) -> Any:
-        try:
-            return self._lab.catalogue.folder(run)
-        except ConfigError:  # it may be new, and nobody has looked since
-            await asyncio.to_thread(self._lab.catalogue.refresh)
-            return self._lab.catalogue.folder(run)

@@ -2,18 +2,19 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gradbook.errors import ConfigError, CorruptFileError
+from gradbook.lab.signatures import code_signature, signature_of
 from gradbook.runs.film import FILM_FILE
 from gradbook.runs.format import CHECKPOINT_FILES, RUN_FILE
 from gradbook.runs.stored import StoredRun
 from gradbook.storage import finite
-from gradbook.untrusted import inside, parsed, reason_of
+from gradbook.untrusted import inside
 
 #: What may be asked for, and the seconds after which it is given up.
 SECONDS = {"mistakes": 120, "cell": 120, "weights": 120, "graph": 120, "sharpness": 900}
@@ -60,23 +61,17 @@ class Asked:
     @property
     def signature(self) -> tuple[Any, ...]:
         """What changes with the files that a look reads."""
-        return files_signature(
+        return signature_of(
             self.folder / name for name in (RUN_FILE, FILM_FILE, *CHECKPOINT_FILES.values())
         )
 
 
-def read_asked(content: bytes) -> Asked:
-    """What the body of a request asks for.
+def read_asked(body: Mapping[str, Any]) -> Asked:
+    """What a request asks for.
 
     Raises:
-        ConfigError: If it cannot be read, or asks for what there is not.
+        ConfigError: If it asks for what there is not.
     """
-    try:
-        body = parsed(content, "a request")
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"The request cannot be read: {reason_of(error)}.") from error
-    if not isinstance(body, dict):
-        raise ConfigError("The request must be an object of JSON.")
     run, what, page = body.get("run"), body.get("what"), body.get("page", "page")
     options = body.get("options", {})
     if not isinstance(run, str) or not isinstance(what, str) or what not in SECONDS:
@@ -131,20 +126,3 @@ def about(folder: Path) -> dict[str, Any]:
             "has_film": has_film,
         }
     )
-
-
-def code_signature(classes: Sequence[str]) -> tuple[Any, ...]:
-    """What changes with the learner's own files."""
-    return files_signature(Path(text.rpartition(":")[0] or text) for text in classes)
-
-
-def files_signature(paths: Any) -> tuple[Any, ...]:
-    """Size, time of change and identity of each file; None where there is none."""
-    found: list[Any] = []
-    for path in paths:
-        try:
-            status = os.stat(path)
-            found.append((status.st_size, status.st_mtime_ns, status.st_ino))
-        except OSError:
-            found.append(None)
-    return tuple(found)

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from gradbook.errors import ConfigError, GradbookError
-from gradbook.lab.look.asked import SECONDS, Asked, code_signature
+from gradbook.lab.look.asked import SECONDS, Asked
+from gradbook.lab.signatures import code_signature
 from gradbook.lab.worker import Worker
 
 #: The most pages that look at models at the same time, each with PyTorch and a data set in memory.
@@ -117,7 +118,7 @@ class Desk:
         }
         seconds = SECONDS[asked.what]
         try:
-            await asyncio.to_thread(worker.send, message)
+            worker.send(message)
             answer = await asyncio.wait_for(self._answer, seconds)
         except TimeoutError:
             self._dismiss()

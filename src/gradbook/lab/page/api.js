@@ -1,22 +1,25 @@
 // Requests to the server.
 
-async function answer(response) {
-  let body = null;
-  try {
-    body = await response.json();
-  } catch {
-    // an answer that is no JSON, as that of the guard
-  }
-  if (!response.ok) {
-    const error = new Error(body?.error ?? (await describe(response)));
-    error.status = response.status;
-    throw error;
-  }
-  return body;
+/** What is wrong, as the server says it; the guard's answers are no JSON. */
+async function errorOf(response) {
+  const body = await response.json().catch(() => null);
+  const error = new Error(body?.error ?? `${response.status} ${response.statusText}`);
+  error.status = response.status;
+  return error;
 }
 
-async function describe(response) {
-  return `${response.status} ${response.statusText}`;
+async function answer(response) {
+  if (!response.ok) throw await errorOf(response);
+  return response.status === 204 ? null : response.json();
+}
+
+function send(path, body, signal) {
+  return fetch(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
 }
 
 /** The JSON that an address has; `query` gives its parameters. */
@@ -25,11 +28,14 @@ export async function get(path, query = {}) {
   return answer(await fetch(search ? `${path}?${search}` : path));
 }
 
-/** Sends a JSON object, and gives the JSON of the answer. */
-export async function post(path, body = {}) {
-  return answer(await fetch(path, {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-  }));
+/** Sends a JSON object, and gives the JSON of the answer; null of an empty one. */
+export async function post(path, body = {}, signal = undefined) {
+  return answer(await send(path, body, signal));
+}
+
+/** Sends a JSON object, and gives the file that is the answer. */
+export async function postForFile(path, body) {
+  const response = await send(path, body);
+  if (!response.ok) throw await errorOf(response);
+  return response.blob();
 }

@@ -130,8 +130,11 @@ export class CurvePanels {
   }
 }
 
-/** The curves of one run: the points of the board as lines, the means of epochs as dots. */
-export function curvesOfRun(id, curve) {
+/**
+ * The curves of one run: the points of the board as lines, the means of epochs as dots.
+ * `piece(kind, label)` is what a chart asks for a part of a curve.
+ */
+export function curvesOfRun(curve, piece) {
   const labels = [...new Set([...Object.keys(curve.point), ...Object.keys(curve.epoch)])];
   const made = [];
   labels.forEach((label, i) => {
@@ -144,7 +147,7 @@ export function curvesOfRun(id, curve) {
       made.push({
         key: `${kind} ${label}`, recorded: label, color, isDashed, isDots,
         label: isDots ? t("curves.means", { label }) : label,
-        x: line.x, y: line.y, num: line.num, piece: pieceOf(id, kind, label),
+        x: line.x, y: line.y, num: line.num, piece: piece(kind, label),
       });
     }
   });

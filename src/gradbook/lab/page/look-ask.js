@@ -1,5 +1,6 @@
 // Asking the server for a look, with what is seen meanwhile: that it computes, for how long, Cancel.
 
+import { post } from "./api.js";
 import { element, clear, announce } from "./dom.js";
 import { t } from "./words.js";
 
@@ -35,15 +36,8 @@ export async function ask(place, context, what, options, again) {
       controller.abort();
     } }, t("look.cancel"))));
   try {
-    const response = await fetch("/api/look", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ run: context.id, what, page: PAGE, options: {
-        ...(context.checkpoint ? { checkpoint: context.checkpoint } : {}), ...options } }),
-      signal: controller.signal,
-    });
-    const body = await response.json().catch(() => null);
-    if (!response.ok) throw new Error(body?.error ?? `${response.status} ${response.statusText}`);
+    const body = await post("/api/look", { run: context.id, what, page: PAGE, options: {
+      ...(context.checkpoint ? { checkpoint: context.checkpoint } : {}), ...options } }, controller.signal);
     clear(place);
     announce(t("look.ready"));
     return body;

@@ -1,21 +1,13 @@
-// The curves of the playground's training. All that draws them is here, so that another chart can
-// take its place.
+// The curves of the playground's training, for the charts that runs have. They are thinned here: nothing
+// of a training that is not kept lies in a file.
 
-import { element } from "./dom.js";
-import { t } from "./words.js";
+import { curvesOfRun } from "./curves.js";
 
-/* global uPlot */
-
-// On light and on dark; colors that color-blind people tell apart, as in the library's figures.
-const COLORS = {
-  train_loss: ["#0072b2", "#5fb0e5"], val_loss: ["#d55e00", "#f0904a"], val_acc: ["#009e73", "#45cfa5"],
-};
-const OTHERS = [["#a8578a", "#cc79a7"], ["#9a6a00", "#e69f00"], ["#2f7fae", "#56b4e9"]];
 const MOST_POINTS = 1200;
 
 /** Fewer points that look the same: of each part the lowest and the highest. */
-export function thinned(x, y) {
-  if (x.length <= MOST_POINTS) return [x, y];
+export function thinned({ x, y }) {
+  if (x.length <= MOST_POINTS) return { x, y, num: x.length };
   const size = Math.ceil((2 * x.length) / MOST_POINTS);
   const [xs, ys] = [[], []];
   for (let begin = 0; begin < x.length; begin += size) {
@@ -29,72 +21,18 @@ export function thinned(x, y) {
       ys.push(y[index]);
     }
   }
-  return [xs, ys];
+  return { x: xs, y: ys, num: x.length };
 }
 
-/** A chart of the curves whose label `takes`; `show(curves)` may be called at any rate. */
-export class Curves {
-  constructor(container, title, takes) {
-    this._box = element("div", { class: "curves" });
-    this._section = element("div", { hidden: true }, element("h2", {}, title), this._box);
-    container.append(this._section);
-    this._takes = takes;
-    this._chart = null;
-    this._labels = "";
-    this._rebuild = () => {
-      this._labels = "";
-      if (this._curves) this.show(this._curves);
-    };
-    this._observer = new ResizeObserver(() => {
-      if (this._chart) this._chart.setSize(this._size());
-    });
-    this._observer.observe(this._box);
-    window.addEventListener("themechange", this._rebuild);
-  }
+function between({ x, y }, from, to) {
+  const begin = x.findIndex((place) => place >= from);
+  const end = x.findLastIndex((place) => place <= to) + 1;
+  return begin < 0 ? { x: [], y: [] } : { x: x.slice(begin, end), y: y.slice(begin, end) };
+}
 
-  end() {
-    this._observer.disconnect();
-    window.removeEventListener("themechange", this._rebuild);
-    this._chart?.destroy();
-  }
-
-  _size() {
-    return { width: Math.max(this._box.clientWidth, 120), height: 190 };
-  }
-
-  show(curves) {
-    this._curves = curves;
-    const labels = Object.keys(curves).filter(this._takes);
-    if (labels.join() !== this._labels) {
-      this._labels = labels.join();
-      this._section.hidden = !labels.length;
-      this._chart?.destroy();
-      this._chart = labels.length ? this._made(labels) : null;
-    }
-    if (!this._chart) return;
-    const tables = labels.map((label) => thinned(curves[label].x, curves[label].y));
-    this._chart.setData(uPlot.join(tables));
-  }
-
-  _made(labels) {
-    const style = getComputedStyle(document.documentElement);
-    const [muted, line] = ["--muted", "--line"].map((name) => style.getPropertyValue(name).trim());
-    const shade = document.documentElement.dataset.theme === "dark" ? 1 : 0;
-    const font = `12px ${getComputedStyle(document.body).fontFamily}`;
-    const axis = { stroke: muted, font, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 } };
-    return new uPlot({
-      ...this._size(),
-      scales: { x: { time: false } },
-      axes: [{ ...axis, label: t("playground.epoch"), labelFont: font, labelSize: 16, size: 34 }, { ...axis, size: 52 }],
-      legend: { show: true, live: false },
-      cursor: { drag: { x: false, y: false } },
-      series: [{}, ...labels.map((label, index) => ({
-        label,
-        stroke: (Object.hasOwn(COLORS, label) ? COLORS[label] : OTHERS[index % OTHERS.length])[shade],
-        width: label.startsWith("train_") ? 1.5 : 2,
-        dash: label.startsWith("train_") ? [6, 4] : undefined,
-        points: { show: false },
-      }))],
-    }, [[], ...labels.map(() => [])], this._box);
-  }
+/** What a chart draws of a training; `curves` are those of its session. */
+export function curvesOfTraining(curves) {
+  const all = (lines) => Object.fromEntries(Object.entries(lines).map(([label, line]) => [label, thinned(line)]));
+  const piece = (kind, label) => async (from, to) => thinned(between(curves[kind][label], from, to));
+  return curvesOfRun({ point: all(curves.point), epoch: all(curves.epoch) }, piece);
 }

@@ -16,36 +16,47 @@ class Session {
     this.data = {};
     this._id = null;
     this._source = null;
+    this._beginning = null;
+    this._last = "";
     this._listeners = new Set();
     this._lost = new Set();
     this._pending = null;
     this._isSending = false;
   }
 
-  /** Calls `told(news)` for each piece of news, and `lost()` when the session is gone. */
+  /**
+   * Calls `told(news)` for each piece of news, and `lost()` when the session is gone. Returns what ends
+   * that. When nobody watches, the process ends some time later.
+   */
   watch(told, lost) {
     this._listeners.add(told);
     this._lost.add(lost);
     return () => {
       this._listeners.delete(told);
       this._lost.delete(lost);
+      if (!this._listeners.size) this._close();
     };
   }
 
   /** Begins a session, or goes on listening to the one that there is. */
   async open() {
     if (!this._id) {
-      const begun = await post("/api/playground");
-      this._id = begun.session;
-      this.models = begun.models;
-      this.data = begun.data;
-      this._last = "";
+      // Views that come and go meanwhile wait for the same one.
+      this._beginning ??= this._begin().finally(() => (this._beginning = null));
+      await this._beginning;
     }
-    if (!this._source) this._listen();
+    if (!this._source && this._listeners.size) this._listen();
   }
 
-  /** Stops listening. The process ends some time later, if nobody listens again. */
-  close() {
+  async _begin() {
+    const begun = await post("/api/playground");
+    this._id = begun.session;
+    this.models = begun.models;
+    this.data = begun.data;
+    this._last = "";
+  }
+
+  _close() {
     this._source?.close();
     this._source = null;
   }
@@ -64,7 +75,7 @@ class Session {
   }
 
   _forget() {
-    this.close();
+    this._close();
     this._id = null;
     this._pending = null;
   }

@@ -2,18 +2,19 @@
 //
 // What is set stands in the address, so that a link to it gives the same training to the last bit.
 
-import { element, clear, announce, table } from "./dom.js";
+import { element, clear, announce } from "./dom.js";
 import { t } from "./words.js";
 import { session } from "./playground-session.js";
 import { Controls } from "./playground-controls.js";
 import { Picture } from "./playground-picture.js";
-import { Curves } from "./playground-curves.js";
+import { CurvePanels } from "./curves.js";
+import { curvesOfTraining } from "./playground-curves.js";
 
 // Steps a second; null takes as many as there can be.
 const SPEEDS = { slow: 5, normal: 100, fast: null };
 const NOT_SETTINGS = ["model", "data", "lr_at"];
 const SECONDS_BETWEEN_WORDS = 2;
-const MOST_ROWS = 100;
+const AXES = { xscale: "linear", yscale: "linear", smoothing: 0, height: 190 };
 
 /** What an address asks for. */
 export function read(query) {
@@ -40,9 +41,9 @@ const number = (value, digits = 4) => {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(digits)));
 };
 
-export async function show(container, { query }) {
+export function show(container, { query }) {
   const view = new View(container);
-  await view.begin(read(query), query.size > 0);
+  view.begin(read(query), query.size > 0); // what is wrong is told in the view
   return () => view.end();
 }
 
@@ -89,8 +90,6 @@ class View {
 
     const picture = element("section", { class: "panel sight", "aria-label": t("playground.picture") });
     const curves = element("section", { class: "panel lines", "aria-label": t("playground.curves") });
-    this._rows = element("details", {}, element("summary", {}, t("playground.table")), element("div", { class: "scroll" }));
-    this._rows.addEventListener("toggle", () => this._drawTable());
     container.append(
       element("h1", {}, t("nav.playground")),
       element("div", { class: "playground" },
@@ -99,13 +98,11 @@ class View {
 
     this._controls = new Controls(settings, (name, text) => this._set(name, text));
     this._picture = new Picture(picture);
-    this._losses = new Curves(curves, t("playground.loss"), (label) => label.endsWith("_loss"));
-    this._others = new Curves(curves, t("playground.accuracy"),
-      (label) => !label.endsWith("_loss") && label !== "lr");
+    this._panels = new CurvePanels(AXES);
     this._repeat = element("p", { class: "muted repeat" });
     this._changed = element("p", { class: "muted repeat" }, t("playground.changed"));
     this._changed.hidden = true;
-    curves.append(element("p", { class: "muted help" }, t("curves.key")), this._rows, this._repeat, this._changed);
+    curves.append(element("p", { class: "muted help" }, t("curves.key")), this._panels.node, this._repeat, this._changed);
     this._onKey = (event) => this._key(event);
     document.addEventListener("keydown", this._onKey);
     this._container = container;
@@ -113,12 +110,10 @@ class View {
 
   end() {
     document.removeEventListener("keydown", this._onKey);
-    clearInterval(this._clock);
-    this._unwatch?.();
+    this._unwatch();
+    this._isEnded = true;
     this._picture.end();
-    this._losses.end();
-    this._others.end();
-    session.close();
+    this._panels.destroy();
   }
 
   // From begin to end
@@ -128,14 +123,19 @@ class View {
     this._showState({ name: "preparing" });
     const isSame = session.training >= 0 && session.parts.chosen
       && (!isAsked || written(this._chosen()) === written(wanted));
-    await session.open();
+    try {
+      await session.open();
+    } catch (error) {
+      this._tellProblem(error.message);
+      return;
+    }
+    if (this._isEnded) return;
     if (isSame) {
       this._take({ ...session.parts, starts_anew: true });
     } else {
       this._wanted = wanted;
       await this._restart(false, wanted.lr_at);
     }
-    this._clock = setInterval(() => this._drawTable(), 1000);
   }
 
   _chosen() {
@@ -286,10 +286,7 @@ class View {
     }
     this._changed.hidden = !parts.lr_at?.length;
     if ("state" in news) this._showState(news.state);
-    if (news.points?.length || news.starts_anew) {
-      this._losses.show(session.curves.point);
-      this._others.show(session.curves.point);
-    }
+    if (news.points?.length || news.starts_anew) this._panels.show(curvesOfTraining(session.curves), "");
     // Until the next picture is there, the last one stays.
     if ("picture" in parts) this._picture.show(parts.picture, parts.frame ?? null, session.training);
     this._describe();
@@ -377,27 +374,6 @@ class View {
     this._picture.describe(t("playground.described", {
       model: chosen.model, data: chosen.data, step: state.step ?? 0, values: last,
     }));
-  }
-
-  _drawTable() {
-    if (!this._rows.open) return;
-    const curves = session.curves.epoch;
-    const labels = Object.keys(curves);
-    const epochs = new Map();
-    for (const label of labels) {
-      curves[label].x.slice(-MOST_ROWS).forEach((x, index) => {
-        const y = curves[label].y.slice(-MOST_ROWS)[index];
-        epochs.set(x, { ...(epochs.get(x) ?? { epoch: x }), [label]: y });
-      });
-    }
-    const rows = [...epochs.values()].sort((one, other) => other.epoch - one.epoch).slice(0, MOST_ROWS);
-    const columns = [
-      { title: t("playground.epoch"), isNumber: true, cell: (row) => number(row.epoch) },
-      ...labels.map((label) => ({ title: label, isNumber: true, cell: (row) => (label in row ? number(row[label]) : "") })),
-    ];
-    const place = this._rows.lastChild;
-    clear(place);
-    place.append(rows.length ? table(columns, rows) : element("p", {}, t("playground.no_epoch")));
   }
 
   _resetAll() {

@@ -1,5 +1,6 @@
 // The button that asks for a report on runs, and saves it as a file.
 
+import { postForFile } from "./api.js";
 import { announce, element } from "./dom.js";
 import { t } from "./words.js";
 
@@ -41,7 +42,7 @@ export function reportButton(getIds) {
     make.disabled = true;
     say(t("report.making"));
     try {
-      save(await ask({ runs: getIds(), title: title.value, author: author.value }));
+      save(await postForFile("/api/report", { runs: getIds(), title: title.value, author: author.value }));
       dialog.close();
       announce(t("report.done"));
     } catch (error) {
@@ -52,18 +53,6 @@ export function reportButton(getIds) {
   }
 
   return element("span", { class: "report" }, button, dialog);
-}
-
-/** The report as a file. */
-async function ask(body) {
-  const response = await fetch("/api/report", {
-    method: "POST",
-    headers: { "content-type": "application/json" },
-    body: JSON.stringify(body),
-  });
-  if (response.ok) return response.blob();
-  const told = await response.json().catch(() => null);
-  throw new Error(told?.error ?? `${response.status} ${response.statusText}`);
 }
 
 function save(blob) {

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { clear, element } from "./dom.js";
-import { CurveControls, CurvePanels, countsOf, curvesOfRun } from "./curves.js";
+import { CurveControls, CurvePanels, countsOf, curvesOfRun, pieceOf } from "./curves.js";
 import { feed } from "./feed.js";
 import { duration, plain, short, when } from "./numbers.js";
 import { reportButton } from "./report-button.js";
@@ -26,7 +26,7 @@ export function show(container, { id, query }) {
   const waiting = element("p", { class: "muted" }, t("run.no_curve"));
   places.curves.append(section(t("run.curves"), controls.node, damage, waiting, panels.node));
   const endCurves = feed.watchCurve(id, (curve) => {
-    const curves = curvesOfRun(id, curve);
+    const curves = curvesOfRun(curve, (kind, label) => pieceOf(id, kind, label));
     waiting.hidden = curves.length > 0;
     damage.textContent = curve.damage ?? "";
     panels.show(curves, countsOf(curve));

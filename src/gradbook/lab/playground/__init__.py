@@ -5,14 +5,14 @@ between the page's orders, `controls.py` says what can be set, `pictures.py` wha
 `keeping.py` writes a run when it is wanted.
 """
 
-from typing import Any
-
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response
 from starlette.routing import Route
 
 from gradbook.errors import ConfigError
+from gradbook.lab.answers import EventStream, as_json
 from gradbook.lab.playground.sessions import Order, Sessions, finished_ones
+from gradbook.lab.requests import object_of
 from gradbook.lab.state import Lab
 
 
@@ -22,13 +22,13 @@ def routes(lab: Lab) -> list[Route]:
 
     async def begin(request: Request) -> Response:
         """POST: begins a session."""
-        await _object(request)
+        await object_of(request)
         await sessions.wait_for_room()
-        return JSONResponse({"session": sessions.new().id, **finished_ones()})
+        return as_json({"session": sessions.new().id, **finished_ones()})
 
     async def order(request: Request) -> Response:
         """POST: {"command": "start", ...} begins a training, another command is for it."""
-        told = await _object(request)
+        told = await object_of(request)
         try:
             session = sessions.find(request.path_params["session"])
         except LookupError:
@@ -37,9 +37,9 @@ def routes(lab: Lab) -> list[Route]:
         if not isinstance(command, str):
             raise ConfigError("A request has a command, which is a text.")
         if command == "start":
-            return JSONResponse({"training": session.start(Order.of(told))})
+            return as_json({"training": session.start(Order.of(told))})
         session.order(command, told.get("value"))
-        return JSONResponse({})
+        return as_json({})
 
     async def events(request: Request) -> Response:
         """GET: what is new in a session, as server-sent events."""
@@ -48,7 +48,7 @@ def routes(lab: Lab) -> list[Route]:
         except LookupError:
             return _gone()
         after = request.headers.get("last-event-id") or request.query_params.get("after", "")
-        return StreamingResponse(session.events(after), media_type="text/event-stream")
+        return EventStream(session.events(after))
 
     return [
         Route("/api/playground", begin, methods=["POST"]),
@@ -57,15 +57,5 @@ def routes(lab: Lab) -> list[Route]:
     ]
 
 
-async def _object(request: Request) -> dict[str, Any]:
-    try:
-        told = await request.json()
-    except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict):
-        raise ConfigError("A request is a JSON object.")
-    return told
-
-
 def _gone() -> Response:
-    return JSONResponse({"error": "This playground has ended: its page was away."}, 404)
+    return as_json({"error": "This playground has ended: its page was away."}, 404)

@@ -6,16 +6,16 @@ frames, and never a point; and one that was cut off goes on where it was.
 """
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from gradbook.errors import ConfigError
+from gradbook.lab.answers import written
+from gradbook.lab.signatures import Signature, code_signature
 from gradbook.lab.state import Lab
 from gradbook.lab.worker import Worker
 from gradbook.registry import DATA, MODELS
@@ -124,7 +124,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self._worker: Worker | None = None
-        self._loaded: dict[str, float] = {}
+        self._loaded: Signature = ()
         self._number = 0  # of the training
         self._has_begun = self._is_ready = self._is_ended = False
         self._order: Order | None = None
@@ -191,7 +191,7 @@ class Session:
     # The process
 
     def _begin_process(self) -> None:
-        self._loaded, self._is_ready = _times_of(self.lab.classes), False
+        self._loaded, self._is_ready = code_signature(self.lab.classes), False
 
         def told(message: dict[str, Any] | None) -> None:
             if self._worker is not worker:  # one that was replaced
@@ -222,7 +222,7 @@ class Session:
 
     def _files_changed(self) -> bool:
         """Whether a learner's file is not what the process has loaded."""
-        return _times_of(self.lab.classes) != self._loaded
+        return code_signature(self.lab.classes) != self._loaded
 
     async def _see_that_it_begins(self) -> None:
         await asyncio.sleep(_PATIENCE_SECONDS)
@@ -268,9 +268,8 @@ class Session:
                     told |= {"training": number, "starts_anew": version < 0}
                     told["points"] = self._points[num_points:]
                     version, num_points = self._version, len(self._points)
-                    text = json.dumps(told, allow_nan=False, separators=(",", ":"))
                     place = f"{self.id}.{number}.{version}.{num_points}"
-                    yield f"id: {place}\nevent: news\ndata: {text}\n\n".encode()
+                    yield f"id: {place}\nevent: news\ndata: {written(told)}\n\n".encode()
                     continue
                 with suppress(TimeoutError):
                     await asyncio.wait_for(news.wait(), _SILENCE_SECONDS)
@@ -299,16 +298,6 @@ def _known(after: str, session: str) -> tuple[int, int, int]:
             number, version, num_points = map(int, numbers)
             return number, version, num_points
     return -1, -1, 0
-
-
-def _times_of(names: Any) -> dict[str, float]:
-    """When the files of the learner's classes were last changed."""
-    found = {}
-    for name in names:
-        path = Path(name.rpartition(":")[0] or name)
-        with suppress(OSError):
-            found[name] = path.stat().st_mtime
-    return found
 
 
 class Sessions:

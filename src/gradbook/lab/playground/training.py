@@ -4,7 +4,6 @@ Between two steps, and between two batches of a validation, it does what the pag
 meanwhile: waits, takes a step, changes the learning rate, keeps the run, or begins anew.
 """
 
-import os
 import queue
 import sys
 import threading
@@ -48,9 +47,6 @@ from gradbook.trainer import Trainer
 #: The seconds between two frames.
 _FRAME_SECONDS = 1 / 20
 
-#: When the server is gone, the process has so long to come to its end.
-_GRACE_SECONDS = 10.0
-
 #: A warning or an error that is longer is cut off.
 _LONGEST_TEXT = 4000
 
@@ -63,13 +59,7 @@ def main(channel: Channel) -> None:
     """Trains what the server's messages ask for, until there are no more."""
     torch.set_num_threads(1)  # whatever else the machine does, the same bits
     interrupts.is_announced = False  # nobody reads what this process writes
-    Player(channel, _leave).play()
-
-
-def _leave() -> None:
-    """Ends the process, if it does not come to its end by itself, as in a step without an end."""
-    time.sleep(_GRACE_SECONDS)
-    os._exit(1)
+    Player(channel).play()
 
 
 class Player:
@@ -77,11 +67,10 @@ class Player:
 
     Args:
         channel: The connection with the server.
-        left: Is called, in another thread, when the server has no more messages or is gone.
     """
 
-    def __init__(self, channel: Channel, left: Callable[[], None] = lambda: None) -> None:
-        self._channel, self._left = channel, left
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
         self.orders: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._waiting: dict[str, Any] | None = None
         self._number = 0
@@ -109,7 +98,6 @@ class Player:
         for message in self._channel.messages():
             self.orders.put(message)
         self.orders.put(None)
-        self._left()
 
     def tell(self, **parts: Any) -> None:
         """Tells the server something about the present training."""
