@@ -123,6 +123,8 @@ def test_all_five_parts_of_a_classifier(labs, pages, folder, path):
     assert f"{measured.critical_lr:.4g}" in facts.inner_text()
     page.get_by_role("slider", name="Learning rate").fill("1.5")
     page.get_by_text("beyond the critical rate, steps grow").wait_for()
+    page.get_by_role("slider", name="Learning rate").fill("1")
+    page.get_by_text("steps swing and come no nearer").wait_for()
     page.get_by_role("slider", name="Learning rate").fill("0.5")
     page.get_by_text(re.compile("on the same side|lowest point at once")).wait_for()
 
