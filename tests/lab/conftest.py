@@ -87,8 +87,10 @@ def labs(tmp_path):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Chromium, without a window. While it is there, its thread has an event loop that runs, so that
-    it must not outlive a file's tests."""
+    """Chromium, without a window, for the tests of one file.
+
+    While it is there, its thread has an event loop that runs, which other tests must not find.
+    """
     from playwright.sync_api import sync_playwright
 
     path = shutil.which("chromium") or shutil.which("chromium-browser")

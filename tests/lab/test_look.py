@@ -23,6 +23,7 @@ import gradbook
 from gradbook.errors import ConfigError
 from gradbook.experiments.graphs import graph
 from gradbook.experiments.hessian import sharpness
+from gradbook.inspection import RegressionReport
 from gradbook.inspection.predictions import predictions
 from gradbook.lab.look import examples
 from gradbook.lab.look.asked import about, read_asked
@@ -152,6 +153,14 @@ def test_a_regression_s_figures_are_exactly_the_library_s(plane):
     largest = int(report.residuals.abs().reshape(-1).argmax())
     assert found["worst"][0]["example"] == largest
     assert "Only a classifier" in refused(plane, "cell", true=0, predicted=1)
+
+
+def test_the_worst_of_several_outputs_are_named_by_their_examples():
+    labels, predicted = torch.zeros(4, 3), torch.zeros(4, 3)
+    predicted[2, 1], predicted[3, 0] = 5.0, -7.0
+    found = examples._regression(RegressionReport(labels, predicted, []))
+    worst = [(one["example"], one["predicted"]) for one in found["worst"][:2]]
+    assert worst == [(3, -7.0), (2, 5.0)]
 
 
 def test_of_many_points_every_nth_is_shown(plane, monkeypatch):

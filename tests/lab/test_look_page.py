@@ -167,7 +167,7 @@ def test_a_process_that_is_killed_is_told_and_replaced(labs, pages, folder, path
     page.get_by_role("heading", name="cross_entropy").wait_for()
 
 
-def test_a_look_can_be_cancelled(labs, pages, folder, path):
+def test_a_look_can_be_canceled(labs, pages, folder, path):
     lab = labs(folder.parent, f"{path}:Pictures")
     page = pages(lab, f"#/look/{folder.name}")
     page.set_default_timeout(PATIENT)
@@ -177,7 +177,7 @@ def test_a_look_can_be_cancelled(labs, pages, folder, path):
     choose(page, "Sharpest direction")
     page.get_by_text("may take a minute").wait_for()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("alert")).to_have_text("Cancelled.")
+    expect(page.get_by_role("alert")).to_have_text("Canceled.")
     for _ in range(200):
         if worker not in children_of(lab.process.pid):
             break

@@ -262,3 +262,16 @@ def test_a_table_stands_beside_the_curves(opened):
     play.page.get_by_text("The values as a table").click()
     play.page.get_by_role("cell", name="1", exact=True).wait_for()
     play.page.locator("thead").get_by_role("columnheader", name="train_loss").wait_for()
+
+
+def test_long_curves_are_drawn_with_their_peaks_gaps_and_ends(opened):
+    page = opened().page
+    y = [0.5] * 5000
+    y[1234], y[2345], y[3456], y[4999] = 9.0, -9.0, None, 0.7
+    x, drawn = page.evaluate(
+        "async (y) => (await import('/page/playground-curves.js')).thinned([...y.keys()], y)", y
+    )
+    assert {0, 1234, 2345, 3456, 4999} <= set(x)
+    assert x == sorted(set(x))
+    assert drawn == [y[place] for place in x]
+    assert len(x) < 1300

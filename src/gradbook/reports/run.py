@@ -41,7 +41,7 @@ def section_of_run(run: StoredRun, title: str, rebuild: Rebuild | None) -> Secti
     damage = None
     try:
         run.check_results()
-        section.blocks += _judgement(run)
+        section.blocks += _judgment(run)
         section.parts.append(_results(run))
     except CorruptFileError as error:  # the settings are worth having all the same
         damage = str(error)
@@ -82,7 +82,7 @@ def _status(run: StoredRun) -> str:
     return ", ".join(parts)
 
 
-def _judgement(run: StoredRun) -> list[Block]:
+def _judgment(run: StoredRun) -> list[Block]:
     """The verdict, and what was noticed while it trained."""
     blocks: list[Block] = [Text(f"Verdict: {verdict(run).sentence}", "verdict")]
     if run.facts["error"]:
@@ -217,10 +217,10 @@ def _gradients(run: StoredRun) -> list[Section]:
 
 #: What a gradient report's rows have, and what a reader is told.
 _GRADIENT_COLUMNS = {
-    "grad_norm": "gradient",
-    "weight_norm": "weight",
+    "grad_norm": "gradient norm",
+    "weight_norm": "weight norm",
     "update_ratio": "update/weight",
-    "activation_rms": "activation",
+    "activation_rms": "activation (RMS)",
     "dead": "dead",
     "saturated": "saturated",
 }

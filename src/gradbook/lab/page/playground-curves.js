@@ -13,23 +13,27 @@ const COLORS = {
 const OTHERS = [["#a8578a", "#cc79a7"], ["#9a6a00", "#e69f00"], ["#2f7fae", "#56b4e9"]];
 const MOST_POINTS = 1200;
 
-/** Fewer points that look the same: of each part the lowest and the highest. */
+/**
+ * Fewer points that look the same: the first, the last, and of each part the lowest, the highest and the
+ * first that is no number.
+ */
 export function thinned(x, y) {
   if (x.length <= MOST_POINTS) return [x, y];
   const size = Math.ceil((2 * x.length) / MOST_POINTS);
-  const [xs, ys] = [[], []];
+  const kept = new Set([0, x.length - 1]);
   for (let begin = 0; begin < x.length; begin += size) {
-    let [low, high] = [begin, begin];
+    let low, high, gap;
     for (let index = begin; index < Math.min(begin + size, x.length); index += 1) {
-      if (y[index] < y[low]) low = index;
-      if (y[index] > y[high]) high = index;
+      if (!Number.isFinite(y[index])) gap ??= index;
+      else {
+        if (low === undefined || y[index] < y[low]) low = index;
+        if (high === undefined || y[index] > y[high]) high = index;
+      }
     }
-    for (const index of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
-      xs.push(x[index]);
-      ys.push(y[index]);
-    }
+    for (const index of [low, high, gap]) if (index !== undefined) kept.add(index);
   }
-  return [xs, ys];
+  const places = [...kept].sort((one, other) => one - other);
+  return [places.map((index) => x[index]), places.map((index) => y[index])];
 }
 
 /** A chart of the curves whose label `takes`; `show(curves)` may be called at any rate. */
@@ -92,7 +96,7 @@ export class Curves {
         label,
         stroke: (COLORS[label] ?? OTHERS[index % OTHERS.length])[shade],
         width: 2,
-        dash: label.startsWith("val_") ? [6, 4] : undefined,
+        dash: label.startsWith("train_") ? [6, 4] : undefined,
         points: { show: false },
       }))],
     }, [[], ...labels.map(() => [])], this._box);
