@@ -27,6 +27,7 @@ from gradbook.inspection import RegressionReport
 from gradbook.inspection.predictions import predictions
 from gradbook.lab.look import examples
 from gradbook.lab.look.asked import about, read_asked
+from gradbook.lab.look.curvature import sharpness_of
 from gradbook.lab.look.encoding import excerpt, picture
 from gradbook.lab.look.graphs import laid_out
 from gradbook.lab.look.looking import answer
@@ -182,6 +183,16 @@ def test_sharpness_and_critical_rate_are_exactly_the_library_s(folder, path):
     assert found["losses"] == list(expected.losses)
     assert found["slope"] == expected.slope
     assert found["lr"] == 0.05
+
+
+def test_the_critical_rate_is_that_of_the_optimizer_that_the_trainer_named(
+    tmp_path, path, blank_figures
+):
+    folder = train_pictures(tmp_path / "runs", path, optimizer="sgd", momentum=0.9)
+    subject = subject_of(folder, f"{path}:Pictures")
+    found = sharpness_of(subject, {})
+    assert found["optimizer_critical_lr"] == pytest.approx(2 * 1.9 / found["eigenvalue"])
+    assert getattr(subject.restored.model, "trainer", None) is None
 
 
 def test_no_more_examples_are_taken_than_there_are(folder, path):

@@ -208,7 +208,7 @@ def test_all_views_show_the_same_points(labs, pages, monkeypatch, blank_figures)
         if epoch == 2:
             page.get_by_role("link", name="mlp-1").click()
         if epoch in (4, 8):
-            page.locator(f"figure.chart:has-text('{epoch} epochs')").first.wait_for()
+            page.locator(f"figure.chart:has-text('Epochs: {epoch}.')").first.wait_for()
             table_of(page, "loss")
             last = "figure.chart table tbody tr:last-child td:first-child"
             expect(page.locator(last).first).to_have_text(str(epoch))
@@ -226,7 +226,7 @@ def test_all_views_show_the_same_points(labs, pages, monkeypatch, blank_figures)
     trainer = Trainer(12, run="runs", display="off", sinks=[recorder, notebook, terminal])
     trainer.fit(MLP(num_outputs=3, num_hiddens=4, lr=0.1), Blobs(content=0))
     expect(page.locator(".head .badge")).to_have_text("finished")
-    page.locator("figure.chart:has-text('12 epochs')").first.wait_for()
+    page.locator("figure.chart:has-text('Epochs: 12.')").first.wait_for()
     for chart_of in ("loss", "accuracy"):
         table_of(page, chart_of)  # which opens it
     lasts = page.locator("figure.chart table tbody tr:last-child td:first-child")
