@@ -221,8 +221,8 @@ show(depths, "depths")
 # middle on, and at the verdict.
 
 # %%
-centred = X - X.mean(dim=0)
-few = (centred[:200], y[:200]), (centred[200:], y[200:])
+centered = X - X.mean(dim=0)
+few = (centered[:200], y[:200]), (centered[200:], y[200:])
 trainer = gradbook.Trainer(max_epochs=100, display="off")
 trainer.fit(gradbook.MLP(num_hiddens=64, lr=0.1), few)
 history = trainer.history

@@ -386,7 +386,7 @@ def test_what_is_no_choice_is_refused_beside_those_there_are(value):
         checks.check_choice(value, "algorithm", ("norm", "value"))
 
 
-def test_a_misspelt_choice_is_corrected():
+def test_a_misspelled_choice_is_corrected():
     with pytest.raises(ConfigError, match=r"'nrom'\. Did you mean 'norm'\?"):
         checks.check_choice("nrom", "algorithm", ("norm", "value"))
 

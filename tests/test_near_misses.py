@@ -84,7 +84,7 @@ def said(model, data=None, trainer=None):
         ("clip_gradient", "clip_gradients"),
     ],
 )
-def test_a_misspelt_name_is_near(name, known):
+def test_a_misspelled_name_is_near(name, known):
     assert is_near(name, known)
 
 

@@ -162,7 +162,7 @@ def test_a_forgotten_return_is_named(returned):
         read_optimizers(returned, Mine())
 
 
-def test_a_misspelt_key_is_corrected(optimizer, scheduler):
+def test_a_misspelled_key_is_corrected(optimizer, scheduler):
     with pytest.raises(ConfigError, match=r"no key 'intervall'\. Did you mean 'interval'\?"):
         read_optimizers((optimizer, {"scheduler": scheduler, "intervall": "step"}), Mine())
 

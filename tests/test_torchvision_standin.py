@@ -12,7 +12,7 @@ from PIL import Image
 import gradbook
 import gradbook_standin
 from gradbook import torchvision_standin as standin
-from gradbook.datasets import fashion_mnist, labelled_images
+from gradbook.datasets import fashion_mnist, labeled_images
 from gradbook.datasets.makers import drawn_images
 from gradbook.errors import ConfigError
 
@@ -176,19 +176,19 @@ def test_pixels_are_those_of_the_library(small_data):
         train=False, transform=standin.Compose([standin.Resize(14), standin.ToTensor()])
     )
     difference = torch.stack([own[i][0] - pillow[i][0] for i in range(50)]).abs()
-    assert difference.max() <= 1.01 / 255  # both round to whole grey values
+    assert difference.max() <= 1.01 / 255  # both round to whole gray values
 
 
 @pytest.fixture
 def few(monkeypatch):
-    monkeypatch.setattr(labelled_images, "NUM_DIGITS", (20, 10))
-    monkeypatch.setattr(labelled_images, "NUM_THINGS", (20, 10))
-    monkeypatch.setattr(labelled_images, "_drawn_digits", labelled_images._drawn_digits.__wrapped__)
-    monkeypatch.setattr(labelled_images, "_drawn_things", labelled_images._drawn_things.__wrapped__)
+    monkeypatch.setattr(labeled_images, "NUM_DIGITS", (20, 10))
+    monkeypatch.setattr(labeled_images, "NUM_THINGS", (20, 10))
+    monkeypatch.setattr(labeled_images, "_drawn_digits", labeled_images._drawn_digits.__wrapped__)
+    monkeypatch.setattr(labeled_images, "_drawn_things", labeled_images._drawn_things.__wrapped__)
 
 
 @pytest.mark.filterwarnings("ignore::gradbook.errors.SampleDataWarning")
-def test_mnist_gives_grey_images_and_numbers(few):
+def test_mnist_gives_gray_images_and_numbers(few):
     data = standin.MNIST(root="./temp", train=True, transform=standin.ToTensor(), download=True)
     image, label = data[3]
     assert (image.shape, image.dtype, type(label)) == ((1, 28, 28), torch.float32, int)

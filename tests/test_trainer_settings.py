@@ -1368,7 +1368,7 @@ def test_a_value_that_cannot_be_used_is_shown(name, value):
         Trainer(1, **{name: value})
 
 
-def test_a_misspelt_choice_is_corrected():
+def test_a_misspelled_choice_is_corrected():
     with pytest.raises(ConfigError, match="Did you mean 'norm'"):
         Trainer(1, gradient_clip_algorithm="nrom")
 

@@ -304,7 +304,7 @@ def check_two_classes(Y: torch.Tensor, model: object) -> None:
     wrong = Y[~is_one_of(Y, (0, 1))][0].item()
     regression = "" if float(wrong).is_integer() else f" {_REGRESSION}"
     raise BatchError(
-        f"One score for each example chooses between two classes, labelled 0 and 1 or -1 and 1, "
+        f"One score for each example chooses between two classes, labeled 0 and 1 or -1 and 1, "
         f"but a label is {wrong}.{regression} {write_accuracy(model)}"
     )
 

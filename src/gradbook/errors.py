@@ -9,7 +9,7 @@ Every error of ours says what happened, with which value, and what to do. Each i
     ├── BatchError         (ValueError)           a batch that does not fit the model
     │   └── ShapeError     (RuntimeError)         one that stops fitting at a layer
     ├── DataError          (ValueError)           a data set that is empty or not what it says
-    │   └── CorruptFileError                      a file that is truncated, damaged or mislabelled
+    │   └── CorruptFileError                      a file that is truncated, damaged or mislabeled
     ├── CheckpointError    (ValueError)           a checkpoint that does not fit what is trained
     ├── StorageError       (OSError)              a file that cannot be written
     ├── DownloadError      (OSError)              no source could deliver a file
@@ -89,7 +89,7 @@ class DataError(GradbookError, ValueError):
 
 
 class CorruptFileError(DataError):
-    """A file that is truncated, damaged or mislabelled."""
+    """A file that is truncated, damaged or mislabeled."""
 
 
 class CheckpointError(GradbookError, ValueError):

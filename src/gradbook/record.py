@@ -1,7 +1,7 @@
 """What is recorded while a model trains, and where it goes.
 
 Values arrive as tensors and stay on their device until a window of them closes: a `Meter`
-costs one synchronisation per window, never one per step. PyTorch is loaded only where values are
+costs one synchronization per window, never one per step. PyTorch is loaded only where values are
 read, because whoever looks at finished runs needs none of it.
 """
 
@@ -168,7 +168,7 @@ class Meter:
         return first
 
     def read(self) -> "torch.Tensor":
-        """All values as a float64 tensor on the CPU: the one synchronisation.
+        """All values as a float64 tensor on the CPU: the one synchronization.
 
         While several processes train together, all of them have to read the same values.
         """

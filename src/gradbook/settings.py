@@ -50,7 +50,7 @@ class Setting:
     Attributes:
         default: Its value where none is given; without one it has to be.
         kw_only: Whether it is given by name only.
-        check: What a value must fulfil. None is checked where it is not the default.
+        check: What a value must fulfill. None is checked where it is not the default.
         read: Makes of what is given what is kept.
         read_by: The methods that read it, of those of the trainer, and of the model's
             `configure_optimizers`, that a learner may replace: it has no effect then.

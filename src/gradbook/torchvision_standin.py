@@ -21,7 +21,7 @@ from torch.utils.data import Dataset
 import gradbook_standin
 from gradbook import torchvision_parts as parts
 from gradbook.datasets import FashionMNIST as Images
-from gradbook.datasets import labelled_images, text_labels
+from gradbook.datasets import labeled_images, text_labels
 from gradbook.errors import GradbookWarning
 
 _ADVICE = (
@@ -68,7 +68,7 @@ class _Images(Dataset[tuple[Any, Any]]):
 
 
 class FashionMNIST(_Images):
-    """Fashion-MNIST as torchvision gives it: pairs of a grey PIL image, 28 x 28, and an int.
+    """Fashion-MNIST as torchvision gives it: pairs of a gray PIL image, 28 x 28, and an int.
 
     Args:
         root: The folder for data; see `gradbook.datasets.FashionMNIST`.
@@ -92,10 +92,10 @@ class FashionMNIST(_Images):
 
 
 class MNIST(_Images):
-    """MNIST as torchvision gives it: pairs of a grey PIL image, 28 x 28, and an int.
+    """MNIST as torchvision gives it: pairs of a gray PIL image, 28 x 28, and an int.
 
     Args:
-        root: The folder for data; see `gradbook.datasets.labelled_images.mnist`.
+        root: The folder for data; see `gradbook.datasets.labeled_images.mnist`.
         train: Whether to take the training images.
         transform: Called with each image.
         target_transform: Called with each label.
@@ -115,14 +115,14 @@ class MNIST(_Images):
     )
 
     def _found(self) -> tuple[Any, Any]:
-        return labelled_images.mnist(self.root, self.train)
+        return labeled_images.mnist(self.root, self.train)
 
 
 class CIFAR10(_Images):
     """CIFAR-10 as torchvision gives it: pairs of a colored PIL image, 32 x 32, and an int.
 
     Args:
-        root: The folder for data; see `gradbook.datasets.labelled_images.cifar10`.
+        root: The folder for data; see `gradbook.datasets.labeled_images.cifar10`.
         train: Whether to take the training images.
         transform: Called with each image.
         target_transform: Called with each label.
@@ -142,7 +142,7 @@ class CIFAR10(_Images):
     )
 
     def _found(self) -> tuple[Any, Any]:
-        images = labelled_images.cifar10(self.root, self.train)
+        images = labeled_images.cifar10(self.root, self.train)
         return images.data.numpy(), images.targets.tolist()
 
 

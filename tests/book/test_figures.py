@@ -239,7 +239,7 @@ def test_one_cell_is_an_array_too():
     assert plt.gcf().get_size_inches().tolist() == [2, 2]
 
 
-def test_a_batch_with_a_channel_is_a_list_of_grey_images():
+def test_a_batch_with_a_channel_is_a_list_of_gray_images():
     axes = show_images(torch.zeros(2, 1, 5, 4), 1, 2)
     assert [ax.images[0].get_array().shape for ax in axes] == [(5, 4)] * 2
 
@@ -344,7 +344,7 @@ def test_a_lone_image_needs_no_list(image, shape):
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 9), (4, 3, 3), (16, 3, 3)])
-def test_several_grey_images_stay_several(shape):
+def test_several_gray_images_stay_several(shape):
     axes = show_images(torch.zeros(shape), 2, 8)[: shape[0]]
     assert [ax.images[0].get_array().shape for ax in axes] == [shape[1:]] * shape[0]
 

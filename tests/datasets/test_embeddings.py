@@ -59,7 +59,7 @@ def test_an_unknown_name_gets_a_suggestion():
 
 
 @pytest.mark.slow
-def test_in_the_stand_in_the_books_analogies_and_neighbours_hold():
+def test_in_the_stand_in_the_books_analogies_and_neighbors_hold():
     with pytest.warns(SampleDataWarning, match="made vectors"):
         embedding = TokenEmbedding("glove.6b.50d")
     W = torch.nn.functional.normalize(embedding.idx_to_vec, dim=1)

@@ -212,7 +212,7 @@ def pillow(images, size):
 
 
 @pytest.mark.parametrize("size", [28, 32, 64, 96, 224, 14, (20, 45), (5, 1), (1, 5)])
-def test_resizing_agrees_with_pillow_to_one_grey_level(root, tiny, size):
+def test_resizing_agrees_with_pillow_to_one_gray_level(root, tiny, size):
     data = FashionMNIST(20, size, root=root)
     X, _ = next(iter(data.val_dataloader()))
     expected = pillow(tiny["t10k-images-idx3-ubyte"], data.resize)

@@ -25,7 +25,7 @@ def test_a_palette_becomes_its_colors(folder):
     assert read_image(folder / "a.png").tolist() == [[[10, 40]], [[20, 50]], [[30, 60]]]
 
 
-def test_a_grey_image_can_be_had_in_color(folder):
+def test_a_gray_image_can_be_had_in_color(folder):
     Image.fromarray(np.array([[0, 7]], dtype=np.uint8)).save(folder / "a.png")
     assert read_image(folder / "a.png", is_rgb=True).tolist() == [[[0, 7]]] * 3
 

@@ -52,7 +52,7 @@ def test_rare_words_are_kept_and_frequent_ones_at_the_books_rate():
     assert abs(after["often"] - expected) < 30
 
 
-def test_contexts_are_the_neighbours_within_a_window_of_one():
+def test_contexts_are_the_neighbors_within_a_window_of_one():
     centers, contexts = get_centers_and_contexts([[0, 1, 2], [3], [4, 5]], 1)
     assert centers == [0, 1, 2, 4, 5]
     assert contexts == [[1], [0, 2], [1], [5], [4]]

@@ -96,7 +96,7 @@ def test_crosses_are_thinned_out_and_kept_inside(picture, point):
     assert x.max() <= 4
 
 
-def test_a_log_scale_is_honoured(board, point):
+def test_a_log_scale_is_honored(board, point):
     board.yscale = "log"
     picture = Picture(board)
     for x, y in enumerate([10, 0, 1000]):

@@ -110,7 +110,7 @@ def test_curves_differ_in_color_and_in_line_style():
     assert len({line.get_linestyle() for line in axes.lines}) == 4
 
 
-def test_labelled_axes():
+def test_labeled_axes():
     for axes in activation("relu").figure().axes:
         assert axes.get_xlabel() == "x"
         assert axes.get_ylabel()

@@ -144,7 +144,7 @@ def test_the_parts_add_up():
     )
 
 
-def test_a_prediction_holds_two_neighbouring_layers_at_once():
+def test_a_prediction_holds_two_neighboring_layers_at_once():
     found = memory(mlp([7, 5, 4]), images())
     assert found.prediction_peak_bytes == 4 * 8 * (7 + 7)  # before and after the first ReLU
 

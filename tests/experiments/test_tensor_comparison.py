@@ -47,7 +47,7 @@ def test_equal_places_without_a_number_are_the_same():
         (lambda X: X.T, "they are each other's transpose"),
     ],
 )
-def test_a_common_relation_is_recognised(change, relation):
+def test_a_common_relation_is_recognized(change, relation):
     X = torch.randn(3, 3)
     assert compare(X, change(X)).relation.startswith(relation)
 

@@ -285,10 +285,10 @@ def test_steps_of_its_own_may_use_a_batch_without_labels():
         def validation_step(self, batch):
             self.plot("error", self.error(batch), train=False)
 
-    class Unlabelled(Blobs):
+    class Unlabeled(Blobs):
         def get_dataloader(self, train):
             return self.get_tensorloader((self.X,), train)
 
     model = Autoencoder()
-    d2l.Trainer(max_epochs=2).fit(model, Unlabelled())
+    d2l.Trainer(max_epochs=2).fit(model, Unlabeled())
     assert list(model.board.data) == ["train_error", "val_error"]

@@ -52,5 +52,5 @@ def linear():
 
 @pytest.fixture
 def images():
-    """Twenty images of 6 x 5 grey pixels in three classes, half of them for training."""
+    """Twenty images of 6 x 5 gray pixels in three classes, half of them for training."""
     return Points(torch.rand(20, 1, 6, 5), torch.arange(20) % 3, num_train=10)

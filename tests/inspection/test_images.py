@@ -23,7 +23,7 @@ def save(array, name="image.png", **kwargs):
 # Files
 
 
-def test_grey_pixels_as_they_are():
+def test_gray_pixels_as_they_are():
     pixels = np.arange(30).reshape(6, 5)
     X = read_as_input(save(pixels), (1, 6, 5))
     assert X.dtype == torch.float32
@@ -34,7 +34,7 @@ def test_dark_and_bright_exchanged():
     assert read_as_input(save([[0, 255]]), (1, 1, 2), invert=True).tolist() == [[[1, 0]]]
 
 
-def test_colors_become_grey():
+def test_colors_become_gray():
     X = read_as_input(save([[[255, 0, 0], [255, 255, 255]]]), (1, 1, 2))
     assert X.reshape(-1).tolist() == pytest.approx([0.299, 1], abs=0.005)
 

@@ -23,9 +23,11 @@ import gradbook
 from gradbook.errors import ConfigError
 from gradbook.experiments.graphs import graph
 from gradbook.experiments.hessian import sharpness
+from gradbook.inspection import RegressionReport
 from gradbook.inspection.predictions import predictions
 from gradbook.lab.look import examples
 from gradbook.lab.look.asked import about, read_asked
+from gradbook.lab.look.curvature import sharpness_of
 from gradbook.lab.look.encoding import excerpt, picture
 from gradbook.lab.look.graphs import laid_out
 from gradbook.lab.look.looking import answer
@@ -154,6 +156,14 @@ def test_a_regression_s_figures_are_exactly_the_library_s(plane):
     assert "Only a classifier" in refused(plane, "cell", true=0, predicted=1)
 
 
+def test_the_worst_of_several_outputs_are_named_by_their_examples():
+    labels, predicted = torch.zeros(4, 3), torch.zeros(4, 3)
+    predicted[2, 1], predicted[3, 0] = 5.0, -7.0
+    found = examples._regression(RegressionReport(labels, predicted, []))
+    worst = [(one["example"], one["predicted"]) for one in found["worst"][:2]]
+    assert worst == [(3, -7.0), (2, 5.0)]
+
+
 def test_of_many_points_every_nth_is_shown(plane, monkeypatch):
     monkeypatch.setattr(examples, "MOST_POINTS", 10)
     found = looked(plane, "mistakes")
@@ -173,6 +183,16 @@ def test_sharpness_and_critical_rate_are_exactly_the_library_s(folder, path):
     assert found["losses"] == list(expected.losses)
     assert found["slope"] == expected.slope
     assert found["lr"] == 0.05
+
+
+def test_the_critical_rate_is_that_of_the_optimizer_that_the_trainer_named(
+    tmp_path, path, blank_figures
+):
+    folder = train_pictures(tmp_path / "runs", path, optimizer="sgd", momentum=0.9)
+    subject = subject_of(folder, f"{path}:Pictures")
+    found = sharpness_of(subject, {})
+    assert found["optimizer_critical_lr"] == pytest.approx(2 * 1.9 / found["eigenvalue"])
+    assert getattr(subject.restored.model, "trainer", None) is None
 
 
 def test_no_more_examples_are_taken_than_there_are(folder, path):

@@ -115,7 +115,7 @@ def test_a_process_that_is_killed_while_it_idles_is_replaced():
     assert before != after
 
 
-def test_a_question_that_is_cancelled_ends_the_process_and_the_next_is_answered():
+def test_a_question_that_is_canceled_ends_the_process_and_the_next_is_answered():
     async def attempt(desks):
         before = process_of(await desks.compute(asked()))
         waiting = asyncio.ensure_future(desks.compute(asked("sharpness")))
@@ -129,7 +129,7 @@ def test_a_question_that_is_cancelled_ends_the_process_and_the_next_is_answered(
     assert before != after
 
 
-def test_a_question_that_is_cancelled_in_the_queue_ends_nothing():
+def test_a_question_that_is_canceled_in_the_queue_ends_nothing():
     async def attempt(desks):
         before = process_of(await desks.compute(asked()))
         first = asyncio.ensure_future(desks.compute(asked()))

@@ -123,6 +123,8 @@ def test_all_five_parts_of_a_classifier(labs, pages, folder, path):
     assert f"{measured.critical_lr:.4g}" in facts.inner_text()
     page.get_by_role("slider", name="Learning rate").fill("1.5")
     page.get_by_text("beyond the critical rate, steps grow").wait_for()
+    page.get_by_role("slider", name="Learning rate").fill("1")
+    page.get_by_text("steps swing and come no nearer").wait_for()
     page.get_by_role("slider", name="Learning rate").fill("0.5")
     page.get_by_text(re.compile("on the same side|lowest point at once")).wait_for()
 
@@ -165,7 +167,7 @@ def test_a_process_that_is_killed_is_told_and_replaced(labs, pages, folder, path
     page.get_by_role("heading", name="cross_entropy").wait_for()
 
 
-def test_a_look_can_be_cancelled(labs, pages, folder, path):
+def test_a_look_can_be_canceled(labs, pages, folder, path):
     lab = labs(folder.parent, f"{path}:Pictures")
     page = pages(lab, f"#/look/{folder.name}")
     page.set_default_timeout(PATIENT)
@@ -175,7 +177,7 @@ def test_a_look_can_be_cancelled(labs, pages, folder, path):
     choose(page, "Sharpest direction")
     page.get_by_text("may take a minute").wait_for()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("alert")).to_have_text("Cancelled.")
+    expect(page.get_by_role("alert")).to_have_text("Canceled.")
     for _ in range(200):
         if worker not in children_of(lab.process.pid):
             break

@@ -300,3 +300,18 @@ def test_a_playground_that_is_left_and_entered_again_at_once_trains_on(opened):
     )
     play.wait("step 0").press("Start").wait(r"Training · step [1-9]")
     assert play.page.get_by_role("heading", level=1).count() == 1
+
+
+def test_long_curves_are_drawn_with_their_peaks_gaps_and_ends(opened):
+    page = opened().page
+    y = [0.5] * 5000
+    y[1234], y[2345], y[3456], y[4999] = 9.0, -9.0, None, 0.7
+    kept = page.evaluate(
+        "async y => (await import('/page/playground-curves.js')).thinned({ x: [...y.keys()], y })",
+        y,
+    )
+    x, drawn = kept["x"], kept["y"]
+    assert {0, 1234, 2345, 3456, 4999} <= set(x)
+    assert x == sorted(set(x))
+    assert drawn == [y[place] for place in x]
+    assert len(x) < 1300

@@ -17,7 +17,7 @@ from tests.small import Blobs
 from tests.sweeps.written import make, make_rates, make_seeded
 
 from gradbook import Trainer
-from gradbook.display import chart
+from gradbook.display import chart, curves
 from gradbook.display.notebook import NotebookDisplay
 from gradbook.display.terminal import TerminalDisplay
 from gradbook.models import MLP
@@ -208,7 +208,7 @@ def test_all_views_show_the_same_points(labs, pages, monkeypatch, blank_figures)
         if epoch == 2:
             page.get_by_role("link", name="mlp-1").click()
         if epoch in (4, 8):
-            page.locator(f"figure.chart:has-text('{epoch} epochs')").first.wait_for()
+            page.locator(f"figure.chart:has-text('Epochs: {epoch}.')").first.wait_for()
             table_of(page, "loss")
             last = "figure.chart table tbody tr:last-child td:first-child"
             expect(page.locator(last).first).to_have_text(str(epoch))
@@ -226,7 +226,7 @@ def test_all_views_show_the_same_points(labs, pages, monkeypatch, blank_figures)
     trainer = Trainer(12, run="runs", display="off", sinks=[recorder, notebook, terminal])
     trainer.fit(MLP(num_outputs=3, num_hiddens=4, lr=0.1), Blobs(content=0))
     expect(page.locator(".head .badge")).to_have_text("finished")
-    page.locator("figure.chart:has-text('12 epochs')").first.wait_for()
+    page.locator("figure.chart:has-text('Epochs: 12.')").first.wait_for()
     for chart_of in ("loss", "accuracy"):
         table_of(page, chart_of)  # which opens it
     lasts = page.locator("figure.chart table tbody tr:last-child td:first-child")
@@ -402,6 +402,43 @@ def test_a_thinned_curve_is_smoothed_by_the_server(labs, pages):
     for point in points:
         expected = 0.9 * expected + 0.1 * point.y
     assert last == pytest.approx(expected)
+
+
+def test_a_curve_that_was_hidden_is_smoothed_by_the_server_when_it_is_shown(labs, pages):
+    make_long()
+    page = pages(labs(Path("runs")), "#/run/long-1")
+    button = page.get_by_role("button", name=re.compile("^train_loss"))
+    button.click()
+    slider = page.get_by_label("Smoothing")
+    slider.fill("0.9")
+    button.click()
+    wait_until(
+        page,
+        "document.querySelector('figure.chart').chart._pieces.get('point train_loss')?.smooth",
+    )
+
+
+def test_a_part_with_very_many_points_says_that_not_all_are_shown(labs, pages):
+    make_long()
+    page = pages(labs(Path("runs")), "#/run/long-1")
+    page.get_by_text("Data as a table").click()
+    page.evaluate("document.querySelector('figure.chart').chart.zoomTo(50, 50.5)")
+    expect(page.get_by_text("Not all points are shown.")).to_be_hidden()
+    page.evaluate("document.querySelector('figure.chart').chart.zoomTo(50, 150)")
+    expect(page.get_by_text("Not all points are shown.")).to_be_visible()
+
+
+def test_a_value_is_written_as_the_terminal_writes_it(labs, pages):
+    page = pages(labs(Path("runs")))
+    values = [0.0, 0.5, 0.001, 0.00099, 9.77e-5, 1.23e-10, 5e-20, 9999.0, 12345.0, 1.2e10, 1.23e10]
+    values += [-1.23e10, 1e10, 1e100, 4.56e30, 7.0e200]
+    told = page.evaluate(
+        "async (values) => values.map((await import('/page/numbers.js')).short)", values
+    )
+    for value, text in zip(values, told, strict=True):
+        expected = curves.short(value)
+        assert float(text) == float(expected), (value, text)
+        assert len(text) <= len(expected), (value, text)
 
 
 # Several

@@ -144,7 +144,7 @@ def test_gradients_that_were_watched_are_shown():
     assert len(rows) == 2 * 4
     for row, seen in zip(rows, report.rows, strict=True):
         assert row[:2] == [str(seen.epoch), seen.title]
-        assert float(row[heading.index("gradient")]) == pytest.approx(seen.grad_norm, rel=1e-3)
+        assert float(row[heading.index("gradient norm")]) == pytest.approx(seen.grad_norm, rel=1e-3)
     assert any(told.startswith("Gradients, updates") for told in page.images)
 
 

@@ -178,13 +178,13 @@ def fit_and_wait(num_values, **arguments):
 def fit_and_draw_slowly(**arguments):
     """Trains, makes the file "drawing" while the curves are drawn, and "after" in the end.
 
-    It draws until there is a file "signalled".
+    It draws until there is a file "signaled".
     """
     save_curve = recorder.save_curve
 
     def draw(*where):
         Path("drawing").touch()
-        await_true(Path("signalled").exists)
+        await_true(Path("signaled").exists)
         return save_curve(*where)
 
     recorder.save_curve = draw

@@ -142,7 +142,7 @@ def test_a_script_that_is_asked_to_end_while_its_curves_are_drawn_ends_when_they
     process = server.start(place, "fit_and_draw_slowly", max_epochs=2)
     await_true((place / "drawing").exists)
     os.kill(process, signal.SIGTERM)
-    (place / "signalled").touch()
+    (place / "signaled").touch()
     assert server.wait(process) == -signal.SIGTERM
     assert not (place / "after").exists()
     assert load(place / RUN).status == "finished"

@@ -43,7 +43,7 @@ def epoch(
 
 
 @pytest.mark.parametrize("variant", [{}, {"zero": "last"}])
-def test_the_usual_loop_is_recognised_however_it_is_written(variant):
+def test_the_usual_loop_is_recognized_however_it_is_written(variant):
     assert is_usual_epoch(epoch(**variant))
 
 

@@ -60,7 +60,7 @@ def test_ties_of_settings_that_spread_differently_are_seldom_told_apart(counts):
 
 #: Values of each shape with the mean 0, so that a scale leaves a tie a tie; and the most ties that
 #: docs/verdicts.md says are told apart, in percent: of equal spread, and of three times the spread.
-CENTRED = {
+CENTERED = {
     "normal": (lambda rng, n: rng.standard_normal(n), 5, 5),
     "heavy tails": (lambda rng, n: rng.standard_t(3, n), 5, 5),
     "uniform": (lambda rng, n: rng.random(n) - 0.5, 6, 8),
@@ -71,9 +71,9 @@ COUNTS = [(2, 2), (3, 3), (5, 5), (10, 10), (3, 10), (10, 3)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", CENTRED)
+@pytest.mark.parametrize("shape", CENTERED)
 def test_ties_are_told_apart_as_seldom_as_the_docs_say(shape):
-    draw, equal, unequal = CENTRED[shape]
+    draw, equal, unequal = CENTERED[shape]
     for scale, most in ((1, equal), (3, unequal)):
         for counts in COUNTS:
             rng = np.random.default_rng(6)
@@ -81,9 +81,9 @@ def test_ties_are_told_apart_as_seldom_as_the_docs_say(shape):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", CENTRED)
+@pytest.mark.parametrize("shape", CENTERED)
 def test_ties_in_pairs_are_told_apart_as_seldom_as_the_docs_say(shape):
-    draw, equal, unequal = CENTRED[shape]
+    draw, equal, unequal = CENTERED[shape]
     for scale, most in ((1, equal), (3, unequal)):
         for count in (2, 3, 5, 10):
             rng = np.random.default_rng(7)
@@ -94,7 +94,7 @@ def test_ties_in_pairs_are_told_apart_as_seldom_as_the_docs_say(shape):
 
 @pytest.mark.slow
 def test_skewed_values_of_unequal_spread_break_the_assumption():
-    draw, _, _ = CENTRED["lognormal"]
+    draw, _, _ = CENTERED["lognormal"]
     rng = np.random.default_rng(8)
     assert 9 < told_apart(lambda n: draw(rng, n), (5, 5), 3) < 17
     assert told_apart(lambda n: draw(rng, n), (5, 5), 3, alpha=0.01) <= seen(6)

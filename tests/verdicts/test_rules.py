@@ -484,14 +484,14 @@ def test_the_module_does_not_need_torch():
 class Clouds(DataModule):
     """Points whose class is the largest of 3 linear functions, with some noise."""
 
-    def __init__(self, num_train, batch_size=20, centre=0):
+    def __init__(self, num_train, batch_size=20, center=0):
         super().__init__()
         self.save_hyperparameters()
         W = torch.randn(20, 3)
         self.X = torch.randn(num_train + 300, 20)
         scores = self.X @ W
         self.y = (scores + 0.9 * torch.randn_like(scores)).argmax(dim=1)
-        self.X += centre
+        self.X += center
 
     def get_dataloader(self, train):
         indices = slice(0, self.num_train) if train else slice(self.num_train, None)
@@ -565,8 +565,8 @@ def test_a_moderate_rate_is_still_improving(seed):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_large_rate_oscillates(seed):
-    # Features that are not centred: the loss is steep in one direction.
-    trainer = trained(lambda: SoftmaxRegression(3, lr=1), lambda: Clouds(500, centre=2), 10, seed)
+    # Features that are not centered: the loss is steep in one direction.
+    trainer = trained(lambda: SoftmaxRegression(3, lr=1), lambda: Clouds(500, center=2), 10, seed)
     assert verdict(trainer).label == "oscillating"
 
 

@@ -49,7 +49,7 @@ def repeated_from_the_beginning(monkeypatch):
     ids=["linear scratch", "linear", "MLP", "MLP scratch"],
 )
 @pytest.mark.parametrize("times", [0.01, 1, 10])
-def test_a_rate_too_high_is_recognised_and_the_proposed_one_trains(make, data, times):
+def test_a_rate_too_high_is_recognized_and_the_proposed_one_trains(make, data, times):
     rate = max(times, 1) * 3.0 if data is regression else times * 1e4
     found = examined(make(rate), data(), max_epochs=8)
     assert (found.cause, found.phase, found.lr) == ("rate too high", "forward", rate)
@@ -501,7 +501,7 @@ def test_the_mean_of_nothing(name):
 
 @pytest.mark.parametrize("name", ["std", "var"])
 def test_the_deviation_of_a_last_batch_of_one_example(name):
-    class Centred(SoftmaxRegression):
+    class Centered(SoftmaxRegression):
         def forward(self, X):
             h = super().forward(X)
             return h / (getattr(h, name)(0) + 1)
@@ -512,7 +512,7 @@ def test_the_deviation_of_a_last_batch_of_one_example(name):
     trainer = Trainer(max_epochs=1, display="off")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.fit(Centred(3), data)
+        trainer.fit(Centered(3), data)
     found = trainer.postmortem
     assert (found.cause, found.operation, found.step) == ("too few numbers", name, 8)
     assert "last batch of one example" in found.edit

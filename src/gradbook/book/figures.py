@@ -190,7 +190,7 @@ def show_images(
             (3, H, W), or as PIL images; also a batch of them. What exceeds the grid is left out,
             with a warning.
             A single image needs no list. In a grid of one place (3, H, W) is one in color;
-            in a larger one, three grey ones.
+            in a larger one, three gray ones.
         num_rows: The rows of the grid.
         num_cols: The columns of the grid; None takes as many as the images need.
         titles: The images' titles, or that of the first; there may be fewer.
@@ -435,7 +435,7 @@ def _check_range(name: str, ends: Any) -> None:
 
 
 def _pixels(given: Any) -> Any:
-    """An image as Matplotlib wants it: the channel last, and none for a grey one."""
+    """An image as Matplotlib wants it: the channel last, and none for a gray one."""
     image = _numbers(given)
     if hasattr(image, "getbands"):  # a PIL image
         return image

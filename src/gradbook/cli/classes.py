@@ -142,8 +142,8 @@ def _load_file(place: str) -> ModuleType:
         raise ConfigError(f"{place} is not a Python file (.py).{advice}")
     if not path.is_file():
         folder = path.parent if path.parent.is_dir() else Path()
-        neighbours = [str(p) for p in folder.glob("*.py")]
-        raise ConfigError(f"There is no file {place!r}.{did_you_mean(str(path), neighbours)}")
+        neighbors = [str(p) for p in folder.glob("*.py")]
+        raise ConfigError(f"There is no file {place!r}.{did_you_mean(str(path), neighbors)}")
     path = path.resolve()
     if path in _loaded:
         return _loaded[path]

@@ -51,12 +51,12 @@ def run(arguments: list[str]) -> Outcome:
     facts, judged, error = told.facts, told.verdict, told.error
     sizes = facts["files"]
     lines = [f"{stored.name}: {_status(stored, facts.get('epochs'))}", ""]
-    diverged, judgement = stored.facts["diverged"], []
+    diverged, judgment = stored.facts["diverged"], []
     if judged is not None:  # what was noticed tells what became NaN
-        judgement = [("verdict", [judged.label if told.is_told else judged.sentence])]
+        judgment = [("verdict", [judged.label if told.is_told else judged.sentence])]
     elif diverged:
-        judgement = [("diverged", [diverged])]
-    lines += [*_texts([*judgement, *_settings(stored)]), ""]
+        judgment = [("diverged", [diverged])]
+    lines += [*_texts([*judgment, *_settings(stored)]), ""]
     if error is None:
         lines += [*_results(stored, asked.yscale), ""]
     lines += _texts([("files", [f"{name} {bytes_text(sizes[name])}" for name in sorted(sizes)])])

@@ -191,7 +191,7 @@ def text_labels(indices: Sequence[int] | torch.Tensor) -> list[str]:
 
 
 class FashionMNIST(DataModule):
-    """Ten kinds of clothing in grey images: 60,000 for training, 10,000 for validation.
+    """Ten kinds of clothing in gray images: 60,000 for training, 10,000 for validation.
 
     The files are looked for in `root/FashionMNIST/raw`, in the system's folder and in the user's
     cache (see `locate`), and downloaded into the cache if they are nowhere. When that fails, a

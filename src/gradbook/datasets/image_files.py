@@ -13,7 +13,7 @@ def read_image(path: str | os.PathLike[str], is_rgb: bool = False) -> torch.Tens
 
     Args:
         path: A file of PNG, JPEG or any other format that Pillow reads.
-        is_rgb: Whether to convert it to red, green and blue, whatever it has. Otherwise a grey
+        is_rgb: Whether to convert it to red, green and blue, whatever it has. Otherwise a gray
             image has one channel, and one with transparency has two or four.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Penn Treebank for word2vec: words in the middle, their neighbours, and noise words.
+"""Penn Treebank for word2vec: words in the middle, their neighbors, and noise words.
 
 Book: 15.3 (sec_word2vec_data).
 """

@@ -23,10 +23,10 @@ def resize_images(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
 
 
 def resize_by_products(images: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-    """The same to one grey level, on devices that have no such kernel for bytes.
+    """The same to one gray level, on devices that have no such kernel for bytes.
 
     Interpolation is linear in rows and in columns, so that it is a product with a matrix from
-    each side. Pillow rounds after the first side too, which is where the grey level comes from.
+    each side. Pillow rounds after the first side too, which is where the gray level comes from.
     """
     rows, columns = (
         _weights(length, new).to(images.device)

@@ -250,7 +250,7 @@ def _thinned(x: Ints, y: Ints, mask: Mask) -> tuple[Ints, Ints, Mask]:
 
 
 def _strokes(x: Ints, y: Ints, mask: Mask, style: int) -> tuple[Ints, Ints]:
-    """The dots of the lines that join neighbouring points, where both can be drawn."""
+    """The dots of the lines that join neighboring points, where both can be drawn."""
     joined = mask[:-1] & mask[1:]
     from_x, from_y = x[:-1][joined], y[:-1][joined]
     by_x, by_y = x[1:][joined] - from_x, y[1:][joined] - from_y
@@ -265,7 +265,7 @@ def _strokes(x: Ints, y: Ints, mask: Mask, style: int) -> tuple[Ints, Ints]:
     dashes = _DASHES[style % len(_DASHES)]
     pattern = np.repeat(np.arange(len(dashes)) % 2 == 0, dashes)
     kept = pattern[along % len(pattern)]
-    # Points without a neighbour are joined to nothing, and still are to be seen.
+    # Points without a neighbor are joined to nothing, and still are to be seen.
     lonely = mask.copy()
     lonely[:-1] &= ~joined
     lonely[1:] &= ~joined
@@ -305,7 +305,7 @@ def _ticks(low: float, high: float, most: int, log: bool) -> list[tuple[float, s
 
 
 def _number(value: float, step: float) -> str:
-    """A tick's text with as many digits as its neighbours need; step 0 is a power of ten."""
+    """A tick's text with as many digits as its neighbors need; step 0 is a power of ten."""
     if step == 0:
         return f"{value:g}" if 1e-3 <= value < 1e5 else _scientific(value, 0)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))

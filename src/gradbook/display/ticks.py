@@ -40,7 +40,7 @@ class PlainLogTicks(LogFormatterMathtext):
     """0.6, where Matplotlib writes 6 x 10^-1; the powers of ten on axes with many of them."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
-        """The text of one tick; an empty one where neighbours leave no room."""
+        """The text of one tick; an empty one where neighbors leave no room."""
         text = super().__call__(x, pos)
         if not text:  # it has no room for this one
             return text

@@ -1,7 +1,7 @@
 """The layout of a directed graph without circles: nodes in rows, edges from each row to the next.
 
 Sugiyama, Tagawa and Toda (1981), "Methods for Visual Understanding of Hierarchical System
-Structures". Rows by the longest path, few crossings by barycentres, then places.
+Structures". Rows by the longest path, few crossings by barycenters, then places.
 """
 
 from collections.abc import Mapping, Sequence
@@ -66,23 +66,23 @@ def rows_and_routes(nodes: Sequence[Node]) -> tuple[list[list[Stop]], list[list[
 
 def _order(rows: list[list[Stop]], routes: Sequence[Sequence[Stop]]) -> None:
     """Orders each row so that few edges cross."""
-    before, after = _neighbours(routes)
+    before, after = _neighbors(routes)
     best, fewest = [list(row) for row in rows], _num_crossings(rows, after)
-    for neighbours, order in [(before, rows), (after, rows[::-1])] * 4:
+    for neighbors, order in [(before, rows), (after, rows[::-1])] * 4:
         for row in order:
             places = {id(stop): place for each in rows for place, stop in enumerate(each)}
-            centres = {
-                id(stop): fmean(places[id(other)] for other in neighbours.get(id(stop), [stop]))
+            centers = {
+                id(stop): fmean(places[id(other)] for other in neighbors.get(id(stop), [stop]))
                 for stop in row
             }
-            row.sort(key=lambda stop: centres[id(stop)])
+            row.sort(key=lambda stop: centers[id(stop)])
         crossings = _num_crossings(rows, after)
         if crossings < fewest:
             best, fewest = [list(row) for row in rows], crossings
     rows[:] = best
 
 
-def _neighbours(
+def _neighbors(
     routes: Sequence[Sequence[Stop]],
 ) -> tuple[dict[int, list[Stop]], dict[int, list[Stop]]]:
     before: dict[int, list[Stop]] = {}
@@ -119,10 +119,10 @@ def arrange(
         for node in nodes:
             node.y = top - height / 2
         top -= height + _ROW_GAP
-    before, after = _neighbours(routes)
-    for neighbours, order in [(before, rows), (after, rows[::-1])] * 4 + [(before, rows)]:
+    before, after = _neighbors(routes)
+    for neighbors, order in [(before, rows), (after, rows[::-1])] * 4 + [(before, rows)]:
         for row in order:
-            wanted = [fmean(o.x for o in neighbours.get(id(stop), [stop])) for stop in row]
+            wanted = [fmean(o.x for o in neighbors.get(id(stop), [stop])) for stop in row]
             gaps = [a.reach[1] + b.reach[0] + _BETWEEN for a, b in pairwise(row)]
             for stop, x in zip(row, spread(wanted, gaps), strict=True):
                 stop.x = x

@@ -61,7 +61,7 @@ class _Block:
         return len(self.lines) * _LINE + 2 * _PADDING
 
     def draw(self, axes: "Axes", x: float, y: float, width: float | None = None) -> None:
-        """Draws it around the centre (x, y)."""
+        """Draws it around the center (x, y)."""
         from matplotlib.patches import FancyBboxPatch
 
         width = self.width if width is None else width

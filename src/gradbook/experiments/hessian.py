@@ -296,6 +296,10 @@ def sharpness(
     check_whole_number(max_products, "max_products", at_least=1)
     with measuring(data, "sharpness") as loader:
         trial = copy_to_try(model, loader)
+        trained_by = getattr(model, "trainer", None)
+        for name in ("optimizer", "momentum", "weight_decay"):  # which a trainer may name
+            if hasattr(trained_by, name):
+                setattr(trial.trainer, name, getattr(trained_by, name))
         optimizer, lr, critical_of = _read_optimizer(trial)
         landscape = Landscape(trial, loader, num_examples, seed)
         start = landscape.random_vector(seed)

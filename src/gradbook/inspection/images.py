@@ -63,7 +63,7 @@ def read_as_input(
     """An image file, PNG or JPEG, as a model's input: float32 (channels, height, width) in [0, 1].
 
     A photo is turned as its EXIF orientation says, what is transparent is put on white, colors
-    become grey where the model knows no others, and the size is fitted. Proportions are kept: what
+    become gray where the model knows no others, and the size is fitted. Proportions are kept: what
     is missing at two sides is filled with the mean of the border. Last, `invert` exchanges bright
     and dark.
 
@@ -115,7 +115,7 @@ def looks_inverted(X: torch.Tensor, expected: float) -> bool:
 
 
 def _flattened(image: "Image", mode: str) -> "Image":
-    """The image upright, without transparency, in grey ("L") or colors ("RGB")."""
+    """The image upright, without transparency, in gray ("L") or colors ("RGB")."""
     from PIL import Image, ImageOps
 
     upright = ImageOps.exif_transpose(image)

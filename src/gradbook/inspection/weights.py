@@ -19,7 +19,7 @@ def weight_images(model: torch.nn.Module, data: Any) -> torch.Tensor:
     """What a model looks for in each pixel, for each class.
 
     Args:
-        model: A model whose only weights lead from the pixels of a grey image to the classes:
+        model: A model whose only weights lead from the pixels of a gray image to the classes:
             a matrix (pixels, classes), or that of an `nn.Linear`, (classes, pixels).
         data: The data that it was trained on, which give the height and width.
 
@@ -49,7 +49,7 @@ def images_of_weights(model: torch.nn.Module, shape: tuple[int, ...]) -> torch.T
     listed = ", ".join(f"{key} {tuple(W.shape)}" for key, W in matrices.items())
     raise ModelError(
         f"The weights of {name} cannot be shown as images of {height} x {width} pixels. That takes "
-        f"one matrix from {num_pixels} grey pixels straight to the classes, as in a softmax "
+        f"one matrix from {num_pixels} gray pixels straight to the classes, as in a softmax "
         f"regression, but {name} has {listed or 'no weights'}"
         f"{f' and images of {channels} channels' if channels > 1 else ''}."
     )

@@ -115,7 +115,7 @@ def conclusions(
     unfinished = [run.name for run in runs if run.status not in ("finished", "diverged")]
     if unfinished:
         are = "is" if len(unfinished) == 1 else "are"
-        blocks.append(Text(f"{listed(unfinished)} {are} not finished, which favours the others."))
+        blocks.append(Text(f"{listed(unfinished)} {are} not finished, which favors the others."))
     if any(name in _VALIDATION for name in differ):
         told = "They were validated on different data, so that their values cannot be compared."
         return [*blocks, Text(told)]

@@ -43,7 +43,7 @@ def section_of_run(run: StoredRun, title: str, rebuild: Rebuild | None) -> Secti
     if view.verdict is None:  # the settings are worth having all the same
         section.blocks.append(Text(f"This run is damaged: {view.error}", "problem"))
     else:
-        section.blocks += _judgement(run, view.verdict)
+        section.blocks += _judgment(run, view.verdict)
         section.parts.append(_results(run))
     notes = _notes(run)
     if notes is not None:
@@ -81,7 +81,7 @@ def _status(run: StoredRun) -> str:
     return ", ".join(parts)
 
 
-def _judgement(run: StoredRun, verdict: Verdict) -> list[Block]:
+def _judgment(run: StoredRun, verdict: Verdict) -> list[Block]:
     """The verdict, and what was noticed while it trained."""
     blocks: list[Block] = [Text(f"Verdict: {verdict.sentence}", "verdict")]
     if run.facts["error"]:
@@ -216,10 +216,10 @@ def _gradients(run: StoredRun) -> list[Section]:
 
 #: What a gradient report's rows have, and what a reader is told.
 _GRADIENT_COLUMNS = {
-    "grad_norm": "gradient",
-    "weight_norm": "weight",
+    "grad_norm": "gradient norm",
+    "weight_norm": "weight norm",
     "update_ratio": "update/weight",
-    "activation_rms": "activation",
+    "activation_rms": "activation (RMS)",
     "dead": "dead",
     "saturated": "saturated",
 }

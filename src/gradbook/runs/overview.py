@@ -17,7 +17,7 @@ class Overview:
         facts: What run.json says, with "name", "folder", "status", "seconds" and the sizes of its
             "files"; and, unless the recorded values are damaged, "epochs", "final", "best",
             "history" and "verdict".
-        verdict: The judgement on its curve; None if the recorded values are damaged.
+        verdict: The judgment on its curve; None if the recorded values are damaged.
         error: What is wrong with the recorded values; None if nothing is.
     """
 

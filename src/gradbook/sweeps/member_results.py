@@ -53,7 +53,7 @@ class MemberResult:
 
     @cached_property
     def verdict(self) -> Verdict | None:
-        """The judgement on its curve; None if there is no curve."""
+        """The judgment on its curve; None if there is no curve."""
         try:
             return None if self.run is None else verdict(self.run)
         except GradbookError:  # the record of its values is damaged
@@ -151,7 +151,7 @@ class SettingResult:
 
     @property
     def verdict(self) -> str:
-        """The judgements on its curves, with how many each where they differ."""
+        """The judgments on its curves, with how many each where they differ."""
         labels = [member.told for member in self.members]
         counts = Counter(labels)
         if len(counts) == 1:

@@ -35,7 +35,7 @@ _SCORES = ("val_acc", "val_accuracy", "train_acc", "train_accuracy", "acc", "acc
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """A judgement on a training, and the curve that it rests on.
+    """A judgment on a training, and the curve that it rests on.
 
     Numbers are in the curve's own unit, and None where there are too few epochs to know them.
 
@@ -48,7 +48,7 @@ class Verdict:
         start: The loss at which the training began, as far back as it is known.
         level: The median in the final phase, which is the later half of the epochs.
         noise: The standard deviation of the curve about the straight line (of the logarithm of a
-            positive loss) in the final phase; where swings decided, about the neighbouring values.
+            positive loss) in the final phase; where swings decided, about the neighboring values.
         slope: The change per epoch in the final phase.
         p_value: How often noise alone would give a slope as steep, from 0 to 1.
     """
@@ -189,7 +189,7 @@ def _from_trends(recorded: Recorded, trends: list[Trend]) -> Verdict:
     if trained and validated and falling == [trained]:
         line = validated.line
         if line.slope - line.error > trained.line.slope:
-            reason = f"{validated.levelled}. Meanwhile {trained.pace}."
+            reason = f"{validated.leveled}. Meanwhile {trained.pace}."
             return _told("converged", validated, reason)
     if falling:
         first = falling[0]
@@ -202,7 +202,7 @@ def _from_trends(recorded: Recorded, trends: list[Trend]) -> Verdict:
     level = [trend for trend in decisive if trend.is_level]
     if level:
         rising = [f" Meanwhile {trend.pace}." for trend in trends if trend.rises]
-        return _told("converged", level[0], f"{level[0].levelled}.{''.join(rising)}")
+        return _told("converged", level[0], f"{level[0].leveled}.{''.join(rising)}")
     if decider.rises:
         beside = _beside(decider, trained if decider is validated else None)
         return _cannot_tell(decider, f"{decider.pace} over the last {decider.last}{beside}.")

@@ -26,7 +26,7 @@ LARGE, _LARGE_IN_FALL, _HUGE, TELLING_EPOCHS = 0.1, 0.15, 1, 5
 _IN_ORDER = 5
 #: How often noise may seem to leave a best level for good, or to take a step down.
 _LEAVES = 0.01
-#: A spike rises so far above both its neighbours: as a part of the level, and as a multiple of the
+#: A spike rises so far above both its neighbors: as a part of the level, and as a multiple of the
 #: noise of the other values. There is at most one in so many epochs; more are swings.
 _SPIKE, _SPIKE_IN_NOISE, _EPOCHS_A_SPIKE = 0.5, 8, 6
 #: So many spikes are named one by one.
@@ -87,7 +87,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Trend:
-    """A curve in the scale of its judgement, z, which falls as the curve gets better.
+    """A curve in the scale of its judgment, z, which falls as the curve gets better.
 
     For positive losses z is the logarithm, so that its changes are parts of the level.
 
@@ -291,7 +291,7 @@ class Trend:
 
     @property
     def swing(self) -> float:
-        """The size of the swings about the neighbouring epochs; 0 if there are too few to tell.
+        """The size of the swings about the neighboring epochs; 0 if there are too few to tell.
 
         Swings that have become smaller than half have twice the size that they have at last. Where
         one value makes more than half of them, they are those that remain without it.
@@ -391,11 +391,11 @@ class Trend:
         return f"{self.curve.label} went from {self.start:.4g} to {self.level:.4g}"
 
     @property
-    def levelled(self) -> str:
+    def leveled(self) -> str:
         """That the curve has come to a level, in words."""
         if self.is_falling:
             return f"{self.went}, and hardly improves any more at the end of {self.epochs} epochs"
-        text = f"{self.went}, and has levelled off in the last {self.last}"
+        text = f"{self.went}, and has leveled off in the last {self.last}"
         steps = np.sign(np.diff(self.zs[-self.phase :]))
         is_monotone = bool((steps[1:] == steps[:-1]).all())
         if is_monotone or self.line.noise < _NOISY * self.unit:
@@ -433,9 +433,9 @@ def _usual_roughness(zs: np.ndarray) -> float:
 
 
 def _spikes(zs: np.ndarray, unit: float) -> list[int]:
-    """Where single values stand far above both their neighbours; none where these are swings.
+    """Where single values stand far above both their neighbors; none where these are swings.
 
-    The last value, which has one neighbour, is compared with all after the first.
+    The last value, which has one neighbor, is compared with all after the first.
     """
     found: list[int] = []
     kept = np.arange(len(zs))

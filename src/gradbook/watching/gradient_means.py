@@ -68,7 +68,7 @@ def _row(epoch: int, layer: Layer, steps: Sequence[SampledStep], seen: Sequence[
 
 
 def _fetched(steps: Sequence[SampledStep]) -> list[dict[str, _Seen]]:
-    """All that was seen in some steps, by layer: the one synchronisation."""
+    """All that was seen in some steps, by layer: the one synchronization."""
     tensors = [
         each.reshape(-1) for step in steps for values in step.seen.values() for each in values
     ]

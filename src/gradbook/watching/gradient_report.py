@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gradbook.display.finding import Report
+from gradbook.display.words import counted
 from gradbook.errors import ConfigError, CorruptFileError
 from gradbook.table import Table, data_frame
 from gradbook.untrusted import inside, parsed, read_file
@@ -103,8 +104,8 @@ class GradientReport(Report):
 
     def summary(self) -> str:
         """What is wrong, in a few words."""
-        said = f"{len(self.findings)} warnings" if self.findings else "nothing wrong"
-        return f"{said} in {self.epochs[-1]} epochs"
+        said = counted(len(self.findings), "warning") if self.findings else "nothing wrong"
+        return f"{said} in {counted(self.epochs[-1], 'epoch')}"
 
     @property
     def has_figure(self) -> bool:

@@ -80,7 +80,7 @@ class GradientWatcher(Sink):
         self._prepare_if_due(trainer)
 
     def end_epoch(self, trainer: "Trainer") -> None:
-        """Reads what was sampled: the one synchronisation."""
+        """Reads what was sampled: the one synchronization."""
         self._read(trainer.position.epoch)
         if trainer.position.epoch < trainer.max_epochs:
             self._begin_epoch(trainer)

@@ -55,8 +55,8 @@ def test_a_line_predicts_prices_that_it_has_not_seen(tables):
     y = np.log(train.SalePrice.to_numpy())
     assert 150_000 < train.SalePrice.mean() < 210_000
     penalty = np.eye(X.shape[1])
-    centre, fitted = y[:1000].mean(), X[:1000]
-    w = np.linalg.solve(fitted.T @ fitted + 10 * penalty, fitted.T @ (y[:1000] - centre))
-    error = np.sqrt(np.mean((X[1000:] @ w + centre - y[1000:]) ** 2))
+    center, fitted = y[:1000].mean(), X[:1000]
+    w = np.linalg.solve(fitted.T @ fitted + 10 * penalty, fitted.T @ (y[:1000] - center))
+    error = np.sqrt(np.mean((X[1000:] @ w + center - y[1000:]) ** 2))
     assert error < 0.15  # the prices' own spread is 0.38
     assert y.std() > 0.3

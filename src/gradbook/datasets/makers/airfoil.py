@@ -10,7 +10,7 @@ import random
 from pathlib import Path
 
 _NUM_ROWS = 1503
-_SOUND = 340.0  # metres in a second
+_SOUND = 340.0  # meters in a second
 _VISCOSITY = 1.4529e-5  # of air, kinematic
 _CHORDS = (0.3048, 0.2286, 0.1524, 0.1016, 0.0508, 0.0254)
 _VELOCITIES = (71.3, 55.5, 39.6, 31.7)
@@ -41,7 +41,7 @@ def write_airfoil(path: Path) -> None:
 
 
 def _thickness(angle: float, chord: float, velocity: float) -> float:
-    """The displacement thickness of the boundary layer on the suction side, in metres."""
+    """The displacement thickness of the boundary layer on the suction side, in meters."""
     reynolds = math.log10(velocity * chord / _VISCOSITY)
     at_rest = chord * math.pow(10, 3.411 - 1.5397 * reynolds + 0.1059 * reynolds**2)
     if angle <= 7.5:

@@ -2,7 +2,7 @@
 
 Each digit is a path of straight pieces and arcs. For each image it is moved, turned, slanted and
 stretched anew, and drawn with a pen of another width. All images of a digit are drawn at once: the
-grey value of a pixel follows from its distance to the path.
+gray value of a pixel follows from its distance to the path.
 
 Book: 22.9 (sec_naive_bayes).
 """

@@ -55,8 +55,8 @@ ImStucc:.3 MetalSd:15 Plywood:8 Stone:.3 Stucco:2 VinylSd:35 Wd_Sdng:14 WdShing:
 Exterior2nd    AsbShng:1 AsphShn:.3 Brk_Cmn:1 BrkFace:2 CBlock:.3 CmentBd:4 HdBoard:14 \
 ImStucc:1 MetalSd:15 Other:.3 Plywood:9 Stone:.4 Stucco:2 VinylSd:35 Wd_Sdng:13 Wd_Shng:3 NA:.1
 """
-#: What each neighbourhood adds to the logarithm of a price, in hundredths.
-_NEIGHBOURHOODS = """
+#: What each neighborhood adds to the logarithm of a price, in hundredths.
+_NEIGHBORHOODS = """
 Blmngtn:6 Blueste:-8 BrDale:-15 BrkSide:-5 ClearCr:8 CollgCr:4 Crawfor:12 Edwards:-9 Gilbert:2
 IDOTRR:-18 MeadowV:-20 Mitchel:-3 NAmes:-4 NPkVill:-4 NWAmes:1 NoRidge:22 NridgHt:22 OldTown:-12
 SWISU:-6 Sawyer:-5 SawyerW:0 Somerst:9 StoneBr:24 Timber:9 Veenker:13
@@ -116,7 +116,7 @@ _DRAWN = {
     name: _weights(text)
     for name, text in (line.split(maxsplit=1) for line in _CATEGORIES.strip().splitlines())
 }
-_PLACES = dict(zip(*_weights(_NEIGHBOURHOODS), strict=True))
+_PLACES = dict(zip(*_weights(_NEIGHBORHOODS), strict=True))
 
 
 def _house(rng: random.Random) -> House:
@@ -128,7 +128,7 @@ def _house(rng: random.Random) -> House:
     floors, kind = _STYLES[style]
     quality = _within(rng.gauss(6.1 + _PLACES[place] / 15, 1.2), 1, 10)
     built = _within(rng.gauss(1945 + 5 * quality, 24), 1872, 2010)
-    remodelled = max(built, 1950, rng.choice((built, rng.randint(1950, 2010))))
+    remodeled = max(built, 1950, rng.choice((built, rng.randint(1950, 2010))))
     ground = _within(
         rng.lognormvariate(6.45 + 0.08 * quality - 0.2 * (floors > 1), 0.22), 334, 4700
     )
@@ -146,7 +146,7 @@ def _house(rng: random.Random) -> House:
         "OverallQual": quality,
         "OverallCond": _within(rng.gauss(5.6, 1.1), 1, 9),
         "YearBuilt": built,
-        "YearRemodAdd": remodelled,
+        "YearRemodAdd": remodeled,
         "MasVnrArea": _MISSING if house["MasVnrType"] == _MISSING else 0,
         "ExterQual": _grade(rng, quality),
         "KitchenQual": _or_missing(rng, 0.0005, _grade(rng, quality)),
@@ -161,7 +161,7 @@ def _house(rng: random.Random) -> House:
         "TotRmsAbvGrd": _within(area / 235 + rng.gauss(0, 0.8), 3, 14),
         "Fireplaces": fireplaces,
         "FireplaceQu": rng.choices(("Ex", "Fa", "Gd", "Po", "TA"), (2, 4, 49, 3, 41))[0],
-        "GarageYrBlt": rng.choice((built, remodelled)),
+        "GarageYrBlt": rng.choice((built, remodeled)),
         "GarageCars": cars,
         "GarageArea": cars * 180 + rng.randint(40, 180),
         "GarageQual": rng.choices(("Ex", "Fa", "Gd", "Po", "TA"), (0.3, 3, 1, 0.3, 95))[0],

@@ -154,7 +154,7 @@ def word_vectors(num_dims: int) -> tuple[list[str], np.ndarray]:
     generator = np.random.RandomState(0)
     names = sorted({name for own in features.values() for name in own})
     directions = dict(zip(names, _draw(generator, len(names), num_dims), strict=True))
-    vectors = _from_neighbours(tokens, words, counts, generator, num_dims)
+    vectors = _from_neighbors(tokens, words, counts, generator, num_dims)
     for i, word in enumerate(words):
         if word in features:
             parts = features[word].items()
@@ -168,7 +168,7 @@ def _draw(generator: np.random.RandomState, num: int, num_dims: int) -> np.ndarr
     return drawn
 
 
-def _from_neighbours(
+def _from_neighbors(
     tokens: list[str],
     words: list[str],
     counts: Counter[str],

@@ -13,7 +13,7 @@ MOST_PIXELS, _NUM_NUMBERS = 64, 8
 
 
 def picture(X: torch.Tensor | None) -> dict[str, Any] | None:
-    """An input as bytes for a canvas: grey levels, or red, green and blue; None if it is no image.
+    """An input as bytes for a canvas: gray levels, or red, green and blue; None if it is no image.
 
     Values from 0 to 1 are taken as they are; others are stretched from the smallest to the largest.
     """

@@ -151,6 +151,7 @@ def _regression(report: RegressionReport) -> dict[str, Any]:
     labels, predicted = report.labels.reshape(-1).double(), report.predicted.reshape(-1).double()
     residuals = report.residuals.reshape(-1)
     num_points = len(labels)
+    num_outputs = max(num_points // len(report.labels), 1)  # an example has so many values
     every = max(1, -(-num_points // MOST_POINTS))
     low, high = float(residuals.min()), float(residuals.max())
     if low == high:
@@ -167,7 +168,11 @@ def _regression(report: RegressionReport) -> dict[str, Any]:
             "counts": [int(count) for count in counts.tolist()],
         },
         "worst": [
-            {"example": row, "true": float(labels[row]), "predicted": float(predicted[row])}
-            for row in worst
+            {
+                "example": place // num_outputs,
+                "true": float(labels[place]),
+                "predicted": float(predicted[place]),
+            }
+            for place in worst
         ],
     }

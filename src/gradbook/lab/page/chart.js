@@ -374,7 +374,8 @@ export class Chart {
         }
       }));
       this._asking = null;
-      if (zoom !== this._zoom || weight !== this.smoothing) {
+      if (zoom !== this._zoom || weight !== this.smoothing || this._isIncomplete) {
+        this._isIncomplete = false;
         if (this._isThinned()) this._askPieces(0);
       }
       this._change();
@@ -408,7 +409,11 @@ export class Chart {
   _toggle(key) {
     if (this.hidden.has(key)) this.hidden.delete(key);
     else this.hidden.add(key);
+    this._pieces.delete(key); // while it was hidden, none was asked for
     this._change();
+    if (!this._isThinned()) return;
+    this._isIncomplete = Boolean(this._asking); // what is on its way may have left it out
+    this._askPieces(0);
   }
 
   /** Writes the values at the cursor into the legend; without a cursor, the last ones. */
@@ -506,7 +511,8 @@ export class Chart {
     }
     const curves = this.curves.map((curve) => {
       const { x, y } = this._shown(curve);
-      return { ...curve, x, y };
+      const num = this._pieces.get(curve.key)?.raw?.num ?? curve.num;
+      return { ...curve, x, y, num };
     });
     const inView = (value) => !this._zoom || (value >= this._zoom.min && value <= this._zoom.max);
     const data = aligned(curves);
@@ -514,9 +520,8 @@ export class Chart {
     this._row = Math.min(this._row, Math.max(0, Math.floor((rows.length - 1) / TABLE_ROWS) * TABLE_ROWS));
     const shown = rows.slice(this._row, this._row + TABLE_ROWS);
     const cell = (value) => (value === undefined ? "" : exact(value));
-    const thinnedOnes = curves.filter(({ num, x, key }) => (num ?? 0) > x.length && !this._pieces.get(key)?.raw);
     clear(this._table);
-    if (thinnedOnes.length) this._table.append(element("p", { class: "muted" }, t("chart.thinned")));
+    if (curves.some(({ num, x }) => (num ?? 0) > x.length)) this._table.append(element("p", { class: "muted" }, t("chart.thinned")));
     this._table.append(element("table", {},
       element("caption", { class: "hidden" }, this.caption),
       element("thead", {}, element("tr", {}, ...[this.xLabel || "x", ...curves.map(({ label }) => label)].map((title) =>

@@ -27,12 +27,12 @@ export async function ask(place, context, what, options, again) {
   };
   const timer = setInterval(tick, 500);
   tick();
-  let isCancelled = false;
+  let isCanceled = false;
   place.replaceChildren(element("div", { class: "look-waiting row", role: "status" },
     element("span", { class: "look-spinner", "aria-hidden": "true" }),
     element("span", {}, t(what === "sharpness" ? "look.computing_long" : "look.computing")), seconds,
     element("button", { type: "button", onclick: () => {
-      isCancelled = true;
+      isCanceled = true;
       controller.abort();
     } }, t("look.cancel"))));
   try {
@@ -42,11 +42,11 @@ export async function ask(place, context, what, options, again) {
     announce(t("look.ready"));
     return body;
   } catch (error) {
-    if (controller.signal.aborted && !isCancelled) return null; // another look is shown by now
-    const text = isCancelled ? t("look.cancelled")
+    if (controller.signal.aborted && !isCanceled) return null; // another look is shown by now
+    const text = isCanceled ? t("look.canceled")
       : error instanceof TypeError ? t("look.no_answer") : error.message;
     place.replaceChildren(
-      element("p", { class: isCancelled ? "muted" : "problem", role: "alert" }, text),
+      element("p", { class: isCanceled ? "muted" : "problem", role: "alert" }, text),
       element("button", { type: "button", onclick: again }, t("look.again")));
     return null;
   } finally {

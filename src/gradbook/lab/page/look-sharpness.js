@@ -79,7 +79,7 @@ function draw(place, found) {
     if (!hasEdge) return;
     const factor = 1 - lr * eigenvalue;
     verdict.textContent = t(Math.abs(factor) < 1e-6 ? "look.sharpness.jumps" : factor > 0 ? "look.sharpness.creeps"
-      : factor >= -1 ? "look.sharpness.swings" : "look.sharpness.grows",
+      : Math.abs(factor + 1) < 1e-6 ? "look.sharpness.stays" : factor > -1 ? "look.sharpness.swings" : "look.sharpness.grows",
     { lr: number(lr, 3), ratio: number(state.ratio, 3), factor: number(factor, 3), lands: number(places[1], 3), loss: number(parabola(places[1]), 4) });
     const isOpen = steps.querySelector("details")?.open ?? false;
     steps.replaceChildren(dataTable(t("look.sharpness.step_table"), [

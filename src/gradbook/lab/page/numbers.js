@@ -8,10 +8,13 @@ export function short(value) {
   if (typeof value !== "number") return String(value ?? "–");
   const size = Math.abs(value);
   if (value === 0 || (size >= 1e-3 && size < 1e4)) return value.toFixed(4);
-  return value.toPrecision(3).replace(/\.?0+(e|$)/, "$1");
+  const text = size < 1e-4 ? value.toExponential(2) : value.toPrecision(3);
+  const [digits, power] = text.split("e");
+  const shortest = digits.includes(".") ? digits.replace(/\.?0+$/, "") : digits;
+  return power === undefined ? shortest : `${shortest}e${power}`;
 }
 
-/** A number with as few digits as tell it from others: 0.1, 300, 1e+6. */
+/** A number with as few digits as tell it from others: 0.1, 300, 1e6. */
 export function plain(value) {
   if (typeof value !== "number") return String(value);
   const size = Math.abs(value);

@@ -5,23 +5,27 @@ import { curvesOfRun } from "./curves.js";
 
 const MOST_POINTS = 1200;
 
-/** Fewer points that look the same: of each part the lowest and the highest. */
+/**
+ * Fewer points that look the same: the first, the last, and of each part the lowest, the highest and the
+ * first that is no number.
+ */
 export function thinned({ x, y }) {
   if (x.length <= MOST_POINTS) return { x, y, num: x.length };
   const size = Math.ceil((2 * x.length) / MOST_POINTS);
-  const [xs, ys] = [[], []];
+  const kept = new Set([0, x.length - 1]);
   for (let begin = 0; begin < x.length; begin += size) {
-    let [low, high] = [begin, begin];
+    let low, high, gap;
     for (let index = begin; index < Math.min(begin + size, x.length); index += 1) {
-      if (y[index] < y[low]) low = index;
-      if (y[index] > y[high]) high = index;
+      if (!Number.isFinite(y[index])) gap ??= index;
+      else {
+        if (low === undefined || y[index] < y[low]) low = index;
+        if (high === undefined || y[index] > y[high]) high = index;
+      }
     }
-    for (const index of low === high ? [low] : [Math.min(low, high), Math.max(low, high)]) {
-      xs.push(x[index]);
-      ys.push(y[index]);
-    }
+    for (const index of [low, high, gap]) if (index !== undefined) kept.add(index);
   }
-  return { x: xs, y: ys, num: x.length };
+  const places = [...kept].sort((one, other) => one - other);
+  return { x: places.map((index) => x[index]), y: places.map((index) => y[index]), num: x.length };
 }
 
 function between({ x, y }, from, to) {

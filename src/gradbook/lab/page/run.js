@@ -147,8 +147,11 @@ function showGradients(gradients, noticed) {
     caption: t("gradients.rows", { measure: t(`gradients.${name}`) }), corner: t("gradients.layer"),
     columns: gradients.epochs.map(String), rows: gradients.layers, values: gradients.measures[name],
     isLog: !["dead", "saturated"].includes(name),
-    told: (value) => (typeof value !== "number" ? value : ["dead", "saturated"].includes(name)
-      ? `${Math.round(100 * value)}%` : brief(value)),
+    told: (value) => {
+      const isShare = ["dead", "saturated"].includes(name);
+      if (typeof value !== "number") return isShare ? "–" : value; // a layer without such units
+      return isShare ? `${Math.round(100 * value)}%` : brief(value);
+    },
   }));
   const names = MEASURES.filter(has);
   if (names.length) draw(names[0]);

@@ -44,7 +44,7 @@ NUM_DIGITS = (5_000, 1_000)
 NUM_THINGS = (2_000, 500)
 
 
-class LabelledImages(NamedTuple):
+class LabeledImages(NamedTuple):
     """Images with their classes.
 
     Attributes:
@@ -56,8 +56,8 @@ class LabelledImages(NamedTuple):
     targets: torch.Tensor
 
 
-def mnist(root: str | os.PathLike[str] = "../data", train: bool = True) -> LabelledImages:
-    """MNIST: grey images, 28 x 28, of digits.
+def mnist(root: str | os.PathLike[str] = "../data", train: bool = True) -> LabeledImages:
+    """MNIST: gray images, 28 x 28, of digits.
 
     Its files are looked for in `root/MNIST/raw`, compressed or not, and in the user's cache, to
     which they are fetched. Where they cannot be had, drawn digits stand in, with a warning.
@@ -80,7 +80,7 @@ def mnist(root: str | os.PathLike[str] = "../data", train: bool = True) -> Label
         stand_ins.tell_of("mnist", "MNIST", text, where, way, error)
         return _drawn_digits(train)
     data, targets = (read_idx(path, num_dims=n) for path, n in zip(paths, (3, 1), strict=True))
-    return LabelledImages(data, targets.to(torch.int64))
+    return LabeledImages(data, targets.to(torch.int64))
 
 
 def _mnist_file(name: str, raw: Path) -> Path:
@@ -92,14 +92,14 @@ def _mnist_file(name: str, raw: Path) -> Path:
 
 
 @functools.cache
-def _drawn_digits(train: bool) -> LabelledImages:
+def _drawn_digits(train: bool) -> LabeledImages:
     from gradbook.datasets.makers.digits import digits
 
     data, targets = digits(seed=int(train), num_images=NUM_DIGITS[not train])
-    return LabelledImages(torch.from_numpy(data), torch.from_numpy(targets))
+    return LabeledImages(torch.from_numpy(data), torch.from_numpy(targets))
 
 
-def cifar10(root: str | os.PathLike[str] = "../data", train: bool = True) -> LabelledImages:
+def cifar10(root: str | os.PathLike[str] = "../data", train: bool = True) -> LabeledImages:
     """CIFAR-10: colored images, 32 x 32, of ten kinds of animals and vehicles.
 
     Its folder cifar-10-batches-bin is looked for in `root` and in the user's cache, to which the
@@ -124,7 +124,7 @@ def cifar10(root: str | os.PathLike[str] = "../data", train: bool = True) -> Lab
     names = [f"data_batch_{i}.bin" for i in range(1, 6)] if train else ["test_batch.bin"]
     rows = torch.cat([_cifar10_rows(folder / name) for name in names])
     images = rows[:, 1:].reshape(-1, 3, 32, 32).permute(0, 2, 3, 1).contiguous()
-    return LabelledImages(images, rows[:, 0].to(torch.int64))
+    return LabeledImages(images, rows[:, 0].to(torch.int64))
 
 
 def _cifar10_folder(root: Path) -> Path:
@@ -150,8 +150,8 @@ def _cifar10_rows(path: Path) -> torch.Tensor:
 
 
 @functools.cache
-def _drawn_things(train: bool) -> LabelledImages:
+def _drawn_things(train: bool) -> LabeledImages:
     from gradbook.datasets.makers.drawn_images import things
 
     data, targets = things(seed=int(train), num_images=NUM_THINGS[not train])
-    return LabelledImages(torch.from_numpy(data), torch.from_numpy(targets))
+    return LabeledImages(torch.from_numpy(data), torch.from_numpy(targets))

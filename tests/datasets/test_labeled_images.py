@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gradbook.datasets import labelled_images
+from gradbook.datasets import labeled_images
 from gradbook.datasets.idx import write_idx
 from gradbook.errors import CorruptFileError, SampleDataWarning
 
@@ -19,11 +19,11 @@ ROW_BYTES = 3073
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Only a few drawings, and files of two images."""
-    monkeypatch.setattr(labelled_images, "NUM_DIGITS", (20, 10))
-    monkeypatch.setattr(labelled_images, "NUM_THINGS", (20, 10))
+    monkeypatch.setattr(labeled_images, "NUM_DIGITS", (20, 10))
+    monkeypatch.setattr(labeled_images, "NUM_THINGS", (20, 10))
     for name in ("_drawn_digits", "_drawn_things"):
-        monkeypatch.setattr(labelled_images, name, getattr(labelled_images, name).__wrapped__)
-    monkeypatch.setattr(labelled_images, "_FILE_BYTES", 2 * ROW_BYTES)
+        monkeypatch.setattr(labeled_images, name, getattr(labeled_images, name).__wrapped__)
+    monkeypatch.setattr(labeled_images, "_FILE_BYTES", 2 * ROW_BYTES)
 
 
 def put_mnist(folder, ending=""):
@@ -50,7 +50,7 @@ CIFAR10["test_batch.bin"] = cifar10_rows(0)
 def test_mnist_is_read_from_root_compressed_or_not(folder, ending):
     images, labels = put_mnist(folder / "MNIST" / "raw", ending)
     for train in (True, False):
-        found = labelled_images.mnist(folder, train)
+        found = labeled_images.mnist(folder, train)
         assert found.data.equal(images)
         assert found.targets.equal(labels.long())
 
@@ -61,10 +61,10 @@ def test_mnist_is_fetched_to_the_cache_once(server, folder, monkeypatch):
     for path in (folder / "served").iterdir():
         server.files[f"/{path.name}"] = path.read_bytes()
         checksums[path.name.removesuffix(".gz")] = hashlib.md5(path.read_bytes()).hexdigest()
-    monkeypatch.setattr(labelled_images, "_MNIST", dict(sorted(checksums.items())))
-    monkeypatch.setattr(labelled_images, "_MNIST_MIRRORS", (server.url,))
+    monkeypatch.setattr(labeled_images, "_MNIST", dict(sorted(checksums.items())))
+    monkeypatch.setattr(labeled_images, "_MNIST_MIRRORS", (server.url,))
     for _ in range(2):
-        assert labelled_images.mnist(folder / "root", train=False).data.equal(images)
+        assert labeled_images.mnist(folder / "root", train=False).data.equal(images)
     assert len(server.requested) == 2
 
 
@@ -72,13 +72,13 @@ def test_a_file_with_another_checksum_is_not_taken(server, folder, monkeypatch):
     put_mnist(folder / "served", ".gz")
     for path in (folder / "served").iterdir():
         server.files[f"/{path.name}"] = path.read_bytes()
-    monkeypatch.setattr(labelled_images, "_MNIST_MIRRORS", (server.url,))
+    monkeypatch.setattr(labeled_images, "_MNIST_MIRRORS", (server.url,))
     with pytest.warns(SampleDataWarning, match="expected MD5 9fb629c4189551a2d022fa330f9573f3"):
-        assert len(labelled_images.mnist(folder / "root", train=False).data) == 10
+        assert len(labeled_images.mnist(folder / "root", train=False).data) == 10
 
 
 def test_mnist_without_its_files_is_drawn_and_told_once(folder, recwarn):
-    train, test = (labelled_images.mnist(folder, train) for train in (True, False))
+    train, test = (labeled_images.mnist(folder, train) for train in (True, False))
     assert (train.data.shape, train.data.dtype) == ((20, 28, 28), torch.uint8)
     assert (test.data.shape, test.targets.dtype) == ((10, 28, 28), torch.int64)
     (warning,) = recwarn
@@ -95,7 +95,7 @@ def test_cifar10_is_read_from_root(folder):
     (folder / "cifar-10-batches-bin").mkdir()
     for name, content in CIFAR10.items():
         (folder / "cifar-10-batches-bin" / name).write_bytes(content)
-    train, test = (labelled_images.cifar10(folder, train) for train in (True, False))
+    train, test = (labeled_images.cifar10(folder, train) for train in (True, False))
     assert train.targets.tolist() == [1, 9, 2, 9, 3, 9, 4, 9, 5, 9]
     assert test.data.shape == (2, 32, 32, 3)
     assert test.data[:, 5, 7].tolist() == [[200, 0, 0], [0, 0, 100]]
@@ -110,10 +110,10 @@ def test_cifar10_is_fetched_to_the_cache_once(server, folder, monkeypatch):
             archive.addfile(member, io.BytesIO(rows))
     server.files["/cifar-10-binary.tar.gz"] = content.getvalue()
     url, checksum = f"{server.url}cifar-10-binary.tar.gz", hashlib.md5(content.getvalue())
-    monkeypatch.setattr(labelled_images, "_CIFAR10_URL", url)
-    monkeypatch.setattr(labelled_images, "_CIFAR10_MD5", checksum.hexdigest())
+    monkeypatch.setattr(labeled_images, "_CIFAR10_URL", url)
+    monkeypatch.setattr(labeled_images, "_CIFAR10_MD5", checksum.hexdigest())
     for _ in range(2):
-        assert len(labelled_images.cifar10(folder, train=True).data) == 10
+        assert len(labeled_images.cifar10(folder, train=True).data) == 10
     assert server.requested == ["/cifar-10-binary.tar.gz"]
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_file_of_cifar10_is_named(folder, content):
     if content is not None:
         (folder / "cifar-10-batches-bin" / "test_batch.bin").write_bytes(content)
     with pytest.raises(CorruptFileError, match=r"test_batch\.bin is damaged"):
-        labelled_images.cifar10(folder, train=False)
+        labeled_images.cifar10(folder, train=False)
 
 
 def test_a_damaged_file_of_mnist_is_named(folder):
@@ -131,10 +131,10 @@ def test_a_damaged_file_of_mnist_is_named(folder):
     with gzip.open(folder / "MNIST" / "raw" / "t10k-images-idx3-ubyte", "wb") as file:
         file.write(b"\0\0\x08\3")
     with pytest.raises(CorruptFileError, match="t10k-images-idx3-ubyte is damaged"):
-        labelled_images.mnist(folder, train=False)
+        labeled_images.mnist(folder, train=False)
 
 
 def test_cifar10_without_its_files_is_drawn_and_told(folder):
     with pytest.warns(SampleDataWarning, match="20 drawings of ten shapes for training and 10"):
-        train = labelled_images.cifar10(folder, train=True)
+        train = labeled_images.cifar10(folder, train=True)
     assert (train.data.shape, train.targets.dtype) == ((20, 32, 32, 3), torch.int64)
