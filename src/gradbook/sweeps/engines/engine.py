@@ -14,8 +14,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
-from joblib import cpu_count
-
 from gradbook.interrupts import undisturbed
 from gradbook.sweeps.engines.call import Call, Failed, Outcome, describe
 
@@ -44,6 +42,8 @@ class Engine(ABC):
     ) -> None:
         self.address, self.is_elsewhere = address, self.exists(address)
         if not self.is_elsewhere:
+            from joblib import cpu_count  # here: the lab, whose server needs none, starts fast
+
             num_workers = min(num_workers or cpu_count(), max(1, num_items))
             num_threads = num_threads or max(1, cpu_count() // num_workers)
         self.num_workers = num_workers or 0  # which `workers` finds out
