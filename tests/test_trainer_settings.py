@@ -730,6 +730,17 @@ def test_only_deterministic_algorithms_are_used_while_it_trains():
 
 
 @pytest.mark.usefixtures("undo_determinism")
+def test_the_last_of_several_that_end_in_any_order_puts_the_switches_back():
+    first, second = execution.deterministic(), execution.deterministic()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert switches() == (True, False)
+    second.__exit__(None, None, None)
+    assert switches() == (False, True)
+
+
+@pytest.mark.usefixtures("undo_determinism")
 def test_unless_asked_for_any_algorithm_is_used():
     watch = Watch(switches)
     fit(LinearRegression(), sinks=[watch])

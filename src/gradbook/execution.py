@@ -111,12 +111,24 @@ def stop_compiling(model: Any) -> None:
     vars(model).pop("_compiled_call_impl", None)  # PyTorch has no public way back
 
 
+#: How PyTorch was set before the first of the trainings that now ask for determinism.
+_before: list[tuple[bool, bool, bool]] = []
+_num_asking = 0
+
+
 @contextmanager
 def deterministic() -> Iterator[None]:
-    """For a while, PyTorch uses only algorithms that always give the same numbers."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    benchmark = torch.backends.cudnn.benchmark
+    """For a while, PyTorch uses only algorithms that always give the same numbers.
+
+    Trainings that run at once, as those of a stack, end in any order: the last of them puts
+    everything back.
+    """
+    global _num_asking
+    if not _num_asking:
+        enabled = torch.are_deterministic_algorithms_enabled()
+        warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+        _before[:] = [(enabled, warn_only, torch.backends.cudnn.benchmark)]
+    _num_asking += 1
     # cuBLAS reads it when it is first used, and refuses to be deterministic without it.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
@@ -124,5 +136,8 @@ def deterministic() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
-        torch.backends.cudnn.benchmark = benchmark
+        _num_asking -= 1
+        if not _num_asking:
+            enabled, warn_only, benchmark = _before[0]
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.backends.cudnn.benchmark = benchmark

@@ -15,8 +15,8 @@ const VIEWS = {
 };
 
 // The views that the header leads to, and under which of them the others stand.
-const IN_HEADER = ["runs", "playground"];
-const UNDER = { run: "runs", compare: "runs", sweep: "runs", look: "runs" };
+const IN_HEADER = ["runs", "playground", "look"];
+const UNDER = { run: "runs", compare: "runs", sweep: "runs" };
 
 let endView = null;
 let numShown = 0;
@@ -37,8 +37,9 @@ async function showView() {
   endView = null;
   clear(container);
   for (const link of document.querySelectorAll("#nav a")) {
-    if (link.dataset.view === view) link.setAttribute("aria-current", "page");
-    else if (link.dataset.view === UNDER[view]) link.setAttribute("aria-current", "true");
+    const isOfRun = view === "look" && id !== ""; // without a run it has the activations alone
+    if (link.dataset.view === view && !isOfRun) link.setAttribute("aria-current", "page");
+    else if (link.dataset.view === (isOfRun ? "runs" : UNDER[view])) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
   const load = Object.hasOwn(VIEWS, view) ? VIEWS[view] : null;
