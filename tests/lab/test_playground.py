@@ -170,17 +170,6 @@ def test_once_the_rate_was_changed_the_page_says_that_the_command_has_the_first(
     note.wait_for(state="hidden")
 
 
-def test_the_curves_of_training_are_dashed_as_everywhere(opened):
-    dashed = opened().page.evaluate("""async () => {
-        const { Curves } = await import('/page/playground-curves.js');
-        const curves = new Curves(document.body, "", () => true);
-        const line = { x: [1, 2], y: [1, 2] };
-        curves.show({ train_loss: line, val_loss: line });
-        return curves._chart.series.slice(1).filter(({ dash }) => dash).map(({ label }) => label);
-    }""")
-    assert dashed == ["train_loss"]
-
-
 def test_a_process_that_was_killed_is_told_and_reset_begins_again(opened):
     play = opened().press("Start").wait(r"step [1-9]")
     os.kill(workers_of(opened.lab)[0], signal.SIGKILL)

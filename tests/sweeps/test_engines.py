@@ -326,7 +326,7 @@ def test_here_the_number_of_threads_is_put_back(monkeypatch):
 
 
 def test_workers_share_the_processors(monkeypatch):
-    monkeypatch.setattr(engine, "cpu_count", lambda: 9)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 9)
     (done, *_) = run_all(os.getenv, ["OMP_NUM_THREADS"] * 2, num_workers=2)
     assert done.value == "4"
 

@@ -35,7 +35,7 @@ export async function show(container, { id, query }) {
       const isSelected = tab.dataset.part === part;
       tab.setAttribute("aria-selected", String(isSelected));
       tab.tabIndex = isSelected ? 0 : -1;
-      if (isSelected) panel.setAttribute("aria-labeledby", tab.id);
+      if (isSelected) panel.setAttribute("aria-labelledby", tab.id);
     }
     context.abort();
     if (end) end();

@@ -22,7 +22,7 @@ export function reportButton(getIds) {
     element("label", { class: "field" }, t("report.author"), author),
     element("div", { class: "row" }, make, cancel),
     status);
-  const dialog = element("dialog", { "aria-labeledby": "report-heading" }, form);
+  const dialog = element("dialog", { "aria-labelledby": "report-heading" }, form);
   const button = element("button", { type: "button", onclick: open }, t("report.button"));
 
   function open() {

@@ -29,6 +29,9 @@ class Ray(Cluster):
         """Raises MissingExtraError without Ray, ConfigError where no cluster answers."""
         # Ray asks whether it may report its use at the first start, and takes silence for a yes.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray would replace this process's print by one that takes a lock. A look at a step that
+        # prints is stopped in the middle of it, and the next print would wait for ever.
+        os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")
         super().check(address)
 
     @classmethod
