@@ -36,8 +36,8 @@ async function showView() {
   if (endView) endView();
   endView = null;
   clear(container);
+  const isOfRun = view === "look" && id !== ""; // without a run it has the activations alone
   for (const link of document.querySelectorAll("#nav a")) {
-    const isOfRun = view === "look" && id !== ""; // without a run it has the activations alone
     if (link.dataset.view === view && !isOfRun) link.setAttribute("aria-current", "page");
     else if (link.dataset.view === (isOfRun ? "runs" : UNDER[view])) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
