@@ -33,6 +33,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from gradbook.libraries import is_library
+from gradbook.lookalikes import part_here
 
 #: The most things kept in one attribute: of a model, and of anything else, which may be data.
 LONGEST, LONGEST_OF_DATA = 100_000, 1_000
@@ -388,7 +389,7 @@ def _memory_of(value: torch.Tensor | np.ndarray) -> int:
         if not isinstance(value.base, np.ndarray | torch.Tensor):
             return int(value.__array_interface__["data"][0])
         value = value.base
-    return value.untyped_storage().data_ptr()
+    return part_here(value).untyped_storage().data_ptr()
 
 
 def _memories_of(registered: list[torch.Tensor]) -> dict[int, int]:

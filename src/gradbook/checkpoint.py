@@ -131,10 +131,15 @@ def _copy_of(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.clone(memory_format=torch.contiguous_format)
 
 
-def load(path: Path | str) -> dict[str, Any]:
+def load(path: Path | str, is_whole: bool = True) -> dict[str, Any]:
     """Reads and verifies a checkpoint. Tensors come to the CPU.
 
     No code that the file holds is run, whoever made it: only tensors and plain values are read.
+
+    Args:
+        path: The file.
+        is_whole: Whether tensors are read, too, that several processes have written to files of
+            their own, as with `Trainer(strategy="fsdp")`.
 
     Raises:
         ConfigError: If there is no such file.
@@ -180,6 +185,10 @@ def load(path: Path | str) -> dict[str, Any]:
             f"{path} has version {state.get('version')!r} of the format, and this gradbook reads "
             f"version {VERSION}. Use the gradbook that wrote it."
         )
+    if "shards" in state:
+        from gradbook import sharding
+
+        return (sharding.completed if is_whole else sharding.located)(state, path)
     return state
 
 

@@ -25,11 +25,12 @@ import torch.distributed as dist
 from gradbook import devices, launched, record
 from gradbook.errors import ConfigError, GradbookWarning, ModelError, RankLostError, told, warn
 from gradbook.interrupts import SIGNALS, Interrupts
-from gradbook.lookalikes import layers_of
+from gradbook.lookalikes import is_sharded, layers_of
 from gradbook.message import Message, give
 from gradbook.record import Meter
 from gradbook.rows import cut, has_rows
 from gradbook.seeds import other_numbers
+from gradbook.sharding import Sharding
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
 #: the environment that says otherwise. What the first rank does alone, as to look for the cause of
@@ -79,6 +80,20 @@ class Group:
             ConfigError: If they cannot.
         """
         yield
+
+    @contextmanager
+    def sharding(
+        self, model: Any, device: torch.device, at_end: Callable[[], None]
+    ) -> Iterator[Sharding | None]:
+        """While it lasts, each rank holds a part of every parameter.
+
+        Args:
+            model: The model, whole and the same on all ranks. Afterwards it is whole again, unless
+                an error has parted the ranks.
+            device: Where each rank keeps its part.
+            at_end: What else is to be done then by all ranks.
+        """
+        yield None
 
     @contextmanager
     def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
@@ -223,12 +238,31 @@ class Ranks(Group):
                 children[name] = child
 
     @contextmanager
+    def sharding(
+        self, model: Any, device: torch.device, at_end: Callable[[], None]
+    ) -> Iterator[Sharding]:
+        """While it lasts, each rank holds a part of every parameter."""
+        with _together():
+            sharding = Sharding(model, device, lambda: self.share)
+        try:
+            yield sharding
+        except BaseException:
+            self.is_broken = not self._is_agreed
+            raise
+        finally:
+            if not self.is_broken:
+                with _together():
+                    at_end()
+                    sharding.make_whole()
+
+    @contextmanager
     def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
         """While it lasts, gradients and recorded values are those of all ranks."""
-        self._settle_down(parameters)
+        whole = [each for each in parameters if not is_sharded(each)]
+        self._settle_down(whole)
         self._model = model
-        self._message = Message(self._parameters, _running_means(model), NUM_REQUESTS)
-        hooks = [self._hooked(each) for each in self._parameters]
+        self._message = Message(whole, _running_means(model), NUM_REQUESTS)
+        hooks = [self._hooked(each) for each in parameters]
         record.joining = self
         try:
             yield

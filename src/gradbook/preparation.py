@@ -1,6 +1,6 @@
 """What is done, checked and said before the first step of a training."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -49,11 +49,15 @@ def owners_of(trainer: "Trainer") -> list[Any]:
     return [trainer.data, *(part for loader in loaders for part in parts_of(loader))]
 
 
-def configured(trainer: "Trainer") -> tuple[Any, Any]:
+def configured(trainer: "Trainer", shard: Callable[[], None]) -> tuple[Any, Any]:
     """What `configure_optimizers` gives, after a rehearsal before any long work.
 
     A run needs layers that have a shape, and so do several processes that train together, and some
     optimizers, as Adagrad.
+
+    Args:
+        trainer: The trainer, which knows model and data.
+        shard: Shards the model, where that is wanted, when all its layers have a shape.
 
     Returns:
         It, and the first pass over the training set where the rehearsal has begun it.
@@ -68,6 +72,7 @@ def configured(trainer: "Trainer") -> tuple[Any, Any]:
     if isinstance(model, torch.nn.Module):
         adopt_late(model)
     _warn_of_own_optimizer(trainer)
+    shard()
     try:
         return model.configure_optimizers(), begun
     except ValueError as error:

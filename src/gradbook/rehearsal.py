@@ -33,7 +33,7 @@ from gradbook.lookalikes import is_unshaped, keeping_gradients
 from gradbook.module import Classifier, Module
 from gradbook.no_trace import untouched
 from gradbook.resume.loader import batch_sizes, parts_of
-from gradbook.tensors import copy_batch
+from gradbook.tensors import copy_batch, to_device
 
 _KNOWN_STEPS = (Module.training_step, Module.validation_step, Classifier.validation_step)
 
@@ -68,6 +68,8 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
             if batch is None:
                 continue
             batch = stand_in.prepare_batch(batch)
+            if trainer.shards:  # whose model is still whole, and not on the device
+                batch = to_device(batch, torch.device("cpu"))
             if is_known:
                 with untouched(owners, model), _without_what_comes_later(model):
                     _rehearse_step(model, batch, step, loader)

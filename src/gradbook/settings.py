@@ -33,6 +33,7 @@ Check = Callable[[Any, str], Any]
 
 OptimizerName = Literal["sgd", "adagrad", "rmsprop", "adadelta", "adam", "adamw"]
 SchedulerName = Literal["cosine", "onecycle", "plateau"]
+Strategy = Literal["ddp", "fsdp"]
 
 #: For `Setting.stacked`: every value.
 ANY = None
@@ -252,6 +253,13 @@ class Settings(HyperParameters):
         read_by=("fit",),
         changes_result=False,
         stacked=(False,),
+    )
+    strategy: Strategy = setting(
+        default="ddp",
+        check=_one_of("ddp", "fsdp"),
+        read_by=("fit",),
+        changes_result=False,
+        stacked=ANY,
     )
     sync_batchnorm: bool = setting(
         default=False, check=checks.check_switch, read_by=("fit",), stacked=(False,)

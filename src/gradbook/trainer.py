@@ -170,6 +170,11 @@ class Trainer(Settings):
         if Trainer.fit is not _OWN_FIT:
             warn_of_ignored(self, "fit")
 
+    @property
+    def shards(self) -> bool:
+        """Whether each process holds a part of every parameter."""
+        return self.strategy == "fsdp" and is_launched()
+
     def _check_one_for_each(self) -> None:
         """Looks, in one of several processes, whether there are as many accelerators."""
         needed, offered = local_size(), devices.num_gpus()
@@ -230,7 +235,7 @@ class Trainer(Settings):
         """Introduces the model to this trainer and moves it to the device."""
         model.trainer = self
         model.board.xlim = [0, self.max_epochs]
-        if self.gpus:
+        if self.gpus and not self.shards:  # each process moves its part
             model.to(self.gpus[0])
         self.model = model
 

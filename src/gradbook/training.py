@@ -7,8 +7,9 @@ has come to, who is told of it, and how it is begun, stopped and ended is here.
 import copy
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,16 +27,17 @@ from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts, interruptible
 from gradbook.labels import is_loss
-from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
+from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors, whole
 from gradbook.near_misses import check_signatures, warn_of_near_misses
 from gradbook.record import Sink, tell
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of
-from gradbook.resume.setup import begun_from, describe_beginning, describe_setup
+from gradbook.resume.setup import begun_from, describe_beginning, describe_setup, form_of
 from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule, learning_rate, note_a_step, read_optimizers
 from gradbook.seeds import random_state, restore_random_state
 from gradbook.settings import warn_of_ignored
+from gradbook.sharding import Sharding, check_offered, wholes
 from gradbook.stopping import BestSoFar
 from gradbook.untrusted import inside
 from gradbook.upward import above
@@ -67,6 +69,7 @@ class Training:
         stepper: What takes the steps of the library's own loop.
         resumption: Where it goes on from, if it does.
         group: The processes that train together.
+        sharding: What has each of them hold a part of the model; None if each has all of it.
         launch: What tells it from all others, also when all of these are started again.
         begun_from: A checksum of what it began with, where a run is kept; or "a checkpoint".
         listeners: The sinks that are told what happens, while it runs.
@@ -91,6 +94,7 @@ class Training:
         self.trainer, self.model, self.data = trainer, model, data
         self._resume, self._has_own_interrupts = resume, interrupts is None
         self.group: Group = group()
+        self.sharding: Sharding | None = None
         self.interrupts = interrupts or Interrupts(
             terminations=trainer.run is not None, is_patient=self.group.size > 1
         )
@@ -163,29 +167,35 @@ class Training:
                     self.begun_from = begun_from(model) if is_new else "a checkpoint"
                 if self.group.size > 1:
                     restore_random_state(self.group.shared(random_state()))
-                self._prepare()
-                preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
                 with ExitStack() as stack:
+                    self._prepare(partial(self._shard, stack))
+                    preparation.warn_of_unkept(self, [*trainer.sinks, *recorder])
                     stack.enter_context(self._passing())
                     self._align()
                     self._take_up(recorder)
-                    together, device = trainer.sync_batchnorm, trainer.device
-                    stack.enter_context(self.group.normalizing(model, together, device))
+                    if self.sharding is None:
+                        stack.enter_context(self._normalizing())
                     stack.enter_context(preparation.computed_as_set(trainer))
-                    stack.enter_context(untrained.told(model, trainer.optim, double_softmax.tell))
+                    if self.sharding is None:  # whose losses depend on what was gathered
+                        told = untrained.told(model, trainer.optim, double_softmax.tell)
+                        stack.enter_context(told)
                     if self._has_own_interrupts:
                         stack.enter_context(self.interrupts)
                     # What ends first has told all when the last sums the training up.
                     ending = above("runs.ending").Ending(display, [*trainer.sinks, *recorder])
                     watchers: list[Sink] = above("watching").watchers(trainer.watch)
                     opened = [*trainer.sinks, ending, *recorder, *watchers, display]
+                    if self.sharding is not None:  # no rank can look at, or copy, the model alone
+                        opened = [each for each in opened if each not in watchers]
+                        watchers = []
                     if not self.group.speaks:
                         opened, watchers = [], []
                     # A checkpoint has what the watchers saw: they come before who takes one. The
                     # first, which looks for a divergence, sees what the sinks have done.
-                    told = [*watchers[1:], *trainer.sinks, *watchers[:1]]
-                    self.listeners = [*told, ending, display, *recorder] if opened else []
+                    heard = [*watchers[1:], *trainer.sinks, *watchers[:1]]
+                    self.listeners = [*heard, ending, display, *recorder] if opened else []
                     self.recorder = recorder
+                    self._keep_parts_of(recorder)
                     stack.enter_context(self._recording(opened))
                     parameters = list(trained_tensors(model, trainer.optim).values())
                     stack.enter_context(self.group.training(parameters, model))
@@ -195,7 +205,7 @@ class Training:
                     self.status = "interrupted"
                 raise
 
-    def _prepare(self) -> None:
+    def _prepare(self, shard: Callable[[], None]) -> None:
         trainer = self.trainer
         trainer.data = self.data = as_data(self.data)
         trainer.prepare_data(self.data)
@@ -203,7 +213,7 @@ class Training:
         self._whole = trainer.train_dataloader, trainer.val_dataloader
         preparation.limit_batches(trainer)
         trainer.epoch = trainer.train_batch_idx = trainer.val_batch_idx = 0
-        returned, self._begun = preparation.configured(trainer)
+        returned, self._begun = preparation.configured(trainer, shard)
         trainer.optim, self.schedules = read_optimizers(returned, self.model)
         preparation.check_needs_no_closure(trainer)
         self.stepper.arithmetic = preparation.arithmetic_of(trainer)
@@ -250,7 +260,8 @@ class Training:
             resume = resume if begun is None else begun
         if resume is not None and self.group.speaks:
             place: Any = getattr(self.trainer.run, "root", self.trainer.run)
-            found = Resumption.of(resume, None if place is None else Path(place))
+            place = None if place is None else Path(place)
+            found = Resumption.of(resume, place, is_whole=not self.trainer.shards)
         state = self.group.shared(None if found is None else found.state)
         return Resumption(state) if found is None and state is not None else found
 
@@ -259,14 +270,58 @@ class Training:
         if self.group.size > 1:
             described = {n: v for n, v in self.setup.items() if n not in ("place", "code")}
             self.group.check_same(described)
-            self.group.align(model_tensors(self.trainer.model).values())
+            if self.sharding is None:
+                self.group.align(model_tensors(self.trainer.model).values())
             self.group.seed = self.group.shared(torch.initial_seed())
+
+    # Sharded models
+
+    def _shard(self, stack: ExitStack) -> None:
+        """Has each rank hold a part of every parameter until the stack ends, if that is wanted."""
+        trainer, model = self.trainer, self.trainer.model
+        if not trainer.shards:
+            return
+        check_offered(trainer)
+        tensors = model_tensors(model).items()
+        self.group.check_same({"the model": {name: form_of(tensor) for name, tensor in tensors}})
+        self.group.align(model_tensors(model).values())
+        stack.enter_context(self._normalizing())
+        stack.enter_context(self._sharded())
+
+    @contextmanager
+    def _sharded(self) -> Iterator[None]:
+        model, device = self.trainer.model, self.trainer.device
+        with self.group.sharding(model, device, self._make_kept_whole) as self.sharding:
+            yield
+        self.sharding = None
+
+    def _make_kept_whole(self) -> None:
+        self.best_model, self.last_model = wholes(self.best_model), wholes(self.last_model)
+
+    def _normalizing(self) -> AbstractContextManager[None]:
+        trainer = self.trainer
+        return self.group.normalizing(trainer.model, trainer.sync_batchnorm, trainer.device)
+
+    def _keep_parts_of(self, recorder: Sequence[Sink]) -> None:
+        """From now on, checkpoints of a sharded model have the parts of all ranks."""
+        if self.sharding is None or self.trainer.run is None:
+            return
+        kept: list[Any] = [run for run in recorder if hasattr(run, "prepare")]
+        folders = [run.prepare(self.trainer) for run in kept]  # on the first rank
+        self.sharding.keep_in(self.group.shared(folders[0] / "checkpoints" if folders else None))
+        self._keep_parts()
+
+    def _keep_parts(self) -> None:
+        """Writes what each rank holds of a sharded model, for the checkpoint that follows."""
+        if self.sharding is not None and self.sharding.is_kept:
+            self.sharding.keep(snapshot.tensors_of(self))
 
     def settle(self) -> None:
         """Makes whole what the ranks have in parts; all of them have to be here."""
         if self.group.size == 1:
             return
         self.group.settle()
+        self._keep_parts()
         meters = [self.history.meters]
         if draws_on_ours(self.trainer.model):
             meters.append(self.trainer.model.board.windows)
@@ -356,6 +411,9 @@ class Training:
         if self.position.split == "train":  # others go on to the end of their pass
             self.group.complete()
         self.position.between_steps = True
+        every_n = getattr(self.trainer.run, "every_n_steps", None)
+        if every_n and self.position.split == "train" and self.position.steps % every_n == 0:
+            self._keep_parts()
         if told:
             with self.group.aside():
                 for sink in told:
@@ -403,7 +461,7 @@ class Training:
         """What is NaN or infinite at the end of an epoch of finite training losses, or None."""
         where = f"at the end of epoch {self.trainer.epoch + 1}"
         for name, parameter in trained_tensors(self.trainer.model, self.trainer.optim).items():
-            if parameter.layout == torch.strided and not parameter.isfinite().all():
+            if parameter.layout == torch.strided and not whole(parameter.isfinite().all()):
                 return f"the parameter {name} {where}"
         loss = self.stepper.last_loss
         is_plotted = any(is_loss(label) and not label.startswith("val_") for label in row)
@@ -498,7 +556,7 @@ class Training:
         fork.trainer, fork.position = copied, Position(owners)
         fork.history, fork.best = History(), copy.deepcopy(self.best)
         fork.listeners = fork.told_of_steps = []
-        fork.group = Group()
+        fork.group, fork.sharding = Group(), None
         arithmetic = self.stepper.arithmetic
         if arithmetic.scaler is not None:
             arithmetic = Precision(trainer.precision, trainer.device)

@@ -17,11 +17,20 @@ from torch.nn.parameter import is_lazy
 from gradbook import attributes, checkpoint
 from gradbook.board import draws_on_ours
 from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarning, told, warn
-from gradbook.lookalikes import frozen_in, held_by, layers_of, model_tensors, named_parameters
+from gradbook.lookalikes import (
+    frozen_in,
+    held_by,
+    is_sharded,
+    layers_of,
+    model_tensors,
+    named_parameters,
+    part_here,
+)
 from gradbook.resume.loader import Position
 from gradbook.resume.setup import check_setup, form_of
 from gradbook.schedules import check_goes_on, note_a_step
 from gradbook.seeds import from_plain, to_plain
+from gradbook.sharding import like
 
 
 def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
@@ -38,11 +47,8 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
     model, scaler = trainer.model, training.stepper.arithmetic.scaler
-    tensors = model_tensors(model)
     return {
-        **model_state(model, training.last_model),
-        "loose": [tensor.detach() for tensor in _loose_parameters(trainer.optim, tensors)],
-        "optimizer": _plain(_optimizer_state(trainer.optim, model, for_itself)),
+        **tensors_of(training, for_itself),
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in training.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
         # What is resumed has these still before it, until its first batch is fetched.
@@ -56,11 +62,22 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         "board": model.board.state_dict() if draws_on_ours(model) else None,
         "ranks_seed": training.group.seed,
         "best": training.best.state_dict(),
-        "best_model": training.best_model,
         "stopped": training.stop_reason,
         "reports": {} if for_itself else _reports(training),
         "is_exact": position.between_steps,
         "setup": None if for_itself else training.setup,
+    }
+
+
+def tensors_of(training: Any, for_itself: bool = False) -> dict[str, Any]:
+    """What of the state is as large as the model: parameters, and what the optimizer has kept."""
+    model, optimizer = training.trainer.model, training.trainer.optim
+    loose = _loose_parameters(optimizer, model_tensors(model))
+    return {
+        **model_state(model, training.last_model),
+        "loose": [tensor.detach() for tensor in loose],
+        "optimizer": _plain(_optimizer_state(optimizer, model, for_itself)),
+        "best_model": training.best_model,
     }
 
 
@@ -89,6 +106,8 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
     try:
         if not from_itself:
             check_setup(state["setup"], training.setup)
+        if training.sharding is not None:
+            state = training.sharding.completed(state)
         put_model_back(model, state)
         with torch.no_grad():
             loose = _loose_parameters(trainer.optim, model_tensors(model))
@@ -106,7 +125,8 @@ def put_back(state: Mapping[str, Any], training: Any, from_itself: bool = False)
         if draws_on_ours(model) and state["board"] is not None:
             model.board.load_state_dict(state["board"])
         training.best.load_state_dict(state["best"])
-        training.best_model = state["best_model"]
+        best, own = state["best_model"], model_tensors(model)
+        training.best_model = best and {n: like(own[n], t) for n, t in best.items()}
         training.stop_reason = state.get("stopped", "")
         training.is_stopping = bool(training.stop_reason)
         training.kept_reports = state.get("reports", {})
@@ -189,6 +209,7 @@ def load_parameters(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
     if listed:
         # Not strict, because layers without a shape may be missing from both.
         rest = {n: t for n, t in tensors.items() if n in listed and n not in odd}
+        rest |= {n: like(own[n], t) for n, t in rest.items() if n in own}
         model.load_state_dict(rest, strict=False)
         for layer in layers_of(model):
             _note_size(layer)
@@ -338,7 +359,8 @@ def _loose_parameters(optimizer: Any, tensors: Mapping[str, torch.Tensor]) -> li
 
 
 def _memory_of(tensor: torch.Tensor) -> tuple[int, ...]:
-    return tuple(part.data_ptr() for part in checkpoint.dense_parts(tensor))
+    parts = checkpoint.dense_parts(part_here(tensor))
+    return tuple(part.data_ptr() for part in parts)
 
 
 # Optimizers
@@ -377,6 +399,10 @@ def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, An
 def _restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     if hasattr(optimizer, "load_state_dict"):
         optimizer.load_state_dict(state)
+        for parameter, kept in getattr(optimizer, "state", {}).items():
+            for name, value in kept.items() if is_sharded(parameter) else ():
+                if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                    kept[name] = like(parameter, value)
         return
     for name, value in state.items():
         setattr(optimizer, name, _on_device_of(getattr(optimizer, name, None), value))
@@ -385,7 +411,7 @@ def _restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
 def _on_device_of(own: Any, value: Any) -> Any:
     """A value of a checkpoint, whose tensors are on the CPU, where the value it replaces was."""
     if isinstance(own, torch.Tensor) and isinstance(value, torch.Tensor):
-        return value.to(own.device)
+        return like(own, value)
     if isinstance(own, list | tuple) and isinstance(value, list | tuple) and len(own) == len(value):
         moved = [_on_device_of(*pair) for pair in zip(own, value, strict=True)]
         return type(own)(moved)

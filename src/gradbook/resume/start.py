@@ -27,13 +27,15 @@ class Resumption:
     _digest: bytes = field(default=b"", repr=False)
 
     @classmethod
-    def of(cls, resume: Any, runs: Path | None) -> "Resumption":
+    def of(cls, resume: Any, runs: Path | None, is_whole: bool = True) -> "Resumption":
         """Reads what `fit(resume=...)` was given.
 
         Args:
             resume: A run's folder, or its name below `runs`; anything with such a folder as its
                 `folder`; a checkpoint's file; or a state.
             runs: Where runs are looked for by name; None looks nowhere.
+            is_whole: Whether the state has all tensors also where several processes have written
+                them; otherwise, each of these reads its own.
 
         Raises:
             ConfigError: If there is no such checkpoint.
@@ -57,7 +59,7 @@ class Resumption:
                 )
         elif not os.path.exists(path):
             raise ConfigError(f"There is no checkpoint {shown(str(path))}. {_WHAT}.")
-        state = checkpoint.load(path)
+        state = checkpoint.load(path, is_whole)
         # A checkpoint that was saved by hand belongs to no run, wherever it lies.
         if "recorded_lines" not in state:
             folder = None

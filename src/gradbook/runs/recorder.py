@@ -32,6 +32,7 @@ from gradbook.runs.format import (
     write_run,
 )
 from gradbook.runs.stored import StoredRun, find_runs
+from gradbook.sharding import remove_unused, without_parts
 from gradbook.storage import (
     Place,
     check_path,
@@ -100,6 +101,7 @@ class Run(Sink):
         # While a training runs:
         self._at_end = ExitStack()
         self._writing: Future[None] | None = None
+        self._sharding: Any = None
         self._log: MetricsLog | None = None
 
     @property
@@ -122,6 +124,16 @@ class Run(Sink):
         self._is_claimed = True
         return self._place.shown
 
+    def prepare(self, trainer: "Trainer") -> Path:
+        """Finds the folder of a training that begins; a new one is made."""
+        resumption = trainer.resumption
+        if resumption is not None and resumption.place is not None:
+            self._place = resumption.place
+        elif not self._is_claimed:
+            self.claim(kebab_case(type(trainer.model).__name__))
+        assert self._place is not None
+        return self._place.shown
+
     def discard(self) -> None:
         """Removes a claimed folder in which nothing was kept."""
         if self._is_claimed and self._place is not None:
@@ -134,11 +146,10 @@ class Run(Sink):
         if trainer is None:
             raise ConfigError("A Run keeps a training. Give it to a Trainer: Trainer(run=...).")
         self._board, self._trainer, self._num_provisional = board, trainer, 0
+        self._sharding = getattr(trainer.training, "sharding", None)
+        self._at_end.callback(setattr, self, "_sharding", None)  # it cannot be copied with the run
+        self.prepare(trainer)
         resumption = trainer.resumption
-        if resumption is not None and resumption.place is not None:
-            self._place = resumption.place
-        elif not self._is_claimed:
-            self.claim(kebab_case(type(trainer.model).__name__))
         folder = self._hold()
         self._begin = time.perf_counter()
         if resumption is not None and resumption.place is not None:
@@ -227,7 +238,8 @@ class Run(Sink):
             if status == "interrupted" and self._trainer.position.between_steps:
                 attempt(self._save_checkpoint, "last")
             elif status in ("interrupted", "failed"):
-                attempt(self._save_checkpoint, "failed")
+                if self._sharding is None:  # whose parts all ranks would write
+                    attempt(self._save_checkpoint, "failed")
             else:
                 attempt(lambda: self._checkpoint("failed").unlink(missing_ok=True))
             attempt(self._wait)
@@ -271,6 +283,8 @@ class Run(Sink):
         }
         if names == ("failed",):
             state["is_exact"] = False  # the step that failed may have drawn random numbers
+        if self._sharding is not None:
+            state = {**without_parts(state)[0], "shards": self._sharding.kept}
         return checkpoint.encode(state)
 
     def _write_checkpoints(self, log: MetricsLog, content: bytes, names: Sequence[str]) -> None:
@@ -279,6 +293,11 @@ class Run(Sink):
         write_atomically(first, content)
         for path in others:
             link_atomically(first, path, content)
+        if self._sharding is not None:
+            every = [self._checkpoint(name) for name in CHECKPOINT_FILES]
+            states = [checkpoint.load(path, is_whole=False) for path in every if path.exists()]
+            used = [Path(each["shards"]["folder"]).name for each in states if "shards" in each]
+            remove_unused(first.parent, used)
 
     def _wait(self) -> None:
         """Waits for the writing thread, and raises what went wrong there."""

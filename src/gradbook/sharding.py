@@ -1,0 +1,492 @@
+"""A model of which each of several processes holds a part, for one that does not fit on a device.
+
+PyTorch's `fully_shard` does it: every rank keeps its rows of each parameter, of its gradient and of
+what the optimizer keeps for it. Of a layer whose turn it is, the ranks gather the whole, and let go
+of it afterwards. Checkpoints are PyTorch's distributed ones: each rank writes what it holds, as
+safetensors files, and any number of ranks can read them.
+
+Beside `distributed.py` this is the only file that knows of `torch.distributed`.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from gradbook.errors import (
+    ConfigError,
+    CorruptFileError,
+    MissingExtraError,
+    ModelError,
+    StorageError,
+    told,
+)
+from gradbook.lookalikes import is_sharded, layers_of, whole
+from gradbook.untrusted import check_file, inside
+
+#: A layer is gathered as one that has at most such a part of a model's numbers; of a larger one,
+#: the layers in it are. What has less than `SMALL` of them is gathered with the model itself.
+LARGE, SMALL = 1 / 8, 1 / 1000
+
+#: The layers of PyTorch in which layers may be gathered one by one. Others use what is in them.
+_CONTAINERS = (
+    *(nn.Sequential, nn.ModuleList, nn.ModuleDict),
+    *(nn.Transformer, nn.TransformerEncoder, nn.TransformerDecoder),
+)
+
+#: The methods of a model in which its own parameters are whole, beside `forward`.
+_STEPS = ("training_step", "validation_step")
+
+#: What stands in a checkpoint for a tensor whose values are in the files of the ranks.
+_MARK = "sharded tensor"
+
+_FOLDER = re.compile(r"shards-(\d{1,9})")
+
+
+def wholes(tensors: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
+    """The whole of all tensors, on the CPU those that were in parts."""
+    if tensors is None:
+        return None
+    return {n: whole(each).cpu() if is_sharded(each) else each for n, each in tensors.items()}
+
+
+# Which layers
+
+
+def units_of(model: nn.Module) -> list[nn.Module]:
+    """The layers of a model each of which is gathered as one."""
+    sizes = {layer: _num_numbers(layer) for layer in model.modules()}
+    total = sizes[model]
+    held_by: dict[nn.Parameter, set[nn.Module]] = {}
+    for layer in model.modules():
+        for parameter in layer.parameters(recurse=False):
+            held_by.setdefault(parameter, set()).add(layer)
+    found: list[nn.Module] = []
+
+    def look_into(outer: nn.Module) -> None:
+        for layer in outer.children():
+            if sizes[layer] < SMALL * total or layer in found:
+                continue
+            inner = [each for each in layer.children() if sizes[each]]
+            is_large = sizes[layer] > LARGE * total and inner and _can_be_parted(layer)
+            if is_large or not _can_be_called(layer):
+                look_into(layer)
+            elif _is_closed(layer, held_by):
+                found.append(layer)
+
+    look_into(model)
+    return found
+
+
+def _num_numbers(layer: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in layer.parameters())
+
+
+def _can_be_parted(layer: nn.Module) -> bool:
+    is_of_pytorch = type(layer).__module__.startswith("torch.nn.")
+    return not is_of_pytorch or isinstance(layer, _CONTAINERS)
+
+
+def _can_be_called(layer: nn.Module) -> bool:
+    return type(layer).forward is not nn.Module.forward
+
+
+def _is_closed(layer: nn.Module, held_by: Mapping[nn.Parameter, set[nn.Module]]) -> bool:
+    """Whether no layer outside shares a parameter with this one."""
+    inside_it = set(layer.modules())
+    return all(held_by[parameter] <= inside_it for parameter in layer.parameters())
+
+
+def _left_whole(model: nn.Module) -> set[nn.Parameter]:
+    """The parameters that each rank keeps whole.
+
+    A single number cannot be parted. One that a list of the model holds besides is used from there,
+    where nothing gathers it.
+    """
+    listed: set[int] = set()
+    for layer in layers_of(model):
+        for name, value in vars(layer).items():
+            if name not in ("_parameters", "_buffers", "_modules"):
+                listed |= set(map(id, _tensors_listed(value)))
+    return {p for p in model.parameters() if p.dim() == 0 or not p.numel() or id(p) in listed}
+
+
+def _tensors_listed(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple | dict) and depth < 3:
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors_listed(each, depth + 1)
+
+
+# While a training runs
+
+
+class Sharding:
+    """A model whose parameters are in parts, for the time of a training.
+
+    Args:
+        model: The model, whole and the same on all ranks.
+        device: Where each rank keeps its part.
+        share: Says how much of the running step's batch this rank has, from 0 to 1.
+
+    Attributes:
+        kept: Where the parts of the next checkpoint are, and their checksums.
+
+    Raises:
+        ModelError: If PyTorch cannot part the model.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, share: Callable[[], float]) -> None:
+        fully_shard, register_method, Reduce = _from_pytorch()
+        self.kept: dict[str, Any] | None = None
+        self._checkpoints: Path | None = None
+        self._mesh = init_device_mesh(device.type, (dist.get_world_size(),))
+        self._layers = [_Layer(layer) for layer in model.modules()]
+        left, reduce = _left_whole(model), Reduce(share)
+        try:
+            for unit in (*units_of(model), model):
+                own = left.intersection(unit.parameters())
+                sharded: Any = fully_shard(unit, mesh=self._mesh, ignored_params=own)
+                sharded.set_custom_reduce_scatter(reduce)
+        except (ValueError, NotImplementedError, RuntimeError) as error:
+            for layer in self._layers:
+                layer.release()
+            raise ModelError(
+                f'{type(model).__name__} cannot be trained with strategy="fsdp": {told(error)}'
+            ) from error
+        root: Any = model
+        self.reshard: Callable[[], None] = root.reshard
+        for name in filter(partial(hasattr, model), _STEPS):
+            register_method(model, name)
+        state = root._get_fsdp_state()  # which the steps ask for, and the class below has not
+        vars(model)["_get_fsdp_state"] = lambda: state
+        for layer in self._layers:
+            layer.note_change()
+        model.to(device)  # what is left whole, and buffers
+
+    def make_whole(self) -> None:
+        """Makes the model what it was, with the values of now; all ranks have to be here."""
+        self.reshard()
+        for layer in self._layers:
+            layer.fill()
+        for layer in self._layers:
+            layer.release()
+
+    # Checkpoints
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether a run is kept, with checkpoints."""
+        return self._checkpoints is not None
+
+    def keep_in(self, checkpoints: Path | None) -> None:
+        """Says in which folder checkpoints will be, if a run is kept."""
+        self._checkpoints = checkpoints
+
+    def keep(self, state: dict[str, Any]) -> None:
+        """Writes this rank's part of a state; all ranks have to be here.
+
+        The first rank's next checkpoint says where all parts are.
+
+        Raises:
+            StorageError: If a file cannot be written.
+        """
+        assert self._checkpoints is not None
+        self.reshard()
+        held = [new_folder(self._checkpoints) if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(held)
+        folder: Any = held[0]
+        _, parts = without_parts(state)
+        self.kept = {"folder": folder.name, "files": self._save(parts, folder)}
+
+    def _save(self, tensors: dict[str, torch.Tensor], folder: Path) -> dict[str, str]:
+        """Writes this rank's part of tensors; gives the checksums of all ranks' files."""
+        from torch.distributed.checkpoint.api import CheckpointException
+        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+        from torch.distributed.checkpoint.state_dict_saver import save
+
+        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+        try:
+            save(tensors, storage_writer=writer)
+        except CheckpointException as error:
+            reasons = {told(failure[0]) for failure in error.failures.values()}
+            raise StorageError(
+                f"A part of a checkpoint cannot be written to {folder}: {'; '.join(reasons)}."
+            ) from error
+        mine = sorted(folder.glob(f"shard-{dist.get_rank() + 1:05}-*"))
+        every: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(every, {path.name: _digest(path) for path in mine})
+        return {name: digest for digests in every for name, digest in digests.items()}
+
+    def completed(self, state: dict[str, Any]) -> dict[str, Any]:
+        """A state with this rank's part of each tensor that it lacks; all ranks have to be here."""
+        if "shards" not in state:
+            return state
+
+        def place_for(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
+            placements = [tensor.Shard(0)]
+            return tensor.zeros(shape, dtype=dtype, device_mesh=self._mesh, placements=placements)
+
+        from torch.distributed import tensor
+
+        return _completed(state, Path(state["shards"]["folder"]), place_for)
+
+
+class _Layer:
+    """What sharding changes of a layer, and how it is undone."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer, self.Class = layer, type(layer)
+        self.attributes = dict(vars(layer))
+        self.hooks = {name: set(value) for name, value in self._all_hooks()}
+        self.parameters = {n: p for n, p in layer._parameters.items() if p is not None}
+        self.devices = {name: parameter.device for name, parameter in self.parameters.items()}
+        self.added: list[Any] = []
+        self.added_hooks: list[tuple[Any, Any]] = []
+
+    def _all_hooks(self) -> list[tuple[str, dict[Any, Any]]]:
+        return [
+            (name, value)
+            for name, value in vars(self.layer).items()
+            if isinstance(name, str) and "_hooks" in name and isinstance(value, dict)
+        ]
+
+    def note_change(self) -> None:
+        """The layer is sharded: it gets its class back, and frees what it had as a whole."""
+        self.layer.__class__ = self.Class  # so that it has the name and the methods it had
+        self.added = [name for name in vars(self.layer) if name not in self.attributes]
+        for name, hooks in self._all_hooks():
+            self.added_hooks += [(hooks, key) for key in hooks if key not in self.hooks[name]]
+        for name, parameter in self.parameters.items():
+            if self.layer._parameters[name] is not parameter:
+                parameter.data = parameter.data.new_empty(0)
+
+    def fill(self) -> None:
+        """Gives the layer the parameters that it had, with the values of now."""
+        for name, parameter in self.parameters.items():
+            now = self.layer._parameters.get(name)
+            if now is not None and is_sharded(now):
+                if not parameter.numel():  # or another layer that shares it has filled it
+                    parameter.data = whole(now.detach()).to(self.devices[name])
+                setattr(self.layer, name, parameter)
+            else:
+                parameter.data = parameter.data.to(self.devices[name])
+
+    def release(self) -> None:
+        """Takes away what sharding has hung on the layer."""
+        self.layer.__class__ = self.Class
+        for hooks, key in self.added_hooks:
+            hooks.pop(key, None)
+        for name in self.added:
+            vars(self.layer).pop(name, None)
+        for name in _STEPS:
+            if name in self.attributes:
+                vars(self.layer)[name] = self.attributes[name]
+        _module_states().pop(self.layer, None)
+
+
+# What is PyTorch's, and not for all versions
+
+
+def check_offered(trainer: Any) -> None:
+    """Raises ConfigError if a trainer's settings, or this PyTorch, do not allow sharding."""
+    apart = {
+        "compile=True": trainer.compile,
+        'precision="16-mixed"; "bf16-mixed" does': trainer.precision == "16-mixed",
+        f"watch={list(trainer.watch)}, which needs the whole model": trainer.watch,
+    }
+    for what, is_set in apart.items():
+        if is_set:
+            raise ConfigError(f'strategy="fsdp" does not go together with {what}.')
+    if not isinstance(trainer.model, nn.Module):
+        raise ModelError(
+            f'strategy="fsdp" shards a torch.nn.Module, and {type(trainer.model).__name__} is none.'
+        )
+    try:
+        import safetensors  # noqa: F401
+    except ImportError:
+        raise MissingExtraError.of("safetensors", 'strategy="fsdp"', "safetensors") from None
+    try:
+        _from_pytorch()
+    except ImportError as error:
+        raise ConfigError(
+            f'strategy="fsdp" needs a newer PyTorch than {torch.__version__} ({told(error)}): '
+            f"pip install --upgrade torch"
+        ) from error
+
+
+@cache
+def _from_pytorch() -> tuple[Any, Any, Any]:
+    """What shards a layer, what has a method count as `forward`, and how gradients are added."""
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter  # noqa: F401
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultReduceScatter
+
+    class ByShare(DefaultReduceScatter):
+        """Adds up the gradients of all ranks, each by its share of the batch."""
+
+        def __init__(self, share: Callable[[], float]) -> None:
+            self._share = share
+
+        def __call__(
+            self, output_tensor: Any, input_tensor: Any, group: Any, op: Any, async_op: bool = False
+        ) -> Any:
+            weight = self._share() * group.size()  # as PyTorch then takes the mean
+            if not weight:
+                input_tensor.zero_()  # which a product with NaN is not
+            elif weight != 1:
+                input_tensor.mul_(weight)
+            return super().__call__(output_tensor, input_tensor, group, op, async_op)
+
+    return fully_shard, register_fsdp_forward_method, ByShare
+
+
+def _module_states() -> Any:
+    """What PyTorch knows of sharded layers; it has no public way back."""
+    from torch.distributed._composable_state import _module_state_mapping
+
+    return _module_state_mapping
+
+
+# States, and the files of their tensors
+
+
+def like(own: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """A whole tensor on the device of another one; in parts, if that is."""
+    if not is_sharded(own) or is_sharded(value):
+        return value.to(own.device)
+    from torch.distributed.tensor import distribute_tensor
+
+    sharded: Any = own
+    return distribute_tensor(
+        value.to(own.device), sharded.device_mesh, sharded.placements, src_data_rank=None
+    )
+
+
+def without_parts(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    """A state without its sharded tensors, in whose place stands a name; and these by name."""
+    parts: dict[str, torch.Tensor] = {}
+
+    def replaced(value: Any, path: str) -> Any:
+        if isinstance(value, torch.Tensor) and is_sharded(value):
+            parts[path] = value.detach()
+            return {_MARK: path}
+        if isinstance(value, dict):
+            return {key: replaced(item, f"{path}.{key}") for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(replaced(item, f"{path}.{i}") for i, item in enumerate(value))
+        return value
+
+    plain = {key: replaced(value, key) for key, value in state.items()}
+    return plain, parts
+
+
+def completed(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A state that `checkpoint.load` read from a file, with all of the tensors that it lacks.
+
+    Raises:
+        CorruptFileError: If their files, which lie beside it, are missing or damaged.
+    """
+    return _completed(located(state, path), path, partial(torch.zeros))
+
+
+def located(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The same with the true place of the folder in which the tensors are that it lacks."""
+    shards = state.get("shards")
+    if shards is None:
+        return state
+    name = shards.get("folder") if isinstance(shards, dict) else None
+    files = shards.get("files") if isinstance(shards, dict) else None
+    if not (isinstance(name, str) and _FOLDER.fullmatch(name) and isinstance(files, dict)):
+        raise CorruptFileError(f"{path} does not say where its tensors are.")
+    return {**state, "shards": {"folder": str(inside(path.parent, name)), "files": files}}
+
+
+def _completed(
+    state: dict[str, Any],
+    path: Path,
+    place_for: Callable[..., torch.Tensor],
+) -> dict[str, Any]:
+    shards = state["shards"]
+    tensors = _read(Path(shards["folder"]), shards["files"], place_for)
+
+    def put_back(value: Any) -> Any:
+        if isinstance(value, dict):
+            if value.keys() == {_MARK}:
+                return tensors[value[_MARK]]
+            return {key: put_back(item) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(map(put_back, value))
+        return value
+
+    try:
+        return {key: put_back(value) for key, value in state.items() if key != "shards"}
+    except (KeyError, TypeError) as error:
+        raise CorruptFileError(f"{path} names a tensor that is in no file: {error}.") from error
+
+
+def _read(
+    folder: Path, files: Mapping[str, str], place_for: Callable[..., torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The tensors in a folder, each read into a place for its shape and dtype."""
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
+    for name, digest in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise CorruptFileError(f"{path} is missing, a part of a checkpoint.{_ADVICE}")
+        if _digest(check_file(path)) != digest:
+            raise CorruptFileError(f"{path} is damaged: its checksum does not match.{_ADVICE}")
+    try:
+        reader = HuggingFaceStorageReader(str(folder))
+        known: dict[str, Any] = reader.read_metadata().state_dict_metadata
+        tensors = {n: place_for(one.size, dtype=one.properties.dtype) for n, one in known.items()}
+        load(tensors, storage_reader=reader, no_dist=True)
+    except (CheckpointException, ValueError, RuntimeError, LookupError, OSError) as error:
+        raise CorruptFileError(
+            f"{folder} is no readable part of a checkpoint: {told(error)}"
+        ) from error
+    return tensors
+
+
+_ADVICE = " Use another checkpoint of the run, or a copy."
+
+
+def _digest(path: Path) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def new_folder(checkpoints: Path) -> Path:
+    """A new folder beside checkpoints for the parts of the next one."""
+    checkpoints.mkdir(exist_ok=True)
+    numbers = [int(found[1]) for found in map(_FOLDER.fullmatch, os.listdir(checkpoints)) if found]
+    folder = checkpoints / f"shards-{max(numbers, default=0) + 1}"
+    folder.mkdir()
+    return folder
+
+
+def remove_unused(checkpoints: Path, used: Collection[str]) -> None:
+    """Removes the folders of parts to which no checkpoint refers any more.
+
+    Args:
+        checkpoints: The folder of checkpoints.
+        used: The names of those that are needed; later ones are being written.
+    """
+    last = max((int(name.rpartition("-")[2]) for name in used), default=0)
+    for name in os.listdir(checkpoints):
+        found = _FOLDER.fullmatch(name)
+        if found and name not in used and int(found[1]) < last:
+            shutil.rmtree(checkpoints / name, ignore_errors=True)
