@@ -14,7 +14,7 @@ from tests.small import Blobs, Net, fit
 from torch import nn
 
 import gradbook
-from gradbook import errors, record
+from gradbook import checkpoint, errors, record
 from gradbook.distributed import Group, Ranks, _timeout_seconds
 from gradbook.errors import ConfigError
 from gradbook.message import MOST_VALUES, Message
@@ -373,7 +373,7 @@ class Net(gradbook.Classifier):
 gradbook.seed_everything(1)
 data, model = Blobs(42, 9), Net()
 run = gradbook.runs.Run("runs", every_n_steps=2)
-trainer = gradbook.Trainer(40 if fault == "waits" else 3, run=run)
+trainer = gradbook.Trainer(40 if fault == "waits" else 3, run=run, strategy=sys.argv[2])
 trainer.fit(model, data)
 if rank == "0":
     print("at the end", trainer.history.rows[-1], [p.sum().item() for p in model.parameters()])
@@ -394,13 +394,17 @@ def only_run():
     return load(folder)
 
 
+BOTH = pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+
+
 @pytest.mark.slow
-def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script):
-    whole = launched(2, script, "goes well")
+@BOTH
+def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script, strategy):
+    whole = launched(2, script, "goes well", strategy)
     assert whole.returncode == 0, whole.stderr
     history = list(only_run().history)
     Path("runs").rename("before")
-    again = launched(2, "--max-restarts", "1", script, "is killed")
+    again = launched(2, "--max-restarts", "1", script, "is killed", strategy)
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]  # to the last bit
     ours = only_run()
@@ -410,8 +414,9 @@ def test_a_rank_that_is_killed_costs_nothing_where_all_are_started_again(script)
 
 
 @pytest.mark.slow
-def test_a_rank_that_raises_is_told_once_and_nobody_hangs(script):
-    done = launched(2, "--max-restarts", "1", script, "raises")
+@BOTH
+def test_a_rank_that_raises_is_told_once_and_nobody_hangs(script, strategy):
+    done = launched(2, "--max-restarts", "1", script, "raises", strategy)
     assert done.returncode == 1
     for rank in (0, 1):
         assert done.stderr.count(f"Rank {rank} has failed:") == 1, done.stderr
@@ -420,9 +425,10 @@ def test_a_rank_that_raises_is_told_once_and_nobody_hangs(script):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_all_ranks_after_the_same_step_with_a_checkpoint(script):
+@BOTH
+def test_sigterm_ends_all_ranks_after_the_same_step_with_a_checkpoint(script, strategy):
     with subprocess.Popen(
-        torchrun(2, script, "waits"),
+        torchrun(2, script, "waits", strategy),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -433,6 +439,6 @@ def test_sigterm_ends_all_ranks_after_the_same_step_with_a_checkpoint(script):
         process.communicate(timeout=LONGEST)
     run = only_run()
     assert run.facts["status"] == "interrupted"
-    state = torch.load(run.folder / "checkpoints" / "last.pt", weights_only=False)
+    state = checkpoint.load(run.folder / "checkpoints" / "last.pt")
     assert state["position"]["steps"] == run.facts["steps"] > 3
     assert state["is_exact"]

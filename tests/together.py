@@ -293,12 +293,12 @@ def diverging():
     return model, blobs(), {"watch": "gradients", "max_epochs": 3}
 
 
-def train(make):
-    """Does one of the cases, and returns what came out of it."""
+def train(make, **more):
+    """Does one of the cases, with more settings, and returns what came out of it."""
     gradbook.seed_everything(1)
     model, data, settings = make()
     Trainer = settings.pop("Trainer", gradbook.Trainer)
-    trainer = Trainer(**{"max_epochs": 2, "display": "off", **settings})
+    trainer = Trainer(**{"max_epochs": 2, "display": "off", **settings, **more})
     model.plot_train_per_epoch = 3
     trainer.fit(model, data)
     parameters = [

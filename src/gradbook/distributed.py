@@ -242,8 +242,7 @@ class Ranks(Group):
         self, model: Any, device: torch.device, at_end: Callable[[], None]
     ) -> Iterator[Sharding]:
         """While it lasts, each rank holds a part of every parameter."""
-        with _together():
-            sharding = Sharding(model, device, lambda: self.share)
+        sharding = Sharding(model, device, lambda: self.share)
         try:
             yield sharding
         except BaseException:

@@ -12,7 +12,8 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from gradbook.errors import (
     StorageError,
     told,
 )
-from gradbook.lookalikes import is_sharded, layers_of, whole
+from gradbook.lookalikes import held_by, is_sharded, layers_of, part_here, whole
 from gradbook.untrusted import check_file, inside
 
 #: A layer is gathered as one that has at most such a part of a model's numbers; of a larger one,
@@ -92,8 +93,11 @@ def _num_numbers(layer: nn.Module) -> int:
 
 
 def _can_be_parted(layer: nn.Module) -> bool:
-    is_of_pytorch = type(layer).__module__.startswith("torch.nn.")
-    return not is_of_pytorch or isinstance(layer, _CONTAINERS)
+    return not _is_of_pytorch(layer) or isinstance(layer, _CONTAINERS)
+
+
+def _is_of_pytorch(layer: nn.Module) -> bool:
+    return type(layer).__module__.startswith("torch.nn.")
 
 
 def _can_be_called(layer: nn.Module) -> bool:
@@ -114,7 +118,7 @@ def _left_whole(model: nn.Module) -> set[nn.Parameter]:
     """
     listed: set[int] = set()
     for layer in layers_of(model):
-        for name, value in vars(layer).items():
+        for name, value in () if _is_of_pytorch(layer) else vars(layer).items():
             if name not in ("_parameters", "_buffers", "_modules"):
                 listed |= set(map(id, _tensors_listed(value)))
     return {p for p in model.parameters() if p.dim() == 0 or not p.numel() or id(p) in listed}
@@ -153,6 +157,8 @@ class Sharding:
         self._mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         self._layers = [_Layer(layer) for layer in model.modules()]
         left, reduce = _left_whole(model), Reduce(share)
+        for parameter in model.parameters():  # or it could not be parted by rows
+            parameter.data = parameter.data.contiguous()
         try:
             for unit in (*units_of(model), model):
                 own = left.intersection(unit.parameters())
@@ -173,6 +179,23 @@ class Sharding:
         for layer in self._layers:
             layer.note_change()
         model.to(device)  # what is left whole, and buffers
+
+    def check_optimizer(self, optimizer: Any) -> None:
+        """Has an optimizer that holds tensors of both kinds take them one by one.
+
+        Raises:
+            ModelError: If it holds a parameter as it was before it was parted.
+        """
+        before = {id(p) for layer in self._layers for p in layer.parted()}
+        if any(id(tensor) in before for tensor in held_by(optimizer)):
+            raise ModelError(
+                'With strategy="fsdp", parameters are replaced by their parts before '
+                "configure_optimizers is called, and this optimizer holds what was there before. "
+                "Make it there, with self.parameters()."
+            )
+        for group in getattr(optimizer, "param_groups", ()):
+            if len({is_sharded(parameter) for parameter in group["params"]}) == 2:
+                group |= {"foreach": False} if "foreach" in group else {}
 
     def make_whole(self) -> None:
         """Makes the model what it was, with the values of now; all ranks have to be here."""
@@ -267,9 +290,13 @@ class _Layer:
         self.added = [name for name in vars(self.layer) if name not in self.attributes]
         for name, hooks in self._all_hooks():
             self.added_hooks += [(hooks, key) for key in hooks if key not in self.hooks[name]]
-        for name, parameter in self.parameters.items():
-            if self.layer._parameters[name] is not parameter:
-                parameter.data = parameter.data.new_empty(0)
+        for parameter in self.parted():
+            parameter.data = parameter.data.new_empty(0)
+
+    def parted(self) -> list[nn.Parameter]:
+        """The parameters that the layer had, and has in parts now."""
+        now = self.layer._parameters
+        return [p for name, p in self.parameters.items() if now.get(name) is not p]
 
     def fill(self) -> None:
         """Gives the layer the parameters that it had, with the values of now."""
@@ -373,13 +400,27 @@ def like(own: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     )
 
 
+def clip_norm(parameters: Iterable[torch.Tensor], max_norm: float) -> None:
+    """Clips the norm of all gradients together to at most `max_norm`; some may be in parts."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    kinds = [[g for g in gradients if is_sharded(g) is kind] for kind in (True, False)]
+    norms = [whole(torch.nn.utils.get_total_norm(kind)) for kind in kinds if kind]
+    factor = (max_norm / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        part_here(gradient).mul_(factor)
+
+
 def without_parts(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """A state without its sharded tensors, in whose place stands a name; and these by name."""
     parts: dict[str, torch.Tensor] = {}
+    places: set[int] = set()
 
     def replaced(value: Any, path: str) -> Any:
         if isinstance(value, torch.Tensor) and is_sharded(value):
-            parts[path] = value.detach()
+            place = part_here(value).untyped_storage().data_ptr()
+            # A file of safetensors has each memory but once.
+            parts[path] = value.detach().clone() if place in places else value.detach()
+            places.add(place)
             return {_MARK: path}
         if isinstance(value, dict):
             return {key: replaced(item, f"{path}.{key}") for key, item in value.items()}
@@ -453,7 +494,8 @@ def _read(
         reader = HuggingFaceStorageReader(str(folder))
         known: dict[str, Any] = reader.read_metadata().state_dict_metadata
         tensors = {n: place_for(one.size, dtype=one.properties.dtype) for n, one in known.items()}
-        load(tensors, storage_reader=reader, no_dist=True)
+        with warnings.catch_warnings(action="ignore"):  # each process reads by itself, as is meant
+            load(tensors, storage_reader=reader, no_dist=True)
     except (CheckpointException, ValueError, RuntimeError, LookupError, OSError) as error:
         raise CorruptFileError(
             f"{folder} is no readable part of a checkpoint: {told(error)}"

@@ -24,6 +24,7 @@ from gradbook.resume.loader import Position
 from gradbook.resume.start import Resumption
 from gradbook.schedules import Schedule
 from gradbook.settings import Settings, warn_of_ignored
+from gradbook.sharding import clip_norm
 from gradbook.steps import Stepper
 from gradbook.stopping import BestSoFar
 from gradbook.tensors import to_device
@@ -300,7 +301,10 @@ class Trainer(Settings):
         Book: 9.5.3 (sec_rnn-scratch).
         """
         if self.gradient_clip_algorithm == "value":
-            torch.nn.utils.clip_grad_value_(model.parameters(), grad_clip_val)
+            one_by_one = False if self.shards else None  # some may be in parts
+            torch.nn.utils.clip_grad_value_(model.parameters(), grad_clip_val, one_by_one)
+        elif self.shards:
+            clip_norm(model.parameters(), grad_clip_val)
         else:
             torch.nn.utils.clip_grad_norm_(model.parameters(), grad_clip_val)
 

@@ -219,6 +219,8 @@ class Training:
         self.stepper.arithmetic = preparation.arithmetic_of(trainer)
         # As they are before the first step, which changes rates and counts.
         self._beginning = describe_beginning(self.model, trainer.optim, self.schedules)
+        if self.sharding is not None:
+            self.sharding.check_optimizer(trainer.optim)
         self.best = BestSoFar(trainer.monitor, trainer.mode, trainer.min_delta, trainer.patience)
 
     @contextmanager

@@ -396,9 +396,17 @@ def _optimizer_state(optimizer: Any, model: Any, silently: bool) -> dict[str, An
     return kept
 
 
+#: How PyTorch's optimizers go about a step, which depends on where the tensors are.
+_FASTER = ("foreach", "fused")
+
+
 def _restore_optimizer(optimizer: Any, state: Mapping[str, Any]) -> None:
     if hasattr(optimizer, "load_state_dict"):
+        groups = getattr(optimizer, "param_groups", ())
+        here = [{name: group[name] for name in _FASTER if name in group} for group in groups]
         optimizer.load_state_dict(state)
+        for group, own in zip(getattr(optimizer, "param_groups", ()), here, strict=True):
+            group |= own
         for parameter, kept in getattr(optimizer, "state", {}).items():
             for name, value in kept.items() if is_sharded(parameter) else ():
                 if isinstance(value, torch.Tensor) and value.shape == parameter.shape:

@@ -72,6 +72,9 @@ FILES = (
     ),
 )
 
+#: What several processes have written of a checkpoint, each to a file.
+_PARTS = re.compile(rf"{CHECKPOINT_FOLDER}/shards-\d+/shard-[\w-]+\.safetensors")
+
 #: The folders that a run may have.
 FOLDERS = (CHECKPOINT_FOLDER, INSPECT_FOLDER)
 
@@ -99,7 +102,7 @@ def files_in(folder: Path | str) -> dict[str, int]:
 
 def is_of_a_run(name: str) -> bool:
     """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
-    return re.sub(r"\.\d+\.part$", "", name) in FILES
+    return re.sub(r"\.\d+\.part$", "", name) in FILES or _PARTS.fullmatch(name) is not None
 
 
 def remove_files(folder: Path | str) -> None:
@@ -109,7 +112,8 @@ def remove_files(folder: Path | str) -> None:
     try:
         for name in names:
             Path(folder, name).unlink()
-        for path in (Path(folder, name) for name in FOLDERS):
+        parts = sorted(Path(folder, CHECKPOINT_FOLDER).glob("shards-*"))
+        for path in (*parts, *(Path(folder, name) for name in FOLDERS)):
             if path.is_dir() and not path.is_symlink() and not any(path.iterdir()):
                 path.rmdir()
     except OSError as error:

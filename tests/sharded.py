@@ -1,0 +1,114 @@
+"""Trainings of which each process holds a part of the model, to be compared with whole ones.
+
+Started by `torchrun`, this script does what its first word says, and leaves what came out in a file
+for each rank.
+"""
+
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from tests import together
+from tests.small import Blobs, Net
+from torch import nn
+
+import gradbook
+
+
+class Deep(Net):
+    """Layers of all kinds: repeated, shared, listed besides, and a single number.
+
+    A `dropout` draws numbers, and goes with layers that average what they see.
+    """
+
+    def __init__(self, dropout=0.0, lr=0.01):
+        super().__init__(nn.LazyLinear(16), nn.ReLU())
+        self.save_hyperparameters()
+        self.blocks = nn.ModuleList(self.block(dropout) for _ in range(9))
+        self.tied = nn.Linear(16, 16)
+        self.tied.weight = self.blocks[0][0].weight
+        self.head = nn.Linear(16, 3)
+        self.scale, self.listed = nn.Parameter(torch.tensor(1.0)), nn.Parameter(torch.ones(3))
+        self.list = [self.listed]
+
+    def block(self, dropout):
+        norm = nn.BatchNorm1d(16) if dropout else nn.LayerNorm(16)
+        return nn.Sequential(nn.Linear(16, 16), norm, nn.Dropout(dropout), nn.ReLU())
+
+    def forward(self, X):
+        H = self.net(X)
+        for block in self.blocks:
+            H = H + block(H)
+        return self.head(self.tied(H)) * self.scale.exp() * self.list[0]
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=self.lr)
+
+
+def go_on(strategy="fsdp", dropout=0.0, model=None, resume=None, max_epochs=3, **settings):
+    """Trains such a model, perhaps from a checkpoint on, and returns what came out of it."""
+    gradbook.seed_everything(1)
+    model, data = model or Deep(dropout), Blobs(42, 9)
+    trainer = gradbook.Trainer(max_epochs, display="off", strategy=strategy, **settings)
+    trainer.fit(model, data, resume=resume)
+    return {
+        "rows": trainer.history.rows,
+        "tensors": {name: tensor.clone() for name, tensor in model.state_dict().items()},
+        "best": trainer.best.epoch,
+        "best_tensors": trainer.training.best_model,
+    }
+
+
+def case(name):
+    """One of the cases of `together`, whose numbers no post-mortem has looked at."""
+    return together.train(together.CASES[name], strategy="fsdp", watch=())
+
+
+def cases(folder):
+    """Every model of the library, and those that a learner writes."""
+    out = {name: case(name) for name in together.CASES}
+    clipped = {"gradient_clip_val": 0.1, "keep_best": True, "accumulate_grad_batches": 2}
+    out["clipped"] = go_on(**clipped)
+    out["again"] = twice()
+    return out
+
+
+def twice():
+    """A second training of the same model by other settings."""
+    gradbook.seed_everything(1)
+    model = Deep()
+    go_on(model=model, max_epochs=1)
+    return go_on(model=model, gradient_clip_val=0.01, gradient_clip_algorithm="value")
+
+
+def keep(folder):
+    """Runs that are to go on, and what they come to without a stop."""
+    out = {
+        "plain": go_on(run=folder / "plain", keep_best=True),
+        "random": go_on(dropout=0.5, run=folder / "random"),
+    }
+    return out | {"whole": go_on(dropout=0.5, max_epochs=5)}
+
+
+def resume(folder, strategy="fsdp"):
+    """Goes on with what was kept."""
+    return {
+        "plain": go_on(strategy, resume=folder / "plain" / "deep-1", max_epochs=5, keep_best=True),
+        "random": go_on(strategy, 0.5, resume=folder / "random" / "deep-1", max_epochs=5),
+    }
+
+
+def main(action, folder, *words):
+    """Does it, in this rank."""
+    from gradbook.distributed import group
+
+    out = {"cases": cases, "keep": keep, "resume": resume}[action](folder, *words)
+    torch.save(out, folder / f"{'-'.join([action, *words])}-of-{group().size}-{group().rank}.pt")
+
+
+if __name__ == "__main__":
+    from tests import sharded
+
+    warnings.filterwarnings("always")
+    sharded.main(sys.argv[1], Path(sys.argv[2]), *sys.argv[3:])  # its classes have their true name
