@@ -20,21 +20,21 @@ SOURCE = Path(gradbook.__file__).parent
 FLOORS = {
     -2: {"escape", "launched", "lazy", "upward", "wrapping"},
     -1: {"errors", "libraries", "table"},
-    0: {"constructors", "labels"},
+    0: {"constructors", "labels", "lookalikes", "parts", "untrusted"},
     1: {"hparams", "record", "checks", "timing", "seeds", "devices", "tensors"}
     | {
         "storage",
-        "untrusted",
         "interrupts",
         "untrained",
         "attributes",
         "asked",
         "registry",
         "rows",
+        "sharding",
     },
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
     | {"message"}
-    | {"verdicts", "alone", "lookalikes", "near_misses", "leaf_parameters"},
+    | {"verdicts", "alone", "near_misses", "leaf_parameters"},
     3: {"settings", "module", "no_trace", "distributed"},
     4: {"resume"},
     5: {"evaluation", "model_files"},

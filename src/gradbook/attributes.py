@@ -33,7 +33,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils.data import Dataset
 
 from gradbook.libraries import is_library
-from gradbook.lookalikes import part_here
+from gradbook.parts import part_here
 
 #: The most things kept in one attribute: of a model, and of anything else, which may be data.
 LONGEST, LONGEST_OF_DATA = 100_000, 1_000

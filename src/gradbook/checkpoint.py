@@ -188,7 +188,7 @@ def load(path: Path | str, is_whole: bool = True) -> dict[str, Any]:
     if "shards" in state:
         from gradbook import sharding
 
-        return (sharding.completed if is_whole else sharding.located)(state, path)
+        return dict((sharding.completed if is_whole else sharding.located)(state, path))
     return state
 
 

@@ -6,8 +6,8 @@ the end of the backward pass the gradients of all become those of the whole batc
 takes the same step, and the numbers are those of one process, but for the last digits: sums are
 added up in another order.
 
-This is the only file that knows of `torch.distributed`. Whatever else takes part in a training asks
-its `Group`, and a single process is one, too.
+Only this file and `sharding.py` know of `torch.distributed`. Whatever else takes part in a training
+asks its `Group`, and a single process is one, too.
 """
 
 import atexit
@@ -25,8 +25,9 @@ import torch.distributed as dist
 from gradbook import devices, launched, record
 from gradbook.errors import ConfigError, GradbookWarning, ModelError, RankLostError, told, warn
 from gradbook.interrupts import SIGNALS, Interrupts
-from gradbook.lookalikes import is_sharded, layers_of
+from gradbook.lookalikes import layers_of
 from gradbook.message import Message, give
+from gradbook.parts import is_sharded
 from gradbook.record import Meter
 from gradbook.rows import cut, has_rows
 from gradbook.seeds import other_numbers

@@ -5,7 +5,7 @@ what the optimizer keeps for it. Of a layer whose turn it is, the ranks gather t
 of it afterwards. Checkpoints are PyTorch's distributed ones: each rank writes what it holds, as
 safetensors files, and any number of ranks can read them.
 
-Beside `distributed.py` this is the only file that knows of `torch.distributed`.
+Only this file and `distributed.py` know of `torch.distributed`.
 """
 
 import hashlib
@@ -31,7 +31,8 @@ from gradbook.errors import (
     StorageError,
     told,
 )
-from gradbook.lookalikes import held_by, is_sharded, layers_of, part_here, whole
+from gradbook.lookalikes import held_by, layers_of
+from gradbook.parts import is_sharded, part_here, whole
 from gradbook.untrusted import check_file, inside
 
 #: A layer is gathered as one that has at most such a part of a model's numbers; of a larger one,

@@ -73,6 +73,8 @@ class Trainer(Settings):
         deterministic: Whether to use only algorithms that give the same numbers every time.
             On the CPU a seed is enough.
         compile: Whether to compile the network with `torch.compile`, which pays in long runs.
+        strategy: What each of several processes has of the model: "ddp", all of it; or "fsdp", a
+            part of every parameter, for a model that does not fit on a device. One process has all.
         sync_batchnorm: Whether BatchNorm layers normalize the rows of all processes together,
             where several train on a batch. Only accelerators can.
         limit_batches: The number of batches in an epoch, such as 10, or the fraction of them, such

@@ -27,8 +27,9 @@ from gradbook.execution import Precision
 from gradbook.history import History
 from gradbook.interrupts import Interrupts, interruptible
 from gradbook.labels import is_loss
-from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors, whole
+from gradbook.lookalikes import copied_model, layers_of, model_tensors, trained_tensors
 from gradbook.near_misses import check_signatures, warn_of_near_misses
+from gradbook.parts import whole
 from gradbook.record import Sink, tell
 from gradbook.resume import snapshot
 from gradbook.resume.loader import Position, ResumableLoader, Split, check_begins_anew, weights_of

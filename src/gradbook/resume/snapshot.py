@@ -20,12 +20,11 @@ from gradbook.errors import CheckpointError, GradbookWarning, IgnoredSettingWarn
 from gradbook.lookalikes import (
     frozen_in,
     held_by,
-    is_sharded,
     layers_of,
     model_tensors,
     named_parameters,
-    part_here,
 )
+from gradbook.parts import is_sharded, part_here
 from gradbook.resume.loader import Position
 from gradbook.resume.setup import check_setup, form_of
 from gradbook.schedules import check_goes_on, note_a_step
