@@ -14,6 +14,7 @@ from tests.small import Blobs, Net
 from torch import nn
 
 import gradbook
+from gradbook.parts import part_here
 
 
 class Deep(Net):
@@ -43,6 +44,7 @@ class Deep(Net):
         return self.head(self.tied(H)) * self.scale.exp() * self.list[0]
 
     def configure_optimizers(self):
+        self.num_held = sum(part_here(parameter).numel() for parameter in self.parameters())
         return torch.optim.AdamW(self.parameters(), lr=self.lr)
 
 
@@ -71,7 +73,21 @@ def cases(folder):
     clipped = {"gradient_clip_val": 0.1, "keep_best": True, "accumulate_grad_batches": 2}
     out["clipped"] = go_on(**clipped)
     out["again"] = twice()
+    model = Deep()
+    go_on(model=model, max_epochs=1)
+    out["held"] = model.num_held / sum(parameter.numel() for parameter in model.parameters())
+    try:
+        go_on(model=Mixing(), max_epochs=1)
+    except gradbook.errors.ModelError as error:
+        out["mixing"] = str(error)
     return out
+
+
+class Mixing(Deep):
+    """Uses the weight of a layer without calling it."""
+
+    def forward(self, X):
+        return super().forward(X) + nn.functional.linear(self.net(X), self.head.weight)
 
 
 def twice():

@@ -30,10 +30,10 @@ FLOORS = {
         "asked",
         "registry",
         "rows",
-        "sharding",
+        "shards",
     },
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
-    | {"message"}
+    | {"message", "sharding"}
     | {"verdicts", "alone", "near_misses", "leaf_parameters"},
     3: {"settings", "module", "no_trace", "distributed"},
     4: {"resume"},

@@ -1,6 +1,8 @@
 """Each of several processes holds a part of the model: see `tests/sharded.py` for what they do."""
 
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -8,23 +10,23 @@ import pytest
 import torch
 from tests import sharded, together
 from tests.small import Blobs, Net, fit
-from tests.test_distributed import assert_close, launched
+from tests.test_distributed import assert_close, environment, launched
 from torch import nn
 
 import gradbook
 from gradbook import checkpoint
 from gradbook.errors import ConfigError, CorruptFileError, ModelError
 from gradbook.runs.format import remove_files
-from gradbook.sharding import check_offered, new_folder, remove_unused, units_of
+from gradbook.sharding import check_offered, units_of
+from gradbook.shards import new_folder, remove_unused
 
-ROOT = Path(__file__).parent.parent
-MODEL = f"{ROOT}/tests/sharded.py:Deep"
+TESTS = Path(__file__).parent
 
 
 def ranks_of(num_processes, folder, *words):
     """What so many processes come to, each."""
     action, *more = words
-    done = launched(num_processes, ROOT / "tests" / "sharded.py", action, folder, *more)
+    done = launched(num_processes, TESTS / "sharded.py", action, folder, *more)
     assert done.returncode == 0, done.stderr
     name = "-".join(words)
     paths = [folder / f"{name}-of-{num_processes}-{rank}.pt" for rank in range(num_processes)]
@@ -91,6 +93,18 @@ def test_a_model_is_whole_afterwards_and_can_be_trained_again(two):
 
 
 @pytest.mark.slow
+def test_each_process_holds_its_part_only(two):
+    for rank in two:
+        assert 0.45 < rank["held"] < 0.55
+
+
+@pytest.mark.slow
+def test_a_weight_that_is_used_without_its_layer_is_told(two):
+    for rank in two:
+        assert "Mixing uses a parameter where it is in parts" in rank["mixing"]
+
+
+@pytest.mark.slow
 def test_a_run_goes_on_to_the_last_bit_in_as_many_processes(four, kept):
     for rank, before in zip(ranks_of(4, kept, "resume"), four[0], strict=True):
         assert rank["random"]["rows"] == before["whole"]["rows"]
@@ -107,6 +121,7 @@ def test_another_number_of_processes_goes_on_with_a_run_in_parts(strategy, kept)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The training resumes from")
 def test_a_single_process_goes_on_with_a_run_in_parts(kept):
     with pytest.warns(UserWarning, match=r"number of processes, 4, .* with 1"):
         resumed = sharded.go_on(resume=kept / "plain" / "deep-1", max_epochs=5, keep_best=True)
@@ -133,17 +148,24 @@ def test_what_was_kept_in_parts_is_read_as_a_whole(four, kept):
 
 
 @pytest.mark.slow
-def test_a_run_in_parts_is_exported_to_one_file(four, kept, monkeypatch):
+def test_the_command_shards_and_exports_one_file(tmp_path, monkeypatch):
+    pytest.importorskip("safetensors")
     from safetensors.torch import load_file
 
     from gradbook.cli import main
 
-    monkeypatch.chdir(kept)
-    shutil.move(kept / "plain", kept / "runs")
-    assert main(["export", "deep-1", "--to", "safetensors", "--model", MODEL]) == 0
-    exported = load_file(kept / "runs" / "deep-1" / "model.safetensors")
-    for name, tensor in four[0][0]["plain"]["best_tensors"].items():
-        assert torch.equal(exported[name], tensor)
+    monkeypatch.chdir(tmp_path)
+    words = "train mlp --data moons --max-epochs 1 --num-processes 2 --strategy fsdp --seed 1"
+    command = [sys.executable, "-m", "gradbook", *words.split()]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert main(["export", "mlp-1", "--to", "safetensors"]) == 0
+    exported = load_file("runs/mlp-1/model.safetensors")
+    assert list(Path("runs/mlp-1/checkpoints").glob("shards-*/shard-00002-*"))
+    tensors = checkpoint.load("runs/mlp-1/checkpoints/best.pt")["model"]
+    assert exported.keys() == tensors.keys()
+    assert all(torch.equal(exported[name], tensors[name]) for name in tensors)
 
 
 def needed(checkpoints):

@@ -186,9 +186,10 @@ def load(path: Path | str, is_whole: bool = True) -> dict[str, Any]:
             f"version {VERSION}. Use the gradbook that wrote it."
         )
     if "shards" in state:
-        from gradbook import sharding
+        from gradbook import shards
 
-        return dict((sharding.completed if is_whole else sharding.located)(state, path))
+        state = shards.located(state, path)
+        return shards.completed(state) if is_whole else state
     return state
 
 

@@ -6,8 +6,8 @@ the end of the backward pass the gradients of all become those of the whole batc
 takes the same step, and the numbers are those of one process, but for the last digits: sums are
 added up in another order.
 
-Only this file and `sharding.py` know of `torch.distributed`. Whatever else takes part in a training
-asks its `Group`, and a single process is one, too.
+Of `torch.distributed` only this file, `sharding.py` and `shards.py` know. Whatever else takes part
+in a training asks its `Group`, and a single process is one, too.
 """
 
 import atexit
@@ -31,7 +31,7 @@ from gradbook.parts import is_sharded
 from gradbook.record import Meter
 from gradbook.rows import cut, has_rows
 from gradbook.seeds import other_numbers
-from gradbook.sharding import Sharding
+from gradbook.sharding import Sharding, is_connection_error, is_mixing
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
 #: the environment that says otherwise. What the first rank does alone, as to look for the cause of
@@ -246,8 +246,16 @@ class Ranks(Group):
         sharding = Sharding(model, device, lambda: self.share)
         try:
             yield sharding
-        except BaseException:
+        except BaseException as error:
             self.is_broken = not self._is_agreed
+            if is_connection_error(error):
+                raise _lost(error) from error
+            if is_mixing(error):
+                raise ModelError(
+                    f"{type(model).__name__} uses a parameter where it is in parts: {told(error)} "
+                    f'With strategy="fsdp", those of a layer are whole while its `forward` runs. '
+                    f"Call the layer, and share a weight by assignment."
+                ) from error
             raise
         finally:
             if not self.is_broken:
@@ -516,10 +524,14 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankLostError(
-            f"Another process of this training has ended or cannot be reached ({told(error)}). "
-            f"What was reached is in the last checkpoint of its run, if it keeps one."
-        ) from error
+        raise _lost(error) from error
+
+
+def _lost(error: BaseException) -> RankLostError:
+    return RankLostError(
+        f"Another process of this training has ended or cannot be reached ({told(error)}). "
+        f"What was reached is in the last checkpoint of its run, if it keeps one."
+    )
 
 
 @cache

@@ -2,18 +2,12 @@
 
 PyTorch's `fully_shard` does it: every rank keeps its rows of each parameter, of its gradient and of
 what the optimizer keeps for it. Of a layer whose turn it is, the ranks gather the whole, and let go
-of it afterwards. Checkpoints are PyTorch's distributed ones: each rank writes what it holds, as
-safetensors files, and any number of ranks can read them.
+of it afterwards.
 
-Only this file and `distributed.py` know of `torch.distributed`.
+Of `torch.distributed` only this file, `shards.py` and `distributed.py` know.
 """
 
-import hashlib
-import os
-import re
-import shutil
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -23,17 +17,15 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 
+from gradbook import shards
 from gradbook.errors import (
     ConfigError,
-    CorruptFileError,
     MissingExtraError,
     ModelError,
-    StorageError,
     told,
 )
 from gradbook.lookalikes import held_by, layers_of
 from gradbook.parts import is_sharded, part_here, whole
-from gradbook.untrusted import check_file, inside
 
 #: A layer is gathered as one that has at most such a part of a model's numbers; of a larger one,
 #: the layers in it are. What has less than `SMALL` of them is gathered with the model itself.
@@ -48,10 +40,8 @@ _CONTAINERS = (
 #: The methods of a model in which its own parameters are whole, beside `forward`.
 _STEPS = ("training_step", "validation_step")
 
-#: What stands in a checkpoint for a tensor whose values are in the files of the ranks.
-_MARK = "sharded tensor"
-
-_FOLDER = re.compile(r"shards-(\d{1,9})")
+#: What stays on a model while it is sharded: these, and what they ask for.
+_STAYING = (*_STEPS, "_get_fsdp_state")
 
 
 def wholes(tensors: dict[str, torch.Tensor] | None) -> dict[str, torch.Tensor] | None:
@@ -227,43 +217,17 @@ class Sharding:
         """
         assert self._checkpoints is not None
         self.reshard()
-        held = [new_folder(self._checkpoints) if dist.get_rank() == 0 else None]
-        dist.broadcast_object_list(held)
-        folder: Any = held[0]
-        _, parts = without_parts(state)
-        self.kept = {"folder": folder.name, "files": self._save(parts, folder)}
-
-    def _save(self, tensors: dict[str, torch.Tensor], folder: Path) -> dict[str, str]:
-        """Writes this rank's part of tensors; gives the checksums of all ranks' files."""
-        from torch.distributed.checkpoint.api import CheckpointException
-        from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
-        from torch.distributed.checkpoint.state_dict_saver import save
-
-        writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-        try:
-            save(tensors, storage_writer=writer)
-        except CheckpointException as error:
-            reasons = {told(failure[0]) for failure in error.failures.values()}
-            raise StorageError(
-                f"A part of a checkpoint cannot be written to {folder}: {'; '.join(reasons)}."
-            ) from error
-        mine = sorted(folder.glob(f"shard-{dist.get_rank() + 1:05}-*"))
-        every: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(every, {path.name: _digest(path) for path in mine})
-        return {name: digest for digests in every for name, digest in digests.items()}
+        self.kept = shards.write(state, self._checkpoints)
 
     def completed(self, state: dict[str, Any]) -> dict[str, Any]:
         """A state with this rank's part of each tensor that it lacks; all ranks have to be here."""
-        if "shards" not in state:
-            return state
+        from torch.distributed import tensor
 
         def place_for(shape: torch.Size, dtype: torch.dtype) -> torch.Tensor:
             placements = [tensor.Shard(0)]
             return tensor.zeros(shape, dtype=dtype, device_mesh=self._mesh, placements=placements)
 
-        from torch.distributed import tensor
-
-        return _completed(state, Path(state["shards"]["folder"]), place_for)
+        return shards.completed(state, place_for)
 
 
 class _Layer:
@@ -275,7 +239,6 @@ class _Layer:
         self.hooks = {name: set(value) for name, value in self._all_hooks()}
         self.parameters = {n: p for n, p in layer._parameters.items() if p is not None}
         self.devices = {name: parameter.device for name, parameter in self.parameters.items()}
-        self.added: list[Any] = []
         self.added_hooks: list[tuple[Any, Any]] = []
 
     def _all_hooks(self) -> list[tuple[str, dict[Any, Any]]]:
@@ -288,7 +251,9 @@ class _Layer:
     def note_change(self) -> None:
         """The layer is sharded: it gets its class back, and frees what it had as a whole."""
         self.layer.__class__ = self.Class  # so that it has the name and the methods it had
-        self.added = [name for name in vars(self.layer) if name not in self.attributes]
+        for name in [name for name in vars(self.layer) if name not in self.attributes]:
+            if name not in _STAYING:  # its hooks hold all that is needed
+                del vars(self.layer)[name]
         for name, hooks in self._all_hooks():
             self.added_hooks += [(hooks, key) for key in hooks if key not in self.hooks[name]]
         for parameter in self.parted():
@@ -315,12 +280,27 @@ class _Layer:
         self.layer.__class__ = self.Class
         for hooks, key in self.added_hooks:
             hooks.pop(key, None)
-        for name in self.added:
-            vars(self.layer).pop(name, None)
+        for name in _STAYING:
+            if name not in self.attributes:
+                vars(self.layer).pop(name, None)
         for name in _STEPS:
             if name in self.attributes:
                 vars(self.layer)[name] = self.attributes[name]
         _module_states().pop(self.layer, None)
+
+
+# Errors
+
+
+def is_connection_error(error: BaseException) -> bool:
+    """Whether PyTorch could not gather or add up a layer's tensors."""
+    is_told_so = isinstance(error, RuntimeError) and "gloo" in str(error)
+    return is_told_so or isinstance(error, dist.DistError)
+
+
+def is_mixing(error: BaseException) -> bool:
+    """Whether something was computed with a whole tensor and one in parts."""
+    return isinstance(error, RuntimeError) and "mixed torch.Tensor and DTensor" in str(error)
 
 
 # What is PyTorch's, and not for all versions
@@ -386,7 +366,7 @@ def _module_states() -> Any:
     return _module_state_mapping
 
 
-# States, and the files of their tensors
+# Tensors, whole or in parts
 
 
 def like(own: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -409,127 +389,3 @@ def clip_norm(parameters: Iterable[torch.Tensor], max_norm: float) -> None:
     factor = (max_norm / (torch.stack(norms).norm() + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         part_here(gradient).mul_(factor)
-
-
-def without_parts(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """A state without its sharded tensors, in whose place stands a name; and these by name."""
-    parts: dict[str, torch.Tensor] = {}
-    places: set[int] = set()
-
-    def replaced(value: Any, path: str) -> Any:
-        if isinstance(value, torch.Tensor) and is_sharded(value):
-            place = part_here(value).untyped_storage().data_ptr()
-            # A file of safetensors has each memory but once.
-            parts[path] = value.detach().clone() if place in places else value.detach()
-            places.add(place)
-            return {_MARK: path}
-        if isinstance(value, dict):
-            return {key: replaced(item, f"{path}.{key}") for key, item in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(replaced(item, f"{path}.{i}") for i, item in enumerate(value))
-        return value
-
-    plain = {key: replaced(value, key) for key, value in state.items()}
-    return plain, parts
-
-
-def completed(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A state that `checkpoint.load` read from a file, with all of the tensors that it lacks.
-
-    Raises:
-        CorruptFileError: If their files, which lie beside it, are missing or damaged.
-    """
-    return _completed(located(state, path), path, partial(torch.zeros))
-
-
-def located(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The same with the true place of the folder in which the tensors are that it lacks."""
-    shards = state.get("shards")
-    if shards is None:
-        return state
-    name = shards.get("folder") if isinstance(shards, dict) else None
-    files = shards.get("files") if isinstance(shards, dict) else None
-    if not (isinstance(name, str) and _FOLDER.fullmatch(name) and isinstance(files, dict)):
-        raise CorruptFileError(f"{path} does not say where its tensors are.")
-    return {**state, "shards": {"folder": str(inside(path.parent, name)), "files": files}}
-
-
-def _completed(
-    state: dict[str, Any],
-    path: Path,
-    place_for: Callable[..., torch.Tensor],
-) -> dict[str, Any]:
-    shards = state["shards"]
-    tensors = _read(Path(shards["folder"]), shards["files"], place_for)
-
-    def put_back(value: Any) -> Any:
-        if isinstance(value, dict):
-            if value.keys() == {_MARK}:
-                return tensors[value[_MARK]]
-            return {key: put_back(item) for key, item in value.items()}
-        if type(value) in (list, tuple):
-            return type(value)(map(put_back, value))
-        return value
-
-    try:
-        return {key: put_back(value) for key, value in state.items() if key != "shards"}
-    except (KeyError, TypeError) as error:
-        raise CorruptFileError(f"{path} names a tensor that is in no file: {error}.") from error
-
-
-def _read(
-    folder: Path, files: Mapping[str, str], place_for: Callable[..., torch.Tensor]
-) -> dict[str, torch.Tensor]:
-    """The tensors in a folder, each read into a place for its shape and dtype."""
-    from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
-    from torch.distributed.checkpoint.state_dict_loader import load
-
-    for name, digest in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise CorruptFileError(f"{path} is missing, a part of a checkpoint.{_ADVICE}")
-        if _digest(check_file(path)) != digest:
-            raise CorruptFileError(f"{path} is damaged: its checksum does not match.{_ADVICE}")
-    try:
-        reader = HuggingFaceStorageReader(str(folder))
-        known: dict[str, Any] = reader.read_metadata().state_dict_metadata
-        tensors = {n: place_for(one.size, dtype=one.properties.dtype) for n, one in known.items()}
-        with warnings.catch_warnings(action="ignore"):  # each process reads by itself, as is meant
-            load(tensors, storage_reader=reader, no_dist=True)
-    except (CheckpointException, ValueError, RuntimeError, LookupError, OSError) as error:
-        raise CorruptFileError(
-            f"{folder} is no readable part of a checkpoint: {told(error)}"
-        ) from error
-    return tensors
-
-
-_ADVICE = " Use another checkpoint of the run, or a copy."
-
-
-def _digest(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def new_folder(checkpoints: Path) -> Path:
-    """A new folder beside checkpoints for the parts of the next one."""
-    checkpoints.mkdir(exist_ok=True)
-    numbers = [int(found[1]) for found in map(_FOLDER.fullmatch, os.listdir(checkpoints)) if found]
-    folder = checkpoints / f"shards-{max(numbers, default=0) + 1}"
-    folder.mkdir()
-    return folder
-
-
-def remove_unused(checkpoints: Path, used: Collection[str]) -> None:
-    """Removes the folders of parts to which no checkpoint refers any more.
-
-    Args:
-        checkpoints: The folder of checkpoints.
-        used: The names of those that are needed; later ones are being written.
-    """
-    last = max((int(name.rpartition("-")[2]) for name in used), default=0)
-    for name in os.listdir(checkpoints):
-        found = _FOLDER.fullmatch(name)
-        if found and name not in used and int(found[1]) < last:
-            shutil.rmtree(checkpoints / name, ignore_errors=True)

@@ -32,7 +32,7 @@ from gradbook.runs.format import (
     write_run,
 )
 from gradbook.runs.stored import StoredRun, find_runs
-from gradbook.sharding import remove_unused, without_parts
+from gradbook.shards import remove_unused, without_parts
 from gradbook.storage import (
     Place,
     check_path,
