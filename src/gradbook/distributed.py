@@ -97,6 +97,10 @@ class Group:
     def settle(self) -> None:
         """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
 
+    def part(self, whole: Any, num_examples: int) -> Any:
+        """What this rank trains on of a batch that has so many examples."""
+        return whole
+
     @contextmanager
     def stepping(
         self,
@@ -275,6 +279,17 @@ class Ranks(Group):
 
     # Batches
 
+    def part(self, whole: Any, num_examples: int) -> Any:
+        """What this rank trains on of a batch that has so many examples."""
+        return _at(self._place(whole, num_examples), whole)
+
+    def _place(self, whole: Any, num_examples: int) -> tuple[int, int] | None:
+        """Where in a batch this rank's rows begin and end; None if it cannot be cut."""
+        if num_examples < 2 * self.size or not has_rows(whole, num_examples):
+            return None
+        begin, end = (num_examples * rank // self.size for rank in (self.rank, self.rank + 1))
+        return begin, end
+
     @contextmanager
     def stepping(
         self,
@@ -291,21 +306,19 @@ class Ranks(Group):
         Random numbers that are drawn meanwhile, as by dropout, are the rank's own, and depend on
         nothing but the number of the step. Afterwards those go on that all ranks have in common.
         """
-        can_be_cut = num_examples >= 2 * self.size and has_rows(whole, num_examples)
-        if not can_be_cut and not self._has_cut:
+        place = self._place(whole, num_examples)
+        part = _at(place, whole)
+        if place is None and not self._has_cut:
             self._tell_of_uncut(num_examples)
         self._has_cut = True  # or it was said
-        if can_be_cut:
-            begin = num_examples * self.rank // self.size
-            end = num_examples * (self.rank + 1) // self.size
-            part, share = cut(whole, begin, end), (end - begin) / num_examples
+        if place is not None:
+            mine: float | torch.Tensor | None = None
             of_all = None if weigh is None else weigh(whole)
-            mine = None if weigh is None or of_all is None else weigh(part)
-            self._share = lambda: share
-            if mine is not None and of_all is not None:
-                self._share = _share_of(mine, of_all, 1 / self.size)
-        else:
-            part = list(whole) if isinstance(whole, Rows) else whole
+            if weigh is not None and of_all is not None:
+                mine = weigh(part)
+            if mine is None or of_all is None:
+                mine, of_all = place[1] - place[0], num_examples
+            self._share = _share_of(mine, of_all, 1 / self.size)
         self._in_step = True
         try:
             with other_numbers(hash((self.seed, self.rank, *number)) % 2**63):
@@ -466,6 +479,13 @@ class Ranks(Group):
         """What tells the training that begins from all others, also after a restart."""
         self._num_trainings += 1
         return f"{self.launch}/{self._num_trainings}"
+
+
+def _at(place: tuple[int, int] | None, whole: Any) -> Any:
+    """The rows of a batch at a place; all of it where there is none."""
+    if place is not None:
+        return cut(whole, *place)
+    return list(whole) if isinstance(whole, Rows) else whole
 
 
 def _share_of(
