@@ -14,7 +14,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -101,14 +101,13 @@ class Group:
         """What this rank trains on of a batch that has so many examples."""
         return whole
 
-    @contextmanager
     def stepping(
         self,
         whole: Any,
         num_examples: int,
         weigh: Weigh | None,
         number: tuple[int, ...],
-    ) -> Iterator[Any]:
+    ) -> AbstractContextManager[Any]:
         """While it lasts, this rank trains on its part of a batch, which it is given.
 
         Args:
@@ -117,7 +116,7 @@ class Group:
             weigh: Says how much a batch counts, if the model does: see `Module.loss_weight`.
             number: What tells the step from all others of the training.
         """
-        yield whole
+        return nullcontext(whole)  # quicker than a generator, once in each step
 
     @contextmanager
     def aside(self) -> Iterator[None]:
