@@ -1,19 +1,26 @@
 """How long two processes train together, against PyTorch's DistributedDataParallel.
 
     torchrun --standalone --nproc-per-node 2 benchmarks/several.py [--rounds 5]
-    torchrun --standalone --nproc-per-node 1 benchmarks/several.py
     python benchmarks/several.py
+    python benchmarks/several.py --launched
 
-A round trains each model twice, in turn: by a plain loop around DistributedDataParallel, and by a
-`Trainer`. Both have the same tensors, the same rows of the same batches and the same optimizer, and
-print nothing. The figure is the ratio of the two in the same round; reported are its median and
-range. The first step is left out. With one process, the plain loop has no wrapper, and the seconds
-of the `Trainer` are to be compared with those of the run that torchrun has not started.
+A round trains each model twice, in turn: by a plain loop around DistributedDataParallel as it is
+set by default, and by a `Trainer`. Which comes first changes with each round. Both have the same
+tensors, the same rows of the same batches and the same optimizer, and print nothing. The figure is
+the ratio of the two in the same round; reported are its median and range. The first step is left
+out, and with it what each prepares. The `Trainer` also records the losses, and its time includes
+the end of the epoch, with their means. With one process, the plain loop has no wrapper.
+
+With `--launched`, a round starts this file twice, in turn: as it is, and by torchrun as a single
+process. The figure is the ratio of the second to the first, of the seconds of a `Trainer`.
 """
 
 import argparse
 import statistics
+import subprocess
+import sys
 import time
+from functools import partial
 
 import torch
 from torch import nn
@@ -61,6 +68,9 @@ def transformer():
     net, X = Attending(), torch.randint(0, 28, (8 * BATCH_SIZE, 32))
     net(X[:1])  # gives its lazy layers their shapes
     return net, X
+
+
+MODELS = mlp, lenet, transformer
 
 
 class Net(gradbook.Classifier):
@@ -121,31 +131,64 @@ def ours(net, X, y):
     return clock.end - clock.begin
 
 
+def timed(train, make):
+    """The seconds of an epoch of one of the two, always from the same beginning."""
+    gradbook.seed_everything(1)
+    net, X = make()
+    return train(net, X, torch.arange(len(X)) % 10)
+
+
+def told(name, ratios, seconds, more):
+    """What was measured of a model, as a line."""
+    median, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    took = statistics.median(seconds)
+    return f"{name:<12} {median:.3f} ({low:.3f} to {high:.3f})  {took:.3f} s an epoch, {more}"
+
+
+def compare(rounds):
+    """Trains in both ways, and prints a line for each model."""
+    ranks = group()
+    trained = [ours, partial(plain, rank=ranks.rank, size=ranks.size)]
+    for make in MODELS:
+        ratios, seconds = [], []
+        for i in range(rounds + 1):  # the first one warms up
+            took = {train: timed(train, make) for train in trained[:: (-1) ** i]}
+            seconds.append(took[ours])
+            ratios.append(took[ours] / took[trained[1]])
+        if ranks.speaks:
+            print(told(make.__name__, ratios[1:], seconds[1:], f"processes: {ranks.size}"))
+
+
+def compare_launched(rounds):
+    """Starts this file in both ways, and prints a line for each model."""
+    alone = [sys.executable]
+    launched = [*alone, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
+    seconds = {len(way): [] for way in (alone, launched)}
+    for i in range(rounds):
+        for way in (alone, launched)[:: (-1) ** i]:
+            command = [*way, __file__, "--seconds"]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            seconds[len(way)].append(list(map(float, done.stdout.split())))
+    before, after = (list(zip(*each, strict=True)) for each in seconds.values())
+    for make, theirs, ours in zip(MODELS, before, after, strict=True):
+        ratios = [b / a for a, b in zip(theirs, ours, strict=True)]
+        print(told(make.__name__, ratios, ours, "launched by torchrun"))
+
+
 def main():
-    """Measures, and prints a line for each model."""
+    """Measures what is asked for."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    ranks = group()
-    for make in (mlp, lenet, transformer):
-        gradbook.seed_everything(1)
-        ratios, seconds = [], []
-        for _ in range(rounds + 1):  # the first one warms up
-            gradbook.seed_everything(1)
-            theirs_net, X = make()
-            y = torch.arange(len(X)) % 10
-            gradbook.seed_everything(1)
-            theirs = plain(theirs_net, X, y, ranks.rank, ranks.size)
-            gradbook.seed_everything(1)
-            ours_net, X = make()
-            seconds.append(ours(ours_net, X, y))
-            ratios.append(seconds[-1] / theirs)
-        if ranks.speaks:
-            low, high = min(ratios[1:]), max(ratios[1:])
-            print(
-                f"{make.__name__:<12} {statistics.median(ratios[1:]):.3f} ({low:.3f} to {high:.3f})"
-                f"  {statistics.median(seconds[1:]):.3f} s an epoch, processes: {ranks.size}"
-            )
+    parser.add_argument("--launched", action="store_true")
+    parser.add_argument("--seconds", action="store_true", help="a Trainer's alone, of each model")
+    asked = parser.parse_args()
+    if asked.seconds:
+        for make in MODELS:
+            print(statistics.median(timed(ours, make) for _ in range(5)))
+    elif asked.launched:
+        compare_launched(asked.rounds)
+    else:
+        compare(asked.rounds)
 
 
 if __name__ == "__main__":

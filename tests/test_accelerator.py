@@ -7,7 +7,9 @@ import torch
 from tests.small import Data
 
 import gradbook
-from gradbook import Trainer
+from gradbook import Trainer, devices
+from gradbook.message import Message
+from gradbook.record import Meter
 
 pytestmark = pytest.mark.skipif(gradbook.num_gpus() == 0, reason="there is no accelerator")
 
@@ -106,3 +108,32 @@ def test_what_instruments_measure_is_measured_on_the_gpu():
     on_gpu = gradbook.sharpness(model, data()).eigenvalue
     assert trainer.predict(model, data()).device.type == "cpu"
     assert on_gpu == pytest.approx(gradbook.sharpness(model.cpu(), data()).eigenvalue, rel=1e-3)
+
+
+def test_the_gpu_s_free_memory_is_known():
+    before = devices.free_bytes(gradbook.gpu())
+    kept = torch.zeros(2**20, device=gradbook.gpu())
+    assert before > devices.free_bytes(gradbook.gpu()) > 0
+    del kept
+
+
+def test_values_arrive_from_the_gpu():
+    assert devices.arriving(torch.arange(3, device=gradbook.gpu()) * 2)() == [0, 2, 4]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="only CUDA says when it is waited for")
+def test_what_processes_tell_each_other_is_sent_without_waiting_for_the_gpu():
+    parameter = torch.zeros(2, device=gradbook.gpu(), requires_grad=True)
+    parameter.grad = torch.ones_like(parameter)
+    meter = Meter()
+    meter.xs, meter.values = [0, 0, 0], [parameter.grad.sum(), 0.5, torch.tensor(2.0)]
+    message = Message([parameter], [torch.zeros(3, device=gradbook.gpu())], 1)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        shares, _ = message.exchange(0.5, [True], [meter], lambda sent: sent.mul_(2))
+        weight = devices.arriving(torch.stack([meter.values[0], meter.values[1]]))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert shares == 1
+    assert weight() == [4, 1]
+    assert parameter.grad.tolist() == [1, 1]

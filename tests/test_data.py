@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader, TensorDataset
 
-from gradbook.data import DataModule, TensorLoader, giving_copies
-from gradbook.errors import ConfigError, DataError
+from gradbook.data import DataModule, TensorLoader, giving_copies, resident
+from gradbook.errors import ConfigError, DataError, GradbookWarning
 
 
 class Numbers(DataModule):
@@ -116,6 +116,33 @@ def test_a_loader_moves_as_a_whole():
     assert {tensor.device.type for tensor in moved.tensors} == {"meta"}
     assert moved.shuffle
     assert moved.transform is list
+
+
+def free(monkeypatch, num_bytes):
+    monkeypatch.setattr("gradbook.data.free_bytes", lambda device: num_bytes)
+    return torch.device("meta")
+
+
+def devices_of(loaders):
+    return [each.tensors[0].device.type for each in loaders]
+
+
+@pytest.mark.parametrize("num_bytes", [320, None])
+def test_data_that_fit_half_of_the_free_memory_move_to_the_device(monkeypatch, num_bytes):
+    device = free(monkeypatch, num_bytes)  # an example has 12 bytes
+    assert devices_of(resident([loader(10), loader(3)], device)) == ["meta", "meta"]
+
+
+def test_data_that_do_not_fit_stay_where_they_are(monkeypatch):
+    device = free(monkeypatch, 300)
+    loaders = [loader(3), loader(10), loader(3)]
+    with pytest.warns(GradbookWarning, match=r"data need 1.2e-07 GB, and meta has 1.14e-07 GB"):
+        assert devices_of(resident(loaders, device)) == ["meta", "cpu", "meta"]
+
+
+def test_what_is_no_data_in_memory_is_left_as_it_is(monkeypatch):
+    given = [DataLoader([1, 2]), None]
+    assert resident(given, free(monkeypatch, 0)) == given
 
 
 def test_moving_leaves_the_loader_as_it_was():

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -78,3 +80,51 @@ def test_all_gpus_are_a_list(machine):
 def test_without_gpus_the_list_holds_the_cpu(machine):
     machine(0)
     assert devices.try_all_gpus() == [devices.cpu()]
+
+
+@pytest.mark.parametrize(
+    ("kind", "functions", "free"),
+    [
+        # Of 100 bytes, others have 60; of our own 30, tensors that are gone had 10.
+        ("cuda", {"mem_get_info": (40, 100), "memory_reserved": 30, "memory_allocated": 20}, 50),
+        ("xpu", {"mem_get_info": (40, 100), "memory_reserved": 30, "memory_allocated": 20}, 50),
+        ("mps", {"recommended_max_memory": 80, "current_allocated_memory": 20}, 60),
+        ("xpu", {}, None),
+    ],
+)
+def test_free_memory_is_what_new_tensors_can_have(monkeypatch, kind, functions, free):
+    module = SimpleNamespace(**{name: lambda *_, v=v: v for name, v in functions.items()})
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    assert devices.free_bytes(torch.device(kind, 0)) == free
+
+
+def test_what_is_no_accelerator_does_not_tell_its_free_memory():
+    assert devices.free_bytes(torch.device("meta")) is None
+
+
+def test_values_on_the_cpu_are_there():
+    assert devices.arriving(torch.tensor([1, 2]))() == [1, 2]
+
+
+def test_values_are_waited_for_when_they_are_asked_for(monkeypatch):
+    log = []
+
+    class Far:
+        device = torch.device("cuda")
+
+        def to(self, where, non_blocking):
+            log.append(f"to {where}, {'begun' if non_blocking else 'waited'}")
+            return torch.tensor([1, 2])
+
+    class Event:
+        def record(self):
+            log.append("record")
+
+        def synchronize(self):
+            log.append("synchronize")
+
+    monkeypatch.setattr(torch, "get_device_module", lambda device: SimpleNamespace(Event=Event))
+    arrived = devices.arriving(Far())
+    assert log == ["to cpu, begun", "record"]
+    assert arrived() == [1, 2]
+    assert log[2:] == ["synchronize"]

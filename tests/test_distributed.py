@@ -14,11 +14,13 @@ from tests.small import Blobs, Net, fit
 from torch import nn
 
 import gradbook
-from gradbook import checkpoint, errors, record
+from gradbook import checkpoint, devices, errors, record, rows
+from gradbook.data import TensorLoader
 from gradbook.distributed import Group, Ranks, _timeout_seconds
 from gradbook.errors import ConfigError
 from gradbook.message import MOST_VALUES, Message
 from gradbook.record import Meter, Meters
+from gradbook.resume.loader import Position, ResumableLoader
 from gradbook.rows import cut, has_rows
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +71,12 @@ def assert_close(ours, theirs):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, equal_nan=True)
 
 
+def assert_near(ours, theirs):
+    """Numbers that are the same but for what 16 bits leave out."""
+    for what in ("parameters", "rows"):
+        torch.testing.assert_close(ours[what], theirs[what], rtol=0.02, atol=0.01)
+
+
 def told(result):
     """The post-mortem's words, whose lines end where the process's terminal has it."""
     return " ".join(str(result["postmortem"]).split())
@@ -90,6 +98,53 @@ def test_two_processes_come_to_what_one_comes_to(two, name):
         assert ours[what] == one[what]
     assert told(ours) == told(one)
     assert other["status"] == one["status"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", together.MIXED)
+def test_two_processes_come_near_to_one_in_16_bits(two, name):
+    with together.float16_is_offered():
+        one = together.train(together.MIXED[name])
+    ours, other = (rank["mixed"][name] for rank in two[0])
+    for mine, others in zip(ours["parameters"], other["parameters"], strict=True):
+        assert torch.equal(mine, others)
+    assert_near(ours, one)
+
+
+@pytest.mark.slow
+def test_a_step_that_overflows_on_one_rank_is_left_out_by_all(two):
+    ours, other = (rank["overflowing"] for rank in two[0])
+    assert ours["scale"] == other["scale"] < 2**16
+    for mine, others in zip(ours["parameters"], other["parameters"], strict=True):
+        assert torch.equal(mine, others)
+        assert mine.isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not together.COMPILER, reason="torch.compile needs a C++ compiler")
+def test_two_processes_compile_what_one_compiles(two):
+    script, path = ROOT / "tests" / "together.py", two[2] / "alone.pt"
+    alone = subprocess.run(
+        [sys.executable, script, path],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LONGEST,
+        check=False,
+    )
+    assert alone.returncode == 0, alone.stderr
+    assert "cannot be compiled here" not in alone.stderr + two[1].stderr
+    ours, other, one = (
+        torch.load(two[2] / name, weights_only=False)
+        for name in ("compiled-0-of-2.pt", "compiled-1-of-2.pt", path.name)
+    )
+    for name, mine in ours.items():
+        for a, b in zip(mine["parameters"], other[name]["parameters"], strict=True):
+            assert torch.equal(a, b)
+    name, in_16_bits = together.COMPILED
+    assert_close(ours[name]["parameters"], one[name]["parameters"])
+    assert_close(ours[name]["rows"], one[name]["rows"])
+    assert_near(ours[in_16_bits], one[in_16_bits])
 
 
 @pytest.mark.slow
@@ -217,6 +272,107 @@ def test_a_timeout_that_is_no_time_is_refused(given, monkeypatch):
         _timeout_seconds()
 
 
+@pytest.fixture
+def second_of_two():
+    """The second of two processes, which have not met."""
+    ranks = Ranks.__new__(Ranks)
+    ranks.rank, ranks.size, ranks.seed = 1, 2, 0
+    ranks._settle_down([])
+    return ranks
+
+
+def test_each_process_gathers_its_own_rows_alone(second_of_two, monkeypatch):
+    loader = TensorLoader((torch.arange(26).reshape(13, 2), torch.arange(13)), 6, shuffle=True)
+    torch.manual_seed(1)
+    wholes, state = list(loader), torch.get_rng_state()
+    num_gathered, gathered = [], rows.gathered
+
+    def noting(tensor, numbers):
+        num_gathered.append(len(numbers))
+        return gathered(tensor, numbers)
+
+    monkeypatch.setattr(rows, "gathered", noting)
+    torch.manual_seed(1)
+    passes = ResumableLoader(loader, "train", Position(group=second_of_two), None, lambda _: None)
+    parts = list(passes)
+    assert num_gathered == [3, 3, 3, 3, 1, 1]  # both have all of the last
+    assert torch.equal(torch.get_rng_state(), state)
+    for part, whole in zip(parts, wholes, strict=True):
+        first = 3 if len(whole[1]) == 6 else 0
+        assert all(torch.equal(a, b[first:]) for a, b in zip(part, whole, strict=True))
+
+
+def test_a_transform_gets_the_whole_batch_and_its_rows_are_cut(second_of_two):
+    sizes = []
+    loader = TensorLoader((torch.zeros(8, 2), torch.zeros(8)), 4, transform=lambda batch: batch)
+    loader.transform = lambda batch: [sizes.append(len(batch[0])), *batch][1:]
+    passes = ResumableLoader(loader, "train", Position(group=second_of_two), None, lambda _: None)
+    assert [len(X) for X, _ in passes] == [2, 2]
+    assert sizes == [4, 4]
+
+
+def test_an_accelerator_is_not_waited_for_when_a_step_begins(second_of_two, monkeypatch):
+    waited = []
+
+    def arriving(values):
+        return lambda: waited.append(values) or [3, 4]
+
+    monkeypatch.setattr(devices, "arriving", arriving)
+    labels = torch.zeros(8, dtype=torch.int64, device="meta")  # whose values nobody can read
+    weigh = gradbook.Classifier().loss_weight
+    with second_of_two.stepping([labels], 8, weigh, (0,)) as part:
+        assert len(part[0]) == 4
+        assert not waited
+        assert second_of_two.share == 3 / 4
+    assert len(waited) == 1
+    assert second_of_two.share == 1 / 2
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_a_rank_s_share_is_what_its_rows_count(second_of_two, kind):
+    counts = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    with second_of_two.stepping([counts], 4, lambda batch: kind(float(batch[0].sum())), (0,)):
+        assert second_of_two.share == 7 / 10
+
+
+@pytest.mark.parametrize("kind", [float, torch.tensor])
+def test_in_a_batch_that_counts_for_nothing_all_have_the_same_share(second_of_two, kind):
+    with second_of_two.stepping([torch.zeros(4)], 4, lambda batch: kind(0.0), (0,)):
+        assert second_of_two.share == 1 / 2
+
+
+@pytest.fixture
+def accelerator(monkeypatch):
+    """Makes this a machine with two accelerators of a kind, and its second process."""
+
+    def pretend(kind, backends):
+        device, chosen = torch.device(kind), []
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: device)
+        monkeypatch.setattr(torch.accelerator, "set_device_index", chosen.append)
+        monkeypatch.setattr(torch.distributed, "is_backend_available", backends.__contains__)
+        for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
+            monkeypatch.setenv(name, value)
+        return chosen
+
+    return pretend
+
+
+@pytest.mark.parametrize(("kind", "backend"), [("cuda", "nccl"), ("xpu", "xccl")])
+def test_a_process_chooses_its_own_accelerator(second_of_two, accelerator, kind, backend):
+    chosen = accelerator(kind, ["gloo", backend])
+    assert second_of_two.device() == torch.device(kind, 1)
+    assert chosen == [1]  # random numbers are drawn there
+
+
+@pytest.mark.parametrize(("kind", "backends"), [("mps", ["gloo"]), ("xpu", ["gloo"])])
+def test_an_accelerator_that_cannot_send_gradients_is_refused(
+    second_of_two, accelerator, kind, backends
+):
+    accelerator(kind, backends)
+    with pytest.raises(ConfigError, match=f"2 processes cannot train together on {kind}"):
+        second_of_two.device()
+
+
 def test_rows_are_cut_of_whatever_has_one_for_each_example():
     X, y = torch.arange(8).reshape(4, 2), torch.arange(4)
     batch = {"X": (X, [X]), "text": ["a", "b", "c", "d"], "scale": torch.tensor(2.0), "unit": "m"}
@@ -307,6 +463,23 @@ def test_gradients_become_the_sum_of_the_shares(dtype):
     assert ours[1].grad is None  # on no rank
     assert shares == 1
     assert asked == [2, 0]
+
+
+@pytest.mark.parametrize("num_values", [3, MOST_VALUES + 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_exchange_reads_nothing_of_an_accelerator(num_values, dtype):
+    """Of the meta device nothing can be read; it stands for one that would be waited for."""
+    parameter = torch.zeros(2, device="meta", dtype=dtype, requires_grad=True)
+    parameter.grad = torch.zeros_like(parameter)
+    mean, meter = torch.zeros(3, device="meta"), Meter()
+    values = [torch.zeros((), device="meta"), 0.5, torch.tensor(2.0)]
+    values += [0.5] * (num_values - len(values))
+    meter.xs, meter.values = [0.0] * num_values, values
+    message = Message([parameter], [mean], 1)
+    shares, asked = message.exchange(0.5, [True], [meter], lambda sent: sent.mul_(2))
+    assert (shares, asked) == (1, [2])
+    assert {value.device.type for value in meter.values} == {"meta"}
+    assert len(meter) == num_values
 
 
 def test_a_gradient_that_counts_for_nothing_may_be_no_number():

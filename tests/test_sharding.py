@@ -71,6 +71,16 @@ def test_parts_come_to_what_the_whole_comes_to(two, name):
             assert ours["best"] == one["best"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sharded.MIXED)
+def test_parts_in_16_bits_come_near_what_the_whole_comes_to(two, name):
+    one = alone(together.train, sharded.MIXED[name])
+    for rank in two:
+        torch.testing.assert_close(
+            rank[name]["parameters"], one["parameters"], rtol=0.02, atol=0.01
+        )
+
+
 def assert_same_end(ours, one):
     assert_close(ours["tensors"], one["tensors"])
     assert_close(ours["rows"], one["rows"])

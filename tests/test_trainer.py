@@ -1147,6 +1147,17 @@ def test_a_model_that_only_looks_like_ours_trains():
     assert trainer.train_batch_idx == 4
 
 
+# Devices
+
+
+def test_data_in_memory_move_to_the_device_of_a_training():
+    trainer = Trainer(1)
+    trainer.gpus = [torch.device("meta")]
+    trainer.prepare_data(classification())
+    loaders = trainer.train_dataloader, trainer.val_dataloader
+    assert {tensor.device.type for each in loaders for tensor in each.tensors} == {"meta"}
+
+
 # Compiling
 
 

@@ -3,8 +3,10 @@
 Started by `torchrun`, this script does them all and leaves what came out in a file for each rank.
 """
 
+import shutil
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import gradbook
+from gradbook import execution
 from gradbook.datasets import SyntheticRegressionData
 from gradbook.models import recurrent
 from gradbook.models import seq2seq as translation
@@ -293,6 +296,75 @@ def diverging():
     return model, blobs(), {"watch": "gradients", "max_epochs": 3}
 
 
+#: Cases in 16 bits, whose numbers are near those of one process only.
+MIXED = {}
+
+
+def mixed(make):
+    MIXED[make.__name__] = make
+    return make
+
+
+def smooth():
+    """A model without the corners of a ReLU, at which a last digit may decide."""
+    return Net(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
+
+
+@mixed
+def bfloat16():
+    return smooth(), blobs(), {"precision": "bf16-mixed"}
+
+
+@mixed
+def bfloat16_with_accumulation_and_clipping():
+    settings = {"accumulate_grad_batches": 3, "gradient_clip_val": 0.1, "momentum": 0.9}
+    return smooth(), blobs(), {"precision": "bf16-mixed", **settings}
+
+
+@mixed
+def float16():
+    return smooth(), blobs(), {"precision": "16-mixed"}
+
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+#: Cases that are compiled. PyTorch keeps threads for it, so that no test does it in its process.
+COMPILED = {}
+
+
+def compiled(make):
+    COMPILED[make.__name__] = make
+    return make
+
+
+@compiled
+def compiled_alone():
+    return smooth(), blobs(), {"compile": True}
+
+
+@compiled
+def compiled_bfloat16_with_accumulation_and_clipping():
+    model, data, settings = bfloat16_with_accumulation_and_clipping()
+    return model, data, {"compile": True, **settings}
+
+
+@contextmanager
+def float16_is_offered():
+    """While it lasts, the CPU trains in float16, too, which only accelerators are good at."""
+    offered = execution._is_offered
+    execution._is_offered = lambda dtype, device: True
+    try:
+        yield
+    finally:
+        execution._is_offered = offered
+
+
+def overflowing():
+    """A training in float16 in which one row's gradient is too large for it."""
+    data = blobs(24, 8)
+    data.X[3] *= 200
+    return Net(nn.Linear(4, 3)), data, {"precision": "16-mixed"}
+
+
 def train(make, **more):
     """Does one of the cases, with more settings, and returns what came out of it."""
     gradbook.seed_everything(1)
@@ -316,6 +388,9 @@ def train(make, **more):
         "num_findings": len(trainer.findings),
         "postmortem": None if trainer.postmortem is None else str(trainer.postmortem),
         "reports": list(trainer.reports),
+        "scale": None
+        if trainer.arithmetic.scaler is None
+        else trainer.arithmetic.scaler.get_scale(),
     }
 
 
@@ -376,12 +451,21 @@ def go_on_plainly(sinks=(), resume=None):
     return {"rows": trainer.history.rows, "points": points}
 
 
+def compile_all(path):
+    """Does the cases that are compiled, where there is a compiler."""
+    if COMPILER:
+        torch.save({name: train(make) for name, make in COMPILED.items()}, path)
+
+
 def main(folder):
     """Does all of it, in this rank."""
     from gradbook.distributed import group
 
     rank, size = group().rank, group().size
     out = {"cases": {name: train(make) for name, make in CASES.items()}}
+    with float16_is_offered():
+        out["mixed"] = {name: train(make) for name, make in MIXED.items()}
+        out["overflowing"] = train(overflowing)
     path = folder / "step-8.ckpt"
     out["whole"] = go_on(folder, [Keeps(8, path)], run=folder / "runs")
     out["resumed"] = go_on(folder, resume=path)
@@ -415,8 +499,10 @@ def main(folder):
     except gradbook.errors.ModelError as error:
         out["weights"] = str(error)
     torch.save(out, folder / f"rank-{rank}.pt")
+    compile_all(folder / f"compiled-{rank}-of-{size}.pt")
 
 
 if __name__ == "__main__":
     warnings.filterwarnings("always")
-    main(Path(sys.argv[1]))
+    do = compile_all if sys.argv[1].endswith(".pt") else main
+    do(Path(sys.argv[1]))

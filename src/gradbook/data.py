@@ -12,8 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, default_collate
 
 from gradbook.checks import check_whole_number, describe, model_first, only_a_class
-from gradbook.errors import DataError
+from gradbook.devices import free_bytes
+from gradbook.errors import DataError, GradbookWarning, warn
 from gradbook.hparams import HyperParameters
+from gradbook.rows import Rows, gathered
 from gradbook.tensors import as_tensors, copy_batch
 
 Batch = Sequence[torch.Tensor]
@@ -69,22 +71,21 @@ class TensorLoader:
         return -(-len(self.tensors[0]) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        for rows in self._rows():
-            if isinstance(rows, slice):
-                batch = [tensor[rows].clone() for tensor in self.tensors]  # no views
-            else:
-                batch = [tensor.index_select(0, rows) for tensor in self.tensors]
+        for numbers in self._numbers():
+            batch = [gathered(tensor, numbers) for tensor in self.tensors]
             yield batch if self.transform is None else self.transform(batch)
 
-    def _rows(self) -> Iterable[slice | torch.Tensor]:
+    def ungathered(self) -> Iterator[Rows]:
+        """The same pass without the transform, in batches of which nothing is gathered yet."""
+        return (Rows(self.tensors, numbers) for numbers in self._numbers())
+
+    def _numbers(self) -> Iterable[range | torch.Tensor]:
         """Which examples go into each batch of one pass."""
-        num_examples = len(self.tensors[0])
+        n, size = len(self.tensors[0]), self.batch_size
         if not self.shuffle:
-            starts = range(0, num_examples, self.batch_size)
-            return (slice(start, start + self.batch_size) for start in starts)
+            return (range(begin, min(begin + size, n)) for begin in range(0, n, size))
         # The order is drawn on the CPU, so that a seed gives the same batches on every device.
-        order = torch.randperm(num_examples).to(self.tensors[0].device)
-        return torch.split(order, self.batch_size)
+        return torch.split(torch.randperm(n).to(self.tensors[0].device), size)
 
     def first(self) -> Batch:
         """The first examples in their own order: a look at a batch that draws no random number."""
@@ -96,6 +97,40 @@ class TensorLoader:
         moved = copy.copy(self)
         moved.tensors = tuple(tensor.to(device) for tensor in self.tensors)
         return moved
+
+
+#: How much of an accelerator's free memory data in memory may take; the rest is the training's.
+RESIDENT_PART = 0.5
+
+
+def resident(loaders: Iterable[Any], device: torch.device) -> list[Any]:
+    """Minibatches of data in memory from where they are trained on: they move there once.
+
+    Data that are too large stay where they are, and each batch is moved when its turn comes. What
+    is no `TensorLoader` stays as it is.
+
+    Args:
+        loaders: The minibatches of a training; the first move first.
+        device: An accelerator.
+    """
+    free, moved = free_bytes(device), []
+    left = None if free is None else RESIDENT_PART * free
+    for loader in loaders:
+        if isinstance(loader, TensorLoader):
+            # Those on the device already need no more.
+            needed = sum(t.nbytes for t in loader.tensors if t.device != device)
+            if left is None or needed <= left:
+                left = None if left is None else left - needed
+                loader = loader.to(device)
+            else:
+                warn(
+                    f"The data need {needed / 1e9:.3g} GB, and {device} has {left / 1e9:.3g} GB "
+                    f"for them: half of what is free. So they stay in the computer's memory, and "
+                    f"each batch moves by itself, which takes longer.",
+                    GradbookWarning,
+                )
+        moved.append(loader)
+    return moved
 
 
 class KeptBatches(list[Any]):

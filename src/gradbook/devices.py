@@ -4,7 +4,8 @@ Book: 6.7 (sec_use_gpu). "GPU" means whatever accelerator this PyTorch supports:
 Apple's MPS or Intel's XPU.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 
@@ -27,8 +28,46 @@ def gpu(i: int = 0) -> torch.device:
 
 def described(device: torch.device) -> str:
     """A device with the name of the hardware, where PyTorch knows it: "cuda:0 (NVIDIA H200)"."""
-    named = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    knows = device.type in ("cuda", "xpu")
+    named = torch.get_device_module(device).get_device_name(device) if knows else None
     return f"{device} ({named})" if named else str(device)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """How much memory of an accelerator new tensors can have; None where it does not tell."""
+    try:
+        kind: Any = torch.get_device_module(device)
+        if device.type == "mps":
+            return int(kind.recommended_max_memory() - kind.current_allocated_memory())
+        free, _ = kind.mem_get_info(device)
+        # What PyTorch holds of tensors that are gone, it gives to new ones.
+        return int(free + kind.memory_reserved(device) - kind.memory_allocated(device))
+    except (AttributeError, RuntimeError):  # as of some of Intel's
+        return None
+
+
+def arriving(values: torch.Tensor) -> Callable[[], Any]:
+    """Begins to fetch values from their device; what is returned waits for them.
+
+    It waits for no more than was begun before: what is begun meanwhile keeps the device busy.
+
+    Args:
+        values: A tensor on any device.
+
+    Returns:
+        A function that gives them as `values.tolist()` does.
+    """
+    if values.device.type == "cpu":
+        return values.tolist
+    here = values.to("cpu", non_blocking=True)
+    event: Any = torch.get_device_module(values.device).Event()
+    event.record()
+
+    def arrived() -> Any:
+        event.synchronize()
+        return here.tolist()
+
+    return arrived
 
 
 def num_gpus() -> int:

@@ -14,7 +14,7 @@ import atexit
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
@@ -29,7 +29,7 @@ from gradbook.lookalikes import layers_of
 from gradbook.message import Message, give
 from gradbook.parts import is_sharded
 from gradbook.record import Meter
-from gradbook.rows import cut, has_rows
+from gradbook.rows import Rows, cut, has_rows
 from gradbook.seeds import other_numbers
 from gradbook.sharding import Sharding, is_connection_error, is_mixing
 
@@ -45,6 +45,10 @@ NUM_REQUESTS = CUT + 1
 
 #: A signal is heeded in a validation after so many batches, where no gradients carry the word.
 BATCHES_BETWEEN_WORDS = 16
+
+
+#: How much a batch counts: see `Module.loss_weight`.
+Weigh = Callable[[Any], float | torch.Tensor | None]
 
 
 class Group:
@@ -109,14 +113,17 @@ class Group:
     def settle(self) -> None:
         """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
 
-    @contextmanager
+    def part(self, whole: Any, num_examples: int) -> Any:
+        """What this rank trains on of a batch that has so many examples."""
+        return whole
+
     def stepping(
         self,
         whole: Any,
         num_examples: int,
-        weigh: Callable[[Any], float | None] | None,
+        weigh: Weigh | None,
         number: tuple[int, ...],
-    ) -> Iterator[Any]:
+    ) -> AbstractContextManager[Any]:
         """While it lasts, this rank trains on its part of a batch, which it is given.
 
         Args:
@@ -125,7 +132,7 @@ class Group:
             weigh: Says how much a batch counts, if the model does: see `Module.loss_weight`.
             number: What tells the step from all others of the training.
         """
-        yield whole
+        return nullcontext(whole)  # quicker than a generator, once in each step
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -177,12 +184,7 @@ class Group:
 
 
 class Ranks(Group):
-    """Several processes that `torch.distributed` has joined.
-
-    Attributes:
-        share: How much of the running step's batch this rank has, from 0 to 1. Outside of steps,
-            all have the same of everything.
-    """
+    """Several processes that `torch.distributed` has joined."""
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
@@ -197,15 +199,38 @@ class Ranks(Group):
 
     def _settle_down(self, parameters: Sequence[torch.Tensor]) -> None:
         """No step runs, and nothing is asked for."""
-        self.share, self.is_broken = 1 / self.size, False
+        self._share: Callable[[], float] = lambda: 1 / self.size
+        self.is_broken = False
         self._in_step = self._is_queued = self._is_agreed = self._has_cut = False
         self._asked, self._agreed = [False] * NUM_REQUESTS, [False] * NUM_REQUESTS
         self._parameters = list(parameters)
         self._noted: list[Meter] = []
 
+    @property
+    def share(self) -> float:
+        """How much of the running step's batch this rank has, from 0 to 1.
+
+        Outside of steps, all have the same of everything.
+        """
+        return self._share()
+
     def device(self) -> torch.device:
-        """The accelerator that this process is to use: each on a machine has one of its own."""
-        return devices.gpu(launched.local_rank())
+        """The accelerator that this process is to use: each on a machine has one of its own.
+
+        From here on it is the one that PyTorch means without a number, as of random numbers.
+
+        Raises:
+            ConfigError: If its kind cannot send gradients to other processes.
+        """
+        device = devices.gpu(launched.local_rank())
+        if _backend_of(device) is None:
+            raise ConfigError(
+                f"{self.size} processes cannot train together on {device.type}: this PyTorch has "
+                f"no way to send what is there to another process. Train in one process, or on "
+                f"the CPU with num_gpus=0."
+            )
+        torch.accelerator.set_device_index(device.index)
+        return device
 
     @contextmanager
     def normalizing(self, model: Any, together: bool, device: torch.device) -> Iterator[None]:
@@ -295,12 +320,23 @@ class Ranks(Group):
 
     # Batches
 
+    def part(self, whole: Any, num_examples: int) -> Any:
+        """What this rank trains on of a batch that has so many examples."""
+        return _at(self._place(whole, num_examples), whole)
+
+    def _place(self, whole: Any, num_examples: int) -> tuple[int, int] | None:
+        """Where in a batch this rank's rows begin and end; None if it cannot be cut."""
+        if num_examples < 2 * self.size or not has_rows(whole, num_examples):
+            return None
+        begin, end = (num_examples * rank // self.size for rank in (self.rank, self.rank + 1))
+        return begin, end
+
     @contextmanager
     def stepping(
         self,
         whole: Any,
         num_examples: int,
-        weigh: Callable[[Any], float | None] | None,
+        weigh: Weigh | None,
         number: tuple[int, ...],
     ) -> Iterator[Any]:
         """While it lasts, this rank trains on its part of a batch, which it is given.
@@ -311,28 +347,25 @@ class Ranks(Group):
         Random numbers that are drawn meanwhile, as by dropout, are the rank's own, and depend on
         nothing but the number of the step. Afterwards those go on that all ranks have in common.
         """
-        part = whole
-        can_be_cut = num_examples >= 2 * self.size and has_rows(whole, num_examples)
-        if not can_be_cut and not self._has_cut:
+        place = self._place(whole, num_examples)
+        part = _at(place, whole)
+        if place is None and not self._has_cut:
             self._tell_of_uncut(num_examples)
         self._has_cut = True  # or it was said
-        if can_be_cut:
-            begin = num_examples * self.rank // self.size
-            end = num_examples * (self.rank + 1) // self.size
-            part, self.share = cut(whole, begin, end), (end - begin) / num_examples
+        if place is not None:
+            mine: float | torch.Tensor | None = None
             of_all = None if weigh is None else weigh(whole)
             if weigh is not None and of_all is not None:
-                mine = weigh(part) if of_all else None
-                if mine is None:  # of a batch that counts for nothing, no part does
-                    part, self.share = whole, 1 / self.size
-                else:
-                    self.share = mine / of_all
+                mine = weigh(part)
+            if mine is None or of_all is None:
+                mine, of_all = place[1] - place[0], num_examples
+            self._share = _share_of(mine, of_all, 1 / self.size)
         self._in_step = True
         try:
             with other_numbers(hash((self.seed, self.rank, *number)) % 2**63):
                 yield part
         finally:
-            self._in_step, self.share = False, 1 / self.size
+            self._in_step, self._share = False, lambda: 1 / self.size
 
     def _tell_of_uncut(self, num_examples: int) -> None:
         """Says that the first batch of a training cannot be cut, as then most of them cannot."""
@@ -489,6 +522,34 @@ class Ranks(Group):
         return f"{self.launch}/{self._num_trainings}"
 
 
+def _at(place: tuple[int, int] | None, whole: Any) -> Any:
+    """The rows of a batch at a place; all of it where there is none."""
+    if place is not None:
+        return cut(whole, *place)
+    return list(whole) if isinstance(whole, Rows) else whole
+
+
+def _share_of(
+    mine: float | torch.Tensor, of_all: float | torch.Tensor, of_none: float
+) -> Callable[[], float]:
+    """What says which part of a batch a rank has: asked later, it need not wait for a device.
+
+    Args:
+        mine: How much the part counts.
+        of_all: How much the whole counts.
+        of_none: The share in a batch that counts for nothing, as its parts do.
+    """
+    arrived: Callable[[], Any] = partial(tuple, (mine, of_all))
+    if isinstance(mine, torch.Tensor) and isinstance(of_all, torch.Tensor):
+        arrived = devices.arriving(torch.stack([mine, of_all]))
+
+    def share() -> float:
+        mine, of_all = map(float, arrived())
+        return mine / of_all if of_all else of_none
+
+    return share
+
+
 def _running_means(model: Any) -> list[torch.Tensor]:
     """What the BatchNorm layers of PyTorch average, which is sent with every step's gradients."""
     layers = [each for each in layers_of(model) if isinstance(each, _Normalizing)]
@@ -537,10 +598,9 @@ def _lost(error: BaseException) -> RankLostError:
 @cache
 def _joined() -> Ranks:
     if not dist.is_initialized():
-        accelerator = torch.accelerator.current_accelerator() if devices.num_gpus() else None
-        backend = "cpu:gloo"
-        if accelerator is not None:
-            backend += f",{accelerator.type}:{dist.get_default_backend_for_device(accelerator)}"
+        backend, accelerator = "cpu:gloo", devices.gpu()
+        if devices.num_gpus() and (sending := _backend_of(accelerator)):
+            backend += f",{accelerator.type}:{sending}"
         timeout = timedelta(seconds=_timeout_seconds())
         with _together():
             rendezvous = dist.rendezvous  # type: ignore[attr-defined]
@@ -556,6 +616,15 @@ def _joined() -> Ranks:
     joined = Ranks()
     atexit.register(_part, joined)
     return joined
+
+
+def _backend_of(accelerator: torch.device) -> str | None:
+    """What sends an accelerator's tensors; None where nothing does, as for Apple's MPS."""
+    try:
+        backend = dist.get_default_backend_for_device(accelerator)
+    except ValueError:
+        return None
+    return backend if backend != "gloo" and dist.is_backend_available(backend) else None
 
 
 def _part(joined: Ranks) -> None:

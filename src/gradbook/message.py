@@ -18,8 +18,9 @@ class Message:
 
     For each dtype and device there is one tensor: the gradients, one after the other, and the
     running means. A float32 one has room for the values that were recorded meanwhile and, on the
-    CPU, for what the next step depends on. Where there is none, these have tensors of their own: so
-    no step has to wait for an accelerator.
+    CPU, for what the next step depends on. Where there is none, these have tensors of their own,
+    that of what the next step depends on in the CPU's memory: so no step has to wait for an
+    accelerator.
 
     Args:
         parameters: Whose gradients these are.
@@ -48,7 +49,8 @@ class Message:
             told, values = part.room[0] if room[0] else told, part.room[1] if room[1] else values
             self._parts.append(part)
         self._told = torch.zeros(num_told) if told is None else told
-        self._values = torch.zeros(MOST_VALUES) if values is None else values
+        here = parameters[0].device if parameters else None
+        self._values = torch.zeros(MOST_VALUES, device=here) if values is None else values
         self._sent = [part.sent for part in self._parts]
         self._sent += [] if told is not None else [self._told]
         self._sent += [] if values is not None else [self._values]
@@ -83,14 +85,13 @@ class Message:
             part.gather(share)
         self._told.copy_(torch.tensor([*map(float, asked), share, *has_any]))
         parts = [part for meter in meters for part in meter.parts]
-        values = (
-            self._values[: len(parts)] if len(parts) <= MOST_VALUES else torch.zeros(len(parts))
-        )
+        has_room = len(parts) <= MOST_VALUES
+        values = self._values[: len(parts)] if has_room else self._values.new_zeros(len(parts))
         if parts:
-            values.copy_(_stacked(parts))
+            values.copy_(_stacked(parts, values.device))
         for sent in self._sent:
             add(sent)
-        if len(parts) > MOST_VALUES:
+        if not has_room:
             add(values)
         for part in self._parts:
             part.spread()
@@ -105,11 +106,18 @@ class Message:
         return shares, requests
 
 
-def _stacked(parts: Sequence[torch.Tensor | float]) -> torch.Tensor:
-    """Values as one tensor, on their device if they all have one."""
-    if all(isinstance(part, torch.Tensor) for part in parts):
-        return torch.stack([part.reshape(()) for part in parts])  # type: ignore[union-attr]
-    return torch.tensor([float(part) for part in parts])
+def _stacked(parts: Sequence[torch.Tensor | float], device: torch.device) -> torch.Tensor:
+    """Values as one tensor on a device, an accelerator without waiting for it."""
+    if device.type == "cpu" and not all(isinstance(part, torch.Tensor) for part in parts):
+        return torch.tensor([float(part) for part in parts])
+    return torch.stack(
+        [
+            part.reshape(()).to(device, non_blocking=device.type != "cpu")
+            if isinstance(part, torch.Tensor)
+            else torch.full((), part, device=device)  # made there, and not copied
+            for part in parts
+        ]
+    )
 
 
 def give(meters: Sequence[Meter], sums: torch.Tensor) -> None:

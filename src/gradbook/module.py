@@ -91,7 +91,7 @@ class Module(LeafParameters, HyperParameters):
         """The loss of predictions `y_hat` for the labels `y`, a tensor with one element."""
         raise ModelError(checks.missing_loss(self))
 
-    def loss_weight(self, batch: Any) -> float | None:
+    def loss_weight(self, batch: Any) -> float | torch.Tensor | None:
         """How much a batch counts, where several processes each train on a part of one.
 
         The loss of a batch has to be the mean of the parts' losses with these weights. Override it
@@ -102,7 +102,8 @@ class Module(LeafParameters, HyperParameters):
             batch: A batch, or a part of one, as the data give it.
 
         Returns:
-            A number that adds up over the parts of a batch; None counts examples.
+            A number that adds up over the parts of a batch; None counts examples. A tensor of
+            shape () is not waited for where it is on an accelerator.
         """
         return None
 
@@ -187,12 +188,12 @@ class Classifier(Module):
         if accuracy == accuracy or counts_elsewhere():
             self.plot("acc", accuracy, train=False)
 
-    def loss_weight(self, batch: Batch) -> float | None:
+    def loss_weight(self, batch: Batch) -> torch.Tensor | None:
         """The number of labels that count, over which loss and accuracy are means."""
         Y = batch[-1] if isinstance(batch, Sequence) else None
         if not isinstance(Y, torch.Tensor) or Y.is_floating_point():
             return None
-        return float((~checks.is_one_of(Y, self.ignored_labels())).sum())
+        return (~checks.is_one_of(Y, self.ignored_labels())).sum()
 
     def accuracy(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
         """How many predictions are right, of the labels that count: see `ignored_labels`.

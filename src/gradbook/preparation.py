@@ -23,7 +23,7 @@ from gradbook.leaf_parameters import adopt_late
 from gradbook.module import Module
 from gradbook.optim import updates_per_epoch
 from gradbook.record import Sink
-from gradbook.resume.loader import always_the_same, limited, parts_of
+from gradbook.resume.loader import always_the_same, limited, num_examples, parts_of
 from gradbook.schedules import Length, check_schedules, needs_closure
 from gradbook.settings import warn_of_ignored
 from gradbook.upward import above
@@ -123,11 +123,18 @@ def computed_as_set(trainer: "Trainer") -> Iterator[None]:
     with ExitStack() as stack:
         if trainer.compile:
             loader = inmost(trainer.train_dataloader)  # not its counted passes
-            attempt = partial(rehearsal.try_step, trainer, loader, owners_of(trainer))
+            # With as many rows as steps will have: what is compiled for other ones is slower.
+            cut = partial(_part_of, loader)
+            attempt = partial(rehearsal.try_step, trainer, loader, owners_of(trainer), cut)
             stack.enter_context(execution.compiled(trainer.model, attempt))
         if trainer.deterministic:
             stack.enter_context(execution.deterministic())
         yield
+
+
+def _part_of(loader: Any, batch: Any) -> Any:
+    """What this process trains on of a batch of a loader."""
+    return group().part(batch, num_examples(batch, getattr(loader, "batch_size", None)))
 
 
 def check_planned(training: "Training") -> None:

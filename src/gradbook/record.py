@@ -68,13 +68,12 @@ class Sink:
 
 
 class Joining(Protocol):
-    """How the values become one that several processes have of a batch.
+    """How the values become one that several processes have of a batch."""
 
-    Attributes:
-        share: How much of the batch this process has, from 0 to 1.
-    """
-
-    share: float
+    @property
+    def share(self) -> float:
+        """How much of the batch this process has, from 0 to 1."""
+        ...
 
     def note(self, meter: "Meter") -> None:
         """A meter has got a part of a value."""

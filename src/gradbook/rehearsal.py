@@ -1,7 +1,7 @@
 """What is tried out with a first batch before a training, and leaves no trace in model and data."""
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, islice, pairwise
 from typing import Any
@@ -81,14 +81,21 @@ def rehearse(trainer: Any, owners: Iterable[Any], needs_shapes: bool) -> "Begun 
     return begun
 
 
-def try_step(trainer: Any, loader: Any, owners: Iterable[Any]) -> None:
-    """Lets the model compute something with a batch, if there is one that costs nothing."""
+def try_step(trainer: Any, loader: Any, owners: Iterable[Any], cut: Callable[[Any], Any]) -> None:
+    """Lets the model compute something with a batch, if there is one that costs nothing.
+
+    Args:
+        trainer: A trainer that knows its model.
+        loader: The minibatches.
+        owners: What batches may depend on: data, and parts of loaders.
+        cut: Gives what is tried of a batch.
+    """
     model, owners = trainer.model, list(owners)
     batch = _harmless_look(loader, owners)
     if batch is None:
         return
     with rehearsing(trainer) as stand_in, untouched(owners, model), at_rest(model):
-        batch = stand_in.prepare_batch(batch)
+        batch = stand_in.prepare_batch(cut(batch))
         if _is_known(model, "training_step"):
             model(*batch[:-1])
         else:

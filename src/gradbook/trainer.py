@@ -13,7 +13,7 @@ import torch
 
 from gradbook import checkpoint, checks, devices, evaluation, model_files
 from gradbook.asked import AskedOf
-from gradbook.data import Batch, TensorLoader
+from gradbook.data import Batch, resident
 from gradbook.distributed import group
 from gradbook.errors import ConfigError, IgnoredSettingWarning, NotTrainedError, warn
 from gradbook.execution import Precision
@@ -154,10 +154,10 @@ class Trainer(Settings):
 
     def _settled(self) -> None:
         super()._settled()
-        self.gpus = [group().device()] if self.num_gpus and devices.num_gpus() else []
         if is_launched():
             self._check_one_for_each()
-        elif self.num_gpus > len(self.gpus):
+        self.gpus = [group().device()] if self.num_gpus and devices.num_gpus() else []
+        if not is_launched() and self.num_gpus > len(self.gpus):
             if devices.num_gpus() >= self.num_gpus:
                 reason = "a process trains on one"
             else:
@@ -228,9 +228,8 @@ class Trainer(Settings):
         self.val_dataloader = data.val_dataloader()
         checks.check_loaders(data, self.train_dataloader, self.val_dataloader)
         if self.gpus:
-            # Data in memory move to the device once, not batch by batch.
-            self.train_dataloader = _on(self.gpus[0], self.train_dataloader)
-            self.val_dataloader = _on(self.gpus[0], self.val_dataloader)
+            loaders = self.train_dataloader, self.val_dataloader
+            self.train_dataloader, self.val_dataloader = resident(loaders, self.gpus[0])
         self.num_train_batches = len(self.train_dataloader)
         self.num_val_batches = len(self.val_dataloader) if self.val_dataloader is not None else 0
 
@@ -453,7 +452,3 @@ class Trainer(Settings):
 
 #: The library's own, which `add_to_class` may have replaced since.
 _OWN_FIT = Trainer.fit
-
-
-def _on(device: torch.device, loader: Any) -> Any:
-    return loader.to(device) if isinstance(loader, TensorLoader) else loader

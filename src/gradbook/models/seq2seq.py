@@ -235,9 +235,10 @@ class Seq2Seq(EncoderDecoder):
         """Draws the loss of one validation batch."""
         self.plot("loss", self.loss(self(*batch[:-1]), batch[-1]), train=False)
 
-    def loss_weight(self, batch: Any) -> float:
+    def loss_weight(self, batch: Any) -> torch.Tensor:
         """The number of labels that are no padding: over so many, `loss` is the mean."""
-        return float((batch[-1] != self.tgt_pad).sum())
+        number: torch.Tensor = (batch[-1] != self.tgt_pad).sum()
+        return number
 
     def loss(self, Y_hat: torch.Tensor, Y: torch.Tensor, averaged: bool = True) -> torch.Tensor:
         """The cross-entropy of logits, over the labels that are no padding.

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subse
 
 from gradbook.attributes import Keeper
 from gradbook.data import AroundLoader, Batch, KeptBatches, TensorLoader
-from gradbook.distributed import Group
+from gradbook.distributed import Group, Weigh
 from gradbook.errors import DataError, GradbookWarning, warn
+from gradbook.rows import Rows
 from gradbook.seeds import generators_in, random_state, restore_random_state
 
 Split = Literal["train", "val"]
@@ -78,7 +79,7 @@ class Position:
     is_cut: bool = False
     told: list[Split] = field(default_factory=list)
     group: Group = field(default_factory=Group)
-    weigh: Callable[[Any], float | None] | None = None
+    weigh: Weigh | None = None
     _again: int = 0  # of `earlier`, those that a resumed training has come to once more
 
     @cached_property
@@ -254,11 +255,11 @@ class ResumableLoader(AroundLoader):
                 position.group.settle()
             if position.resumed is None:
                 position.begin_pass(self._split)
-                batches = iter(self.loader)
+                batches = self._begun()
             else:
                 resumed, position.resumed = position.resumed, None
                 position.restore_sources(position.pass_start)
-                batches = iter(self.loader)
+                batches = self._begun()
                 self._pass_over(batches)
                 position.restore_sources(resumed)
             left = None if self.limit is None else self.limit - position.batches
@@ -274,7 +275,7 @@ class ResumableLoader(AroundLoader):
                 with position.group.stepping(batch, size, position.weigh, number) as part:
                     yield part
                 if position.running is not me:  # it was kept from an epoch that is over
-                    yield from rest
+                    yield from (list(late) if isinstance(late, Rows) else late for late in rest)
                     return
                 position.batches += 1
                 self._after_batch(self._split)
@@ -286,6 +287,12 @@ class ResumableLoader(AroundLoader):
         finally:
             if position.running is me:
                 position.running = None
+
+    def _begun(self) -> Iterator[Any]:
+        """A pass over the loader; one of several processes gathers none but its own rows."""
+        loader = self.loader
+        is_ours = type(loader).__iter__ is TensorLoader.__iter__ and loader.transform is None
+        return loader.ungathered() if is_ours and self._position.group.size > 1 else iter(loader)
 
     @property
     def _is_cut(self) -> bool:
@@ -387,6 +394,8 @@ def num_examples(batch: Any, batch_size: Any) -> int:
     Labels of a sequence may have its steps first. So without a loader's `batch_size` to compare
     with, all tensors of the batch have to be of the same length.
     """
+    if isinstance(batch, Rows):
+        return batch.num_examples
     tensors = list(batch.values()) if isinstance(batch, Mapping) else batch
     try:
         size: int = len(tensors) if isinstance(tensors, torch.Tensor) else tensors[-1].shape[0]
