@@ -13,6 +13,7 @@ import torch
 from tests.patience import LONGEST
 
 from gradbook.cli.entry import main
+from gradbook.errors import ConfigError
 from gradbook.runs import load
 
 MODEL = """
@@ -123,3 +124,18 @@ def test_a_started_process_must_be_one_of_as_many_as_are_asked_for(capsys, monke
     assert main(["train", "mlp", "--data", "moons", "--num-processes", "2"]) == 2
     assert "started in 3 processes already" in capsys.readouterr().err
     assert torch.distributed.is_initialized() is False
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_only_the_first_process_makes_the_folder_of_the_run(rank, monkeypatch):
+    def look(*arguments):
+        seen.append(Path("runs", "mlp-1").exists())
+        raise ConfigError("that is all")
+
+    seen = []
+    for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("gradbook.distributed.tells", lambda error: False)
+    monkeypatch.setattr("gradbook.cli.fit.make", look)
+    assert main(["train", "mlp", "--data", "moons", "--num-processes", "2"]) != 0
+    assert seen == [rank == 0]

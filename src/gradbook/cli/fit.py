@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 import gradbook
+from gradbook import launched
 from gradbook.cli.language import sample_of
 from gradbook.cli.outcome import Outcome, ending
 from gradbook.cli.plan import Plan
@@ -65,10 +66,11 @@ def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = Non
         data_name=plan.data.name,
     )
     try:
-        if resume is None:
-            recorder.claim(plan.name)  # a folder that cannot be written costs no work
-        elif (lock := locked(resume)) is not None:
-            lock.release()  # nor does a run that another process trains
+        if launched.speaks():  # otherwise another process keeps the run
+            if resume is None:
+                recorder.claim(plan.name)  # a folder that cannot be written costs no work
+            elif (lock := locked(resume)) is not None:
+                lock.release()  # nor does a run that another process trains
         seed_everything(plan.seed)
         data = make(plan.data.Class, plan.arguments["data"])
         model = make(plan.model.Class, plan.arguments["model"])
