@@ -143,6 +143,8 @@ def test_what_a_stand_in_lacks_needs_its_package():
         (ModuleNotFoundError("No module named 'gym'", name="gym.envs"), "the package gym"),
         (RuntimeError("Cannot access accelerator device when none is available."), "a GPU"),
         (AssertionError("Torch not compiled with CUDA enabled"), "a GPU"),
+        (ValueError("Expected a non cpu device, but got: cpu"), "a GPU"),
+        (AttributeError("module 'torch._C' has no attribute '_scatter'"), "a GPU"),
         (ConnectionRefusedError("refused"), "the network"),
         (RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nno"), "the network"),
         (FileNotFoundError(2, "No such file", "../img/catdog.jpg"), "the file catdog.jpg"),

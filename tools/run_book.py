@@ -188,7 +188,7 @@ def _needs(error: BaseException, has_failed: bool) -> str:
         return "the network"
     if "NameError" in kinds and has_failed:
         return "an earlier cell"
-    if re.search(r"cuda|\bGPU|nvidia|accelerator", text, re.IGNORECASE):
+    if re.search(r"cuda|\bGPU|nvidia|accelerator|non cpu device|_scatter", text, re.IGNORECASE):
         return "a GPU"
     if "TimeoutError" in kinds:
         return "more time"
