@@ -12,12 +12,15 @@ its `Group`, and a single process is one, too.
 
 import atexit
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -168,13 +171,13 @@ class Ranks(Group):
             all have the same of everything.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, num_restarts: int = 0) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.speaks = self.rank == 0
         self.launch = os.environ.get("TORCHELASTIC_RUN_ID", "none")
         if self.launch == "none":  # by no agent, or by one that was given no name
             self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
-        self.num_restarts = _num_restarts()
+        self.num_restarts = num_restarts
         self._num_trainings = 0
         self._model: Any = None
         self._settle_down([])
@@ -482,14 +485,18 @@ def _together() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # Without where in PyTorch's source that was, and gloo's advice to its own developers.
+        reason = re.sub(r"\[/\S+\] ", "", told(error)).partition(". This is typically")[0]
         raise RankLostError(
-            f"Another process of this training has ended or cannot be reached ({told(error)}). "
+            f"Another process of this training has ended or cannot be reached ({reason}). "
             f"What was reached is in the last checkpoint of its run, if it keeps one."
         ) from error
 
 
 @cache
 def _joined() -> Ranks:
+    sys.excepthook = partial(_tell_error, sys.excepthook)
+    num_restarts = 0
     if not dist.is_initialized():
         accelerator = torch.accelerator.current_accelerator() if devices.num_gpus() else None
         backend = "cpu:gloo"
@@ -499,17 +506,44 @@ def _joined() -> Ranks:
         with _together():
             rendezvous = dist.rendezvous  # type: ignore[attr-defined]
             store, rank, size = next(rendezvous("env://", timeout=timeout))
-            # An agent that starts all again keeps the store, and in it where the lost ones were.
-            ours = dist.PrefixStore(  # type: ignore[attr-defined]
-                f"gradbook/{_num_restarts()}", store
-            )
+            ours, num_restarts = _met(store, rank, size)
             dist.init_process_group(
                 backend, store=ours, rank=rank, world_size=size, timeout=timeout
             )
-    sys.excepthook = partial(_tell_error, sys.excepthook)
-    joined = Ranks()
+    joined = Ranks(num_restarts)
     atexit.register(_part, joined)
     return joined
+
+
+def _met(store: Any, rank: int, size: int) -> tuple[Any, int]:
+    """A part of the store that only this start of all ranks has, and how many came before it.
+
+    An agent that starts all again keeps the store, and in it what lost ranks have written. Its
+    count of restarts does not tell the starts apart: an agent on another machine, which restarts
+    because this one does, does not count that. So the first rank takes a name for the start, and
+    waits until each of the others has answered to it with a name of its own; an answer that the
+    first one has heard is no lost rank's.
+    """
+    name, count = uuid4().hex, _num_restarts()
+    if rank == 0:
+        count = max(count, store.add("gradbook/starts", 1) - 1)
+        store.set("gradbook/first", name)
+        answers = [f"gradbook/{name}/{other}" for other in range(1, size)]
+        store.wait(answers)
+        heard = [store.get(answer).decode() for answer in answers]
+        count = max(count, *(int(each.split()[1]) for each in heard))
+        store.set(f"gradbook/{name}/heard", " ".join([str(count), *heard]))
+        return dist.PrefixStore(f"gradbook/{name}", store), count  # type: ignore[attr-defined]
+    end = time.monotonic() + _timeout_seconds()
+    while time.monotonic() < end:
+        first = store.get("gradbook/first").decode()  # or that of a start before, still
+        store.set(f"gradbook/{first}/{rank}", f"{name} {count}")
+        if store.check([f"gradbook/{first}/heard"]):
+            count, *names = store.get(f"gradbook/{first}/heard").decode().split()
+            if name in names:
+                return dist.PrefixStore(f"gradbook/{first}", store), int(count)  # type: ignore[attr-defined]
+        time.sleep(0.05)
+    raise RuntimeError("rank 0 has not come")
 
 
 def _part(joined: Ranks) -> None:
