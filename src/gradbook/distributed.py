@@ -524,7 +524,7 @@ def _met(store: Any, rank: int, size: int) -> tuple[Any, int]:
     waits until each of the others has answered to it with a name of its own; an answer that the
     first one has heard is no lost rank's.
     """
-    name, count = uuid4().hex, _num_restarts()
+    name, count = uuid4().hex, launched.num_restarts()
     if rank == 0:
         count = max(count, store.add("gradbook/starts", 1) - 1)
         store.set("gradbook/first", name)
@@ -539,9 +539,9 @@ def _met(store: Any, rank: int, size: int) -> tuple[Any, int]:
         first = store.get("gradbook/first").decode()  # or that of a start before, still
         store.set(f"gradbook/{first}/{rank}", f"{name} {count}")
         if store.check([f"gradbook/{first}/heard"]):
-            count, *names = store.get(f"gradbook/{first}/heard").decode().split()
+            total, *names = store.get(f"gradbook/{first}/heard").decode().split()
             if name in names:
-                return dist.PrefixStore(f"gradbook/{first}", store), int(count)  # type: ignore[attr-defined]
+                return dist.PrefixStore(f"gradbook/{first}", store), int(total)  # type: ignore[attr-defined]
         time.sleep(0.05)
     raise RuntimeError("rank 0 has not come")
 
@@ -552,10 +552,6 @@ def _part(joined: Ranks) -> None:
     if dist.is_initialized() and not (joined.is_broken and devices.num_gpus()):
         with suppress(RuntimeError):
             dist.destroy_process_group()
-
-
-def _num_restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _timeout_seconds() -> float:
@@ -602,7 +598,7 @@ def tells(error: BaseException) -> bool:
             is_master=False,
             timeout=timedelta(seconds=2),
         )
-        return bool(store.add(f"gradbook/told/{_num_restarts()}/{told(error)}", 1) == 1)
+        return bool(store.add(f"gradbook/told/{launched.num_restarts()}/{told(error)}", 1) == 1)
     except (RuntimeError, ValueError, KeyError):  # who keeps the store may have ended
         return True
 

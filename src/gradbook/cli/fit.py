@@ -17,6 +17,7 @@ from gradbook.display.lines import LinesDisplay
 from gradbook.errors import GradbookError, GradbookWarning, warn
 from gradbook.history import History
 from gradbook.interrupts import undisturbed
+from gradbook.launched import speaks
 from gradbook.record import Sink
 from gradbook.resume.setup import begun_from
 from gradbook.runs.ending import Summary, curve_of, reports_of
@@ -65,7 +66,9 @@ def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = Non
         data_name=plan.data.name,
     )
     try:
-        if resume is None:
+        if not speaks():
+            pass  # the first process keeps the run
+        elif resume is None:
             recorder.claim(plan.name)  # a folder that cannot be written costs no work
         elif (lock := locked(resume)) is not None:
             lock.release()  # nor does a run that another process trains

@@ -136,6 +136,7 @@ class Run(Sink):
         self._board, self._trainer, self._num_provisional = board, trainer, 0
         resumption = trainer.resumption
         if resumption is not None and resumption.place is not None:
+            self.discard()
             self._place = resumption.place
         elif not self._is_claimed:
             self.claim(kebab_case(type(trainer.model).__name__))
