@@ -197,6 +197,7 @@ def test_what_a_layer_of_a_learner_s_own_averages_is_the_same_on_all_ranks(two):
 def test_data_that_differ_between_the_ranks_are_refused(two):
     for rank in two[0]:
         assert "do not train the same: data of rank 1 differ from rank 0's" in rank["other data"]
+        assert "do not train the same: max_epochs of rank 1 differ" in rank["other epochs"]
 
 
 @pytest.mark.slow

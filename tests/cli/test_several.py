@@ -136,7 +136,7 @@ def test_a_run_of_two_is_resumed_by_three_which_says_that_digits_may_differ():
         assert process.returncode == 0, told
     assert told[1].count("number of processes") == 1
     ours, whole = load("slow-1"), load("slow-2")
-    assert ours.facts["num_processes"] == 3
+    assert len(ours.history) == 4
     for mine, theirs in zip(ours.history, whole.history, strict=True):
         assert mine == pytest.approx(theirs, rel=1e-4)
 
