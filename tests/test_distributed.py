@@ -1,7 +1,9 @@
 """Several processes train as one: see `tests/together.py` for what they train."""
 
+import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,6 +168,47 @@ def test_another_number_of_processes_goes_on_and_says_that_digits_may_differ(two
     assert_close(resumed["points"], two[0][0]["plain"]["points"])
 
 
+PLAIN = """
+import json, os, sys, warnings
+from pathlib import Path
+from tests import together
+
+warnings.filterwarnings("always")
+checkpoint, resume = Path(sys.argv[1]), (sys.argv[2:] or [None])[0]
+out = together.go_on_plainly([] if resume else [together.Keeps(8, checkpoint)], resume)
+if os.environ["RANK"] == "0":
+    print(json.dumps(out))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 2)])
+def test_as_many_processes_as_one_likes_go_on_and_say_that_digits_may_differ(
+    before, after, tmp_path
+):
+    script, checkpoint = tmp_path / "script.py", tmp_path / "step-8.ckpt"
+    script.write_text(PLAIN)
+    first = launched(before, script, checkpoint)
+    assert first.returncode == 0, first.stderr
+    whole = json.loads(first.stdout)
+    resumed = launched(after, script, checkpoint, checkpoint)
+    assert resumed.returncode == 0, resumed.stderr
+    said = " ".join(resumed.stderr.split())
+    assert (
+        len(
+            re.findall(
+                f"number of processes, {before}, and the training resumes with {after}", said
+            )
+        )
+        == 1
+    ), said
+    assert_close(json.loads(resumed.stdout), whole)
+    if before == 3:
+        with pytest.warns(UserWarning, match=r"number of processes.*3.*1"):
+            alone = together.go_on_plainly(resume=checkpoint)
+        assert_close(alone["rows"], whole["rows"])
+
+
 @pytest.mark.slow
 def test_one_run_is_kept_and_says_how_many_trained_it(two):
     from gradbook.runs import load
@@ -209,6 +252,7 @@ def test_what_a_layer_of_a_learner_s_own_averages_is_the_same_on_all_ranks(two):
 def test_data_that_differ_between_the_ranks_are_refused(two):
     for rank in two[0]:
         assert "do not train the same: data of rank 1 differ from rank 0's" in rank["other data"]
+        assert "do not train the same: max_epochs of rank 1 differ" in rank["other epochs"]
 
 
 @pytest.mark.slow

@@ -490,6 +490,12 @@ def main(folder):
         out["other data"] = str(error)
 
     gradbook.seed_everything(1)
+    try:
+        gradbook.Trainer(1 + rank, display="off").fit(Net(nn.Linear(4, 3)), blobs())
+    except gradbook.errors.ConfigError as error:
+        out["other epochs"] = str(error)
+
+    gradbook.seed_everything(1)
     few = Net(nn.Linear(4, 3))
     gradbook.Trainer(1, display="off").fit(few, blobs(6, 3, batch_size=2 * size - 1))
     try:

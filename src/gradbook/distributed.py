@@ -12,12 +12,15 @@ in a training asks its `Group`, and a single process is one, too.
 
 import atexit
 import os
+import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import Any
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -186,13 +189,13 @@ class Group:
 class Ranks(Group):
     """Several processes that `torch.distributed` has joined."""
 
-    def __init__(self) -> None:
+    def __init__(self, num_restarts: int = 0) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.speaks = self.rank == 0
         self.launch = os.environ.get("TORCHELASTIC_RUN_ID", "none")
         if self.launch == "none":  # by no agent, or by one that was given no name
             self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
-        self.num_restarts = _num_restarts()
+        self.num_restarts = num_restarts
         self._num_trainings = 0
         self._model: Any = None
         self._settle_down([])
@@ -589,14 +592,18 @@ def _together() -> Iterator[None]:
 
 
 def _lost(error: BaseException) -> RankLostError:
+    # Without where in PyTorch's source that was, and gloo's advice to its own developers.
+    reason = re.sub(r"\[/\S+\] ", "", told(error)).partition(". This is typically")[0]
     return RankLostError(
-        f"Another process of this training has ended or cannot be reached ({told(error)}). "
+        f"Another process of this training has ended or cannot be reached ({reason}). "
         f"What was reached is in the last checkpoint of its run, if it keeps one."
     )
 
 
 @cache
 def _joined() -> Ranks:
+    sys.excepthook = partial(_tell_error, sys.excepthook)
+    num_restarts = 0
     if not dist.is_initialized():
         backend, accelerator = "cpu:gloo", devices.gpu()
         if devices.num_gpus() and (sending := _backend_of(accelerator)):
@@ -605,15 +612,11 @@ def _joined() -> Ranks:
         with _together():
             rendezvous = dist.rendezvous  # type: ignore[attr-defined]
             store, rank, size = next(rendezvous("env://", timeout=timeout))
-            # An agent that starts all again keeps the store, and in it where the lost ones were.
-            ours = dist.PrefixStore(  # type: ignore[attr-defined]
-                f"gradbook/{_num_restarts()}", store
-            )
+            ours, num_restarts = _met(store, rank, size)
             dist.init_process_group(
                 backend, store=ours, rank=rank, world_size=size, timeout=timeout
             )
-    sys.excepthook = partial(_tell_error, sys.excepthook)
-    joined = Ranks()
+    joined = Ranks(num_restarts)
     atexit.register(_part, joined)
     return joined
 
@@ -627,16 +630,43 @@ def _backend_of(accelerator: torch.device) -> str | None:
     return backend if backend != "gloo" and dist.is_backend_available(backend) else None
 
 
+def _met(store: Any, rank: int, size: int) -> tuple[Any, int]:
+    """A part of the store that only this start of all ranks has, and how many came before it.
+
+    An agent that starts all again keeps the store, and in it what lost ranks have written. Its
+    count of restarts does not tell the starts apart: an agent on another machine, which restarts
+    because this one does, does not count that. So the first rank takes a name for the start, and
+    waits until each of the others has answered to it with a name of its own; an answer that the
+    first one has heard is no lost rank's.
+    """
+    name, count = uuid4().hex, launched.num_restarts()
+    if rank == 0:
+        count = max(count, store.add("gradbook/starts", 1) - 1)
+        store.set("gradbook/first", name)
+        answers = [f"gradbook/{name}/{other}" for other in range(1, size)]
+        store.wait(answers)
+        heard = [store.get(answer).decode() for answer in answers]
+        count = max(count, *(int(each.split()[1]) for each in heard))
+        store.set(f"gradbook/{name}/heard", " ".join([str(count), *heard]))
+        return dist.PrefixStore(f"gradbook/{name}", store), count  # type: ignore[attr-defined]
+    end = time.monotonic() + _timeout_seconds()
+    while time.monotonic() < end:
+        first = store.get("gradbook/first").decode()  # or that of a start before, still
+        store.set(f"gradbook/{first}/{rank}", f"{name} {count}")
+        if store.check([f"gradbook/{first}/heard"]):
+            total, *names = store.get(f"gradbook/{first}/heard").decode().split()
+            if name in names:
+                return dist.PrefixStore(f"gradbook/{first}", store), int(total)  # type: ignore[attr-defined]
+        time.sleep(0.05)
+    raise RuntimeError("rank 0 has not come")
+
+
 def _part(joined: Ranks) -> None:
     """Leaves the others at the end of the program; its threads would not end otherwise."""
     # An accelerator's collective that waits for a lost rank cannot be left.
     if dist.is_initialized() and not (joined.is_broken and devices.num_gpus()):
         with suppress(RuntimeError):
             dist.destroy_process_group()
-
-
-def _num_restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def _timeout_seconds() -> float:
@@ -683,7 +713,7 @@ def tells(error: BaseException) -> bool:
             is_master=False,
             timeout=timedelta(seconds=2),
         )
-        return bool(store.add(f"gradbook/told/{_num_restarts()}/{told(error)}", 1) == 1)
+        return bool(store.add(f"gradbook/told/{launched.num_restarts()}/{told(error)}", 1) == 1)
     except (RuntimeError, ValueError, KeyError):  # who keeps the store may have ended
         return True
 

@@ -27,6 +27,16 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK") or 0) if is_launched() else 0
 
 
+def max_restarts() -> int:
+    """How often an agent may start all of them again."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS") or 0)
+
+
+def num_restarts() -> int:
+    """How often the agent of this machine has done so, because one of its own was lost."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT") or 0)
+
+
 def speaks() -> bool:
     """Whether this is the process that shows and keeps what happens: a single one, or the first."""
     return not is_launched() or os.environ["RANK"] == "0"

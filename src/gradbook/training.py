@@ -272,7 +272,8 @@ class Training:
         """Gives all ranks the first one's beginning, where they have the same model and data."""
         if self.group.size > 1:
             described = {n: v for n, v in self.setup.items() if n not in ("place", "code")}
-            self.group.check_same(described)
+            # Of which a training that is resumed may have more.
+            self.group.check_same({**described, "max_epochs": self.trainer.max_epochs})
             if self.sharding is None:
                 self.group.align(model_tensors(self.trainer.model).values())
             self.group.seed = self.group.shared(torch.initial_seed())

@@ -30,6 +30,10 @@ class Slow(gradbook.Classifier):
     def training_step(self, batch):
         if self.fails and os.environ.get("RANK") == "1":
             raise ValueError("odd")
+        is_first = os.environ.get("TORCHELASTIC_RESTART_COUNT") == "0"
+        is_killed = is_first and os.environ.get("KILLED") == os.environ["RANK"]
+        if self.trainer.num_steps == 9 and is_killed:
+            os.kill(os.getpid(), 9)
         if self.trainer.num_steps == 5 and "WAIT" in os.environ:
             print("in the middle", flush=True)
         time.sleep(0.02 if "WAIT" in os.environ else 0)
@@ -38,9 +42,9 @@ class Slow(gradbook.Classifier):
 DATA = ["--data", "moons", "--num-train", "41", "--num-val", "9", "--batch-size", "8"]
 
 
-def command(*words, wait=False):
+def command(*words, wait=False, **more):
     """Starts a command as a terminal does."""
-    more = {"WAIT": "1"} if wait else {}
+    more |= {"WAIT": "1"} if wait else {}
     return subprocess.Popen(
         [sys.executable, "-m", "gradbook", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1", **more},
@@ -96,11 +100,55 @@ def test_a_run_of_two_is_repeated_by_two_and_an_error_is_told_once():
     assert "Sending process" not in err
 
 
+@pytest.mark.slow
+def test_a_process_that_is_killed_costs_nothing_where_restarts_are_allowed():
+    Path("mine.py").write_text(MODEL)
+    words = ["train", "mine.py:Slow", *DATA, "--max-epochs", "3", "--num-processes", "2", "--json"]
+    again = ["--max-restarts", "1"]
+    for killed, more in (("", []), ("1", again), ("0", again)):
+        with command(*words, "--seed", "1", *more, KILLED=killed) as process:
+            out, err = process.communicate(timeout=LONGEST)
+        assert process.returncode == 0, err
+        assert json.loads(out)["status"] == "finished"  # one object, and nothing else
+    assert err.count("started again") == 0  # nobody could say it: the first was killed
+    first, *others = (load(f"slow-{i}") for i in (1, 2, 3))
+    weights = [torch.load(run.folder / "checkpoints/last.pt")["model"] for run in (first, *others)]
+    for run, theirs in zip(others, weights[1:], strict=True):
+        assert list(run.history) == list(first.history)
+        assert len(run.facts["sessions"]) == 2
+        assert all(torch.equal(theirs[name], weights[0][name]) for name in theirs)
+    assert sorted(path.name for path in Path("runs").iterdir()) == ["slow-1", "slow-2", "slow-3"]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_is_resumed_by_three_which_says_that_digits_may_differ():
+    Path("mine.py").write_text(MODEL)
+    words = ["train", "mine.py:Slow", *DATA, "--seed", "1", "--num-processes", "2", "--quiet"]
+    resume = ["resume", "runs/slow-1", "--model", "mine.py:Slow", "--max-epochs", "4"]
+    resume += ["--display", "off"]
+    told = []
+    for each in (
+        [*words, "--max-epochs", "2"],
+        [*resume, "--num-processes", "3"],
+        [*words, "--max-epochs", "4"],
+    ):
+        with command(*each) as process:
+            told.append(" ".join(process.communicate(timeout=LONGEST)[1].split()))
+        assert process.returncode == 0, told
+    assert told[1].count("number of processes") == 1
+    ours, whole = load("slow-1"), load("slow-2")
+    assert len(ours.history) == 4
+    for mine, theirs in zip(ours.history, whole.history, strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["--num-processes", "0"], "expected a whole number above 0"),
         (["--num-processes", "100000"], "more than a machine with"),
+        (["--num-processes", "2", "--max-restarts", "0"], "expected a whole number above 0"),
+        (["--max-restarts", "2"], "but this training has one. Give --num-processes 2 with it"),
         (["--num-gpus", "7"], "this machine offers 0 to PyTorch"),
         (["--num-gpus", "7", "--num-processes", "2"], "are two numbers"),
     ],
@@ -123,6 +171,8 @@ def test_a_started_process_must_be_one_of_as_many_as_are_asked_for(capsys, monke
     monkeypatch.setattr("gradbook.distributed.tells", lambda error: True)
     assert main(["train", "mlp", "--data", "moons", "--num-processes", "2"]) == 2
     assert "started in 3 processes already" in capsys.readouterr().err
+    assert main(["train", "mlp", "--data", "moons", "--max-restarts", "2"]) == 2
+    assert "starts its processes again at most 0 times" in " ".join(capsys.readouterr().err.split())
     assert torch.distributed.is_initialized() is False
 
 

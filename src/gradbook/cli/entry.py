@@ -156,6 +156,9 @@ def _report(outcome: Outcome, arguments: list[str], json_stream: Any) -> int:
             told = "".join(traceback.format_exception(error)).rstrip()
         print(printable(told), file=sys.stderr)
     code = _code_of(outcome)
+    if error is not None and not isinstance(error, KeyboardInterrupt) and _will_be_restarted():
+        print("All processes are started again.", file=sys.stderr)
+        return code  # how it ended, the last ones say
     if json_stream is not None:
         facts = outcome.facts
         if error is not None:
@@ -169,6 +172,11 @@ def _report(outcome: Outcome, arguments: list[str], json_stream: Any) -> int:
 
 def _code_of(outcome: Outcome) -> int:
     return outcome.code if outcome.error is None else exit_code(outcome.error)
+
+
+def _will_be_restarted() -> bool:
+    """Whether an agent starts this process again when it fails."""
+    return launched.is_launched() and launched.num_restarts() < launched.max_restarts()
 
 
 def _speaks(error: BaseException | None) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 import gradbook
-from gradbook import launched
 from gradbook.cli.language import sample_of
 from gradbook.cli.outcome import Outcome, ending
 from gradbook.cli.plan import Plan
@@ -18,6 +17,7 @@ from gradbook.display.lines import LinesDisplay
 from gradbook.errors import GradbookError, GradbookWarning, warn
 from gradbook.history import History
 from gradbook.interrupts import undisturbed
+from gradbook.launched import speaks
 from gradbook.record import Sink
 from gradbook.resume.setup import begun_from
 from gradbook.runs.ending import Summary, curve_of, reports_of
@@ -66,7 +66,7 @@ def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = Non
         data_name=plan.data.name,
     )
     try:
-        if launched.speaks():  # otherwise another process keeps the run
+        if speaks():  # otherwise another process keeps the run
             if resume is None:
                 recorder.claim(plan.name)  # a folder that cannot be written costs no work
             elif (lock := locked(resume)) is not None:

@@ -26,6 +26,7 @@ class Plan(Chosen):
         yscale: The scale of their vertical axis.
         checkpoint_steps: The steps between two checkpoints within an epoch; None takes none.
         num_processes: How many processes train together; None if the command does not say.
+        max_restarts: How often all of them may be started again, because one was lost.
         words: The command that repeats it, without its first word, which is `gradbook`; None if
             there is none.
     """
@@ -36,6 +37,7 @@ class Plan(Chosen):
     yscale: YScale = "auto"
     checkpoint_steps: int | None = None
     num_processes: int | None = None
+    max_restarts: int | None = None
     words: list[str] | None = None
 
     @property
@@ -71,6 +73,7 @@ def read_plan(arguments: list[str], before: Recorded | None = None) -> Plan:
         yscale=own.yscale,
         checkpoint_steps=own.checkpoint_steps,
         num_processes=own.num_processes,
+        max_restarts=own.max_restarts,
         words=[*repeat, "--seed", str(subject.seed)],
     )
 
@@ -96,9 +99,14 @@ def add_recorded_options(group: argparse._ActionsContainer) -> None:
 
 
 def add_processes_option(group: argparse._ActionsContainer) -> None:
-    """Adds how many processes train together."""
+    """Adds how many processes train together, and how often they may be started again."""
     told = "train in so many processes, each on a part of every batch (docs/several-devices.md)"
     add_number(group, "--num-processes", int, told)
+    told = (
+        "when one of several processes fails or is killed, start all again, at most so often; they "
+        "resume from the last checkpoint (default: never)"
+    )
+    add_number(group, "--max-restarts", int, told)
 
 
 def add_name_option(group: argparse._ActionsContainer, told: str) -> None:

@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> Outcome:
     before = 1 if run.facts["command"] else run.facts.get("num_processes", 1)
     num_processes = num_processes_of(plan, before)
     if num_processes > 1 and not is_launched():
-        return launch(["rerun", *arguments], num_processes)
+        return launch(["rerun", *arguments], num_processes, plan.max_restarts)
     from gradbook.cli.fit import fit
 
     outcome = fit(plan, repeated=None if own_options(options)[1] else run)

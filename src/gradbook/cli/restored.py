@@ -232,4 +232,5 @@ def _plan_of_a_script(
         yscale=own.yscale,
         checkpoint_steps=own.checkpoint_steps,
         num_processes=own.num_processes,
+        max_restarts=own.max_restarts,
     )

@@ -39,7 +39,7 @@ def run(arguments: list[str]) -> Outcome:
     stored = load(asked.run, asked.runs)
     plan = plan_of(stored, asked, changed=changed)
     plan.display, plan.yscale = "off" if asked.quiet else asked.display, asked.yscale
-    plan.num_processes = asked.num_processes
+    plan.num_processes, plan.max_restarts = asked.num_processes, asked.max_restarts
     num_gpus = changed["num_gpus"].value if "num_gpus" in changed else 0
     before = num_gpus or stored.facts.get("num_processes", 1)
     if asked.num_processes is None and launched.is_launched():
@@ -48,7 +48,8 @@ def run(arguments: list[str]) -> Outcome:
     plan.num_processes = num_processes if num_processes > 1 else None
     num_processes = num_processes_of(plan)
     if num_processes > 1 and not launched.is_launched():
-        return launch(["resume", *arguments, "--num-processes", str(num_processes)], num_processes)
+        words = ["resume", *arguments, "--num-processes", str(num_processes)]
+        return launch(words, num_processes, plan.max_restarts)
     from gradbook.cli.fit import fit
 
     return fit(plan, resume=stored.folder)

@@ -20,7 +20,8 @@ def num_processes_of(plan: Plan, otherwise: int = 1) -> int:
     """How many processes a plan asks for; where it asks for none, so many.
 
     Raises:
-        UsageError: If it asks for more than there can be, or for two numbers.
+        UsageError: If it asks for more than there can be, for two numbers, or for restarts that
+            cannot be.
     """
     num_gpus = _plain(plan.arguments["trainer"].get("num_gpus") or 0)
     asked = plan.num_processes or (num_gpus if num_gpus > 1 else otherwise)
@@ -35,7 +36,20 @@ def num_processes_of(plan: Plan, otherwise: int = 1) -> int:
                 f"--num-processes is {asked}, but this command was started in {launched.size()} "
                 f"processes already. Leave it out."
             )
+        allowed = launched.max_restarts()
+        if plan.max_restarts not in (None, allowed):
+            raise UsageError(
+                f"--max-restarts is {plan.max_restarts}, but what has started this command starts "
+                f"its processes again at most {allowed} times. Give the option to that, and not to "
+                f"gradbook."
+            )
         return launched.size()
+    if plan.max_restarts and asked == 1:
+        raise UsageError(
+            f"--max-restarts {plan.max_restarts} starts several processes again when one of them "
+            f"is lost, but this training has one. Give --num-processes 2 with it; or leave it out, "
+            f"and go on with `gradbook resume` if the process is lost."
+        )
     processors = os.cpu_count() or 1
     if asked > _MOST_FOR_EACH * processors:
         raise UsageError(
@@ -59,10 +73,15 @@ def _plain(value: object) -> int:
     return number if isinstance(number, int) else 0
 
 
-def launch(words: Sequence[str], num_processes: int) -> Outcome:
+def launch(words: Sequence[str], num_processes: int, max_restarts: int | None = None) -> Outcome:
     """Has so many processes carry out the command `gradbook WORDS`, and waits for their end.
 
     What there is to say, the first of them says, and an error the one that has it.
+
+    Args:
+        words: The command, without its first word.
+        num_processes: How many there are to be.
+        max_restarts: How often all may be started again, because one was lost; None for never.
     """
     processors = os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors // num_processes)))
@@ -72,7 +91,8 @@ def launch(words: Sequence[str], num_processes: int) -> Outcome:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     logging.disable(logging.CRITICAL)  # the agent's: the processes tell themselves
-    started = ["--standalone", "--nproc-per-node", str(num_processes), "-m", "gradbook", *words]
+    started = ["--standalone", "--nproc-per-node", str(num_processes)]
+    started += ["--max-restarts", str(max_restarts or 0), "-m", "gradbook", *words]
     sys.stdout.flush()
     # The agent has handlers of its own, and leaves them.
     with handled((*SIGNALS, signal.SIGTERM), signal.default_int_handler):

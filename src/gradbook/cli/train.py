@@ -11,7 +11,8 @@ def run(arguments: list[str]) -> Outcome:
     plan = read_plan(arguments)
     num_processes = num_processes_of(plan)
     if num_processes > 1 and not is_launched():
-        return launch(["train", *arguments, "--seed", str(plan.seed)], num_processes)
+        words = ["train", *arguments, "--seed", str(plan.seed)]
+        return launch(words, num_processes, plan.max_restarts)
     from gradbook.cli.fit import fit  # which loads PyTorch
 
     return fit(plan)

@@ -128,6 +128,7 @@ class Run(Sink):
         """Finds the folder of a training that begins; a new one is made."""
         resumption = trainer.resumption
         if resumption is not None and resumption.place is not None:
+            self.discard()
             self._place = resumption.place
         elif not self._is_claimed:
             self.claim(kebab_case(type(trainer.model).__name__))
