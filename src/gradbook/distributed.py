@@ -605,9 +605,13 @@ def _joined() -> Ranks:
     sys.excepthook = partial(_tell_error, sys.excepthook)
     num_restarts = 0
     if not dist.is_initialized():
-        backend, accelerator = "cpu:gloo", devices.gpu()
+        # PyTorch's optimizers load it, too. Loaded after the group was made, it would keep the
+        # group's threads beyond their end, where one that runs aborts the process.
+        import torch._dynamo  # noqa: F401
+
+        backend, accelerator = "gloo", devices.gpu()
         if devices.num_gpus() and (sending := _backend_of(accelerator)):
-            backend += f",{accelerator.type}:{sending}"
+            backend = f"cpu:gloo,{accelerator.type}:{sending}"
         timeout = timedelta(seconds=_timeout_seconds())
         with _together():
             rendezvous = dist.rendezvous  # type: ignore[attr-defined]
