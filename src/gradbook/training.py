@@ -310,8 +310,10 @@ class Training:
         if self.sharding is None or self.trainer.run is None:
             return
         kept: list[Any] = [run for run in recorder if hasattr(run, "prepare")]
-        folders = [run.prepare(self.trainer) for run in kept]  # on the first rank
-        self.sharding.keep_in(self.group.shared(folders[0] / "checkpoints" if folders else None))
+        for run in kept:  # on the first rank
+            run.prepare(self.trainer)
+        if self.group.shared(bool(kept)):
+            self.sharding.keep_in((lambda: kept[0].folder / "checkpoints") if kept else None)
         self._keep_parts()
 
     def _keep_parts(self) -> None:
@@ -413,6 +415,8 @@ class Training:
     def _between_steps(self, told: Sequence[Sink] = ()) -> None:
         if self.position.split == "train":  # others go on to the end of their pass
             self.group.complete()
+        if self.sharding is not None:
+            self.sharding.kept = None  # the parts are others by now
         self.position.between_steps = True
         every_n = getattr(self.trainer.run, "every_n_steps", None)
         if every_n and self.position.split == "train" and self.position.steps % every_n == 0:
