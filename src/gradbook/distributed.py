@@ -31,7 +31,7 @@ from gradbook.parts import is_sharded
 from gradbook.record import Meter
 from gradbook.rows import Rows, cut, has_rows
 from gradbook.seeds import other_numbers
-from gradbook.sharding import Sharding, is_connection_error, wrong_use
+from gradbook.sharding import Alone, Sharding, is_connection_error, wrong_use
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
 #: the environment that says otherwise. What the first rank does alone, as to look for the cause of
@@ -193,7 +193,7 @@ class Ranks(Group):
         if self.launch == "none":  # by no agent, or by one that was given no name
             self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
         self.num_restarts = _num_restarts()
-        self._num_trainings = 0
+        self._num_trainings, self._is_sharded = 0, False
         self._model: Any = None
         self._settle_down([])
 
@@ -269,6 +269,7 @@ class Ranks(Group):
     ) -> Iterator[Sharding]:
         """While it lasts, each rank holds a part of every parameter."""
         sharding = Sharding(model, device, lambda: self.share)
+        self._is_sharded = True
         try:
             yield sharding
         except BaseException as error:
@@ -284,6 +285,7 @@ class Ranks(Group):
                 ) from error
             raise
         finally:
+            self._is_sharded = False
             if not self.is_broken:
                 with _together():
                     at_end()
@@ -315,7 +317,8 @@ class Ranks(Group):
         before = record.joining, self._in_step
         record.joining, self._in_step = None, False
         try:
-            yield
+            with Alone() if self._is_sharded else nullcontext():  # type: ignore[no-untyped-call]
+                yield
         finally:
             record.joining, self._in_step = before
 

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook import shards
 from gradbook.errors import (
@@ -362,6 +363,25 @@ def wrong_use(error: BaseException) -> str | None:
     text = str(error)
     found = (reason for said, reason in _REASONS.items() if said in text)
     return next(found, None) if isinstance(error, RuntimeError | ValueError) else None
+
+
+class Alone(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it lasts, this rank cannot ask the others, who would not answer.
+
+    What asks for a whole tensor or runs a layer then raises ModelError, instead of waiting for them
+    or taking what they have sent for something else.
+    """
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op.namespace in ("c10d", "_c10d_functional"):
+            raise ModelError(
+                'With strategy="fsdp", the first process has only its part of the model, and is '
+                "alone where a sink is told something: no layer can compute there, and no norm or "
+                "whole of a parameter can be had. Do it in a method of the model, which all "
+                "processes run, or after `fit`."
+            )
+        is_ours = any(hasattr(each, "full_tensor") for each in types)  # then PyTorch's comes next
+        return NotImplemented if is_ours else op(*args, **(kwargs or {}))
 
 
 # What is PyTorch's, and not for all versions

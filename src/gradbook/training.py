@@ -321,6 +321,15 @@ class Training:
         if self.sharding is not None and self.sharding.is_kept:
             self.sharding.keep(snapshot.tensors_of(self))
 
+    def check_whole(self) -> None:
+        """Raises ConfigError while this process has only a part of the model."""
+        if self.sharding is not None:
+            raise ConfigError(
+                'With strategy="fsdp", a process has only its part of the model while it trains. '
+                "Save it after `fit`, or keep a run: Trainer(run='runs') writes checkpoints "
+                "meanwhile, and Run('runs', every_n_steps=100) also within an epoch."
+            )
+
     def settle(self) -> None:
         """Makes whole what the ranks have in parts; all of them have to be here."""
         if self.group.size == 1:
