@@ -319,7 +319,9 @@ class Training:
     def _keep_parts(self) -> None:
         """Writes what each rank holds of a sharded model, for the checkpoint that follows."""
         if self.sharding is not None and self.sharding.is_kept:
-            self.sharding.keep(snapshot.tensors_of(self))
+            # An attribute, too, may have tensors in parts, as a second optimizer has.
+            state = {**snapshot.tensors_of(self), **snapshot.sources_of(self.position)}
+            self.sharding.keep(state)
 
     def check_whole(self) -> None:
         """Raises ConfigError while this process has only a part of the model."""
