@@ -16,7 +16,6 @@ from torch import nn
 import gradbook
 from gradbook import checkpoint
 from gradbook.errors import ConfigError, CorruptFileError, ModelError
-from gradbook.runs.format import remove_files
 from gradbook.sharding import check_offered, units_of
 from gradbook.shards import new_folder, remove_unused
 
@@ -193,9 +192,11 @@ def test_parts_that_no_checkpoint_needs_are_removed(kept):
 
 @pytest.mark.slow
 def test_a_run_is_removed_with_its_parts(kept):
+    from gradbook.cli import main
+
     folder = kept / "plain" / "deep-1"
-    remove_files(folder)
-    assert not folder.exists() or not list(folder.iterdir())
+    assert main(["rm", str(folder), "--yes"]) == 0
+    assert not folder.exists()
 
 
 @pytest.mark.slow

@@ -95,10 +95,8 @@ def without_parts(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def located(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A state that was read from a file, with the true place of the folder of its tensors."""
-    shards = state.get("shards")
-    if shards is None:
-        return state
+    """A state that was read from a file and lacks tensors, with the true place of their folder."""
+    shards = state["shards"]
     name = shards.get("folder") if isinstance(shards, dict) else None
     files = shards.get("files") if isinstance(shards, dict) else None
     if not (isinstance(name, str) and _FOLDER.fullmatch(name) and isinstance(files, dict)):
@@ -198,15 +196,16 @@ def new_folder(checkpoints: Path) -> Path:
     return folder
 
 
-def remove_unused(checkpoints: Path, used: Collection[str]) -> None:
+def remove_unused(checkpoints: Path, used: Collection[str], is_written: bool = True) -> None:
     """Removes the folders of parts to which no checkpoint refers any more.
 
     Args:
         checkpoints: The folder of checkpoints.
-        used: The names of those that are needed; later ones are being written.
+        used: The names of those that are needed.
+        is_written: Whether later ones than these are being written.
     """
     last = max((int(name.rpartition("-")[2]) for name in used), default=0)
     for name in os.listdir(checkpoints):
         found = _FOLDER.fullmatch(name)
-        if found and name not in used and int(found[1]) < last:
+        if found and name not in used and (int(found[1]) < last or not is_written):
             shutil.rmtree(checkpoints / name, ignore_errors=True)

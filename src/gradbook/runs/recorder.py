@@ -299,11 +299,11 @@ class Run(Sink):
         write_atomically(first, content)
         for path in others:
             link_atomically(first, path, content)
-        if self._sharding is not None:
+        if self._sharding is not None or any(first.parent.glob("shards-*")):
             every = [self._checkpoint(name) for name in CHECKPOINT_FILES]
             states = [checkpoint.load(path, is_whole=False) for path in every if path.exists()]
             used = [Path(each["shards"]["folder"]).name for each in states if "shards" in each]
-            remove_unused(first.parent, used)
+            remove_unused(first.parent, used, is_written=self._sharding is not None)
 
     def _wait(self) -> None:
         """Waits for the writing thread, and raises what went wrong there."""
