@@ -80,8 +80,6 @@ def cases(folder):
         out[name] = go_on(model=Model(), max_epochs=2)
     for name, Model in REFUSED.items():
         out[name] = refused(model=Model())
-    out["sink"] = refused(sinks=[Alone()])
-    out["run among sinks"] = refused(sinks=[gradbook.runs.Run(folder / "runs")])
     model = Deep()
     go_on(model=model, max_epochs=1)
     out["held"] = model.num_held / sum(parameter.numel() for parameter in model.parameters())
@@ -190,13 +188,6 @@ class InitializedLate(Small):
 
 
 REFUSED = {"Mixing": Mixing, "InitializedLate": InitializedLate}
-
-
-class Alone(gradbook.record.Sink):
-    """Asks for what the first process alone cannot know."""
-
-    def end_epoch(self, trainer):
-        next(iter(trainer.model.parameters())).full_tensor()
 
 
 class TwoOptimizers(Small):

@@ -132,12 +132,6 @@ def test_what_parts_cannot_do_is_refused(two, name, told):
 
 
 @pytest.mark.slow
-def test_the_first_process_is_told_what_it_cannot_do_alone(two):
-    assert "the first process has only its part" in two[0]["sink"]
-    assert "Give it as Trainer(run=...)" in two[0]["run among sinks"]
-
-
-@pytest.mark.slow
 def test_a_run_goes_on_to_the_last_bit_in_as_many_processes(four, kept):
     for rank, before in zip(ranks_of(4, kept, "resume"), four[0], strict=True):
         assert rank["random"]["rows"] == before["whole"]["rows"]
