@@ -75,14 +75,103 @@ def cases(folder):
     clipped = {"gradient_clip_val": 0.1, "keep_best": True, "accumulate_grad_batches": 2}
     out["clipped"] = go_on(**clipped)
     out["again"] = twice()
+    for name, Model in ODD.items():
+        gradbook.seed_everything(1)
+        out[name] = go_on(model=Model(), max_epochs=2)
+    for name, Model in REFUSED.items():
+        out[name] = refused(model=Model())
     model = Deep()
     go_on(model=model, max_epochs=1)
     out["held"] = model.num_held / sum(parameter.numel() for parameter in model.parameters())
-    try:
-        go_on(model=Mixing(), max_epochs=1)
-    except gradbook.errors.ModelError as error:
-        out["mixing"] = str(error)
     return out
+
+
+def refused(**settings):
+    """What is said of a training that does not come to its end."""
+    try:
+        go_on(max_epochs=1, **settings)
+    except (gradbook.errors.GradbookError, ConnectionError) as error:
+        return str(error)
+
+
+# What is whole for one process, and must not differ where it is in parts
+
+
+class Small(Net):
+    """Two layers, and a weight of its own."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 3))
+        self.own = nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, X):
+        return super().forward(X) + X @ self.own
+
+
+class Limits(nn.Linear):
+    """A layer that changes its weight when it is called."""
+
+    def forward(self, X):
+        self.weight.data.clamp_(-0.3, 0.3)
+        return super().forward(X)
+
+
+class ChangedInPlace(Small):
+    def __init__(self):
+        super().__init__()
+        self.net[0] = Limits(4, 16)
+
+    def training_step(self, batch):
+        with torch.no_grad():
+            self.own.clamp_(-0.3, 0.3)
+        return super().training_step(batch)
+
+
+class Hooked(Small):
+    def __init__(self):
+        super().__init__()
+        self.net[0].weight.register_hook(lambda gradient: gradient / 2)
+
+
+class SharingMemory(Small):
+    def __init__(self):
+        super().__init__()
+        self.view = nn.Parameter(self.own.data.view(3, 4))
+
+    def forward(self, X):
+        return super().forward(X) + X @ self.view.T
+
+
+class Marked(Small):
+    def __init__(self):
+        super().__init__()
+        self.own.is_slow = True
+
+    def configure_optimizers(self):
+        kinds = [[p for p in self.parameters() if hasattr(p, "is_slow") is k] for k in (0, 1)]
+        groups = [{"params": kind, "lr": lr} for kind, lr in zip(kinds, (0.1, 0.001), strict=True)]
+        return torch.optim.SGD(groups)
+
+
+class ByNorm(torch.optim.SGD):
+    """Takes steps as long as the norms of the gradients say, which it reads as numbers."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for parameter in self.param_groups[0]["params"]:
+            parameter -= parameter.grad * (0.1 / (1 + parameter.grad.norm().item()))
+
+
+class OfItsOptimizer(Small):
+    def configure_optimizers(self):
+        return ByNorm(self.parameters())
+
+
+ODD = {each.__name__: each for each in (ChangedInPlace, Hooked, SharingMemory, Marked)}
+ODD["OfItsOptimizer"] = OfItsOptimizer
+
+
+# What is refused
 
 
 class Mixing(Deep):
@@ -90,6 +179,29 @@ class Mixing(Deep):
 
     def forward(self, X):
         return super().forward(X) + nn.functional.linear(self.net(X), self.head.weight)
+
+
+class InitializedLate(Small):
+    def configure_optimizers(self):
+        nn.init.xavier_uniform_(self.own)
+        return super().configure_optimizers()
+
+
+REFUSED = {"Mixing": Mixing, "InitializedLate": InitializedLate}
+
+
+class TwoOptimizers(Small):
+    """Its second optimizer is an attribute, and has its own state."""
+
+    def configure_optimizers(self):
+        self.second = torch.optim.Adam([self.own], lr=0.1)
+        return torch.optim.Adam(self.net.parameters(), lr=0.1)
+
+    def training_step(self, batch):
+        self.second.zero_grad()
+        self.loss(self(batch[0]), batch[1]).backward()
+        self.second.step()
+        return self.loss(self.net(batch[0]), batch[1])
 
 
 def twice():
@@ -106,12 +218,18 @@ def keep(folder):
         "plain": go_on(run=folder / "plain", keep_best=True),
         "random": go_on(dropout=0.5, run=folder / "random"),
     }
+    for name, settings in {"": {"max_epochs": 5}, "kept": {"run": folder / "optimizers"}}.items():
+        gradbook.seed_everything(1)
+        out[f"optimizers {name}".strip()] = go_on(model=TwoOptimizers(), **settings)
     return out | {"whole": go_on(dropout=0.5, max_epochs=5)}
 
 
 def resume(folder, strategy="fsdp"):
     """Goes on with what was kept."""
-    return {
+    path, out = folder / "optimizers" / "two-optimizers-1", {}
+    if path.exists():
+        out["optimizers"] = go_on(strategy, model=TwoOptimizers(), resume=path, max_epochs=5)
+    return out | {
         "plain": go_on(strategy, resume=folder / "plain" / "deep-1", max_epochs=5, keep_best=True),
         "random": go_on(strategy, 0.5, resume=folder / "random" / "deep-1", max_epochs=5),
     }

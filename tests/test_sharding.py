@@ -1,5 +1,7 @@
 """Each of several processes holds a part of the model: see `tests/sharded.py` for what they do."""
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,6 @@ from torch import nn
 import gradbook
 from gradbook import checkpoint
 from gradbook.errors import ConfigError, CorruptFileError, ModelError
-from gradbook.runs.format import remove_files
 from gradbook.sharding import check_offered, units_of
 from gradbook.shards import new_folder, remove_unused
 
@@ -109,9 +110,25 @@ def test_each_process_holds_its_part_only(two):
 
 
 @pytest.mark.slow
-def test_a_weight_that_is_used_without_its_layer_is_told(two):
+@pytest.mark.parametrize("name", sharded.ODD)
+def test_what_is_whole_for_one_process_gives_the_same_in_parts(two, name):
+    gradbook.seed_everything(1)
+    one = alone(sharded.go_on, model=sharded.ODD[name](), max_epochs=2)
     for rank in two:
-        assert "Mixing uses a parameter where it is in parts" in rank["mixing"]
+        assert_same_end(rank[name], one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Mixing", "Mixing, or its optimizer, uses a parameter where it is in parts"),
+        ("InitializedLate", "configure_optimizers changes parameters"),
+    ],
+)
+def test_what_parts_cannot_do_is_refused(two, name, told):
+    for rank in two:
+        assert told in rank[name]
 
 
 @pytest.mark.slow
@@ -120,6 +137,7 @@ def test_a_run_goes_on_to_the_last_bit_in_as_many_processes(four, kept):
         assert rank["random"]["rows"] == before["whole"]["rows"]
         for name, tensor in before["whole"]["tensors"].items():
             assert torch.equal(rank["random"]["tensors"][name], tensor), name
+        assert rank["optimizers"]["rows"] == before["optimizers"]["rows"]
 
 
 @pytest.mark.slow
@@ -193,9 +211,11 @@ def test_parts_that_no_checkpoint_needs_are_removed(kept):
 
 @pytest.mark.slow
 def test_a_run_is_removed_with_its_parts(kept):
+    from gradbook.cli import main
+
     folder = kept / "plain" / "deep-1"
-    remove_files(folder)
-    assert not folder.exists() or not list(folder.iterdir())
+    assert main(["rm", str(folder), "--yes"]) == 0
+    assert not folder.exists()
 
 
 @pytest.mark.slow
@@ -214,6 +234,57 @@ def test_parts_that_are_damaged_or_missing_are_named(kept):
 
 
 # Parts of it, in this process
+
+
+@pytest.fixture
+def in_parts(tmp_path):
+    """A checkpoint whose one tensor is in a file of its own, and that file."""
+    from safetensors.torch import save_file
+
+    file = tmp_path / "shards-1" / "shard-00001-model.safetensors"
+    file.parent.mkdir()
+
+    def write(metadata=None):
+        save_file({"model.w": torch.arange(3.0)}, file, metadata)
+        files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest()}
+        parts = {"folder": "shards-1", "files": files}
+        state = {"shards": parts, "model": {"w": {"sharded tensor": "model.w"}}}
+        checkpoint.save(tmp_path / "last.pt", state)
+        return tmp_path / "last.pt"
+
+    return write, file
+
+
+def test_a_file_that_the_checkpoint_does_not_know_is_not_read(in_parts):
+    write, file = in_parts
+    path = write()
+    assert checkpoint.load(path)["model"]["w"].tolist() == [0, 1, 2]
+    os.mkfifo(file.parent / "more.safetensors")  # which PyTorch would wait for
+    with pytest.raises(CorruptFileError, match=r"more\.safetensors is no part"):
+        checkpoint.load(path)
+
+
+def test_a_pipe_or_a_link_in_the_place_of_a_part_is_not_read(in_parts, tmp_path_factory):
+    write, file = in_parts
+    path = write()
+    file.rename(elsewhere := tmp_path_factory.mktemp("elsewhere") / "part")
+    file.symlink_to(elsewhere)
+    with pytest.raises(CorruptFileError, match="leads out of the run's folder"):
+        checkpoint.load(path)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(CorruptFileError, match="a pipe"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("offsets", "told"),
+    [("[9000000000]", "more values than"), ('"a"', "no readable"), ("", "no r")],
+)
+def test_parts_that_lie_about_themselves_are_refused(in_parts, offsets, told):
+    path = in_parts[0]({"DCP_SHARDING_INFO": f'{{"model.w": {{"saved_offsets": {offsets}}}}}'})
+    with pytest.raises(CorruptFileError, match=told):
+        checkpoint.load(path)
 
 
 @pytest.mark.parametrize("folder", ["../elsewhere", "shards-", "shards-1/..", "", 3, None])
@@ -313,3 +384,5 @@ def test_new_parts_come_after_all_others_and_older_ones_go(tmp_path):
     remove_unused(tmp_path, ["shards-1", "shards-3"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shards-1", "shards-3", "shards-4"]
     assert new_folder(tmp_path).name == "shards-5"
+    remove_unused(tmp_path, ["shards-3"], is_written=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["shards-3"]

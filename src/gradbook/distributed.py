@@ -34,7 +34,7 @@ from gradbook.parts import is_sharded
 from gradbook.record import Meter
 from gradbook.rows import Rows, cut, has_rows
 from gradbook.seeds import other_numbers
-from gradbook.sharding import Sharding, is_connection_error, is_mixing
+from gradbook.sharding import Alone, Sharding, is_connection_error, wrong_use
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
 #: the environment that says otherwise. What the first rank does alone, as to look for the cause of
@@ -196,7 +196,7 @@ class Ranks(Group):
         if self.launch == "none":  # by no agent, or by one that was given no name
             self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
         self.num_restarts = num_restarts
-        self._num_trainings = 0
+        self._num_trainings, self._is_sharded = 0, False
         self._model: Any = None
         self._settle_down([])
 
@@ -272,20 +272,23 @@ class Ranks(Group):
     ) -> Iterator[Sharding]:
         """While it lasts, each rank holds a part of every parameter."""
         sharding = Sharding(model, device, lambda: self.share)
+        self._is_sharded = True
         try:
             yield sharding
         except BaseException as error:
             self.is_broken = not self._is_agreed
             if is_connection_error(error):
                 raise _lost(error) from error
-            if is_mixing(error):
+            if why := wrong_use(error):
                 raise ModelError(
-                    f"{type(model).__name__} uses a parameter where it is in parts: {told(error)} "
-                    f'With strategy="fsdp", those of a layer are whole while its `forward` runs. '
-                    f"Call the layer, and share a weight by assignment."
+                    f"{type(model).__name__}, or its optimizer, {why}: {told(error)} With "
+                    f'strategy="fsdp", the parameters of a layer are whole while its `forward` '
+                    f"runs. Call the layer, and share a weight by assignment; or train without "
+                    f"this strategy."
                 ) from error
             raise
         finally:
+            self._is_sharded = False
             if not self.is_broken:
                 with _together():
                     at_end()
@@ -317,7 +320,8 @@ class Ranks(Group):
         before = record.joining, self._in_step
         record.joining, self._in_step = None, False
         try:
-            yield
+            with Alone() if self._is_sharded else nullcontext():  # type: ignore[no-untyped-call]
+                yield
         finally:
             record.joining, self._in_step = before
 
@@ -448,11 +452,12 @@ class Ranks(Group):
 
     def align(self, tensors: Iterable[torch.Tensor]) -> None:
         """Gives tensors the first rank's values."""
-        with torch.no_grad(), _together():
+        with torch.no_grad():
             for tensor in tensors:
                 if tensor.layout == torch.strided:
                     sent = tensor.detach().contiguous()
-                    dist.broadcast(sent, 0)
+                    with _together():
+                        dist.broadcast(sent, 0)
                     tensor.copy_(sent)
 
     def settle(self) -> None:

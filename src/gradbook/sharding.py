@@ -7,7 +7,9 @@ of it afterwards.
 Of `torch.distributed` only this file, `shards.py` and `distributed.py` know.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
+from torch.nn.parameter import is_lazy
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gradbook import shards
 from gradbook.errors import (
@@ -105,14 +109,44 @@ def _left_whole(model: nn.Module) -> set[nn.Parameter]:
     """The parameters that each rank keeps whole.
 
     A single number cannot be parted. One that a list of the model holds besides is used from there,
-    where nothing gathers it.
+    where nothing gathers it; one that shares its memory with another tensor would no longer do so;
+    hooks are on the tensor, and not on its parts; and sparse gradients cannot be added up by parts.
     """
+    seen = {id(parameter): parameter for parameter in model.parameters()}
     listed: set[int] = set()
+    sparse: set[nn.Parameter] = set()
+    others: list[torch.Tensor] = list(model.buffers())
     for layer in layers_of(model):
-        for name, value in () if _is_of_pytorch(layer) else vars(layer).items():
+        if _is_of_pytorch(layer):
+            sparse |= set(layer.parameters(recurse=False)) if _is_sparse(layer) else set()
+            continue
+        for name, value in vars(layer).items():
             if name not in ("_parameters", "_buffers", "_modules"):
-                listed |= set(map(id, _tensors_listed(value)))
-    return {p for p in model.parameters() if p.dim() == 0 or not p.numel() or id(p) in listed}
+                found = list(_tensors_listed(value))
+                listed |= set(map(id, found))
+                others += [each for each in found if id(each) not in seen]
+    held = Counter(map(_memory_of, (*seen.values(), *others)))
+    return {
+        p
+        for p in seen.values()
+        if p.dim() == 0
+        or not p.numel()
+        or id(p) in listed
+        or p in sparse
+        or held[_memory_of(p)] > 1
+        or p._backward_hooks
+        or getattr(p, "_post_accumulate_grad_hooks", None)
+    }
+
+
+def _is_sparse(layer: nn.Module) -> bool:
+    return bool(getattr(layer, "sparse", False))
+
+
+def _memory_of(tensor: torch.Tensor) -> int:
+    """What two tensors have in common if they may share values; of none, the tensor itself."""
+    is_plain = tensor.layout is torch.strided and not is_lazy(tensor)
+    return tensor.untyped_storage().data_ptr() or id(tensor) if is_plain else id(tensor)
 
 
 def _tensors_listed(value: Any, depth: int = 0) -> Iterator[torch.Tensor]:
@@ -135,7 +169,9 @@ class Sharding:
         share: Says how much of the running step's batch this rank has, from 0 to 1.
 
     Attributes:
-        kept: Where the parts of the next checkpoint are, and their checksums.
+        is_kept: Whether a run is kept, with checkpoints.
+        kept: Where the parts of a checkpoint of this moment are, and their checksums; None while
+            there are none.
 
     Raises:
         ModelError: If PyTorch cannot part the model.
@@ -144,17 +180,19 @@ class Sharding:
     def __init__(self, model: nn.Module, device: torch.device, share: Callable[[], float]) -> None:
         fully_shard, register_method, Reduce = _from_pytorch()
         self.kept: dict[str, Any] | None = None
-        self._checkpoints: Path | None = None
+        self.is_kept = False
+        self._checkpoints: Callable[[], Path] | None = None
         self._mesh = init_device_mesh(device.type, (dist.get_world_size(),))
         self._layers = [_Layer(layer) for layer in model.modules()]
         left, reduce = _left_whole(model), Reduce(share)
-        for parameter in model.parameters():  # or it could not be parted by rows
-            parameter.data = parameter.data.contiguous()
+        for parameter in left.symmetric_difference(model.parameters()):
+            parameter.data = parameter.data.contiguous()  # or it could not be parted by rows
         try:
             for unit in (*units_of(model), model):
                 own = left.intersection(unit.parameters())
                 sharded: Any = fully_shard(unit, mesh=self._mesh, ignored_params=own)
                 sharded.set_custom_reduce_scatter(reduce)
+                _have_changes_kept(sharded)
         except (ValueError, NotImplementedError, RuntimeError) as error:
             for layer in self._layers:
                 layer.release()
@@ -167,16 +205,31 @@ class Sharding:
             register_method(model, name)
         state = root._get_fsdp_state()  # which the steps ask for, and the class below has not
         vars(model)["_get_fsdp_state"] = lambda: state
+        model.to(device)  # which makes new parameters of those in parts
         for layer in self._layers:
             layer.note_change()
-        model.to(device)  # what is left whole, and buffers
+        self._at_end = ExitStack()
+        self._at_end.enter_context(_whole_numbers())
+        self._versions = self._versions_of(model)
+        self._model = model
+
+    def _versions_of(self, model: nn.Module) -> dict[str, int]:
+        """How often each part was changed."""
+        return {name: parameter._version for name, parameter in model.named_parameters()}
 
     def check_optimizer(self, optimizer: Any) -> None:
         """Has an optimizer that holds tensors of both kinds take them one by one.
 
         Raises:
-            ModelError: If it holds a parameter as it was before it was parted.
+            ModelError: If it holds a parameter as it was before it was parted, or parameters were
+                changed where it was made.
         """
+        if self._versions_of(self._model) != self._versions:
+            raise ModelError(
+                'configure_optimizers changes parameters, which with strategy="fsdp" are in parts '
+                "by then, so that random numbers would not be those of one process. Give them "
+                "their first values in __init__."
+            )
         before = {id(p) for layer in self._layers for p in layer.parted()}
         if any(id(tensor) in before for tensor in held_by(optimizer)):
             raise ModelError(
@@ -190,6 +243,7 @@ class Sharding:
 
     def make_whole(self) -> None:
         """Makes the model what it was, with the values of now; all ranks have to be here."""
+        self._at_end.close()
         self.reshard()
         for layer in self._layers:
             layer.fill()
@@ -198,24 +252,18 @@ class Sharding:
 
     # Checkpoints
 
-    @property
-    def is_kept(self) -> bool:
-        """Whether a run is kept, with checkpoints."""
-        return self._checkpoints is not None
-
-    def keep_in(self, checkpoints: Path | None) -> None:
-        """Says in which folder checkpoints will be, if a run is kept."""
-        self._checkpoints = checkpoints
+    def keep_in(self, checkpoints: Callable[[], Path] | None) -> None:
+        """Says that a run is kept; on the first rank, in which folder checkpoints are by now."""
+        self.is_kept, self._checkpoints = True, checkpoints
 
     def keep(self, state: dict[str, Any]) -> None:
         """Writes this rank's part of a state; all ranks have to be here.
 
-        The first rank's next checkpoint says where all parts are.
+        The first rank's next checkpoint says where all parts are, until the next step.
 
         Raises:
             StorageError: If a file cannot be written.
         """
-        assert self._checkpoints is not None
         self.reshard()
         self.kept = shards.write(state, self._checkpoints)
 
@@ -256,8 +304,11 @@ class _Layer:
                 del vars(self.layer)[name]
         for name, hooks in self._all_hooks():
             self.added_hooks += [(hooks, key) for key in hooks if key not in self.hooks[name]]
-        for parameter in self.parted():
-            parameter.data = parameter.data.new_empty(0)
+        for name, parameter in self.parameters.items():
+            now = self.layer._parameters.get(name)
+            if now is not None and now is not parameter:
+                vars(now).update(vars(parameter))  # as marks for configure_optimizers
+                parameter.data = parameter.data.new_empty(0)
 
     def parted(self) -> list[nn.Parameter]:
         """The parameters that the layer had, and has in parts now."""
@@ -298,9 +349,39 @@ def is_connection_error(error: BaseException) -> bool:
     return is_told_so or isinstance(error, dist.DistError)
 
 
-def is_mixing(error: BaseException) -> bool:
-    """Whether something was computed with a whole tensor and one in parts."""
-    return isinstance(error, RuntimeError) and "mixed torch.Tensor and DTensor" in str(error)
+#: What PyTorch says, and what it is about.
+_REASONS = {
+    "mixed torch.Tensor and DTensor": "uses a parameter where it is in parts",
+    "Sharding propagation failed": "computes with a tensor in parts what PyTorch cannot",
+    "storage of size 0": "uses a parameter that was let go of, as for the gradient of a gradient",
+    "(0)": "uses a parameter that was replaced by its part",
+}
+
+
+def wrong_use(error: BaseException) -> str | None:
+    """What a model or its optimizer does that cannot be done with parts, if the error is that."""
+    text = str(error)
+    found = (reason for said, reason in _REASONS.items() if said in text)
+    return next(found, None) if isinstance(error, RuntimeError | ValueError) else None
+
+
+class Alone(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """While it lasts, this rank cannot ask the others, who would not answer.
+
+    What asks for a whole tensor or runs a layer then raises ModelError, instead of waiting for them
+    or taking what they have sent for something else.
+    """
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op.namespace in ("c10d", "_c10d_functional"):
+            raise ModelError(
+                'With strategy="fsdp", the first process has only its part of the model, and is '
+                "alone where a sink is told something: no layer can compute there, and no norm or "
+                "whole of a parameter can be had. Do it in a method of the model, which all "
+                "processes run, or after `fit`."
+            )
+        is_ours = any(hasattr(each, "full_tensor") for each in types)  # then PyTorch's comes next
+        return NotImplemented if is_ours else op(*args, **(kwargs or {}))
 
 
 # What is PyTorch's, and not for all versions
@@ -357,6 +438,51 @@ def _from_pytorch() -> tuple[Any, Any, Any]:
             return super().__call__(output_tensor, input_tensor, group, op, async_op)
 
     return fully_shard, register_fsdp_forward_method, ByShare
+
+
+def _have_changes_kept(unit: Any) -> None:
+    """Has what a layer changes of its own gathered parameters stay when it lets go of them.
+
+    PyTorch would forget it: a `clamp_` in `forward`, say. Where the part itself was changed
+    meanwhile, as by an optimizer, that counts.
+    """
+
+    def note(each: Any, before: Callable[[], None]) -> None:
+        each.gradbook_version = each.sharded_param._version
+        before()
+
+    @torch.no_grad()
+    def keep(each: Any, before: Callable[[], None]) -> None:
+        gathered = getattr(each, "_unsharded_param", None)
+        if gathered is not None and each.sharded_param._version == each.gradbook_version:
+            part = each.sharded_param._local_tensor
+            rows = -(-gathered.shape[0] // dist.get_world_size())
+            begin = min(rows * dist.get_rank(), gathered.shape[0])
+            part.copy_(gathered[begin : begin + part.shape[0]])
+        before()
+
+    for group in unit._get_fsdp_state()._fsdp_param_groups:
+        for each in group.fsdp_params:
+            each.gradbook_version = None
+            each.to_unsharded = partial(note, each, each.to_unsharded)
+            each.to_sharded = partial(keep, each, each.to_sharded)
+
+
+@contextmanager
+def _whole_numbers() -> Iterator[None]:
+    """While it lasts, a number that is read from a tensor in parts, as by `item()`, is that of all.
+
+    PyTorch gives each rank what its own part comes to.
+    """
+    from torch.distributed.tensor import DTensor
+
+    op = torch.ops.aten._local_scalar_dense.default
+    handlers: Any = DTensor._op_dispatcher._custom_op_handlers
+    handlers[op] = lambda op, args, kwargs: whole(args[0]).item()
+    try:
+        yield
+    finally:
+        handlers.pop(op, None)
 
 
 def _module_states() -> Any:

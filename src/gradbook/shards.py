@@ -17,22 +17,24 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from gradbook.errors import CorruptFileError, StorageError, told
+from gradbook.errors import CorruptFileError, MissingExtraError, StorageError, told
 from gradbook.parts import is_sharded, part_here
+from gradbook.storage import unwritable
 from gradbook.untrusted import check_file, inside
 
 #: What stands in a checkpoint for a tensor whose values are in the files of the ranks.
 _MARK = "sharded tensor"
 
 _FOLDER = re.compile(r"shards-(\d{1,9})")
+_FILE = re.compile(r"shard-[\w-]+\.safetensors")
 
 
-def write(state: dict[str, Any], checkpoints: Path) -> dict[str, Any]:
+def write(state: dict[str, Any], checkpoints: Callable[[], Path] | None) -> dict[str, Any]:
     """Writes this rank's part of all sharded tensors in a state; all ranks have to be here.
 
     Args:
         state: What a checkpoint is to hold, or as much of it as is large.
-        checkpoints: The folder of the checkpoint's file, which all ranks see.
+        checkpoints: Gives, on the first rank, the folder of the checkpoint's file. All see it.
 
     Returns:
         What the checkpoint has to say of them, as "shards".
@@ -45,9 +47,16 @@ def write(state: dict[str, Any], checkpoints: Path) -> dict[str, Any]:
     from torch.distributed.checkpoint.state_dict_saver import save
 
     rank = dist.get_rank()
-    held = [new_folder(checkpoints) if rank == 0 else None]
+    held: list[Any] = [None]
+    if checkpoints is not None:
+        try:
+            held = [new_folder(checkpoints()).resolve()]
+        except OSError as error:
+            held = [str(unwritable(error.filename or checkpoints(), error))]
     dist.broadcast_object_list(held)
     folder: Any = held[0]
+    if isinstance(folder, str):
+        raise StorageError(folder)
     _, tensors = without_parts(state)
     try:
         save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
@@ -86,10 +95,8 @@ def without_parts(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
 
 
 def located(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A state that was read from a file, with the true place of the folder of its tensors."""
-    shards = state.get("shards")
-    if shards is None:
-        return state
+    """A state that was read from a file and lacks tensors, with the true place of their folder."""
+    shards = state["shards"]
     name = shards.get("folder") if isinstance(shards, dict) else None
     files = shards.get("files") if isinstance(shards, dict) else None
     if not (isinstance(name, str) and _FOLDER.fullmatch(name) and isinstance(files, dict)):
@@ -136,23 +143,36 @@ def _read(
     folder: Path, files: Mapping[str, str], place_for: Callable[..., torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The tensors in a folder, each read into a place for its shape and dtype."""
-    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
     from torch.distributed.checkpoint.state_dict_loader import load
 
     for name, digest in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise CorruptFileError(f"{path} is missing, a part of a checkpoint.{_ADVICE}")
-        if _digest(check_file(path)) != digest:
-            raise CorruptFileError(f"{path} is damaged: its checksum does not match.{_ADVICE}")
+        if not _FILE.fullmatch(str(name)):
+            raise CorruptFileError(f"{folder} cannot have the file {name!r:.60}.")
+        path = check_file(inside(folder, name))
+        if not path.exists():
+            raise CorruptFileError(f"{folder / name} is missing, a part of a checkpoint.{_ADVICE}")
+        if _digest(path) != digest:
+            raise CorruptFileError(
+                f"{folder / name} is damaged: its checksum does not match.{_ADVICE}"
+            )
+    if not files:
+        return {}
+    for path in folder.glob("*.safetensors"):  # all of which PyTorch reads
+        if path.name not in files:
+            raise CorruptFileError(f"{path} is no part of the checkpoint. Put it elsewhere.")
     try:
         reader = HuggingFaceStorageReader(str(folder))
         known: dict[str, Any] = reader.read_metadata().state_dict_metadata
+        claimed = sum(one.size.numel() * one.properties.dtype.itemsize for one in known.values())
+        if not 0 <= claimed <= sum(os.path.getsize(folder / name) for name in files):
+            raise ValueError("it claims more values than its files hold")
         tensors = {n: place_for(one.size, dtype=one.properties.dtype) for n, one in known.items()}
         with warnings.catch_warnings(action="ignore"):  # each process reads by itself, as is meant
             load(tensors, storage_reader=reader, no_dist=True)
-    except (CheckpointException, ValueError, RuntimeError, LookupError, OSError) as error:
+    except ImportError:
+        raise MissingExtraError.of("safetensors", str(folder), "safetensors") from None
+    except Exception as error:  # as of a file that lies about itself
         raise CorruptFileError(
             f"{folder} is no readable part of a checkpoint: {told(error)}"
         ) from error
@@ -176,15 +196,16 @@ def new_folder(checkpoints: Path) -> Path:
     return folder
 
 
-def remove_unused(checkpoints: Path, used: Collection[str]) -> None:
+def remove_unused(checkpoints: Path, used: Collection[str], is_written: bool = True) -> None:
     """Removes the folders of parts to which no checkpoint refers any more.
 
     Args:
         checkpoints: The folder of checkpoints.
-        used: The names of those that are needed; later ones are being written.
+        used: The names of those that are needed.
+        is_written: Whether later ones than these are being written.
     """
     last = max((int(name.rpartition("-")[2]) for name in used), default=0)
     for name in os.listdir(checkpoints):
         found = _FOLDER.fullmatch(name)
-        if found and name not in used and int(found[1]) < last:
+        if found and name not in used and (int(found[1]) < last or not is_written):
             shutil.rmtree(checkpoints / name, ignore_errors=True)

@@ -373,6 +373,7 @@ class Trainer(Settings):
             StorageError: If the file cannot be written.
         """
         training = self._begun()
+        training.check_whole()
         if not training.position.between_steps:
             raise ConfigError(
                 "A checkpoint can be saved between two steps, as in a sink's end_step or "
@@ -399,6 +400,7 @@ class Trainer(Settings):
         """
         checks.check_choice(which or "best", "which", ("best", "last"))
         training = self._begun()
+        training.check_whole()
         tensors = training.best_tensors() if which == "best" else None
         if which == "last":
             tensors = training.last_model

@@ -311,14 +311,27 @@ class Training:
         if self.sharding is None or self.trainer.run is None:
             return
         kept: list[Any] = [run for run in recorder if hasattr(run, "prepare")]
-        folders = [run.prepare(self.trainer) for run in kept]  # on the first rank
-        self.sharding.keep_in(self.group.shared(folders[0] / "checkpoints" if folders else None))
+        for run in kept:  # on the first rank
+            run.prepare(self.trainer)
+        if self.group.shared(bool(kept)):
+            self.sharding.keep_in((lambda: kept[0].folder / "checkpoints") if kept else None)
         self._keep_parts()
 
     def _keep_parts(self) -> None:
         """Writes what each rank holds of a sharded model, for the checkpoint that follows."""
         if self.sharding is not None and self.sharding.is_kept:
-            self.sharding.keep(snapshot.tensors_of(self))
+            # An attribute, too, may have tensors in parts, as a second optimizer has.
+            state = {**snapshot.tensors_of(self), **snapshot.sources_of(self.position)}
+            self.sharding.keep(state)
+
+    def check_whole(self) -> None:
+        """Raises ConfigError while this process has only a part of the model."""
+        if self.sharding is not None:
+            raise ConfigError(
+                'With strategy="fsdp", a process has only its part of the model while it trains. '
+                "Save it after `fit`, or keep a run: Trainer(run='runs') writes checkpoints "
+                "meanwhile, and Run('runs', every_n_steps=100) also within an epoch."
+            )
 
     def settle(self) -> None:
         """Makes whole what the ranks have in parts; all of them have to be here."""
@@ -414,6 +427,8 @@ class Training:
     def _between_steps(self, told: Sequence[Sink] = ()) -> None:
         if self.position.split == "train":  # others go on to the end of their pass
             self.group.complete()
+        if self.sharding is not None:
+            self.sharding.kept = None  # the parts are others by now
         self.position.between_steps = True
         every_n = getattr(self.trainer.run, "every_n_steps", None)
         if every_n and self.position.split == "train" and self.position.steps % every_n == 0:

@@ -8,7 +8,14 @@ from gradbook.cli.options import Parser, add_runs_option
 from gradbook.cli.outcome import Outcome, UsageError
 from gradbook.errors import ConfigError, CorruptFileError, GradbookError, StorageError
 from gradbook.escape import printable
-from gradbook.runs.format import FOLDERS, RUN_FILE, files_in, is_of_a_run, remove_files
+from gradbook.runs.format import (
+    FOLDERS,
+    RUN_FILE,
+    files_in,
+    is_folder_of_a_run,
+    is_of_a_run,
+    remove_files,
+)
 from gradbook.runs.stored import find_folder, is_being_trained
 
 
@@ -60,7 +67,7 @@ def _check(folder: Path) -> None:
         path.relative_to(folder).as_posix()
         for place, names, _ in os.walk(folder)
         for path in (Path(place, name) for name in names)
-        if path.relative_to(folder).as_posix() not in FOLDERS and not path.is_symlink()
+        if not (path.is_symlink() or is_folder_of_a_run(path.relative_to(folder).as_posix()))
     ]
     if unknown:
         listed = ", ".join([*unknown[:5], *(["..."] if len(unknown) > 5 else [])])

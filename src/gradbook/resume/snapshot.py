@@ -42,7 +42,7 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
     """
     trainer = training.trainer
     position: Position = training.position
-    sources = position.resumed or position.sources()
+    sources = sources_of(position)
     if position.told_unkept is not None:
         _tell(position, position.keeper.unkept)
     model, scaler = trainer.model, training.stepper.arithmetic.scaler
@@ -50,9 +50,7 @@ def take(training: Any, for_itself: bool = False) -> dict[str, Any]:
         **tensors_of(training, for_itself),
         "schedules": [_plain(schedule.scheduler.state_dict()) for schedule in training.schedules],
         "scaler": None if scaler is None else scaler.state_dict(),
-        # What is resumed has these still before it, until its first batch is fetched.
-        "sources": _sources_to_plain(sources),
-        "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
+        **sources,
         "position": {
             **position.state_dict(),
             **{name: getattr(trainer, name) for name in _COUNTERS},
@@ -77,6 +75,16 @@ def tensors_of(training: Any, for_itself: bool = False) -> dict[str, Any]:
         "loose": [tensor.detach() for tensor in loose],
         "optimizer": _plain(_optimizer_state(optimizer, model, for_itself)),
         "best_model": training.best_model,
+    }
+
+
+def sources_of(position: Position) -> dict[str, Any]:
+    """What of the state random generators are at, and objects have in attributes."""
+    # What is resumed has these still before it, until its first batch is fetched.
+    sources = position.resumed or position.sources()
+    return {
+        "sources": _sources_to_plain(sources),
+        "pass_start": _sources_to_plain(position.pass_start) if position.batches else None,
     }
 
 

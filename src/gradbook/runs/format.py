@@ -73,7 +73,8 @@ FILES = (
 )
 
 #: What several processes have written of a checkpoint, each to a file.
-_PARTS = re.compile(rf"{CHECKPOINT_FOLDER}/shards-\d+/shard-[\w-]+\.safetensors")
+_PARTS_FOLDER = re.compile(rf"{CHECKPOINT_FOLDER}/shards-\d+")
+_PARTS = re.compile(rf"{_PARTS_FOLDER.pattern}/shard-[\w-]+\.safetensors")
 
 #: The folders that a run may have.
 FOLDERS = (CHECKPOINT_FOLDER, INSPECT_FOLDER)
@@ -103,6 +104,11 @@ def files_in(folder: Path | str) -> dict[str, int]:
 def is_of_a_run(name: str) -> bool:
     """Whether a run may have this file. An interrupted write leaves one that ends in ".part"."""
     return re.sub(r"\.\d+\.part$", "", name) in FILES or _PARTS.fullmatch(name) is not None
+
+
+def is_folder_of_a_run(name: str) -> bool:
+    """Whether a run may have this folder, as "checkpoints"."""
+    return name in FOLDERS or _PARTS_FOLDER.fullmatch(name) is not None
 
 
 def remove_files(folder: Path | str) -> None:

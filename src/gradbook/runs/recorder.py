@@ -237,7 +237,8 @@ class Run(Sink):
 
         with undisturbed(later=status != "interrupted"):
             if status == "interrupted" and self._trainer.position.between_steps:
-                attempt(self._save_checkpoint, "last")
+                if self._sharding is None or self._sharding.kept is not None:
+                    attempt(self._save_checkpoint, "last")
             elif status in ("interrupted", "failed"):
                 if self._sharding is None:  # whose parts all ranks would write
                     attempt(self._save_checkpoint, "failed")
@@ -285,6 +286,11 @@ class Run(Sink):
         if names == ("failed",):
             state["is_exact"] = False  # the step that failed may have drawn random numbers
         if self._sharding is not None:
+            if self._sharding.kept is None:
+                raise ConfigError(
+                    'With strategy="fsdp", all processes write checkpoints together, of the run '
+                    "that the trainer keeps. Give it as Trainer(run=...), not among sinks."
+                )
             state = {**without_parts(state)[0], "shards": self._sharding.kept}
         return checkpoint.encode(state)
 
@@ -294,11 +300,11 @@ class Run(Sink):
         write_atomically(first, content)
         for path in others:
             link_atomically(first, path, content)
-        if self._sharding is not None:
+        if self._sharding is not None or any(first.parent.glob("shards-*")):
             every = [self._checkpoint(name) for name in CHECKPOINT_FILES]
             states = [checkpoint.load(path, is_whole=False) for path in every if path.exists()]
             used = [Path(each["shards"]["folder"]).name for each in states if "shards" in each]
-            remove_unused(first.parent, used)
+            remove_unused(first.parent, used, is_written=self._sharding is not None)
 
     def _wait(self) -> None:
         """Waits for the writing thread, and raises what went wrong there."""
