@@ -18,8 +18,8 @@ from torch import nn
 import gradbook
 from gradbook import checkpoint, devices, errors, record, rows
 from gradbook.data import TensorLoader
-from gradbook.distributed import Group, Ranks, _timeout_seconds
-from gradbook.errors import ConfigError
+from gradbook.distributed import Group, Ranks, _check_changes_nothing, _timeout_seconds
+from gradbook.errors import ConfigError, ModelError
 from gradbook.message import MOST_VALUES, Message
 from gradbook.record import Meter, Meters
 from gradbook.resume.loader import Position, ResumableLoader
@@ -239,6 +239,18 @@ def test_a_sink_cuts_the_epoch_one_step_later_for_all(two):
         assert num_points == two[0][0]["cut"][1]
     state = torch.load(two[2] / "cut.ckpt", weights_only=False)
     assert state["position"]["steps"] == 2
+
+
+@pytest.mark.slow
+def test_an_optimizer_that_draws_numbers_draws_the_same_on_all_ranks(two):
+    ours, other = (rank["noise"] for rank in two[0])
+    assert torch.equal(ours, other)
+
+
+def test_weights_that_a_layer_changes_by_the_rows_it_sees_are_refused():
+    model = Net(nn.Embedding(4, 3, max_norm=1.0))
+    with pytest.raises(ModelError, match=r"net\.0 is an Embedding with max_norm=1"):
+        _check_changes_nothing(model)
 
 
 @pytest.mark.slow

@@ -209,6 +209,26 @@ def schedule_and_patience():
     return Net(nn.LazyLinear(3), lr=0.5), blobs(), {**settings, "max_epochs": 6}
 
 
+class Langevin(torch.optim.SGD):
+    """Adds noise to each step."""
+
+    def step(self):
+        super().step()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    parameter += 0.01 * torch.randn(parameter.shape)
+
+
+def go_noisily():
+    """What a training comes to whose optimizer draws random numbers."""
+    gradbook.seed_everything(1)
+    model = Net(nn.Linear(4, 3))
+    model.configure_optimizers = lambda: Langevin(model.parameters(), lr=0.1)
+    gradbook.Trainer(2, display="off").fit(model, blobs())
+    return model.net[0].weight.detach()
+
+
 @case
 def limited_batches():
     return Net(nn.LazyLinear(3)), blobs(), {"limit_batches": 2, "optimizer": "adamw"}
@@ -474,6 +494,7 @@ def main(folder):
     cut = go_on(folder, [Keeps(2, folder / "cut.ckpt", cuts=True)])
     out["cut"] = cut["rows"], {label: len(points) for label, points in cut["points"].items()}
 
+    out["noise"] = go_noisily()
     model = Net(nn.Linear(4, 3), OwnNorm())
     gradbook.Trainer(1, display="off").fit(model, blobs(24, 8))
     out["moving_mean"] = model.net[1].moving_mean

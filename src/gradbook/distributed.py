@@ -33,7 +33,7 @@ from gradbook.message import Message, give
 from gradbook.parts import is_sharded
 from gradbook.record import Meter
 from gradbook.rows import Rows, cut, has_rows
-from gradbook.seeds import other_numbers
+from gradbook.seeds import draw_from, other_numbers
 from gradbook.sharding import Alone, Sharding, is_connection_error, wrong_use
 
 #: How many seconds a rank waits for the others before it takes them for lost, and the variable of
@@ -283,8 +283,8 @@ class Ranks(Group):
                 raise ModelError(
                     f"{type(model).__name__}, or its optimizer, {why}: {told(error)} With "
                     f'strategy="fsdp", the parameters of a layer are whole while its `forward` '
-                    f"runs. Call the layer, and share a weight by assignment; or train without "
-                    f"this strategy."
+                    f"runs. Call the layer, share a weight by assignment, and leave a penalty "
+                    f"over weights to weight_decay; or train without this strategy."
                 ) from error
             raise
         finally:
@@ -297,6 +297,7 @@ class Ranks(Group):
     @contextmanager
     def training(self, parameters: Sequence[torch.Tensor], model: Any) -> Iterator[None]:
         """While it lasts, gradients and recorded values are those of all ranks."""
+        _check_changes_nothing(model)
         whole = [each for each in parameters if not is_sharded(each)]
         self._settle_down(whole)
         self._model = model
@@ -352,7 +353,8 @@ class Ranks(Group):
         many examples it has, or that has not two for each rank, as a BatchNorm needs them.
 
         Random numbers that are drawn meanwhile, as by dropout, are the rank's own, and depend on
-        nothing but the number of the step. Afterwards those go on that all ranks have in common.
+        nothing but the number of the step. After the backward pass, where an optimizer may draw
+        some, all ranks draw the same. Afterwards those go on that they have in common.
         """
         place = self._place(whole, num_examples)
         part = _at(place, whole)
@@ -368,6 +370,7 @@ class Ranks(Group):
                 mine, of_all = place[1] - place[0], num_examples
             self._share = _share_of(mine, of_all, 1 / self.size)
         self._in_step = True
+        self._common_seed = hash((self.seed, self.size, *number)) % 2**63
         try:
             with other_numbers(hash((self.seed, self.rank, *number)) % 2**63):
                 yield part
@@ -409,6 +412,7 @@ class Ranks(Group):
             self.share, self._asked, self._noted_meters(), self._sum
         )
         self._agreed = [count > 0 for count in asked]
+        draw_from(self._common_seed)  # an optimizer that draws has to draw alike on all ranks
         if abs(shares - 1) > 0.01:
             raise ModelError(
                 f"The parts of a batch count {shares:.3g} times as much as the whole batch, so "
@@ -556,6 +560,17 @@ def _share_of(
         return mine / of_all if of_all else of_none
 
     return share
+
+
+def _check_changes_nothing(model: Any) -> None:
+    """Raises ModelError if a layer changes its weights by the rows of a batch that it sees."""
+    for name, layer in model.named_modules() if isinstance(model, torch.nn.Module) else ():
+        if isinstance(layer, torch.nn.Embedding | torch.nn.EmbeddingBag) and layer.max_norm:
+            raise ModelError(
+                f"{name} is an {type(layer).__name__} with max_norm={layer.max_norm:g}, which "
+                f"changes its weights while it computes: in each process others, by its own rows. "
+                f"Train it in one process, or without max_norm."
+            )
 
 
 def _running_means(model: Any) -> list[torch.Tensor]:

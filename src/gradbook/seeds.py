@@ -59,6 +59,13 @@ def untouched_generators() -> Iterator[None]:
         restore_random_state(state)
 
 
+def draw_from(seed: int) -> None:
+    """Has PyTorch's generators give the numbers of a seed."""
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes forty times as long
+    if _accelerator_is_used():
+        _accelerator().manual_seed(seed)
+
+
 @contextmanager
 def other_numbers(seed: int) -> Iterator[None]:
     """While it lasts, PyTorch's generators give other numbers; afterwards they go on as before.
@@ -69,9 +76,7 @@ def other_numbers(seed: int) -> Iterator[None]:
     state = torch.get_rng_state()
     accelerator = _accelerator() if _accelerator_is_used() else None
     held = None if accelerator is None else accelerator.get_rng_state()
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes forty times as long
-    if accelerator is not None:
-        accelerator.manual_seed(seed)
+    draw_from(seed)
     try:
         yield
     finally:

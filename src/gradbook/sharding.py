@@ -62,10 +62,10 @@ def units_of(model: nn.Module) -> list[nn.Module]:
     """The layers of a model each of which is gathered as one."""
     sizes = {layer: _num_numbers(layer) for layer in model.modules()}
     total = sizes[model]
-    held_by: dict[nn.Parameter, set[nn.Module]] = {}
+    holders: dict[nn.Parameter, set[nn.Module]] = {}
     for layer in model.modules():
         for parameter in layer.parameters(recurse=False):
-            held_by.setdefault(parameter, set()).add(layer)
+            holders.setdefault(parameter, set()).add(layer)
     found: list[nn.Module] = []
 
     def look_into(outer: nn.Module) -> None:
@@ -76,7 +76,7 @@ def units_of(model: nn.Module) -> list[nn.Module]:
             is_large = sizes[layer] > LARGE * total and inner and _can_be_parted(layer)
             if is_large or not _can_be_called(layer):
                 look_into(layer)
-            elif _is_closed(layer, held_by):
+            elif _is_closed(layer, holders):
                 found.append(layer)
 
     look_into(model)
@@ -99,10 +99,10 @@ def _can_be_called(layer: nn.Module) -> bool:
     return type(layer).forward is not nn.Module.forward
 
 
-def _is_closed(layer: nn.Module, held_by: Mapping[nn.Parameter, set[nn.Module]]) -> bool:
+def _is_closed(layer: nn.Module, holders: Mapping[nn.Parameter, set[nn.Module]]) -> bool:
     """Whether no layer outside shares a parameter with this one."""
     inside_it = set(layer.modules())
-    return all(held_by[parameter] <= inside_it for parameter in layer.parameters())
+    return all(holders[parameter] <= inside_it for parameter in layer.parameters())
 
 
 def _left_whole(model: nn.Module) -> set[nn.Parameter]:
@@ -354,7 +354,8 @@ _REASONS = {
     "mixed torch.Tensor and DTensor": "uses a parameter where it is in parts",
     "Sharding propagation failed": "computes with a tensor in parts what PyTorch cannot",
     "storage of size 0": "uses a parameter that was let go of, as for the gradient of a gradient",
-    "(0)": "uses a parameter that was replaced by its part",
+    "tensor a (0)": "uses a parameter that was replaced by its part",
+    "tensor b (0)": "uses a parameter that was replaced by its part",
 }
 
 
