@@ -477,7 +477,7 @@ class Ranks(Group):
                     f"The processes do not train the same: {' and '.join(differing)} of rank "
                     f"{rank} differ from rank 0's. All run one script, and have to come by the "
                     f"same model and data: call gradbook.seed_everything(1) at its beginning, and "
-                    f"let nothing depend on the process."
+                    f"let nothing depend on the process or its machine."
                 )
 
     def ask_to_cut(self, position: Any) -> None:
