@@ -4,6 +4,7 @@ Started by `torchrun`, this script does what its first word says, and leaves wha
 for each rank.
 """
 
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.small import Blobs, Net
 from torch import nn
 
 import gradbook
+from gradbook.errors import StorageError
 from gradbook.parts import part_here
 
 
@@ -235,11 +237,25 @@ def resume(folder, strategy="fsdp"):
     }
 
 
+def apart(folder):
+    """Each rank works in a folder of its own, as on machines that share none."""
+    from gradbook.distributed import group
+
+    place = folder / f"machine-{group().rank}"
+    place.mkdir()
+    os.chdir(place)
+    try:
+        return go_on(run="runs")
+    except StorageError as error:
+        return str(error)
+
+
 def main(action, folder, *words):
     """Does it, in this rank."""
     from gradbook.distributed import group
 
-    out = {"cases": cases, "keep": keep, "resume": resume}[action](folder, *words)
+    actions = {"cases": cases, "keep": keep, "resume": resume, "apart": apart}
+    out = actions[action](folder, *words)
     torch.save(out, folder / f"{'-'.join([action, *words])}-of-{group().size}-{group().rank}.pt")
 
 

@@ -18,7 +18,13 @@ from torch import nn
 import gradbook
 from gradbook import checkpoint, devices, errors, record, rows
 from gradbook.data import TensorLoader
-from gradbook.distributed import Group, Ranks, _check_changes_nothing, _timeout_seconds
+from gradbook.distributed import (
+    Group,
+    Ranks,
+    _check_changes_nothing,
+    _lost,
+    _timeout_seconds,
+)
 from gradbook.errors import ConfigError, ModelError
 from gradbook.message import MOST_VALUES, Message
 from gradbook.record import Meter, Meters
@@ -671,3 +677,12 @@ def test_sigterm_ends_all_ranks_after_the_same_step_with_a_checkpoint(script, st
     state = checkpoint.load(run.folder / "checkpoints" / "last.pt")
     assert state["position"]["steps"] == run.facts["steps"] > 3
     assert state["is_exact"]
+
+
+def test_a_name_that_leads_to_the_machine_itself_is_told_with_what_to_do():
+    text = "Gloo connectFullMesh failed with SO_ERROR: Connection refused, remote=[127.0.1.1]:301"
+    message = str(_lost(RuntimeError(text)))
+    assert text in message
+    assert "/etc/hosts" in message
+    assert "GLOO_SOCKET_IFNAME" in message
+    assert "/etc/hosts" not in str(_lost(RuntimeError("Read error [127.0.0.1]:459")))

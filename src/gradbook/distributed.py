@@ -486,7 +486,7 @@ class Ranks(Group):
                     f"The processes do not train the same: {' and '.join(differing)} of rank "
                     f"{rank} differ from rank 0's. All run one script, and have to come by the "
                     f"same model and data: call gradbook.seed_everything(1) at its beginning, and "
-                    f"let nothing depend on the process."
+                    f"let nothing depend on the process or its machine."
                 )
 
     def ask_to_cut(self, position: Any) -> None:
@@ -614,6 +614,13 @@ def _together() -> Iterator[None]:
 def _lost(error: BaseException) -> RankLostError:
     # Without where in PyTorch's source that was, and gloo's advice to its own developers.
     reason = re.sub(r"\[/\S+\] ", "", told(error)).partition(". This is typically")[0]
+    if "connectFullMesh" in reason and "remote=[127." in reason:
+        return RankLostError(
+            f"The processes cannot connect to each other ({reason}). If they are on several "
+            f"machines, one's own name leads to 127.x.x.x there, which no other can reach: give it "
+            f"the machine's address in /etc/hosts, or name the network interface that is to be "
+            f"used, on each machine, in the variable GLOO_SOCKET_IFNAME."
+        )
     return RankLostError(
         f"Another process of this training has ended or cannot be reached ({reason}). "
         f"What was reached is in the last checkpoint of its run, if it keeps one."

@@ -40,7 +40,7 @@ def write(state: dict[str, Any], checkpoints: Callable[[], Path] | None) -> dict
         What the checkpoint has to say of them, as "shards".
 
     Raises:
-        StorageError: If a file cannot be written.
+        StorageError: If a file cannot be written, or rank 0 does not see what others have written.
     """
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -69,6 +69,13 @@ def write(state: dict[str, Any], checkpoints: Callable[[], Path] | None) -> dict
     every: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(every, {path.name: _digest(path) for path in mine})
     files = {name: digest for digests in every for name, digest in digests.items()}
+    unseen = [[name for name in files if not (folder / name).is_file()] if rank == 0 else []]
+    dist.broadcast_object_list(unseen)
+    if unseen[0]:
+        raise StorageError(
+            f"Rank 0 does not see {folder / unseen[0][0]}, which another process has written: each "
+            f"machine has a folder of its own there. Keep the run in a folder that all see."
+        )
     return {"folder": folder.name, "files": files}
 
 

@@ -271,7 +271,7 @@ class Training:
     def _align(self) -> None:
         """Gives all ranks the first one's beginning, where they have the same model and data."""
         if self.group.size > 1:
-            described = {n: v for n, v in self.setup.items() if n not in ("place", "code")}
+            described = {n: v for n, v in self.setup.items() if n != "place"}
             # Of which a training that is resumed may have more.
             self.group.check_same({**described, "max_epochs": self.trainer.max_epochs})
             if self.sharding is None:

@@ -12,7 +12,7 @@ from filelock import FileLock
 import gradbook
 from gradbook import checkpoint, runs
 from gradbook.cli import classes, main
-from gradbook.cli.restored import restore
+from gradbook.cli.restored import restore, run_command
 from gradbook.errors import (
     CheckpointError,
     ConfigError,
@@ -419,6 +419,18 @@ def test_a_class_of_one_s_own_beside_such_data_is_named_too(failed):
     assert "which a run does not keep" in message
     assert "its model is" in message
     assert message.rstrip().endswith("add: --model my_file.py:Own --data my_file.py:MyData")
+
+
+def test_the_next_command_names_a_class_as_this_one_did():
+    class Own(gradbook.LinearRegression):
+        pass
+
+    data = gradbook.SyntheticRegressionData(num_train=64, num_val=32)
+    gradbook.Trainer(1, run="runs").fit(Own(), data)
+    command = run_command(
+        "inspect", runs.load("own-1"), {"model": "net.py:Own", "data": "synthetic"}
+    )
+    assert command == "gradbook inspect runs/own-1 --model net.py:Own"
 
 
 @pytest.mark.filterwarnings("always::gradbook.GradbookWarning")

@@ -45,6 +45,11 @@ def test_the_configuration_is_shown(shown):
         assert text in told
 
 
+def test_it_is_told_how_many_processes_began_it(shown):
+    make_run(num_processes=2)
+    assert "\ndevice     cpu, 2 processes when it began\n" in shown()
+
+
 def test_the_curve_has_a_verdict_and_the_findings_are_told(shown):
     make_run(findings=["Vanishing gradients in epoch 1."])
     told = shown()

@@ -96,7 +96,7 @@ def fit(plan: Plan, resume: Path | None = None, repeated: StoredRun | None = Non
             "resume": None,
         }
         if folder is not None and facts["status"] in ("interrupted", "failed"):
-            facts["resume"] = _command("resume", folder)
+            facts["resume"] = _command("resume", folder, plan)
         code = 0 if facts["status"] == "finished" else 1
         facts["sample"] = sample_of(model, data) if code == 0 else None
         text = _summary(plan, facts, trainer) if clock.timer is not None else ""
@@ -119,12 +119,13 @@ def _warn_if_begun_otherwise(run: StoredRun, model: Any) -> None:
     )
 
 
-def _command(command: str, folder: Path) -> str | None:
+def _command(command: str, folder: Path, plan: Plan) -> str | None:
     """The command that resumes or inspects a run; None if it has left too little for that."""
     if not (folder / CHECKPOINT_FILES["last"]).exists():
         return None
     try:
-        return run_command(command, StoredRun(folder))
+        named = {"model": plan.model.name, "data": plan.data.name}
+        return run_command(command, StoredRun(folder), named)
     except GradbookError:  # a full disk may have left no run.json
         return None
 
@@ -190,7 +191,7 @@ def _summary(plan: Plan, facts: dict[str, Any], trainer: Any) -> str:
         summary.rows.append(("data", f"{facts['data']}, {facts['data_source']}"))
     if folder is not None:
         summary.rows += [("run", str(folder)), *curve_of(folder)]
-        if facts["status"] == "finished" and (command := _command("inspect", folder)):
+        if facts["status"] == "finished" and (command := _command("inspect", folder, plan)):
             summary.rows.append(("next", command))
     summary.rows += [(name, facts[name]) for name in ("repeat", "resume") if facts[name]]
     return ("" if plan.display == "off" else "\n") + str(summary)

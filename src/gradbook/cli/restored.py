@@ -140,12 +140,20 @@ def own_options(options: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return parser.parse_known_args(options)
 
 
-def run_command(command: str, run: StoredRun) -> str:
-    """A command that rebuilds a run, such as "resume". It names what is a learner's own code."""
+def run_command(
+    command: str, run: StoredRun, named: Mapping[str, str] = MappingProxyType({})
+) -> str:
+    """A command that rebuilds a run, such as "resume". It names what is a learner's own code.
+
+    Args:
+        command: The command.
+        run: The run.
+        named: How the "model" and the "data" were named, where more is known than the run says.
+    """
     words = ["gradbook", command, as_word(run.folder)]
     for kind, known in _KNOWN.items():
         if not known_name(run.facts[kind]["class"], known):
-            words += with_value(f"--{kind}", as_written(run.facts[kind]["name"]))
+            words += with_value(f"--{kind}", as_written(named.get(kind, run.facts[kind]["name"])))
         for name, value in run.facts[kind]["hyperparameters"].items():
             if is_a_place(name, value) and _was_given(run, kind, name, value):
                 words += ["--set", f"{name}={show(value)}"]

@@ -106,7 +106,12 @@ def _settings(stored: StoredRun) -> list[tuple[str, list[str]]]:
     ]
     if optimizer is not None:
         rows.append(("optimizer", [optimizer["class"], *_pairs(optimizer["settings"])]))
-    rows += [("seed", [show(facts["seed"])]), ("device", [facts["device"] or "unknown"])]
+    count = facts.get("num_processes", 1)
+    together = [f"{count} processes when it began"] * (count > 1)
+    rows += [
+        ("seed", [show(facts["seed"])]),
+        ("device", [facts["device"] or "unknown", *together]),
+    ]
     if facts["git"] is not None:
         changed = ["with changes that were not committed"] * bool(facts["git"]["dirty"])
         rows.append(("git", [facts["git"]["commit"], *changed]))

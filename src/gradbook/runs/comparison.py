@@ -68,6 +68,7 @@ def settings_of(run: StoredRun) -> dict[str, Any]:
             if settings.get(name) != value:  # most often it is the model's own lr
                 settings[f"optimizer_{name}"] = value
     settings["device"] = facts["device"]
+    settings["num_processes"] = facts.get("num_processes", 1)
     settings["platform"] = facts["platform"]
     settings |= {f"{name}_version": version for name, version in facts["versions"].items()}
     if facts["git"] is not None:
