@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from gradbook import Classifier, DataModule, Module, Trainer, add_to_class
+from gradbook import Classifier, DataModule, HyperParameters, Module, Trainer, add_to_class
 
 
 class Net(Classifier):
@@ -29,6 +29,23 @@ class Scratch(Module):
 
     def loss(self, y_hat, y):
         return ((y_hat - y) ** 2).mean()
+
+
+class OwnSGD(HyperParameters):
+    """The optimizer of section 3.4, which is none of PyTorch's."""
+
+    def __init__(self, params, lr):
+        params = list(params)
+        self.save_hyperparameters()
+
+    def step(self):
+        for param in self.params:
+            param -= self.lr * param.grad
+
+    def zero_grad(self):
+        for param in self.params:
+            if param.grad is not None:
+                param.grad.zero_()
 
 
 class Data(DataModule):

@@ -20,10 +20,9 @@ SOURCE = Path(gradbook.__file__).parent
 FLOORS = {
     -2: {"escape", "launched", "lazy", "upward", "wrapping"},
     -1: {"errors", "libraries", "table"},
-    0: {"constructors", "labels", "lookalikes", "parts", "untrusted"},
+    0: {"constructors", "labels", "lookalikes", "parts", "storage", "untrusted"},
     1: {"hparams", "record", "checks", "timing", "seeds", "devices", "tensors"}
     | {
-        "storage",
         "interrupts",
         "untrained",
         "attributes",
@@ -31,9 +30,11 @@ FLOORS = {
         "registry",
         "rows",
         "shards",
+        "faults",
+        "batchnorm",
     },
     2: {"history", "board", "data", "optim", "checkpoint", "schedules", "stopping", "execution"}
-    | {"message", "sharding"}
+    | {"message", "sharding", "meeting"}
     | {"verdicts", "alone", "near_misses", "leaf_parameters"},
     3: {"settings", "module", "no_trace", "distributed"},
     4: {"resume"},
@@ -134,6 +135,15 @@ def test_what_goes_upward_is_listed_once_with_who_and_why():
 def test_an_upward_import_that_is_not_listed_is_refused():
     with pytest.raises(LookupError, match=r"upward\.py does not list 'cli'"):
         above("cli")
+
+
+#: The files that know of `torch.distributed`. Others ask a `Group`.
+DISTRIBUTED = {"distributed", "faults", "meeting", "sharding", "shards", "cli.several"}
+
+
+def test_few_files_know_of_torch_distributed():
+    found = {name for name, path in FILES.items() if "torch.distributed" in path.read_text()}
+    assert found == {f"gradbook.{name}" for name in DISTRIBUTED}
 
 
 def circles(graph):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.launching import environment, launched
 from tests.patience import LONGEST, await_true
-from tests.test_distributed import environment, launched
 
 from gradbook.runs import load
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from tests import sharded, together
+from tests.launching import environment, launched
 from tests.small import Blobs, Net, fit
-from tests.test_distributed import assert_close, environment, launched
+from tests.test_distributed import assert_close
 from torch import nn
 
 import gradbook

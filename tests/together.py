@@ -8,9 +8,10 @@ import sys
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
-from tests.small import Blobs, Data, Given, Net, Scratch
+from tests.small import Blobs, Data, Given, Net, OwnSGD, Scratch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -145,27 +146,11 @@ def transformer():
     return Attending(), data, {"gradient_clip_val": 1, "optimizer": "adam"}
 
 
-class BookSGD(gradbook.HyperParameters):
-    """The optimizer of section 3.4, which is none of PyTorch's."""
-
-    def __init__(self, params, lr):
-        self.save_hyperparameters()
-
-    def step(self):
-        for param in self.params:
-            param -= self.lr * param.grad
-
-    def zero_grad(self):
-        for param in self.params:
-            if param.grad is not None:
-                param.grad.zero_()
-
-
 class OwnModel(Scratch):
     """Tensors of its own, and an optimizer of its own."""
 
     def configure_optimizers(self):
-        return BookSGD([self.w, self.b], self.lr)
+        return OwnSGD([self.w, self.b], self.lr)
 
 
 class OwnTrainer(gradbook.Trainer):
@@ -367,15 +352,9 @@ def compiled_bfloat16_with_accumulation_and_clipping():
     return model, data, {"compile": True, **settings}
 
 
-@contextmanager
 def float16_is_offered():
     """While it lasts, the CPU trains in float16, too, which only accelerators are good at."""
-    offered = execution._is_offered
-    execution._is_offered = lambda dtype, device: True
-    try:
-        yield
-    finally:
-        execution._is_offered = offered
+    return patch.object(execution, "_is_offered", return_value=True)
 
 
 def overflowing():
@@ -383,6 +362,11 @@ def overflowing():
     data = blobs(24, 8)
     data.X[3] *= 200
     return Net(nn.Linear(4, 3)), data, {"precision": "16-mixed"}
+
+
+def points_of(model):
+    """The curves on a model's board."""
+    return {label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()}
 
 
 def train(make, **more):
@@ -399,9 +383,7 @@ def train(make, **more):
     ]
     return {
         "rows": trainer.history.rows,
-        "points": {
-            label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()
-        },
+        "points": points_of(model),
         "parameters": [each.detach() for each in parameters],
         "status": trainer.status,
         "best": trainer.best.epoch,
@@ -451,14 +433,13 @@ def with_numbers_of_their_own():
     return Net(*layers), blobs(42, 9)
 
 
-def go_on(folder, sinks=(), resume=None, run=None, max_epochs=3, **settings):
+def go_on(sinks=(), resume=None, run=None, max_epochs=3, **settings):
     """Trains such a model, perhaps from a checkpoint on."""
     model, data = with_numbers_of_their_own()
     trainer = gradbook.Trainer(max_epochs, display="off", sinks=list(sinks), run=run, **settings)
     trainer.fit(model, data, resume=resume)
     tensors = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    points = {label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()}
-    return {"rows": trainer.history.rows, "points": points, "tensors": tensors}
+    return {"rows": trainer.history.rows, "points": points_of(model), "tensors": tensors}
 
 
 def go_on_plainly(sinks=(), resume=None):
@@ -467,8 +448,16 @@ def go_on_plainly(sinks=(), resume=None):
     model, data = Net(nn.Linear(4, 3)), blobs(42, 9)
     trainer = gradbook.Trainer(3, display="off", sinks=list(sinks))
     trainer.fit(model, data, resume=resume)
-    points = {label: [(p.x, p.y) for p in points] for label, points in model.board.data.items()}
-    return {"rows": trainer.history.rows, "points": points}
+    return {"rows": trainer.history.rows, "points": points_of(model)}
+
+
+@contextmanager
+def refused(out, name):
+    """Keeps what is said of a training that is refused."""
+    try:
+        yield
+    except (gradbook.errors.ConfigError, gradbook.errors.ModelError) as error:
+        out[name] = str(error)
 
 
 def compile_all(path):
@@ -487,11 +476,11 @@ def main(folder):
         out["mixed"] = {name: train(make) for name, make in MIXED.items()}
         out["overflowing"] = train(overflowing)
     path = folder / "step-8.ckpt"
-    out["whole"] = go_on(folder, [Keeps(8, path)], run=folder / "runs")
-    out["resumed"] = go_on(folder, resume=path)
+    out["whole"] = go_on([Keeps(8, path)], run=folder / "runs")
+    out["resumed"] = go_on(resume=path)
     plain = folder / "steps-of-a-plain-model.ckpt"
     out["plain"] = go_on_plainly([Keeps(8, plain)])
-    cut = go_on(folder, [Keeps(2, folder / "cut.ckpt", cuts=True)])
+    cut = go_on([Keeps(2, folder / "cut.ckpt", cuts=True)])
     out["cut"] = cut["rows"], {label: len(points) for label, points in cut["points"].items()}
 
     out["noise"] = go_noisily()
@@ -499,32 +488,24 @@ def main(folder):
     gradbook.Trainer(1, display="off").fit(model, blobs(24, 8))
     out["moving_mean"] = model.net[1].moving_mean
 
-    try:
-        go_on(folder, sync_batchnorm=True)
-    except gradbook.errors.ConfigError as error:
-        out["sync_batchnorm"] = str(error)
+    with refused(out, "sync_batchnorm"):
+        go_on(sync_batchnorm=True)
 
     gradbook.seed_everything(1 + rank)
-    try:
+    with refused(out, "other data"):
         gradbook.Trainer(1, display="off").fit(Net(nn.Linear(4, 3)), blobs())
-    except gradbook.errors.ConfigError as error:
-        out["other data"] = str(error)
 
     gradbook.seed_everything(1)
-    try:
+    with refused(out, "other epochs"):
         gradbook.Trainer(1 + rank, display="off").fit(Net(nn.Linear(4, 3)), blobs())
-    except gradbook.errors.ConfigError as error:
-        out["other epochs"] = str(error)
 
     gradbook.seed_everything(1)
     few = Net(nn.Linear(4, 3))
     gradbook.Trainer(1, display="off").fit(few, blobs(6, 3, batch_size=2 * size - 1))
-    try:
-        unfit = Net(nn.Linear(4, 3))
-        unfit.loss_weight = lambda batch: 1.0
+    unfit = Net(nn.Linear(4, 3))
+    unfit.loss_weight = lambda batch: 1.0
+    with refused(out, "weights"):
         gradbook.Trainer(1, display="off").fit(unfit, blobs())
-    except gradbook.errors.ModelError as error:
-        out["weights"] = str(error)
     torch.save(out, folder / f"rank-{rank}.pt")
     compile_all(folder / f"compiled-{rank}-of-{size}.pt")
 

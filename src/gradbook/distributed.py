@@ -6,40 +6,33 @@ the end of the backward pass the gradients of all become those of the whole batc
 takes the same step, and the numbers are those of one process, but for the last digits: sums are
 added up in another order.
 
-Of `torch.distributed` only this file, `sharding.py` and `shards.py` know. Whatever else takes part
-in a training asks its `Group`, and a single process is one, too.
+Whatever takes part in a training asks its `Group`, and a single process is one, too. How the ranks
+meet is in `meeting.py`, what goes wrong among them in `faults.py`, and what they send each other in
+`message.py`.
 """
 
 import atexit
 import os
-import re
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from datetime import timedelta
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, partial
 from typing import Any
-from uuid import uuid4
 
 import torch
 import torch.distributed as dist
 
 from gradbook import devices, launched, record
-from gradbook.errors import ConfigError, GradbookWarning, ModelError, RankLostError, told, warn
+from gradbook.batchnorm import other_averages, running_means, synchronized
+from gradbook.errors import ConfigError, GradbookWarning, ModelError, told, warn
+from gradbook.faults import collectively, lost, tell_errors_once
 from gradbook.interrupts import SIGNALS, Interrupts
-from gradbook.lookalikes import layers_of
+from gradbook.meeting import backend_of, leave, meet
 from gradbook.message import Message, give
 from gradbook.parts import is_sharded
 from gradbook.record import Meter
 from gradbook.rows import Rows, cut, has_rows
 from gradbook.seeds import draw_from, other_numbers
 from gradbook.sharding import Alone, Sharding, is_connection_error, wrong_use
-
-#: How many seconds a rank waits for the others before it takes them for lost, and the variable of
-#: the environment that says otherwise. What the first rank does alone, as to look for the cause of
-#: a divergence, has to be done by then.
-TIMEOUT_SECONDS, TIMEOUT_VARIABLE = 600, "GRADBOOK_TIMEOUT_SECONDS"
 
 #: What any rank may ask of all: to stop, as one of the signals does, or to end the epoch.
 _REQUESTS = {number: request for request, number in enumerate(SIGNALS)}
@@ -62,13 +55,11 @@ class Group:
         size: How many there are.
         speaks: Whether this is the process that shows and keeps what happens: the first.
         is_broken: Whether an error has parted the ranks, so that none can ask the others.
-        launch: What tells this start of all ranks from others; it stays when they are restarted.
         num_restarts: How often all ranks were started again, because one was lost.
         seed: What the ranks' own random numbers depend on, beside the rank and the step.
     """
 
     rank, size, speaks, is_broken = 0, 1, True, False
-    launch: str | None = None
     num_restarts = seed = 0
 
     def device(self) -> torch.device:
@@ -192,9 +183,10 @@ class Ranks(Group):
     def __init__(self, num_restarts: int = 0) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.speaks = self.rank == 0
-        self.launch = os.environ.get("TORCHELASTIC_RUN_ID", "none")
-        if self.launch == "none":  # by no agent, or by one that was given no name
-            self.launch = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
+        # What tells this start of all ranks from others; it stays when they are restarted.
+        self._start = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+        if self._start == "none":  # by no agent, or by one that was given no name
+            self._start = f"{os.environ.get('MASTER_PORT')}-{os.getppid()}"
         self.num_restarts = num_restarts
         self._num_trainings, self._is_sharded = 0, False
         self._model: Any = None
@@ -226,7 +218,7 @@ class Ranks(Group):
             ConfigError: If its kind cannot send gradients to other processes.
         """
         device = devices.gpu(launched.local_rank())
-        if _backend_of(device) is None:
+        if backend_of(device) is None:
             raise ConfigError(
                 f"{self.size} processes cannot train together on {device.type}: this PyTorch has "
                 f"no way to send what is there to another process. Train in one process, or on "
@@ -238,39 +230,15 @@ class Ranks(Group):
     @contextmanager
     def normalizing(self, model: Any, together: bool, device: torch.device) -> Iterator[None]:
         """While it lasts, BatchNorm layers may normalize the rows of all ranks together."""
-        places = [
-            (layer._modules, name, child)
-            for layer in (model.modules() if isinstance(model, torch.nn.Module) else ())
-            for name, child in layer._modules.items()
-            if isinstance(child, _BatchNorm) and not isinstance(child, torch.nn.SyncBatchNorm)
-        ]
-        if places and not together:
-            warn(
-                f"{type(model).__name__} has BatchNorm layers, and each of the {self.size} "
-                f"processes normalizes its own rows of a batch. So the numbers are not those of "
-                f"one process, but of batches that are {self.size} times smaller. On accelerators, "
-                f"Trainer(sync_batchnorm=True) normalizes the rows of all processes together.",
-                GradbookWarning,
-            )
-        if together and device.type == "cpu":
-            raise ConfigError(
-                "sync_batchnorm=True needs an accelerator: PyTorch's SyncBatchNorm does not work "
-                "on the CPU. Leave it out, and each process normalizes its own rows of a batch; or "
-                "train in one process."
-            )
-        for children, name, child in places if together else ():
-            children[name] = torch.nn.SyncBatchNorm.convert_sync_batchnorm(child)  # type: ignore[no-untyped-call]
-        try:
+        with synchronized(model, self.size, together, device):
             yield
-        finally:
-            for children, name, child in places:  # whose tensors the others have shared
-                children[name] = child
 
     @contextmanager
     def sharding(
         self, model: Any, device: torch.device, at_end: Callable[[], None]
     ) -> Iterator[Sharding]:
         """While it lasts, each rank holds a part of every parameter."""
+        self._settle_down([])
         sharding = Sharding(model, device, lambda: self.share)
         self._is_sharded = True
         try:
@@ -278,7 +246,7 @@ class Ranks(Group):
         except BaseException as error:
             self.is_broken = not self._is_agreed
             if is_connection_error(error):
-                raise _lost(error) from error
+                raise lost(error) from error
             if why := wrong_use(error):
                 raise ModelError(
                     f"{type(model).__name__}, or its optimizer, {why}: {told(error)} With "
@@ -290,7 +258,7 @@ class Ranks(Group):
         finally:
             self._is_sharded = False
             if not self.is_broken:
-                with _together():
+                with collectively():
                     at_end()
                     sharding.make_whole()
 
@@ -301,7 +269,7 @@ class Ranks(Group):
         whole = [each for each in parameters if not is_sharded(each)]
         self._settle_down(whole)
         self._model = model
-        self._message = Message(whole, _running_means(model), NUM_REQUESTS)
+        self._message = Message(whole, running_means(model), NUM_REQUESTS)
         hooks = [self._hooked(each) for each in parameters]
         record.joining = self
         try:
@@ -369,7 +337,7 @@ class Ranks(Group):
             if mine is None or of_all is None:
                 mine, of_all = place[1] - place[0], num_examples
             self._share = _share_of(mine, of_all, 1 / self.size)
-        self._in_step = True
+        self._in_step, self._is_queued = True, False  # whatever has failed before
         self._common_seed = hash((self.seed, self.size, *number)) % 2**63
         try:
             with other_numbers(hash((self.seed, self.rank, *number)) % 2**63):
@@ -413,7 +381,7 @@ class Ranks(Group):
         )
         self._agreed = [count > 0 for count in asked]
         draw_from(self._common_seed)  # an optimizer that draws has to draw alike on all ranks
-        if abs(shares - 1) > 0.01:
+        if not abs(shares - 1) <= 0.01:  # nor NaN
             raise ModelError(
                 f"The parts of a batch count {shares:.3g} times as much as the whole batch, so "
                 f"that its gradient is not the sum of theirs. {type(self._model).__name__}."
@@ -442,7 +410,7 @@ class Ranks(Group):
             self.join(meters)
 
     def _sum(self, tensor: torch.Tensor) -> None:
-        with _together():
+        with collectively():
             dist.all_reduce(tensor)
 
     # What all ranks are to know
@@ -450,7 +418,7 @@ class Ranks(Group):
     def shared(self, value: Any) -> Any:
         """The first rank's value, on all ranks. Others need not have it."""
         held = [value if self.speaks else None]
-        with _together():
+        with collectively():
             dist.broadcast_object_list(held)
         return held[0]
 
@@ -460,16 +428,16 @@ class Ranks(Group):
             for tensor in tensors:
                 if tensor.layout == torch.strided:
                     sent = tensor.detach().contiguous()
-                    with _together():
+                    with collectively():
                         dist.broadcast(sent, 0)
                     tensor.copy_(sent)
 
     def settle(self) -> None:
         """Gives all ranks the mean of what layers of a learner's own average outside parameters."""
         with torch.no_grad():
-            for tensor in _averages(self._model):
+            for tensor in other_averages(self._model):
                 first = tensor.contiguous().clone()
-                with _together():
+                with collectively():
                     dist.broadcast(first, 0)
                 # What is the same on all ranks stays so to the last bit.
                 difference = (tensor - first) / self.size
@@ -524,14 +492,14 @@ class Ranks(Group):
 
     def _gathered(self, value: Any) -> list[Any]:
         every: list[Any] = [None] * self.size
-        with _together():
+        with collectively():
             dist.all_gather_object(every, value)
         return every
 
     def next_launch(self) -> str | None:
         """What tells the training that begins from all others, also after a restart."""
         self._num_trainings += 1
-        return f"{self.launch}/{self._num_trainings}"
+        return f"{self._start}/{self._num_trainings}"
 
 
 def _at(place: tuple[int, int] | None, whole: Any) -> Any:
@@ -573,180 +541,12 @@ def _check_changes_nothing(model: Any) -> None:
             )
 
 
-def _running_means(model: Any) -> list[torch.Tensor]:
-    """What the BatchNorm layers of PyTorch average, which is sent with every step's gradients."""
-    layers = [each for each in layers_of(model) if isinstance(each, _Normalizing)]
-    found = [mean for each in layers for mean in (each.running_mean, each.running_var)]
-    return [mean for mean in found if mean is not None]
-
-
-_BatchNorm = torch.nn.modules.batchnorm._BatchNorm
-_Normalizing = torch.nn.modules.batchnorm._NormBase
-
-
-def _averages(model: Any) -> list[torch.Tensor]:
-    """What else layers may average: buffers and plain attributes that are not trained."""
-    known = set(map(id, _running_means(model)))
-    found: dict[int, torch.Tensor] = {}
-    for layer in layers_of(model):
-        for value in (*getattr(layer, "_buffers", {}).values(), *vars(layer).values()):
-            if isinstance(value, torch.Tensor) and not value.requires_grad:
-                found[id(value)] = value
-    return [
-        each
-        for each in found.values()
-        if each.is_floating_point() and each.layout == torch.strided and id(each) not in known
-    ]
-
-
-# Joining
-
-
-@contextmanager
-def _together() -> Iterator[None]:
-    """What all ranks do together; a rank that is lost meanwhile is told as that."""
-    try:
-        yield
-    except RuntimeError as error:
-        raise _lost(error) from error
-
-
-def _lost(error: BaseException) -> RankLostError:
-    # Without where in PyTorch's source that was, and gloo's advice to its own developers.
-    reason = re.sub(r"\[/\S+\] ", "", told(error)).partition(". This is typically")[0]
-    if "connectFullMesh" in reason and "remote=[127." in reason:
-        return RankLostError(
-            f"The processes cannot connect to each other ({reason}). If they are on several "
-            f"machines, one's own name leads to 127.x.x.x there, which no other can reach: give it "
-            f"the machine's address in /etc/hosts, or name the network interface that is to be "
-            f"used, on each machine, in the variable GLOO_SOCKET_IFNAME."
-        )
-    return RankLostError(
-        f"Another process of this training has ended or cannot be reached ({reason}). "
-        f"What was reached is in the last checkpoint of its run, if it keeps one."
-    )
-
-
 @cache
 def _joined() -> Ranks:
-    sys.excepthook = partial(_tell_error, sys.excepthook)
-    num_restarts = 0
-    if not dist.is_initialized():
-        # PyTorch's optimizers load it, too. Loaded after the group was made, it would keep the
-        # group's threads beyond their end, where one that runs aborts the process.
-        import torch._dynamo  # noqa: F401
-
-        backend, accelerator = "gloo", devices.gpu()
-        if devices.num_gpus() and (sending := _backend_of(accelerator)):
-            backend = f"cpu:gloo,{accelerator.type}:{sending}"
-        timeout = timedelta(seconds=_timeout_seconds())
-        with _together():
-            rendezvous = dist.rendezvous  # type: ignore[attr-defined]
-            store, rank, size = next(rendezvous("env://", timeout=timeout))
-            ours, num_restarts = _met(store, rank, size)
-            dist.init_process_group(
-                backend, store=ours, rank=rank, world_size=size, timeout=timeout
-            )
-    joined = Ranks(num_restarts)
-    atexit.register(_part, joined)
+    tell_errors_once()
+    joined = Ranks(meet())
+    atexit.register(lambda: leave(joined.is_broken))
     return joined
-
-
-def _backend_of(accelerator: torch.device) -> str | None:
-    """What sends an accelerator's tensors; None where nothing does, as for Apple's MPS."""
-    try:
-        backend = dist.get_default_backend_for_device(accelerator)
-    except ValueError:
-        return None
-    return backend if backend != "gloo" and dist.is_backend_available(backend) else None
-
-
-def _met(store: Any, rank: int, size: int) -> tuple[Any, int]:
-    """A part of the store that only this start of all ranks has, and how many came before it.
-
-    An agent that starts all again keeps the store, and in it what lost ranks have written. Its
-    count of restarts does not tell the starts apart: an agent on another machine, which restarts
-    because this one does, does not count that. So the first rank takes a name for the start, and
-    waits until each of the others has answered to it with a name of its own; an answer that the
-    first one has heard is no lost rank's.
-    """
-    name, count = uuid4().hex, launched.num_restarts()
-    if rank == 0:
-        count = max(count, store.add("gradbook/starts", 1) - 1)
-        store.set("gradbook/first", name)
-        answers = [f"gradbook/{name}/{other}" for other in range(1, size)]
-        store.wait(answers)
-        heard = [store.get(answer).decode() for answer in answers]
-        count = max(count, *(int(each.split()[1]) for each in heard))
-        store.set(f"gradbook/{name}/heard", " ".join([str(count), *heard]))
-        return dist.PrefixStore(f"gradbook/{name}", store), count  # type: ignore[attr-defined]
-    end = time.monotonic() + _timeout_seconds()
-    while time.monotonic() < end:
-        first = store.get("gradbook/first").decode()  # or that of a start before, still
-        store.set(f"gradbook/{first}/{rank}", f"{name} {count}")
-        if store.check([f"gradbook/{first}/heard"]):
-            total, *names = store.get(f"gradbook/{first}/heard").decode().split()
-            if name in names:
-                return dist.PrefixStore(f"gradbook/{first}", store), int(total)  # type: ignore[attr-defined]
-        time.sleep(0.05)
-    raise RuntimeError("rank 0 has not come")
-
-
-def _part(joined: Ranks) -> None:
-    """Leaves the others at the end of the program; its threads would not end otherwise."""
-    # An accelerator's collective that waits for a lost rank cannot be left.
-    if dist.is_initialized() and not (joined.is_broken and devices.num_gpus()):
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
-
-
-def _timeout_seconds() -> float:
-    given = os.environ.get(TIMEOUT_VARIABLE, str(TIMEOUT_SECONDS))
-    try:
-        seconds = float(given)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise ConfigError(
-            f"{TIMEOUT_VARIABLE} is {given!r}, but has to be a number of seconds above 0: as long "
-            f"as a process waits for the others before it takes them for lost."
-        )
-    return seconds
-
-
-def _tell_error(before: Any, kind: type, error: BaseException, trace: Any) -> None:
-    """Shows an error once, with its rank."""
-    if not tells(error):
-        return
-    rank = os.environ.get("RANK")
-    if isinstance(error, RankLostError):
-        print(f"Rank {rank} stops: {error}", file=sys.stderr, flush=True)
-        return
-    if not isinstance(error, KeyboardInterrupt):
-        print(f"Rank {rank} has failed:", file=sys.stderr, flush=True)
-    before(kind, error, trace)
-
-
-def tells(error: BaseException) -> bool:
-    """Whether this process is the one to show an error.
-
-    That others were lost, and an interrupt, the first one on each machine tells. What several
-    ranks have come by, as a setting that cannot be used, tells the first to come by it.
-    """
-    if not launched.is_launched():
-        return True
-    if isinstance(error, RankLostError | KeyboardInterrupt):
-        return launched.local_rank() == 0
-    try:
-        store = dist.TCPStore(  # type: ignore[attr-defined]
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=timedelta(seconds=2),
-        )
-        return bool(store.add(f"gradbook/told/{launched.num_restarts()}/{told(error)}", 1) == 1)
-    except (RuntimeError, ValueError, KeyError):  # who keeps the store may have ended
-        return True
 
 
 def group() -> Group:

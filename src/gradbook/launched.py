@@ -44,8 +44,7 @@ def speaks() -> bool:
 
 def start_command(num_processes: int) -> str:
     """What starts the running script in several processes, as words that follow a comma."""
-    is_script = sys.argv[0].endswith(".py")
     how = f"torchrun --standalone --nproc-per-node {num_processes}"
-    if is_script:
+    if sys.argv[0].endswith(".py"):
         return f"start it with `{how} {sys.argv[0]}`"
     return f"keep the code in a script, and start it with `{how} script.py`"

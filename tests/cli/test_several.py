@@ -168,7 +168,7 @@ def test_one_process_is_this_one(capsys):
 def test_a_started_process_must_be_one_of_as_many_as_are_asked_for(capsys, monkeypatch):
     for name, value in {"WORLD_SIZE": "3", "RANK": "0"}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("gradbook.distributed.tells", lambda error: True)
+    monkeypatch.setattr("gradbook.faults.tells", lambda error: True)
     assert main(["train", "mlp", "--data", "moons", "--num-processes", "2"]) == 2
     assert "started in 3 processes already" in capsys.readouterr().err
     assert main(["train", "mlp", "--data", "moons", "--max-restarts", "2"]) == 2
@@ -185,7 +185,7 @@ def test_only_the_first_process_makes_the_folder_of_the_run(rank, monkeypatch):
     seen = []
     for name, value in {"WORLD_SIZE": "2", "RANK": str(rank)}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("gradbook.distributed.tells", lambda error: False)
+    monkeypatch.setattr("gradbook.faults.tells", lambda error: False)
     monkeypatch.setattr("gradbook.cli.fit.make", look)
     assert main(["train", "mlp", "--data", "moons", "--num-processes", "2"]) != 0
     assert seen == [rank == 0]

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 import torch
+from tests.small import OwnSGD
 from tests.sweeps.stacking import (
     Blobs,
     Images,
@@ -22,7 +23,7 @@ from tests.sweeps.stacking import (
 from torch import nn
 
 import gradbook
-from gradbook import Classifier, HyperParameters, Sink, Trainer
+from gradbook import Classifier, Sink, Trainer
 from gradbook.runs.recorder import Run
 from gradbook.sweeps.stackable import CannotStack
 from gradbook.sweeps.stacked import _Stack, fit_stacked, why_alone
@@ -119,23 +120,6 @@ class Flat(Net):
     def __init__(self, **arguments):
         super().__init__(**arguments)
         self.net = nn.Linear(4, 3)
-
-
-class OwnSGD(HyperParameters):
-    """The homework's."""
-
-    def __init__(self, params, lr):
-        params = list(params)
-        self.save_hyperparameters()
-
-    def step(self):
-        for param in self.params:
-            param -= self.lr * param.grad
-
-    def zero_grad(self):
-        for param in self.params:
-            if param.grad is not None:
-                param.grad.zero_()
 
 
 # Equality

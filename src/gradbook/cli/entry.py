@@ -183,7 +183,7 @@ def _speaks(error: BaseException | None) -> bool:
     """Whether this process is the one to say how a command has ended, of several that train."""
     if error is None or not launched.is_launched():
         return launched.speaks()
-    from gradbook.distributed import tells
+    from gradbook.faults import tells
 
     return tells(error)
 

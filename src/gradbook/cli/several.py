@@ -95,7 +95,7 @@ def launch(words: Sequence[str], num_processes: int, max_restarts: int | None = 
     started += ["--max-restarts", str(max_restarts or 0), "-m", "gradbook", *words]
     sys.stdout.flush()
     # The agent has handlers of its own, and leaves them.
-    with handled((*SIGNALS, signal.SIGTERM), signal.default_int_handler):
+    with handled(SIGNALS, signal.default_int_handler):
         try:
             agent.run(agent.parse_args(started))  # type: ignore[no-untyped-call]
         except SignalException as stop:
