@@ -25,6 +25,7 @@ from gradbook import devices, launched, record
 from gradbook.batchnorm import other_averages, running_means, synchronized
 from gradbook.errors import ConfigError, GradbookWarning, ModelError, told, warn
 from gradbook.faults import collectively, lost, tell_errors_once
+from gradbook.hparams import differences, shortened
 from gradbook.interrupts import SIGNALS, Interrupts
 from gradbook.meeting import backend_of, leave, meet
 from gradbook.message import Message, give
@@ -448,13 +449,16 @@ class Ranks(Group):
         """Raises ConfigError, on all ranks, unless this is the same on all."""
         every = self._gathered(dict(described))
         for rank, other in enumerate(every[1:], start=1):
-            differing = [name for name in every[0] if other.get(name) != every[0][name]]
-            if differing:
+            found = [
+                f"{path} is {shortened(mine, 60)} in rank 0 and {shortened(its, 60)} in rank {rank}"
+                for path, mine, its in differences(every[0], other)
+            ]
+            if found:
                 raise ConfigError(
-                    f"The processes do not train the same: {' and '.join(differing)} of rank "
-                    f"{rank} differ from rank 0's. All run one script, and have to come by the "
-                    f"same model and data: call gradbook.seed_everything(1) at its beginning, and "
-                    f"let nothing depend on the process or its machine."
+                    f"The processes do not train the same: {'; '.join(found[:3])}. All run one "
+                    f"script, and have to come by the same model and data: call "
+                    f"gradbook.seed_everything(1) at its beginning, and let nothing depend on the "
+                    f"process or its machine."
                 )
 
     def ask_to_cut(self, position: Any) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 import math
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -84,7 +84,7 @@ class HyperParameters:
         values = getattr(self, "hparams", {})
         with suppress(ConfigError):  # without what only a base was given
             values = constructor_of(type(self)).among(values)
-        settings = (f"{name}={_short(value)}" for name, value in values.items())
+        settings = (f"{name}={shortened(value)}" for name, value in values.items())
         return printable(f"{type(self).__name__}({', '.join(settings)})")
 
     def save_hyperparameters(self, ignore: str | Iterable[str] = ()) -> None:
@@ -201,10 +201,27 @@ def plain(value: Any) -> Any:
     return qualified_name(named)
 
 
-def _short(value: Any) -> str:
-    """A hyperparameter in at most 40 characters."""
+def shortened(value: Any, length: int = 40) -> str:
+    """A value in at most so many characters."""
     text = text_of(plain(value), repr)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Where two collections of plain values differ: "model.lr", and both values; None is none."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            inner = f"{path}.{key}" if path else str(key)
+            yield from differences(old.get(key), new.get(key), inner)
+    elif _are_dicts(old) and _are_dicts(new) and len(old) == len(new):
+        for place, pair in enumerate(zip(old, new, strict=True)):
+            yield from differences(*pair, f"{path}[{place}]")
+    elif repr(old) != repr(new):
+        yield path, old, new
+
+
+def _are_dicts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value)
 
 
 def qualified_name(Class: Any) -> str:

@@ -33,7 +33,7 @@ def write(state: dict[str, Any], checkpoints: Callable[[], Path] | None) -> dict
     """Writes this rank's part of all sharded tensors in a state; all ranks have to be here.
 
     Args:
-        state: What a checkpoint is to hold, or as much of it as is large.
+        state: What a checkpoint is to hold, or all of that in which sharded tensors are.
         checkpoints: Gives, on the first rank, the folder of the checkpoint's file. All see it.
 
     Returns:

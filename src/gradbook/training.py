@@ -334,7 +334,7 @@ class Training:
             )
 
     def settle(self) -> None:
-        """Makes whole what the ranks have in parts; all of them have to be here."""
+        """Makes whole what the ranks have in parts, or writes the parts; all have to be here."""
         if self.group.size == 1:
             return
         self.group.settle()

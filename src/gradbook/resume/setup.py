@@ -4,7 +4,7 @@ import inspect
 import sys
 import types
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +13,7 @@ import torch
 from gradbook.checks import is_ours
 from gradbook.data import TensorLoader
 from gradbook.errors import CheckpointError, GradbookWarning, warn
-from gradbook.hparams import plain, qualified_name
+from gradbook.hparams import differences, plain, qualified_name, shortened
 from gradbook.lookalikes import frozen_in, layers_of, model_tensors
 from gradbook.seeds import random_state
 from gradbook.settings import FREE, compared_settings
@@ -114,29 +114,29 @@ def check_setup(before: dict[str, Any], now: dict[str, Any]) -> None:
     """Raises CheckpointError, with a list of what differs, unless the two setups are the same."""
     before, now = dict(before), dict(now)
     code, place = (before.pop("code"), now.pop("code")), (before.pop("place"), now.pop("place"))
-    differences = [
-        f"  {path}: {_short(old)} in the checkpoint, {_short(new)} now"
-        for path, old, new in _differences(before, now)
+    found = [
+        f"  {path}: {shortened(old, 100)} in the checkpoint, {shortened(new, 100)} now"
+        for path, old, new in differences(before, now)
     ]
-    differences += [
+    found += [
         f"  {name}: the methods of the class have changed since" for name in changed_classes(*code)
     ]
-    if any(line.startswith("  optimizer.schedulers") for line in differences):
-        differences.append(
+    if any(line.startswith("  optimizer.schedulers") for line in found):
+        found.append(
             "A learning-rate schedule resumes with the settings that it began with. If they are "
             "computed from max_epochs, write fixed numbers there instead: those of the checkpoint."
         )
-    if differences:
+    if found:
         raise CheckpointError(
             "This checkpoint was made by a different training, which cannot resume as it is now:\n"
-            + "\n".join(differences)
+            + "\n".join(found)
             + "\n"
             f"Resume with what it was made with. Only {', '.join(FREE)}, and where it is shown "
             "and kept, may change. To start a new "
             "training from its parameters, load them into the model: "
             "`model.load_state_dict(gradbook.checkpoint.load(path)['model'])`."
         )
-    for path, old, new in _differences(*place):
+    for path, old, new in differences(*place):
         warn(
             f"The checkpoint was made with another {path}, {old}, and the training resumes with "
             f"{new}: its numbers may differ in their last digits from those of one that was never "
@@ -244,24 +244,3 @@ def begun_from(model: Any) -> str:
             content = some.cpu().contiguous().view(torch.uint8).numpy().tobytes()
             crc = zlib.crc32(content, crc)
     return f"{crc:08x}"
-
-
-def _differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in {**old, **new}:
-            inner = f"{path}.{key}" if path else str(key)
-            yield from _differences(old.get(key), new.get(key), inner)
-    elif _are_dicts(old) and _are_dicts(new) and len(old) == len(new):
-        for place, pair in enumerate(zip(old, new, strict=True)):
-            yield from _differences(*pair, f"{path}[{place}]")
-    elif repr(old) != repr(new):
-        yield path, old, new
-
-
-def _are_dicts(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, dict) for item in value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 100 else text[:97] + "..."
