@@ -4,7 +4,6 @@ Started by `torchrun`, this script does what its first word says, and leaves wha
 for each rank.
 """
 
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -238,14 +237,25 @@ def resume(folder, strategy="fsdp"):
 
 
 def apart(folder):
-    """Each rank works in a folder of its own, as on machines that share none."""
+    """Each rank has a folder of its own in the same place, as on machines that share none."""
+    from gradbook import shards
     from gradbook.distributed import group
 
-    place = folder / f"machine-{group().rank}"
-    place.mkdir()
-    os.chdir(place)
+    class Elsewhere:
+        """PyTorch's functions, but that a path leads to a folder of this machine."""
+
+        def __getattr__(self, name):
+            return getattr(torch.distributed, name)
+
+        def broadcast_object_list(self, held):
+            torch.distributed.broadcast_object_list(held)
+            if group().rank and isinstance(held[0], Path):
+                held[0] = folder / "other-machine" / held[0].name
+                held[0].mkdir(parents=True)
+
+    shards.dist = Elsewhere()
     try:
-        return go_on(run="runs")
+        return go_on(run=folder / "runs")
     except StorageError as error:
         return str(error)
 

@@ -178,11 +178,10 @@ def test_what_was_kept_in_parts_is_read_as_a_whole(four, kept):
 
 @pytest.mark.slow
 def test_a_run_whose_folder_is_not_the_same_for_all_ends_before_the_first_step(tmp_path):
-    one, other = ranks_of(2, tmp_path, "apart")
-    assert one == other
-    assert "shard-00002-" in one
-    assert one.endswith("Keep the run in a folder that all see.")
-    assert not list(tmp_path.glob("machine-0/runs/*/checkpoints/*.pt"))
+    for told in ranks_of(2, tmp_path, "apart"):
+        assert "shard-00002-" in told
+        assert told.endswith("Keep the run in a folder that all see.")
+    assert not list(tmp_path.glob("runs/*/checkpoints/*.pt"))
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ learner's code prints goes to the server's standard error.
 """
 
 import asyncio
+import io
 import json
 import os
 import queue
@@ -207,6 +208,8 @@ def run(module: str) -> None:
     """What a worker does: runs `main` of a module, with the streams put out of the way."""
     sink = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what is printed is seen, also if it is killed
+        sys.stdout.reconfigure(line_buffering=True)
     source = os.fdopen(os.dup(0), "rb")
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)  # a learner's code that asks for input gets none
