@@ -19,6 +19,9 @@ from gradbook.faults import collectively
 #: a divergence, has to be done by then.
 TIMEOUT_SECONDS, TIMEOUT_VARIABLE = 600, "GRADBOOK_TIMEOUT_SECONDS"
 
+#: How long a process waits at its end for its own threads.
+_SECONDS_TO_LET_GO = 0.3
+
 
 def meet() -> int:
     """Joins this process to the others, unless somebody else has; returns how often before.
@@ -90,6 +93,9 @@ def leave(is_broken: bool) -> None:
     if dist.is_initialized() and not (is_broken and devices.num_gpus()):
         with suppress(RuntimeError):
             dist.destroy_process_group()
+        # PyTorch's caches of tensors in parts keep the group's threads. One that still lets go of
+        # what it has sent needs Python for it, and would abort the process once that has ended.
+        time.sleep(_SECONDS_TO_LET_GO)
 
 
 def backend_of(accelerator: torch.device) -> str | None:
