@@ -58,6 +58,12 @@ def write(state: dict[str, Any], checkpoints: Callable[[], Path] | None) -> dict
     if isinstance(folder, str):
         raise StorageError(folder)
     _, tensors = without_parts(state)
+    places: set[int] = set()
+    for name, tensor in tensors.items():  # a file of safetensors has each memory but once
+        place = part_here(tensor).untyped_storage().data_ptr()
+        if place in places:
+            tensors[name] = tensor.clone()
+        places.add(place)
     try:
         save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
     except CheckpointException as error:
@@ -82,14 +88,10 @@ def write(state: dict[str, Any], checkpoints: Callable[[], Path] | None) -> dict
 def without_parts(state: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """A state without its sharded tensors, in whose place stands a name; and these by name."""
     parts: dict[str, torch.Tensor] = {}
-    places: set[int] = set()
 
     def replaced(value: Any, path: str) -> Any:
         if isinstance(value, torch.Tensor) and is_sharded(value):
-            place = part_here(value).untyped_storage().data_ptr()
-            # A file of safetensors has each memory but once.
-            parts[path] = value.detach().clone() if place in places else value.detach()
-            places.add(place)
+            parts[path] = value.detach()
             return {_MARK: path}
         if isinstance(value, dict):
             return {key: replaced(item, f"{path}.{key}") for key, item in value.items()}

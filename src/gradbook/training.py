@@ -286,9 +286,9 @@ class Training:
         if not trainer.shards:
             return
         check_offered(trainer)
-        tensors = model_tensors(model).items()
-        self.group.check_same({"the model": {name: form_of(tensor) for name, tensor in tensors}})
-        self.group.align(model_tensors(model).values())
+        tensors = model_tensors(model)
+        self.group.check_same({"the model": {name: form_of(t) for name, t in tensors.items()}})
+        self.group.align(tensors.values())
         stack.enter_context(self._normalizing())
         stack.enter_context(self._sharded())
 
